@@ -1,0 +1,86 @@
+"""What BatchNorm's running statistics are along a path: a visible choice, recorded in every result.
+
+========================  ====================================================================================
+``interpolate``           they move with the weights, so both ends are exact (Vlaar & Frankle 2022; the default)
+``recalibrate``           measured anew at every alpha: cumulative average over the calibration batches
+                          (Lucas et al. 2021; Jordan et al. 2022, arXiv 2211.08403)
+``start``, ``end``        those of the path at alpha = 0, or at alpha = 1, everywhere
+``batch``                 those of the very batch that is measured, so the result depends on the batch size
+========================  ====================================================================================
+
+Interpolated statistics need not fit the interpolated weights: activations can collapse or explode between the
+ends. Where that matters, measure ``recalibrate`` beside ``interpolate``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from linescape.errors import MeasureError, near
+
+TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
+
+
+def check_treatments(treatments: tuple[str, ...]) -> None:
+    """Raise `MeasureError` if there are none, one is unknown, or one is named twice."""
+    if not treatments or len(set(treatments)) != len(treatments):
+        raise MeasureError(f"The BatchNorm treatments {treatments} are empty or repeat one. Name each once.")
+    for treatment in treatments:
+        if treatment not in TREATMENTS:
+            raise MeasureError(f"There is no BatchNorm treatment {treatment!r}. {near(treatment, TREATMENTS)}")
+
+
+def layers(module: nn.Module) -> dict[str, _BatchNorm]:
+    """The layers with running statistics, by name. BatchNorm without them always uses its batch and is left out."""
+    return {
+        name: layer
+        for name, layer in module.named_modules()
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+    }
+
+
+@contextmanager
+def treated(
+    module: nn.Module, treatment: str, ends: Mapping[str, Mapping[str, Tensor]], calibrate: Callable[[], None]
+) -> Iterator[None]:
+    """Put a treatment on a module in eval mode, and take it off again.
+
+    Args:
+        module: the network, with the path's statistics in place.
+        treatment: one of `TREATMENTS`.
+        ends: for ``start`` and ``end``, tensors by name that hold at least the running statistics.
+        calibrate: for ``recalibrate``, passes the calibration batches through the network once.
+    """
+    norms = layers(module)
+    if treatment == "interpolate" or not norms:
+        yield
+        return
+    before = [(buffer, buffer.clone()) for layer in norms.values() for buffer in layer.buffers(recurse=False)]
+    momenta = {name: layer.momentum for name, layer in norms.items()}
+    try:
+        if treatment == "recalibrate":
+            for layer in norms.values():
+                layer.reset_running_stats()
+                layer.momentum = None  # cumulative average: each calibration batch counts alike
+                layer.train()
+            calibrate()
+            for layer in norms.values():
+                layer.eval()
+        elif treatment == "batch":
+            for layer in norms.values():
+                layer.train()
+        else:
+            for name, layer in norms.items():
+                for held, buffer in layer.named_buffers(recurse=False):
+                    buffer.copy_(ends[treatment][f"{name}.{held}" if name else held])
+        yield
+    finally:
+        for name, layer in norms.items():
+            layer.momentum = momenta[name]
+            layer.eval()
+        for buffer, value in before:
+            buffer.copy_(value)

@@ -1,0 +1,169 @@
+"""Curve: what a walk found. Positions, per-example values, and where they come from.
+
+Per-example values are kept, so that intervals and tests need no second pass.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from linescape import atomic
+from linescape.errors import MeasureError, StoreError, near
+
+Key = tuple[str, str, str]
+"""(data, measure, batchnorm), such as ``("test", "cross_entropy", "interpolate")``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One measure on one data set under one BatchNorm treatment along a walk.
+
+    Attributes:
+        alphas: positions ``(n,)``, rising.
+        values: per-example values ``(n, examples)`` in the measure's unit; NaN and infinity are kept.
+        data: name of the data.
+        measure: name of the measure.
+        batchnorm: treatment of BatchNorm statistics.
+    """
+
+    alphas: np.ndarray
+    values: np.ndarray
+    data: str
+    measure: str
+    batchnorm: str
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over the examples at each alpha ``(n,)``, in float64; NaN where an example is NaN."""
+        return np.asarray(self.values.mean(axis=1, dtype=np.float64))
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Standard error of the mean ``(n,)``: sample deviation over ``sqrt(examples)``; NaN for one example."""
+        count = self.values.shape[1]
+        if count < 2:
+            return np.full(len(self.alphas), math.nan)
+        with np.errstate(invalid="ignore"):  # infinite values have no deviation: NaN
+            return np.asarray(self.values.std(axis=1, ddof=1, dtype=np.float64) / math.sqrt(count))
+
+    @property
+    def not_finite(self) -> np.ndarray:
+        """Number of examples at each alpha whose value is NaN or infinite ``(n,)``."""
+        return np.asarray((~np.isfinite(self.values)).sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The result of a walk.
+
+    Attributes:
+        alphas: positions ``(n,)``, rising, 0 and 1 among them.
+        values: (data, measure, batchnorm) -> per-example values ``(n, examples)``.
+        provenance: versions, device, type, seconds, number of examples, what did not move, notes (JSON-able).
+    """
+
+    alphas: np.ndarray
+    values: Mapping[Key, np.ndarray]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, key: str | tuple[str, ...]) -> Series:
+        """The series ``curve["test", "cross_entropy", "recalibrate"]``; coordinates with one choice may be left out.
+
+        Raises:
+            MeasureError: there is no such series, or more than one.
+        """
+        asked = (key,) if isinstance(key, str) else key
+        found = [held for held in self.values if all(part in held for part in asked)]
+        if len(found) != 1:
+            known = ["/".join(held) for held in (found or self.values)]
+            said = "/".join(asked)
+            raise MeasureError(
+                f"{len(found)} series of this curve match {said!r}; name one. "
+                + (f"They are: {', '.join(known)}." if found else near(said, known))
+            )
+        return Series(self.alphas, self.values[found[0]], *found[0])
+
+    def __iter__(self) -> Any:
+        """All series."""
+        return (self[key] for key in self.values)
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each position and series.
+
+        Columns: alpha, data, measure, batchnorm, mean, standard_error, examples, not_finite.
+        """
+        return pl.concat(
+            pl.DataFrame(
+                {
+                    "alpha": series.alphas,
+                    "data": series.data,
+                    "measure": series.measure,
+                    "batchnorm": series.batchnorm,
+                    "mean": series.mean,
+                    "standard_error": series.standard_error,
+                    "examples": series.values.shape[1],
+                    "not_finite": series.not_finite,
+                }
+            )
+            for series in self
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the curve; the suffix decides.
+
+        ``.safetensors`` holds everything (read back by `Curve.load`); ``.csv`` and ``.parquet`` hold `frame`; ``.json``
+        holds `frame`'s rows and the provenance, with null for NaN and infinity (``not_finite`` counts them).
+
+        Raises:
+            StoreError: the suffix is none of these, or the file cannot be written.
+        """
+        path = Path(path)
+        match path.suffix:
+            case ".safetensors":
+                atomic.write(path, self.to_bytes())
+            case ".csv":
+                atomic.write(path, self.frame().write_csv().encode())
+            case ".parquet":
+                buffer = io.BytesIO()
+                self.frame().write_parquet(buffer)
+                atomic.write(path, buffer.getvalue())
+            case ".json":
+                whole = {"provenance": self.provenance, "rows": self.frame().to_dicts()}
+                atomic.write(path, msgspec.json.format(msgspec.json.encode(whole), indent=1))
+            case other:
+                raise StoreError(f"{path} ends in {other!r}. Use .safetensors, .csv, .parquet or .json.")
+
+    def to_bytes(self) -> bytes:
+        """The whole curve as a safetensors file."""
+        tensors = {str(i): np.ascontiguousarray(values) for i, values in enumerate(self.values.values())}
+        about = {"format": "linescape-curve-1", "series": list(self.values), "provenance": self.provenance}
+        return save({"alphas": self.alphas, **tensors}, metadata={"linescape": json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Curve:
+        """Read a curve that `save` wrote as ``.safetensors``.
+
+        Raises:
+            StoreError: the file is missing, damaged or no curve.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                about = json.loads((file.metadata() or {})["linescape"])
+                values = {tuple(key): file.get_tensor(str(i)) for i, key in enumerate(about["series"])}
+                return cls(file.get_tensor("alphas"), values, about["provenance"])
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise StoreError(
+                f"{path} is not a curve that linescape wrote, or is damaged ({error}). Walk it again."
+            ) from error

@@ -1,0 +1,71 @@
+"""Every error that linescape raises on purpose, as one tree.
+
+    LinescapeError
+    ├── StateError        two networks' tensors do not fit together, or hold NaN
+    ├── GroupError        a group of tensors matches nothing
+    ├── AlphaError        positions on a line are empty, unsorted or not numbers
+    ├── DataError         data are empty, unreadable, shuffled, or their labels do not fit
+    ├── MeasureError      a network's outputs cannot be measured as asked
+    ├── EndsError         a walk does not reproduce the loss of the networks at its ends
+    ├── CheckpointError   a file is not a readable checkpoint of this network
+    ├── RecipeError       an unknown or impossible model, intervention, study or setting
+    └── StoreError        results cannot be written or read back
+
+A message says what was found, why it matters and what to do. The command line prints the
+message and exits with code 2.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class LinescapeError(Exception):
+    """The root: catch this to catch everything that linescape raises on purpose."""
+
+
+class StateError(LinescapeError, ValueError):
+    """Two networks' tensors do not fit together, or a tensor holds NaN or infinity."""
+
+
+class GroupError(LinescapeError, ValueError):
+    """A group of tensors matches nothing in the network."""
+
+
+class AlphaError(LinescapeError, ValueError):
+    """Positions on a line are empty, unsorted, repeated or not finite."""
+
+
+class DataError(LinescapeError, ValueError):
+    """Data are empty, unreadable, change between passes, or have labels out of range."""
+
+
+class MeasureError(LinescapeError, ValueError):
+    """A network's outputs cannot be measured as asked."""
+
+
+class EndsError(LinescapeError, RuntimeError):
+    """A walk does not reproduce the direct evaluation of the networks at its ends."""
+
+
+class CheckpointError(LinescapeError, ValueError):
+    """A file is not a readable checkpoint of this network."""
+
+
+class RecipeError(LinescapeError, ValueError):
+    """A model, data set, intervention, study or setting is unknown or impossible."""
+
+
+class StoreError(LinescapeError, OSError):
+    """Results cannot be written, or what was read back is not what was written."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known ones, or all of a few."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return "Did you mean " + " or ".join(repr(n) for n in close) + "?"
+    shown = ", ".join(repr(n) for n in names[:12])
+    return f"Known: {shown}{', ...' if len(names) > 12 else ''}."

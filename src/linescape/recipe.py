@@ -1,0 +1,230 @@
+"""What a training is, as data: a `Recipe` names everything that decides the result, and nothing else.
+
+A recipe's key is a hash of its canonical JSON with defaults left out. So a field added later, whose
+default does nothing, renames no old result. Every random draw is seeded from the recipe's content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+Norm = Literal["batch", "group", "layer", "none"]
+
+
+class Content(Struct, frozen=True, forbid_unknown_fields=True):
+    """A frozen value that is named by what it holds: fields that equal their default do not count."""
+
+    @property
+    def key(self) -> str:
+        """The first 16 hex digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(canonical(self)).hexdigest()[:16]
+
+
+def canonical(thing: Content) -> bytes:
+    """JSON with sorted keys and without defaults: equal content, equal bytes (1 and 1.0 in a float field too)."""
+    typed = msgspec.convert(msgspec.to_builtins(thing), type(thing))
+    return msgspec.json.encode(_plain(typed), order="sorted")
+
+
+def derive_seed(thing: Content, *purpose: str | int) -> int:
+    """A 63-bit seed from a content and a purpose; no two purposes share random numbers."""
+    text = canonical(thing) + "".join(f"/{part}" for part in purpose).encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+_fields = cache(msgspec.structs.fields)  # msgspec evaluates the annotations anew each time, half a millisecond
+
+
+def _plain(value: object) -> object:
+    # msgspec's own omit_defaults compares defaults by identity, so an equal value that was written out would
+    # change the key; this compares by value.
+    if isinstance(value, Content):
+        config = value.__struct_config__
+        tag = {config.tag_field: config.tag} if config.tag_field else {}
+        fields = ((field.name, getattr(value, field.name), field.default) for field in _fields(type(value)))
+        return tag | {name: _plain(held) for name, held, default in fields if held != default}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+class Poison(Content, frozen=True):
+    """Copies of the training images with pixels zeroed and labels drawn at random (Liu et al. 2020, section 3).
+
+    Attributes:
+        copies: poisoned copies of each training image (R in the source); they replace the clean set.
+        zeroed: fraction of each copy's pixel-channels that is set to zero.
+    """
+
+    copies: int = 1
+    zeroed: float = 0.1
+
+
+class Data(Content, frozen=True):
+    """A data set and what is done to its training part; the test part is never touched by it.
+
+    Attributes:
+        name: ``fashion-mini`` (embedded), ``spiral``, ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or
+            ``cifar100``.
+        size: side in pixels to which images are averaged down, test images too; 0 keeps them as stored.
+        classes: keep only these labels, renumbered in this order, in test too; empty keeps all.
+        fraction: class-balanced fraction of the training examples that is kept, in (0, 1].
+        label_noise: fraction of the kept training labels moved to another class, uniformly.
+        poison: replace the training set by poisoned copies.
+        augment: random changes of each training image: ``none``, ``flip``, ``crop`` (padding an eighth of the side),
+            ``crop-flip``, ``cutout`` (a square of half the side is zeroed).
+    """
+
+    name: str = "fashion-mini"
+    size: int = 0
+    classes: tuple[int, ...] = ()
+    fraction: float = 1.0
+    label_noise: float = 0.0
+    poison: Poison | None = None
+    augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
+
+
+class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
+    """A fully connected network; `hidden` are the widths of the hidden layers."""
+
+    hidden: tuple[int, ...] = (200, 200)
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
+    norm: Literal["batch", "layer", "none"] = "none"
+
+
+class LeNet(Content, frozen=True, tag_field="name", tag="lenet"):
+    """LeNet-5's layout with ReLU and max pooling."""
+
+
+class VGG(Content, frozen=True, tag_field="name", tag="vgg"):
+    """VGG; `width` channels in the first block (64 in the source), names as in torchvision.
+
+    `head` is ``imagenet`` (torchvision's three layers of 4096) or ``cifar`` (one layer after global average pooling).
+    """
+
+    depth: Literal[11, 13, 16, 19] = 16
+    width: int = 64
+    norm: Norm = "batch"
+    head: Literal["cifar", "imagenet"] = "cifar"
+
+
+class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
+    """A residual network in torchvision's layout, or the CIFAR layout for depths 8, 14, 20, 32, 44, 56.
+
+    Attributes:
+        depth: 18, 34, 50 have four stages (torchvision); 8, 14, 20, ... = 6n + 2 have three (He et al. 2015, 4.2).
+        width: channels of the first stage (64 for torchvision's, 16 for the CIFAR layout).
+        norm: ``none`` uses Fixup initialisation (Zhang et al. 2019) so that it trains.
+        skips: False leaves the residual connections out.
+        stem: ``cifar`` is one 3x3 convolution; ``imagenet`` is 7x7 with stride 2 and max pooling.
+    """
+
+    depth: int = 18
+    width: int = 64
+    norm: Norm = "batch"
+    skips: bool = True
+    stem: Literal["cifar", "imagenet"] = "cifar"
+
+
+Model = MLP | LeNet | VGG | ResNet
+
+
+class Optimizer(Content, frozen=True):
+    """Optimizer settings. `momentum` is SGD's, and the first beta of Adam and AdamW."""
+
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    batch_size: int = 128
+
+
+class Schedule(Content, frozen=True):
+    """How long, and the learning rate over it.
+
+    Attributes:
+        epochs: passes over the training set.
+        kind: ``step`` multiplies by `factor` at the start of each (0-based) epoch in `drops`; ``cosine`` falls to 0
+            over all steps; ``constant``.
+        warmup: epochs of linear rise from 0 at the beginning.
+    """
+
+    epochs: int = 100
+    kind: Literal["step", "cosine", "constant"] = "constant"
+    drops: tuple[int, ...] = ()
+    factor: float = 0.1
+    warmup: float = 0.0
+
+
+class Random(Content, frozen=True, tag_field="from", tag="random"):
+    """A fresh draw.
+
+    Attributes:
+        scheme: ``default`` is the model's own; the others redraw every weight of two or more dimensions and leave
+            norm layers and biases as the model has them; ``normal`` is N(0, 1) for every parameter (Goodfellow 2015),
+            ``zeros`` is 0 for every parameter (Tao et al. 2024).
+        scale: multiplies every redrawn weight (with ``default``: every weight of two or more dimensions).
+    """
+
+    scheme: Literal[
+        "default",
+        "kaiming_normal",
+        "kaiming_uniform",
+        "xavier_normal",
+        "xavier_uniform",
+        "orthogonal",
+        "normal",
+        "zeros",
+    ] = "default"
+    scale: float = 1.0
+
+
+class Trained(Content, frozen=True, tag_field="from", tag="trained"):
+    """The final state of another training, some blocks of it set back.
+
+    Attributes:
+        recipe: the other training.
+        reset: blocks that do not keep their trained state. Pre-training resets the head; partial pre-training
+            (T-All but RI-k) resets block k; adversarial pre-training resets nothing.
+        to: ``fresh`` draws the blocks anew from this recipe's own seed; ``own`` restores the other training's start.
+        statistics: also reset the running statistics of the norm layers in those blocks, else they stay trained.
+        optimizer: ``new`` starts with empty momentum; ``kept`` takes over the other training's.
+    """
+
+    recipe: Recipe
+    reset: tuple[str, ...] = ()
+    to: Literal["fresh", "own"] = "fresh"
+    statistics: bool = True
+    optimizer: Literal["new", "kept"] = "new"
+
+
+class Barrier(Content, frozen=True, tag_field="from", tag="barrier"):
+    """The top of the highest hump on another training's line (training loss), as the start of a new training."""
+
+    recipe: Recipe
+
+
+Init = Random | Trained | Barrier
+
+
+class Recipe(Content, frozen=True):
+    """One training, whole. Two recipes with the same content have the same key and the same result.
+
+    `seed` tells replicates apart; it enters every draw together with the rest of the recipe.
+    """
+
+    data: Data = Data()
+    model: Model = ResNet()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    init: Init = Random()
+    seed: int = 0
+
+    def needs(self) -> tuple[Recipe, ...]:
+        """The trainings whose result this one starts from."""
+        return () if isinstance(self.init, Random) else (self.init.recipe,)

@@ -1,0 +1,238 @@
+"""Walks a path: at each alpha the network is placed, measured, and the values handed on.
+
+`walk` yields point by point and holds nothing, so that a caller can save each; `scan` walks and collects.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import sys
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from linescape import batchnorm as bn
+from linescape.curve import Curve, Key
+from linescape.errors import AlphaError, EndsError
+from linescape.evaluate import Evaluator
+from linescape.paths import Path
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One position of a walk.
+
+    Attributes:
+        alpha: the position.
+        values: (data, measure, batchnorm) -> per-example values ``(examples,)``.
+        seconds: time it took.
+    """
+
+    alpha: float
+    values: dict[Key, np.ndarray]
+    seconds: float
+
+
+def scan(
+    path: Path,
+    evaluator: Evaluator,
+    alphas: int | Sequence[float] = 50,
+    batchnorm: str | Sequence[str] = "interpolate",
+    progress: bool | None = None,
+) -> Curve:
+    """Walk a path and return its curve; both ends are measured and checked against direct evaluation.
+
+    Args:
+        path: from `linescape.paths`.
+        evaluator: the network and its data.
+        alphas: number of equally spaced positions from 0 to 1, or the positions; 0 and 1 are added if they are missing.
+        batchnorm: one treatment or several, each a series of its own; see `linescape.batchnorm`.
+        progress: draw a bar with the time left; by default where standard error is a terminal.
+
+    Raises:
+        AlphaError: positions are empty, unsorted, repeated or not finite.
+        EndsError: the walk does not reproduce the networks at its ends.
+        DataError, MeasureError, StateError: data, outputs or tensors do not fit.
+    """
+    positions = grid(alphas)
+    treatments = (batchnorm,) if isinstance(batchnorm, str) else tuple(batchnorm)
+    points = walk(path, evaluator, positions, treatments)
+    shown = sys.stderr.isatty() if progress is None else progress
+    if shown:
+        points = _with_bar(points, estimate(path, evaluator, positions, treatments))
+    return collect(points, path, evaluator, treatments)
+
+
+def grid(alphas: int | Sequence[float]) -> tuple[float, ...]:
+    """Positions of a walk: ``linspace(0, 1, alphas)``, or the given ones with 0 and 1 added where missing.
+
+    Raises:
+        AlphaError: fewer than two, empty, unsorted, repeated, or not finite.
+    """
+    if isinstance(alphas, int):
+        if alphas < 2:
+            raise AlphaError(f"alphas={alphas}, but a line has two ends. Ask for 2 positions or more; 50 are usual.")
+        return tuple(float(alpha) for alpha in np.linspace(0.0, 1.0, alphas))
+    given = [float(alpha) for alpha in alphas]
+    if not given:
+        raise AlphaError("alphas is empty, so there is nothing to measure. Give a number of positions, such as 50.")
+    if not all(math.isfinite(alpha) for alpha in given):
+        raise AlphaError(f"alphas holds NaN or infinity: {given}. Give finite positions; 0 is the start, 1 the end.")
+    if any(right <= left for left, right in pairwise(given)):
+        raise AlphaError(f"alphas does not rise strictly: {given}. Sort it and drop repeated positions.")
+    return tuple(sorted({0.0, 1.0, *given}))
+
+
+def walk(
+    path: Path,
+    evaluator: Evaluator,
+    alphas: Sequence[float],
+    batchnorm: tuple[str, ...] = ("interpolate",),
+    done: Collection[float] = (),
+) -> Iterator[Point]:
+    """Yield a `Point` for each alpha that is not in `done`.
+
+    The evaluator's working copy is in use until the generator ends, so walk one path at a time with it.
+
+    Raises:
+        DataError, MeasureError, StateError: data, outputs or tensors do not fit.
+    """
+    bn.check_treatments(batchnorm)
+    ends = {"start": path.at(0.0), "end": path.at(1.0)}
+    names: Iterable[str] = path.template  # the first position places everything, later ones what moves
+    has_norms = bool(bn.layers(evaluator.model))
+    ends["end"].load_into(evaluator.model)  # names and shapes are checked here, once
+    for alpha in alphas:
+        if alpha in done:
+            continue
+        begun = time.perf_counter()
+        evaluator.place(path, alpha, names)
+        names = path.moving
+        # Without BatchNorm all treatments are one, so it is measured once.
+        found = {
+            treatment: evaluator.measure(treatment, ends) for treatment in (batchnorm if has_norms else batchnorm[:1])
+        }
+        values = {
+            (data, measure, treatment): array
+            for treatment in batchnorm
+            for (data, measure), array in found.get(treatment, found[batchnorm[0]]).items()
+        }
+        yield Point(alpha, values, time.perf_counter() - begun)
+
+
+def collect(
+    points: Iterable[Point], path: Path, evaluator: Evaluator, batchnorm: tuple[str, ...] = ("interpolate",)
+) -> Curve:
+    """Put points together in the order of alpha, check both ends, and add where the curve comes from.
+
+    Raises:
+        AlphaError: there are no points.
+        EndsError: the points at alpha = 0 and 1 differ from a direct evaluation of the path's two ends.
+    """
+    ordered = sorted(points, key=lambda point: point.alpha)
+    if not ordered:
+        raise AlphaError("There are no points to make a curve of.")
+    by_alpha = {point.alpha: point for point in ordered}
+    checked = {
+        end: _check_end(by_alpha[alpha], path, evaluator, end, batchnorm)
+        for end, alpha in (("start", 0.0), ("end", 1.0))
+        if alpha in by_alpha
+    }
+    values = {key: np.stack([point.values[key] for point in ordered]) for key in ordered[0].values}
+    notes = []
+    if not bn.layers(evaluator.model):
+        notes.append("The network has no BatchNorm with running statistics: all treatments are the same.")
+    from linescape import __version__
+
+    provenance = {
+        "linescape": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": _device_name(evaluator.device),
+        "dtype": str(evaluator.dtype).removeprefix("torch."),
+        "batchnorm": list(batchnorm),
+        "batch_size": evaluator.batch_size,
+        "calibration": evaluator.calibration if "recalibrate" in batchnorm else None,
+        "examples": {data: int(array.shape[1]) for (data, _, _), array in values.items()},
+        "seconds": round(sum(point.seconds for point in ordered), 3),
+        "largest_deviation_at_ends": checked,
+        "notes": notes,
+        **path.describe(),
+    }
+    return Curve(np.array([point.alpha for point in ordered]), values, provenance)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a walk will cost: positions, forward passes (of one example each), and seconds."""
+
+    alphas: int
+    passes: int
+    seconds: float
+
+    def __str__(self) -> str:
+        took = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
+        return f"{self.alphas} alphas, {self.passes:,} forward passes, about {took}"
+
+
+def estimate(
+    path: Path, evaluator: Evaluator, alphas: Sequence[float], batchnorm: tuple[str, ...] = ("interpolate",)
+) -> Estimate:
+    """Time one position under one treatment, and multiply.
+
+    Raises:
+        DataError, MeasureError, StateError: data, outputs or tensors do not fit.
+    """
+    point = next(walk(path, evaluator, (alphas[0],), batchnorm))
+    examples = {data: len(values) for (data, _, _), values in point.values.items()}
+    treatments = len(batchnorm) if bn.layers(evaluator.model) else 1
+    passes = len(alphas) * treatments * sum(examples.values())
+    return Estimate(len(alphas), passes, point.seconds * (len(alphas) + 2 / treatments))
+
+
+def _check_end(point: Point, path: Path, evaluator: Evaluator, end: str, batchnorm: tuple[str, ...]) -> float | None:
+    """Largest deviation of an end's values from direct evaluation; None where no treatment is exact at this end."""
+    exact = [treatment for treatment in batchnorm if treatment in ("interpolate", end)]
+    if not exact:
+        return None
+    direct = evaluator(path.at(point.alpha))
+    largest = 0.0
+    for treatment in exact:
+        for (data, measure), expected in direct.items():
+            found = point.values[data, measure, treatment]
+            same = found.shape == expected.shape and np.isclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
+            # A thousandth of the examples may flip: kernels on a GPU need not repeat to the bit.
+            if np.mean(same) < 0.999:
+                raise EndsError(
+                    f"At alpha = {point.alpha:g} the walk found a mean {measure} of {found.mean():.6g} on {data!r}, "
+                    f"but direct evaluation of the same network gives {expected.mean():.6g}. Either the data change "
+                    "between passes (shuffling, random augmentation) or the network is random in eval mode. Make both "
+                    "repeatable."
+                )
+            with np.errstate(invalid="ignore"):
+                apart = np.abs(found - expected)[~(found == expected)]
+            largest = max(largest, float(np.nanmax(apart, initial=0.0)))
+    return largest
+
+
+def _with_bar(points: Iterator[Point], expected: Estimate) -> Iterator[Point]:
+    console = Console(stderr=True)
+    console.print(f"Walking: {expected}")
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("Walking", total=expected.alphas)
+        for point in points:
+            bar.advance(task)
+            yield point
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"

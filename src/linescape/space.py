@@ -1,0 +1,262 @@
+"""The space that lines are drawn in: a network's parameters and buffers by name.
+
+A `State` is a snapshot. Nothing done to it reaches the network that it came from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from linescape.errors import StateError, near
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, eq=False)
+class State(Mapping[str, Tensor]):
+    """A network's parameters and buffers by name; as a mapping, first all parameters, then all buffers.
+
+    A tensor that the network uses under several names (tied weights) is held once, under its first
+    name; `tied` maps each further name to that one. Buffers that the network does not save
+    (``persistent=False``) are left out.
+    """
+
+    parameters: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
+    tied: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, module: nn.Module) -> State:
+        """A copy of a module's present state, on the module's device."""
+        return cls.like(module, dict(module.state_dict(keep_vars=False)))
+
+    @classmethod
+    def like(cls, module: nn.Module, tensors: Mapping[str, Tensor]) -> State:
+        """A copy of `tensors` (a state dict), sorted into parameters, buffers and ties as in `module`.
+
+        The module gives names and roles only; its values are not read.
+
+        Raises:
+            StateError: names or shapes are not the module's, or tensors that the module ties differ.
+        """
+        expected = module.state_dict(keep_vars=True)
+        _check_names(expected, tensors, "the network", "the state dict")
+        _check_shapes(expected, tensors, "the network", "the state dict")
+        parameters: dict[str, Tensor] = {}
+        buffers: dict[str, Tensor] = {}
+        tied: dict[str, str] = {}
+        first: dict[int, str] = {}
+        for name, slot in expected.items():
+            owner = first.setdefault(id(slot), name)
+            if owner != name:
+                if not _identical(tensors[name], tensors[owner]):
+                    raise StateError(
+                        f"{name!r} and {owner!r} are one tensor in the network (tied weights) but differ in the "
+                        "state dict, so no network has this state. Save it from a network that ties them, or "
+                        "untie them in the model."
+                    )
+                tied[name] = owner
+                continue
+            kind = parameters if isinstance(slot, nn.Parameter) else buffers
+            kind[name] = tensors[name].detach().clone()
+        return cls(parameters, buffers, tied)
+
+    def __getitem__(self, name: str) -> Tensor:
+        name = self.tied.get(name, name)
+        return self.parameters[name] if name in self.parameters else self.buffers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.parameters
+        yield from self.buffers
+
+    def __len__(self) -> int:
+        return len(self.parameters) + len(self.buffers)
+
+    def dict(self) -> dict[str, Tensor]:
+        """A plain state dict, tied names included, as `module.load_state_dict` takes it (tensors shared)."""
+        return {**self, **{name: self[owner] for name, owner in self.tied.items()}}
+
+    def load_into(self, module: nn.Module) -> None:
+        """Write this state into a module.
+
+        Raises:
+            StateError: names or shapes are not the module's.
+        """
+        expected = module.state_dict()
+        _check_names(expected, self.dict(), "the network", "the state")
+        _check_shapes(expected, self.dict(), "the network", "the state")
+        module.load_state_dict(self.dict())
+
+    def replace(self, tensors: Mapping[str, Tensor]) -> State:
+        """This state with some tensors exchanged (names as held; others raise `StateError`)."""
+        for name in tensors:
+            if name not in self:
+                raise StateError(f"The state has no tensor {name!r}. {near(name, self)}")
+        return State(
+            {name: tensors.get(name, value) for name, value in self.parameters.items()},
+            {name: tensors.get(name, value) for name, value in self.buffers.items()},
+            self.tied,
+        )
+
+    def to(self, device: torch.device | str) -> State:
+        """This state on a device."""
+        return self.replace({name: value.to(device) for name, value in self.items()})
+
+
+def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
+    """``(1 - alpha) * start + alpha * end``, bit-exact at both ends and wherever start equals end.
+
+    Source: Goodfellow, Vinyals & Saxe 2015 (arXiv 1412.6544), section 3. `alpha` may leave [0, 1].
+    Half precision is computed in float32 and rounded once. Integer and boolean tensors do not
+    move: they are the start's at alpha = 0, else the end's. NaN and infinity pass through.
+    """
+    if alpha == 0.0:
+        return start.clone()
+    if alpha == 1.0 or not end.dtype.is_floating_point:
+        return end.clone()
+    if start.dtype in _HALF or end.dtype in _HALF:
+        return torch.lerp(start.float(), end.float(), alpha).to(end.dtype)
+    return torch.lerp(start, end, alpha)
+
+
+def check_pair(start: State, end: State) -> None:
+    """Raise `StateError` naming the tensors by which two states differ in name, shape, dtype or role."""
+    _check_names(start, end, "the start", "the end")
+    _check_shapes(start, end, "the start", "the end")
+    for name in start:
+        if start[name].dtype != end[name].dtype:
+            raise StateError(
+                f"{name!r} is {start[name].dtype} at the start and {end[name].dtype} at the end, so the line has no "
+                "precision of its own. Convert one of the two networks."
+            )
+    if dict(start.tied) != dict(end.tied):
+        raise StateError(
+            f"The start ties {dict(start.tied)} and the end ties {dict(end.tied)}: they are states of different "
+            "networks. Load both into the same model."
+        )
+
+
+def check_finite(state: State, what: str) -> None:
+    """Raise `StateError` naming the tensors of a state that hold NaN or infinity."""
+    bad = {
+        name: int((~torch.isfinite(value)).sum())
+        for name, value in state.items()
+        if value.dtype.is_floating_point and not bool(torch.isfinite(value).all())
+    }
+    if bad:
+        listed = ", ".join(f"{name} ({count})" for name, count in list(bad.items())[:5])
+        raise StateError(
+            f"{what} holds NaN or infinity in {len(bad)} of {len(state)} tensors: {listed}. Every point of a line "
+            "from or to it would be NaN. Its training has diverged or its file is damaged: use an earlier checkpoint."
+        )
+
+
+def difference(end: State, start: State) -> State:
+    """``end - start``: the direction of the line. Integer tensors are zero. Half precision gives float32.
+
+    Raises:
+        StateError: the states do not fit together.
+    """
+    check_pair(start, end)
+    return end.replace({name: _subtract(end[name], start[name]) for name in end})
+
+
+def norm(state: State) -> float:
+    """The Euclidean norm of all parameters together, summed in float64. Buffers do not count.
+
+    Running statistics of BatchNorm are measurements of the data, not weights (so Lucas et al. 2021,
+    arXiv 2104.11044). An empty state has norm 0; NaN gives NaN.
+    """
+    return _norm(value for value in state.parameters.values())
+
+
+def distance(start: State, end: State) -> float:
+    """``||end - start||``, over parameters only, in float64: how far a network has moved."""
+    return distances(start, end)["all"].total
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far a group of parameters lies from its start.
+
+    Attributes:
+        total: Euclidean distance.
+        relative: ``total / ||start||`` (Lucas et al. 2021); infinite from a zero start, NaN if both are zero.
+        per_parameter: ``total / sqrt(count)``, the root mean square change of one parameter; NaN for none.
+        count: number of parameters.
+    """
+
+    total: float
+    relative: float
+    per_parameter: float
+    count: int
+
+
+def distances(start: State, end: State, groups: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, Distance]:
+    """The distance from start to end of all parameters (key ``all``) and of each group.
+
+    Raises:
+        StateError: the states do not fit together.
+    """
+    check_pair(start, end)
+    result = {}
+    for group, names in {"all": tuple(start.parameters), **(groups or {})}.items():
+        held = [name for name in names if name in start.parameters]
+        total = _norm(_subtract(end[name], start[name]) for name in held)
+        base = _norm(start[name] for name in held)
+        count = sum(start[name].numel() for name in held)
+        result[group] = Distance(
+            total=total,
+            relative=total / base if base else (math.inf if total else math.nan),
+            per_parameter=total / math.sqrt(count) if count else math.nan,
+            count=count,
+        )
+    return result
+
+
+def _subtract(end: Tensor, start: Tensor) -> Tensor:
+    if not end.dtype.is_floating_point:
+        return torch.zeros_like(end)
+    return end.float() - start.float() if end.dtype in _HALF else end - start
+
+
+def _norm(tensors: Iterator[Tensor]) -> float:
+    return math.sqrt(sum(float(value.detach().double().square().sum()) for value in tensors))
+
+
+def _identical(left: Tensor, right: Tensor) -> bool:
+    return left is right or torch.equal(left, right)
+
+
+def _check_names(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is: str, right_is: str) -> None:
+    missing = [name for name in left if name not in right]
+    extra = [name for name in right if name not in left]
+    if missing or extra:
+        parts = []
+        if missing:
+            parts.append(f"{len(missing)} only in {left_is} ({_some(missing)})")
+        if extra:
+            parts.append(f"{len(extra)} only in {right_is} ({_some(extra)})")
+        raise StateError(
+            f"{left_is[:1].upper()}{left_is[1:]} and {right_is} have different tensors: {'; '.join(parts)}. A line "
+            "needs the same tensors at both ends. Load both checkpoints with the model that made them."
+        )
+
+
+def _check_shapes(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is: str, right_is: str) -> None:
+    differ = [name for name in left if left[name].shape != right[name].shape]
+    if differ:
+        listed = _some([f"{n}: {tuple(left[n].shape)} and {tuple(right[n].shape)}" for n in differ])
+        raise StateError(
+            f"{len(differ)} tensors have one shape in {left_is} and another in {right_is} ({listed}). A line needs the "
+            "same shapes at both ends. Check that both come from one architecture (width, classes)."
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,150 @@
+"""A study is a question as data: arms of runs, and the lines to walk for each run.
+
+`Study.tasks` lists the trainings and scans that answer it, each once, each after what it needs.
+Doing them is `work`'s part; a study knows nothing of files or of what is already done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from linescape.errors import RecipeError, near
+from linescape.recipe import Barrier, Content, Random, Recipe
+
+
+class Moment(Content, frozen=True):
+    """A state of a training: its ``start`` or its ``end``. A start that is a fresh draw needs no training."""
+
+    recipe: Recipe
+    at: Literal["start", "end"] = "end"
+
+
+class Train(Content, frozen=True, tag_field="task", tag="train"):
+    """Task: train a recipe; leaves its start, its end and a log per epoch."""
+
+    recipe: Recipe
+
+    def needs(self) -> tuple[Task, ...]:
+        """The trainings and scans that must be done before."""
+        init = self.recipe.init
+        if isinstance(init, Random):
+            return ()
+        return (hump_line(init.recipe),) if isinstance(init, Barrier) else (Train(init.recipe),)
+
+
+class Scan(Content, frozen=True, tag_field="task", tag="scan"):
+    """Task: walk the straight line between two moments, on the data of the `end`'s recipe.
+
+    Attributes:
+        block: move only this named block of the model; empty moves the whole network.
+        rest: where the other blocks stand in a layer-wise line, ``end`` (Chatterji et al. 2020) or ``start``.
+        alphas: number of equally spaced positions, both ends included.
+        batchnorm: treatments of BatchNorm statistics, each giving its own curve.
+        train_examples: training examples measured, class-balanced, as trained on but not augmented; 0 is all.
+    """
+
+    start: Moment
+    end: Moment
+    block: str = ""
+    rest: Literal["end", "start"] = "end"
+    alphas: int = 50
+    batchnorm: tuple[str, ...] = ("interpolate",)
+    train_examples: int = 2000
+
+    def needs(self) -> tuple[Task, ...]:
+        """The trainings that make the two ends."""
+        found: list[Task] = []
+        for moment in (self.start, self.end):
+            task = Train(moment.recipe)
+            found += [task] if moment.at == "end" else task.needs()
+        return tuple(dict.fromkeys(found))
+
+
+Task = Train | Scan
+
+
+def hump_line(recipe: Recipe) -> Scan:
+    """The line from a training's own start to its end, as every study walks it."""
+    return Scan(start=Moment(recipe, "start"), end=Moment(recipe, "end"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One replicate of an arm: a training, and the lines to walk by label.
+
+    The label ``whole`` is the line from own start to own end; a block's name is its layer-wise line; other labels
+    (``to another start``, ``start to start``) say what they are.
+    """
+
+    recipe: Recipe
+    lines: Mapping[str, Scan]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One level of one intervention.
+
+    Attributes:
+        name: short and unique in its study, as typed on a command line (``no-weight-decay``).
+        group: the group of interventions it belongs to: ``base``, ``initialisation``, ``data``, ``optimizer``,
+            ``model``, ``partial`` (partial pre-training), ``warm-up``.
+        title: a few words for a table or a legend.
+        runs: one per seed.
+        baseline: name of the arm that it differs from by this intervention alone.
+    """
+
+    name: str
+    group: str
+    title: str
+    runs: tuple[Run, ...]
+    baseline: str = "base"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A work's experiments at one scale.
+
+    Attributes:
+        name: the module's name in `linescape.studies`.
+        scale: the name of the scale (``mini``).
+        title: what the study is, in words.
+        source: the work it repeats.
+        arms: in the order of the report.
+    """
+
+    name: str
+    scale: str
+    title: str
+    source: str
+    arms: tuple[Arm, ...]
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Every training and scan once, each after what it needs."""
+        found: dict[Task, None] = {}
+        for arm in self.arms:
+            for run in arm.runs:
+                asked: tuple[Task, ...] = (Train(run.recipe), *run.lines.values())
+                for task in asked:
+                    found.update(dict.fromkeys(_with_needs(task)))
+        return tuple(found)
+
+    def only(self, *names: str, runs: int | None = None) -> Study:
+        """The study cut to the named arms (all if none is named) and to the first `runs` replicates.
+
+        Raises:
+            RecipeError: an arm's name is unknown.
+        """
+        known = {arm.name: arm for arm in self.arms}
+        for name in names:
+            if name not in known:
+                raise RecipeError(f"Study {self.name!r} has no arm {name!r}. {near(name, known)}")
+        kept = [arm for arm in self.arms if not names or arm.name in names]
+        return replace(self, arms=tuple(replace(arm, runs=arm.runs[:runs]) for arm in kept))
+
+
+def _with_needs(task: Task) -> Iterator[Task]:
+    for need in task.needs():
+        yield from _with_needs(need)
+    yield task
