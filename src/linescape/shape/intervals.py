@@ -1,0 +1,194 @@
+"""How sure a number of a curve is, given that it was measured on a sample of examples.
+
+The paired bootstrap: draw as many examples as there are, with replacement, the same ones at every
+alpha; average; take the number of that curve; repeat (Efron 1979). The examples of one batch share
+the network, so neighbouring points of a curve move together, and an interval made point by point
+would be far too wide for a difference between them.
+
+Which interval. Barriers and rises are maxima of noisy means, hence biased upwards, and their resampled
+values twice so. On synthetic populations (26 alphas, 500 and 2,000 examples with lognormal losses,
+correlated along alpha), intervals meant to cover the population's `min_delta` in 95 % of samples did so in
+
+                  real barrier   small bump on a plateau   flat plateau
+    percentile       91-95 %            50-80 %                 2 %
+    basic            91-96 %            84-90 %              90-92 %
+    BCa              90 %                 78 %                 27 %
+    the wider        93-97 %              96 %               90-92 %
+
+so each side here is the wider of percentile and basic (2 x value - the opposite percentile). The
+percentile interval alone calls every flat plateau a bump. In 1,000 simulations with 2,000 examples
+every height of a real barrier was covered in 95-96 %, of a falling curve in 94-100 %.
+
+What remains: on an exactly flat stretch the interval of `min_delta` lies above 0 in 4-12 % of samples
+instead of 2.5 %, and in up to 30 % if the noise at neighbouring alphas were independent. To claim that a
+curve rises, use `rise_p_value`. Numbers that jump when the curve changes a little (fractions of points,
+positions) have no dependable interval where the curve is flat. A small sample of very unequal losses
+gives intervals that are too short, as for any mean.
+
+The interval is about the examples: what another test set would give for the same two networks. Other
+seeds are another matter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from linescape.errors import AlphaError, DataError, RecipeError
+from linescape.shape.numbers import Number, min_delta, segment
+
+Array = NDArray[np.float64]
+
+_WEIGHTS_AT_ONCE = 4_000_000  # 32 MB
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number `value` and its interval [`low`, `high`], meant to hold the true number with probability `level`.
+
+    The ends may lie where the number cannot, such as `low` below 0: then it is not told apart from 0.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+
+def estimates(
+    alphas: ArrayLike,
+    values: ArrayLike,
+    functions: Mapping[str, Number],
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Each function's number of the mean curve, with its interval; all from the same resamples.
+
+    `alphas` ``(n,)``, `values` ``(n, examples)`` per-example losses; `functions` such as
+    `linescape.shape.HEIGHTS`, called as ``function(alphas (m,), losses (..., m))``. Curves of equally
+    many examples get the same resamples from one `seed`, so they stay paired.
+
+    NaN: a number that is NaN, in any resample, has NaN for its interval. An infinite example makes the
+    number of those resamples infinite that drew it, so one end of the interval can be finite.
+
+    Raises:
+        AlphaError: as all numbers.
+        DataError: there are fewer than two examples.
+        RecipeError: `resamples` or `level` is impossible, or a function does not take many curves.
+    """
+    if not 0 < level < 1:
+        raise RecipeError(f"An interval cannot hold the true number with probability {level}. Use 0.95, for example.")
+    alphas, mean, curves = _resample(alphas, values, resamples, seed)
+    found = {}
+    for name, function in functions.items():
+        resampled = np.asarray(function(alphas, curves), np.float64)
+        if resampled.shape != (resamples,):
+            raise RecipeError(
+                f"{name!r} made shape {resampled.shape} of {resamples} curves {curves.shape}, so its numbers cannot "
+                "be told apart. A function of a curve takes losses (..., n) and returns one number for each curve."
+            )
+        found[name] = _interval(float(function(alphas, mean)), resampled, level)
+    return found
+
+
+def estimate(
+    alphas: ArrayLike,
+    values: ArrayLike,
+    function: Number,
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Estimate:
+    """One function's number of the mean curve, with its interval; see `estimates`."""
+    return estimates(alphas, values, {"": function}, resamples=resamples, level=level, seed=seed)[""]
+
+
+def probability_monotone(
+    alphas: ArrayLike, values: ArrayLike, tolerance: float = 0.0, *, resamples: int = 1000, seed: int = 0
+) -> float:
+    """The fraction of resamples whose curve nowhere rises by more than `tolerance` (unit of the values).
+
+    Near 1 or 0 where the curve clearly falls or clearly rises. On a flat stretch every sample rises a
+    little, so that with tolerance 0 the fraction is near 0 for a curve that is truly flat: give a
+    tolerance above the noise, or ask `rise_p_value`. NaN if the curve has a NaN.
+
+    Raises:
+        AlphaError, DataError, RecipeError: as `estimates`.
+    """
+    alphas, mean, curves = _resample(alphas, values, resamples, seed)
+    return math.nan if np.isnan(mean).any() else float(np.mean(min_delta(alphas, curves) <= tolerance))
+
+
+def rise_p_value(
+    alphas: ArrayLike, values: ArrayLike, tolerance: float = 0.0, *, resamples: int = 1000, seed: int = 0
+) -> float:
+    """The p-value of "the population's curve nowhere rises by more than `tolerance`"; small: it does rise.
+
+    How often the noise alone, a resampled curve minus the mean curve, rises by at least the measured
+    `min_delta` minus the tolerance, counting the measured one (Davison & Hinkley 1997, 4.2). Since
+    min_delta(curve + noise) <= min_delta(curve) + min_delta(noise), no monotone curve gives small values
+    more often than a flat one, for which they are as frequent as they should be. NaN if the curve has a
+    NaN or an infinity.
+
+    Raises:
+        AlphaError, DataError, RecipeError: as `estimates`.
+    """
+    alphas, mean, curves = _resample(alphas, values, resamples, seed)
+    if not np.isfinite(mean).all():
+        return math.nan
+    noise = min_delta(alphas, curves - mean)
+    return float(1 + np.count_nonzero(noise >= min_delta(alphas, mean) - tolerance)) / (1 + resamples)
+
+
+def _resample(alphas: ArrayLike, values: ArrayLike, resamples: int, seed: int) -> tuple[Array, Array, Array]:
+    """Alphas ``(m,)``, the mean curve ``(m,)`` and mean curves of resampled examples ``(resamples, m)``."""
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2:
+        raise AlphaError(f"Values of shape {values.shape}: pass one for each alpha and example, (alphas, examples).")
+    examples = values.shape[1]
+    if examples < 2:
+        raise DataError(
+            f"{examples} examples do not show how much another sample would differ. Keep the values of two or more."
+        )
+    if resamples < 1:
+        raise RecipeError(f"{resamples} resamples give no interval. Use 1000, or a few hundred for a first look.")
+    alphas, losses = segment(alphas, values.T)
+    # Sums of steps: neighbours that agree on every example then agree in every resample to the bit, so that a
+    # line along which nothing changes does not seem to rise by rounding. Zero weight x infinity would be NaN,
+    # hence what is not finite is put back afterwards.
+    steps = np.diff(np.where(np.isfinite(losses), losses, 0.0), axis=1, prepend=0.0)
+    unusual = [(odd, at) for odd, at in _not_finite(losses) if at.any()]
+    rng = np.random.default_rng(seed)
+    curves = np.empty((resamples, alphas.size))
+    rows = max(1, _WEIGHTS_AT_ONCE // examples)
+    for first in range(0, resamples, rows):
+        part = curves[first : first + rows]
+        weights = rng.multinomial(examples, np.full(examples, 1 / examples), size=len(part)).astype(np.float64)
+        part[:] = np.cumsum(weights @ steps, axis=1) / examples
+        for odd, at in unusual:
+            part[weights @ at > 0] += odd
+    return alphas, losses.mean(axis=0), curves
+
+
+def _not_finite(losses: Array) -> list[tuple[float, Array]]:
+    kinds = [(math.inf, losses == math.inf), (-math.inf, losses == -math.inf), (math.nan, np.isnan(losses))]
+    return [(odd, at.astype(np.float64)) for odd, at in kinds]
+
+
+def _interval(value: float, resampled: Array, level: float) -> Estimate:
+    if np.isnan(value) or np.isnan(resampled).any():
+        return Estimate(value, math.nan, math.nan, level)
+    ordered = np.sort(resampled)
+    last = ordered.size - 1
+    low = float(ordered[math.floor((1 - level) / 2 * last)])
+    high = float(ordered[math.ceil((1 + level) / 2 * last)])
+    if math.isfinite(value):
+        low, high = min(low, 2 * value - high), max(high, 2 * value - low)
+    return Estimate(value, low, high, level)
