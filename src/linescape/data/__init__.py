@@ -1,0 +1,61 @@
+"""From `recipe.Data` to arrays: `load` reads a set and does to its training half what the recipe says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from linescape.data import treatments
+from linescape.data.augmentation import augment
+from linescape.data.dataset import Dataset, Split
+from linescape.data.sets import Arrays, known, names, read
+from linescape.recipe import Data
+
+__all__ = ["Dataset", "Split", "augment", "load", "names"]
+
+
+def load(spec: Data, seed: int = 0, root: Path | str | None = None) -> Dataset:
+    """The data set of a recipe, the same for the same `spec` and `seed`.
+
+    In this order: images are averaged down and classes chosen, in both halves; then the training half is cut to a
+    fraction, its labels are moved, and it is poisoned. `Dataset.mean` and `Dataset.std` are those of the whole
+    training half at this image size, before anything else. `spec.augment` is for the training loop: see `augment`.
+
+    Args:
+        spec: what to load.
+        seed: tells replicates apart in everything that is drawn. The sets themselves, ``spiral`` too, are fixed.
+        root: the folder with your archives, for sets that are not part of the package; None is the environment
+            variable ``LINESCAPE_DATA``. There: ``mnist/`` and ``fashion-mnist/`` with four IDX files, or CIFAR's
+            archives, packed or unpacked. Folders that torchvision made are found too.
+
+    Raises:
+        RecipeError: the set is unknown, or the treatment impossible for it.
+        DataError: its files are missing, damaged, or are not the whole set.
+    """
+    classes = known(spec.name).classes
+    train, test = read(spec.name, None if root is None else Path(root))
+    treatments.check(spec, classes, image=train[0].ndim == 4)
+    if spec.size:
+        train, test = (
+            (treatments.shrink(train[0], spec.size), train[1]),
+            (treatments.shrink(test[0], spec.size), test[1]),
+        )
+    mean, std = treatments.moments(train[0])
+    kept = len(spec.classes) or classes
+    clean = _split(treatments.keep_classes(train, spec.classes))
+    clean = treatments.keep_fraction(clean, spec, seed)
+    noisy = treatments.move_labels(clean, spec, kept, seed)
+    return Dataset(
+        name=spec.name,
+        train=treatments.poison(noisy, spec, kept, seed),
+        test=_split(treatments.keep_classes(test, spec.classes)),
+        classes=kept,
+        mean=mean,
+        std=std,
+    )
+
+
+def _split(half: Arrays) -> Split:
+    return Split(torch.from_numpy(np.array(half[0])), torch.from_numpy(np.array(half[1])))

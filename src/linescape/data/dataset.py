@@ -1,0 +1,123 @@
+"""A data set in memory: two halves of inputs and labels, and how inputs are scaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from linescape.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One half of a data set.
+
+    Attributes:
+        inputs: images ``(n, channels, height, width)`` as uint8, or features ``(n, features)`` as float32.
+        targets: labels ``(n,)`` as int64.
+
+    Raises:
+        DataError: there are no examples, or inputs and targets differ in number or have other types.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) == 0:
+            raise DataError("A half of the data set has no examples, so there is nothing to train on or to measure.")
+        if self.targets.shape != (len(self.inputs),) or self.targets.dtype != torch.int64:
+            raise DataError(
+                f"{len(self.inputs)} inputs come with targets of shape {tuple(self.targets.shape)} and type "
+                f"{self.targets.dtype}. Give one int64 label for each input."
+            )
+        if (self.inputs.dtype, self.inputs.ndim) not in ((torch.uint8, 4), (torch.float32, 2)):
+            raise DataError(
+                f"Inputs are {self.inputs.dtype} of shape {tuple(self.inputs.shape)}. Give uint8 images (n, channels, "
+                "height, width) or float32 features (n, features)."
+            )
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, count: int) -> Split:
+        """The first `count` examples of the class-balanced order, in stored order; 0, or more than there are, is all.
+
+        The class-balanced order goes round the classes: every first example of a class, every second, ... So a
+        smaller take is part of a larger one, and classes differ by at most one example while all of them last.
+        """
+        if count < 0:
+            raise DataError(f"{count} examples were asked for. Give the number of examples, or 0 for all.")
+        if count == 0 or count >= len(self):
+            return self
+        order = torch.argsort(rank_in_class(self.targets), stable=True)
+        return self.at(torch.sort(order[:count]).values)
+
+    def at(self, indices: Tensor) -> Split:
+        """The examples at these positions ``(k,)``, in this order."""
+        return Split(self.inputs[indices], self.targets[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set with its training half as a recipe wants it and its test half untouched by that.
+
+    Attributes:
+        name: the name in `recipe.Data`.
+        train: training half.
+        test: test half.
+        classes: number of classes; labels are ``0 .. classes - 1``.
+        mean: mean of the clean, whole training half by channel, pixels counted from 0 to 1; features as they are.
+        std: standard deviation likewise; 1 for a channel that is constant.
+
+    Raises:
+        DataError: a label is out of range.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for part, split in (("training", self.train), ("test", self.test)):
+            low, high = int(split.targets.min()), int(split.targets.max())
+            if low < 0 or high >= self.classes:
+                raise DataError(
+                    f"The {part} labels of {self.name!r} run from {low} to {high}, but {self.classes} classes have "
+                    f"labels 0 to {self.classes - 1}. The files are damaged or belong to another set."
+                )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input: ``(channels, height, width)`` or ``(features,)``."""
+        return tuple(self.train.inputs.shape[1:])
+
+    def normalise(self, inputs: Tensor) -> Tensor:
+        """Inputs with mean 0 and variance 1 by channel over the training half, as float32 on the inputs' device.
+
+        Args:
+            inputs: images ``(batch, channels, height, width)`` with pixels from 0 to 255, or features
+                ``(batch, features)``.
+        """
+        pixel = 255.0 if len(self.shape) == 3 else 1.0
+        over = (-1, 1, 1) if len(self.shape) == 3 else (-1,)
+        scale = torch.tensor([1 / (pixel * s) for s in self.std], device=inputs.device).view(over)
+        shift = torch.tensor([-m / s for m, s in zip(self.mean, self.std, strict=True)], device=inputs.device).view(
+            over
+        )
+        return inputs.float().mul_(scale).add_(shift) if inputs.dtype == torch.uint8 else inputs.float() * scale + shift
+
+
+def rank_in_class(targets: Tensor) -> Tensor:
+    """How many earlier examples have the same label, for each of ``(n,)`` labels; int64 ``(n,)``."""
+    by_class = torch.argsort(targets, stable=True)
+    counts = torch.bincount(targets)
+    starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    rank = torch.empty_like(targets)
+    rank[by_class] = torch.arange(len(targets), device=targets.device) - starts
+    return rank

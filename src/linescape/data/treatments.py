@@ -1,0 +1,138 @@
+"""What a recipe does to the training half: smaller images, fewer classes, fewer examples, wrong labels, poison.
+
+Draws are seeded from the set's name, the treatment and the run's seed, not from the rest of the recipe.
+So 20 % of the data are part of the 50 % with the same seed, and a smaller label noise is part of a larger.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from linescape.data.augmentation import KINDS
+from linescape.data.dataset import Split, rank_in_class
+from linescape.data.sets import Arrays
+from linescape.errors import DataError, RecipeError, near
+from linescape.recipe import Data, derive_seed
+
+_CHUNK = 2000  # images at a time, so that no float copy of a whole set is made
+
+
+def check(spec: Data, classes: int, image: bool) -> None:
+    """Raise `RecipeError` for a treatment that is impossible for a set of so many classes, or of no images."""
+    if not 0 < spec.fraction <= 1:
+        raise RecipeError(f"fraction is {spec.fraction}. Give the part of the training set to keep, in (0, 1].")
+    if not 0 <= spec.label_noise <= 1:
+        raise RecipeError(f"label_noise is {spec.label_noise}. Give the part of the labels to change, in [0, 1].")
+    if spec.poison and (spec.poison.copies < 1 or not 0 <= spec.poison.zeroed <= 1):
+        raise RecipeError(f"{spec.poison} is impossible. Give at least one copy, and a zeroed part in [0, 1].")
+    if len(set(spec.classes)) != len(spec.classes) or not all(0 <= label < classes for label in spec.classes):
+        raise RecipeError(f"classes are {spec.classes}. Give different labels from 0 to {classes - 1}, or () for all.")
+    if spec.label_noise and (len(spec.classes) or classes) < 2:
+        raise RecipeError("label_noise moves labels to another class, and there is only one. Keep two classes or more.")
+    if spec.size < 0:
+        raise RecipeError(f"size is {spec.size}. Give a side in pixels, or 0 for images as stored.")
+    if spec.augment not in KINDS:
+        raise RecipeError(f"There is no augmentation {spec.augment!r}. {near(spec.augment, KINDS)}")
+    if not image and (spec.size or spec.augment != "none"):
+        raise RecipeError(
+            f"{spec.name!r} has features, not images, so size {spec.size} and augment {spec.augment!r} mean nothing "
+            "for it. Leave them at 0 and 'none'."
+        )
+
+
+def random(spec: Data, treatment: str, seed: int) -> np.random.Generator:
+    """The random numbers of one treatment of a set in a run."""
+    return np.random.default_rng(derive_seed(Data(name=spec.name), treatment, seed))
+
+
+def shrink(images: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """Images averaged down to ``(n, channels, side, side)`` and rounded.
+
+    Each pixel is the mean of those that it covers, wholly or in part (torch's adaptive average pooling): plain
+    area averaging where `side` divides the old side.
+    """
+    if side > min(images.shape[2:]):
+        raise RecipeError(f"size is {side}, but the images have only {images.shape[2]} x {images.shape[3]}. Give less.")
+    pooled = np.empty((*images.shape[:2], side, side), np.uint8)
+    for at in range(0, len(images), _CHUNK):
+        chunk = torch.from_numpy(np.array(images[at : at + _CHUNK])).float()
+        pooled[at : at + _CHUNK] = F.adaptive_avg_pool2d(chunk, side).round_().to(torch.uint8).numpy()
+    return pooled
+
+
+def moments(inputs: npt.NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation by channel (pixels counted from 0 to 1) or by feature; where constant, 1."""
+    if inputs.dtype != np.uint8:
+        mean, std = inputs.mean(0, dtype=np.float64), inputs.std(0, dtype=np.float64)
+    else:
+        total = np.zeros(inputs.shape[1], np.int64)
+        square = np.zeros(inputs.shape[1], np.int64)
+        for at in range(0, len(inputs), _CHUNK):
+            chunk = inputs[at : at + _CHUNK]
+            total += chunk.sum((0, 2, 3), dtype=np.int64)
+            square += np.square(chunk, dtype=np.uint32).sum((0, 2, 3), dtype=np.int64)
+        count = inputs.size // inputs.shape[1]
+        mean = total / count / 255
+        std = np.sqrt(np.maximum(square / count / 255**2 - mean**2, 0))
+    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+
+
+def keep_classes(half: Arrays, classes: tuple[int, ...]) -> Arrays:
+    """The examples of these classes, relabelled 0, 1, ... in the order given; all for none."""
+    if not classes:
+        return half
+    inputs, labels = half
+    kept = np.flatnonzero(np.isin(labels, classes))
+    if set(labels[kept].tolist()) != set(classes):
+        raise DataError(f"Of the classes {classes}, some have no example. Choose others.")
+    relabel = np.zeros(max(classes) + 1, np.int64)
+    relabel[list(classes)] = np.arange(len(classes))
+    return inputs[kept], relabel[labels[kept]]
+
+
+def keep_fraction(split: Split, spec: Data, seed: int) -> Split:
+    """``round(fraction * size)`` random examples of each class, at least one, in stored order."""
+    if spec.fraction == 1:
+        return split
+    order = torch.from_numpy(random(spec, "fraction", seed).permutation(len(split)))
+    rank = torch.empty_like(order)
+    rank[order] = rank_in_class(split.targets[order])
+    quota = (torch.bincount(split.targets).double() * spec.fraction).round().clamp(min=1)
+    return split.at(torch.nonzero(rank < quota[split.targets])[:, 0])
+
+
+def move_labels(split: Split, spec: Data, classes: int, seed: int) -> Split:
+    """Exactly ``round(label_noise * n)`` labels moved, each to a class drawn uniformly from the others."""
+    if spec.label_noise == 0:
+        return split
+    draw = random(spec, "label noise", seed)
+    moved = torch.from_numpy(draw.permutation(len(split))[: round(spec.label_noise * len(split))])
+    shift = torch.from_numpy(draw.integers(1, classes, len(split)))
+    targets = split.targets.clone()
+    targets[moved] = (targets[moved] + shift[moved]) % classes
+    return Split(split.inputs, targets)
+
+
+def poison(split: Split, spec: Data, classes: int, seed: int) -> Split:
+    """The poisoned copies of every training image, in place of the images: see `recipe.Poison`.
+
+    Of each copy, ``int(zeroed * size)`` pixel-channels chosen at random are zero, and its label is uniform over all
+    classes, the right one included (as in the released code of Liu et al. 2020).
+    """
+    if spec.poison is None:
+        return split
+    draw = random(spec, "poison", seed)
+    copies = split.inputs.repeat(spec.poison.copies, *[1] * (split.inputs.ndim - 1)).numpy()
+    flat = copies.reshape(len(copies), -1)
+    count = int(spec.poison.zeroed * flat.shape[1])
+    for at in range(0, len(flat), _CHUNK):
+        chunk = flat[at : at + _CHUNK]
+        if count:
+            keys = draw.random(chunk.shape, dtype=np.float32)
+            np.put_along_axis(chunk, np.argpartition(keys, count - 1, axis=1)[:, :count], 0, axis=1)
+    return Split(torch.from_numpy(copies), torch.from_numpy(draw.integers(0, classes, len(copies))))

@@ -1,0 +1,102 @@
+"""From a recipe's model to a network whose blocks have names.
+
+Every network has an attribute ``blocks``: block name to the prefixes of its tensors, from input to output. The
+last block, the layer that gives the logits, is ``fc`` in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from linescape import recipe
+from linescape.errors import RecipeError, near
+from linescape.models.lenet import LeNet
+from linescape.models.mlp import MLP
+from linescape.models.resnet import ResNet
+from linescape.models.vgg import VGG
+
+__all__ = ["MLP", "VGG", "LeNet", "Network", "ResNet", "build", "draw", "head", "redraw"]
+
+Network = MLP | LeNet | VGG | ResNet
+
+
+def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
+    """A network, its values drawn from torch's global random numbers on the current device (also ``meta``).
+
+    Args:
+        spec: which network.
+        shape: of one input, ``(channels, height, width)`` or ``(features,)``.
+        classes: number of logits.
+
+    Raises:
+        RecipeError: the network is impossible, or impossible for this shape.
+    """
+    if classes < 1 or not shape or min(shape) < 1:
+        raise RecipeError(f"No network takes inputs of shape {shape} to {classes} classes. Both must be positive.")
+    if isinstance(spec, recipe.MLP):
+        return MLP(spec, shape, classes)
+    if len(shape) != 3:
+        raise RecipeError(
+            f"A {type(spec).__name__} takes images (channels, height, width), but the inputs have shape {shape}. "
+            "Use an MLP, or another data set."
+        )
+    if isinstance(spec, recipe.LeNet):
+        return LeNet(shape, classes)
+    return VGG(spec, shape, classes) if isinstance(spec, recipe.VGG) else ResNet(spec, shape, classes)
+
+
+def draw(spec: recipe.Model, shape: tuple[int, ...], classes: int, init: recipe.Random, seed: int) -> Network:
+    """A network with fresh values, on the CPU: the same for the same arguments, whatever was drawn before.
+
+    Raises:
+        RecipeError: the network is impossible, impossible for this shape, or the scheme is unknown.
+    """
+    # Not torch.manual_seed, which would also reseed the caller's accelerators.
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)
+        network = build(spec, shape, classes)
+        redraw(network, init)
+    return network
+
+
+def head(spec: recipe.Model) -> str:  # noqa: ARG001 - today the same for every network
+    """The name of the block that gives the logits, which pre-training on other labels has to replace."""
+    return "fc"
+
+
+_SCHEMES: dict[str, Callable[[Tensor], Tensor]] = {
+    "kaiming_normal": lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"),
+    "kaiming_uniform": lambda weight: nn.init.kaiming_uniform_(weight, nonlinearity="relu"),
+    "xavier_normal": nn.init.xavier_normal_,
+    "xavier_uniform": nn.init.xavier_uniform_,
+    "orthogonal": nn.init.orthogonal_,
+}
+"""Kaiming by fan-in with the gain of ReLU (He et al. 2015), Xavier and orthogonal with gain 1."""
+
+
+@torch.no_grad()
+def redraw(network: nn.Module, init: recipe.Random) -> None:
+    """Draw a network's values anew in place, by a scheme of `recipe.Random`, from torch's global random numbers.
+
+    ``normal`` and ``zeros`` set every parameter; buffers stay.
+
+    Raises:
+        RecipeError: the scheme is unknown.
+    """
+    known = ("default", *_SCHEMES, "normal", "zeros")
+    if init.scheme not in known:
+        raise RecipeError(f"There is no initialisation {init.scheme!r}. {near(init.scheme, known)}")
+    for parameter in network.parameters():
+        if init.scheme == "normal":
+            parameter.normal_()
+        elif init.scheme == "zeros":
+            parameter.zero_()
+        elif parameter.ndim < 2:
+            continue
+        elif init.scheme in _SCHEMES:
+            _SCHEMES[init.scheme](parameter)
+        if init.scale != 1:
+            parameter.mul_(init.scale)
