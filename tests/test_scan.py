@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from linescape.errors import AlphaError, DataError, EndsError, MeasureError
 from linescape.evaluate import Evaluator
 from linescape.measure import cross_entropy, error
 from linescape.paths import Line
-from linescape.scan import collect, estimate, grid, scan, walk
+from linescape.scan import collect, cost, grid, scan, walk
 from linescape.space import State
 
 Images = tuple[Tensor, Tensor]
@@ -104,6 +105,8 @@ def test_train_and_test_and_own_measures_in_one_walk(pair: Pair, images: Images)
         (d, m, "interpolate") for d in ("train", "test") for m in ("cross_entropy", "error", "margin")
     }
     assert curve.provenance["examples"] == {"train": 37, "test": 10}
+    assert json.loads(json.dumps(curve.provenance)) == curve.provenance
+    assert type(curve.provenance["torch"]) is str
     np.testing.assert_allclose(curve["train", "margin"].values[:, :10], curve["test", "margin"].values, atol=1e-5)
 
 
@@ -203,7 +206,7 @@ def test_bad_measures_are_refused(images: Images) -> None:
 
 def test_an_estimate_counts_the_passes(pair: Pair, images: Images) -> None:
     net, start, end = pair
-    found = estimate(Line(start, end), Evaluator(net, {"train": images}), grid(50), ("interpolate", "recalibrate"))
+    found = cost(Line(start, end), Evaluator(net, {"train": images}), grid(50), ("interpolate", "recalibrate"))
     assert found.passes == 50 * 2 * 37
     assert found.seconds > 0
     assert "50 alphas, 3,700 forward passes, about" in str(found)

@@ -10,6 +10,7 @@
     ├── CheckpointError   a file is not a readable checkpoint of this network
     ├── RecipeError       an unknown or impossible model, intervention, study or setting
     └── StoreError        results cannot be written or read back
+        └── DamagedError  a result is not what was written: delete it and run again
 
 A message says what was found, why it matters and what to do. The command line prints the
 message and exits with code 2.
@@ -59,6 +60,10 @@ class RecipeError(LinescapeError, ValueError):
 
 class StoreError(LinescapeError, OSError):
     """Results cannot be written, or what was read back is not what was written."""
+
+
+class DamagedError(StoreError):
+    """One result on disk is not what was written; the others are whole."""
 
 
 def near(name: str, known: Iterable[str]) -> str:

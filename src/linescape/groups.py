@@ -51,7 +51,12 @@ def by_block(module: nn.Module) -> Groups:
     held = State.of(module)
     declared = getattr(module, "blocks", None)
     if isinstance(declared, Mapping):
-        return by_prefix(module, declared)
+        parts = dict(module.named_modules())
+        # A declared part may hold nothing in this network: the place of a norm layer, where there is no norm.
+        held_by = {
+            block: [p for p in prefixes if p not in parts or _under(held, p)] for block, prefixes in declared.items()
+        }
+        return by_prefix(module, held_by)
     named = {name: (name,) for name, _ in module.named_children() if _under(held, name)}
     named |= {name: (name,) for name, _ in module.named_parameters(recurse=False)}
     if not named:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import pairwise
 
 import numpy as np
@@ -66,7 +67,7 @@ def scan(
     points = walk(path, evaluator, positions, treatments)
     shown = sys.stderr.isatty() if progress is None else progress
     if shown:
-        points = _with_bar(points, estimate(path, evaluator, positions, treatments))
+        points = _with_bar(points, cost(path, evaluator, positions, treatments))
     return collect(points, path, evaluator, treatments)
 
 
@@ -149,11 +150,9 @@ def collect(
     notes = []
     if not bn.layers(evaluator.model):
         notes.append("The network has no BatchNorm with running statistics: all treatments are the same.")
-    from linescape import __version__
-
     provenance = {
-        "linescape": __version__,
-        "torch": torch.__version__,
+        "linescape": version("linescape"),
+        "torch": str(torch.__version__),
         "python": platform.python_version(),
         "device": _device_name(evaluator.device),
         "dtype": str(evaluator.dtype).removeprefix("torch."),
@@ -170,7 +169,7 @@ def collect(
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Cost:
     """What a walk will cost: positions, forward passes (of one example each), and seconds."""
 
     alphas: int
@@ -182,9 +181,9 @@ class Estimate:
         return f"{self.alphas} alphas, {self.passes:,} forward passes, about {took}"
 
 
-def estimate(
+def cost(
     path: Path, evaluator: Evaluator, alphas: Sequence[float], batchnorm: tuple[str, ...] = ("interpolate",)
-) -> Estimate:
+) -> Cost:
     """Time one position under one treatment, and multiply.
 
     Raises:
@@ -194,7 +193,7 @@ def estimate(
     examples = {data: len(values) for (data, _, _), values in point.values.items()}
     treatments = len(batchnorm) if bn.layers(evaluator.model) else 1
     passes = len(alphas) * treatments * sum(examples.values())
-    return Estimate(len(alphas), passes, point.seconds * (len(alphas) + 2 / treatments))
+    return Cost(len(alphas), passes, point.seconds * (len(alphas) + 2 / treatments))
 
 
 def _check_end(point: Point, path: Path, evaluator: Evaluator, end: str, batchnorm: tuple[str, ...]) -> float | None:
@@ -222,7 +221,7 @@ def _check_end(point: Point, path: Path, evaluator: Evaluator, end: str, batchno
     return largest
 
 
-def _with_bar(points: Iterator[Point], expected: Estimate) -> Iterator[Point]:
+def _with_bar(points: Iterator[Point], expected: Cost) -> Iterator[Point]:
     console = Console(stderr=True)
     console.print(f"Walking: {expected}")
     with Progress(console=console, transient=True) as bar:

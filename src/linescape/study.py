@@ -6,7 +6,7 @@ Doing them is `work`'s part; a study knows nothing of files or of what is alread
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -51,7 +51,7 @@ class Scan(Content, frozen=True, tag_field="task", tag="scan"):
     rest: Literal["end", "start"] = "end"
     alphas: int = 50
     batchnorm: tuple[str, ...] = ("interpolate",)
-    train_examples: int = 2000
+    train_examples: int = 1000
 
     def needs(self) -> tuple[Task, ...]:
         """The trainings that make the two ends."""
@@ -122,13 +122,11 @@ class Study:
 
     def tasks(self) -> tuple[Task, ...]:
         """Every training and scan once, each after what it needs."""
-        found: dict[Task, None] = {}
+        asked: list[Task] = []
         for arm in self.arms:
             for run in arm.runs:
-                asked: tuple[Task, ...] = (Train(run.recipe), *run.lines.values())
-                for task in asked:
-                    found.update(dict.fromkeys(_with_needs(task)))
-        return tuple(found)
+                asked += [Train(run.recipe), *run.lines.values()]
+        return in_order(asked)
 
     def only(self, *names: str, runs: int | None = None) -> Study:
         """The study cut to the named arms (all if none is named) and to the first `runs` replicates.
@@ -144,7 +142,16 @@ class Study:
         return replace(self, arms=tuple(replace(arm, runs=arm.runs[:runs]) for arm in kept))
 
 
-def _with_needs(task: Task) -> Iterator[Task]:
-    for need in task.needs():
-        yield from _with_needs(need)
-    yield task
+def in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """These tasks and all that they need, each once, each after what it needs."""
+    found: dict[Task, None] = {}
+
+    def add(task: Task) -> None:
+        if task not in found:
+            for need in task.needs():
+                add(need)
+            found[task] = None
+
+    for task in tasks:
+        add(task)
+    return tuple(found)
