@@ -1,0 +1,261 @@
+"""Trains a recipe, step by step. The loop yields where it stands; it does not save, print or evaluate.
+
+Every random number is drawn from the recipe and the number of the epoch or the step. So a `Checkpoint` (weights,
+buffers, optimizer state, step) is all that is needed to go on anywhere with the same bits.
+
+Data stay on the device as they are stored; a batch is augmented and normalised there. A last batch of one example
+is left out, since BatchNorm cannot normalise it. A loss that is NaN or infinite ends the training: that it diverged
+is its result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from linescape import models
+from linescape.data import Dataset, augment
+from linescape.errors import DataError, RecipeError
+from linescape.recipe import Optimizer, Recipe, Schedule, derive_seed
+from linescape.space import State
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A training after `step` steps, with all that going on needs.
+
+    Attributes:
+        state: the network.
+        step: steps done since the beginning.
+        optimizer: the optimizer's tensors by ``slot/parameter``, such as ``momentum_buffer/conv1.weight``.
+        loss_sum: training loss so far in the epoch, summed over `seen` examples, in nats.
+        wrong: how many of them the network got wrong.
+        seen: examples seen so far in the epoch.
+    """
+
+    state: State
+    step: int = 0
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    loss_sum: float = 0.0
+    wrong: int = 0
+    seen: int = 0
+
+
+@dataclass
+class Progress:
+    """Where a training stands; it changes when the next one is asked for, so `checkpoint` must be called before.
+
+    Attributes:
+        step: steps done since the beginning.
+        steps: steps of the whole training.
+        per_epoch: steps of an epoch.
+        diverged: the loss of the next step, or at the end a tensor, is NaN or infinite; nothing follows.
+        loss: mean training loss of the epoch so far, in nats, as met in training (augmented, weights changing);
+            NaN before the first step.
+        error: training error likewise, in %.
+    """
+
+    step: int
+    steps: int
+    per_epoch: int
+    diverged: bool
+    loss: float
+    error: float
+    _now: _Now
+
+    @property
+    def epochs(self) -> int:
+        """Whole epochs done."""
+        return self.step // self.per_epoch
+
+    @property
+    def epoch_finished(self) -> bool:
+        """The last step was its epoch's last."""
+        return self.step > 0 and self.step % self.per_epoch == 0 and not (self.diverged and self.step < self.steps)
+
+    def checkpoint(self) -> Checkpoint:
+        """A copy of the training as it stands, on the CPU."""
+        return self._now.copy(self.step)
+
+
+def train(
+    recipe: Recipe, dataset: Dataset, start: State | Checkpoint, device: torch.device | str = "cpu"
+) -> Iterator[Progress]:
+    """Train a recipe; yields the starting point first, then after every step.
+
+    Args:
+        recipe: what to train; its `init` is not looked at.
+        dataset: the recipe's data.
+        start: theta_0, or a checkpoint of this training to go on from, to the bit.
+        device: where to train. Bits repeat on one machine with one number of threads, not across devices.
+
+    Raises:
+        RecipeError: a number of the recipe is impossible.
+        DataError: there are too few examples for one step.
+        StateError: the start is not a state of the recipe's model.
+    """
+    _check(recipe)
+    start = Checkpoint(start) if isinstance(start, State) else start
+    size = recipe.optimizer.batch_size
+    per_epoch = steps_per_epoch(len(dataset.train), size)
+    steps = per_epoch * recipe.schedule.epochs
+
+    with _seeded(0):  # the values are overwritten
+        module = models.build(recipe.model, dataset.shape, dataset.classes)
+    start.state.load_into(module)
+    layout = memory_layout(dataset)
+    module.to(device, memory_format=layout).train()  # type: ignore[call-overload]
+    optimizer = _optimizer(recipe.optimizer, module)
+    now = _Now(module, optimizer, start.loss_sum, start.wrong, start.seen)
+    now.restore(start.optimizer)
+    inputs, targets = dataset.train.inputs.to(device), dataset.train.targets.to(device)
+
+    step, order = start.step, torch.empty(0)
+    yield now.progress(step, steps, per_epoch, diverged=step >= steps and not now.finite())
+    while step < steps:
+        epoch, place = divmod(step, per_epoch)
+        if place == 0 or not len(order):
+            seed = derive_seed(recipe, "order", epoch)
+            order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed)).to(device)
+        if place == 0:
+            now.loss_sum, now.wrong, now.seen = 0.0, 0, 0
+        batch = order[place * size : (place + 1) * size]
+        chance = torch.Generator().manual_seed(derive_seed(recipe, "augment", step))
+        given = dataset.normalise(augment(inputs[batch], recipe.data.augment, chance)).contiguous(memory_format=layout)
+        with _seeded(derive_seed(recipe, "forward", step), device):
+            outputs = module(given)
+        loss = F.cross_entropy(outputs, targets[batch])
+        met = float(loss.detach())
+        now.loss_sum += met * len(batch)
+        now.wrong += int(((outputs.argmax(1) != targets[batch]) | outputs.isnan().any(1)).sum())
+        now.seen += len(batch)
+        if not math.isfinite(met):
+            yield now.progress(step, steps, per_epoch, diverged=True)
+            return
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step, per_epoch)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        step += 1
+        yield now.progress(step, steps, per_epoch, diverged=step == steps and not now.finite())
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Batches in one pass; a last one of a single example does not count, unless all are.
+
+    Raises:
+        DataError: not even one batch of two.
+    """
+    full, rest = divmod(examples, batch_size)
+    steps = full + (rest > 1)
+    if not steps:
+        raise DataError(
+            f"There is {examples} training example, but a batch needs two. Keep a larger fraction of the data."
+        )
+    return steps
+
+
+def memory_layout(dataset: Dataset) -> torch.memory_format:
+    """The layout in which networks are fastest on these inputs: on the CPU a third faster for images."""
+    return torch.channels_last if len(dataset.shape) == 3 else torch.contiguous_format
+
+
+def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
+    """The learning rate of a (0-based) step, as `recipe.Schedule` says."""
+    schedule: Schedule = recipe.schedule
+    factor = 1.0
+    if schedule.kind == "step":
+        factor = schedule.factor ** sum(step // per_epoch >= drop for drop in schedule.drops)
+    elif schedule.kind == "cosine":
+        factor = 0.5 * (1.0 + math.cos(math.pi * step / (per_epoch * schedule.epochs)))
+    if step < (rising := schedule.warmup * per_epoch):
+        factor *= (step + 1) / (rising + 1)  # not 0 at the first step, which would do nothing
+    return recipe.optimizer.lr * factor
+
+
+@dataclass
+class _Now:
+    """The live network and optimizer of a running training."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss_sum: float
+    wrong: int
+    seen: int
+
+    def progress(self, step: int, steps: int, per_epoch: int, diverged: bool) -> Progress:
+        return Progress(
+            step=step,
+            steps=steps,
+            per_epoch=per_epoch,
+            diverged=diverged,
+            loss=self.loss_sum / self.seen if self.seen else math.nan,
+            error=100.0 * self.wrong / self.seen if self.seen else math.nan,
+            _now=self,
+        )
+
+    def copy(self, step: int) -> Checkpoint:
+        held = {
+            f"{slot}/{name}": value.detach().to("cpu", copy=True)
+            for name, parameter in self.module.named_parameters()
+            for slot, value in self.optimizer.state[parameter].items()
+            if isinstance(value, Tensor)
+        }
+        return Checkpoint(State.of(self.module).to("cpu"), step, held, self.loss_sum, self.wrong, self.seen)
+
+    def restore(self, held: Mapping[str, Tensor]) -> None:
+        parameters = dict(self.module.named_parameters())
+        for key, value in held.items():
+            slot, name = key.split("/", 1)
+            like = parameters[name]
+            placed = value.to(like.device, copy=True)
+            if value.shape == like.shape and value.ndim:
+                placed = torch.empty_like(like, requires_grad=False).copy_(value)  # in the parameter's layout
+            self.optimizer.state[like][slot] = placed
+
+    def finite(self) -> bool:
+        floating = (value for value in self.module.state_dict().values() if value.dtype.is_floating_point)
+        return all(bool(value.isfinite().all()) for value in floating)
+
+
+def _optimizer(spec: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
+    # fused: one kernel over all tensors; on the CPU too, where a loop over small tensors costs as much as they do.
+    common: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": True}
+    if spec.name == "sgd":
+        return torch.optim.SGD(module.parameters(), momentum=spec.momentum, **common)
+    kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
+    return kind(module.parameters(), betas=(spec.momentum, 0.999), **common)
+
+
+def _check(recipe: Recipe) -> None:
+    optimizer, schedule = recipe.optimizer, recipe.schedule
+    for what, value, allowed in (
+        ("batch_size", optimizer.batch_size, optimizer.batch_size >= 1),
+        ("lr", optimizer.lr, optimizer.lr >= 0),
+        ("momentum", optimizer.momentum, 0 <= optimizer.momentum < 1),
+        ("weight_decay", optimizer.weight_decay, optimizer.weight_decay >= 0),
+        ("epochs", schedule.epochs, schedule.epochs >= 0),
+        ("warmup", schedule.warmup, schedule.warmup >= 0),
+    ):
+        if not allowed:
+            raise RecipeError(f"{what} is {value}, with which nothing can be trained. Give another value.")
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Torch's global random state set from a seed, and put back afterwards; dropout draws from it."""
+    device = torch.device(device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which reseeds every accelerator too
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
