@@ -1,0 +1,44 @@
+"""The studies: one module a work. Each has `SCALES` and a function `study(scale)`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from linescape.errors import RecipeError, near
+from linescape.study import Study
+
+_NAMES = ("vlaar2022",)
+
+
+def names() -> tuple[str, ...]:
+    """Every study's name."""
+    return _NAMES
+
+
+def scales(name: str) -> tuple[str, ...]:
+    """The scales of a study, smallest first.
+
+    Raises:
+        RecipeError: the study is unknown.
+    """
+    return tuple(_module(name).SCALES)
+
+
+def find(name: str, scale: str = "mini") -> Study:
+    """A study at a scale.
+
+    Raises:
+        RecipeError: the study or the scale is unknown.
+    """
+    module = _module(name)
+    if scale not in module.SCALES:
+        raise RecipeError(f"Study {name!r} has no scale {scale!r}. {near(scale, module.SCALES)}")
+    found: Study = module.study(scale)
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    if name not in _NAMES:
+        raise RecipeError(f"There is no study {name!r}. {near(name, _NAMES)}")
+    return import_module(f"linescape.studies.{name}")
