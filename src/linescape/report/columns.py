@@ -1,0 +1,106 @@
+"""Which columns the tables of a study's page show, and how."""
+
+from __future__ import annotations
+
+from linescape.definitions import DISTANCES, SHAPES
+from linescape.report.page import Column
+
+ACCURACY = [
+    Column("group", "group", "once"),
+    Column("title", "arm"),
+    Column("n", "runs", "number", 0),
+    Column("diverged", "diverged", "number", 0),
+    Column("mean", "mean, %", "number"),
+    Column("deviation", "s.d.", "number"),
+    Column("low", "95 % interval", "interval", to="high"),
+    Column("baseline", "baseline"),
+    Column("difference", "difference, points", "signed"),
+    Column("difference_low", "95 % interval", "interval", to="difference_high"),
+]
+
+SHAPE = [
+    Column("group", "group", "once"),
+    Column("title", "arm"),
+    Column("not_monotone_of", "not monotone"),
+    *(
+        Column(name, f"{SHAPES[name].label}{f', {SHAPES[name].unit}' if SHAPES[name].unit else ''}", "number")
+        for name in (
+            "min_delta",
+            "hump",
+            "tail_rise",
+            "interior_peak",
+            "barrier_above_chord",
+            "plateau_loss",
+            "area",
+        )
+    ),
+]
+
+PARTIAL = [
+    Column("title", "arm"),
+    Column("reset", "set back to random"),
+    Column("n", "runs", "number", 0),
+    Column("mean", "mean, %", "number"),
+    Column("deviation", "s.d.", "number"),
+    Column("difference", "from scratch, points", "signed"),
+    Column("difference_low", "95 % interval", "interval", to="difference_high"),
+]
+
+DISTANCE = [
+    Column("group", "group", "once"),
+    Column("title", "arm"),
+    Column("n", "runs", "number", 0),
+    *(Column(name, DISTANCES[name].label, "number", 4 if "per" in name else 2) for name in DISTANCES),
+]
+
+MISSING = [
+    Column("title", "arm"),
+    Column("seed", "seed", "number", 0),
+    Column("status", "status"),
+    Column("why", "why"),
+    Column("key", "key"),
+]
+
+_RANK = [
+    Column("label", "shape number"),
+    Column("runs", "runs", "number", 0),
+    Column("spearman", "ρ", "number"),
+    Column("low", "95 %", "interval", to="high"),
+    Column("low_all", "95 % for all", "interval", to="high_all"),
+    Column("kendall", "τ", "number"),
+    Column("within", "ρ inside arms", "number"),
+    Column("within_low", "95 %", "interval", to="within_high"),
+    Column("within_low_all", "95 % for all", "interval", to="within_high_all"),
+]
+ANSWERS = {
+    "shape-and-accuracy": _RANK,
+    "distance-and-monotonicity": [
+        Column("label", "distance"),
+        Column("rise_label", "rise"),
+        Column("runs", "runs", "number", 0),
+        Column("not_monotone", "not monotone", "number", 0),
+        Column("auc", "AUC", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 % for all", "interval", to="high_all"),
+    ],
+    "start-and-barrier": [
+        Column("title", "arm", "once"),
+        Column("start", "start", "once"),
+        Column("label", "number"),
+        Column("runs", "runs", "number", 0),
+        Column("mean", "mean, nats", "number"),
+        Column("baseline_mean", "baseline's", "number"),
+        Column("difference", "difference", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 % for all", "interval", to="high_all"),
+    ],
+    "partial-pretraining": [
+        Column("title", "arm"),
+        Column("n", "runs", "number", 0),
+        Column("mean", "mean, %", "number"),
+        Column("difference", "from scratch, points", "signed"),
+        Column("difference_low", "95 %", "interval", to="difference_high"),
+        Column("low_all", "95 % for all", "interval", to="high_all"),
+    ],
+}
+"""By the name of the answer."""

@@ -1,0 +1,214 @@
+"""From figures, tables and words to one HTML file."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from linescape import atomic, figures
+from linescape.figures.panel import COLOURS, GRID, INK, RULE, SOFT
+
+_VARIABLES = {
+    "#ffffff": "none",
+    INK: "var(--ink)",
+    SOFT: "var(--soft)",
+    RULE: "var(--rule)",
+    GRID: "var(--grid)",
+    **{colour: f"var(--c{index})" for index, colour in enumerate(COLOURS)},
+}
+"""Colours of figures as the page's own, so that they follow light and dark."""
+
+
+_LONG = re.compile(r"-?\d+\.\d{2,}")  # a tenth of a point is finer than any screen
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table on a page.
+
+    Attributes:
+        name: of the frame's column, or of its lower end for ``interval``.
+        title: what stands above it.
+        kind: ``text``; ``once``, text that is not repeated below itself; ``number`` with `digits`; ``signed`` with a
+            plus; ``interval`` of this and the column `to`.
+        digits: after the point.
+        to: the column of the upper end.
+    """
+
+    name: str
+    title: str
+    kind: str = "text"
+    digits: int = 2
+    to: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure on a page: `svg` to be put in, `caption`, and the names of its `files`."""
+
+    svg: Markup
+    caption: str
+    files: Sequence[str]
+
+
+class Folder:
+    """The folder of a page: writes figures and tables beside it, whole or not at all."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def draw(self, name: str, figure: Figure, caption: str) -> Drawing:
+        """Write a figure as SVG, PDF and PNG, and return it for the page.
+
+        Raises:
+            StoreError: a file cannot be written.
+        """
+        paths = [figures.save(figure, self.root / "figures" / f"{name}{suffix}") for suffix in (".svg", ".pdf", ".png")]
+        svg = inline(paths[0].read_text(encoding="utf-8"), name, caption)
+        return Drawing(svg, caption, [str(path.relative_to(self.root)) for path in paths])
+
+    def table(self, name: str, frame: pl.DataFrame) -> None:
+        """Write a frame as CSV; lists of words are joined.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        lists = [column for column, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
+        flat = frame.with_columns(pl.col(lists).list.join("; "))
+        atomic.write(self.root / "tables" / f"{name}.csv", flat.write_csv().encode())
+
+    def page(self, template: str, content: Mapping[str, Any]) -> Path:
+        """Write ``index.html`` from a template and return its path.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        path = self.root / "index.html"
+        atomic.write(path, _environment().get_template(template).render(content).encode())
+        return path
+
+
+def inline(svg: str, name: str, label: str) -> Markup:
+    """A figure's SVG file as part of a page: ids of its own, the page's colours and letters, short numbers."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", body))
+    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", body)
+    body = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", body)
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), body)
+    body = body.replace("font-family: 'DejaVu Sans'", "font-family: var(--sans)")
+    body = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", body)
+    body = re.sub(r' (d|x|y|transform)="[^"]*"', lambda m: _LONG.sub(_shorter, m[0]), body)
+    body = re.sub(r"\s*\n\s*", " ", body)
+    head = re.match(r"<svg[^>]*>", body)
+    assert head is not None, "matplotlib wrote no SVG"
+    box = re.search(r'viewBox="[^"]*"', head[0])
+    width = re.search(r'width="([\d.]+)pt"', head[0])
+    start = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {box[0] if box else ""} '
+        f'role="img" style="--width:{float(width[1]) if width else 720:g}">'
+    )
+    return Markup(start) + Markup("<title>{}</title>").format(label) + Markup(body[head.end() :])  # noqa: S704
+
+
+def _shorter(match: re.Match[str]) -> str:
+    return f"{float(match[0]):.1f}".removesuffix(".0")
+
+
+def table(frame: pl.DataFrame, columns: Sequence[Column], caption: str = "") -> Markup:
+    """A frame as an HTML table; null is a dash (not measured), NaN is said in words."""
+    template = _environment().get_template("table.html")
+    rows: list[dict[str, Any]] = []
+    before: dict[str, Any] = {}
+    for row in frame.iter_rows(named=True):
+        once = [column.name for column in columns if column.kind == "once"]
+        first = [name for name in once if row[name] != before.get(name)]
+        cells = ["" if column.name in once and column.name not in first else _cell(row, column) for column in columns]
+        rows.append({"first": bool(first) and bool(before), "cells": cells})
+        before = row
+    return Markup(template.render(columns=columns, rows=rows, caption=caption))  # noqa: S704
+
+
+def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
+    """A number with a true minus sign; – for null, words for NaN, ∞."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "undefined" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    text = f"{value:{'+' if signed else ''},.{digits}f}"
+    return (text.lstrip("+-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
+
+
+def explorer(lines: pl.DataFrame, chance: Mapping[str, Mapping[str, float | None]]) -> Markup:
+    """The numbers of the explorer as JSON that is safe inside a script element.
+
+    Args:
+        lines: columns arm, title, label, seed, data, measure, batchnorm, alpha, mean, standard_error.
+        chance: arm -> measure -> level of guessing.
+    """
+    names = ("label", "data", "measure", "batchnorm")
+    grids: list[list[float]] = []
+    curves = []
+    for key, run in lines.group_by(["arm", *names, "seed"], maintain_order=True):
+        alphas = [float(f"{alpha:.6g}") for alpha in run["alpha"]]
+        if alphas not in grids:
+            grids.append(alphas)
+        curves.append([*key, grids.index(alphas), _short(run["mean"], 4), _short(run["standard_error"], 2)])
+    content = {
+        "arms": [list(row) for row in lines.select("arm", "title").unique(maintain_order=True).iter_rows()],
+        **{name: lines[name].unique(maintain_order=True).to_list() for name in names},
+        "grids": grids,
+        "chance": chance,
+        "curves": curves,
+    }
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704
+
+
+def _short(values: pl.Series, digits: int) -> list[float | str | None]:
+    """Numbers to so many significant digits; NaN as null, infinity as a word, since JSON has neither."""
+    return [
+        None if math.isnan(value) else float(f"{value:.{digits}g}") if math.isfinite(value) else "inf"
+        for value in values
+    ]
+
+
+def _cell(row: Mapping[str, Any], column: Column) -> str:
+    value = row[column.name]
+    if column.kind in ("text", "once"):
+        return "" if value is None else str(value)
+    if column.kind == "interval":
+        if value is None or math.isnan(value):
+            return "–" if value is None else "undefined"
+        return f"{number(value, column.digits)} to {number(row[column.to], column.digits)}"
+    return number(value, column.digits, column.kind == "signed")
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("linescape.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["number"] = number
+    return made
+
+
+def as_json(content: object) -> bytes:
+    """JSON for a file, with null for NaN and infinity."""
+    return msgspec.json.format(msgspec.json.encode(content), indent=1)

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from linescape import inference
+
+Array = NDArray[np.float64]
+
+
+def drawn(
+    arms: int, runs: int, rng: np.random.Generator, between: float = 0.6, within: float = 0.0
+) -> tuple[Array, Array, list[str]]:
+    """Scores with arm effects correlated by `between` and runs correlated by `within`; half the variance is arms'."""
+    effects = rng.multivariate_normal([0, 0], [[1, between], [between, 1]], size=arms)
+    rest = rng.multivariate_normal([0, 0], [[1, within], [within, 1]], size=(arms, runs))
+    both = (effects[:, None] + rest).reshape(-1, 2)
+    return both[:, 0], both[:, 1], [f"arm {i // runs}" for i in range(arms * runs)]
+
+
+def test_mean_is_the_t_interval() -> None:
+    values = np.array([86.1, 85.2, 87.0, 86.4])
+    found = inference.mean(values)
+    low, high = stats.t.interval(0.95, 3, values.mean(), stats.sem(values))
+    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high))
+
+
+@pytest.mark.parametrize("values", [[86.0], [86.0, 86.0, 86.0], [86.0, math.nan], [math.inf, 1.0]])
+def test_mean_has_no_interval_where_spread_is_unknown(values: list[float]) -> None:
+    found = inference.mean(values)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
+def test_mean_of_nothing_is_nan() -> None:
+    assert math.isnan(inference.mean([]).value)
+
+
+def test_difference_is_welchs() -> None:
+    a, b = np.array([1.0, 2.5, 2.0]), np.array([4.0, 4.1, 9.0, 5.5])
+    found = inference.difference(a, b, 0.9)
+    expected = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.9)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.value == pytest.approx(a.mean() - b.mean())
+
+
+def test_difference_with_one_side_without_spread_uses_the_others() -> None:
+    found = inference.difference([0.0, 0.0, 0.0], [1.0, 2.0, 3.0])
+    assert found.high - found.low == pytest.approx(2 * stats.t.ppf(0.975, 2) / math.sqrt(3))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"), [([0.0, 0.0], [0.0, 0.0]), ([1.0], [1.0, 2.0]), ([1.0, math.inf], [1.0, 2.0]), ([], [1.0, 2.0])]
+)
+def test_difference_has_no_interval_of_width_zero(a: list[float], b: list[float]) -> None:
+    assert math.isnan(inference.difference(a, b).low)
+
+
+@pytest.mark.parametrize("kind", ["spearman", "kendall"])
+def test_rank_correlation_is_scipys_and_ignores_the_order_of_runs(kind: inference.Kind) -> None:
+    rng = np.random.default_rng(0)
+    x, y, arms = drawn(6, 3, rng)
+    x = np.maximum(x, 0)  # ties, as in numbers that are often zero
+    function = stats.spearmanr if kind == "spearman" else stats.kendalltau
+    found = inference.rank_correlation(x, y, arms, kind)
+    assert found.value == pytest.approx(function(x, y).statistic)
+    assert -1 < found.low < found.value < found.high < 1
+    order = rng.permutation(len(x))
+    again = inference.rank_correlation(x[order], y[order], [arms[i] for i in order], kind)
+    assert (again.low, again.high) == pytest.approx((found.low, found.high))
+
+
+def test_copies_of_runs_do_not_make_a_correlation_surer() -> None:
+    x, y, arms = drawn(6, 1, np.random.default_rng(1))
+    once = inference.rank_correlation(x, y, arms)
+    often = inference.rank_correlation(np.repeat(x, 10), np.repeat(y, 10), np.repeat(arms, 10).tolist())
+    assert (often.value, often.low, often.high) == pytest.approx((once.value, once.low, once.high), abs=0.02)
+
+
+def test_a_correlation_is_undefined_without_variation_and_has_no_interval_from_three_arms() -> None:
+    x, y, arms = drawn(3, 4, np.random.default_rng(2))
+    assert math.isnan(inference.rank_correlation(np.zeros(12), y, arms).value)
+    assert math.isfinite(inference.rank_correlation(x, y, arms).value)
+    assert math.isnan(inference.rank_correlation(x, y, arms).low)
+    x[0] = math.nan
+    assert math.isfinite(inference.rank_correlation(x, y, arms).value)
+
+
+def brute_within(x: Array, y: Array, arms: list[str]) -> float:
+    """Kendall's tau-b over pairs of runs of one arm, by loops."""
+    total = ties_x = ties_y = 0.0
+    for i, j in combinations(range(len(x)), 2):
+        if arms[i] == arms[j]:
+            a, b = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
+            total, ties_x, ties_y = total + a * b, ties_x + a * a, ties_y + b * b
+    return float(total / math.sqrt(ties_x * ties_y))
+
+
+def test_within_arms_is_brute_force_over_pairs_of_one_arm() -> None:
+    x, y, arms = drawn(5, 4, np.random.default_rng(3), within=0.7)
+    assert inference.within_arms(x, y, arms, "kendall").value == pytest.approx(brute_within(x, y, arms))
+
+
+@pytest.mark.parametrize("kind", ["spearman", "kendall"])
+def test_differences_between_arms_cannot_make_a_correlation_within(kind: inference.Kind) -> None:
+    rng = np.random.default_rng(4)
+    x, y, arms = drawn(6, 4, rng, within=-0.9)
+    jumps = np.repeat(rng.normal(size=6) * 100, 4)  # across arms they rise together, within they fall
+    across = inference.rank_correlation(x + jumps, y + jumps, arms, kind)
+    within = inference.within_arms(x + jumps, y + jumps, arms, kind)
+    assert across.value > 0.5
+    assert within.value < -0.5
+    assert within.value == pytest.approx(inference.within_arms(x, y, arms, kind).value)
+
+
+def test_arms_of_one_run_say_nothing_within() -> None:
+    x, y, arms = drawn(6, 1, np.random.default_rng(5))
+    assert math.isnan(inference.within_arms(x, y, arms).value)
+
+
+def test_auc_is_scikit_learns_with_ties() -> None:
+    rng = np.random.default_rng(6)
+    scores, flags = rng.integers(0, 6, size=40).astype(float), rng.random(40) < 0.3
+    found = inference.auc(scores, flags, [f"{i % 8}" for i in range(40)])
+    assert found.value == pytest.approx(roc_auc_score(flags, scores))
+    assert 0 < found.low < found.value < found.high < 1
+    other = inference.auc(-scores, flags, [f"{i % 8}" for i in range(40)])
+    assert (other.low, other.high) == pytest.approx((1 - found.high, 1 - found.low))
+
+
+def test_auc_interval_solves_newcombes_equation() -> None:
+    rng = np.random.default_rng(7)
+    scores, flags = rng.normal(size=20), np.arange(20) < 8
+    found = inference.auc(scores, flags, [str(i) for i in range(20)])
+    for end in (found.low, found.high):
+        star = 20 / 2 - 1
+        variance = end * (1 - end) * (1 + star * (1 - end) / (2 - end) + star * end / (1 + end)) / (8 * 12)
+        assert abs(end - found.value) == pytest.approx(stats.norm.ppf(0.975) * math.sqrt(variance), rel=1e-6)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_auc_of_perfect_separation_is_no_point(sign: int) -> None:
+    found = inference.auc(sign * np.arange(12.0), np.arange(12) >= 6, [str(i // 2) for i in range(12)])
+    assert found.value == (1.0 if sign > 0 else 0.0)
+    assert found.high - found.low > 0.2
+
+
+def test_auc_is_undefined_without_both_kinds_and_without_interval_from_few_arms() -> None:
+    scores, arms = np.arange(6.0), [str(i) for i in range(6)]
+    assert math.isnan(inference.auc(scores, np.zeros(6, bool), arms).value)
+    assert math.isnan(inference.auc(scores, np.ones(6, bool), arms).value)
+    few = inference.auc(scores, scores > 2, ["a", "b", "c"] * 2)
+    assert few.value == 1.0
+    assert math.isnan(few.low)
+
+
+@pytest.mark.parametrize(("arms", "runs"), [(6, 3), (14, 3)])
+def test_rank_correlation_covers_the_truth_in_simulated_studies(arms: int, runs: int) -> None:
+    rng = np.random.default_rng(8)
+    # Rho of the normal pairs above: correlation 0.3, and Spearman's of it.
+    truth = 6 / math.pi * math.asin(0.3 / 2)
+    held = 0
+    for _ in range(150):
+        found = inference.rank_correlation(*drawn(arms, runs, rng))
+        held += found.low <= truth <= found.high
+    assert held / 150 > 0.89  # 95 % less three standard errors
+
+
+def test_auc_covers_the_truth_in_simulated_studies() -> None:
+    rng = np.random.default_rng(9)
+    big, flags, _ = drawn(20_000, 3, rng)
+    truth = roc_auc_score(flags > 0, big)
+    held = 0
+    for _ in range(150):
+        scores, flags, arms = drawn(10, 3, rng)
+        found = inference.auc(scores, flags > 0, arms)
+        held += found.low <= truth <= found.high
+    assert held / 150 > 0.92
