@@ -1,0 +1,254 @@
+"""The command line: a few lines a command. Answers go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from linescape import checkpoints, given, groups, interventions, report, studies
+from linescape.errors import LinescapeError
+from linescape.evaluate import Evaluator
+from linescape.probe import Probe, probe
+from linescape.recipe import Data, Optimizer, Recipe, Schedule
+from linescape.store import Store
+from linescape.study import Moment, Study, Train
+from linescape.work import Outcome, plan, work
+
+DEMO = (
+    "base",
+    "adversarial",
+    "half",
+    "half-pretrained",
+    "label-noise-20",
+    "no-weight-decay",
+    "partial-1",
+    "partial-3",
+    "mlp-spiral",
+)
+"""The arms of the study that the demo shows."""
+
+app = App(
+    name="linescape",
+    help="What lies on the straight line between two neural networks.",
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
+)
+study_app = App(name="study", help="Studies: many trainings, many lines, one report.")
+app.command(study_app)
+
+answer = Console()
+aside = Console(stderr=True)
+
+Many = Parameter(consume_multiple=True, negative="")
+
+
+def main() -> None:
+    """Run the command line; exits with 2 after a message about what was asked or found, with 130 after Ctrl-C."""
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except (LinescapeError, CycloptsError) as error:
+        aside.print(f"[bold red]linescape:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        aside.print("linescape: stopped. What was finished is kept; the same command goes on from there.")
+        sys.exit(130)
+
+
+@app.command
+def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> None:
+    """Train small real networks under interventions, walk their lines, write a report; minutes on 2 cores.
+
+    Args:
+        store: folder for results; a second run finds them there.
+        out: folder for the report.
+    """
+    part = studies.find("vlaar2022", "mini").only(*DEMO, runs=2)
+    _work(part, Store(store))
+    _report(part, Store(store), out)
+
+
+@study_app.command(name="list")
+def list_studies() -> None:
+    """Name the studies, their scales and their arms."""
+    for name in studies.names():
+        for scale in studies.scales(name):
+            found = studies.find(name, scale)
+            answer.print(f"[bold]{name}[/] at scale [bold]{scale}[/]: {found.title} {found.source}.")
+            table = Table("arm", "group", "what it is", "baseline", "runs", box=None)
+            for arm in found.arms:
+                table.add_row(arm.name, arm.group, arm.title, arm.baseline, str(len(arm.runs)))
+            answer.print(table)
+
+
+@study_app.command(name="plan")
+def plan_study(
+    name: str,
+    *,
+    scale: str = "mini",
+    arms: Annotated[tuple[str, ...], Many] = (),
+    runs: int | None = None,
+    store: Path = Path("runs"),
+) -> None:
+    """Count the trainings and lines that a study still needs, and estimate time and disk.
+
+    Args:
+        name: the study.
+        scale: its scale.
+        arms: only these arms; all if none is named.
+        runs: only the first so many runs of each arm.
+        store: folder of results.
+    """
+    answer.print(str(plan(studies.find(name, scale).only(*arms, runs=runs), Store(store))), highlight=False)
+
+
+@study_app.command(name="run")
+def run_study(
+    name: str,
+    *,
+    scale: str = "mini",
+    arms: Annotated[tuple[str, ...], Many] = (),
+    runs: int | None = None,
+    store: Path = Path("runs"),
+) -> None:
+    """Do what is missing of a study. Stop it at any time; the same command goes on.
+
+    Args:
+        name: the study.
+        scale: its scale.
+        arms: only these arms; all if none is named.
+        runs: only the first so many runs of each arm.
+        store: folder for results.
+    """
+    _work(studies.find(name, scale).only(*arms, runs=runs), Store(store))
+
+
+@study_app.command(name="report")
+def report_study(
+    name: str,
+    *,
+    scale: str = "mini",
+    arms: Annotated[tuple[str, ...], Many] = (),
+    runs: int | None = None,
+    store: Path = Path("runs"),
+    out: Path = Path("report"),
+) -> None:
+    """Write the report of what is done of a study: a page, its figures and its tables.
+
+    Args:
+        name: the study.
+        scale: its scale.
+        arms: only these arms; all if none is named.
+        runs: only the first so many runs of each arm.
+        store: folder of results.
+        out: folder for the report.
+    """
+    _report(studies.find(name, scale).only(*arms, runs=runs), Store(store), out)
+
+
+@app.command
+def train(
+    *,
+    model: str = "resnet,depth=8,width=8",
+    data: str = "fashion-mini,size=14,augment=crop-flip",
+    optimizer: str = "sgd,weight_decay=5e-4",
+    schedule: str = "step,epochs=6,drops=2/4",
+    seed: int = 0,
+    under: Annotated[tuple[str, ...], Many] = (),
+    store: Path = Path("runs"),
+) -> None:
+    """Train one network and print the checkpoint files of its start and its end.
+
+    Args:
+        model: a network and its settings: mlp, lenet, vgg or resnet, as in resnet,depth=18,norm=none.
+        data: a data set and what is done to it, as in fashion-mini,size=14,fraction=0.2.
+        optimizer: sgd, adam or adamw, as in adam,lr=0.001,batch_size=64.
+        schedule: constant, step or cosine, as in step,epochs=6,drops=2/4.
+        seed: tells replicates apart.
+        under: interventions, as in weight_decay=0 or adversarial.
+        store: folder for results.
+    """
+    recipe = Recipe(
+        data=given.content(Data, "name", data),
+        model=given.network(model),
+        optimizer=given.content(Optimizer, "name", optimizer),
+        schedule=given.content(Schedule, "kind", schedule),
+        seed=seed,
+    )
+    for intervention in under:
+        recipe = interventions.apply(recipe, intervention)
+    place = Store(store)
+    outcome = _work([Train(recipe)], place)
+    if outcome.failed or outcome.declined:
+        sys.exit(2)
+    last = place.log(recipe).row(-1, named=True)
+    aside.print(f"test error {last['test_error']:.2f} %, test loss {last['test_loss']:.4f} nats")
+    for moment in (Moment(recipe, "start"), Moment(recipe, "end")):
+        answer.print(str(place.path(moment)), soft_wrap=True, highlight=False)
+
+
+@app.command(name="probe")
+def probe_files(
+    start: Path,
+    end: Path,
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    layers: Annotated[bool, Parameter(negative="")] = False,
+    pattern: Annotated[tuple[str, ...], Many] = (),
+    batchnorm: Annotated[tuple[str, ...], Many] = ("interpolate",),
+    alphas: int = 50,
+    out: Path = Path("probe"),
+) -> None:
+    """Walk the line between two checkpoint files; write a page, its figures and its tables.
+
+    Args:
+        start: the checkpoint at alpha = 0: safetensors, or a file of torch.save.
+        end: the checkpoint at alpha = 1.
+        model: module:callable that returns your network, or a network of linescape, as in resnet,depth=18.
+            linescape's own checkpoints name theirs.
+        data: module:callable that returns {"train": ..., "test": ...}, each (inputs, targets) or batches, or a data set
+            of linescape, as in fashion-mini,size=14. linescape's own checkpoints name theirs.
+        layers: also walk each block's line, the other blocks at the end's state.
+        pattern: also walk the line of the tensors whose names match this regular expression.
+        batchnorm: treatments of BatchNorm statistics: interpolate, recalibrate, start, end, batch.
+        alphas: equally spaced positions, both ends included.
+        out: folder for the report.
+    """
+    network, measured = given.network_and_data(model, data, checkpoints.read(end).metadata)
+    first, last = (checkpoints.read_into(path, network) for path in (start, end))
+    chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
+    found = probe(first, last, Evaluator(network, measured), chosen, alphas, batchnorm)
+    _show(found)
+    page = report.write_probe(found, out, title=f"{start.name} to {end.name}")
+    answer.print(str(page), soft_wrap=True, highlight=False)
+
+
+def _work(tasks: Study | list[Train], store: Store) -> Outcome:
+    outcome = work(tasks, store)
+    aside.print(str(outcome), highlight=False)
+    return outcome
+
+
+def _report(study: Study, store: Store, out: Path) -> None:
+    answer.print(str(report.write(study, store, out)), soft_wrap=True, highlight=False)
+
+
+def _show(found: Probe) -> None:
+    names = ("barrier_above_chord", "min_delta")
+    table = Table("line", "data", "measure", "batchnorm", *names, title="Heights, with 95 % intervals over examples")
+    rows: dict[tuple[str, ...], dict[str, str]] = {}
+    for label, data, measure, treatment, name, number in found.heights():
+        cells = rows.setdefault((label, data, measure, treatment), {})
+        cells[name] = f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})"
+    for key, cells in rows.items():
+        table.add_row(*key, *(cells[name] for name in names))
+    aside.print(table)
+    for note in found.notes:
+        aside.print(f"note: {note}", highlight=False)
