@@ -1,0 +1,67 @@
+"""What the README shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from linescape import cli
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+MINE = """
+import torch
+from torch import nn
+
+def network():
+    return nn.Sequential(nn.Linear(20, 64), nn.BatchNorm1d(64), nn.ReLU(), nn.Linear(64, 3))
+
+def data():
+    return {"train": (torch.randn(60, 20), torch.arange(60) % 3), "test": (torch.randn(30, 20), torch.arange(30) % 3)}
+"""
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_library_examples_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for block in blocks("python"):
+        exec(block, namespace)
+    assert "Estimate(value=" in capsys.readouterr().out
+    assert (tmp_path / "line.csv").exists()
+
+
+def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "mine.py").write_text(MINE)
+    namespace: dict[str, object] = {}
+    exec(MINE + "before, after = network().state_dict(), network().state_dict()", namespace)
+    torch.save(namespace["before"], tmp_path / "before.pt")
+    torch.save({"state_dict": namespace["after"]}, tmp_path / "after.safetensors")  # told by content, not by name
+    commands = [line for block in blocks("shell") for line in block.splitlines() if line.startswith("linescape ")]
+    assert len(commands) >= 6
+    for command in commands:
+        words = shlex.split(command)
+        if words[1:3] in (["study", "run"], ["study", "plan"], ["study", "report"]):
+            words += ["--arms", "mlp-spiral", "--runs", "1"]  # the whole of it takes a quarter of an hour
+        monkeypatch.setattr(sys, "argv", words)
+        cli.main()
+    assert (tmp_path / "probe" / "index.html").exists()
+    assert (tmp_path / "report" / "index.html").exists()
+
+
+def test_the_two_commands_of_the_start_are_targets_of_the_makefile() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    for target in re.findall(r"^make ([a-z-]+)", "\n".join(blocks("shell")), flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
