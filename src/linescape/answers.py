@@ -262,7 +262,7 @@ def _shape_verdict(rows: Sequence[dict[str, Any]], kept: pl.DataFrame) -> str:
             f"{_number(strongest['spearman'])} and could be anything from {_span(strongest)}."
         )
         if alone:
-            said += f" Looked at alone, {len(alone)} of {len(rows)} exclude zero; one in twenty does so by chance."
+            said += f" Alone, {len(alone)} of {len(rows)} intervals exclude zero; one in twenty does so by chance."
     inside = _excluding(rows, "within_low_all", "within_high_all", 0)
     if inside:
         listed = "; ".join(f"{row['label']} (ρ = {_number(row['within'])})" for row in inside[:3])

@@ -25,9 +25,8 @@ DEMO = (
     "adversarial",
     "half",
     "half-pretrained",
-    "label-noise-20",
+    "data-20",
     "no-weight-decay",
-    "partial-1",
     "partial-3",
     "mlp-spiral",
 )

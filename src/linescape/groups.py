@@ -42,7 +42,7 @@ def by_block(module: nn.Module) -> Groups:
     """The named blocks of a network: its attribute ``blocks`` if it has one, else its top-level children.
 
     ``blocks`` maps a block's name to the prefixes of its submodules or parameters, from input to output. The
-    convolutions that carry a ResNet's skip connections belong to their stage (Vlaar & Frankle 2022, figure 8).
+    convolutions that carry a ResNet's skip connections belong to their stage, as Vlaar & Frankle 2022 have it.
     Children without tensors (activations, pooling) are left out.
 
     Raises:

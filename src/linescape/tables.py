@@ -187,9 +187,10 @@ def accuracy(runs: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
     """A row for each arm: test accuracy in %, and by how much it differs from the baseline arm.
 
     Columns: arm, group, title, n (runs measured that did not diverge: the others follow from these), diverged (runs),
-    mean, deviation (between runs, n - 1), low, high (t interval), baseline, difference, difference_low,
-    difference_high (Welch's interval; null where the baseline has another test set or is the arm itself). Intervals as
-    in `linescape.inference`, each for itself: of 20 arms that change nothing, one is expected to exclude zero.
+    mean, deviation (between runs, n - 1), low, high (t interval, cut at 0 and 100), baseline, difference,
+    difference_low, difference_high (Welch's interval; null where the baseline has another test set or is the arm
+    itself). Intervals as in `linescape.inference`, each for itself: of 20 arms that change nothing, one is expected
+    to exclude zero.
     """
     rows = []
     for arm in _arms(runs):
@@ -197,6 +198,7 @@ def accuracy(runs: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
         mean = inference.mean(own, level)
         row = _head(arm) | {"n": len(own), "diverged": arm["status"].to_list().count("diverged")}
         row |= {"mean": mean.value, "deviation": _deviation(own)} | _ends(mean)
+        row |= {"low": max(row["low"], 0.0), "high": min(row["high"], 100.0)}  # NaN stays: it compares as false
         base = _baseline(runs, arm)
         row["baseline"] = None if base is None else arm["baseline"][0]
         if base is not None:

@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
@@ -75,12 +74,8 @@ def save(figure: Figure, path: str | Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with matplotlib.rc_context(STYLE):
-            if isinstance(
-                figure.get_layout_engine(), ConstrainedLayoutEngine
-            ):  # found once for all formats: it is most of the time
-                figure.draw_without_rendering()
-                figure.set_layout_engine("none")
             figure.savefig(path, dpi=200, metadata=dates[path.suffix], facecolor="white")
+        figure.set_layout_engine("none")  # places are found; finding them again for each format takes longest
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}. Check the folder and the free space.") from error
     return path

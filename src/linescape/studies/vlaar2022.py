@@ -140,13 +140,13 @@ def _levels(scale: Scale) -> tuple[_Level, ...]:
             "half",
         ),
         # Role of the data.
-        _Level("data-20", "data", "20 % of the data", lambda r: do.data_fraction(r, 0.2), layers=True),
-        _Level("data-50", "data", "50 % of the data", lambda r: do.data_fraction(r, 0.5)),
+        _Level("data-20", "data", "20 % of the data", lambda r: do.data_fraction(r, 0.2)),
+        _Level("data-50", "data", "50 % of the data", lambda r: do.data_fraction(r, 0.5), layers=True),
         _Level("no-augmentation", "data", "no augmentation", lambda r: do.augmentation(r, "none"), layers=True),
         _Level("cutout", "data", "cutout instead of crop and flip", lambda r: do.augmentation(r, "cutout")),
         _Level("label-noise-20", "data", "20 % of labels wrong", lambda r: do.label_noise(r, 0.2)),
         # Role of the optimizer.
-        _Level(undecayed, "optimizer", "no weight decay", no_decay, layers=True),
+        _Level(undecayed, "optimizer", "no weight decay", no_decay),
         _Level("weight-decay-5e-3", "optimizer", "weight decay 5e-3", lambda r: do.weight_decay(r, 5e-3)),
         _Level("lr-0.1", "optimizer", "learning rate 0.1", lambda r: do.learning_rate(r, 0.1)),
         _Level("lr-0.02", "optimizer", "learning rate 0.02", lambda r: do.learning_rate(r, 0.02)),
@@ -199,7 +199,7 @@ def _arm(level: _Level, scale: Scale) -> Arm:
 
 
 def _warm_up(name: str, recipe: Recipe, seeds: int) -> Arm:
-    """A fully connected network: from the end to its own start, to another's, and between starts (figure 1)."""
+    """A fully connected network: from the end to its own start, to another's, and between starts."""
     recipes = [replace(recipe, seed=seed) for seed in range(seeds)]
     runs = []
     for own, other in zip(recipes, recipes[1:] + recipes[:1], strict=True):
