@@ -214,6 +214,7 @@ def test_bad_checkpoints_end_in_one_message(
         ([*OF_OWN, "--alphas", "1"], "a line has two ends"),
         ([*OF_OWN, "--alphas", "many"], "--alphas"),
         ([*OF_OWN, "--colour", "red"], "--colour"),
+        ([*OF_OWN, "--device", "quantum"], "cannot be used"),
     ],
 )
 def test_bad_requests_end_in_one_message(line: Line, pair: list[str], words: list[str], said: str) -> None:

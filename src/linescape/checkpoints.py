@@ -15,7 +15,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,25 @@ class Contents(Mapping[str, Tensor]):
         tensors: by name, wrappers' prefixes taken off.
         notes: what was left out or changed on reading, in words.
         metadata: the texts that a safetensors file holds beside its tensors.
+        path: the file.
     """
 
     tensors: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, str] | None = None
+    path: str = ""
+
+    def into(self, module: nn.Module) -> State:
+        """The tensors as a state of a network; the network itself is not changed.
+
+        Raises:
+            CheckpointError: the checkpoint is another network's; the message names the first tensors.
+        """
+        try:
+            return State.like(module, self)
+        except StateError as error:
+            kind = type(module).__name__
+            raise CheckpointError(f"{self.path} is no checkpoint of this {kind}. {error}") from error
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -94,7 +108,7 @@ def read(path: str | Path) -> Contents:
         )
     if not found.tensors:
         raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
-    return _unwrapped(found)
+    return replace(_unwrapped(found), path=str(path))
 
 
 def read_into(path: str | Path, module: nn.Module) -> State:
@@ -103,10 +117,7 @@ def read_into(path: str | Path, module: nn.Module) -> State:
     Raises:
         CheckpointError: as `read`, or the checkpoint is another network's; the message names the first tensors.
     """
-    try:
-        return State.like(module, read(path))
-    except StateError as error:
-        raise CheckpointError(f"{path} is no checkpoint of this {type(module).__name__}. {error}") from error
+    return read(path).into(module)
 
 
 def write(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -114,6 +114,7 @@ def run_study(
     scale: str = "mini",
     arms: Annotated[tuple[str, ...], Many] = (),
     runs: int | None = None,
+    device: str = "cpu",
     store: Path = Path("runs"),
 ) -> None:
     """Do what is missing of a study. Stop it at any time; the same command goes on.
@@ -123,9 +124,10 @@ def run_study(
         scale: its scale.
         arms: only these arms; all if none is named.
         runs: only the first so many runs of each arm.
+        device: where to train and to measure: cpu, on all cores, or cuda.
         store: folder for results.
     """
-    _work(studies.find(name, scale).only(*arms, runs=runs), Store(store))
+    _work(studies.find(name, scale).only(*arms, runs=runs), Store(store), device)
 
 
 @study_app.command(name="report")
@@ -160,6 +162,7 @@ def train(
     schedule: str = "step,epochs=6,drops=2/4",
     seed: int = 0,
     under: Annotated[tuple[str, ...], Many] = (),
+    device: str = "cpu",
     store: Path = Path("runs"),
 ) -> None:
     """Train one network and print the checkpoint files of its start and its end.
@@ -171,6 +174,7 @@ def train(
         schedule: constant, step or cosine, as in step,epochs=6,drops=2/4.
         seed: tells replicates apart.
         under: interventions, as in weight_decay=0 or adversarial.
+        device: cpu or cuda.
         store: folder for results.
     """
     recipe = Recipe(
@@ -183,7 +187,7 @@ def train(
     for intervention in under:
         recipe = interventions.apply(recipe, intervention)
     place = Store(store)
-    outcome = _work([Train(recipe)], place)
+    outcome = _work([Train(recipe)], place, device)
     if outcome.failed or outcome.declined:
         sys.exit(2)
     last = place.log(recipe).row(-1, named=True)
@@ -203,6 +207,7 @@ def probe_files(
     pattern: Annotated[tuple[str, ...], Many] = (),
     batchnorm: Annotated[tuple[str, ...], Many] = ("interpolate",),
     alphas: int = 50,
+    device: str = "cpu",
     out: Path = Path("probe"),
 ) -> None:
     """Walk the line between two checkpoint files; write a page, its figures and its tables.
@@ -218,19 +223,24 @@ def probe_files(
         pattern: also walk the line of the tensors whose names match this regular expression.
         batchnorm: treatments of BatchNorm statistics: interpolate, recalibrate, start, end, batch.
         alphas: equally spaced positions, both ends included.
+        device: where to measure: cpu, cuda, ...
         out: folder for the report.
     """
-    network, measured = given.network_and_data(model, data, checkpoints.read(end).metadata)
-    first, last = (checkpoints.read_into(path, network) for path in (start, end))
+    first, last = checkpoints.read(start), checkpoints.read(end)
+    network, measured = given.network_and_data(model, data, last.metadata)
     chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
-    found = probe(first, last, Evaluator(network, measured), chosen, alphas, batchnorm)
+    evaluator = Evaluator(network.to(given.device(device)), measured)
+    found = probe(first.into(network), last.into(network), evaluator, chosen, alphas, batchnorm)
     _show(found)
-    page = report.write_probe(found, out, title=f"{start.name} to {end.name}")
+    notes = (*first.notes, *last.notes)
+    for note in (*found.notes, *notes):
+        aside.print(f"note: {note}", highlight=False)
+    page = report.write_probe(found, out, f"{start.name} to {end.name}", notes)
     answer.print(str(page), soft_wrap=True, highlight=False)
 
 
-def _work(tasks: Study | list[Train], store: Store) -> Outcome:
-    outcome = work(tasks, store)
+def _work(tasks: Study | list[Train], store: Store, device: str = "cpu") -> Outcome:
+    outcome = work(tasks, store, given.device(device))
     aside.print(str(outcome), highlight=False)
     return outcome
 
@@ -249,5 +259,3 @@ def _show(found: Probe) -> None:
     for key, cells in rows.items():
         table.add_row(*key, *(cells[name] for name in names))
     aside.print(table)
-    for note in found.notes:
-        aside.print(f"note: {note}", highlight=False)

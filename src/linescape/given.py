@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import torch
 from torch import nn
 
 from linescape import data, models
@@ -89,6 +90,20 @@ def network_and_data(
         return made, own or {}
     halves = {"train": dataset.train.take(2000), "test": dataset.test}
     return made, {name: (dataset.normalise(half.inputs), half.targets) for name, half in halves.items()}
+
+
+def device(text: str) -> str:
+    """A device that is there, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        RecipeError: torch does not know it or cannot use it here.
+    """
+    try:
+        torch.empty(1, device=text)
+    except (RuntimeError, AssertionError) as error:  # torch raises the second where it was built without CUDA
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"The device {text!r} cannot be used: {reason}. Use cpu, or a torch built for it.") from error
+    return text
 
 
 def _own_data(text: str) -> Mapping[str, Any]:

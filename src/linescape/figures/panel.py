@@ -213,12 +213,15 @@ def names_beside(axes: Axes, drawn: Sequence[tuple[pl.DataFrame, str, str]]) -> 
 
 
 def key(figure: Figure, handles: Sequence[Line2D], words: Sequence[str]) -> None:
-    """Coloured words above the panels: the same for all of them."""
+    """Coloured words above the panels, the same for all of them: in one row, or in as many columns as there is room."""
+    widths = [5 * len(word) + 30 for word in words]  # points, at this size of letters
+    room = 72 * figure.get_figwidth()
+    columns = len(words) if sum(widths) <= room else int(room / max(widths))
     figure.legend(
         handles,
         words,
         loc="outside upper left",
-        ncols=min(8, len(words)),
+        ncols=max(1, columns),
         frameon=False,
         labelcolor=INK,
         handlelength=1.1,
