@@ -155,3 +155,11 @@ def test_a_store_with_nothing_gives_empty_tables_with_all_columns() -> None:
 )
 def test_classes(data: Data, expected: int | None) -> None:
     assert tables.classes(data) == expected
+
+
+def test_an_interval_of_accuracy_ends_at_100() -> None:
+    runs = results().runs.filter(pl.col("arm") == "mlp-digits")
+    high = runs.with_columns(test_accuracy=pl.Series([99.0, 99.9, 90.0]))
+    assert tables.accuracy(high)["high"].to_list() == [100.0]
+    equal = runs.with_columns(test_accuracy=pl.Series([99.0, 99.0, 99.0]))
+    assert tables.accuracy(equal)["high"].is_nan().all()
