@@ -252,10 +252,7 @@ def _report(study: Study, store: Store, out: Path) -> None:
 def _show(found: Probe) -> None:
     names = ("barrier_above_chord", "min_delta")
     table = Table("line", "data", "measure", "batchnorm", *names, title="Heights, with 95 % intervals over examples")
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
-    for label, data, measure, treatment, name, number in found.heights():
-        cells = rows.setdefault((label, data, measure, treatment), {})
-        cells[name] = f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})"
-    for key, cells in rows.items():
-        table.add_row(*key, *(cells[name] for name in names))
+    for key, numbers in found.heights.items():
+        shown = (numbers[name] for name in names)
+        table.add_row(*key, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
     aside.print(table)

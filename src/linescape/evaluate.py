@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
-from linescape import batchnorm
+from linescape import batchnorm, threads
 from linescape.errors import DataError, MeasureError
 from linescape.measure import Measure, cross_entropy, error
 from linescape.paths import Path
@@ -64,6 +64,9 @@ class Evaluator:
         batch_size: examples in a batch, where data are given as tensors.
         calibration: name of the data that ``recalibrate`` passes through the network; its order should be mixed.
 
+    Attributes:
+        threads: on the CPU, how many are used, found at the first measurement; see `linescape.threads`.
+
     Raises:
         DataError: data are empty, can be read only once, or are shuffled.
         MeasureError: two measures have one name.
@@ -94,6 +97,7 @@ class Evaluator:
         first = next((tensor for tensor in self.model.state_dict().values()), torch.zeros(()))
         self.device = first.device
         self.dtype = first.dtype
+        self.threads: int | None = None
         self._slots = dict(self.model.state_dict(keep_vars=True))
 
     def __call__(self, state: State) -> Values:
@@ -120,7 +124,7 @@ class Evaluator:
 
     def _measure(self, model: nn.Module) -> Values:
         found: Values = {}
-        with torch.inference_mode(), self._random_state_kept():
+        with torch.inference_mode(), self._random_state_kept(), self._fitting_threads(model):
             for data, batches in self.data.items():
                 parts: dict[str, list[np.ndarray]] = {name: [] for name in self.measures}
                 for batch in batches:
@@ -142,6 +146,15 @@ class Evaluator:
                     if not len(found[data, name]):
                         raise DataError(f"The data {data!r} have no examples, so there is nothing to average over.")
         return found
+
+    def _fitting_threads(self, model: nn.Module) -> AbstractContextManager[None]:
+        if self.threads is None:
+            batch = next(iter(next(iter(self.data.values()))), None)
+            if batch is None or self.device.type != "cpu":
+                return nullcontext()
+            moved = _move(batch, self.device)
+            self.threads = threads.fitting(lambda: self.forward(model, moved))
+        return threads.using(self.threads)
 
     def _random_state_kept(self) -> AbstractContextManager[None]:
         return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])

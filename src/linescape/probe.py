@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from linescape.curve import Curve
 from linescape.evaluate import Evaluator
@@ -32,14 +33,18 @@ class Probe:
     distances: Mapping[str, Distance]
     notes: tuple[str, ...] = ()
 
-    def heights(self) -> Iterator[tuple[str, str, str, str, str, Estimate]]:
-        """(line, data, measure, batchnorm, name, number with 95 % interval over examples) of each shape number."""
-        for label, curve in self.curves.items():
-            for series in curve:
-                if series.values.shape[1] < 2:
-                    continue
-                for name, found in estimates(series.alphas, series.values, HEIGHTS).items():
-                    yield label, series.data, series.measure, series.batchnorm, name, found
+    @cached_property
+    def heights(self) -> Mapping[tuple[str, str, str, str], Mapping[str, Estimate]]:
+        """(line, data, measure, batchnorm) -> each height by name, with its 95 % interval over examples.
+
+        Series of a single example have no interval and are left out.
+        """
+        return {
+            (label, series.data, series.measure, series.batchnorm): estimates(series.alphas, series.values, HEIGHTS)
+            for label, curve in self.curves.items()
+            for series in curve
+            if series.values.shape[1] > 1
+        }
 
 
 def probe(

@@ -154,7 +154,7 @@ def collect(
         "linescape": version("linescape"),
         "torch": str(torch.__version__),
         "python": platform.python_version(),
-        "device": _device_name(evaluator.device),
+        "device": _device_name(evaluator),
         "dtype": str(evaluator.dtype).removeprefix("torch."),
         "batchnorm": list(batchnorm),
         "batch_size": evaluator.batch_size,
@@ -231,7 +231,7 @@ def _with_bar(points: Iterator[Point], expected: Cost) -> Iterator[Point]:
             yield point
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"
+def _device_name(evaluator: Evaluator) -> str:
+    if evaluator.device.type == "cuda":
+        return torch.cuda.get_device_name(evaluator.device)
+    return evaluator.device.type + (f", threads: {evaluator.threads}" if evaluator.threads else "")

@@ -116,7 +116,8 @@ def _numbers(probe: Probe) -> pl.DataFrame:
             "low": found.low,
             "high": found.high,
         }
-        for line, data, measure, treatment, name, found in probe.heights()
+        for (line, data, measure, treatment), heights in probe.heights.items()
+        for name, found in heights.items()
     ]
     words = ("line", "data", "measure", "batchnorm", "number")
     schema = {**dict.fromkeys(words, pl.String), **dict.fromkeys(("value", "low", "high"), pl.Float64)}

@@ -1,0 +1,57 @@
+"""How many threads pay for a network on the CPU.
+
+The threads of one operation wait for each other, many times a pass. A narrow network gains little from them, and
+where another program uses the cores it loses much: a walk that took 6 s with one thread took 39 s with two (2 cores,
+both busy elsewhere). So it is tried.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+_LONG = 0.2
+"""Seconds of a call from which on waiting is a small part of it, and trying would cost more than it saves."""
+
+_PAYS = 1.2
+"""Times that more threads must be faster: a narrow gain is lost when another program starts."""
+
+
+def fitting(call: Callable[[], object]) -> int:
+    """Threads for many calls like this one: torch's present number, or 1 where more do not pay; takes a few calls."""
+    most = torch.get_num_threads()
+    if most == 1:
+        return 1
+    many = _seconds(call)
+    if many > _LONG:
+        return most
+    with using(1):
+        alone = _seconds(call)
+    return most if alone > _PAYS * many else 1
+
+
+@contextmanager
+def using(count: int) -> Iterator[None]:
+    """Set torch's number of threads, and set it back."""
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """The faster of two calls, as the first one also allocates."""
+    took = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - begun)
+    return min(took)
