@@ -50,6 +50,8 @@ def test_only_moves_its_names_and_rests_at_the_end_or_the_start(pair: Pair) -> N
     initial = Only(line, ["fc.weight"], rest=start)
     assert torch.equal(initial.at(0.3)["conv.weight"], start["conv.weight"])
     assert equal(initial.at(0.0), start)
+    elsewhere = Only(line, ["fc.weight"], rest=line.at(0.5))
+    assert [path.describe()["rest"] for path in (final, initial, elsewhere)] == ["end", "start", "elsewhere"]
 
 
 def test_only_of_everything_is_the_path_itself(pair: Pair) -> None:

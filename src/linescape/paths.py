@@ -119,6 +119,16 @@ class Only(Path):
         """The path's tensor if it was chosen, else the resting one."""
         return self.path.tensor(name, alpha) if name in self.names else self.rest[name]
 
+    def describe(self) -> dict[str, object]:
+        """As for every path, and where the others rest: at its ``end``, its ``start``, or ``elsewhere``."""
+        others = [name for name in self.rest if name not in self.names]
+        at = [
+            where
+            for where, alpha in (("end", 1.0), ("start", 0.0))
+            if all(torch.equal(self.rest[name], self.path.tensor(name, alpha)) for name in others)
+        ]
+        return {**super().describe(), "of": type(self.path).__name__, "rest": at[0] if at else "elsewhere"}
+
 
 class Ray(Path):
     """``theta(alpha) = origin + alpha * direction``, as with a random direction; both must be floating where they move.

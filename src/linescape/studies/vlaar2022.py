@@ -167,9 +167,9 @@ def _levels(scale: Scale) -> tuple[_Level, ...]:
         _Level(
             "no-norm",
             "model",
-            "no normalisation (Fixup), learning rate 0.1",
-            lambda r: do.learning_rate(do.norm(r, "none"), 0.1),
-            "lr-0.1",
+            "no normalisation (Fixup), learning rate 0.02",
+            lambda r: do.learning_rate(do.norm(r, "none"), 0.02),
+            "lr-0.02",
         ),
         _Level("no-skips", "model", "no residual connections", lambda r: do.skips(r, False)),
         # Partial pre-training: T-All but RI-k.
