@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -86,71 +87,61 @@ def list_studies() -> None:
             answer.print(table)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a study, and where its results are.
+
+    Attributes:
+        scale: its scale.
+        arms: only these arms; all if none is named.
+        runs: only the first so many runs of each arm.
+        store: folder of results.
+    """
+
+    scale: str = "mini"
+    arms: Annotated[tuple[str, ...], Many] = ()
+    runs: int | None = None
+    store: Path = Path("runs")
+
+    def of(self, name: str) -> Study:
+        """The part of the study of this name."""
+        return studies.find(name, self.scale).only(*self.arms, runs=self.runs)
+
+
+WHOLE = Part()
+
+
 @study_app.command(name="plan")
-def plan_study(
-    name: str,
-    *,
-    scale: str = "mini",
-    arms: Annotated[tuple[str, ...], Many] = (),
-    runs: int | None = None,
-    store: Path = Path("runs"),
-) -> None:
+def plan_study(name: str, part: Part = WHOLE) -> None:
     """Count the trainings and lines that a study still needs, and estimate time and disk.
 
     Args:
         name: the study.
-        scale: its scale.
-        arms: only these arms; all if none is named.
-        runs: only the first so many runs of each arm.
-        store: folder of results.
     """
-    answer.print(str(plan(studies.find(name, scale).only(*arms, runs=runs), Store(store))), highlight=False)
+    answer.print(str(plan(part.of(name), Store(part.store))), highlight=False)
 
 
 @study_app.command(name="run")
-def run_study(
-    name: str,
-    *,
-    scale: str = "mini",
-    arms: Annotated[tuple[str, ...], Many] = (),
-    runs: int | None = None,
-    device: str = "cpu",
-    store: Path = Path("runs"),
-) -> None:
+def run_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
     """Do what is missing of a study. Stop it at any time; the same command goes on.
 
     Args:
         name: the study.
-        scale: its scale.
-        arms: only these arms; all if none is named.
-        runs: only the first so many runs of each arm.
         device: where to train and to measure: cpu, on all cores, or cuda.
-        store: folder for results.
     """
-    _work(studies.find(name, scale).only(*arms, runs=runs), Store(store), device)
+    _work(part.of(name), Store(part.store), device)
 
 
 @study_app.command(name="report")
-def report_study(
-    name: str,
-    *,
-    scale: str = "mini",
-    arms: Annotated[tuple[str, ...], Many] = (),
-    runs: int | None = None,
-    store: Path = Path("runs"),
-    out: Path = Path("report"),
-) -> None:
+def report_study(name: str, part: Part = WHOLE, *, out: Path = Path("report")) -> None:
     """Write the report of what is done of a study: a page, its figures and its tables.
 
     Args:
         name: the study.
-        scale: its scale.
-        arms: only these arms; all if none is named.
-        runs: only the first so many runs of each arm.
-        store: folder of results.
         out: folder for the report.
     """
-    _report(studies.find(name, scale).only(*arms, runs=runs), Store(store), out)
+    _report(part.of(name), Store(part.store), out)
 
 
 @app.command

@@ -30,6 +30,7 @@ from linescape.recipe import (
     Recipe,
     ResNet,
     Schedule,
+    Scheme,
     Trained,
 )
 
@@ -38,19 +39,7 @@ Intervention = Callable[..., Recipe]
 # -- initialisation: where training starts ----------------------------------------------------------------------
 
 
-def init_scheme(
-    recipe: Recipe,
-    scheme: Literal[
-        "default",
-        "kaiming_normal",
-        "kaiming_uniform",
-        "xavier_normal",
-        "xavier_uniform",
-        "orthogonal",
-        "normal",
-        "zeros",
-    ],
-) -> Recipe:
+def init_scheme(recipe: Recipe, scheme: Scheme) -> Recipe:
     """Draw the start by another scheme (Lucas et al. 2021, arXiv 2104.11044, compare default, Xavier and Kaiming)."""
     return _checked(replace(recipe, init=replace(_random(recipe, "scheme"), scheme=scheme)))
 

@@ -14,6 +14,16 @@ import msgspec
 from msgspec import Struct
 
 Norm = Literal["batch", "group", "layer", "none"]
+Scheme = Literal[
+    "default",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "xavier_normal",
+    "xavier_uniform",
+    "orthogonal",
+    "normal",
+    "zeros",
+]
 
 
 class Content(Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,16 +181,7 @@ class Random(Content, frozen=True, tag_field="from", tag="random"):
         scale: multiplies every redrawn weight (with ``default``: every weight of two or more dimensions).
     """
 
-    scheme: Literal[
-        "default",
-        "kaiming_normal",
-        "kaiming_uniform",
-        "xavier_normal",
-        "xavier_uniform",
-        "orthogonal",
-        "normal",
-        "zeros",
-    ] = "default"
+    scheme: Scheme = "default"
     scale: float = 1.0
 
 
