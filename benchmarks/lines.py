@@ -26,7 +26,7 @@ from linescape.scan import scan
 from linescape.space import State
 
 ROUNDS = 5
-ALPHAS = 11
+ALPHAS = 25
 CASES: dict[str, tuple[Model, Data, int]] = {
     "ResNet-8, width 8, 14 x 14": (ResNet(8, 8), Data(size=14), 2000),
     "ResNet-18, width 16, 28 x 28": (ResNet(18, 16), Data(), 256),

@@ -13,24 +13,23 @@ from contextlib import contextmanager
 
 import torch
 
-_LONG = 0.2
-"""Seconds of a call from which on waiting is a small part of it, and trying would cost more than it saves."""
+_LONG = 0.1
+"""Seconds of a call with one thread from which on waiting is a small part of it, and trying costs too much."""
 
-_PAYS = 1.2
+_PAYS = 1.1
 """Times that more threads must be faster: a narrow gain is lost when another program starts."""
 
 
 def fitting(call: Callable[[], object]) -> int:
-    """Threads for many calls like this one: torch's present number, or 1 where more do not pay; takes a few calls."""
+    """Threads for many calls like this one: torch's present number, or 1 where more do not pay; takes some calls."""
     most = torch.get_num_threads()
     if most == 1:
         return 1
-    many = _seconds(call)
-    if many > _LONG:
-        return most
     with using(1):
-        alone = _seconds(call)
-    return most if alone > _PAYS * many else 1
+        if _seconds(call) > _LONG:  # this first call also allocates
+            return most
+        alone = _fastest(call)
+    return most if alone > _PAYS * _fastest(call) else 1
 
 
 @contextmanager
@@ -48,10 +47,14 @@ def using(count: int) -> Iterator[None]:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    """The faster of two calls, as the first one also allocates."""
-    took = []
-    for _ in range(2):
-        begun = time.perf_counter()
-        call()
-        took.append(time.perf_counter() - begun)
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def _fastest(call: Callable[[], object]) -> float:
+    """The least of a few calls, more of short ones: noise only ever adds."""
+    took: list[float] = []
+    while len(took) < 8 and sum(took) < _LONG / 2:
+        took.append(_seconds(call))
     return min(took)
