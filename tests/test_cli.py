@@ -135,10 +135,9 @@ def test_a_part_of_a_study_runs_once_and_is_reported(line: Line, tmp_path: Path)
     part = ["vlaar2022", "--arms", "mlp-spiral", "--runs", "2", "--store", "results"]
     code, _, err = line("study", "run", *part)
     assert code == 0, err
-    begun = time.perf_counter()
     code, _, err = line("study", "run", *part)
     assert code == 0
-    assert time.perf_counter() - begun < 2
+    assert "0 tasks done" in err
     code, out, err = line("study", "report", *part, "--out", "told")
     assert code == 0, err
     assert Path(out.strip()).is_file()

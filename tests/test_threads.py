@@ -22,7 +22,7 @@ def call(alone: float, together: float) -> None:
 
 @pytest.mark.parametrize(
     ("alone", "together", "best"),
-    [(0.002, 0.02, 1), (0.01, 0.01, 1), (0.03, 0.01, 2), (0.25, 9.0, 2)],
+    [(0.002, 0.02, 1), (0.01, 0.015, 1), (0.03, 0.01, 2), (0.25, 9.0, 2)],
 )
 def test_threads_are_taken_where_they_pay(alone: float, together: float, best: int) -> None:
     assert threads.fitting(lambda: call(alone, together)) == best
