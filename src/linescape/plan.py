@@ -46,7 +46,7 @@ class Plan:
         room = f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(self.bytes, 1e6) / 1e6:.0f} MB"
         return (
             f"{self.missing_trainings} of {self.trainings} trainings and {self.missing_scans} of {self.scans} lines "
-            f"to do, about {duration(self.seconds)} and {room}"
+            f"to do, about {duration(self.seconds)} of one process and {room}"
         )
 
 

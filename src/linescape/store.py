@@ -203,19 +203,8 @@ class Store:
         Raises:
             StoreError: the folder cannot be written; what was there stays.
         """
-        folder = self.folder(task)
-        beside = folder / f".curve{atomic.SUFFIX}.safetensors"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            curve.save(beside)
-            content = beside.read_bytes()
-        except OSError as error:
-            cause = error.__cause__ if isinstance(error, StoreError) else error
-            raise atomic.cannot_write(beside, cause if isinstance(cause, OSError) else error) from error
-        finally:
-            self._drop(beside)
-        self._settle(task, {"curve.safetensors": content}, about)
-        self._drop(*(folder / "points").glob("*"))
+        self._settle(task, {"curve.safetensors": curve.to_bytes()}, about)
+        self._drop(*(self.folder(task) / "points").glob("*"))
 
     def decline(self, task: Task, reason: str, about: Mapping[str, Any]) -> None:
         """Note that a task cannot be done, so that it is not tried again.
