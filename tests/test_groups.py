@@ -4,8 +4,9 @@ import pytest
 from torch import nn
 
 from conftest import ConvNet, Tied
-from linescape import groups
+from linescape import groups, models
 from linescape.errors import GroupError
+from linescape.recipe import Random, ResNet
 
 
 def test_layers_are_the_modules_that_hold_tensors() -> None:
@@ -24,6 +25,16 @@ def test_blocks_are_declared_or_the_children() -> None:
     assert list(groups.by_block(net)) == ["body", "head"]
     net.blocks = {"first": ("body.conv", "body.bn"), "last": ("body.fc", "head")}  # type: ignore[assignment]
     assert groups.by_block(net)["last"] == ("body.fc.weight", "body.fc.bias", "head.weight", "head.bias")
+
+
+def test_a_convolution_moves_with_the_norm_after_it() -> None:
+    layers, found = groups.by_layer(ConvNet()), groups.by_convolution(ConvNet())
+    assert found == {"conv": layers["conv"] + layers["bn"], "fc": layers["fc"]}
+    net = models.draw(ResNet(depth=8, width=4), (3, 8, 8), 10, Random(), 0)
+    parts = groups.by_convolution(net)
+    assert list(parts)[:2] == ["conv1", "layer1.0.conv1"]
+    assert "layer2.0.downsample.0" in parts
+    assert sorted(name for names in parts.values() for name in names) == sorted(net.state_dict())
 
 
 def test_a_tied_tensor_moves_once_under_its_first_name() -> None:

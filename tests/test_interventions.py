@@ -60,6 +60,7 @@ def differing(recipe: Recipe) -> set[str]:
         ("data_fraction=0.2", {"data.fraction"}),
         ("label-noise=0.4", {"data.label_noise"}),
         ("augmentation=none", {"data.augment"}),
+        ("mixup=0.2", {"data.mixup"}),
         ("weight_decay=0", {"optimizer.weight_decay"}),
         ("learning_rate=0.01", {"optimizer.lr"}),
         ("batch_size=32", {"optimizer.batch_size"}),
@@ -108,6 +109,10 @@ def test_adversarial_pre_training_is_plain_sgd_on_poison() -> None:
     assert other.data == Data("fashion-mini", poison=Poison(2, 0.1))
     assert other.optimizer == Optimizer(momentum=0.0)
     assert other.schedule == Schedule(50, "step", drops=(16, 33), warmup=1.0)
+    few = change.adversarial(change.mixup(BASE), fraction=0.1)
+    assert isinstance(few.init, Trained)
+    assert few.init.recipe.data == Data("fashion-mini", fraction=0.1, poison=Poison(1, 0.1))
+    assert few.data.mixup == 1.0
     assert found.init.reset == ()
     assert found.data == BASE.data
     assert change.apply(BASE, "adversarial=1,lr=0.05").init.recipe.optimizer.lr == 0.05  # type: ignore[union-attr]

@@ -87,6 +87,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
                 "label_noise": 0.0,
                 "poison": None,
                 "augment": "none",
+                "mixup": 0.0,
             },
             "model": {"name": "resnet", "depth": 18, "width": 64, "norm": "batch", "skips": True, "stem": "cifar"},
             "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "batch_size": 128},
@@ -97,7 +98,8 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
         "at": "end",
     }
     rest = {name: value for name, value in msgspec.to_builtins(LINE).items() if name not in ("start", "end", "task")}
-    assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",), "train_examples": 1000}
+    examples = {"train_examples": 1000, "test_examples": 0}
+    assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",)} | examples
     other = {"reset": (), "to": "fresh", "statistics": True, "optimizer": "new"}
     assert {**msgspec.to_builtins(Trained(PLAIN)), "recipe": 0} == {"from": "trained", "recipe": 0, **other}
     assert msgspec.to_builtins(Poison()) == {"copies": 1, "zeroed": 0.1}

@@ -90,6 +90,36 @@ def test_going_on_gives_the_same_bits_wherever_it_was_stopped(optimizer: Optimiz
     assert same(going, kept[-1])
 
 
+def test_mixtures_are_those_of_the_source() -> None:
+    inputs, targets = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    mixed = data.mix(inputs, targets, 1.0, seed=3)
+    order = [
+        next(
+            j
+            for j in range(6)
+            if torch.allclose(mixed.inputs[i], (1 - mixed.share) * inputs[j] + mixed.share * inputs[i])
+        )
+        for i in range(6)
+    ]
+    assert sorted(order) == list(range(6))
+    assert mixed.partners.tolist() == targets[order].tolist()
+    logits = torch.randn(6, 3)
+    soft = mixed.share * F.one_hot(targets, 3) + (1 - mixed.share) * F.one_hot(mixed.partners, 3)
+    assert mixed.loss(logits).item() == pytest.approx(F.cross_entropy(logits, soft).item(), rel=1e-6)
+    assert data.mix(inputs, targets, 0.0, seed=3).inputs is inputs
+    shares = [data.mix(inputs, targets, 0.5, seed).share for seed in range(2000)]
+    assert sum(shares) / 2000 == pytest.approx(0.5, abs=0.03)
+    assert sum((share - 0.5) ** 2 for share in shares) / 2000 == pytest.approx(1 / 8, abs=0.01)  # 1 / (4 (2a + 1))
+
+
+def test_a_mixed_training_goes_on_with_the_same_bits() -> None:
+    recipe = replace(SMALL, data=replace(SMALL.data, mixup=1.0))
+    dataset, begin = load(recipe), start(recipe)
+    kept = [progress.checkpoint() for progress in train(recipe, dataset, begin)]
+    assert same(last(recipe, kept[3], dataset).checkpoint(), kept[-1])
+    assert not same(last(SMALL, begin, dataset).checkpoint(), kept[-1])
+
+
 def test_dropout_is_drawn_from_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "build", lambda spec, shape, classes: Dropping(shape, classes))
     dataset = load(FLAT)

@@ -24,13 +24,13 @@ import linescape
 from linescape import data, models
 from linescape.data import Dataset
 from linescape.evaluate import Evaluator
-from linescape.groups import by_block, choose
+from linescape.groups import by_block, by_convolution, choose
 from linescape.paths import Line, Only, Path
-from linescape.recipe import Data, Random, Recipe, Trained
+from linescape.recipe import Data, Random, Recipe, Trained, Weights
 from linescape.scan import collect, grid, walk
 from linescape.shape import peak
 from linescape.space import State
-from linescape.starts import at_barrier, carried_over, drawn
+from linescape.starts import at_barrier, carried_over, drawn, from_file
 from linescape.store import Store
 from linescape.study import Moment, Scan, Task, Train, hump_line
 from linescape.train import Checkpoint, learning_rate, memory_layout, train
@@ -129,10 +129,11 @@ def _scan(task: Scan, store: Store, device: str, report: Report, finished: Calla
     for at, held in ends.items():
         if not all(bool(value.isfinite().all()) for value in held.values() if value.dtype.is_floating_point):
             raise _Declined(f"The line was not walked, as its {at} holds NaN or infinity: its training diverged.")
-    evaluator = measuring(recipe, dataset, device, task.train_examples)
+    evaluator = measuring(recipe, dataset, device, task.train_examples, task.test_examples)
     path: Path = Line(ends["start"].to(device), ends["end"].to(device))
     if task.block:
-        names = choose(by_block(evaluator.model), [task.block])[task.block]
+        groups = by_convolution(evaluator.model) | by_block(evaluator.model)
+        names = choose(groups, [task.block])[task.block]
         path = Only(path, names, rest=path.at(1.0 if task.rest == "end" else 0.0))
     alphas = grid(task.alphas)
     points = store.points(task)
@@ -159,6 +160,8 @@ def _start(recipe: Recipe, dataset: Dataset, store: Store) -> Checkpoint:
     init = recipe.init
     if isinstance(init, Random):
         return Checkpoint(drawn(recipe, dataset.shape, dataset.classes))
+    if isinstance(init, Weights):
+        return Checkpoint(from_file(recipe, init, dataset.shape, dataset.classes))
     start, end = store.state(Moment(init.recipe, "start")), store.trained(init.recipe)
     if isinstance(init, Trained):
         return carried_over(recipe, init, dataset.shape, dataset.classes, start, end)
@@ -185,11 +188,13 @@ def load(spec: Data, seed: int) -> Dataset:
     return data.load(spec, seed)
 
 
-def measuring(recipe: Recipe, dataset: Dataset, device: str, train_examples: int | None = None) -> Evaluator:
-    """An evaluator of the test half, and of so many training examples (0 is all) if they are asked for."""
+def measuring(
+    recipe: Recipe, dataset: Dataset, device: str, train_examples: int | None = None, test_examples: int = 0
+) -> Evaluator:
+    """An evaluator of so many test examples (0 is all), and of so many training examples if they are asked for."""
     model = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # the values are overwritten
     splits = {} if train_examples is None else {"train": dataset.train.take(train_examples)}
-    splits["test"] = dataset.test
+    splits["test"] = dataset.test.take(test_examples)
     layout = memory_layout(dataset)
     measured = {
         name: (dataset.normalise(split.inputs).contiguous(memory_format=layout), split.targets)

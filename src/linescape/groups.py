@@ -38,6 +38,24 @@ def by_layer(module: nn.Module) -> Groups:
     )
 
 
+def by_convolution(module: nn.Module) -> Groups:
+    """One group for each convolution and linear layer, with the norm layers that follow it (`NORMS`), by its name.
+
+    Finer than blocks, coarser than `by_layer`: a convolution moves with the statistics of its own outputs. Parameters
+    that are part of neither, such as Fixup's scalars, are in no group.
+    """
+    held = State.of(module)
+    found: dict[str, list[str]] = {}
+    last: list[str] = []
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
+            last = found.setdefault(name, [])
+            last += _under(held, name)
+        elif isinstance(layer, NORMS):
+            last += _under(held, name)
+    return _collect(held, found)
+
+
 def by_block(module: nn.Module) -> Groups:
     """The named blocks of a network: its attribute ``blocks`` if it has one, else its top-level children.
 

@@ -7,6 +7,7 @@ line an intervention is a text: ``weight_decay=0``, ``optimizer=adam,lr=0.001``,
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any, Literal, get_type_hints
 
@@ -79,7 +80,12 @@ def pretrained(recipe: Recipe, on: Data, **changes: Any) -> Recipe:
 
 
 def adversarial(
-    recipe: Recipe, copies: int = 1, zeroed: float = 0.1, epochs: int | None = None, lr: float | None = None
+    recipe: Recipe,
+    copies: int = 1,
+    zeroed: float = 0.1,
+    epochs: int | None = None,
+    lr: float | None = None,
+    fraction: float = 1.0,
 ) -> Recipe:
     """Start from the end of a training on random labels, all of it kept, BatchNorm's statistics too.
 
@@ -93,10 +99,13 @@ def adversarial(
         zeroed: fraction of pixels that are zeroed (0.1 in the source).
         epochs: of the pre-training (up to 350 in the source); drops of the learning rate move in proportion.
         lr: learning rate of the pre-training (0.1 in the source).
+        fraction: share of the training images that is poisoned (all in the source): random labels of fewer images
+            can be learnt by a smaller network in fewer steps.
     """
+    _within("fraction", fraction, 0 < fraction <= 1, "in (0, 1]")
     other = replace(
         recipe,
-        data=replace(recipe.data, poison=Poison(copies, zeroed), augment="none"),
+        data=replace(recipe.data, poison=Poison(copies, zeroed), augment="none", mixup=0.0, fraction=fraction),
         optimizer=Optimizer("sgd", lr=recipe.optimizer.lr, momentum=0.0, batch_size=recipe.optimizer.batch_size),
     )
     other = other if lr is None else learning_rate(other, lr)
@@ -151,6 +160,12 @@ def label_noise(recipe: Recipe, fraction: float) -> Recipe:
 def augmentation(recipe: Recipe, kind: Literal["none", "flip", "crop", "crop-flip", "cutout"]) -> Recipe:
     """Change how training images are varied (``none`` against crop and flip)."""
     return _checked(replace(recipe, data=replace(recipe.data, augment=kind)))
+
+
+def mixup(recipe: Recipe, strength: float = 1.0) -> Recipe:
+    """Train on mixtures of pairs of images, shares from Beta(strength, strength) (Zhang et al. 2018, 1710.09412)."""
+    _within("mixup", strength, 0 <= strength < math.inf, "0 or more")
+    return _checked(replace(recipe, data=replace(recipe.data, mixup=strength)))
 
 
 # -- optimizer --------------------------------------------------------------------------------------------------
@@ -251,6 +266,7 @@ _ALL: tuple[Intervention, ...] = (
     data_fraction,
     label_noise,
     augmentation,
+    mixup,
     weight_decay,
     learning_rate,
     batch_size,

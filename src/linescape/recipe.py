@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
@@ -28,6 +28,9 @@ Scheme = Literal[
 
 class Content(Struct, frozen=True, forbid_unknown_fields=True):
     """A frozen value that is named by what it holds: fields that equal their default do not count."""
+
+    beside: ClassVar[tuple[str, ...]] = ()
+    """Fields that never count, since they decide nothing: where a file is kept, whose content is named."""
 
     @property
     def key(self) -> str:
@@ -57,7 +60,7 @@ def _plain(value: object) -> object:
         config = value.__struct_config__
         tag = {config.tag_field: config.tag} if config.tag_field else {}
         fields = ((field.name, getattr(value, field.name), field.default) for field in _fields(type(value)))
-        return tag | {name: _plain(held) for name, held, default in fields if held != default}
+        return tag | {name: _plain(held) for name, held, default in fields if held != default and name not in value.beside}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value
@@ -88,6 +91,8 @@ class Data(Content, frozen=True):
         poison: replace the training set by poisoned copies.
         augment: random changes of each training image: ``none``, ``flip``, ``crop`` (padding an eighth of the side),
             ``crop-flip``, ``cutout`` (a square of half the side is zeroed).
+        mixup: train on mixtures of two images of a batch and of their labels, their share drawn from Beta(mixup, mixup)
+            (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
     """
 
     name: str = "fashion-mini"
@@ -97,6 +102,7 @@ class Data(Content, frozen=True):
     label_noise: float = 0.0
     poison: Poison | None = None
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
+    mixup: float = 0.0
 
 
 class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
@@ -131,17 +137,29 @@ class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
         width: channels of the first stage (64 for torchvision's, 16 for the CIFAR layout).
         norm: ``none`` uses Fixup initialisation (Zhang et al. 2019) so that it trains.
         skips: False leaves the residual connections out.
-        stem: ``cifar`` is one 3x3 convolution; ``imagenet`` is 7x7 with stride 2 and max pooling.
+        stem: ``cifar`` is one 3x3 convolution; ``imagenet`` is 7x7 with stride 2 and max pooling; ``imagenet-no-pool``
+            leaves the pooling out, so that ImageNet weights fit and 32 x 32 images keep 16 x 16 places.
     """
 
     depth: int = 18
     width: int = 64
     norm: Norm = "batch"
     skips: bool = True
-    stem: Literal["cifar", "imagenet"] = "cifar"
+    stem: Literal["cifar", "imagenet", "imagenet-no-pool"] = "cifar"
 
 
-Model = MLP | LeNet | VGG | ResNet
+class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet-lite"):
+    """EfficientNet-Lite0 in timm's layout (``tf_efficientnet_lite0``); it is made for images of 224 x 224.
+
+    Attributes:
+        resolution: side to which images are enlarged, bilinearly, before the first layer, as the network divides it by
+            32; 0 keeps them as they are.
+    """
+
+    resolution: int = 0
+
+
+Model = MLP | LeNet | VGG | ResNet | EfficientNetLite
 
 
 class Optimizer(Content, frozen=True):
@@ -210,7 +228,27 @@ class Barrier(Content, frozen=True, tag_field="from", tag="barrier"):
     recipe: Recipe
 
 
-Init = Random | Trained | Barrier
+class Weights(Content, frozen=True, tag_field="from", tag="weights"):
+    """Weights that were trained elsewhere, read from a file (ImageNet's by torchvision or timm), some blocks drawn anew.
+
+    Images are normalised by the moments of their own data set, whatever those of the file's training were.
+
+    Attributes:
+        file: name of a file in the folder ``weights`` beside the data sets, or an absolute path. It does not count: the
+            same content elsewhere is the same start.
+        sha256: hash of the file's bytes in lower-case hex, or its beginning, 8 digits or more (torchvision has them in
+            its file names). A shorter one is another key.
+        reset: blocks that are drawn anew.
+    """
+
+    beside: ClassVar[tuple[str, ...]] = ("file",)
+
+    file: str
+    sha256: str
+    reset: tuple[str, ...] = ("fc",)
+
+
+Init = Random | Trained | Barrier | Weights
 
 
 class Recipe(Content, frozen=True):
@@ -228,4 +266,4 @@ class Recipe(Content, frozen=True):
 
     def needs(self) -> tuple[Recipe, ...]:
         """The trainings whose result this one starts from."""
-        return () if isinstance(self.init, Random) else (self.init.recipe,)
+        return () if isinstance(self.init, Random | Weights) else (self.init.recipe,)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from linescape.errors import RecipeError, near
-from linescape.recipe import Barrier, Content, Random, Recipe
+from linescape.recipe import Barrier, Content, Random, Recipe, Weights
 
 
 class Moment(Content, frozen=True):
-    """A state of a training: its ``start`` or its ``end``. A start that is a fresh draw needs no training."""
+    """A state of a training: its ``start`` or its ``end``. A start that is a fresh draw or a file needs no training."""
 
     recipe: Recipe
     at: Literal["start", "end"] = "end"
@@ -29,7 +29,7 @@ class Train(Content, frozen=True, tag_field="task", tag="train"):
     def needs(self) -> tuple[Task, ...]:
         """The trainings and scans that must be done before."""
         init = self.recipe.init
-        if isinstance(init, Random):
+        if isinstance(init, Random | Weights):
             return ()
         return (hump_line(init.recipe),) if isinstance(init, Barrier) else (Train(init.recipe),)
 
@@ -38,11 +38,13 @@ class Scan(Content, frozen=True, tag_field="task", tag="scan"):
     """Task: walk the straight line between two moments, on the data of the `end`'s recipe.
 
     Attributes:
-        block: move only this named block of the model; empty moves the whole network.
+        block: move only this named block of the model, or one convolution or linear layer with its norm by the name of
+            the module (`groups.by_convolution`); empty moves the whole network.
         rest: where the other blocks stand in a layer-wise line, ``end`` (Chatterji et al. 2020) or ``start``.
         alphas: number of equally spaced positions, both ends included.
         batchnorm: treatments of BatchNorm statistics, each giving its own curve.
         train_examples: training examples measured, class-balanced, as trained on but not augmented; 0 is all.
+        test_examples: test examples measured, class-balanced; 0 is all.
     """
 
     start: Moment
@@ -52,6 +54,7 @@ class Scan(Content, frozen=True, tag_field="task", tag="scan"):
     alphas: int = 50
     batchnorm: tuple[str, ...] = ("interpolate",)
     train_examples: int = 1000
+    test_examples: int = 0
 
     def needs(self) -> tuple[Task, ...]:
         """The trainings that make the two ends."""

@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linescape import models
-from linescape.data import Dataset, augment
+from linescape.data import Dataset, augment, mix
 from linescape.errors import DataError, RecipeError
 from linescape.recipe import Optimizer, Recipe, Schedule, derive_seed
 from linescape.space import State
@@ -129,12 +128,13 @@ def train(
         batch = order[place * size : (place + 1) * size]
         chance = torch.Generator().manual_seed(derive_seed(recipe, "augment", step))
         given = dataset.normalise(augment(inputs[batch], recipe.data.augment, chance)).contiguous(memory_format=layout)
+        mixed = mix(given, targets[batch], recipe.data.mixup, derive_seed(recipe, "mixup", step))
         with _seeded(derive_seed(recipe, "forward", step), device):
-            outputs = module(given)
-        loss = F.cross_entropy(outputs, targets[batch])
+            outputs = module(mixed.inputs)
+        loss = mixed.loss(outputs)
         met = float(loss.detach())
         now.loss_sum += met * len(batch)
-        now.wrong += int(((outputs.argmax(1) != targets[batch]) | outputs.isnan().any(1)).sum())
+        now.wrong += int(((outputs.argmax(1) != mixed.foremost) | outputs.isnan().any(1)).sum())
         now.seen += len(batch)
         if not math.isfinite(met):
             yield now.progress(step, steps, per_epoch, diverged=True)

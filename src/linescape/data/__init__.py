@@ -10,10 +10,11 @@ import torch
 from linescape.data import treatments
 from linescape.data.augmentation import augment
 from linescape.data.dataset import Dataset, Split
+from linescape.data.mixing import Mixed, mix
 from linescape.data.sets import Arrays, known, names, read
 from linescape.recipe import Data
 
-__all__ = ["Dataset", "Split", "augment", "load", "names"]
+__all__ = ["Dataset", "Mixed", "Split", "augment", "load", "mix", "names"]
 
 
 def load(spec: Data, seed: int = 0, root: Path | str | None = None) -> Dataset:

@@ -6,6 +6,7 @@ So 20 % of the data are part of the 50 % with the same seed, and a smaller label
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ def check(spec: Data, classes: int, image: bool) -> None:
         raise RecipeError(f"fraction is {spec.fraction}. Give the part of the training set to keep, in (0, 1].")
     if not 0 <= spec.label_noise <= 1:
         raise RecipeError(f"label_noise is {spec.label_noise}. Give the part of the labels to change, in [0, 1].")
+    if not 0 <= spec.mixup < math.inf:
+        raise RecipeError(f"mixup is {spec.mixup}. Give the strength of mixing, 0 or more; 0 does not mix.")
     if spec.poison and (spec.poison.copies < 1 or not 0 <= spec.poison.zeroed <= 1):
         raise RecipeError(f"{spec.poison} is impossible. Give at least one copy, and a zeroed part in [0, 1].")
     if len(set(spec.classes)) != len(spec.classes) or not all(0 <= label < classes for label in spec.classes):
