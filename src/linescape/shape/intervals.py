@@ -32,8 +32,9 @@ seeds are another matter.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -165,16 +166,31 @@ def _resample(alphas: ArrayLike, values: ArrayLike, resamples: int, seed: int) -
     # hence what is not finite is put back afterwards.
     steps = np.diff(np.where(np.isfinite(losses), losses, 0.0), axis=1, prepend=0.0)
     unusual = [(odd, at) for odd, at in _not_finite(losses) if at.any()]
-    rng = np.random.default_rng(seed)
     curves = np.empty((resamples, alphas.size))
-    rows = max(1, _WEIGHTS_AT_ONCE // examples)
-    for first in range(0, resamples, rows):
-        part = curves[first : first + rows]
-        weights = rng.multinomial(examples, np.full(examples, 1 / examples), size=len(part)).astype(np.float64)
+    first = 0
+    small = resamples * examples <= _WEIGHTS_AT_ONCE
+    for weights in (_kept_weights if small else _weights)(examples, resamples, seed):
+        part = curves[first : first + len(weights)]
         part[:] = np.cumsum(weights @ steps, axis=1) / examples
         for odd, at in unusual:
             part[weights @ at > 0] += odd
+        first += len(weights)
     return alphas, losses.mean(axis=0), curves
+
+
+def _weights(examples: int, resamples: int, seed: int) -> Iterator[Array]:
+    """How often each example is drawn, in blocks ``(some resamples, examples)``."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, _WEIGHTS_AT_ONCE // examples)
+    for first in range(0, resamples, rows):
+        size = min(rows, resamples - first)
+        yield rng.multinomial(examples, np.full(examples, 1 / examples), size=size).astype(np.float64)
+
+
+@lru_cache(maxsize=1)
+def _kept_weights(examples: int, resamples: int, seed: int) -> tuple[Array, ...]:
+    """`_weights`, drawn once for all curves of a study: drawing them takes longer than using them."""
+    return tuple(_weights(examples, resamples, seed))
 
 
 def _not_finite(losses: Array) -> list[tuple[float, Array]]:
