@@ -37,6 +37,7 @@ from linescape.space import State
 from linescape.study import Arm, Moment, Run, Scan, Study, Train
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "fc")
+TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
 CHANCE = math.log(10)
 Array = NDArray[np.float64]
 Shape = Callable[[Array, np.random.Generator], Array]
@@ -117,8 +118,8 @@ _SHAPES: dict[str, tuple[Shape, float, float]] = {
 }
 
 
-def study(seeds: int = 3, alphas: int = 50) -> Study:
-    """Sixteen arms of every group."""
+def study(seeds: int = 3, alphas: int = 50, treatments: bool = False) -> Study:
+    """Sixteen arms of every group; with `treatments` a second whole line under all treatments of BatchNorm."""
     made: dict[str, tuple[Recipe, ...]] = {}
 
     def arm(name: str, group: str, title: str, change: Callable[[Recipe, int], Recipe], baseline: str = "base") -> Arm:
@@ -129,6 +130,10 @@ def study(seeds: int = 3, alphas: int = 50) -> Study:
         for recipe in recipes:
             own, end = Moment(recipe, "start"), Moment(recipe)
             lines = {"whole": Scan(own, end, alphas=alphas)}
+            if treatments and group != "warm-up":
+                lines["treatments"] = Scan(
+                    own, end, alphas=1 + alphas // 2, batchnorm=TREATMENTS, train_examples=500, test_examples=100
+                )
             lines |= {block: Scan(own, end, block=block, alphas=alphas) for block in blocks}
             if group == "warm-up":
                 other = Moment(replace(recipe, seed=recipe.seed + 100), "start")
@@ -286,10 +291,13 @@ class FakeStore:
             weights /= weights.mean()
             # Evenly spread thresholds: the mean error is the wanted one to 100 / examples, and pairs are kept.
             thresholds = 100 * (rng.permutation(self.examples) + 0.5) / self.examples
-            values[data, "cross_entropy", "interpolate"] = (loss * easier)[:, None] * weights
-            values[data, "error", "interpolate"] = np.where(
-                np.isnan(loss)[:, None], 100.0, 100.0 * (thresholds < (error * easier)[:, None])
-            )
+            for treatment in scan.batchnorm:
+                # Other statistics than the interpolated ones soften what lies between the two networks.
+                milder = loss if treatment == "interpolate" else loss - 0.3 * alphas * (1 - alphas) * loss
+                values[data, "cross_entropy", treatment] = (milder * easier)[:, None] * weights
+                values[data, "error", treatment] = np.where(
+                    np.isnan(loss)[:, None], 100.0, 100.0 * (thresholds < (error * easier)[:, None])
+                )
         return Curve(alphas, values, self._provenance(scan))
 
     def _provenance(self, scan: Scan) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def test_a_study_gets_the_answers_that_its_arms_ask_for() -> None:
         "start-and-barrier",
         "partial-pretraining",
     ]
-    one = tables.Results(study(2, 5).only("base", "data-20"), *[results().runs] * 4)
+    one = tables.Results(study(2, 5).only("base", "data-20"), *[results().runs] * 5)
     assert len(answers.answers(one)) == 2
 
 

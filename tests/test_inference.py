@@ -182,3 +182,76 @@ def test_auc_covers_the_truth_in_simulated_studies() -> None:
         found = inference.auc(scores, flags > 0, arms)
         held += found.low <= truth <= found.high
     assert held / 150 > 0.92
+
+
+def test_differences_between_groups_cannot_make_a_correlation_within_groups() -> None:
+    rng = np.random.default_rng(10)
+    x, y, arms = drawn(12, 3, rng, between=-0.8)
+    groups = [f"group {i // 12}" for i in range(36)]
+    jumps = np.repeat(rng.normal(size=3) * 100, 12)  # across groups they rise together, within they fall
+    assert inference.rank_correlation(x + jumps, y + jumps, arms).value > 0.5
+    found = inference.within_groups(x + jumps, y + jumps, arms, groups)
+    assert found.value < 0
+    assert found == inference.within_groups(x, y, arms, groups)
+    assert inference.within_groups(x, y, arms, arms) == inference.within_arms(x, y, arms)
+    tau = inference.within_groups(x, y, arms, groups, "kendall").value
+    assert tau == pytest.approx(brute_within(x, y, groups))
+
+
+def test_within_groups_covers_the_truth_in_simulated_studies() -> None:
+    rng = np.random.default_rng(11)
+    groups = [f"group {i // 15}" for i in range(45)]
+    x, y, _ = drawn(20_000, 3, rng)
+    truth = inference.within_groups(x, y, ["a"] * 60_000, ["a"] * 60_000).value
+    held = 0
+    for _ in range(150):
+        x, y, arms = drawn(15, 3, rng)
+        found = inference.within_groups(x, y, arms, groups)
+        held += found.low <= truth <= found.high
+    assert held / 150 > 0.89
+
+
+def test_standardised_is_hedges_g_with_the_noncentral_t_interval() -> None:
+    a, b = np.array([1.0, 2.5, 2.0, 2.2]), np.array([4.0, 4.1, 9.0])
+    found = inference.standardised(a, b, 0.9)
+    spread = math.sqrt((3 * a.var(ddof=1) + 2 * b.var(ddof=1)) / 5)
+    unit = math.sqrt(1 / 4 + 1 / 3)
+    # Hedges' approximation of his factor is good to 0.001 here.
+    assert found.value == pytest.approx((a.mean() - b.mean()) / spread * (1 - 3 / (4 * 5 - 1)), abs=3e-3)
+    t = stats.ttest_ind(a, b).statistic
+    for end, share in ((found.low, 0.95), (found.high, 0.05)):
+        assert stats.nct.cdf(t, 5, end / unit) == pytest.approx(share, abs=1e-3)
+    other = inference.standardised(b, a, 0.9)
+    assert (other.value, other.low, other.high) == pytest.approx((-found.value, -found.high, -found.low), abs=1e-3)
+
+
+@pytest.mark.parametrize("runs", [3, 10])
+def test_standardised_covers_the_truth_in_simulated_arms(runs: int) -> None:
+    rng = np.random.default_rng(12)
+    found = [inference.standardised(1.5 + rng.normal(size=runs), rng.normal(size=runs)) for _ in range(200)]
+    assert np.mean([f.low <= 1.5 <= f.high for f in found]) > 0.9
+    assert np.mean([f.value for f in found]) == pytest.approx(1.5, abs=0.35)  # unbiased
+
+
+@pytest.mark.parametrize(("a", "b"), [([0.0, 0.0], [1.0, 1.0]), ([1.0], [1.0, 2.0]), ([1.0, math.inf], [1.0, 2.0])])
+def test_without_spread_there_is_no_standardised_effect(a: list[float], b: list[float]) -> None:
+    found = inference.standardised(a, b)
+    assert math.isnan(found.value)
+    assert math.isnan(found.low)
+
+
+def test_a_huge_effect_has_an_interval_too() -> None:
+    found = inference.standardised([5.0, 5.001, 5.002], [0.0, 0.0, 0.0])
+    assert found.low < found.value < found.high
+    assert math.isfinite(found.high)
+
+
+def test_holm_is_the_step_down_by_hand_and_skips_nan() -> None:
+    found = inference.holm([0.01, 0.04, math.nan, 0.03, 0.9])
+    np.testing.assert_allclose(found, [0.04, 0.09, math.nan, 0.09, 0.9])
+
+
+def test_holm_keeps_the_chance_of_one_false_finding() -> None:
+    rng = np.random.default_rng(13)
+    false = [(inference.holm(rng.random(10)) <= 0.05).any() for _ in range(2000)]
+    assert 0.035 < np.mean(false) < 0.065

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 from scipy import stats
 
-from fake_study import BLOCKS, FakeStore, results, study
+from fake_study import BLOCKS, TREATMENTS, FakeStore, results, study
 from linescape import tables
 from linescape.recipe import Data
-from linescape.shape import summary
+from linescape.shape import HEIGHTS, estimates, rise_p_value, summary
 from linescape.study import Moment
 
 
@@ -163,3 +165,55 @@ def test_an_interval_of_accuracy_ends_at_100() -> None:
     assert tables.accuracy(high)["high"].to_list() == [100.0]
     equal = runs.with_columns(test_accuracy=pl.Series([99.0, 99.0, 99.0]))
     assert tables.accuracy(equal)["high"].is_nan().all()
+
+
+def test_heights_of_the_whole_line_have_bootstrap_intervals() -> None:
+    made = study()
+    run = next(arm for arm in made.arms if arm.name == "adversarial").runs[1]
+    loss = FakeStore.with_trouble(made).curve(run.lines["whole"])["test", "cross_entropy"]
+    own = of(results().heights, "adversarial", 1)
+    assert own["number"].to_list() == list(HEIGHTS)
+    found = estimates(loss.alphas, loss.values, HEIGHTS)["hump"]
+    row = own.filter(pl.col("number") == "hump").row(0, named=True)
+    assert (row["value"], row["low"], row["high"]) == pytest.approx((found.value, found.low, found.high))
+    in_runs = of(results().runs, "adversarial", 1)
+    assert row["value"] == in_runs["test_hump"][0]
+    assert in_runs["rise_p_value"][0] == rise_p_value(loss.alphas, loss.values)
+
+
+def test_a_line_with_treatments_is_apart_and_makes_no_number_of_the_runs() -> None:
+    made = study(1, 21, treatments=True).only("base", "mlp-digits")
+    store = FakeStore(made, examples=50)
+    read = tables.read(made, store)
+    plain = tables.read(study(1, 21).only("base", "mlp-digits"), store)
+    assert read.runs["test_hump"].to_list() == plain.runs["test_hump"].to_list()
+    assert set(read.lines.filter(pl.col("label") == "treatments")["kind"]) == {"treatments"}
+    assert set(read.lines.filter(pl.col("kind") == "whole")["label"]) == {"whole"}
+    own = of(read.heights, "base").filter(pl.col("label") == "treatments")
+    assert own["batchnorm"].unique(maintain_order=True).to_list() == list(TREATMENTS)
+    assert own["low"].null_count() == own.height == len(TREATMENTS) * len(HEIGHTS)
+
+
+def test_accuracy_is_the_logs_where_the_line_saw_a_part_of_the_test_half() -> None:
+    made = study(1, 5).only("base")
+    run = made.arms[0].runs[0]
+    whole = msgspec.structs.replace(run.lines["whole"], test_examples=50)
+    made = dataclasses.replace(
+        made, arms=(dataclasses.replace(made.arms[0], runs=(dataclasses.replace(run, lines={"whole": whole}),)),)
+    )
+    store = FakeStore(made, examples=50)
+    row = tables.read(made, store).runs.row(0, named=True)
+    log = store.log(run.recipe)
+    assert row["test_accuracy"] == 100 - log["test_error"][-1]
+    assert row["test_loss"] == log["test_loss"][-1]
+    assert row["test_examples"] == 50
+    assert row["test_min_delta"] is not None
+
+
+def test_rising_is_holms_over_the_runs_of_an_arm() -> None:
+    runs = results().runs.filter(pl.col("arm").is_in(["base", "no-weight-decay"]))
+    p_values = pl.Series([0.02, 0.03, 0.2, 0.01, 0.02, 0.03])
+    found = tables.rising(runs.with_columns(rise_p_value=p_values))
+    assert found["rises"].to_list() == [False, False, False, True, True, True]
+    assert tables.rising(runs.clear()).height == 0
+    assert of(tables.shapes(results().runs), "no-weight-decay")["rising"][0] == 3

@@ -1,4 +1,4 @@
-"""From a few runs to an interval: means, differences, rank correlations and areas under the ROC curve.
+"""From a few runs to an interval: means, differences, effects, rank correlations and areas under the ROC curve.
 
 A study has some arms (interventions) with a few runs (seeds) each. Runs of one arm resemble each other, so that
 45 runs in 15 arms say little more about a relation across interventions than 15 would. Every interval across arms
@@ -77,6 +77,56 @@ def difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> E
     return Estimate(apart, apart - half, apart + half, level)
 
 
+def standardised(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> Estimate:
+    """Hedges' g: the difference of means in units of the runs' standard deviation, without small samples' bias.
+
+    ``J (mean - mean) / s`` with s pooled over both sides and J = Γ(f/2) / (√(f/2) Γ((f-1)/2)), f = n₁ + n₂ - 2 (Hedges
+    1981). Interval: those effects for which the measured t is no surprise under the noncentral t distribution (Steiger
+    & Fouladi 1997), exact for normal values of equal spread, else approximate. NaN ends (and NaN where neither side
+    varies, since then there is no unit) as `difference`.
+    """
+    from scipy import special, stats
+    from scipy.optimize import brentq
+
+    values, baseline = np.asarray(values, np.float64), np.asarray(baseline, np.float64)
+    both = np.concatenate([values, baseline])
+    undefined = Estimate(math.nan, math.nan, math.nan, level)
+    if min(values.size, baseline.size) < 2 or not np.isfinite(both).all():
+        return undefined
+    if np.ptp(values) == 0 and np.ptp(baseline) == 0:
+        return undefined
+    freedom = both.size - 2
+    spread = math.sqrt(sum((side.size - 1) * float(side.var(ddof=1)) for side in (values, baseline)) / freedom)
+    unit = math.sqrt(1 / values.size + 1 / baseline.size)
+    effect = float(values.mean() - baseline.mean()) / spread
+    # P(t <= measured) for a noncentrality is the mean of Φ(measured · s - noncentrality) over s = √(χ²/f); midpoints of
+    # its quantiles, since scipy's noncentral t fails far out.
+    chi = np.sqrt(stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, freedom) / freedom)
+    scaled = effect / unit * chi
+    around = float(scaled.min()) - 8, float(scaled.max()) + 8
+
+    def end(share: float) -> float:
+        return unit * float(brentq(lambda at: float(special.ndtr(scaled - at).mean()) - share, *around))
+
+    bias = math.exp(math.lgamma(freedom / 2) - math.lgamma((freedom - 1) / 2)) / math.sqrt(freedom / 2)
+    return Estimate(bias * effect, end((1 + level) / 2), end((1 - level) / 2), level)
+
+
+def holm(p_values: ArrayLike) -> Array:
+    """Holm's (1979) adjusted p-values ``(n,)``: all tests that stay at most a are true together but in a of studies.
+
+    NaN is no test: it stays NaN and does not count.
+    """
+    p_values = np.asarray(p_values, np.float64)
+    adjusted = np.full(p_values.shape, math.nan)
+    order = [int(i) for i in np.argsort(p_values) if not np.isnan(p_values[i])]
+    worst = 0.0
+    for place, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - place) * float(p_values[i])))
+        adjusted[i] = worst
+    return adjusted
+
+
 def rank_correlation(
     x: ArrayLike, y: ArrayLike, arms: Sequence[str], kind: Kind = "spearman", level: float = 0.95
 ) -> Estimate:
@@ -110,19 +160,40 @@ def within_arms(
     pairs within arms). Arms in which x or y does not vary, as those of one run, say nothing and are left out.
     Interval and NaN as `rank_correlation`.
     """
-    x, y, labels = _finite_pairs(x, y, arms)
-    products = {arm: _products(x[labels == arm], y[labels == arm], kind) for arm in sorted(set(labels.tolist()))}
-    telling = {arm: sums for arm, sums in products.items() if sums[1] > 0 and sums[2] > 0}
-    labels = labels[np.isin(labels, list(telling))]
+    return within_groups(x, y, arms, arms, kind, level)
+
+
+def within_groups(
+    x: ArrayLike,
+    y: ArrayLike,
+    arms: Sequence[str],
+    groups: Sequence[str],
+    kind: Kind = "spearman",
+    level: float = 0.95,
+) -> Estimate:
+    """The same inside `groups` ``(n,)`` of arms: differences between groups cannot make it, those between arms can.
+
+    Groups in which x or y does not vary, as those of one run, are left out. The unit of the interval is the arm.
+    """
+    strata = _finite_pairs(x, y, groups)[2]
+    a, b, labels = _finite_pairs(x, y, arms)
+
+    def products(kept: NDArray[np.bool_]) -> dict[str, tuple[float, float, float]]:
+        """Of the groups in which both vary."""
+        own = {group: kept & (strata == group) for group in sorted(set(strata.tolist()))}
+        found = {group: _products(a[runs], b[runs], kind) for group, runs in own.items()}
+        return {group: sums for group, sums in found.items() if sums[1] > 0 and sums[2] > 0}
+
+    telling = np.isin(strata, list(products(np.ones(labels.size, bool))))
 
     def correlation(kept: NDArray[np.bool_]) -> float:
-        present = set(labels[kept].tolist())
-        sums = [parts for arm, parts in telling.items() if arm in present]
+        sums = list(products(kept).values())
         if not sums:
             return math.nan
         xy, xx, yy = np.sum(sums, axis=0)
         return float(xy / math.sqrt(xx * yy))
 
+    strata, a, b, labels = strata[telling], a[telling], b[telling], labels[telling]
     return _jackknife(correlation, labels, level)
 
 

@@ -1,33 +1,24 @@
-"""A study's results as data frames: what was measured, a row for each run, line, position or arm.
-
-Null means not measured (yet), NaN measured but not a number. Nothing is left out silently: a run without results
-has a row with its status, a line that is not walked is named in its run's `missing`.
-"""
+"""What a store holds of a study, read once: a row for each run, line, position, height."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import polars as pl
 
-from linescape import inference
 from linescape.curve import Curve
 from linescape.data.sets import known
 from linescape.errors import MeasureError, RecipeError
-from linescape.recipe import Data, Recipe, Trained
-from linescape.shape import NUMBERS, Estimate, summary
+from linescape.recipe import Data, Recipe
+from linescape.shape import HEIGHTS, NUMBERS, estimates, rise_p_value, summary
 from linescape.space import State, distances
 from linescape.study import Arm, Moment, Run, Scan, Study, Train
 
 SHAPES = (*NUMBERS, "plateau_loss", "plateau_error")
 """The shape numbers of a run's line, as in `linescape.shape`; columns `test_...` and `train_...` of `Results.runs`."""
-
-TOLERANCE = 0.05
-"""Largest rise, in nats, of a line that still counts as monotone: 2 % of ln 10, and above the rises (up to 0.04) of
-the plateaus that Vlaar & Frankle (2022) call free of barriers. Lucas et al. (2021) use 0.001 and 0 on training loss."""
 
 _MEASURED = (
     "test_accuracy",
@@ -39,15 +30,6 @@ _MEASURED = (
     "distance_per_parameter",
     *(f"{data}_{number}" for data in ("test", "train") for number in SHAPES),
 )
-_HEAD: dict[str, type[pl.DataType]] = {"arm": pl.String, "group": pl.String, "title": pl.String}
-_ACCURACY: dict[str, type[pl.DataType]] = {
-    **_HEAD,
-    "n": pl.Int64,
-    "diverged": pl.Int64,
-    **dict.fromkeys(("mean", "deviation", "low", "high"), pl.Float64),
-    "baseline": pl.String,
-    **dict.fromkeys(("difference", "difference_low", "difference_high"), pl.Float64),
-}
 _RUN: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("arm", "group", "title", "baseline"), pl.String),
     "seed": pl.Int64,
@@ -57,6 +39,8 @@ _RUN: dict[str, pl.DataType | type[pl.DataType]] = {
     "epochs": pl.Int64,
     **dict.fromkeys(("seconds", "chance_loss", "chance_error"), pl.Float64),
     **dict.fromkeys(_MEASURED, pl.Float64),
+    "test_examples": pl.Int64,
+    "rise_p_value": pl.Float64,
 }
 _LINE: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("arm", "group", "title"), pl.String),
@@ -64,6 +48,12 @@ _LINE: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("label", "kind", "data", "measure", "batchnorm"), pl.String),
     **dict.fromkeys(("alpha", "mean", "standard_error"), pl.Float64),
     "not_finite": pl.Int64,
+}
+_HEIGHT: dict[str, type[pl.DataType]] = {
+    **dict.fromkeys(("arm", "group", "title"), pl.String),
+    "seed": pl.Int64,
+    **dict.fromkeys(("label", "data", "batchnorm", "number"), pl.String),
+    **dict.fromkeys(("value", "low", "high"), pl.Float64),
 }
 _DISTANCE: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("arm", "group", "title"), pl.String),
@@ -119,11 +109,15 @@ class Results:
         runs: a row for each run: arm, group, title, baseline, seed, key, test_set (runs with the same are comparable
             in accuracy), status (``done``, ``missing``, ``diverged``, ``declined``: see `Source.declined`), missing
             (labels not walked yet, ``training``), reason (why declined), epochs and seconds (of training), chance_loss
-            (nats), chance_error (%), test_ and train_accuracy (%) and _loss (nats) at the end, distance,
-            relative_distance and distance_per_parameter (see `space.Distance`), and `SHAPES` of the whole line's cross
-            entropy under the first BatchNorm treatment, as test_... and train_....
-        lines: a row for each position of each line: arm, group, title, seed, label, kind (``whole``, ``block``,
-            ``other``), data, measure, batchnorm, alpha, mean (over examples), standard_error, not_finite (examples).
+            (nats), chance_error (%), test_ and train_accuracy (%) and _loss (nats) at the end (of the whole test half),
+            distance, relative_distance and distance_per_parameter (see `space.Distance`), `SHAPES` of the whole line's
+            cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples (that the whole
+            line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy, see `shape`).
+        lines: a row for each position of each line: arm, group, title, seed, label, kind (see `kind`), data, measure,
+            batchnorm, alpha, mean (over examples), standard_error, not_finite (examples).
+        heights: a row for each of `shape.HEIGHTS` of test cross entropy of each run's whole line, and of its line with
+            several treatments of BatchNorm: arm, group, title, seed, label, data, batchnorm, number, value, low, high
+            (95 % paired bootstrap over the examples measured, for the whole line's first treatment; else null).
         distances: a row for each run and block, and for ``all`` parameters.
         walks: a row for each line that was walked: how, with what, how long.
     """
@@ -131,6 +125,7 @@ class Results:
     study: Study
     runs: pl.DataFrame
     lines: pl.DataFrame
+    heights: pl.DataFrame
     distances: pl.DataFrame
     walks: pl.DataFrame
 
@@ -143,6 +138,7 @@ def read(study: Study, store: Source) -> Results:
     """
     rows: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
+    heights: list[dict[str, Any]] = []
     walks: list[dict[str, Any]] = []
     lines: list[pl.DataFrame] = []
     for arm in study.arms:
@@ -152,6 +148,7 @@ def read(study: Study, store: Source) -> Results:
             about = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.recipe.seed}
             rows.append(about | _row(arm, run, store, curves, own))
             moved += [about | row for row in own]
+            heights += [about | row for row in _heights(run, curves)]
             for label, curve in curves.items():
                 lines.append(_positions(about, run.lines[label], label, curve))
                 walks.append(about | _walk(run.lines[label], label, curve, int(lines[-1]["not_finite"].sum())))
@@ -159,89 +156,10 @@ def read(study: Study, store: Source) -> Results:
         study,
         runs=pl.DataFrame(rows, schema=_RUN),
         lines=pl.concat([pl.DataFrame(schema=_LINE), *lines]),
+        heights=pl.DataFrame(heights, schema=_HEIGHT),
         distances=pl.DataFrame(moved, schema=_DISTANCE),
         walks=pl.DataFrame(walks, schema=_WALK),
     )
-
-
-def means(lines: pl.DataFrame) -> pl.DataFrame:
-    """Mean over the runs of an arm at each position: `Results.lines` without seeds, and `runs`, their number.
-
-    Where one run is NaN or infinite, so is the mean. It hides humps that stand at different alphas: show single runs.
-    """
-    keys = ["arm", "group", "title", "label", "kind", "data", "measure", "batchnorm", "alpha"]
-    return lines.group_by(keys, maintain_order=True).agg(
-        pl.col("mean").mean(), pl.len().alias("runs"), pl.col("not_finite").sum()
-    )
-
-
-def comparable(runs: pl.DataFrame) -> pl.DataFrame:
-    """The runs measured on the test set that most of them share: accuracies on other sets mean something else."""
-    if runs.is_empty():
-        return runs
-    counts = runs.group_by("test_set", maintain_order=True).len()
-    return runs.filter(pl.col("test_set") == counts.sort("len", descending=True, maintain_order=True)["test_set"][0])
-
-
-def accuracy(runs: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
-    """A row for each arm: test accuracy in %, and by how much it differs from the baseline arm.
-
-    Columns: arm, group, title, n (runs measured that did not diverge: the others follow from these), diverged (runs),
-    mean, deviation (between runs, n - 1), low, high (t interval, cut at 0 and 100), baseline, difference,
-    difference_low, difference_high (Welch's interval; null where the baseline has another test set or is the arm
-    itself). Intervals as in `linescape.inference`, each for itself: of 20 arms that change nothing, one is expected
-    to exclude zero.
-    """
-    rows = []
-    for arm in _arms(runs):
-        own = arm.filter(_sound)["test_accuracy"].drop_nulls()
-        mean = inference.mean(own, level)
-        row = _head(arm) | {"n": len(own), "diverged": arm["status"].to_list().count("diverged")}
-        row |= {"mean": mean.value, "deviation": _deviation(own)} | _ends(mean)
-        row |= {"low": max(row["low"], 0.0), "high": min(row["high"], 100.0)}  # NaN stays: it compares as false
-        base = _baseline(runs, arm)
-        row["baseline"] = None if base is None else arm["baseline"][0]
-        if base is not None:
-            apart = inference.difference(own, base.filter(_sound)["test_accuracy"].drop_nulls(), level)
-            row |= {"difference": apart.value} | _ends(apart, "difference_")
-        rows.append(row)
-    return pl.DataFrame(rows, schema=_ACCURACY)
-
-
-def shapes(runs: pl.DataFrame, tolerance: float = TOLERANCE) -> pl.DataFrame:
-    """A row for each arm: how its whole lines look on test cross entropy.
-
-    Columns: arm, group, title, n (lines measured of runs that did not diverge), not_monotone (how many of them have
-    min_delta above `tolerance` nats), and the mean of each of `SHAPES`, NaN if it is NaN for one run.
-    """
-    measured = runs.filter(_sound & pl.col("test_min_delta").is_not_null())
-    return measured.group_by(list(_HEAD), maintain_order=True).agg(
-        pl.len().cast(pl.Int64).alias("n"),
-        not_monotone(tolerance).sum().cast(pl.Int64).alias("not_monotone"),
-        *(pl.col(f"test_{number}").mean().alias(number) for number in SHAPES),
-    )
-
-
-def not_monotone(tolerance: float = TOLERANCE, number: str = "min_delta") -> pl.Expr:
-    """True for runs whose test `number` is above `tolerance` nats; false for NaN, null where not measured."""
-    column = pl.col(f"test_{number}")
-    return column.is_not_nan() & (column > tolerance)
-
-
-def partial(results: Results, level: float = 0.95) -> pl.DataFrame:
-    """Trained networks with some blocks set back to random and trained again, beside training from scratch.
-
-    As `accuracy`, for the arms of group ``partial`` and their baselines, and `reset`, the blocks set back.
-    """
-    reset = {
-        arm.name: ", ".join(run.recipe.init.reset)
-        for arm in results.study.arms
-        for run in arm.runs
-        if arm.group == "partial" and isinstance(run.recipe.init, Trained)
-    }
-    bases = {arm.baseline for arm in results.study.arms if arm.name in reset}
-    table = accuracy(results.runs, level).filter(pl.col("arm").is_in([*reset, *bases]))
-    return table.with_columns(pl.col("arm").replace_strict(reset, default="").alias("reset"))
 
 
 def classes(data: Data) -> int | None:
@@ -258,14 +176,15 @@ def test_set(data: Data) -> str:
     return f"{data.name}{size}" + (f", classes {' '.join(map(str, data.classes))}" if data.classes else "")
 
 
-def kind(scan: Scan) -> Literal["whole", "block", "other"]:
-    """``block`` for a layer-wise line, ``whole`` from a training's own start to its end, else ``other``."""
+def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "other"]:
+    """``block`` for a layer-wise line; of lines from a training's own start to its end ``whole`` or ``treatments``,
+    as labelled; else ``other``.
+    """
     if scan.block:
         return "block"
-    return "whole" if scan.start == Moment(scan.end.recipe, "start") and scan.end.at == "end" else "other"
+    own = scan.start == Moment(scan.end.recipe, "start") and scan.end.at == "end"
+    return label if own and label in ("whole", "treatments") else "other"  # type: ignore[return-value]
 
-
-_sound = pl.col("status") != "diverged"
 
 # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -291,9 +210,8 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     trained = _has(store, Train(recipe))
     if trained:
         row |= _last(store.log(recipe)) | {"seconds": store.about(Train(recipe)).get("seconds")}
-    whole = [label for label, scan in run.lines.items() if kind(scan) == "whole" and label in curves]
-    if whole:
-        row |= _shape(curves[whole[0]], run.lines[whole[0]].batchnorm[0], number)
+    if "whole" in curves:
+        row |= _shape(curves["whole"], run.lines["whole"], number)
     diverged = trained and store.diverged(recipe)
     row["status"] = "diverged" if diverged else "declined" if reasons else "missing" if missing else "done"
     return row
@@ -314,19 +232,51 @@ def _last(log: pl.DataFrame) -> dict[str, Any]:
     return {"epochs": log.height, "test_loss": log["test_loss"][-1], "test_accuracy": 100 - log["test_error"][-1]}
 
 
-def _shape(curve: Curve, batchnorm: str, number: int | None) -> dict[str, float]:
-    """Shape numbers of the whole line, and losses and accuracies at its end, which is the trained network."""
+def _shape(curve: Curve, scan: Scan, number: int | None) -> dict[str, float]:
+    """Shape numbers of the whole line, and losses and accuracies at its end, which is the trained network.
+
+    Where the line measured a part of the test half, the log's loss and accuracy of all of it stand.
+    """
     found: dict[str, float] = {}
     for data in ("test", "train"):
         try:
-            loss, error = (curve[data, measure, batchnorm] for measure in ("cross_entropy", "error"))
+            loss, error = (curve[data, measure, scan.batchnorm[0]] for measure in ("cross_entropy", "error"))
         except MeasureError:
             continue
         numbers = summary(loss.alphas, loss.mean, error.mean, number)
         found |= {f"{data}_{name}": value for name, value in numbers.items()}
-        end = curve.alphas.tolist().index(1.0)
-        found |= {f"{data}_loss": float(loss.mean[end]), f"{data}_accuracy": 100 - float(error.mean[end])}
+        if data == "test":
+            found |= {"test_examples": loss.values.shape[1], "rise_p_value": rise_p_value(loss.alphas, loss.values)}
+        if data == "train" or not scan.test_examples:
+            end = curve.alphas.tolist().index(1.0)
+            found |= {f"{data}_loss": float(loss.mean[end]), f"{data}_accuracy": 100 - float(error.mean[end])}
     return found
+
+
+def _heights(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
+    """`shape.HEIGHTS` of the lines from own start to own end; intervals where the report's numbers come from."""
+    rows = []
+    for label, curve in curves.items():
+        if kind(label, run.lines[label]) not in ("whole", "treatments"):
+            continue
+        for place, batchnorm in enumerate(run.lines[label].batchnorm):
+            try:
+                loss = curve["test", "cross_entropy", batchnorm]
+            except MeasureError:
+                continue
+            about = {"label": label, "data": "test", "batchnorm": batchnorm}
+            if label == "whole" and place == 0:
+                sure = estimates(loss.alphas, loss.values, HEIGHTS)
+                rows += [
+                    about | {"number": name, "value": found.value, "low": found.low, "high": found.high}
+                    for name, found in sure.items()
+                ]
+            else:
+                rows += [
+                    about | {"number": name, "value": float(height(loss.alphas, loss.mean))}
+                    for name, height in HEIGHTS.items()
+                ]
+    return rows
 
 
 def _moved(run: Run, store: Source, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
@@ -369,33 +319,6 @@ def _walk(scan: Scan, label: str, curve: Curve, not_finite: int) -> dict[str, An
 
 
 def _positions(about: dict[str, Any], scan: Scan, label: str, curve: Curve) -> pl.DataFrame:
-    named = {name: pl.lit(value) for name, value in (about | {"label": label, "kind": kind(scan)}).items()}
+    named = {name: pl.lit(value) for name, value in (about | {"label": label, "kind": kind(label, scan)}).items()}
     frame = curve.frame().with_columns(**named)
     return frame.select(pl.col(name).cast(dtype) for name, dtype in _LINE.items())
-
-
-def _arms(runs: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    yield from runs.partition_by("arm", maintain_order=True)
-
-
-def _baseline(runs: pl.DataFrame, arm: pl.DataFrame) -> pl.DataFrame | None:
-    """The runs of an arm's baseline, if that is another arm measured on the same test set."""
-    base = runs.filter(
-        (pl.col("arm") == arm["baseline"][0])
-        & (pl.col("arm") != arm["arm"][0])
-        & (pl.col("test_set") == arm["test_set"][0])
-    )
-    return None if base.is_empty() else base
-
-
-def _head(arm: pl.DataFrame) -> dict[str, Any]:
-    return {name: arm[name][0] for name in _HEAD}
-
-
-def _ends(estimate: Estimate, prefix: str = "") -> dict[str, float]:
-    return {f"{prefix}low": estimate.low, f"{prefix}high": estimate.high}
-
-
-def _deviation(values: pl.Series) -> float:
-    found = values.std()
-    return float(found) if isinstance(found, float) else math.nan
