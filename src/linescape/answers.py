@@ -19,7 +19,7 @@ import polars as pl
 
 from linescape import inference, tables
 from linescape.definitions import DISTANCES, SHAPES
-from linescape.recipe import Barrier, Recipe, Trained
+from linescape.recipe import Barrier, Recipe, Trained, Weights
 from linescape.shape import Estimate
 from linescape.study import Study
 from linescape.tables import TOLERANCE, Results
@@ -337,7 +337,7 @@ def _start(recipe: Recipe) -> str:
     match recipe.init:
         case Trained(recipe=other) if other.data.poison is not None or other.data.label_noise > 0:
             return "trained on wrong labels"
-        case Trained():
+        case Trained() | Weights():
             return "pre-trained"
         case Barrier():
             return "top of a barrier"

