@@ -11,9 +11,7 @@ import struct
 import subprocess
 import sys
 import tarfile
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,15 @@ import pytest
 import torch
 
 from linescape import data
-from linescape.data import archives, sets
+from linescape.data import sets
 from linescape.data.archives import CIFAR10, CIFAR100, Layout, read_cifar, read_idx, read_mnist
+from linescape.data.archives import files as archive_files
 from linescape.data.dataset import Dataset, Split, rank_in_class
 from linescape.data.pickles import read_pickle
 from linescape.data.treatments import moments, shrink
 from linescape.errors import DataError, RecipeError
 from linescape.recipe import Data, Poison
+from sets_on_disk import cifar_files, idx, no_large_allocation, write_mnist, write_tar
 
 ROOT = Path(__file__).parents[1]
 
@@ -121,20 +121,6 @@ def test_unknown_sets_get_near_names() -> None:
 # ---- IDX -------------------------------------------------------------------------------------------------------------
 
 
-def idx(array: np.ndarray[Any, Any]) -> bytes:
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
-
-
-def write_mnist(folder: Path, train: int = 30, test: int = 20, end: str = "", blank: bool = False) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(0)
-    pack: Callable[[bytes], bytes] = gzip.compress if end else bytes
-    for part, count in (("train", train), ("t10k", test)):
-        images = np.zeros((count, 28, 28)) if blank else random.integers(0, 256, (count, 28, 28))
-        (folder / f"{part}-images-idx3-ubyte{end}").write_bytes(pack(idx(images)))
-        (folder / f"{part}-labels-idx1-ubyte{end}").write_bytes(pack(idx(np.arange(count) % 10)))
-
-
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_idx_round_trip(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (5, 7, 3))
@@ -180,16 +166,6 @@ def test_bad_idx_files_are_refused_without_taking_memory(tmp_path: Path, content
     assert "ownload it again" in str(caught.value)
 
 
-@contextmanager
-def no_large_allocation() -> Iterator[None]:
-    tracemalloc.start()
-    try:
-        yield
-        assert tracemalloc.get_traced_memory()[1] < 16e6
-    finally:
-        tracemalloc.stop()
-
-
 def test_images_and_labels_must_belong_together(tmp_path: Path) -> None:
     write_mnist(tmp_path)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx(np.zeros(29)))
@@ -201,34 +177,6 @@ def test_images_and_labels_must_belong_together(tmp_path: Path) -> None:
 
 
 # ---- CIFAR -----------------------------------------------------------------------------------------------------------
-
-
-def cifar_files(layout: Layout, count: int = 4) -> tuple[dict[str, bytes], dict[str, tuple[Any, Any]]]:
-    """The files of a layout with `count` images each, and what they hold."""
-    random = np.random.default_rng(0)
-    files, held = {}, {}
-    for name in (*layout.train, layout.test):
-        pixels = random.integers(0, 256, (count, 3072), dtype=np.uint8)
-        labels = random.integers(0, 10, count)
-        if layout.label_bytes == 2:
-            files[name] = np.concatenate([labels[:, None] // 5, labels[:, None], pixels], 1).astype(np.uint8).tobytes()
-        elif layout.label_bytes == 1:
-            files[name] = np.concatenate([labels[:, None], pixels], 1).astype(np.uint8).tobytes()
-        else:
-            batch = {b"batch_label": b"a batch", b"data": pixels, b"filenames": [b"a.png"] * count}
-            batch[str(layout.label).encode()] = labels.tolist()
-            files[name] = pickle.dumps(batch, protocol=2)
-        held[name] = (pixels.reshape(-1, 3, 32, 32), labels)
-    return files, held
-
-
-def write_tar(path: Path, files: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -414,7 +362,7 @@ def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
 def test_a_small_archive_that_unpacks_to_a_large_one_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "_MOST", 3_000_000)
+    monkeypatch.setattr(archive_files, "MOST", 3_000_000)
     layout = CIFAR10[1]
     place = write_tar(tmp_path / "a.tar.gz", {f"{layout.folder}/data_batch_1.bin": bytes(30_000_000)})
     assert place.stat().st_size < 100_000
@@ -441,14 +389,35 @@ def test_a_part_of_a_set_does_not_go_by_its_name(tmp_path: Path) -> None:
         data.load(Data(name="mnist"), root=tmp_path)
 
 
-def test_missing_archives_say_what_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_sets_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LINESCAPE_DATA", raising=False)
-    with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz or cifar-10-binary.*LINESCAPE_DATA"):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(DataError, match=r"data is no folder\. Run: linescape data get cifar10\..*LINESCAPE_DATA"):
         data.load(Data(name="cifar10"))
-    with pytest.raises(DataError, match=r"does not have the data set. Put cifar-100-python"):
+    (tmp_path / "cifar100").mkdir()
+    with pytest.raises(DataError, match=r"does not have it\. Run: linescape data get cifar100\."):
         data.load(Data(name="cifar100"), root=tmp_path)
-    with pytest.raises(DataError, match="is no folder. Put the four IDX files of fashion-mnist in fashion-mnist/"):
+    with pytest.raises(DataError, match=r"Or put its files into .*absent/fashion-mnist"):
         data.load(Data(name="fashion-mnist"), root=tmp_path / "absent")
+
+
+def test_sets_are_found_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LINESCAPE_DATA", raising=False)
+    monkeypatch.setitem(sets._KNOWN, "mnist", replace(sets.known("mnist"), examples=(30, 20)))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    write_mnist(tmp_path / "cache" / "linescape" / "data" / "mnist")
+    assert len(data.load(Data(name="mnist")).train) == 30
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    write_mnist(tmp_path / "home" / ".cache" / "linescape" / "data" / "mnist", train=30)
+    assert len(data.load(Data(name="mnist")).train) == 30
+
+
+def test_images_of_another_size_do_not_go_by_a_sets_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_mnist(tmp_path / "cifar10")
+    monkeypatch.setitem(sets._KNOWN, "cifar10", replace(sets.known("cifar10"), examples=(30, 20)))
+    with pytest.raises(DataError, match=r"of shape \(1, 28, 28\), but those of the set have \(3, 32, 32\)"):
+        data.load(Data(name="cifar10"), root=tmp_path)
 
 
 @pytest.mark.parametrize(("name", "layouts", "classes"), [("cifar10", CIFAR10, 10), ("cifar100", CIFAR100, 100)])

@@ -1,4 +1,4 @@
-"""The data sets that have a name, and where each comes from: the package, a formula, scikit-learn or your archives."""
+"""The data sets that have a name, and where each comes from: the package, a formula, scikit-learn or your files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linescape.data.archives import CIFAR10, CIFAR100, Layout, read_cifar, read_mnist
+from linescape.data.archives import CIFAR10, CIFAR100, Form, Layout, find, read_mnist
 from linescape.errors import DataError, RecipeError, near
 
 Arrays = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
@@ -21,18 +21,33 @@ _FIXED = 2106_16004  # the seed of sets and splits that are made here; replicate
 
 
 @dataclass(frozen=True)
+class Published:
+    """A set that is not part of the package: where its files can lie below the root, besides a folder of its name.
+
+    Attributes:
+        places: files and folders below the root, with ``/``.
+        layouts: CIFAR's own forms.
+    """
+
+    places: tuple[str, ...]
+    layouts: tuple[Layout, ...] = ()
+
+
+@dataclass(frozen=True)
 class Known:
     """A data set with a name.
 
     Attributes:
         classes: number of classes.
         examples: sizes of the training and the test half.
-        read: from the root of the user's archives (None if it was not given) to training and test half.
+        shape: of one input: ``(channels, height, width)`` or ``(features,)``.
+        source: gives training and test half, or says where they are published.
     """
 
     classes: int
     examples: tuple[int, int]
-    read: Callable[[Path | None], tuple[Arrays, Arrays]]
+    shape: tuple[int, ...]
+    source: Callable[[], tuple[Arrays, Arrays]] | Published
 
 
 def known(name: str) -> Known:
@@ -51,6 +66,29 @@ def names() -> tuple[str, ...]:
     return tuple(_KNOWN)
 
 
+def folder(root: Path | None = None) -> Path:
+    """The folder of published sets: `root`, or the environment's ``LINESCAPE_DATA``, or one in the user's cache."""
+    if root is not None:
+        return root
+    if named := os.environ.get("LINESCAPE_DATA"):
+        return Path(named)
+    cache = os.environ.get("XDG_CACHE_HOME")  # https://specifications.freedesktop.org/basedir-spec
+    return (Path(cache) if cache else Path.home() / ".cache") / "linescape" / "data"
+
+
+def locate(name: str, root: Path | None = None) -> Form | None:
+    """A published set as it lies in the folder of published sets, or None if it is not there.
+
+    Raises:
+        RecipeError: no set has this name.
+        DataError: an archive there cannot be read.
+    """
+    source, at = known(name).source, folder(root)
+    if not isinstance(source, Published):
+        return None
+    return next((form for place in (name, *source.places) if (form := find(at / place, source.layouts))), None)
+
+
 def read(name: str, root: Path | None = None) -> tuple[Arrays, Arrays]:
     """Training and test half of a set, whole and as published.
 
@@ -58,8 +96,28 @@ def read(name: str, root: Path | None = None) -> tuple[Arrays, Arrays]:
         RecipeError: no set has this name.
         DataError: its files are missing, damaged, or are not the whole set.
     """
-    found = known(name)
-    train, test = found.read(root)
+    source = known(name).source
+    if not isinstance(source, Published):
+        return checked(name, source())
+    form = locate(name, root)
+    if form is None:
+        at = folder(root)
+        raise DataError(
+            "This data set is not part of the package, and "
+            f"{at} {'does not have it' if at.is_dir() else 'is no folder'}. Run: linescape data get {name}. Or put its "
+            f"files into {at / name}, or name your folder of data sets as root or in the environment variable "
+            "LINESCAPE_DATA."
+        )
+    return checked(name, form.read())
+
+
+def checked(name: str, halves: tuple[Arrays, Arrays]) -> tuple[Arrays, Arrays]:
+    """The halves themselves, if they have the set's sizes.
+
+    Raises:
+        DataError: they are not the whole set, or another.
+    """
+    found, (train, test) = known(name), halves
     sizes = (len(train[1]), len(test[1]))
     if sizes != found.examples:
         raise DataError(
@@ -67,14 +125,20 @@ def read(name: str, root: Path | None = None) -> tuple[Arrays, Arrays]:
             f"{found.examples[0]:,} and {found.examples[1]:,}. Results would go by the name of a set that they "
             "were not made with. Download the whole set."
         )
-    return train, test
+    for inputs, _ in halves:
+        if inputs.shape[1:] != found.shape:
+            raise DataError(
+                f"The files of {name!r} hold inputs of shape {inputs.shape[1:]}, but those of the set have "
+                f"{found.shape}: it is another set, or a changed one. Download the set as it is published."
+            )
+    return halves
 
 
-def _fashion_mini(_: Path | None) -> tuple[Arrays, Arrays]:
+def _fashion_mini() -> tuple[Arrays, Arrays]:
     return read_mnist(Path(__file__).parent / "fashion_mini")
 
 
-def _spiral(_: Path | None) -> tuple[Arrays, Arrays]:
+def _spiral() -> tuple[Arrays, Arrays]:
     # Two intertwined spirals of two turns: radius 2 sqrt(t), angle 4 pi sqrt(t), t uniform in [0, 1], noise 0.02.
     # The target study's own spiral was not retrievable; this form follows its first author's earlier work, from memory.
     def draw(half: int, count: int) -> Arrays:
@@ -88,7 +152,7 @@ def _spiral(_: Path | None) -> tuple[Arrays, Arrays]:
     return draw(0, 2000), draw(1, 1000)
 
 
-def _digits(_: Path | None) -> tuple[Arrays, Arrays]:
+def _digits() -> tuple[Arrays, Arrays]:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
@@ -107,54 +171,16 @@ def _digits(_: Path | None) -> tuple[Arrays, Arrays]:
     return (images[train], labels[train]), (images[test], labels[test])
 
 
-def _mnist(name: str, torchvision: str) -> Callable[[Path | None], tuple[Arrays, Arrays]]:
-    def find(root: Path | None) -> tuple[Arrays, Arrays]:
-        wanted = f"the four IDX files of {name} in {name}/"
-        at = _root(root, wanted)
-        for folder in (at / name, at / torchvision / "raw", at / torchvision):
-            if folder.is_dir():
-                return read_mnist(folder)
-        raise _nothing(at, wanted)
-
-    return find
-
-
-def _cifar(layouts: tuple[Layout, ...]) -> Callable[[Path | None], tuple[Arrays, Arrays]]:
-    def find(root: Path | None) -> tuple[Arrays, Arrays]:
-        wanted = " or ".join(layout.archive for layout in layouts) + ", packed or unpacked"
-        at = _root(root, wanted)
-        for layout in layouts:
-            for place in (at / layout.folder, at / layout.archive):
-                if place.exists():
-                    return read_cifar(place, layout)
-        raise _nothing(at, wanted)
-
-    return find
-
-
-def _root(root: Path | None, wanted: str) -> Path:
-    named = root if root is not None else os.environ.get("LINESCAPE_DATA")
-    if not named:
-        raise DataError(
-            "This data set is not part of the package, and no folder of archives was named. Put "
-            f"{wanted} into a folder, and name the folder as root or in the environment variable LINESCAPE_DATA."
-        )
-    at = Path(named)
-    if not at.is_dir():
-        raise _nothing(at, wanted)
-    return at
-
-
-def _nothing(at: Path, wanted: str) -> DataError:
-    return DataError(f"{at} {'does not have the data set' if at.is_dir() else 'is no folder'}. Put {wanted} into it.")
+def _cifar(layouts: tuple[Layout, ...]) -> Published:
+    return Published(tuple(place for layout in layouts for place in (layout.folder, layout.archive)), layouts)
 
 
 _KNOWN = {
-    "fashion-mini": Known(10, (10_000, 2_000), _fashion_mini),
-    "spiral": Known(2, (2_000, 1_000), _spiral),
-    "digits": Known(10, (1_297, 500), _digits),
-    "mnist": Known(10, (60_000, 10_000), _mnist("mnist", "MNIST")),
-    "fashion-mnist": Known(10, (60_000, 10_000), _mnist("fashion-mnist", "FashionMNIST")),
-    "cifar10": Known(10, (50_000, 10_000), _cifar(CIFAR10)),
-    "cifar100": Known(100, (50_000, 10_000), _cifar(CIFAR100)),
+    "fashion-mini": Known(10, (10_000, 2_000), (1, 28, 28), _fashion_mini),
+    "spiral": Known(2, (2_000, 1_000), (2,), _spiral),
+    "digits": Known(10, (1_297, 500), (1, 8, 8), _digits),
+    "mnist": Known(10, (60_000, 10_000), (1, 28, 28), Published(("MNIST/raw", "MNIST"))),
+    "fashion-mnist": Known(10, (60_000, 10_000), (1, 28, 28), Published(("FashionMNIST/raw", "FashionMNIST"))),
+    "cifar10": Known(10, (50_000, 10_000), (3, 32, 32), _cifar(CIFAR10)),
+    "cifar100": Known(100, (50_000, 10_000), (3, 32, 32), _cifar(CIFAR100)),
 }

@@ -1,0 +1,92 @@
+"""CIFAR as its authors publish it: archives of Python pickles or of plain bytes, packed or unpacked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from linescape.data.archives.files import Half, content, damaged, members
+from linescape.data.pickles import read_pickle
+from linescape.errors import DataError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One form in which CIFAR is published: an archive, the folder in it, its files and what they hold.
+
+    Attributes:
+        archive: name of the archive; `folder`: of the folder that it unpacks to.
+        train: files of the training half, in order; `test`: of the test half.
+        label: for Python archives the key of the labels; for binary ones the position of the label byte.
+        label_bytes: bytes before each image of a binary archive; 0 for Python archives.
+    """
+
+    archive: str
+    folder: str
+    train: tuple[str, ...]
+    test: str
+    label: str | int
+    label_bytes: int = 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of both halves."""
+        return (*self.train, self.test)
+
+
+_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+CIFAR10 = (
+    Layout("cifar-10-python.tar.gz", "cifar-10-batches-py", _BATCHES, "test_batch", "labels"),
+    Layout(
+        "cifar-10-binary.tar.gz", "cifar-10-batches-bin", tuple(f"{b}.bin" for b in _BATCHES), "test_batch.bin", 0, 1
+    ),
+)
+CIFAR100 = (
+    Layout("cifar-100-python.tar.gz", "cifar-100-python", ("train",), "test", "fine_labels"),
+    Layout("cifar-100-binary.tar.gz", "cifar-100-binary", ("train.bin",), "test.bin", 1, 2),
+)
+"""CIFAR-100 is read with its 100 fine labels."""
+
+
+def read_cifar(place: Path, layout: Layout) -> tuple[Half, Half]:
+    """Training and test half of CIFAR-10 or CIFAR-100, from the archive as downloaded or from its folder.
+
+    Raises:
+        DataError: files are missing, damaged, hold anything but data, or leave the archive's folder.
+    """
+    if place.is_dir():
+        files = {name: content(place / name) for name in layout.files if (place / name).is_file()}
+    else:
+        packed = members(place, lambda name: name.parent.name == layout.folder and name.name in layout.files)
+        files = {name.name: packed[name] for name in packed}
+    missing = [name for name in layout.files if name not in files]
+    if missing:
+        raise DataError(
+            f"{place} has no {', '.join(missing)}, so the set is not whole. Download {layout.archive} again."
+        )
+    halves = {name: _half(files.pop(name), layout, f"{name} of {place}") for name in layout.files}
+    train = [halves[name] for name in layout.train]
+    return (np.concatenate([half[0] for half in train]), np.concatenate([half[1] for half in train])), halves[
+        layout.test
+    ]
+
+
+def _half(held: bytes, layout: Layout, source: str) -> Half:
+    if isinstance(layout.label, int):
+        width = layout.label_bytes + 3072
+        if len(held) % width:
+            damaged(source, f"has {len(held)} bytes, not a multiple of the {width} that one image takes")
+        rows = np.frombuffer(held, np.uint8).reshape(-1, width)
+        pixels, labels = rows[:, layout.label_bytes :], rows[:, layout.label].astype(np.int64)
+        return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), labels
+    batch = read_pickle(held, source)
+    data, listed = batch.get("data"), batch.get(layout.label)
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
+        damaged(source, "has no 'data' of bytes with 3072 a row")
+    if isinstance(listed, list) and not all(isinstance(label, int) for label in listed):
+        damaged(source, f"has {layout.label!r} that are not whole numbers")
+    if not isinstance(listed, list | np.ndarray) or np.shape(listed) != (len(data),):
+        damaged(source, f"has no {layout.label!r}, one for each of its {len(data)} images")
+    return np.ascontiguousarray(data).reshape(-1, 3, 32, 32), np.asarray(listed, np.int64)

@@ -1,0 +1,80 @@
+"""IDX, the format of MNIST and of the sets that follow it: four files, of images and labels, plain or gzip."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from linescape.data.archives.files import MOST, Half, damaged, exactly, opened, reading
+from linescape.errors import DataError
+
+
+def read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """The array of an IDX file of unsigned bytes, plain or gzip: images ``(n, height, width)`` or labels ``(n,)``.
+
+    Format: http://yann.lecun.com/exdb/mnist (big-endian: 0, 0, type 8, number of dimensions, each dimension).
+
+    Raises:
+        DataError: the file is truncated, damaged, too long, or is something else.
+    """
+    with reading(path), opened(path) as stream:
+        magic = exactly(stream, 4, path)
+        if magic[:3] != b"\0\0\x08" or magic[3] not in (1, 3):
+            damaged(
+                path, f"starts with {magic.hex(' ')}, where an IDX file of images or labels has 00 00 08 and 03 or 01"
+            )
+        shape = struct.unpack(f">{magic[3]}I", exactly(stream, 4 * magic[3], path))
+        if math.prod(shape) > MOST:
+            damaged(path, f"announces {shape} bytes in its header, more than any set that is read here")
+        body = exactly(stream, math.prod(shape), path)
+        if stream.read(1):
+            damaged(path, f"goes on after the {shape} bytes that its header announces")
+    return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def read_mnist(folder: Path) -> tuple[Half, Half]:
+    """Training and test half of MNIST or a set in its format, from the four IDX files in a folder.
+
+    Raises:
+        DataError: a file is missing or damaged, or images and labels do not belong together.
+    """
+    return _half(folder, "train"), _half(folder, "t10k")
+
+
+def idx_files(folder: Path) -> list[Path]:
+    """Those of the four IDX files of a set that are in a folder, train before test and images before labels."""
+    return [
+        file for part, dimensions in _PARTS for name in _names(part, dimensions) if (file := folder / name).is_file()
+    ]
+
+
+_PARTS = (("train-images", 3), ("train-labels", 1), ("t10k-images", 3), ("t10k-labels", 1))
+
+
+def _half(folder: Path, part: str) -> Half:
+    images = read_idx(_file(folder, f"{part}-images", 3))
+    labels = read_idx(_file(folder, f"{part}-labels", 1))
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise DataError(
+            f"{folder} has {part} images of shape {images.shape} and labels of shape {labels.shape}: they do not "
+            "belong together. Download the four files again."
+        )
+    return images[:, None], labels.astype(np.int64)
+
+
+def _file(folder: Path, part: str, dimensions: int) -> Path:
+    names = _names(part, dimensions)
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise DataError(
+        f"{folder} has no {names[0]} (or {names[1]}), so the set is not whole. Put the four IDX files there."
+    )
+
+
+def _names(part: str, dimensions: int) -> list[str]:
+    return [f"{part}{mark}idx{dimensions}-ubyte{end}" for mark in "-." for end in ("", ".gz")]
