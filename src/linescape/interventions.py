@@ -9,19 +9,22 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_type_hints
+from pathlib import Path
+from typing import Any, Literal, get_origin, get_type_hints
 
 import msgspec
 import torch
 from msgspec.structs import replace
 
-from linescape import models
+from linescape import models, weights
+from linescape.data import sets
 from linescape.errors import RecipeError, near
 from linescape.recipe import (
     MLP,
     VGG,
     Barrier,
     Data,
+    EfficientNetLite,
     LeNet,
     Model,
     Norm,
@@ -33,6 +36,7 @@ from linescape.recipe import (
     Schedule,
     Scheme,
     Trained,
+    Weights,
 )
 
 Intervention = Callable[..., Recipe]
@@ -66,17 +70,40 @@ def zeros(recipe: Recipe) -> Recipe:
     return init_scheme(recipe, "zeros")
 
 
-def pretrained(recipe: Recipe, on: Data, **changes: Any) -> Recipe:
+def pretrained(recipe: Recipe, on: Data, reset: tuple[str, ...] = (), **changes: Any) -> Recipe:
     """Start from the end of a training on other data, with a fresh head (their ImageNet pre-training).
 
     Args:
         recipe: the training that is changed.
         on: the other data; other labels of the same set are another task.
+        reset: blocks that are drawn anew beside the head (PT-All but RI-k); typed with slashes, as in layer1/layer2.
         changes: fields of the other training that differ too, such as ``schedule``, or ``seed=0`` for one pre-trained
             network in all replicates.
     """
+    _check_blocks(recipe.model, reset)
     other = replace(recipe, data=on, **changes)
-    return _checked(replace(recipe, init=Trained(other, reset=(models.head(recipe.model),))))
+    return _checked(replace(recipe, init=Trained(other, reset=(*reset, models.head(recipe.model)))))
+
+
+def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Recipe:
+    """Start from a file, with a fresh head: torchvision's or timm's ImageNet weights, or any checkpoint that fits.
+
+    Args:
+        recipe: the training that is changed.
+        path: the file, or its name in ``weights/`` in the folder of the data sets.
+        reset: blocks that are drawn anew; on a command line ``reset=stem/fc``, or ``reset=`` for none.
+
+    Raises:
+        CheckpointError: the file is not there, unreadable, or of another network.
+        GroupError: the model has no such block.
+    """
+    found = Path(path).resolve() if Path(path).is_file() else weights.find(path)
+    portable = found.parent == weights.folder()
+    spec = Weights(found.name if portable else str(found), weights.digest(found), reset)
+    with torch.device("meta"):
+        network = models.build(recipe.model, *_form(recipe.data))
+    weights.kept(weights.read(spec), network, reset)
+    return _checked(replace(recipe, init=spec))
 
 
 def adversarial(
@@ -135,10 +162,7 @@ def partial(
         statistics: also reset the running statistics of norm layers in them.
         optimizer: begin the second training with a ``new`` optimizer, or with the ``kept`` one.
     """
-    known = _blocks(recipe.model)
-    for block in blocks or ("",):
-        if block not in known:
-            raise RecipeError(f"{type(recipe.model).__name__} has no block {block!r} to set back. {near(block, known)}")
+    _check_blocks(recipe.model, blocks or ("",))
     return _checked(replace(recipe, init=Trained(recipe, blocks, to, statistics, optimizer)))
 
 
@@ -233,14 +257,14 @@ def width(recipe: Recipe, channels: int) -> Recipe:
     model = recipe.model
     if isinstance(model, MLP):
         return _checked(replace(recipe, model=replace(model, hidden=(channels,) * len(model.hidden))))
-    if isinstance(model, LeNet):
+    if isinstance(model, LeNet | EfficientNetLite):
         raise _impossible(model, "width", "ResNet, VGG or MLP")
     return _checked(replace(recipe, model=replace(model, width=channels)))
 
 
 def norm(recipe: Recipe, kind: Norm) -> Recipe:
     """Change the normalisation; a ResNet without any is initialised by Fixup (Zhang et al. 2019, arXiv 1901.09321)."""
-    if isinstance(recipe.model, LeNet):
+    if isinstance(recipe.model, LeNet | EfficientNetLite):
         raise _impossible(recipe.model, "normalisation", "ResNet, VGG or MLP")
     return _checked(replace(recipe, model=replace(recipe.model, norm=kind)))
 
@@ -260,6 +284,7 @@ _ALL: tuple[Intervention, ...] = (
     noise,
     zeros,
     pretrained,
+    from_file,
     adversarial,
     restart_at_barrier,
     partial,
@@ -337,6 +362,8 @@ def apply(recipe: Recipe, text: str) -> Recipe:
 def _typed(name: str, argument: str, text: str, hint: Any, usage: str) -> Any:
     if hint is Data:
         return Data(text)
+    if get_origin(hint) is tuple:
+        return tuple(filter(None, text.split("/")))
     try:
         return msgspec.convert(text, hint, strict=False)
     except msgspec.ValidationError as error:
@@ -348,8 +375,9 @@ def _usage(function: Intervention) -> str:
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
             continue
-        plain = parameter.default is parameter.empty
-        parts.append(parameter.name.upper() if plain else f"{parameter.name}={parameter.default}")
+        held = parameter.default
+        usual = "/".join(held) if isinstance(held, tuple) else held
+        parts.append(parameter.name.upper() if held is parameter.empty else f"{parameter.name}={usual}")
     return function.__name__ + ("=" + ",".join(parts) if parts else "")
 
 
@@ -371,11 +399,25 @@ def _blocks(model: Model) -> tuple[str, ...]:
         return tuple(models.build(model, (3, 32, 32), 10).blocks)
 
 
+def _form(spec: Data) -> tuple[tuple[int, ...], int]:
+    """Shape of an input and number of classes; no data are read."""
+    stored = sets.known(spec.name)
+    shape = (stored.shape[0], spec.size, spec.size) if spec.size else stored.shape
+    return shape, len(spec.classes) or stored.classes
+
+
+def _check_blocks(model: Model, blocks: tuple[str, ...]) -> None:
+    known = _blocks(model)
+    for block in blocks:
+        if block not in known:
+            raise RecipeError(f"{type(model).__name__} has no block {block!r} to set back. {near(block, known)}")
+
+
 def _random(recipe: Recipe, what: str) -> Random:
     if not isinstance(recipe.init, Random):
         raise RecipeError(
-            f"The training starts from another training's result, so its start has no {what}. Change it before that "
-            "intervention, not after."
+            f"The training starts from another training's result or from a file, so its start has no {what}. Change it "
+            "before that intervention, not after."
         )
     return recipe.init
 
