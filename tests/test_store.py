@@ -13,7 +13,21 @@ import torch
 from linescape import checkpoints
 from linescape.curve import Curve
 from linescape.errors import DamagedError, StoreError
-from linescape.recipe import MLP, VGG, Barrier, Data, Optimizer, Poison, Random, Recipe, ResNet, Schedule, Trained
+from linescape.recipe import (
+    MLP,
+    VGG,
+    Barrier,
+    Data,
+    EfficientNetLite,
+    Optimizer,
+    Poison,
+    Random,
+    Recipe,
+    ResNet,
+    Schedule,
+    Trained,
+    Weights,
+)
 from linescape.scan import Point
 from linescape.space import State
 from linescape.store import LOG, Row, Store, recipe_of
@@ -56,6 +70,8 @@ CURVE = Curve(np.array([0.0, 1.0]), {("test", "error", "interpolate"): np.array(
         ),
         (Recipe(init=Trained(PLAIN, ("fc",), "own", False, "kept")), "ff661f87e1af313a"),
         (Recipe(init=Barrier(PLAIN)), "d0bb8183475f1113"),
+        (Recipe(init=Weights("resnet18-f37072fd.pth", "f37072fd")), "eeff52edc7659484"),
+        (Recipe(model=EfficientNetLite(64), init=Weights("/a/b.pth", "57934424", ("stem", "fc"))), "816242a42a5b4841"),
         (TASK, "38deae04bfaf7957"),
         (LINE, "5b76714d2b608a14"),
         (
@@ -73,6 +89,13 @@ def test_writing_defaults_out_changes_no_key() -> None:
     assert written.key == LINE.key
     assert Scan(LINE.start, LINE.end, "", "end", 50, ("interpolate",), 1000).key == LINE.key
     assert Recipe(Data(fraction=1), ResNet(), Optimizer(), Schedule(), Random(), 0).key == Recipe().key
+
+
+def test_weights_are_named_by_their_content() -> None:
+    one, moved, other = (Recipe(init=Weights(*at)) for at in (("a", "0" * 8), ("/b/c", "0" * 8), ("a", "1" * 8)))
+    assert one.key == moved.key != other.key
+    assert one.needs() == ()
+    assert Train(one).needs() == ()
 
 
 def test_defaults_are_part_of_the_keys_meaning() -> None:
@@ -102,6 +125,8 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
     assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",)} | examples
     other = {"reset": (), "to": "fresh", "statistics": True, "optimizer": "new"}
     assert {**msgspec.to_builtins(Trained(PLAIN)), "recipe": 0} == {"from": "trained", "recipe": 0, **other}
+    assert msgspec.to_builtins(Weights("a", "b")) == {"from": "weights", "file": "a", "sha256": "b", "reset": ("fc",)}
+    assert msgspec.to_builtins(EfficientNetLite()) == {"name": "efficientnet-lite", "resolution": 0}
     assert msgspec.to_builtins(Poison()) == {"copies": 1, "zeroed": 0.1}
     assert msgspec.to_builtins(MLP()) == {"name": "mlp", "hidden": (200, 200), "activation": "relu", "norm": "none"}
     assert msgspec.to_builtins(VGG()) == {"name": "vgg", "depth": 16, "width": 64, "norm": "batch", "head": "cifar"}

@@ -139,8 +139,8 @@ class Inverted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps ``(batch, channels, height, width)`` to those of the next block."""
-        out = relu6(self.bn2(self.conv_dw(relu6(self.bn1(self.conv_pw(x))))))
-        out = self.bn3(self.conv_pwl(out))
+        inner = relu6(self.bn2(self.conv_dw(relu6(self.bn1(self.conv_pw(x))))))
+        out: Tensor = self.bn3(self.conv_pwl(inner))
         return x + out if self.adds else out
 
 
