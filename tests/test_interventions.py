@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from msgspec.structs import asdict, replace
 
 from linescape import interventions as change
 from linescape import models
-from linescape.errors import RecipeError
+from linescape.errors import CheckpointError, GroupError, RecipeError
 from linescape.recipe import (
     MLP,
     VGG,
     Barrier,
     Data,
+    EfficientNetLite,
     LeNet,
     Optimizer,
     Poison,
@@ -23,6 +27,7 @@ from linescape.recipe import (
     ResNet,
     Schedule,
     Trained,
+    Weights,
 )
 
 BASE = Recipe(
@@ -125,6 +130,39 @@ def test_partial_pre_training_repeats_the_recipe() -> None:
     assert replace(found, init=Random()) == BASE
 
 
+def test_a_file_is_named_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINESCAPE_DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "weights").mkdir(parents=True)
+    inside, outside = tmp_path / "data" / "weights" / "a.pth", tmp_path / "b.pth"
+    torch.save(models.draw(BASE.model, (1, 28, 28), 10, Random(), 0).state_dict(), inside)
+    outside.write_bytes(inside.read_bytes())
+    digest = hashlib.sha256(inside.read_bytes()).hexdigest()
+    for typed in ("a.pth", str(inside)):
+        assert change.apply(BASE, f"from_file={typed}") == replace(BASE, init=Weights("a.pth", digest))
+    elsewhere = change.from_file(BASE, str(outside))
+    assert elsewhere.init == Weights(str(outside), digest)
+    assert elsewhere.key == change.from_file(BASE, "a.pth").key
+    monkeypatch.chdir(tmp_path)
+    assert change.apply(BASE, "from_file=b.pth,reset=stem/fc").init == Weights(str(outside), digest, ("stem", "fc"))
+    assert change.apply(BASE, "from_file=b.pth,reset=").init == Weights(str(outside), digest, ())
+
+
+def test_a_file_that_does_not_fit_is_noticed_at_once(tmp_path: Path) -> None:
+    torch.save(models.draw(BASE.model, (3, 32, 32), 100, Random(), 0).state_dict(), tmp_path / "a.pth")
+    file = str(tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"'conv1\.weight' is \(16, 3, 3, 3\) and here \(16, 1, 3, 3\)"):
+        change.from_file(BASE, file)
+    assert change.from_file(BASE, file, ("stem", "fc")).init.reset == ("stem", "fc")  # type: ignore[union-attr]
+    with pytest.raises(CheckpointError, match=r"'fc\.weight' is \(100, 64\) and here \(10, 64\)"):
+        change.from_file(replace(BASE, data=Data("cifar10", size=16)), file, ())
+    with pytest.raises(CheckpointError, match="lacks 'layer1.3.conv1.weight'"):
+        change.from_file(change.depth(BASE, 32), file)
+    with pytest.raises(CheckpointError, match="There is no file"):
+        change.from_file(BASE, file + "t")
+    with pytest.raises(GroupError, match="no group 'layer7'"):
+        change.from_file(BASE, file, ("layer7",))
+
+
 def test_a_restart_begins_on_its_own_line() -> None:
     assert change.restart_at_barrier(BASE) == replace(BASE, init=Barrier(BASE))
 
@@ -159,6 +197,8 @@ def test_width_of_an_mlp_is_that_of_every_hidden_layer() -> None:
         (lambda: change.depth(BASE, 19), "19"),
         (lambda: change.depth(replace(BASE, model=VGG()), 12), "12"),
         (lambda: change.width(replace(BASE, model=LeNet()), 3), "A LeNet has no width"),
+        (lambda: change.width(replace(BASE, model=EfficientNetLite()), 3), "A EfficientNetLite has no width"),
+        (lambda: change.norm(replace(BASE, model=EfficientNetLite()), "none"), "has no normalisation"),
         (lambda: change.width(BASE, 0), "0"),
         (lambda: change.norm(replace(BASE, model=LeNet()), "none"), "A LeNet has no normalisation"),
         (lambda: change.norm(replace(BASE, model=MLP()), "group"), "group"),
@@ -196,6 +236,7 @@ def test_what_is_impossible_is_an_error(do: Callable[[], Recipe], said: str) -> 
         ("optimizer=adam,rl=1", "optimizer has no argument 'rl'.*Write it as optimizer=NAME,lr=None"),
         ("noise=3", "noise takes no value"),
         ("pretrained=cifar10,seed=1", "pretrained has no argument 'seed'"),
+        ("from_file", "missing a required argument: 'path'. Write it as from_file=PATH,reset=fc"),
     ],
 )
 def test_what_is_typed_wrong_is_an_error_with_the_usage(text: str, said: str) -> None:
