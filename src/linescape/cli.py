@@ -159,12 +159,12 @@ def train(
     """Train one network and print the checkpoint files of its start and its end.
 
     Args:
-        model: a network and its settings: mlp, lenet, vgg or resnet, as in resnet,depth=18,norm=none.
+        model: a network and its settings: mlp, lenet, vgg, resnet or efficientnet-lite, as in resnet,depth=18,norm=none.
         data: a data set and what is done to it, as in fashion-mini,size=14,fraction=0.2.
         optimizer: sgd, adam or adamw, as in adam,lr=0.001,batch_size=64.
         schedule: constant, step or cosine, as in step,epochs=6,drops=2/4.
         seed: tells replicates apart.
-        under: interventions, as in weight_decay=0 or adversarial.
+        under: interventions, as in weight_decay=0, adversarial or from_file=PATH.
         device: cpu or cuda.
         store: folder for results.
     """

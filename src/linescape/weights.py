@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from linescape import checkpoints
 from linescape.checkpoints import Contents
+from linescape.data import sets
 from linescape.errors import CheckpointError
 from linescape.groups import by_block, choose
 from linescape.models.efficientnet import EfficientNetLite, own_names
@@ -21,8 +21,8 @@ DIGITS = 8
 
 
 def folder() -> Path:
-    """Where files of weights are looked for by name: ``weights`` in the folder of the data sets."""
-    return Path(os.environ.get("LINESCAPE_DATA", "."), "weights").resolve()
+    """Where files of weights are looked for by name: ``weights`` in `data.sets.folder`."""
+    return (sets.folder() / "weights").resolve()
 
 
 def find(file: str) -> Path:
@@ -34,9 +34,8 @@ def find(file: str) -> Path:
     path = folder() / file  # an absolute path stays what it is
     if not path.is_file():
         raise CheckpointError(
-            f"There is no file {path}, from which a training starts. Put the file there, or name it by its "
-            "absolute path. Files in other places are not looked at; the environment variable LINESCAPE_DATA names the "
-            "folder that weights/ is in."
+            f"There is no file {path}, from which a training starts. Put the file there, or name it by its absolute "
+            "path. The environment variable LINESCAPE_DATA names the folder that weights/ is in."
         )
     return path
 
