@@ -159,7 +159,7 @@ def train(
     """Train one network and print the checkpoint files of its start and its end.
 
     Args:
-        model: a network and its settings: mlp, lenet, vgg, resnet or efficientnet-lite, as in resnet,depth=18,norm=none.
+        model: mlp, lenet, vgg, resnet or efficientnet-lite, and its settings, as in resnet,depth=18,norm=none.
         data: a data set and what is done to it, as in fashion-mini,size=14,fraction=0.2.
         optimizer: sgd, adam or adamw, as in adam,lr=0.001,batch_size=64.
         schedule: constant, step or cosine, as in step,epochs=6,drops=2/4.
