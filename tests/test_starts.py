@@ -8,6 +8,7 @@ import torch
 from msgspec.structs import replace
 
 from linescape import checkpoints, data, models, weights
+from linescape.do import do, state
 from linescape.errors import CheckpointError, GroupError, RecipeError
 from linescape.models.efficientnet import own_names
 from linescape.recipe import (
@@ -25,6 +26,8 @@ from linescape.recipe import (
 )
 from linescape.space import State, lerp
 from linescape.starts import at_barrier, carried_over, drawn, from_file
+from linescape.store import Store
+from linescape.study import Moment, Train
 from linescape.train import Checkpoint, train
 
 OTHER = Recipe(
@@ -151,6 +154,20 @@ def test_a_file_is_taken_over_but_for_the_blocks_that_are_drawn_anew(tmp_path: P
     assert found["fc.weight"].shape == (10, 16)
     other = replace(OTHER, init=init, seed=1)
     assert not torch.equal(from_file(other, init, SHAPE, 10)["fc.weight"], found["fc.weight"])
+
+
+def test_a_training_begins_at_the_file_and_its_line_too(tmp_path: Path) -> None:
+    theirs = other_file(tmp_path / "a.pth")
+    recipe = replace(OTHER, init=Weights(str(tmp_path / "a.pth"), weights.digest(tmp_path / "a.pth")))
+    store = Store(tmp_path / "runs")
+    begin = Moment(recipe, "start")
+    untrained = state(begin, store)
+    do(Train(recipe), store)
+    (tmp_path / "a.pth").unlink()  # what is trained needs the file no more
+    for found in (untrained, store.state(begin), state(begin, store)):
+        assert torch.equal(found["layer3.0.conv2.weight"], theirs["layer3.0.conv2.weight"])
+        assert torch.equal(found["fc.weight"], untrained["fc.weight"])
+    assert not torch.equal(store.state(Moment(recipe))["conv1.weight"], theirs["conv1.weight"])
 
 
 def test_nothing_need_be_drawn_anew(tmp_path: Path) -> None:
