@@ -24,7 +24,7 @@ from linescape.space import State, lerp
 from linescape.store import Store
 from linescape.study import Arm, Moment, Run, Scan, Study, Task, Train
 from linescape.train import Checkpoint
-from linescape.work import do, plan, work
+from linescape.work import do, work
 
 BASE = Recipe(
     Data("fashion-mini", size=8, fraction=0.01, augment="crop-flip"),
@@ -335,17 +335,6 @@ def test_a_restart_begins_on_the_line(tmp_path: Path) -> None:
     assert any(
         torch.equal(begun["layers.0.weight"], lerp(start["layers.0.weight"], end["layers.0.weight"], a)) for a in alphas
     )
-
-
-def test_a_plan_counts_and_estimates(done: Store, tmp_path: Path) -> None:
-    found = plan(study(), Store(tmp_path / "empty"))
-    assert (found.trainings, found.missing_trainings, found.scans, found.missing_scans) == (2, 2, 4, 4)
-    assert 0.05 < found.seconds < 60
-    state = done.state(Moment(BASE))
-    assert found.bytes > 2 * 3 * sum(value.numel() * 4 for value in state.parameters.values())
-    assert str(found).startswith("2 of 2 trainings and 4 of 4 lines to do, about ")
-    assert not (tmp_path / "empty").exists()
-    assert str(plan(study(), done)) == "2 trainings and 4 lines, all done"
 
 
 def test_states_fit_checkpoints(done: Store) -> None:

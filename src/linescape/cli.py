@@ -113,13 +113,15 @@ WHOLE = Part()
 
 
 @study_app.command(name="plan")
-def plan_study(name: str, part: Part = WHOLE) -> None:
-    """Count the trainings and lines that a study still needs, and estimate time and disk.
+def plan_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
+    """Count the trainings and lines that a study still needs, say what they need that is not here, and estimate time
+    and disk from a few timed steps of each network.
 
     Args:
         name: the study.
+        device: where it would be run, which is timed: cpu, on all cores, or cuda.
     """
-    answer.print(str(plan(part.of(name), Store(part.store))), highlight=False)
+    answer.print(str(plan(part.of(name), Store(part.store), given.device(device))), highlight=False, soft_wrap=True)
 
 
 @study_app.command(name="run")

@@ -1,4 +1,4 @@
-"""How many threads pay for a network on the CPU.
+"""How many threads pay for a network on the CPU, and how many processes for a study.
 
 The threads of one operation wait for each other, many times a pass. A narrow network gains little from them, and
 where another program uses the cores it loses much: a walk that took 6 s with one thread took 39 s with two (2 cores,
@@ -7,6 +7,7 @@ both busy elsewhere). So it is tried.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,13 @@ def fitting(call: Callable[[], object]) -> int:
             return most
         alone = _fastest(call)
     return most if alone > _PAYS * _fastest(call) else 1
+
+
+def cores(device: str) -> int:
+    """Processes that pay: one for each core that this process may use, and one on a GPU."""
+    if device != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from linescape import threads
 from linescape.do import Report, do
 from linescape.errors import DamagedError, LinescapeError, StoreError
 from linescape.plan import Plan, duration, plan
@@ -94,7 +95,7 @@ def work(
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
     unsettled = missing = [task for task in wanted if not store.has(task)]
     failed: dict[Task, str] = {}
-    count = min(workers or (_cores() if device == "cpu" else 1), len(missing))
+    count = min(workers or threads.cores(device), len(missing))
     with _Helpers(count - 1, store, device, missing) as helpers, _Bars(progress, missing, len(wanted), count) as bars:
 
         def report(share: float) -> None:
@@ -131,11 +132,6 @@ def work(
         failed=failed,
         seconds=time.perf_counter() - begun,
     )
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _failure(task: Task, store: Store, device: str, report: Report) -> str | None:
