@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import pickle
 import struct
 import tarfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from linescape.data.archives import Layout
 
@@ -68,3 +70,34 @@ def no_large_allocation() -> Iterator[None]:
         assert tracemalloc.get_traced_memory()[1] < 16e6
     finally:
         tracemalloc.stop()
+
+
+def png(pixels: Any, kind: str = "PNG") -> bytes:
+    """A file of pixels ``(channels, height, width)`` or as Pillow takes them."""
+    array = np.asarray(pixels)
+    if array.ndim == 3 and array.shape[0] in (1, 3):
+        array = array[0] if len(array) == 1 else array.transpose(1, 2, 0)
+    out = io.BytesIO()
+    Image.fromarray(array).save(out, kind)
+    return out.getvalue()
+
+
+def strip_files(count: int = 4) -> tuple[dict[str, bytes], np.ndarray, list[int]]:
+    """The files of the npm package with `count` images a strip, all images and all labels, the test half last."""
+    random = np.random.default_rng(1)
+    images = random.integers(0, 256, (6 * count, 3, 32, 32), dtype=np.uint8)
+    labels = (3 * np.arange(6 * count) % 10).tolist()
+    files = {
+        name: png(images[at * count : (at + 1) * count].transpose(0, 2, 3, 1).reshape(count, 1024, 3))
+        for at, name in enumerate((*(f"data_batch_{n}.png" for n in range(1, 6)), "test_batch.png"))
+    }
+    files["train_lables.json"] = json.dumps(labels[: 5 * count]).encode()
+    files["test_lables.json"] = json.dumps(labels[5 * count :]).encode()
+    return files, images, labels
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import struct
 import warnings
 import zipfile
@@ -16,27 +15,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
 
 from linescape.data.archives import CIFAR10, CIFAR100, find, read_folders, read_npz, read_parquet, read_strips
 from linescape.data.archives import files as archive_files
 from linescape.data.archives.pictures import decode, decode_all
 from linescape.errors import DataError
-from sets_on_disk import cifar_files, no_large_allocation, write_mnist, write_tar
+from sets_on_disk import cifar_files, no_large_allocation, png, strip_files, write_files, write_mnist, write_tar
 
 RANDOM = np.random.default_rng(0)
 COLOUR = RANDOM.integers(0, 256, (6, 3, 8, 8), dtype=np.uint8)
 GREY = RANDOM.integers(0, 256, (6, 1, 8, 8), dtype=np.uint8)
-
-
-def png(pixels: Any, kind: str = "PNG") -> bytes:
-    """A file of pixels ``(channels, height, width)`` or as Pillow takes them."""
-    array = np.asarray(pixels)
-    if array.ndim == 3 and array.shape[0] in (1, 3):
-        array = array[0] if len(array) == 1 else array.transpose(1, 2, 0)
-    out = io.BytesIO()
-    Image.fromarray(array).save(out, kind)
-    return out.getvalue()
 
 
 def announces(width: int, height: int) -> bytes:
@@ -97,20 +85,6 @@ def test_pictures_are_of_one_size_and_not_too_many(monkeypatch: pytest.MonkeyPat
 # ---- strips ----------------------------------------------------------------------------------------------------------
 
 
-def strip_files(count: int = 4) -> tuple[dict[str, bytes], np.ndarray, list[int]]:
-    """The files of the npm package with `count` images a strip, all images and all labels, the test half last."""
-    random = np.random.default_rng(1)
-    images = random.integers(0, 256, (6 * count, 3, 32, 32), dtype=np.uint8)
-    labels = random.integers(0, 10, 6 * count).tolist()
-    files = {
-        name: png(images[at * count : (at + 1) * count].transpose(0, 2, 3, 1).reshape(count, 1024, 3))
-        for at, name in enumerate((*(f"data_batch_{n}.png" for n in range(1, 6)), "test_batch.png"))
-    }
-    files["train_lables.json"] = json.dumps(labels[: 5 * count]).encode()
-    files["test_lables.json"] = json.dumps(labels[5 * count :]).encode()
-    return files, images, labels
-
-
 @pytest.mark.parametrize("packed", [True, False])
 def test_strips_round_trip(tmp_path: Path, packed: bool) -> None:
     files, images, labels = strip_files()
@@ -121,13 +95,6 @@ def test_strips_round_trip(tmp_path: Path, packed: bool) -> None:
     (train, train_labels), (test, test_labels) = read_strips(place)
     np.testing.assert_array_equal(np.concatenate([train, test]), images)
     assert [*train_labels, *test_labels] == labels
-
-
-def write_files(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -445,7 +412,7 @@ def test_every_form_is_told_by_its_files(
     assert tuple(len(half[1]) for half in found.read()) == sizes
     listed = list(found.files())
     assert len(listed) == files
-    assert all(file.is_file() and file.is_relative_to(found.base) for file in listed)
+    assert all(file.is_file() and file.is_relative_to(found.place) for file in listed)
 
 
 def test_what_is_no_set_is_not_taken_for_one(tmp_path: Path) -> None:

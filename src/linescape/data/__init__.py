@@ -27,9 +27,10 @@ def load(spec: Data, seed: int = 0, root: Path | str | None = None) -> Dataset:
     Args:
         spec: what to load.
         seed: tells replicates apart in everything that is drawn. The sets themselves, ``spiral`` too, are fixed.
-        root: the folder with your archives, for sets that are not part of the package; None is the environment
-            variable ``LINESCAPE_DATA``. There: ``mnist/`` and ``fashion-mnist/`` with four IDX files, or CIFAR's
-            archives, packed or unpacked. Folders that torchvision made are found too.
+        root: the folder of sets that are not part of the package; None is the environment variable
+            ``LINESCAPE_DATA``, or else ``linescape/data`` in your cache. ``linescape data get`` brings them there; a
+            folder of a set's name with your files in any form that `archives` reads, CIFAR's archives, and folders
+            that torchvision made are found too.
 
     Raises:
         RecipeError: the set is unknown, or the treatment impossible for it.

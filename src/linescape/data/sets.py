@@ -89,6 +89,12 @@ def locate(name: str, root: Path | None = None) -> Form | None:
     return next((form for place in (name, *source.places) if (form := find(at / place, source.layouts))), None)
 
 
+def layouts(name: str) -> tuple[Layout, ...]:
+    """CIFAR's own forms in which a set can lie."""
+    source = known(name).source
+    return source.layouts if isinstance(source, Published) else ()
+
+
 def read(name: str, root: Path | None = None) -> tuple[Arrays, Arrays]:
     """Training and test half of a set, whole and as published.
 

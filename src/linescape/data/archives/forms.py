@@ -30,12 +30,12 @@ class Form:
     """A set as it was found; whether it is whole shows when it is read.
 
     Attributes:
-        base: the folder that its files are in, at whatever depth.
+        place: its one file, or the folder that its files are in, at whatever depth.
         files: lists its files.
         read: gives its training and its test half.
     """
 
-    base: Path
+    place: Path
     files: Callable[[], Iterable[Path]]
     read: Read
 
@@ -84,7 +84,7 @@ def _in_folder(folder: Path, layouts: tuple[Layout, ...]) -> Form | None:
 
 def _in_file(path: Path, layouts: tuple[Layout, ...]) -> Form | None:
     if path.name.endswith(".npz"):
-        return Form(path.parent, partial(list, [path]), partial(read_npz, path))
+        return Form(path, partial(list, [path]), partial(read_npz, path))
     if not path.name.endswith((".tar", ".tar.gz", ".tgz")):
         return None
     readers: dict[str, tuple[tuple[str, ...], Read]] = {
@@ -96,7 +96,7 @@ def _in_file(path: Path, layouts: tuple[Layout, ...]) -> Form | None:
         return name.parent.name in readers and name.name in readers[name.parent.name][0]
 
     first = first_member(path, known)
-    return Form(path.parent, partial(list, [path]), readers[first.parent.name][1]) if first else None
+    return Form(path, partial(list, [path]), readers[first.parent.name][1]) if first else None
 
 
 def _tables(folder: Path) -> Form | None:
