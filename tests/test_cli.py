@@ -280,7 +280,8 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path: Path) -> No
     assert again.returncode == 0, again.stderr
 
 
-def test_what_is_named_in_words_becomes_a_recipe() -> None:
+def test_what_is_named_in_words_becomes_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINESCAPE_DATA", str(tmp_path / "absent"))  # not the sets that this machine may have
     assert given.network("resnet,depth=20,width=4,skips=false") == ResNet(depth=20, width=4, skips=False)
     assert given.network("mlp,hidden=20/10") == MLP((20, 10))
     assert given.content(Data, "name", "cifar10,fraction=0.5,classes=0/3") == Data(
@@ -290,5 +291,5 @@ def test_what_is_named_in_words_becomes_a_recipe() -> None:
     assert given.content(Schedule, "kind", "step,epochs=3,drops=1/2") == Schedule(3, "step", (1, 2))
     with pytest.raises(RecipeError, match="settings are name=value"):
         given.network("resnet,20")
-    with pytest.raises(DataError, match="LINESCAPE_DATA"):
+    with pytest.raises(DataError, match="linescape data get cifar10"):
         given.network_and_data("resnet", "cifar10", None)

@@ -227,7 +227,7 @@ def test_a_walk_goes_on_from_its_points(tmp_path: Path, done: Store) -> None:
 
 
 def test_a_task_that_fails_stops_only_what_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LINESCAPE_DATA", raising=False)
+    monkeypatch.setenv("LINESCAPE_DATA", str(tmp_path / "absent"))  # not the sets that this machine may have
     absent = change.pretrained(replace(BASE, data=Data("cifar10")), Data("cifar10", classes=(0, 1)))
     wrong = whole(FLAT, block="layer7")
     outcome = work([whole(absent), wrong, whole(FLAT)], Store(tmp_path), progress=False)
