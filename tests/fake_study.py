@@ -291,9 +291,9 @@ class FakeStore:
             weights /= weights.mean()
             # Evenly spread thresholds: the mean error is the wanted one to 100 / examples, and pairs are kept.
             thresholds = 100 * (rng.permutation(self.examples) + 0.5) / self.examples
-            for treatment in scan.batchnorm:
+            for place, treatment in enumerate(scan.batchnorm):
                 # Other statistics than the interpolated ones soften what lies between the two networks.
-                milder = loss if treatment == "interpolate" else loss - 0.3 * alphas * (1 - alphas) * loss
+                milder = loss * (1 - 0.2 * place * alphas * (1 - alphas))
                 values[data, "cross_entropy", treatment] = (milder * easier)[:, None] * weights
                 values[data, "error", treatment] = np.where(
                     np.isnan(loss)[:, None], 100.0, 100.0 * (thresholds < (error * easier)[:, None])

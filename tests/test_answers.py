@@ -1,24 +1,28 @@
 from __future__ import annotations
 
+import dataclasses
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
-from fake_study import results, study
+from fake_study import TREATMENTS, FakeStore, results, study
 from linescape import answers, tables
+from linescape.answers import choices
 from linescape.definitions import SHAPES
 
 
-def made_up(arms: int, runs: int = 3, **columns: Any) -> pl.DataFrame:
-    """A table of runs in which only the given columns (one value a run) differ."""
+def made_up(arms: int, runs: int = 3, groups: int = 1, **columns: Any) -> pl.DataFrame:
+    """A table of runs in which only the given columns (one value a run) differ; arms in `groups` of equal size."""
     count = arms * runs
     rows = [
         {
             "arm": f"arm {i // runs}",
-            "group": "optimizer",
+            "group": f"group {i // runs * groups // arms}",
             "title": f"arm {i // runs}",
             "baseline": "arm 0",
             "seed": i % runs,
@@ -45,13 +49,18 @@ def test_a_study_gets_the_answers_that_its_arms_ask_for() -> None:
         "distance-and-monotonicity",
         "start-and-barrier",
         "partial-pretraining",
+        "barrier-and-batchnorm",
     ]
-    one = tables.Results(study(2, 5).only("base", "data-20"), *[results().runs] * 5)
-    assert len(answers.answers(one)) == 2
+    one = dataclasses.replace(results(), study=study(2, 5).only("base", "data-20"))
+    assert [answer.name for answer in answers.answers(one)] == [
+        "shape-and-accuracy",
+        "distance-and-monotonicity",
+        "barrier-and-batchnorm",
+    ]
 
 
 def test_no_verdict_says_more_than_its_interval() -> None:
-    shape, distance, start, partial = answers.answers(results())
+    shape, distance, start, partial, sensitivity = answers.answers(results())
     assert (
         (shape.numbers["low_all"] > 0).any() or (shape.numbers["high_all"] < 0).any() or "do not tell" in shape.verdict
     )
@@ -62,9 +71,18 @@ def test_no_verdict_says_more_than_its_interval() -> None:
     ):
         assert (row["low_all"] > 0) == (" raises " in said)
         assert (row["high_all"] < 0) == (" lowers " in said)
+    for row, said in zip(
+        start.numbers.filter(pl.col("number") == "accuracy").to_dicts(), start.verdict.split("\n"), strict=True
+    ):
+        assert (row["low_all"] > 0) == ("accuracy is higher" in said)
+        assert (row["high_all"] < 0) == ("accuracy is lower" in said)
     for row in partial.numbers.filter(pl.col("difference").is_not_null()).to_dicts():
         line = next(text for text in partial.verdict.split("\n") if row["title"] in text)
         assert line.startswith("Less") == (row["high_all"] < 0)
+    for row in sensitivity.numbers.to_dicts():
+        assert (row["sign"] == "+") == (row["low"] > row["none"])
+        assert (row["sign"] == "−") == (row["high"] < row["none"])
+        assert row["stands"] <= (row["sign"] in "+−")
 
 
 def test_a_clear_relation_is_said_with_its_interval() -> None:
@@ -90,7 +108,8 @@ def test_a_relation_inside_arms_alone_is_said_as_such() -> None:
     inside, arm = rng.normal(size=48), np.repeat(rng.normal(size=12), 4) * 50
     other, noise = np.repeat(rng.normal(size=12), 4) * 50, 0.3 * rng.normal(size=48)
     found = answers.shape_and_accuracy(made_up(12, 4, test_hump=inside + arm, test_accuracy=inside + other + noise))
-    assert "Inside arms, where only the seed differs, so do" in found.verdict
+    assert "Inside arms, where only the seed differs, these go with it: hump" in found.verdict
+    assert found.headline.endswith("and no other of 1 shape numbers is told to go with it.")
 
 
 def test_three_arms_do_not_tell() -> None:
@@ -111,8 +130,10 @@ def test_distance_that_goes_with_rises_is_said_and_its_opposite_too() -> None:
     far = rise + 0.01 * np.random.default_rng(4).random(42)
     found = answers.distance_and_monotonicity(made_up(14, test_min_delta=rise, relative_distance=far))
     assert "larger relative distance" in found.verdict
+    assert " a larger relative distance goes with lines that are not monotone" in found.headline
     found = answers.distance_and_monotonicity(made_up(14, test_min_delta=rise, relative_distance=-far))
     assert "smaller relative distance" in found.verdict
+    assert " a smaller relative distance goes with lines that are not monotone" in found.headline
 
 
 def test_a_start_that_raises_the_barrier_beyond_doubt() -> None:
@@ -140,3 +161,111 @@ def test_nothing_measured_is_said() -> None:
     assert "needs 4 arms" in answers.shape_and_accuracy(empty).verdict
     assert answers.distance_and_monotonicity(empty).verdict == "No line is measured yet."
     assert "not measured yet" in answers.start_and_barrier(empty, {"arm 1": "pre-trained"}).verdict
+
+
+def test_one_group_that_makes_the_correlation_is_found_out() -> None:
+    rng = np.random.default_rng(6)
+    far = np.repeat(np.arange(16) >= 8, 3) * 10.0  # the arms of the second of two groups, high in both
+    hump, accuracy = far + rng.normal(size=48), far + rng.normal(size=48)
+    found = answers.shape_and_accuracy(made_up(16, 3, 2, test_hump=hump, test_accuracy=accuracy))
+    assert found.verdict.startswith("Across interventions, 1 of 1 shape numbers")
+    assert "0 of these stand whichever group of interventions is left out" in found.verdict
+    assert "hump (without group 0, group 1)" in found.verdict
+    assert "Inside groups of interventions every interval spans zero." in found.verdict
+    assert "and none of these inside groups of interventions too." in found.headline
+
+
+def test_a_relation_in_every_group_stands_without_any_of_them() -> None:
+    rng = np.random.default_rng(7)
+    hump = np.repeat(rng.normal(size=20), 3)
+    found = answers.shape_and_accuracy(
+        made_up(20, 3, 4, test_hump=hump, test_accuracy=-hump + 0.1 * rng.normal(size=60))
+    )
+    assert "Each stands whichever group of interventions is left out." in found.verdict
+    assert "Inside groups of interventions these go with it: hump" in found.verdict
+    assert found.groups is not None
+    assert (found.groups["inside"] < -0.5).all()
+    assert (found.groups["arms"] == 5).all()
+
+
+def test_a_group_of_few_arms_has_no_relation_of_its_own() -> None:
+    rng = np.random.default_rng(8)
+    made = made_up(9, 3, 3, test_hump=rng.normal(size=27), test_accuracy=rng.normal(size=27))
+    made = made.with_columns(test_min_delta="test_hump")
+    for found in (answers.shape_and_accuracy(made), answers.distance_and_monotonicity(made)):
+        assert found.groups is not None
+        assert found.groups["arms"].to_list()[:3] == [3, 3, 3]
+        assert found.groups["inside" if "inside" in found.groups else "auc"].is_nan().all()
+
+
+def test_numbers_that_hold_the_final_loss_are_named() -> None:
+    x = np.repeat(np.random.default_rng(9).normal(size=12), 3)
+    found = answers.shape_and_accuracy(made_up(12, test_area=x, test_accuracy=-x + 0.01 * np.arange(36)))
+    assert "The formula of mean loss holds the loss at the end itself" in found.verdict
+
+
+@pytest.mark.parametrize("slope", [-1.0, 0.0, 1.0])
+def test_the_headline_claims_what_the_widened_interval_holds(slope: float) -> None:
+    rng = np.random.default_rng(10)
+    rise = np.repeat(rng.random(14), 3)
+    accuracy = slope * rise + 0.2 * rng.normal(size=42)
+    found = answers.shape_and_accuracy(made_up(14, test_min_delta=rise, test_accuracy=accuracy))
+    row = found.numbers.row(0, named=True)
+    assert (row["low_all"] > 0) == ("goes with higher test accuracy" in found.headline)
+    assert (row["high_all"] < 0) == ("goes with lower test accuracy" in found.headline)
+    assert (row["low_all"] <= 0 <= row["high_all"]) == ("it is not told" in found.headline)
+
+
+def test_distance_has_rank_correlations_beside_the_auc() -> None:
+    rng = np.random.default_rng(11)
+    rise, far = rng.random(36), np.repeat(rng.random(12), 3)
+    found = answers.distance_and_monotonicity(made_up(12, 3, 3, test_min_delta=rise, relative_distance=far), 0.95, 0.5)
+    row = found.numbers.row(0, named=True)
+    assert row["spearman"] == pytest.approx(stats.spearmanr(far, rise).statistic)
+    assert row["kendall"] == pytest.approx(stats.kendalltau(far, rise).statistic)
+    assert f"ρ = {row['spearman']:.2f}".replace("-", "−") in found.verdict
+    assert found.groups is not None
+    assert found.groups["group"].to_list() == ["group 0", "group 1", "group 2"]
+
+
+@cache
+def treated() -> tables.Results:
+    made = study(3, 21, treatments=True).only(
+        "base", "pretrained", "no-weight-decay", "adversarial", "data-50", "depth-20"
+    )
+    return tables.read(made, FakeStore(made, examples=60))
+
+
+def test_every_definition_and_treatment_has_a_cell_for_each_question() -> None:
+    found = answers.barrier_and_batchnorm(treated(), answers.starts(treated().study))
+    assert found.numbers.height == 4 * len(choices.BARRIERS) * len(TREATMENTS)
+    main = found.numbers.filter("main")
+    assert main["question"].to_list() == [
+        "Correlation with test accuracy, ρ",
+        "Relative distance, AUC",
+        "Pre-trained on CIFAR-10, minus its baseline",
+        "Adversarial start, minus its baseline",
+    ]
+    heights = treated().heights.filter(
+        (pl.col("label") == "treatments") & (pl.col("batchnorm") == "end") & (pl.col("number") == "hump")
+    )
+    means = dict(heights.group_by("arm").agg(pl.col("value").mean()).iter_rows())
+    cell = found.numbers.filter(
+        pl.col("question").str.starts_with("Adversarial")
+        & (pl.col("batchnorm") == "end")
+        & (pl.col("number") == "hump")
+    )
+    assert cell["value"][0] == pytest.approx(means["adversarial"] - means["no-weight-decay"])
+    same = sum(
+        found.numbers.filter((pl.col("question") == row["question"]) & (pl.col("sign") == row["sign"])).height - 1
+        for row in main.to_dicts()
+    )
+    assert found.verdict.startswith(f"Of {found.numbers.height - 4} other cells {same} say the same as min Δ")
+
+
+def test_without_lines_of_their_own_the_definitions_are_compared_on_whole_lines() -> None:
+    found = answers.barrier_and_batchnorm(results(), {})
+    assert found.numbers["batchnorm"].unique().to_list() == ["interpolate"]
+    assert "from the whole lines" in found.method
+    nothing = dataclasses.replace(results(), heights=results().heights.clear())
+    assert answers.barrier_and_batchnorm(nothing, {}).verdict == "No line is measured yet."

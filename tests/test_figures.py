@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -14,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fake_study import FakeStore, results, study
-from linescape import figures, tables
+from linescape import answers, figures, tables
 from linescape.curve import Curve
 from linescape.definitions import SHAPES
 from linescape.errors import StoreError
@@ -39,6 +40,17 @@ def sound() -> pl.DataFrame:
     return tables.comparable(results().runs).filter(pl.col("status") != "diverged")
 
 
+@cache
+def found() -> answers.Answer:
+    return answers.shape_and_accuracy(results().runs)
+
+
+def by_group() -> pl.DataFrame:
+    groups = found().groups
+    assert groups is not None
+    return groups
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "group": lambda: figures.group(shown(), tables.means(shown()), results().runs, ["lr-1", "depth-20"], ["base"]),
     "overview": lambda: figures.overview(shown(), tables.means(shown()), results().runs),
@@ -58,6 +70,13 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "shape": lambda: figures.shape_against_accuracy(results().runs, list(SHAPES)[:4], {"hump": "ρ = 0"}),
     "distance": lambda: figures.distance_against_rise(sound(), 0.05),
     "distances": lambda: figures.distances(results().distances),
+    "correlations": lambda: figures.correlations(
+        found().numbers, by_group(), ["min_delta", "hump", "area", "convexity"]
+    ),
+    "rises": lambda: figures.rises(tables.rising(sound()), results().heights, 0.05),
+    "choices": lambda: figures.choices(
+        answers.barrier_and_batchnorm(results(), {"adversarial": "pre-trained"}).numbers
+    ),
     "probe": lambda: figures.probe(curves()["whole"], 10),
     "blocks": lambda: figures.blocks(curves(), "test", "interpolate"),
 }
@@ -147,6 +166,7 @@ def test_figures_of_nothing_are_empty_not_errors() -> None:
     assert figures.parts(nothing, tables.means(nothing), runs)
     assert figures.accuracy(tables.accuracy(runs), runs)
     assert figures.distances(results().distances.clear())
+    assert figures.rises(tables.rising(runs), results().heights.clear(), 0.05)
 
 
 def test_a_number_that_is_not_finite_is_counted_beside_its_panel() -> None:
@@ -171,3 +191,21 @@ def test_a_probe_shows_the_band_of_mean_and_error() -> None:
     mean, error = test["mean"][0], test["standard_error"][0]
     assert at_start.min() == pytest.approx(mean - 1.96 * error)
     assert at_start.max() == pytest.approx(mean + 1.96 * error)
+
+
+def test_a_rise_is_drawn_with_its_interval_and_filled_if_it_is_told_from_noise() -> None:
+    runs = tables.rising(sound())
+    axes = panels(FIGURES["rises"]())[0]
+    dots = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]  # type: ignore[arg-type]
+    filled = [dot for dot in dots if dot.get_markerfacecolor() != "white"]
+    assert len(dots) == runs["test_min_delta"].is_finite().sum()
+    assert len(filled) == runs["rises"].sum() > 0
+    bars = [np.asarray(line.get_xdata(), float) for line in axes.lines if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
+    highs = results().heights.filter(pl.col("number") == "min_delta")["high"]
+    assert max(bar[1] for bar in bars) in highs.to_list()
+
+
+def test_a_choice_without_an_interval_has_no_colour() -> None:
+    table = answers.barrier_and_batchnorm(results(), {}).numbers
+    cells = [patch for axes in panels(FIGURES["choices"]())[:2] for patch in axes.patches if patch.get_fill()]
+    assert len(cells) == (table["sign"] != "undefined").sum()

@@ -26,7 +26,7 @@ ARMS = ("base", "no-weight-decay", "adversarial", "lr-1", "depth-20", "ri-layer2
 
 
 def small(seeds: int = 2) -> Study:
-    return study(seeds, 21).only(*ARMS)
+    return study(seeds, 21, treatments=True).only(*ARMS)
 
 
 def sample_probe() -> Probe:
@@ -98,11 +98,20 @@ def test_pages_are_small(written: Path) -> None:
 def test_answers_stand_first_with_numbers(written: Path) -> None:
     text = written.read_text()
     sections = re.findall(r'<section id="([^"]+)"><h2>', text)
-    assert sections[0] == "answers"
-    assert {"accuracy", "lines", "layers", "partial", "distances", "others", "definitions", "provenance"} <= set(
-        sections
-    )
-    assert text.count('class="verdict"') == 4
+    assert sections[:2] == ["summary", "answers"]
+    assert {
+        "accuracy",
+        "batchnorm",
+        "lines",
+        "layers",
+        "partial",
+        "distances",
+        "others",
+        "definitions",
+        "provenance",
+    } <= set(sections)
+    assert text.count('class="verdict"') == 5
+    assert len(re.findall(r'<a href="#answer-[a-z-]+">Does', text)) == 2  # the two main questions, in short
     assert "do not tell" in text
 
 
@@ -158,6 +167,7 @@ def test_tables_and_figures_stand_beside_the_page(written: Path) -> None:
     names = {path.name for path in (written.parent / "tables").iterdir()}
     assert {"runs.csv", "accuracy.csv", "lines.csv", "distances.csv", "partial.csv", "shapes.csv", "walks.csv"} <= names
     assert {"answer-shape-and-accuracy.csv", "answer-distance-and-monotonicity.csv"} <= names
+    assert {"answer-shape-and-accuracy-groups.csv", "answer-barrier-and-batchnorm.csv", "heights.csv"} <= names
     runs = pl.read_csv(written.parent / "tables" / "runs.csv", infer_schema_length=None)
     assert runs.height == 14
     assert set(runs["status"]) == {"done", "diverged", "missing"}
@@ -284,5 +294,11 @@ def test_the_explorer_reads_values_by_pointer_and_by_keyboard(browser: Any, writ
     assert "NaN" in box.locator(".readout").inner_text()
     view.keyboard.press("ArrowLeft")
     assert box.locator("caption").inner_text() == "α = 0.95"
+    treatments = box.locator("select[name=batchnorm]")
+    assert not treatments.is_visible()  # the whole line has one treatment
+    box.locator("select[name=label]").select_option("treatments")
+    treatments.select_option("recalibrate")
+    assert "seed 0" in box.locator(".readout").inner_text()
     box.locator("select[name=label]").select_option("every line")
     assert "layer2" in box.locator(".readout").inner_text()
+    assert "treatment" not in box.locator(".readout").inner_text()

@@ -145,7 +145,9 @@ def rank_correlation(
         a, b = x[kept], y[kept]
         if a.size < 2 or (a == a[0]).all() or (b == b[0]).all():
             return math.nan
-        return float((stats.spearmanr if kind == "spearman" else stats.kendalltau)(a, b).statistic)
+        if kind == "kendall":
+            return float(stats.kendalltau(a, b).statistic)
+        return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
 
     return _jackknife(correlation, labels, level)
 

@@ -4,23 +4,27 @@ Object-oriented matplotlib without a window, so it works in any process. One sty
 ones their mean; words stand beside what they name; a dotted line is the level of guessing. What cannot be drawn is
 marked: ▲ at the upper edge where a loss is higher than the axis or infinite, × where it is NaN; in words beside it.
 
-`lines` draws curves, `dots` draws numbers of runs, `panel` is what they share. Colours are Okabe and Ito's, told apart
-by the colour-blind too (yellow is left out: too faint on paper).
+`lines` draws curves, `dots` numbers of runs, `intervals` estimates; `panel` is what they share. Colours are Okabe and
+Ito's, told apart by the colour-blind too (yellow is left out: too faint on paper).
 """
 
 from linescape.figures.dots import accuracy, distance_against_rise, distances, shape_against_accuracy
+from linescape.figures.intervals import choices, correlations, rises
 from linescape.figures.lines import blocks, group, overview, parts, probe
 from linescape.figures.panel import save
 
 __all__ = [
     "accuracy",
     "blocks",
+    "choices",
+    "correlations",
     "distance_against_rise",
     "distances",
     "group",
     "overview",
     "parts",
     "probe",
+    "rises",
     "save",
     "shape_against_accuracy",
 ]

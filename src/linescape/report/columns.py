@@ -22,6 +22,7 @@ SHAPE = [
     Column("group", "group", "once"),
     Column("title", "arm"),
     Column("not_monotone_of", "not monotone"),
+    Column("rising_of", "rising"),
     *(
         Column(name, f"{SHAPES[name].label}{f', {SHAPES[name].unit}' if SHAPES[name].unit else ''}", "number")
         for name in (
@@ -68,9 +69,18 @@ _RANK = [
     Column("low", "95 %", "interval", to="high"),
     Column("low_all", "95 % for all", "interval", to="high_all"),
     Column("kendall", "τ", "number"),
+    Column("grouped", "ρ inside groups", "number"),
+    Column("grouped_low", "95 %", "interval", to="grouped_high"),
+    Column("grouped_low_all", "95 % for all", "interval", to="grouped_high_all"),
     Column("within", "ρ inside arms", "number"),
     Column("within_low", "95 %", "interval", to="within_high"),
     Column("within_low_all", "95 % for all", "interval", to="within_high_all"),
+]
+_RANKS = [
+    Column("spearman", "ρ with the rise", "number"),
+    Column("spearman_low", "95 %", "interval", to="spearman_high"),
+    Column("kendall", "τ", "number"),
+    Column("kendall_low", "95 %", "interval", to="kendall_high"),
 ]
 ANSWERS = {
     "shape-and-accuracy": _RANK,
@@ -82,17 +92,33 @@ ANSWERS = {
         Column("auc", "AUC", "number"),
         Column("low", "95 %", "interval", to="high"),
         Column("low_all", "95 % for all", "interval", to="high_all"),
+        *_RANKS,
+        Column("grouped", "ρ inside groups", "number"),
+        Column("grouped_low", "95 %", "interval", to="grouped_high"),
     ],
     "start-and-barrier": [
         Column("title", "arm", "once"),
         Column("start", "start", "once"),
         Column("label", "number"),
         Column("runs", "runs", "number", 0),
-        Column("mean", "mean, nats", "number"),
+        Column("mean", "mean", "number"),
         Column("baseline_mean", "baseline's", "number"),
+        Column("unit", ""),
         Column("difference", "difference", "signed"),
         Column("low", "95 %", "interval", to="high"),
         Column("low_all", "95 % for all", "interval", to="high_all"),
+        Column("effect", "g", "signed"),
+        Column("effect_low", "95 %", "interval", to="effect_high"),
+    ],
+    "barrier-and-batchnorm": [
+        Column("label", "barrier", "once"),
+        Column("batchnorm", "BatchNorm", "once"),
+        Column("question", "question"),
+        Column("runs", "runs", "number", 0),
+        Column("value", "value", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 % for all", "interval", to="high_all"),
+        Column("sign", "says"),
     ],
     "partial-pretraining": [
         Column("title", "arm"),
@@ -104,3 +130,31 @@ ANSWERS = {
     ],
 }
 """By the name of the answer."""
+
+GROUPS = {
+    "shape-and-accuracy": [
+        Column("label", "shape number", "once"),
+        Column("group", "group"),
+        Column("runs", "runs", "number", 0),
+        Column("arms", "arms", "number", 0),
+        Column("inside", "ρ inside", "number"),
+        Column("inside_low", "95 %", "interval", to="inside_high"),
+        Column("inside_low_all", "95 % for all", "interval", to="inside_high_all"),
+        Column("without", "ρ without it", "number"),
+        Column("without_low", "95 %", "interval", to="without_high"),
+        Column("without_low_all", "95 % for all", "interval", to="without_high_all"),
+    ],
+    "distance-and-monotonicity": [
+        Column("group", "group"),
+        Column("runs", "runs", "number", 0),
+        Column("arms", "arms", "number", 0),
+        Column("not_monotone", "not monotone", "number", 0),
+        Column("auc", "AUC inside", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 % for all", "interval", to="high_all"),
+        *_RANKS,
+        Column("without_auc", "AUC without it", "number"),
+        Column("without_low", "95 %", "interval", to="without_high"),
+    ],
+}
+"""The same for an answer by group of interventions."""

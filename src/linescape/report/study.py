@@ -12,15 +12,11 @@ import polars as pl
 from markupsafe import Markup
 
 from linescape import answers, figures, tables
-from linescape.answers import Answer
 from linescape.definitions import DISTANCES
-from linescape.report import about, columns, page
+from linescape.report import about, answered, columns, page
 from linescape.report.page import Drawing, Folder
 from linescape.study import Study
 from linescape.tables import TOLERANCE, Results, Source
-
-SCATTERED = ("min_delta", "hump", "tail_rise", "plateau_loss", "barrier_above_chord", "area")
-"""The shape numbers that are drawn against test accuracy; the table has all."""
 
 _ON_A_FIGURE = 6  # arms over each other; more cannot be told apart
 
@@ -51,7 +47,7 @@ class _Content:
 
     def everything(self) -> dict[str, Any]:
         found = answers.answers(self.results)
-        for name in ("runs", "lines", "distances", "walks"):
+        for name in ("runs", "lines", "heights", "distances", "walks"):
             self.place.table(name, getattr(self.results, name))
         content: dict[str, Any] = {
             "version": version("linescape"),
@@ -59,11 +55,12 @@ class _Content:
             "study": self.results.study,
             "facts": self.facts(),
             "warning": self.warning(),
-            "answers": [self.answer(answer) for answer in found],
-            "scatter": self.scatter(found[0]),
+            "answers": [answered.entry(answer, self.runs, self.place) for answer in found],
+            "summary": [answer for answer in found if answer.headline],
             **self.accuracy(),
             "overview": self.overview(),
             "groups": self.groups(),
+            "rises": self.rises(),
             "shape_table": self.shapes(),
             "explorer": self.explorer(),
             "layers": self.layers(),
@@ -120,31 +117,6 @@ class _Content:
         missing = states.count("missing")
         return f"{missing} of {len(states)} runs are not finished: everything below is preliminary." if missing else ""
 
-    # -- answers -------------------------------------------------------------------------------------------------
-
-    def answer(self, answer: Answer) -> dict[str, Any]:
-        self.place.table(f"answer-{answer.name}", answer.numbers)
-        shown = page.table(answer.numbers, columns.ANSWERS[answer.name]) if answer.numbers.height else Markup()
-        return {"question": answer.question, "verdict": answer.verdict, "method": answer.method, "table": shown}
-
-    def scatter(self, answer: Answer) -> Drawing | None:
-        pool = answers.pool(self.runs)
-        numbers = [number for number in SCATTERED if pool[f"test_{number}"].drop_nans().n_unique() > 1]
-        if not numbers:
-            return None
-        notes = {
-            row[
-                "number"
-            ]: f"ρ = {page.number(row['spearman'])} ({page.number(row['low'])} to {page.number(row['high'])})"
-            for row in answer.numbers.to_dicts()
-        }
-        return self.place.draw(
-            "shape-and-accuracy",
-            figures.shape_against_accuracy(pool, numbers, notes),
-            "Test accuracy over shape numbers of the line. A dot is a run, its colour the group of interventions. "
-            "Above: Spearman's rank correlation over all runs with its plain 95 % interval, arms as units.",
-        )
-
     # -- accuracy and lines --------------------------------------------------------------------------------------
 
     def accuracy(self) -> dict[str, Any]:
@@ -190,16 +162,34 @@ class _Content:
                 found.append((_capital(name), self.place.draw(_file(f"lines {name}"), figure, caption)))
         return found
 
+    def rises(self) -> Drawing | None:
+        runs = tables.rising(self.sound.filter(pl.col("test_min_delta").is_not_null()))
+        if not runs.height:
+            return None
+        return self.place.draw(
+            "rises",
+            figures.rises(runs, self.results.heights, TOLERANCE),
+            "The largest rise of each run's whole line. Bar: 95 % paired bootstrap interval over the "
+            f"{about.span(runs['test_examples'])} test examples measured: what other examples would give for these two "
+            "networks. Filled: the line rises beyond noise (p at most 0.05, Holm over the runs of the arm); hollow: "
+            "not told from a line that nowhere rises. That test is careful: its noise is that of the whole line, so "
+            f"a bar may clear zero beside a hollow dot. Dotted: {TOLERANCE:g} nats, up to which a line counts as "
+            "monotone.",
+        )
+
     def shapes(self) -> Markup:
         table = tables.shapes(self.runs).with_columns(
-            pl.format("{} of {}", "not_monotone", "n").alias("not_monotone_of")
+            pl.format("{} of {}", "not_monotone", "n").alias("not_monotone_of"),
+            pl.format("{} of {}", "rising", "n").alias("rising_of"),
         )
         self.place.table("shapes", table)
         return page.table(
             table,
             columns.SHAPE,
             f"Means over runs, on test cross entropy. Not monotone: runs whose line rises by more than {TOLERANCE:g} "
-            "nats somewhere. All shape numbers of all runs are in tables/runs.csv.",
+            "nats somewhere. Rising: runs whose line rises beyond the noise of the test examples, by however little (p "
+            "at most 0.05, Holm over the runs of the arm). All shape numbers of all runs are in tables/runs.csv, "
+            "intervals of heights in tables/heights.csv.",
         )
 
     def layers(self) -> list[tuple[str, Drawing]]:
@@ -225,7 +215,7 @@ class _Content:
 
     def others(self) -> Drawing | None:
         arms = self.lines.filter(pl.col("kind") == "other")["arm"].unique(maintain_order=True).to_list()
-        lines = self.lines.filter(pl.col("arm").is_in(arms) & (pl.col("kind") != "block"))
+        lines = self.lines.filter(pl.col("arm").is_in(arms) & pl.col("kind").is_in(["whole", "other"]))
         if not arms:
             return None
         return self.place.draw(
@@ -236,17 +226,24 @@ class _Content:
         )
 
     def treatments(self) -> Drawing | None:
-        lines = self.results.lines.filter((pl.col("data") == "test") & (pl.col("kind") == "whole"))
+        lines = self.results.lines.filter((pl.col("data") == "test") & pl.col("kind").is_in(["whole", "treatments"]))
+        if "treatments" in lines["kind"]:
+            lines = lines.filter(pl.col("kind") == "treatments")
         several = lines.group_by("arm").agg(pl.col("batchnorm").n_unique()).filter(pl.col("batchnorm") > 1)["arm"]
         lines = lines.filter(pl.col("arm").is_in(several.to_list()))
         if not lines.height:
             return None
         return self.place.draw(
             "batchnorm",
-            figures.parts(lines, self.means(lines), self.runs, by="batchnorm", first=("interpolate",)),
-            "Whole lines by treatment. Black: statistics interpolated with the weights, as everywhere else on this "
-            "page.",
+            figures.parts(lines, self.means(lines), self.runs, by="batchnorm", first=("interpolate",), columns=4),
+            "Whole lines by treatment; thin: single runs, thick: their mean. Black: statistics interpolated with the "
+            f"weights, as everywhere else on this page. {self.measured(lines)}",
         )
+
+    def measured(self, lines: pl.DataFrame) -> str:
+        """On how much some lines were measured, in words."""
+        walks = self.results.walks.join(lines.select("arm", "label").unique(), on=["arm", "label"], how="semi")
+        return f"{about.span(walks['positions'])} positions, {about.span(walks['test_examples'])} test examples."
 
     # -- partial pre-training, distance -------------------------------------------------------------------------
 

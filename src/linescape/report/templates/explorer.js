@@ -5,7 +5,8 @@
   const svg = root.querySelector("svg"), readout = root.querySelector(".readout");
   const [ARM, LABEL, DATA, MEASURE, BN, SEED, GRID, MEAN, ERROR] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
   const EVERY = "every line", units = { cross_entropy: "loss, nats", error: "error, %" };
-  const titles = new Map(all.arms), words = (name) => (name === "whole" ? "whole network" : name.replace("_", " "));
+  const names = { whole: "whole network", treatments: "whole network, by treatment" };
+  const titles = new Map(all.arms), words = (name) => names[name] ?? name.replace("_", " ");
   let cursor = null, view = null;
 
   const fill = (name, options) => {
@@ -16,7 +17,7 @@
   };
   fill("arm", all.arms);
   fill("beside", [["", "nothing"], ...all.arms]);
-  for (const name of ["data", "measure", "batchnorm"]) fill(name, all[name].map((v) => [v, words(v)]));
+  for (const name of ["data", "measure"]) fill(name, all[name].map((v) => [v, words(v)]));
   form.elements.data.value = all.data.includes("test") ? "test" : all.data[0];
   labels();
 
@@ -25,6 +26,15 @@
     const own = all.label.filter((label) => all.curves.some((c) => c[ARM] === arm && c[LABEL] === label));
     fill("label", [...own.map((v) => [v, words(v)]), ...(own.length > 1 ? [[EVERY, EVERY]] : [])]);
     box.value = own.includes(old) || (old === EVERY && own.length > 1) ? old : own[0] ?? "";
+    treatments();
+  }
+
+  function treatments() { // of BatchNorm, those of the chosen line
+    const box = form.elements.batchnorm, old = box.value, arm = form.elements.arm.value, label = form.elements.label.value;
+    const lines = all.curves.filter((c) => c[ARM] === arm && (label === EVERY ? c[LABEL] !== "treatments" : c[LABEL] === label));
+    const own = all.batchnorm.filter((treatment) => lines.some((c) => c[BN] === treatment));
+    fill("batchnorm", own.map((v) => [v, words(v)]));
+    box.value = own.includes(old) ? old : own[0] ?? "";
   }
 
   const number = (v) => (v === "inf" ? Infinity : v === null ? NaN : v);
@@ -43,7 +53,7 @@
     const found = [];
     if (want.label === EVERY) {
       let index = 0;
-      const own = all.curves.filter((c) => fits(c, want.arm));
+      const own = all.curves.filter((c) => fits(c, want.arm) && c[LABEL] !== "treatments"); // the whole line again
       for (const c of own.some((c) => c[SEED] === null) ? own.filter((c) => c[SEED] === null) : own)
         found.push(line(c, words(c[LABEL]), c[LABEL] === "whole" ? "var(--ink)" : `var(--c${index++ % 6})`, {}));
       return found;
@@ -142,7 +152,7 @@
     readout.replaceChildren(table);
   }
 
-  form.addEventListener("change", (event) => { if (event.target.name === "arm") labels(); draw(); });
+  form.addEventListener("change", (event) => { if (event.target.name === "arm") labels(); if (event.target.name === "label") treatments(); draw(); });
   svg.addEventListener("pointermove", (event) => {
     const place = (event.clientX - svg.getBoundingClientRect().left - view.left) / view.span;
     point(view.x0 + Math.min(1, Math.max(0, place)) * (view.x1 - view.x0));

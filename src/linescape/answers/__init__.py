@@ -1,0 +1,44 @@
+"""What a study's runs answer to the questions it was made for, in words that say no more than the intervals.
+
+The two main questions (Vlaar & Frankle 2022): does the shape of the line go with test accuracy; does the distance
+moved tell monotone lines from others. Then: do adversarial and pre-trained starts change the barrier; does partial
+pre-training hurt; does any of this depend on the barrier's definition or on the treatment of BatchNorm.
+
+Many numbers are compared at once, so each verdict rests on intervals widened by Bonferroni: with m comparisons each
+is made at level 1 - (1 - level) / m, so that all of them hold together with probability `level`. Tables show the
+plain intervals too. An interval that spans zero means that these runs do not tell, not that there is no effect.
+"""
+
+from linescape.answers.answer import Answer, pool
+from linescape.answers.choices import barrier_and_batchnorm
+from linescape.answers.distance import distance_and_monotonicity
+from linescape.answers.partial import partial_pretraining
+from linescape.answers.shape import shape_and_accuracy
+from linescape.answers.starts import start_and_barrier, starts
+from linescape.tables import TOLERANCE, Results
+
+__all__ = [
+    "Answer",
+    "answers",
+    "barrier_and_batchnorm",
+    "distance_and_monotonicity",
+    "partial_pretraining",
+    "pool",
+    "shape_and_accuracy",
+    "start_and_barrier",
+    "starts",
+]
+
+
+def answers(results: Results, level: float = 0.95, tolerance: float = TOLERANCE) -> tuple[Answer, ...]:
+    """The answers to those questions that the study's arms ask.
+
+    `level` is the probability of an interval; `tolerance` the rise in nats that a monotone line may have.
+    """
+    found = [shape_and_accuracy(results.runs, level), distance_and_monotonicity(results.runs, level, tolerance)]
+    special = starts(results.study)
+    if special:
+        found.append(start_and_barrier(results.runs, special, level))
+    if any(arm.group == "partial" for arm in results.study.arms):
+        found.append(partial_pretraining(results, level))
+    return (*found, barrier_and_batchnorm(results, special, level, tolerance))
