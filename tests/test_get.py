@@ -36,6 +36,7 @@ class Site:
     files: dict[str, bytes] = field(default_factory=dict)
     ranges: bool = True
     stop_after: int | None = None
+    pause: threading.Event | None = None
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     url: str = ""
 
@@ -60,6 +61,8 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             self.wfile.write(content[start:][: there.stop_after])
+            if there.pause:
+                there.pause.wait(10)
             return None
 
         def log_message(self, *_: Any) -> None:
@@ -153,6 +156,16 @@ def test_a_server_that_is_not_there_is_said(site: Site, tmp_path: Path) -> None:
         download(site.url + "absent", tmp_path / "a", checksum(b""), nothing)
     with pytest.raises(DataError, match=r"refused.*Is there a network\?$"):
         download("http://127.0.0.1:9/a", tmp_path / "a", checksum(b""), nothing)
+
+
+def test_a_server_that_falls_silent_is_not_waited_for(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linescape.data.download._PATIENCE", 0.1)
+    site.files["a.bin"], site.stop_after, site.pause = CONTENT, 65_536, threading.Event()
+    with pytest.raises(DataError, match=r"timed out.*65,536 bytes that came are kept"):
+        download(site.url + "a.bin", tmp_path / "a.bin", checksum(CONTENT), nothing)
+    site.pause.set()
 
 
 def test_a_server_does_not_fill_the_disk(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,7 +375,14 @@ def as_folders(place: Path) -> Path:
     return place
 
 
-@pytest.mark.parametrize("write", [as_batches, as_archive, as_strips, as_folders])
+def in_folder_of_sets(place: Path) -> Path:
+    place.mkdir()
+    as_batches(place / "cifar-10-batches-py")
+    write_mnist(place / "MNIST" / "raw")
+    return place
+
+
+@pytest.mark.parametrize("write", [as_batches, as_archive, as_strips, as_folders, in_folder_of_sets])
 def test_a_copy_is_checked_and_copied(small: None, tmp_path: Path, write: Any) -> None:
     mine = write(tmp_path / "mine")
     before = sorted((path, path.stat().st_mtime_ns) for path in [mine, *mine.rglob("*")])
@@ -370,12 +390,17 @@ def test_a_copy_is_checked_and_copied(small: None, tmp_path: Path, write: Any) -
     assert found.new
     assert found.place == tmp_path / "root" / "cifar10"
     assert sorted((path, path.stat().st_mtime_ns) for path in [mine, *mine.rglob("*")]) == before
-    own, copied = find(mine, CIFAR10), sets.read("cifar10", tmp_path / "root")
+    own, copied = find(mine, CIFAR10) or sets.locate("cifar10", mine), sets.read("cifar10", tmp_path / "root")
     assert own is not None
     for got, original in zip(copied, own.read(), strict=True):
         np.testing.assert_array_equal(got[0], original[0])
         np.testing.assert_array_equal(got[1], original[1])
     assert not (tmp_path / "root" / "cifar10" / "notes.txt").exists()
+
+
+def test_a_copy_among_other_sets_is_found(small: None, tmp_path: Path) -> None:
+    found = get("mnist", str(in_folder_of_sets(tmp_path / "mine")), root=tmp_path / "root")
+    assert len(list(found.place.iterdir())) == 4
 
 
 def test_a_copy_that_is_not_the_set_is_refused(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,13 +81,13 @@ def _take(url: str, part: Path, watch: Callable[[int, int | None], None]) -> Non
         length = reply.headers.get("Content-Length", "")
         total = have + int(length) if length.isdecimal() else None
         with part.open("ab" if have else "wb") as file:
-            while piece := reply.read(_CHUNK):
+            while max(have, total or 0) <= MOST and (piece := reply.read(_CHUNK)):
                 have += len(piece)
-                if have > MOST:
-                    raise DataError(f"{url} gives more than {MOST:,} bytes, and no set that is read here is so large.")
                 file.write(piece)
                 watch(have, total)
             file.flush()
             os.fsync(file.fileno())
+    if max(have, total or 0) > MOST:
+        raise DataError(f"{url} gives more than {MOST:,} bytes, and no set that is read here is so large.")
     if total is not None and have < total:
         raise ConnectionError(f"the connection ended after {have:,} of {total:,} bytes")

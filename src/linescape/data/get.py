@@ -145,7 +145,7 @@ def _copied(name: str, source: str, stage: Path) -> Got:
             f"{source!r} is no source of {name!r}, and no file or folder. Name one of: {', '.join(SOURCES[name])}, or "
             "the path of a copy that you have."
         )
-    own = find(path, sets.layouts(name))
+    own = find(path, sets.layouts(name)) or sets.locate(name, path)  # the set itself, or a folder of sets
     if own is None:
         raise DataError(f"{path} holds no data set in a known form. Known are {KNOWN}.")
     found = _checked(name, own)
