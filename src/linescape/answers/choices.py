@@ -61,14 +61,16 @@ def barrier_and_batchnorm(
                 row["main"] = name == BARRIERS[0] and treatment == treatments[0]
                 rows.append(row)
     source = "lines of their own, with fewer positions and examples" if several.height else "the whole lines"
+    entered = heights.select("arm", "seed").unique().height
     method = (
         f"{len(BARRIERS)} definitions of the barrier under {len(treatments)} treatment{'s' * (len(treatments) != 1)} "
-        f"of BatchNorm, from {source}. ρ: Spearman's of the barrier with test accuracy; AUC: how well the relative "
-        f"distance singles out runs whose barrier is above {tolerance:g} nats; differences of mean barriers in nats, "
-        f"Welch. + and − are of plain {100 * level:g} % intervals, so that a dependence on the choice is rather seen "
-        f"than missed; how many stand when widened for {comparisons(len(BARRIERS) * len(treatments))} a question is "
-        "said. Cells share their runs, so they are no independent witnesses; a cell that is told beside one that is "
-        "not is no proof that the two differ: only opposite signs contradict each other."
+        f"of BatchNorm, from {source}; {entered} of {results.runs.height} runs have them. ρ: Spearman's of the barrier "
+        "with test accuracy; AUC: how well the relative distance singles out runs whose barrier is above "
+        f"{tolerance:g} nats; differences of mean barriers in nats, Welch. + and − are of plain {100 * level:g} % "
+        "intervals, so that a dependence on the choice is rather seen than missed; how many stand when widened for "
+        f"{comparisons(len(BARRIERS) * len(treatments))} a question is said. Cells share their runs, so they are no "
+        "independent witnesses; a cell that is told beside one that is not is no proof that the two differ: only "
+        "opposite signs contradict each other."
     )
     return Answer(
         "barrier-and-batchnorm",
@@ -120,17 +122,18 @@ def _sign(row: dict[str, Any], low: str, high: str) -> str:
 def _verdict(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "No line is measured yet."
+    if all(row["sign"] == UNDEFINED for row in rows):
+        return "These runs do not tell: no cell has an interval."
     others = [row for row in rows if not row["main"]]
     mains = {row["question"]: row for row in rows if row["main"]}
-    same = sum(row["sign"] == mains[row["question"]]["sign"] for row in others)
-    against = sum({row["sign"], mains[row["question"]]["sign"]} == {TOLD_UP, TOLD_DOWN} for row in others)
-    unknown = sum(UNDEFINED in (row["sign"], mains[row["question"]]["sign"]) for row in others)
-    unknown -= sum(row["sign"] == mains[row["question"]]["sign"] == UNDEFINED for row in others)
+    pairs = [(row["sign"], mains[row["question"]]["sign"]) for row in others]
+    pairs = [pair for pair in pairs if UNDEFINED not in pair]
+    same, against = sum(a == b for a, b in pairs), sum({a, b} == {TOLD_UP, TOLD_DOWN} for a, b in pairs)
     first = next(iter(mains.values()))
     said = [
-        f"Of {len(others)} other cells {same} say the same as {first['label']} under {first['batchnorm']}, {against} "
-        f"the opposite; {len(others) - same - against - unknown} are told where it is not, or not told where it is; "
-        f"{unknown} cannot be compared, having no interval."
+        f"{len(pairs)} of {len(others)} other cells can be compared with {first['label']} under {first['batchnorm']}: "
+        f"{same} say the same, {against} the opposite, {len(pairs) - same - against} are told where it is not or not "
+        "told where it is."
     ]
     return "\n".join(
         said + [_of_question(main, [r for r in others if r["question"] == q]) for q, main in mains.items()]

@@ -117,7 +117,8 @@ def _verdict(row: dict[str, Any], by_group: pl.DataFrame, tolerance: float) -> s
     start = f"{risen} of {count} lines are not monotone. "
     area = f"AUC {number(row['auc'])}"
     if math.isnan(row["low"]):
-        return f"{start}These runs do not tell: {area}, and {arms} arms are too few for an interval."
+        few = f"{arms} arms are" if arms != 1 else "one arm is"
+        return f"{start}These runs do not tell: {area}, and {few} too few for an interval."
     interval = span(row, "low", "high")
     if leaves_out(row, 0.5, "low", "high"):
         which = "larger" if row["low"] > 0.5 else "smaller"

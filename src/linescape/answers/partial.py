@@ -17,12 +17,13 @@ def partial_pretraining(results: Results, level: float = 0.95) -> Answer:
     Columns of `numbers`: as `tables.partial`, and low_all, high_all of the difference.
     """
     plain = tables.partial(results, level)
-    tried = plain.filter(pl.col("difference").is_not_null())
+    compared = pl.col("difference").is_not_null() & pl.col("difference").is_not_nan()
+    tried = plain.filter(compared)
     wide = tables.partial(results, widened(level, tried.height)).select(
         "arm", low_all="difference_low", high_all="difference_high"
     )
     numbers = plain.join(wide, on="arm", how="left", maintain_order="left")
-    rows = numbers.filter(pl.col("difference").is_not_null()).to_dicts()
+    rows = numbers.filter(compared).to_dicts()
     worse = [row for row in rows if row["high_all"] < 0]
     better = [row for row in rows if row["low_all"] > 0]
     open_ = [row for row in rows if row not in worse and row not in better]

@@ -63,7 +63,7 @@ class _Content:
             "rises": self.rises(),
             "shape_table": self.shapes(),
             "explorer": self.explorer(),
-            "layers": self.layers(),
+            "layers": [*self.layers(), *self.convolutions()],
             "rest": self.rest(),
             "partial": self.partial(),
             **self.distances(),
@@ -138,7 +138,8 @@ class _Content:
                 )
         caption = (
             "s.d.: between runs. Intervals: t for means, Welch for differences; each for itself, not widened. "
-            "Undefined: fewer than two runs, or no spread among them. Means are over runs that did not diverge."
+            "Undefined: fewer than two runs, or no spread among them. Means are over runs that did not diverge. On the "
+            "whole test half, also where lines were measured on a part of it."
         )
         return {"accuracy_drawings": drawings, "accuracy_table": page.table(table, columns.ACCURACY, caption)}
 
@@ -186,10 +187,10 @@ class _Content:
         return page.table(
             table,
             columns.SHAPE,
-            f"Means over runs, on test cross entropy. Not monotone: runs whose line rises by more than {TOLERANCE:g} "
-            "nats somewhere. Rising: runs whose line rises beyond the noise of the test examples, by however little (p "
-            "at most 0.05, Holm over the runs of the arm). All shape numbers of all runs are in tables/runs.csv, "
-            "intervals of heights in tables/heights.csv.",
+            f"Means over runs, on test cross entropy of {about.span(self.runs['test_examples'])} examples. Not "
+            f"monotone: runs whose line rises by more than {TOLERANCE:g} nats somewhere. Rising: runs whose line rises "
+            "beyond the noise of these examples, by however little (p at most 0.05, Holm over the runs of the arm). "
+            "All shape numbers of all runs are in tables/runs.csv, intervals of heights in tables/heights.csv.",
         )
 
     def layers(self) -> list[tuple[str, Drawing]]:
@@ -201,6 +202,16 @@ class _Content:
             figure = figures.parts(some, self.means(some), self.runs)
             caption = "Layer-wise lines. ▲ marks where a loss above 4 × guessing leaves the panel, × where it is NaN."
             found.append((_capital(group), self.place.draw(_file(f"layers {group}"), figure, caption)))
+        return found
+
+    def convolutions(self) -> list[tuple[str, Drawing]]:
+        lines = self.means(self.lines.filter(pl.col("kind") == "layer"))
+        found = []
+        for (arm, title), own in lines.group_by(["arm", "title"], maintain_order=True):
+            chance = self.runs.filter(pl.col("arm") == arm)["chance_loss"][0]
+            caption = "Single convolutions, each with the norm after it; means over runs. Grey: NaN or infinite."
+            words = f"{_capital(str(title))}, each convolution"
+            found.append((words, self.place.draw(_file(f"convolutions {arm}"), figures.heat(own, chance), caption)))
         return found
 
     def rest(self) -> str:
@@ -261,7 +272,8 @@ class _Content:
 
     def distances(self) -> dict[str, Any]:
         moved = self.results.distances.join(self.sound.select("arm", "seed"), on=["arm", "seed"], maintain_order="left")
-        means = moved.group_by(["title", "block"], maintain_order=True).agg(pl.col("relative_distance").mean())
+        blocks = moved.filter(~pl.col("block").str.contains(".", literal=True))  # single convolutions are in the table
+        means = blocks.group_by(["title", "block"], maintain_order=True).agg(pl.col("relative_distance").mean())
         whole = (
             moved.filter(pl.col("block") == "all")
             .group_by(["group", "title"], maintain_order=True)
@@ -294,10 +306,10 @@ class _Content:
 
     def explorer(self) -> Markup:
         chosen = ["arm", "title", "label", "seed", "data", "measure", "batchnorm", "alpha", "mean", "standard_error"]
-        single = self.results.lines.select(chosen)
-        means = self.means(self.results.lines).with_columns(
-            seed=pl.lit(None, pl.Int64), standard_error=pl.lit(float("nan"))
-        )
+        # Under every treatment, and on training data too, a line would be most of the page.
+        shown = self.results.lines.filter((pl.col("kind") != "treatments") | (pl.col("data") == "test"))
+        single = shown.select(chosen)
+        means = self.means(shown).with_columns(seed=pl.lit(None, pl.Int64), standard_error=pl.lit(float("nan")))
         arms = self.runs.unique("arm", maintain_order=True)
         chance = {
             arm: {"cross_entropy": loss, "error": error}
