@@ -236,6 +236,8 @@ def test_made_up_inputs_have_the_form_of_the_set() -> None:
         assert len(made.test) == 300
 
 
-@pytest.mark.parametrize(("seconds", "words"), [(4.4, "4 s"), (119, "119 s"), (150, "2.5 min"), (8000, "2.2 h")])
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4.4, "4 s"), (119, "119 s"), (150, "2.5 min"), (8000, "2.2 h"), (1e6, "12 days")]
+)
 def test_a_time_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words

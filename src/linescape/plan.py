@@ -134,7 +134,7 @@ def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", worke
 
 def duration(seconds: float) -> str:
     """A time in words, in the unit that suits it."""
-    for unit, size in (("h", 3600.0), ("min", 60.0)):
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
@@ -223,7 +223,8 @@ class _Costs:
         return heavy
 
     def _time(self, kind: Literal["step", "pass"], recipe: Recipe, form: Data, count: int = 0) -> float:
-        run = Run(kind, recipe, *_form(form), count)
+        # Classes that are left out change the last layer alone.
+        run = Run(kind, recipe, _form(form)[0], sets.known(form.name).classes, count)
         if run not in self.timed:
             self.timed[run] = self.timer.seconds(run)
         return self.timed[run]

@@ -8,6 +8,7 @@ marked: ▲ at the upper edge where a loss is higher than the axis or infinite, 
 Ito's, told apart by the colour-blind too (yellow is left out: too faint on paper).
 """
 
+from linescape.figures.beside import beside
 from linescape.figures.dots import accuracy, distance_against_rise, distances, shape_against_accuracy
 from linescape.figures.intervals import choices, correlations, rises
 from linescape.figures.lines import blocks, group, overview, parts, probe
@@ -15,6 +16,7 @@ from linescape.figures.panel import save
 
 __all__ = [
     "accuracy",
+    "beside",
     "blocks",
     "choices",
     "correlations",

@@ -3,7 +3,7 @@
 Null means not measured (yet), NaN measured but not a number. Nothing is left out silently: a run without results
 has a row with its status, a line that is not walked is named in its run's `missing`.
 
-`results` reads a store, `arms` sums up runs.
+`results` reads a store, `arms` sums up runs, `beside` puts published numbers next to them.
 """
 
 from linescape.tables.arms import (
@@ -16,6 +16,7 @@ from linescape.tables.arms import (
     rising,
     shapes,
 )
+from linescape.tables.beside import accuracies_beside, points_beside, ranges_beside
 from linescape.tables.results import SHAPES, Results, Source, classes, kind, read, test_set
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "TOLERANCE",
     "Results",
     "Source",
+    "accuracies_beside",
     "accuracy",
     "classes",
     "comparable",
@@ -30,6 +32,8 @@ __all__ = [
     "means",
     "not_monotone",
     "partial",
+    "points_beside",
+    "ranges_beside",
     "read",
     "rising",
     "shapes",
