@@ -10,6 +10,7 @@ Ito's, told apart by the colour-blind too (yellow is left out: too faint on pape
 
 from linescape.figures.beside import beside
 from linescape.figures.dots import accuracy, distance_against_rise, distances, shape_against_accuracy
+from linescape.figures.heat import layers as heat
 from linescape.figures.intervals import choices, correlations, rises
 from linescape.figures.lines import blocks, group, overview, parts, probe
 from linescape.figures.panel import save
@@ -23,6 +24,7 @@ __all__ = [
     "distance_against_rise",
     "distances",
     "group",
+    "heat",
     "overview",
     "parts",
     "probe",

@@ -176,12 +176,13 @@ def test_set(data: Data) -> str:
     return f"{data.name}{size}" + (f", classes {' '.join(map(str, data.classes))}" if data.classes else "")
 
 
-def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "other"]:
-    """``block`` for a layer-wise line; of lines from a training's own start to its end ``whole`` or ``treatments``,
-    as labelled; else ``other``.
+def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "layer", "other"]:
+    """``block`` for a layer-wise line, ``layer`` for that of a single convolution, which has a dot in its name.
+
+    Of lines from a training's own start to its end ``whole`` or ``treatments``, as labelled; else ``other``.
     """
     if scan.block:
-        return "block"
+        return "layer" if "." in scan.block else "block"
     own = scan.start == Moment(scan.end.recipe, "start") and scan.end.at == "end"
     return label if own and label in ("whole", "treatments") else "other"  # type: ignore[return-value]
 
