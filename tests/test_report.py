@@ -20,7 +20,7 @@ from linescape.probe import Probe
 from linescape.report import page
 from linescape.report.page import Column
 from linescape.space import distances
-from linescape.study import Moment, Study
+from linescape.study import Moment, Run, Scan, Study
 
 ARMS = ("base", "no-weight-decay", "adversarial", "lr-1", "depth-20", "ri-layer2", "mlp-spiral")
 
@@ -174,6 +174,25 @@ def test_tables_and_figures_stand_beside_the_page(written: Path) -> None:
     assert runs.filter(pl.col("arm") == "depth-20")["missing"].str.contains("training; whole").any()
     suffixes = {path.suffix for path in (written.parent / "figures").iterdir()}
     assert suffixes == {".svg", ".pdf", ".png"}
+
+
+def test_single_convolutions_have_a_figure_of_their_own(tmp_path: Path) -> None:
+    made = study(2, 11).only("base")
+    names = [f"layer2.{block}.conv{conv}" for block in range(3) for conv in (1, 2)]
+    fine = [
+        replace(run, lines={**run.lines, **{name: Scan(*_ends(run), block=name, alphas=11) for name in names}})
+        for run in made.arms[0].runs
+    ]
+    made = replace(made, arms=(replace(made.arms[0], runs=tuple(fine)),))
+    report.write(made, FakeStore(made), tmp_path)
+    assert all(name in (tmp_path / "figures" / "convolutions-base.svg").read_text() for name in names)
+    others = [path for path in (tmp_path / "figures").glob("*.svg") if path.stem != "convolutions-base"]
+    assert others
+    assert not any(names[0] in path.read_text() for path in others)
+
+
+def _ends(run: Run) -> tuple[Moment, Moment]:
+    return Moment(run.recipe, "start"), Moment(run.recipe)
 
 
 def test_figures_on_the_page_follow_its_colours(written: Path) -> None:
