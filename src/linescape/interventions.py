@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_origin, get_type_hints
 
@@ -394,6 +395,7 @@ def _checked(recipe: Recipe) -> Recipe:
     return checked
 
 
+@cache  # an intervention checks its recipe, and a study makes hundreds
 def _blocks(model: Model) -> tuple[str, ...]:
     with torch.device("meta"):
         return tuple(models.build(model, (3, 32, 32), 10).blocks)

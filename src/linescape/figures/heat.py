@@ -45,7 +45,7 @@ def layers(means: pl.DataFrame, chance: float | None) -> Figure:
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.ax.tick_params(length=0, labelcolor=SOFT)
     if chance and chance < top:
-        bar.ax.axhline(chance, color="white", lw=1.2, ls=(0, (1, 2)))
+        bar.ax.axhline(chance, color=INK, lw=1.2, ls=(0, (1, 2)))
         bar.ax.annotate(
             "guessing", (2.3, chance), xycoords=("axes fraction", "data"), color=SOFT, fontsize=7, va="center"
         )
