@@ -145,7 +145,7 @@ def test_large_networks_are_timed_on_fewer_examples_on_the_cpu_and_that_is_said(
 def test_sizes_and_shapes_are_those_of_the_data(spec: Data) -> None:
     loaded = data.load(spec)
     assert examples(spec) == pytest.approx((len(loaded.train), len(loaded.test)), rel=0.02)
-    assert linescape.plan._form(spec) == (loaded.shape, loaded.classes)
+    assert data.form(spec) == (loaded.shape, loaded.classes)
 
 
 def test_other_programs_on_the_cores_are_told_apart(empty: Store) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from queue import SimpleQueue
+from statistics import median
 from threading import Thread
 from typing import Literal
 
@@ -27,7 +28,7 @@ from linescape.recipe import Random, Recipe, Schedule
 from linescape.space import State
 from linescape.train import train
 
-ENOUGH = 0.4
+ENOUGH = 0.6
 """Seconds of timed runs after which no more are made."""
 
 _ENDLESS = 1_000_000_000
@@ -65,7 +66,7 @@ class Timer(AbstractContextManager["Timer"]):
         self.helpers: list[subprocess.Popen[bytes]] = []
 
     def seconds(self, run: Run) -> float:
-        """Mean time of one run; the first, which also allocates, does not count.
+        """Median time of one run; the first third, which also allocates and warms caches, does not count.
 
         Raises:
             RecipeError: the network or its optimizer is impossible.
@@ -74,13 +75,13 @@ class Timer(AbstractContextManager["Timer"]):
             call = _ready(run, self.device)
             self._join(run)
             clock = time.process_time if self.device == "cpu" else time.perf_counter
-            begun, own, count = time.perf_counter(), clock(), 0
-            while not count or clock() - own < ENOUGH:
+            begun, took = time.perf_counter(), list[float]()
+            while not took or sum(took) < ENOUGH:
+                own = clock()
                 call()
-                count += 1
-            own = clock() - own
-            self.own, self.wall = self.own + own, self.wall + time.perf_counter() - begun
-            return own / count
+                took.append(clock() - own)
+            self.own, self.wall = self.own + sum(took), self.wall + time.perf_counter() - begun
+            return median(took[len(took) // 3 :])
 
     def _join(self, run: Run) -> None:
         command = [sys.executable, "-c", "from linescape.calibrate import help_out; help_out()"]

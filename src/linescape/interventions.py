@@ -17,8 +17,7 @@ import msgspec
 import torch
 from msgspec.structs import replace
 
-from linescape import models, weights
-from linescape.data import sets
+from linescape import data, models, weights
 from linescape.errors import RecipeError, near
 from linescape.recipe import (
     MLP,
@@ -102,7 +101,7 @@ def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Re
     portable = found.parent == weights.folder()
     spec = Weights(found.name if portable else str(found), weights.digest(found), reset)
     with torch.device("meta"):
-        network = models.build(recipe.model, *_form(recipe.data))
+        network = models.build(recipe.model, *data.form(recipe.data))
     weights.kept(weights.read(spec), network, reset)
     return _checked(replace(recipe, init=spec))
 
@@ -399,13 +398,6 @@ def _checked(recipe: Recipe) -> Recipe:
 def _blocks(model: Model) -> tuple[str, ...]:
     with torch.device("meta"):
         return tuple(models.build(model, (3, 32, 32), 10).blocks)
-
-
-def _form(spec: Data) -> tuple[tuple[int, ...], int]:
-    """Shape of an input and number of classes; no data are read."""
-    stored = sets.known(spec.name)
-    shape = (stored.shape[0], spec.size, spec.size) if spec.size else stored.shape
-    return shape, len(spec.classes) or stored.classes
 
 
 def _check_blocks(model: Model, blocks: tuple[str, ...]) -> None:

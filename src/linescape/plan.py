@@ -16,7 +16,7 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
 
-from linescape import batchnorm, models, weights
+from linescape import batchnorm, data, models, weights
 from linescape.calibrate import Run, Timer
 from linescape.data import sets, treatments
 from linescape.do import TEST_MEASUREMENTS
@@ -224,7 +224,7 @@ class _Costs:
 
     def _time(self, kind: Literal["step", "pass"], recipe: Recipe, form: Data, count: int = 0) -> float:
         # Classes that are left out change the last layer alone.
-        run = Run(kind, recipe, _form(form)[0], sets.known(form.name).classes, count)
+        run = Run(kind, recipe, data.form(form)[0], sets.known(form.name).classes, count)
         if run not in self.timed:
             self.timed[run] = self.timer.seconds(run)
         return self.timed[run]
@@ -241,13 +241,6 @@ def examples(spec: Data) -> tuple[int, int]:
     share = (len(spec.classes) or known.classes) / known.classes
     copies = spec.poison.copies if spec.poison else 1
     return round(known.examples[0] * share * spec.fraction) * copies, round(known.examples[1] * share)
-
-
-def _form(spec: Data) -> tuple[tuple[int, ...], int]:
-    """Shape of one input, and number of classes."""
-    known = sets.known(spec.name)
-    shape = (known.shape[0], spec.size, spec.size) if spec.size else known.shape
-    return shape, len(spec.classes) or known.classes
 
 
 def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
@@ -282,7 +275,7 @@ class _Network:
 
 
 def _network(recipe: Recipe) -> _Network:
-    return _built(recipe.model, *_form(recipe.data))
+    return _built(recipe.model, *data.form(recipe.data))
 
 
 @cache

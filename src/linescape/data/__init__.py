@@ -14,7 +14,7 @@ from linescape.data.mixing import Mixed, mix
 from linescape.data.sets import Arrays, known, names, read
 from linescape.recipe import Data
 
-__all__ = ["Dataset", "Mixed", "Split", "augment", "load", "mix", "names"]
+__all__ = ["Dataset", "Mixed", "Split", "augment", "form", "load", "mix", "names"]
 
 
 def load(spec: Data, seed: int = 0, root: Path | str | None = None) -> Dataset:
@@ -57,6 +57,17 @@ def load(spec: Data, seed: int = 0, root: Path | str | None = None) -> Dataset:
         mean=mean,
         std=std,
     )
+
+
+def form(spec: Data) -> tuple[tuple[int, ...], int]:
+    """Shape of one input and number of classes of a recipe's data; no file is read.
+
+    Raises:
+        RecipeError: the set is unknown.
+    """
+    stored = known(spec.name)
+    shape = (stored.shape[0], spec.size, spec.size) if spec.size else stored.shape
+    return shape, len(spec.classes) or stored.classes
 
 
 def _split(half: Arrays) -> Split:
