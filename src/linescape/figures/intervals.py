@@ -153,5 +153,6 @@ def _estimate(axes: Axes, y: float, value: float, low: float, high: float, colou
 def _short(value: float) -> str:
     if not math.isfinite(value):
         return "–" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    text = f"{value:.2f}" if abs(value) < 9.95 else f"{value:.0f}"
+    size = abs(value)
+    text = f"{value:.2f}" if size < 9.95 else f"{value:.0f}" if size < 9999.5 else f"{value:.0e}".replace("e+0", "e")
     return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")

@@ -48,6 +48,8 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "linescape",
     "pdf.fonttype": 42,
     "axes.unicode_minus": True,
+    # Places are found once, with SVG's widths of words; in PNG long ones are some points wider.
+    "figure.constrained_layout.w_pad": 0.1,
 }
 
 

@@ -265,12 +265,18 @@ class _Content:
         if not table.filter((pl.col("group") == "partial") & (pl.col("n") > 0)).height:
             return None
         self.place.table("partial", table)
-        drawing = self.place.draw(
-            "partial",
-            figures.accuracy(table, self.runs, table["baseline"].drop_nulls()[0] if table["baseline"].count() else ""),
-            "Test accuracy. Dots: runs; tick: mean; bar: 95 % interval; vertical line: from scratch.",
-        )
-        return {"drawing": drawing, "table": page.table(table, columns.PARTIAL)}
+        drawings = []
+        # A figure for each test set: accuracies on different ones are not comparable.
+        for index, base in enumerate(table["baseline"].drop_nulls().unique(maintain_order=True).to_list() or [""]):
+            own = table.filter((pl.col("baseline") == base) | (pl.col("arm") == base)) if base else table
+            drawings.append(
+                self.place.draw(
+                    f"partial-{index + 1}" if index else "partial",
+                    figures.accuracy(own, self.runs, base),
+                    "Test accuracy. Dots: runs; tick: mean; bar: 95 % interval; vertical line: from scratch.",
+                )
+            )
+        return {"drawings": drawings, "table": page.table(table, columns.PARTIAL)}
 
     def distances(self) -> dict[str, Any]:
         moved = self.results.distances.join(self.sound.select("arm", "seed"), on=["arm", "seed"], maintain_order="left")
