@@ -42,7 +42,7 @@ def layers(means: pl.DataFrame, chance: float | None) -> Figure:
     axes.tick_params(axis="y", labelcolor=INK)
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(colours, ax=axes, extend="max" if highest > top else "neither", pad=0.02, aspect=30)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelcolor=SOFT)
     if chance and chance < top:
         bar.ax.axhline(chance, color=INK, lw=1.2, ls=(0, (1, 2)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
@@ -71,7 +72,8 @@ def ranges_beside(results: Results) -> pl.DataFrame:
         values = _values(results, entry.arm, entry.quantity)
         known = _ENDS.get(entry.quantity)
         label = f"{known[0]}, nats" if known else f"{SHAPES[entry.quantity].label}, {SHAPES[entry.quantity].unit}"
-        row = {"quantity": entry.quantity, "label": label, "published_low": entry.low, "published_high": entry.high}
+        row: dict[str, Any] = {"quantity": entry.quantity, "label": label}
+        row |= {"published_low": entry.low, "published_high": entry.high}
         rows.append(row | {"n": len(values), "low": values.min(), "high": values.max()} | _about(entry, results))
     return pl.DataFrame(rows, schema=_RANGE)
 
