@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
 from linescape import checkpoints, given, groups, interventions, report, studies
 from linescape.data import sets
@@ -158,13 +158,13 @@ def list_data(root: Path | None = None) -> None:
     Args:
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
     """
-    table = Table("set", "training", "test", "classes", "from", Column("here", overflow="fold"), box=None)
+    table = Table("set", "training", "test", "classes", "from", "here", box=None)
     for name in sets.names():
         known, form = sets.known(name), sets.locate(name, root)
         origin = ", ".join((*SOURCES[name], "PATH")) if name in SOURCES else "the package"
         place = str(form.place) if form else "no" if name in SOURCES else "always"
         table.add_row(name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, place)
-    answer.print(table)
+    answer.print(table, width=1000, crop=False)  # no path is cut or folded, so that it can be copied
 
 
 @data_app.command(name="get")
