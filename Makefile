@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 help:  ## show these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
-demo: $(READY)  ## train real networks under interventions, walk the lines, leave demo/report/index.html (under 3 minutes)
+demo: $(READY)  ## train real networks under interventions, walk the lines, leave demo/report/index.html (about 3 minutes)
 	$(BIN)/linescape demo --store demo/store --out demo/report
 
 test: $(READY)  ## the tests, some minutes on 2 cores

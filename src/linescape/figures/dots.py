@@ -84,6 +84,7 @@ def shape_against_accuracy(runs: pl.DataFrame, numbers: Sequence[str], notes: Ma
         left_out = runs[f"test_{number}"].drop_nulls().len() - some.height
         unit = SHAPES[number].unit
         axes.set_xlabel(f"{SHAPES[number].label}{f', {unit}' if unit else ''}", color=SOFT)
+        axes.locator_params(axis="x", nbins=4)  # small numbers have long labels
         note = notes.get(number, "") + (f"   ({left_out} not finite, not drawn)" if left_out else "")
         axes.set_title(note, loc="left", fontsize=8, color=INK)
         panel.plain(axes, grid="both")
