@@ -146,10 +146,13 @@ def _of_question(main: dict[str, Any], others: list[dict[str, Any]]) -> str:
     start = f"{main['question']}: {main['sign']} ({number(main['value'])}, {span(main, 'low', 'high')});"
     same = [row for row in others if row["sign"] == main["sign"]]
     parts = []
-    for sign in (TOLD_UP, TOLD_DOWN, NOT_TOLD, UNDEFINED):
+    for sign in (TOLD_UP, TOLD_DOWN, NOT_TOLD):
         some = [row for row in others if row["sign"] == sign and sign != main["sign"]]
         if some:
             parts.append(f"{sign} {_where(some, treatments)}{_standing(some)}")
+    undefined = sum(row["sign"] == UNDEFINED for row in others)
+    if undefined and main["sign"] != UNDEFINED:
+        parts.append(f"{undefined} undefined")
     return f"{start} {len(same)} of {len(others)} others the same{''.join(f'; {part}' for part in parts)}."
 
 
