@@ -1,0 +1,219 @@
+"""What differs between the scales of the study, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from linescape import interventions as do
+from linescape.recipe import MLP, VGG, Data, EfficientNetLite, Optimizer, Recipe, ResNet, Schedule, Weights
+from linescape.study import Moment, Scan
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How closely a line is measured: positions, and examples of each half (0 is all)."""
+
+    alphas: int = 50
+    train_examples: int = 1000
+    test_examples: int = 0
+
+    def scan(self, start: Moment, end: Moment, block: str = "", batchnorm: tuple[str, ...] = ("interpolate",)) -> Scan:
+        """The line between two states, so measured."""
+        return Scan(start, end, block, "end", self.alphas, batchnorm, self.train_examples, self.test_examples)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What differs between scales.
+
+    Attributes:
+        base: the training that every intervention changes in one thing.
+        blocks: its blocks, each with a layer-wise line.
+        depths: of the deeper networks; `widths`: of the wider and narrower ones.
+        vgg: the network of another kind.
+        weight_decays: levels beside 0 and the base's.
+        rates: learning rates beside the base's; `fixup_rate`, one of them, is that of networks without norm.
+        batch_size: the other batch size.
+        adam_rate: learning rate of Adam.
+        poisoned_epochs: of adversarial pre-training, on `poisoned_fraction` of the images.
+        seeds: replicates of each arm; `warm_up_seeds`: of each warm-up.
+        warm_up: trainings of the fully connected network, on images and on the spiral.
+        whole: how whole lines are measured.
+        layers: how lines of blocks and lines to other starts are.
+        fine: how lines of single convolutions are.
+        treatments: how whole lines under every BatchNorm treatment are.
+        transfers: pairs of arms, from scratch and from a start that other images made, by name of the second.
+        imagenet: weights for the base network, where there are some of ImageNet.
+    """
+
+    base: Recipe
+    blocks: tuple[str, ...]
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    vgg: VGG
+    weight_decays: tuple[float, ...]
+    rates: tuple[float, ...]
+    fixup_rate: float
+    batch_size: int
+    adam_rate: float
+    poisoned_epochs: int
+    poisoned_fraction: float
+    seeds: int
+    warm_up_seeds: int
+    warm_up: Mapping[str, Recipe]
+    whole: Walk = Walk()
+    layers: Walk = Walk()
+    fine: Walk = Walk()
+    treatments: Walk = Walk()
+    transfers: Mapping[str, Transfer] = field(default_factory=dict)
+    imagenet: Weights | None = None
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A training from scratch, an arm named `scratch`, and the same from a start that other images made: `change`."""
+
+    scratch: str
+    scratch_title: str
+    title: str
+    recipe: Recipe
+    change: Callable[[Recipe], Recipe]
+
+
+_STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "fc")
+
+_SPIRAL = Recipe(
+    data=Data("spiral"),
+    model=MLP((100, 100)),
+    optimizer=Optimizer("adam", lr=0.1),
+    schedule=Schedule(epochs=150, kind="step", drops=(75, 110)),
+)
+
+
+def _mlp(images: str) -> Recipe:
+    return Recipe(Data(images), MLP((200, 200)), Optimizer("adam", lr=1e-3), Schedule(epochs=10))
+
+
+_FROM_FASHION = Transfer(
+    "mnist",
+    "MNIST, from scratch",
+    "MNIST, pre-trained on Fashion-MNIST",
+    Recipe(
+        data=Data("mnist", fraction=0.1),
+        model=ResNet(depth=8, width=8),
+        optimizer=Optimizer("sgd", lr=0.1, weight_decay=5e-4),
+        schedule=Schedule(epochs=6, kind="step", drops=(2, 4)),
+    ),
+    lambda r: do.pretrained(r, on=Data("fashion-mnist", fraction=0.1)),
+)
+"""Both on a tenth of the training images: on all of MNIST every start ends above 99 %."""
+
+_EFFICIENTNET = Transfer(
+    "efficientnet",
+    "EfficientNet-Lite0, 10 % of CIFAR-10, from scratch",
+    "EfficientNet-Lite0, 10 % of CIFAR-10, pre-trained on ImageNet",
+    Recipe(
+        data=Data("cifar10", fraction=0.1, augment="crop-flip"),
+        model=EfficientNetLite(resolution=64),
+        optimizer=Optimizer("sgd", lr=0.02, weight_decay=5e-4),
+        schedule=Schedule(epochs=3, kind="step", drops=(1, 2)),
+    ),
+    lambda r: replace(r, init=Weights("efficientnet-lite0-57934424.pth", "57934424")),
+)
+
+_RESNET50 = Transfer(
+    "cifar100-resnet50",
+    "ResNet-50 on CIFAR-100, from scratch",
+    "ResNet-50 on CIFAR-100, pre-trained on ImageNet",
+    Recipe(
+        data=Data("cifar100", augment="crop-flip"),
+        model=ResNet(depth=50, width=64, stem="imagenet-no-pool"),
+        optimizer=Optimizer("sgd", lr=0.1, weight_decay=5e-4),
+        schedule=Schedule(epochs=100, kind="step", drops=(33, 66)),
+    ),
+    lambda r: replace(r, init=Weights("resnet50-0676ba61.pth", "0676ba61")),
+)
+
+SCALES: Mapping[str, Scale] = {
+    "mini": Scale(
+        base=Recipe(
+            data=Data("fashion-mini", size=14, augment="crop-flip"),
+            model=ResNet(depth=8, width=8),
+            optimizer=Optimizer("sgd", lr=0.5, momentum=0.9, weight_decay=5e-4, batch_size=64),
+            schedule=Schedule(epochs=6, kind="step", drops=(2, 4)),
+        ),
+        blocks=("stem", "layer1", "layer2", "layer3", "fc"),
+        depths=(14,),
+        widths=(12, 4),
+        vgg=VGG(depth=11, width=4),
+        weight_decays=(5e-5, 1e-4, 1e-3, 5e-3),
+        rates=(0.02,),
+        fixup_rate=0.02,
+        batch_size=256,
+        adam_rate=3e-3,
+        poisoned_epochs=6,
+        poisoned_fraction=1.0,
+        seeds=3,
+        warm_up_seeds=10,
+        warm_up={"mlp-images": _mlp("fashion-mini"), "mlp-spiral": _SPIRAL},
+        layers=Walk(25, train_examples=500, test_examples=1000),
+        fine=Walk(21, train_examples=250, test_examples=500),
+        treatments=Walk(21, train_examples=250, test_examples=500),
+    ),
+    "cifar10-small": Scale(
+        base=Recipe(
+            data=Data("cifar10", augment="crop-flip"),
+            model=ResNet(depth=18, width=8),
+            optimizer=Optimizer("sgd", lr=0.4, momentum=0.9, weight_decay=5e-4, batch_size=64),
+            schedule=Schedule(epochs=4, kind="step", drops=(2, 3)),
+        ),
+        blocks=_STAGES,
+        depths=(34,),
+        widths=(16, 4),
+        vgg=VGG(depth=11, width=8),
+        weight_decays=(5e-5, 1e-4, 1e-3),
+        rates=(0.1, 0.02),
+        fixup_rate=0.02,
+        batch_size=256,
+        adam_rate=3e-3,
+        poisoned_epochs=100,
+        poisoned_fraction=0.04,
+        seeds=3,
+        warm_up_seeds=10,
+        warm_up={"mlp-mnist": _mlp("mnist"), "mlp-spiral": _SPIRAL},
+        whole=Walk(50, train_examples=1000, test_examples=2000),
+        layers=Walk(50, train_examples=500, test_examples=1000),
+        fine=Walk(21, train_examples=250, test_examples=1000),
+        treatments=Walk(21, train_examples=250, test_examples=1000),
+        transfers={"mnist-from-fashion": _FROM_FASHION, "efficientnet-imagenet": _EFFICIENTNET},
+    ),
+    "cifar10": Scale(
+        base=Recipe(
+            data=Data("cifar10", augment="crop-flip"),
+            model=ResNet(depth=18, width=64, stem="imagenet-no-pool"),
+            optimizer=Optimizer("sgd", lr=0.1, momentum=0.9, weight_decay=5e-4, batch_size=128),
+            schedule=Schedule(epochs=100, kind="step", drops=(33, 66)),
+        ),
+        blocks=_STAGES,
+        depths=(34, 50),
+        widths=(128, 16),
+        vgg=VGG(depth=16, width=64),
+        weight_decays=(5e-5, 1e-4, 1e-3),
+        rates=(0.01, 0.03),
+        fixup_rate=0.01,
+        batch_size=512,
+        adam_rate=1e-3,
+        poisoned_epochs=350,
+        poisoned_fraction=1.0,
+        seeds=10,
+        warm_up_seeds=10,
+        warm_up={"mlp-mnist": _mlp("mnist"), "mlp-spiral": _SPIRAL},
+        fine=Walk(50, train_examples=1000, test_examples=2000),
+        treatments=Walk(50, train_examples=1000, test_examples=2000),
+        transfers={"mnist-from-fashion": _FROM_FASHION, "cifar100-resnet50-imagenet": _RESNET50},
+        imagenet=Weights("resnet18-f37072fd.pth", "f37072fd"),
+    ),
+}
