@@ -109,7 +109,7 @@ _FROM_FASHION = Transfer(
     ),
     lambda r: do.pretrained(r, on=Data("fashion-mnist", fraction=0.1)),
 )
-"""Both on a tenth of the training images: on all of MNIST every start ends above 99 %."""
+"""Both on a tenth of the training images, so that the start can matter."""
 
 _EFFICIENTNET = Transfer(
     "efficientnet",
