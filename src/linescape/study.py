@@ -69,7 +69,7 @@ Task = Train | Scan
 
 
 def hump_line(recipe: Recipe) -> Scan:
-    """The line from a training's own start to its end, as every study walks it."""
+    """The line from a training's own start to its end, measured so that a restart at its barrier is defined by it."""
     return Scan(start=Moment(recipe, "start"), end=Moment(recipe, "end"))
 
 
