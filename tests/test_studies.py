@@ -5,7 +5,7 @@ import pytest
 from linescape import studies
 from linescape.errors import RecipeError
 from linescape.figures.panel import GROUPS
-from linescape.recipe import Barrier, Recipe, ResNet, Trained
+from linescape.recipe import Barrier, EfficientNetLite, Recipe, ResNet, Trained
 from linescape.study import Moment, Scan, Study, Train
 
 SCALES = studies.scales("vlaar2022")
@@ -76,5 +76,6 @@ def test_the_main_line_is_the_first_and_treatments_stand_beside_it(study: Study)
             assert whole.batchnorm == ("interpolate",)
             assert (whole.start, whole.end) == (Moment(run.recipe, "start"), Moment(run.recipe))
             beside = run.lines.get("treatments")
-            normalised = getattr(run.recipe.model, "norm", "none") == "batch"
+            model = run.recipe.model
+            normalised = isinstance(model, EfficientNetLite) or getattr(model, "norm", "none") == "batch"
             assert isinstance(beside, Scan) == normalised, arm.name

@@ -31,12 +31,14 @@ known; on the spiral, barriers appear as it grows (none at 0.001, see dev/LOG.md
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from msgspec.structs import replace
 
-from linescape import models
+from linescape import batchnorm, models
 from linescape.groups import by_convolution
-from linescape.recipe import Recipe
+from linescape.recipe import Model, Recipe
 from linescape.studies.vlaar2022.levels import Level, levels
 from linescape.studies.vlaar2022.scales import SCALES, Scale
 from linescape.study import Arm, Moment, Run, Scan, Study
@@ -71,10 +73,16 @@ def _arm(level: Level, baseline: Level, scale: Scale) -> Arm:
         if level.elsewhere:
             other = baseline.change(replace(scale.base, seed=(seed + 1) % scale.seeds))
             lines["to another start"] = scale.layers.scan(end, Moment(other, "start"))
-        if getattr(recipe.model, "norm", "none") == "batch":
+        if _has_batchnorm(recipe.model):
             lines["treatments"] = scale.treatments.scan(start, end, batchnorm=TREATMENTS)
         runs.append(Run(recipe, lines))
     return Arm(level.name, level.group, level.title, tuple(runs), level.baseline)
+
+
+@cache
+def _has_batchnorm(model: Model) -> bool:
+    with torch.device("meta"):
+        return bool(batchnorm.layers(models.build(model, (3, 32, 32), 10)))
 
 
 def _convolutions(scale: Scale) -> tuple[str, ...]:
