@@ -43,6 +43,13 @@ def layers(module: nn.Module) -> dict[str, _BatchNorm]:
     }
 
 
+def statistics(module: nn.Module) -> frozenset[str]:
+    """Names of the running statistics."""
+    return frozenset(
+        f"{name}.{held}" if name else held for name, layer in layers(module).items() for held, _ in layer.named_buffers()
+    )
+
+
 @contextmanager
 def treated(
     module: nn.Module, treatment: str, ends: Mapping[str, Mapping[str, Tensor]], calibrate: Callable[[], None]

@@ -8,14 +8,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, RandomSampler
 
 from linescape import batchnorm, threads
+from linescape.engine import Fast, operations
 from linescape.errors import DataError, MeasureError
 from linescape.measure import Measure, cross_entropy, error
 from linescape.paths import Path
@@ -24,6 +27,15 @@ from linescape.space import State
 Forward = Callable[[nn.Module, Any], tuple[Any, Any]]
 Values = dict[tuple[str, str], np.ndarray]
 """(data, measure) -> values ``(examples,)``."""
+
+Precision = Literal["bfloat16"]
+
+WORTH = {"cpu": 5e11, "cuda": 2e13}
+"""Operations of a walk from which on taking the network's graph, which costs seconds, saves more than that: about 10 s
+of plain calls on two cores. Counted and not timed, so that the same walk gives the same bits."""
+
+_FEW = 64
+"""Examples of each data set that are evaluated directly, where all would cost as much as many positions."""
 
 
 def default_forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
@@ -61,8 +73,15 @@ class Evaluator:
             same batches in the same order each time (a list, a `DataLoader` without shuffling or augmentation).
         measures: functions (outputs, targets) -> values ``(batch,)``; see `linescape.measure`.
         forward: (model, batch) -> (outputs, targets), for batches that `default_forward` does not know.
-        batch_size: examples in a batch, where data are given as tensors.
+        batch_size: examples in a batch, where data are given as tensors: what ``batch`` and ``recalibrate`` see as one
+            batch. Otherwise batches are passed through the network in parts that fit the cache.
         calibration: name of the data that ``recalibrate`` passes through the network; its order should be mixed.
+        precision: what a walk computes in: None is the network's own type. With ``bfloat16``, positions are still
+            computed in the type of the ends, then rounded; how far results are from those in full precision is measured
+            and recorded in every curve. Direct evaluation is in full precision.
+        fast: whether a walk takes the network as a graph (`linescape.engine`), which costs seconds at first: by default
+            where it pays.
+        memory: bytes of activations that a walk may keep, of parts of the network that do not move.
 
     Attributes:
         threads: on the CPU, how many are used, found at the first measurement; see `linescape.threads`.
@@ -80,6 +99,9 @@ class Evaluator:
         forward: Forward = default_forward,
         batch_size: int = 250,
         calibration: str = "train",
+        precision: Precision | None = None,
+        fast: bool | None = None,
+        memory: float = 2e9,
     ) -> None:
         self.measures = {getattr(measure, "__name__", type(measure).__name__): measure for measure in measures}
         if len(self.measures) != len(measures) or not measures:
@@ -98,36 +120,97 @@ class Evaluator:
         self.device = first.device
         self.dtype = first.dtype
         self.threads: int | None = None
+        self.precision = precision
+        self.engine = Fast(self.model, torch.bfloat16 if precision else None, memory)
+        self._fast = fast
+        self._pays = False
+        self._work: int | None = None
         self._slots = dict(self.model.state_dict(keep_vars=True))
+        self._statistics = batchnorm.statistics(self.model)
+        self._placed: Path | None = None
 
     def __call__(self, state: State) -> Values:
-        """Direct evaluation of a state, apart from any path, on a network of its own.
+        """Direct evaluation of a state, apart from any path, by plain calls of the network.
 
         Raises:
             StateError: the state is not one of this network.
             DataError, MeasureError: data or outputs do not fit.
         """
-        fresh = copy.deepcopy(self.model)
-        state.load_into(fresh)
-        return self._measure(fresh)
+        self._load(state)
+        return self._measure(self.model)
 
-    def place(self, path: Path, alpha: float, names: Iterable[str]) -> None:
-        """Write the named tensors of a path's position into the working copy."""
+    def first(self, state: State) -> Values:
+        """Direct evaluation, as by a call, of the first examples of each data set only."""
+        self._load(state)
+        return self._measure(self.model, _FEW)
+
+    def begin(self, path: Path, positions: int) -> None:
+        """A walk of so many measurements begins.
+
+        Raises:
+            StateError: the path is not one of this network.
+        """
+        path.template.check_fits(self.model)
+        self.engine.begin(path.moving)
+        self._placed = None
+        self._pays = self._fast if self._fast is not None else bool(self.precision) or self._pays_for(positions)
+
+    def place(self, path: Path, alpha: float) -> None:
+        """Write a path's position into the working copy: everything the first time, then what moves."""
+        names = path.moving if self._placed is path else path.template
         with torch.inference_mode():
             for name in names:
-                self._slots[name].copy_(path.tensor(name, alpha))
+                path.write(name, alpha, self._slots[name])
+        self._placed = path
 
-    def measure(self, treatment: str, ends: Mapping[str, State]) -> Values:
-        """Per-example values of the working copy as it stands, under one treatment of BatchNorm."""
+    def measure(self, treatment: str, ends: Mapping[str, Mapping[str, Tensor]]) -> Values:
+        """Per-example values of the working copy as it stands, under one treatment of BatchNorm.
+
+        `ends` holds at least the running statistics at the path's ``start`` and ``end``.
+        """
         with torch.inference_mode(), batchnorm.treated(self.model, treatment, ends, self._calibrate):
-            return self._measure(self.model)
+            if not self._pays or treatment == "batch":  # whose results depend on how batches are cut
+                return self._measure(self.model)
+            measured = {"recalibrate": self._statistics}.get(treatment, frozenset())
+            fixed = self._statistics if treatment in ("start", "end") else frozenset()
+            self.engine.moved(treatment, also=measured, but=fixed)
+            return self._measure(self.engine)
 
-    def _measure(self, model: nn.Module) -> Values:
+    def _load(self, state: State) -> None:
+        self._placed = None
+        state.load_into(self.model)
+
+    def _pays_for(self, positions: int) -> bool:
+        if self._work is None:
+            self._work = sum(self._operations(batches) for batches in self.data.values())
+        return self._work * positions > WORTH.get(self.device.type, WORTH["cuda"])
+
+    def _operations(self, batches: Iterable[Any]) -> int:
+        """Multiplications and additions to measure all batches once; an estimate, from the first."""
+        first = next(iter(batches), None)
+        if first is None:
+            return 0
+        few, share = self._cut(first, 4)
+        with torch.no_grad(), self._random_state_kept():
+            one = operations(lambda: self.forward(self.model, _move(few, self.device)))
+        return round(one / share * (len(batches) if hasattr(batches, "__len__") else 10))
+
+    def _cut(self, batch: Any, count: int) -> tuple[Any, float]:
+        """The first examples of a batch, and which share they are; all of it where its form is the user's own."""
+        tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
+        rows = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
+        if self.forward is not default_forward or len(rows) != 1 or max(rows) <= count:
+            return batch, 1.0
+        return pytree.tree_map(lambda leaf: leaf[:count] if isinstance(leaf, Tensor) else leaf, batch), count / max(rows)
+
+    def _measure(self, model: nn.Module, only: int = 0) -> Values:
         found: Values = {}
         with torch.inference_mode(), self._random_state_kept(), self._fitting_threads(model):
             for data, batches in self.data.items():
                 parts: dict[str, list[np.ndarray]] = {name: [] for name in self.measures}
-                for batch in batches:
+                for number, given in enumerate(islice(batches, 1) if only else batches):
+                    batch = self._cut(given, only)[0] if only else given
+                    self.engine.at((data, number))
                     outputs, targets = self.forward(model, _move(batch, self.device))
                     sizes = {}
                     for name, measure in self.measures.items():

@@ -36,8 +36,12 @@ class Path(ABC):
     def tensor(self, name: str, alpha: float) -> Tensor:
         """One tensor at one position; possibly shared with an end, so not to be written to."""
 
+    def write(self, name: str, alpha: float, into: Tensor) -> None:
+        """Write one tensor at one position into another of its shape, where possible without allocating."""
+        into.copy_(self.tensor(name, alpha))
+
     def at(self, alpha: float) -> State:
-        """The whole state at one position."""
+        """The whole state at one position; where it is an end, it shares the end's tensors."""
         _check_alpha(alpha)
         return self.template.replace({name: self.tensor(name, alpha) for name in self.template})
 
@@ -80,7 +84,17 @@ class Line(Path):
 
     def tensor(self, name: str, alpha: float) -> Tensor:
         """``lerp(start, end, alpha)`` of one tensor."""
+        if alpha in (0.0, 1.0):
+            return (self.end if alpha else self.start)[name]
         return lerp(self.start[name], self.end[name], alpha)
+
+    def write(self, name: str, alpha: float, into: Tensor) -> None:
+        """As for every path."""
+        start, end = self.start[name], self.end[name]
+        if alpha in (0.0, 1.0) or not end.dtype.is_floating_point or into.dtype != end.dtype:
+            into.copy_(self.tensor(name, alpha))
+        else:
+            torch.lerp(start, end, alpha, out=into)
 
 
 class Only(Path):
@@ -118,6 +132,13 @@ class Only(Path):
     def tensor(self, name: str, alpha: float) -> Tensor:
         """The path's tensor if it was chosen, else the resting one."""
         return self.path.tensor(name, alpha) if name in self.names else self.rest[name]
+
+    def write(self, name: str, alpha: float, into: Tensor) -> None:
+        """As for every path."""
+        if name in self.names:
+            self.path.write(name, alpha, into)
+        else:
+            into.copy_(self.rest[name])
 
     def describe(self) -> dict[str, object]:
         """As for every path, and where the others rest: at its ``end``, its ``start``, or ``elsewhere``."""

@@ -1,0 +1,243 @@
+"""A call of a network as a graph of plain operations, by `torch.export`: nothing is executed that is not in it.
+
+Weights and inputs are both placeholders, so one graph serves every state of the network and every batch of a kind.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import operator
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+aten = torch.ops.aten
+
+
+class NotExportable(Exception):  # noqa: N818 - caught by the engine, which then calls the network itself
+    """A call cannot be turned into a graph; the text says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """The arguments of a call, taken apart.
+
+    Attributes:
+        tensors: all tensors among the arguments, in order.
+        batched: which of them have one row for each example.
+        examples: rows of those.
+        kind: equal for calls that one graph can serve; hashable.
+    """
+
+    tensors: tuple[Tensor, ...]
+    batched: tuple[bool, ...]
+    examples: int
+    kind: tuple[object, ...]
+
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
+        """Take the first axis of the first tensor for the examples, and every tensor with as many rows for batched.
+
+        Raises:
+            NotExportable: there is no tensor with a first axis, or an argument cannot be compared.
+        """
+        leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
+        tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+        if not tensors or not tensors[0].ndim:
+            raise NotExportable("the network is called without a tensor that has one row an example")
+        examples = len(tensors[0])
+        batched = tuple(bool(tensor.ndim) and len(tensor) == examples for tensor in tensors)
+        shapes = tuple(
+            (tensor.dtype, tensor.shape[1:] if rows else tensor.shape, rows)
+            for tensor, rows in zip(tensors, batched, strict=True)
+        )
+        others = tuple(leaf for leaf in leaves if not isinstance(leaf, Tensor))
+        kind = (spec, shapes, others, examples == 1)
+        try:
+            hash(kind)
+        except TypeError as error:
+            raise NotExportable(f"the network is called with a {type(error).__name__}: {error}") from error
+        return cls(tensors, batched, examples, kind)
+
+    def first(self, count: int) -> Call:
+        """The call for the first examples only."""
+        tensors = tuple(map(self.cut(count), self.tensors))
+        return Call(tensors, self.batched, min(count, self.examples), self.kind)
+
+    def cut(self, count: int) -> Callable[[Any], Any]:
+        """A function that cuts what has one row for each example, and leaves other things alone."""
+        rows = {id(tensor) for tensor, rows in zip(self.tensors, self.batched, strict=True) if rows}
+        return lambda leaf: leaf[:count] if id(leaf) in rows else leaf
+
+    def parts(self, size: int) -> list[tuple[Tensor, ...]]:
+        """The tensors in parts of nearly equal size, none of more than `size` examples."""
+        count = max(1, math.ceil(self.examples / size))
+        if count == 1:
+            return [self.tensors]
+        split = [
+            torch.tensor_split(tensor, count) if rows else (tensor,) * count
+            for tensor, rows in zip(self.tensors, self.batched, strict=True)
+        ]
+        return list(zip(*split, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """What a call computes.
+
+    Attributes:
+        graph: operations; its placeholders are `weights`, then `inputs`.
+        weights: placeholder -> the name of a parameter or buffer.
+        constants: placeholder -> a tensor that the code itself holds.
+        inputs: placeholders of the call's tensors, in order.
+        spec: how the outputs, a flat list of tensors, are put together.
+        rows: every output has one row for each example, so a call can be made in parts.
+        floats: numbers in the largest result of an operation, for one example.
+        examples: the only number of examples that it is for; None: any.
+    """
+
+    graph: fx.Graph
+    weights: Mapping[str, str]
+    constants: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    spec: pytree.TreeSpec
+    rows: bool
+    floats: int
+    examples: int | None
+
+
+def export(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Graph:
+    """The graph of one call, for any number of examples.
+
+    Raises:
+        NotExportable: control flow depends on values, a buffer changes, or `torch.export` cannot read the code.
+    """
+    call = Call.of(args, kwargs)
+    rows = iter(call.batched)
+
+    def dynamic(leaf: object) -> dict[int, Any] | None:
+        several = isinstance(leaf, Tensor) and next(rows) and call.examples > 1
+        return {0: torch.export.Dim.AUTO} if several else None
+
+    shapes = pytree.tree_map(dynamic, (args, dict(kwargs)))
+    try:
+        with warnings.catch_warnings(), _without_inplace(network), torch.no_grad():
+            warnings.simplefilter("ignore")  # torch's own: deprecations inside export
+            program = torch.export.export(
+                network, args, dict(kwargs), dynamic_shapes=_dynamic_shapes(network, *shapes), strict=False
+            )
+            if any(_mutates(node) for node in program.graph.nodes):
+                program = program.run_decompositions({})
+    except Exception as error:  # noqa: BLE001 - whatever a network's code and torch raise: it can still be called
+        raise NotExportable(str(error).strip().split("\n")[0] or type(error).__name__) from error
+    return _taken_from(program)
+
+
+def _taken_from(program: torch.export.ExportedProgram) -> Graph:
+    signature, graph = program.graph_signature, copy.deepcopy(program.graph)
+    if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
+        raise NotExportable("the network changes a buffer or an input when it is called")
+    held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    constants = {
+        name: program.constants[target]
+        for name, target in signature.inputs_to_lifted_tensor_constants.items()
+        if isinstance(program.constants[target], Tensor)
+    }
+    tensors = {n.name for n in graph.nodes if n.op == "placeholder" and isinstance(n.meta.get("val"), Tensor)}
+    inputs = tuple(name for name in signature.user_inputs if isinstance(name, str) and name in tensors)
+    outputs = graph.output_node().args[0]
+    assert isinstance(outputs, list | tuple)
+    if not all(isinstance(node, fx.Node) and isinstance(node.meta.get("val"), Tensor) for node in outputs):
+        raise NotExportable("the network returns something else than tensors")
+    for node in list(graph.nodes):
+        if node.target is aten.view.default:
+            node.target = aten.reshape.default  # another memory layout may leave no view of that shape
+        elif node.target is aten._native_batch_norm_legit_no_training.default:
+            _as_batch_norm(graph, node)
+    _place_by_place(graph)
+    graph.eliminate_dead_code()
+    batch = next(node.meta["val"].shape[0] for node in graph.nodes if node.name == inputs[0])
+    values = [node.meta["val"] for node in graph.nodes if node.op == "call_function" and _is_tensor(node)]
+    with_rows = [value for value in values if value.ndim and value.shape[0] == batch]
+    return Graph(
+        graph,
+        held,
+        constants,
+        inputs,
+        program.call_spec.out_spec,
+        rows=all(node.meta["val"].ndim and node.meta["val"].shape[0] == batch for node in outputs),
+        floats=max((_size(value.shape[1:]) for value in with_rows), default=0),
+        examples=batch if isinstance(batch, int) else None,
+    )
+
+
+def _place_by_place(graph: fx.Graph) -> None:
+    """Devices written into the code are kept; random numbers are not a function of the call."""
+    for node in graph.nodes:
+        if node.op == "call_function" and torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            raise NotExportable(f"the network draws random numbers ({node.target})")
+        if node.op not in ("placeholder", "call_function", "output"):
+            raise NotExportable(f"the network's control flow depends on values ({node.op} {node.target})")
+
+
+def _as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
+    """One operation with one result, as `torch.export` gives it where nothing changes in place."""
+    x, weight, bias, mean, var, momentum, eps = node.args
+    firsts = [user for user in node.users if user.target is operator.getitem and user.args[1] == 0]
+    if len(firsts) != len(node.users):
+        return  # something reads the saved statistics too
+    with graph.inserting_before(node):
+        single = graph.call_function(
+            aten.batch_norm.default, (x, weight, bias, mean, var, False, momentum, eps, False)
+        )
+    for first in firsts:
+        single.meta = dict(first.meta)
+        first.replace_all_uses_with(single)
+
+
+def _dynamic_shapes(network: nn.Module, args: Any, kwargs: Any) -> Any:
+    # `torch.export` wants either one entry for each argument in order, or, with keywords, the arguments' names.
+    if not kwargs:
+        return tuple(args)
+    import inspect
+
+    names = [
+        name
+        for name, parameter in inspect.signature(network.forward).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+
+
+class _without_inplace:  # noqa: N801 - a context manager
+    """Layers such as ``ReLU(inplace=True)`` write their result elsewhere inside: a kept value must not be overwritten."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.layers = [layer for layer in network.modules() if getattr(layer, "inplace", False) is True]
+
+    def __enter__(self) -> None:
+        for layer in self.layers:
+            layer.inplace = False  # type: ignore[assignment]
+
+    def __exit__(self, *_: object) -> None:
+        for layer in self.layers:
+            layer.inplace = True  # type: ignore[assignment]
+
+
+def _mutates(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return node.op == "call_function" and schema is not None and bool(schema.is_mutable)
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("val"), Tensor)
+
+
+def _size(shape: torch.Size) -> int:
+    return math.prod(int(side) for side in shape)

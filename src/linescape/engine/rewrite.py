@@ -1,0 +1,220 @@
+"""Makes a graph cheaper without changing what it computes, but for rounding.
+
+A BatchNorm with fixed statistics after a convolution or a linear layer is a scaling of its weights: it is folded into
+them, once for each state in place of once for each example. On the CPU, weights are put into the order that oneDNN
+computes in (again once for each state), and the addition and the ReLU after a convolution happen while its result is
+in the cache. Images are laid out channels last.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+aten = torch.ops.aten
+
+_CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
+_ACTIVATIONS = {aten.relu.default: "relu", aten.sigmoid.default: "sigmoid", aten.tanh.default: "tanh"}
+
+
+def dependents(graph: fx.Graph, names: Iterable[str]) -> set[fx.Node]:
+    """The placeholders of these names, and every node that depends on one."""
+    wanted = set(names)
+    found: set[fx.Node] = set()
+    for node in graph.nodes:
+        if (node.op == "placeholder" and node.name in wanted) or any(arg in found for arg in node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+def fold_batch_norms(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> None:
+    """Fold every BatchNorm into the layer before it, unless only the BatchNorm moves and the layer's result can be kept."""
+    of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
+    for node in list(graph.nodes):
+        if node.target is not aten.batch_norm.default:
+            continue
+        layer, *norm, training = node.args[:6]
+        if training or not isinstance(layer, fx.Node) or layer.target not in (*_CONVOLUTIONS, aten.linear.default):
+            continue
+        weight, bias = layer.args[1], _argument(layer, 2)
+        of_layer = [arg for arg in (weight, bias) if isinstance(arg, fx.Node)]
+        of_norm = [arg for arg in norm if isinstance(arg, fx.Node)]
+        read_elsewhere = len(layer.users) > 1
+        if read_elsewhere or norm[2] is None or any(arg in of_inputs for arg in of_layer):
+            continue
+        if any(arg.op != "placeholder" or arg in of_inputs for arg in of_norm):
+            continue
+        if layer not in of_moving and any(arg in of_moving for arg in of_norm):
+            continue
+        with graph.inserting_before(layer):
+            both = graph.call_function(folded, (weight, bias, *norm, node.args[7]))
+            new_weight = graph.call_function(operator.getitem, (both, 0))
+            new_bias = graph.call_function(operator.getitem, (both, 1))
+        new_weight.meta, new_bias.meta = dict(of_layer[0].meta), dict(norm[2].meta)
+        layer.args = (layer.args[0], new_weight, new_bias, *layer.args[3:])
+        node.replace_all_uses_with(layer)
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+
+
+def folded(
+    weight: Tensor,
+    bias: Tensor | None,
+    scale: Tensor | None,
+    shift: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    eps: float,
+) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer with the BatchNorm after it: ``scale * (W x + b - mean) / sqrt(var + eps) + shift``."""
+    factor = torch.rsqrt(var + eps)
+    if scale is not None:
+        factor = factor * scale
+    offset = -mean if bias is None else bias - mean
+    new_bias = offset * factor
+    if shift is not None:
+        new_bias = new_bias + shift
+    return weight * factor.view(-1, *(1,) * (weight.ndim - 1)), new_bias
+
+
+def in_precision(graph: fx.Graph, weights: Iterable[str], inputs: Iterable[str], dtype: torch.dtype) -> None:
+    """Round weights (after folding) and inputs to a type, where the graph was made for a network of that type."""
+    names = {*weights, *inputs}
+    for node in list(graph.nodes):
+        of_folding = node.target is operator.getitem and node.args[0].target is folded
+        if not of_folding and not (node.op == "placeholder" and node.name in names):
+            continue
+        if not node.meta["val"].dtype.is_floating_point:
+            continue
+        users = [user for user in node.users if user.target is not folded]
+        with graph.inserting_after(node):
+            rounded = graph.call_function(aten.to.dtype, (node, dtype))
+        rounded.meta = dict(node.meta)
+        for user in users:
+            user.replace_input_with(node, rounded)
+    if any(node.op == "placeholder" and node.next.op != "placeholder" for node in graph.nodes):
+        _placeholders_first(graph)
+
+
+def _placeholders_first(graph: fx.Graph) -> None:
+    first = next((node for node in graph.nodes if node.op != "placeholder"), None)
+    for node in list(graph.nodes):
+        if node.op == "placeholder" and first is not None:
+            first.prepend(node)
+
+
+def channels_last(graph: fx.Graph, inputs: Iterable[str]) -> None:
+    """Lay out images that a convolution reads with the channels last, as convolutions are faster then."""
+    names = set(inputs)
+    first = next(node for node in graph.nodes if node.op != "placeholder")
+    for node in list(graph.nodes):
+        if node.target is not aten.conv2d.default:
+            continue
+        source = node.args[0]
+        if source.target is aten.to.dtype:
+            source = source.args[0]
+        if source.name in names:
+            with graph.inserting_before(first):
+                laid_out = graph.call_function(
+                    aten.contiguous.default, (source,), {"memory_format": torch.channels_last}
+                )
+            laid_out.meta = dict(source.meta)
+            source.replace_all_uses_with(laid_out, delete_user_cb=lambda user, new=laid_out: user is not new)
+            names.discard(source.name)
+
+
+def for_onednn(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> None:
+    """Replace convolutions and linear layers on the CPU by those of oneDNN, with what follows them taken in."""
+    of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
+    for node in list(graph.nodes):
+        if node.target is aten.conv2d.default and node.args[1] not in of_inputs:
+            _convolution(graph, node, of_moving)
+        elif node.target is aten.linear.default and node.args[1] not in of_inputs:
+            _linear(graph, node)
+    graph.eliminate_dead_code()
+
+
+def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node]) -> None:
+    x, weight, bias = node.args[0], node.args[1], _argument(node, 2)
+    stride, padding, dilation = (_pair(_argument(node, at), default) for at, default in ((3, 1), (4, 0), (5, 1)))
+    groups = _argument(node, 6) or 1
+    with graph.inserting_before(node):
+        packed = graph.call_function(
+            torch.ops.mkldnn._reorder_convolution_weight.default, (weight, padding, stride, dilation, groups)
+        )
+    last, other, activation = node, None, None
+    user = _only_user(node)
+    if user is not None and user.target is aten.add.Tensor and not user.kwargs:
+        beside = user.args[1] if user.args[0] is node else user.args[0]
+        alike = (
+            isinstance(beside, fx.Node)
+            and beside is not node
+            and _shape(beside) == _shape(node)
+            and beside.meta["val"].dtype == node.meta["val"].dtype
+        )
+        # A convolution whose result can be kept must not be drawn into an addition that moves.
+        if alike and (node in of_moving or user not in of_moving):
+            last, other = user, beside
+    user = _only_user(last)
+    if user is not None and user.target is aten.relu.default:
+        last, activation = user, "relu"
+    with graph.inserting_before(last):
+        geometry = (padding, stride, dilation, groups)
+        if other is None:
+            new = graph.call_function(
+                torch.ops.mkldnn._convolution_pointwise.default,
+                (x, packed, bias, *geometry, activation or "none", [], ""),
+            )
+        else:
+            new = graph.call_function(
+                torch.ops.mkldnn._convolution_pointwise.binary,
+                (x, other, packed, bias, *geometry, "add", 1.0, activation, [], ""),
+            )
+    _replace(last, new, of_moving)
+
+
+def _linear(graph: fx.Graph, node: fx.Node) -> None:
+    x, weight, bias = node.args[0], node.args[1], _argument(node, 2)
+    with graph.inserting_before(node):
+        packed = graph.call_function(torch.ops.mkldnn._reorder_linear_weight.default, (weight,))
+    last, activation = node, "none"
+    user = _only_user(node)
+    if user is not None and user.target in _ACTIVATIONS and not user.kwargs:
+        last, activation = user, _ACTIVATIONS[user.target]
+    with graph.inserting_before(last):
+        new = graph.call_function(
+            torch.ops.mkldnn._linear_pointwise.default, (x, packed, bias, activation, [], "")
+        )
+    _replace(last, new, set())
+
+
+def _replace(old: fx.Node, new: fx.Node, same: set[fx.Node]) -> None:
+    new.meta = dict(old.meta)
+    if old in same:
+        same.add(new)
+    old.replace_all_uses_with(new)
+
+
+def _argument(node: fx.Node, at: int) -> Any:
+    return node.args[at] if len(node.args) > at else None
+
+
+def _pair(value: Any, default: int) -> list[int]:
+    if value is None:
+        return [default, default]
+    return list(value) * (2 if len(value) == 1 else 1)
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _shape(node: fx.Node) -> tuple[object, ...]:
+    return tuple(str(side) for side in node.meta["val"].shape)
+
+
+Rewrite = Callable[[fx.Graph], None]

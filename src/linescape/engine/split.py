@@ -1,0 +1,85 @@
+"""Which operations of a graph need to be done how often, while the moving weights take one value after another.
+
+===========  ======================  ==================================================
+part         depends on              is done
+===========  ======================  ==================================================
+``fixed``    resting weights         once
+``states``   moving weights          once for each state
+``kept``     inputs, resting ones    once for each batch, and its results are kept
+``live``     inputs, moving ones     every time
+===========  ======================  ==================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx
+
+from linescape.engine.rewrite import dependents
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some operations of a graph as one function.
+
+    Attributes:
+        module: called with the values of `needs`, in order; gives those of `gives`.
+        needs: names of values from other parts, or placeholders.
+        gives: names of its values that other parts need or that the graph returns.
+    """
+
+    module: fx.GraphModule
+    needs: tuple[str, ...]
+    gives: tuple[str, ...]
+
+    def run(self, values: MutableMapping[str, Any]) -> None:
+        """Add this part's values."""
+        if self.gives:
+            values.update(zip(self.gives, self.module(*[values[name] for name in self.needs]), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """A graph cut by how often its operations are needed; see the module."""
+
+    fixed: Part
+    states: Part
+    kept: Part
+    live: Part
+    outputs: tuple[str, ...]
+
+
+def split(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> Parts:
+    """Cut a graph into its four parts."""
+    of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
+    operations = [node for node in graph.nodes if node.op == "call_function"]
+    returned = graph.output_node().all_input_nodes
+
+    def part(batch: bool, moves: bool) -> Part:
+        chosen = [node for node in operations if (node in of_inputs) == batch and (node in of_moving) == moves]
+        return _part(chosen, returned)
+
+    outputs = graph.output_node().args[0]
+    assert isinstance(outputs, list | tuple)
+    return Parts(
+        fixed=part(batch=False, moves=False),
+        states=part(batch=False, moves=True),
+        kept=part(batch=True, moves=False),
+        live=part(batch=True, moves=True),
+        outputs=tuple(node.name for node in outputs if isinstance(node, fx.Node)),
+    )
+
+
+def _part(nodes: list[fx.Node], returned: Collection[fx.Node]) -> Part:
+    inside = set(nodes)
+    needs = list(dict.fromkeys(arg for node in nodes for arg in node.all_input_nodes if arg not in inside))
+    gives = [node for node in nodes if node in returned or any(user not in inside for user in node.users)]
+    graph = fx.Graph()
+    new = {node: graph.placeholder(node.name) for node in needs}
+    for node in nodes:
+        new[node] = graph.node_copy(node, new.__getitem__)
+    graph.output(tuple(new[node] for node in gives))
+    return Part(fx.GraphModule({}, graph), tuple(n.name for n in needs), tuple(n.name for n in gives))
