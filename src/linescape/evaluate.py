@@ -151,8 +151,9 @@ class Evaluator:
             StateError: the path is not one of this network.
         """
         path.template.check_fits(self.model)
-        self.engine.begin(path.moving)
-        self._placed = None
+        ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
+        self.engine.begin(path.moving, ends, self._examples())
+        self._placed, self._alpha = None, 0.0
         self._pays = self._fast if self._fast is not None else bool(self.precision) or self._pays_for(positions)
 
     def place(self, path: Path, alpha: float) -> None:
@@ -161,7 +162,7 @@ class Evaluator:
         with torch.inference_mode():
             for name in names:
                 path.write(name, alpha, self._slots[name])
-        self._placed = path
+        self._placed, self._alpha = path, alpha
 
     def measure(self, treatment: str, ends: Mapping[str, Mapping[str, Tensor]]) -> Values:
         """Per-example values of the working copy as it stands, under one treatment of BatchNorm.
@@ -173,7 +174,7 @@ class Evaluator:
                 return self._measure(self.model)
             measured = {"recalibrate": self._statistics}.get(treatment, frozenset())
             fixed = self._statistics if treatment in ("start", "end") else frozenset()
-            self.engine.moved(treatment, also=measured, but=fixed)
+            self.engine.moved(treatment, self._alpha, also=measured, but=fixed)
             return self._measure(self.engine)
 
     def _load(self, state: State) -> None:
@@ -184,6 +185,13 @@ class Evaluator:
         if self._work is None:
             self._work = sum(self._operations(batches) for batches in self.data.values())
         return self._work * positions > WORTH.get(self.device.type, WORTH["cuda"])
+
+    def _examples(self) -> int | None:
+        """In all data together; None where batches are of the user's own making."""
+        if not all(isinstance(batches, list) for batches in self.data.values()):
+            return None
+        batches = [batch for held in self.data.values() for batch in held]
+        return sum(max((len(leaf) for leaf in pytree.tree_leaves(b) if isinstance(leaf, Tensor)), default=0) for b in batches)
 
     def _operations(self, batches: Iterable[Any]) -> int:
         """Multiplications and additions to measure all batches once; an estimate, from the first."""

@@ -32,6 +32,11 @@ class Path(ABC):
     def moving(self) -> frozenset[str]:
         """Names of the tensors that depend on alpha."""
 
+    @property
+    def straight(self) -> bool:
+        """Whether each tensor is a straight line in alpha through its values at 0 and 1."""
+        return False
+
     @abstractmethod
     def tensor(self, name: str, alpha: float) -> Tensor:
         """One tensor at one position; possibly shared with an end, so not to be written to."""
@@ -71,6 +76,11 @@ class Line(Path):
         check_finite(start, "The start")
         check_finite(end, "The end")
         self.start, self.end = start, end
+
+    @property
+    def straight(self) -> bool:
+        """It is."""
+        return True
 
     @property
     def template(self) -> State:
@@ -128,6 +138,11 @@ class Only(Path):
     def moving(self) -> frozenset[str]:
         """The chosen tensors, as far as they move on the path."""
         return self.names & self.path.moving
+
+    @property
+    def straight(self) -> bool:
+        """Whether the path is, of which this is a part."""
+        return self.path.straight
 
     def tensor(self, name: str, alpha: float) -> Tensor:
         """The path's tensor if it was chosen, else the resting one."""

@@ -9,7 +9,8 @@ it is, and `notes` says so.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -33,6 +34,8 @@ _APART = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.b
 
 _WHOLE = 1 << 60
 
+Ends = Callable[[str, str], Tensor]
+
 
 class Fast(nn.Module):
     """A network that is called like the one it stands in for.
@@ -54,6 +57,9 @@ class Fast(nn.Module):
         self.notes: dict[str, None] = {}
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
         self._path: frozenset[str] = frozenset()
+        self._ends: Ends | None = None
+        self._examples: int | None = None
+        self._alpha = 0.0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], _Plan | None] = {}
         self._batch: object = None
@@ -65,24 +71,33 @@ class Fast(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("network"), name)
 
-    def begin(self, moving: frozenset[str]) -> None:
-        """A path begins, along which only tensors of these names change. What was kept is dropped."""
-        self._path = moving
+    def begin(self, moving: frozenset[str], ends: Ends | None = None, examples: int | None = None) -> None:
+        """A path begins, along which only tensors of these names change. What was kept is dropped.
+
+        Args:
+            moving: names of parameters and buffers.
+            ends: where the path is straight, gives a tensor at its ``start`` and at its ``end``.
+            examples: in all batches together, if known.
+        """
+        self._path, self._ends, self._examples = moving, ends, examples
         self._plans = {}
         self._left = self.memory
 
-    def moved(self, view: str, also: frozenset[str] = frozenset(), but: frozenset[str] = frozenset()) -> None:
-        """The moving tensors have new values.
+    def moved(
+        self, view: str, alpha: float, also: frozenset[str] = frozenset(), but: frozenset[str] = frozenset()
+    ) -> None:
+        """The moving tensors have new values, on a straight path those at alpha.
 
         Args:
             view: under which name results are kept apart, where one path is looked at in several ways.
+            alpha: the position.
             also: tensors that change in this view though the path does not move them.
             but: tensors that have the same values at all positions in this view.
         """
-        self._view = (view, (self._path | also) - but)
+        self._view, self._alpha = (view, (self._path | also) - but), alpha
         for plan in self._plans.values():
             if plan is not None:
-                plan.stale = True
+                plan.move(alpha)
 
     def at(self, batch: object) -> None:
         """The next call is for the batch of this name; equal names stand for equal batches."""
@@ -126,10 +141,19 @@ class Fast(nn.Module):
                 self._graphs[call.kind] = self._export(args, kwargs)
             graph = self._graphs[call.kind]
             if graph is not None:
-                plan = _Plan(graph, self.network, self._view[1], self.dtype)
+                plan = self._planned(graph)
+                plan.move(self._alpha)
                 self._check(plan, call, args, kwargs)
                 self._plans[key] = plan
         return self._plans[key]
+
+    def _planned(self, graph: Graph) -> _Plan:
+        moving = self._view[1]
+        if self._ends is not None and self._examples is not None:
+            plan = _Plan(graph, self.network, moving, self.dtype, self._ends)
+            if self._examples * plan.room <= self.memory:  # what is not kept would be computed twice, not once
+                return plan
+        return _Plan(graph, self.network, moving, self.dtype)
 
     def _export(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Graph:
         if self.dtype is None:
@@ -172,21 +196,42 @@ class Fast(nn.Module):
 class _Plan:
     """One graph for one set of moving tensors, and what is known of their present values."""
 
-    def __init__(self, graph: Graph, network: nn.Module, moving: frozenset[str], dtype: torch.dtype | None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        network: nn.Module,
+        moving: frozenset[str],
+        dtype: torch.dtype | None,
+        ends: Ends | None = None,
+    ) -> None:
         self.graph = graph
         held = dict(_tensors(network))
-        ids = {id(held[name]) for name in moving}
+        named = {id(held[name]): name for name in moving}
         weights = {place: held[name] for place, name in graph.weights.items()}
-        moves = [place for place, tensor in weights.items() if id(tensor) in ids]
-        operations = copy.deepcopy(graph.graph)
-        _rewrite(operations, graph, moves, dtype, on_cpu=all(t.device.type == "cpu" for t in held.values()))
-        self.parts = split(operations, graph.inputs, moves)
+        moves = {place: named[id(tensor)] for place, tensor in weights.items() if id(tensor) in named}
         self.values: dict[str, Any] = {**weights, **graph.constants}
+        operations = copy.deepcopy(graph.graph)
+        if ends is not None:
+            fixed = rewrite.between_ends(operations, graph.inputs, moves)
+            self.values |= {place: ends(moves[weight], end) for place, (weight, end) in fixed.items()}
+        rewrite.fold_batch_norms(operations, graph.inputs, moves)
+        if dtype is not None:
+            rewrite.in_precision(operations, [*self.values, *graph.inputs], dtype)
+        rewrite.channels_last(operations, graph.inputs)
+        if all(tensor.device.type == "cpu" for tensor in held.values()) and torch.backends.mkldnn.is_available():
+            rewrite.for_onednn(operations, graph.inputs, moves)
+        self.parts = split(operations, graph.inputs, [*moves, rewrite.ALPHA])
         width = graph.floats * (dtype or torch.float32).itemsize
         self.examples = min(max(_CACHE // max(width, 1), _LEAST), _MOST) if graph.rows else _WHOLE
+        self.room = _bytes(operations, self.parts.kept.gives, dtype)
         self.kept: dict[object, dict[str, Any]] = {}
         self.stale = True
         self.parts.fixed.run(self.values)
+
+    def move(self, alpha: float) -> None:
+        """The moving tensors have new values."""
+        self.values[rewrite.ALPHA] = alpha
+        self.stale = True
 
     def serves(self, call: Call) -> bool:
         """Whether the graph is for so many examples."""
@@ -209,13 +254,15 @@ class _Plan:
         return [values[name] for name in self.parts.outputs]
 
 
-def _rewrite(graph: fx.Graph, of: Graph, moves: list[str], dtype: torch.dtype | None, on_cpu: bool) -> None:
-    rewrite.fold_batch_norms(graph, of.inputs, moves)
-    if dtype is not None:
-        rewrite.in_precision(graph, of.weights, of.inputs, dtype)
-    rewrite.channels_last(graph, of.inputs)
-    if on_cpu and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled:
-        rewrite.for_onednn(graph, of.inputs, moves)
+def _bytes(graph: fx.Graph, names: Iterable[str], dtype: torch.dtype | None) -> int:
+    """Bytes of these results for one example."""
+    wanted, total = set(names), 0
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        if node.name in wanted and isinstance(value, Tensor):
+            kind = dtype if dtype and value.is_floating_point() else value.dtype
+            total += math.prod(int(side) for side in value.shape[1:]) * kind.itemsize
+    return total
 
 
 def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

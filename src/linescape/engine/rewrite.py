@@ -8,6 +8,7 @@ in the cache. Images are laid out channels last.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,7 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from linescape.engine import winograd
+
 aten = torch.ops.aten
+
+ALPHA = "position_alpha"
+"""Placeholder of the position on a straight line."""
+
+_PRODUCTS = 64
+"""Products to one number of a result from which on mixing two results is faster than computing one."""
 
 _CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 _ACTIVATIONS = {aten.relu.default: "relu", aten.sigmoid.default: "sigmoid", aten.tanh.default: "tanh"}
@@ -81,9 +90,61 @@ def folded(
     return weight * factor.view(-1, *(1,) * (weight.ndim - 1)), new_bias
 
 
-def in_precision(graph: fx.Graph, weights: Iterable[str], inputs: Iterable[str], dtype: torch.dtype) -> None:
+def between_ends(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Where a layer with moving weights reads what does not move, its result is on the line between two fixed ones.
+
+    ``W(alpha) x + b(alpha) = (1 - alpha) (W0 x + b0) + alpha (W1 x + b1)`` for weights on a straight line. So the two
+    ends' results are found once for each batch and only mixed at each position, from the placeholder `ALPHA`.
+
+    Returns:
+        New placeholder -> (the weight's placeholder, ``start`` or ``end``).
+    """
+    names = set(moving)
+    of_inputs, of_moving = dependents(graph, inputs), dependents(graph, names)
+    new: dict[str, tuple[str, str]] = {}
+    alpha = None
+    for node in list(graph.nodes):
+        if node.target not in (*_CONVOLUTIONS, aten.linear.default):
+            continue
+        x, weights = node.args[0], [arg for arg in node.args[1:3] if isinstance(arg, fx.Node)]
+        plain = all(arg.op == "placeholder" and arg not in of_inputs for arg in weights)
+        if x not in of_inputs or x in of_moving or not plain or not any(arg in of_moving for arg in weights):
+            continue
+        if math.prod(weights[0].meta["val"].shape[1:]) < _PRODUCTS:
+            continue
+        if alpha is None:
+            alpha = _placeholder(graph, ALPHA)
+        found = []
+        for end in ("start", "end"):
+            args = list(node.args)
+            for at, arg in enumerate(args):
+                if arg in weights and arg.name in names:
+                    args[at] = _placeholder(graph, f"{arg.name}_{end}", like=arg)
+                    new[args[at].name] = (arg.name, end)
+            with graph.inserting_before(node):
+                found.append(graph.call_function(node.target, tuple(args)))
+            found[-1].meta = dict(node.meta)
+        with graph.inserting_before(node):
+            mixed = graph.call_function(torch.lerp, (*found, alpha))
+        mixed.meta = dict(node.meta)
+        node.replace_all_uses_with(mixed)
+        graph.erase_node(node)
+    return new
+
+
+def _placeholder(graph: fx.Graph, name: str, like: fx.Node | None = None) -> fx.Node:
+    known = next((node for node in graph.nodes if node.op == "placeholder" and node.name == name), None)
+    if known is not None:
+        return known
+    with graph.inserting_before(next(iter(graph.nodes))):
+        node = graph.placeholder(name)
+    node.meta = dict(like.meta) if like else {}
+    return node
+
+
+def in_precision(graph: fx.Graph, places: Iterable[str], dtype: torch.dtype) -> None:
     """Round weights (after folding) and inputs to a type, where the graph was made for a network of that type."""
-    names = {*weights, *inputs}
+    names = set(places)
     for node in list(graph.nodes):
         of_folding = node.target is operator.getitem and node.args[0].target is folded
         if not of_folding and not (node.op == "placeholder" and node.name in names):
@@ -142,11 +203,7 @@ def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node]) -> Non
     x, weight, bias = node.args[0], node.args[1], _argument(node, 2)
     stride, padding, dilation = (_pair(_argument(node, at), default) for at, default in ((3, 1), (4, 0), (5, 1)))
     groups = _argument(node, 6) or 1
-    with graph.inserting_before(node):
-        packed = graph.call_function(
-            torch.ops.mkldnn._reorder_convolution_weight.default, (weight, padding, stride, dilation, groups)
-        )
-    last, other, activation = node, None, None
+    last, other = node, None
     user = _only_user(node)
     if user is not None and user.target is aten.add.Tensor and not user.kwargs:
         beside = user.args[1] if user.args[0] is node else user.args[0]
@@ -160,21 +217,35 @@ def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node]) -> Non
         if alike and (node in of_moving or user not in of_moving):
             last, other = user, beside
     user = _only_user(last)
-    if user is not None and user.target is aten.relu.default:
-        last, activation = user, "relu"
+    relu = user is not None and user.target is aten.relu.default
+    last = user if relu else last
+    geometry = (padding, stride, dilation, groups)
     with graph.inserting_before(last):
-        geometry = (padding, stride, dilation, groups)
-        if other is None:
-            new = graph.call_function(
-                torch.ops.mkldnn._convolution_pointwise.default,
-                (x, packed, bias, *geometry, activation or "none", [], ""),
-            )
+        if geometry == ([1, 1], [1, 1], [1, 1], 1) and _suits_winograd(x, weight):
+            matrices = graph.call_function(winograd.transformed, (weight,))
+            new = graph.call_function(winograd.convolution, (x, matrices, bias, other, relu))
         else:
-            new = graph.call_function(
-                torch.ops.mkldnn._convolution_pointwise.binary,
-                (x, other, packed, bias, *geometry, "add", 1.0, activation, [], ""),
-            )
+            packed = graph.call_function(torch.ops.mkldnn._reorder_convolution_weight.default, (weight, *geometry))
+            one = torch.ops.mkldnn._convolution_pointwise
+            if other is None:
+                new = graph.call_function(
+                    one.default, (x, packed, bias, *geometry, "relu" if relu else "none", [], "")
+                )
+            else:
+                after = ("add", 1.0, "relu" if relu else None, [], "")
+                new = graph.call_function(one.binary, (x, other, packed, bias, *geometry, *after))
     _replace(last, new, of_moving)
+
+
+def _suits_winograd(x: fx.Node, weight: fx.Node) -> bool:
+    outputs, inputs, *kernel = weight.meta["val"].shape
+    sides = x.meta["val"].shape[2:]
+    return (
+        kernel == [3, 3]
+        and min(outputs, inputs) >= winograd.CHANNELS
+        and weight.meta["val"].dtype == torch.float32
+        and all(isinstance(side, int) and side % winograd.PATCH == 0 for side in sides)
+    )
 
 
 def _linear(graph: fx.Graph, node: fx.Node) -> None:
