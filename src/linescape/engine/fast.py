@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from linescape.engine import rewrite
 from linescape.engine.graph import Call, Graph, NotExportable, export
 from linescape.engine.split import split
+from linescape.engine.trace import trace
 
 _CACHE = 8_000_000
 """Bytes that the largest result of an operation should take: batches are passed in parts of that size. With 1 MB of L2
@@ -60,6 +61,7 @@ class Fast(nn.Module):
         self._ends: Ends | None = None
         self._examples: int | None = None
         self._alpha = 0.0
+        self._may_export = True
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], _Plan | None] = {}
         self._batch: object = None
@@ -71,15 +73,22 @@ class Fast(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("network"), name)
 
-    def begin(self, moving: frozenset[str], ends: Ends | None = None, examples: int | None = None) -> None:
+    def begin(
+        self,
+        moving: frozenset[str],
+        ends: Ends | None = None,
+        examples: int | None = None,
+        may_export: bool = True,
+    ) -> None:
         """A path begins, along which only tensors of these names change. What was kept is dropped.
 
         Args:
             moving: names of parameters and buffers.
             ends: where the path is straight, gives a tensor at its ``start`` and at its ``end``.
             examples: in all batches together, if known.
+            may_export: whether a graph is worth the seconds that `torch.export` takes.
         """
-        self._path, self._ends, self._examples = moving, ends, examples
+        self._path, self._ends, self._examples, self._may_export = moving, ends, examples, may_export
         self._plans = {}
         self._left = self.memory
 
@@ -136,16 +145,35 @@ class Fast(nn.Module):
         key = (call.kind, self._view)
         if key not in self._plans:
             self._plans[key] = None  # if what follows fails, it is not tried again
-            if call.kind not in self._graphs:
+            if call.kind in self._graphs:
+                graph = self._graphs[call.kind]
+                self._plans[key] = None if graph is None else self._checked(graph, call, args, kwargs)
+            else:
                 self._graphs[call.kind] = None
-                self._graphs[call.kind] = self._export(args, kwargs)
-            graph = self._graphs[call.kind]
-            if graph is not None:
-                plan = self._planned(graph)
-                plan.move(self._alpha)
-                self._check(plan, call, args, kwargs)
-                self._plans[key] = plan
+                self._plans[key] = plan = self._new(call, args, kwargs)
+                self._graphs[call.kind] = plan.graph
         return self._plans[key]
+
+    def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
+        """A plan of a call that has no graph yet: `trace` is tried first, as it takes a hundredth of the time."""
+        network = self.network
+        if self.dtype is not None:
+            network = copy.deepcopy(network).to(self.dtype)
+        given, named = pytree.tree_map(self._rounded, (args, dict(kwargs)))
+        try:
+            if named:
+                raise NotExportable("it is called with names")
+            return self._checked(trace(network, given), call, args, kwargs)
+        except NotExportable:
+            if not self._may_export:
+                raise
+        return self._checked(export(network, given, named), call, args, kwargs)
+
+    def _checked(self, graph: Graph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
+        plan = self._planned(graph)
+        plan.move(self._alpha)
+        self._check(plan, call, args, kwargs)
+        return plan
 
     def _planned(self, graph: Graph) -> _Plan:
         moving = self._view[1]
@@ -154,12 +182,6 @@ class Fast(nn.Module):
             if self._examples * plan.room <= self.memory:  # what is not kept would be computed twice, not once
                 return plan
         return _Plan(graph, self.network, moving, self.dtype)
-
-    def _export(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Graph:
-        if self.dtype is None:
-            return export(self.network, args, kwargs)
-        args, kwargs = pytree.tree_map(self._rounded, (args, dict(kwargs)))
-        return export(copy.deepcopy(self.network).to(self.dtype), args, kwargs)
 
     def _check(self, plan: _Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Compare some examples with the network itself, the parts of a batch with the batch as a whole.
@@ -190,7 +212,8 @@ class Fast(nn.Module):
         return torch.autocast(device, self.dtype)
 
     def _rounded(self, leaf: Any) -> Any:
-        return leaf.to(self.dtype) if isinstance(leaf, Tensor) and leaf.dtype.is_floating_point else leaf
+        round_it = self.dtype is not None and isinstance(leaf, Tensor) and leaf.dtype.is_floating_point
+        return leaf.to(self.dtype) if round_it else leaf
 
 
 class _Plan:

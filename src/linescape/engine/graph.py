@@ -9,7 +9,7 @@ import copy
 import math
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,7 +172,7 @@ def _taken_from(program: torch.export.ExportedProgram) -> Graph:
         inputs,
         program.call_spec.out_spec,
         rows=all(node.meta["val"].ndim and node.meta["val"].shape[0] == batch for node in outputs),
-        floats=max((_size(value.shape[1:]) for value in with_rows), default=0),
+        floats=largest(value.shape[1:] for value in with_rows),
         examples=batch if isinstance(batch, int) else None,
     )
 
@@ -239,5 +239,6 @@ def _is_tensor(node: fx.Node) -> bool:
     return isinstance(node.meta.get("val"), Tensor)
 
 
-def _size(shape: torch.Size) -> int:
-    return math.prod(int(side) for side in shape)
+def largest(shapes: Iterable[Sequence[object]]) -> int:
+    """Numbers in the largest of these shapes."""
+    return max((math.prod(int(side) for side in shape) for shape in shapes), default=0)  # type: ignore[call-overload]

@@ -55,7 +55,7 @@ class Parts:
 def split(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> Parts:
     """Cut a graph into its four parts."""
     of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
-    operations = [node for node in graph.nodes if node.op == "call_function"]
+    operations = [node for node in graph.nodes if node.op in ("call_function", "call_method")]
     returned = graph.output_node().all_input_nodes
 
     def part(batch: bool, moves: bool) -> Part:
