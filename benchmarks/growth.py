@@ -87,7 +87,7 @@ def groups() -> Sizes:
 def parameters() -> Sizes:
     """Parameters of an MLP with three hidden layers; the width grows with their root."""
     sizes: dict[int, Callable[[], object]] = {}
-    for width in (512, 724, 1024, 1448, 2048):
+    for width in (448, 640, 960, 1408, 2048):
         pair = pairs.make(f"wide-{width}", MLP((width,) * 3), 500, 14)
         sizes[_count(pair)] = partial(ours.whole_line, pair, 8)
     return sizes
@@ -122,6 +122,9 @@ def draw(found: Mapping[str, Fit]) -> None:
         panel.loglog(sizes, taken, "o", color="black", label="least of repeats")
         panel.set_xlabel(what)
         panel.set_xticks(sizes, [_short(size) for size in sizes])
+        ticks = [digit * 10.0**power for power in range(-3, 4) for digit in (1, 2, 5)]
+        held = [tick for tick in ticks if panel.get_ylim()[0] <= tick <= panel.get_ylim()[1]]
+        panel.set_yticks(held, [f"{tick:g}" for tick in held])
         panel.minorticks_off()
         panel.legend(frameon=False, fontsize=8)
     panels[0].set_ylabel("seconds of a scan")
@@ -134,7 +137,7 @@ def _count(pair: Pair) -> int:
 
 
 def _short(size: float) -> str:
-    return f"{size / 1e6:.1f}M" if size >= 1e6 else f"{size:,.0f}"
+    return f"{size / 1e6:.1f}M" if size >= 1e5 else f"{size:,.0f}"
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import torch
 
+LOAD_BEFORE = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+"""Programs that wanted a core in the minute before: above 0.5, others were at work and the figures are worth little."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -19,6 +22,7 @@ def describe() -> dict[str, object]:
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load_before": None if LOAD_BEFORE is None else round(LOAD_BEFORE, 2),
         "threads": torch.get_num_threads(),
         "system": platform.system(),
         "python": platform.python_version(),

@@ -83,6 +83,9 @@ def growth(result: dict[str, Any]) -> Iterator[str]:
         spread = f"{int(sizes[0]):,} to {int(sizes[-1]):,} ({span:.0f} x, {len(sizes)} sizes)"
         rows.append((what, spread, f"{found['slope']:.2f}", held))
     yield from _rows(("time against", "sizes", "slope", f"at most {result['at_most']}"), rows)
+    yield ""
+    axes = ", ".join(result["against"])
+    yield f"![Seconds of a scan against {axes}, on logarithmic axes, with fitted lines](figures/growth.png)"
 
 
 def generic(result: dict[str, Any]) -> Iterator[str]:
@@ -110,6 +113,7 @@ def _where(result: dict[str, Any]) -> str:
             str(machine.get("processor", "")),
             str(machine.get("instructions", "")),
             f"{machine.get('cores')} cores, {machine.get('threads')} threads",
+            f"load before {machine.get('load_before')}",
             f"torch {machine.get('torch')}",
             str(machine.get("date", "")),
         ]
