@@ -112,7 +112,7 @@ def _where(result: dict[str, Any]) -> str:
         [
             str(machine.get("processor", "")),
             str(machine.get("instructions", "")),
-            f"{machine.get('cores')} cores, {machine.get('threads')} threads",
+            f"cores: {machine.get('cores')}, threads: {machine.get('threads')}",
             f"load before {machine.get('load_before')}",
             f"torch {machine.get('torch')}",
             str(machine.get("date", "")),
