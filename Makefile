@@ -24,8 +24,8 @@ check: $(READY)  ## linters and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## what is fast, as ratios in one run, into benchmarks/results/
-	$(BIN)/python -m benchmarks.lines
+bench: $(READY)  ## what is fast, as ratios in one run, into benchmarks/results/ and docs/performance.md (about an hour)
+	$(BIN)/python -m benchmarks
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,76 +1,83 @@
-"""A walk by linescape against the plain loop that everybody writes, on the same networks, in one run.
+"""The whole line of a ResNet-18 of width 64, by linescape, by the plain loop, and by public tools.
 
-    make bench
+    python -m benchmarks.lines [--rounds 5] [--alphas 25] [--images 512]
 
-Each figure is a ratio of times in one run, the median of rounds in rotated order, since machines are noisy. Results go
-to benchmarks/results/. The plain loop: interpolate the state dict, load it, evaluate in eval mode without gradients.
+Timed is all that a user waits for once data and networks are loaded: linescape draws the line, builds its evaluator and
+checks both ends inside the time. What each contender reports at the ends stands beside the truth, in float64.
 """
 
 from __future__ import annotations
 
-import json
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from pathlib import Path
+import functools
 
 import torch
-import torch.nn.functional as F
 
-from linescape import data, models
-from linescape.evaluate import Evaluator
-from linescape.paths import Line
-from linescape.recipe import MLP, Data, Model, Random, ResNet
-from linescape.scan import scan
-from linescape.space import State
-
-ROUNDS = 5
-ALPHAS = 25
-CASES: dict[str, tuple[Model, Data, int]] = {
-    "ResNet-8, width 8, 14 x 14": (ResNet(8, 8), Data(size=14), 2000),
-    "ResNet-18, width 16, 28 x 28": (ResNet(18, 16), Data(), 256),
-    "MLP 2 x 200, 28 x 28": (MLP(), Data(), 2000),
-}
-
-
-def plain(network: torch.nn.Module, start: State, end: State, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-    a, b = start.dict(), end.dict()
-    for alpha in torch.linspace(0, 1, ALPHAS).tolist():
-        network.load_state_dict({n: torch.lerp(a[n], b[n], alpha) if a[n].is_floating_point() else b[n] for n in a})
-        with torch.no_grad():
-            for x, y in zip(torch.split(inputs, 128), torch.split(targets, 128), strict=True):
-                outputs = network(x)
-                F.cross_entropy(outputs, y)
-                (outputs.argmax(1) != y).sum()
+from benchmarks import contest, flops, ours, pairs, plain, results
+from benchmarks.contest import PLAIN, Contender, Losses, Walk
+from benchmarks.pairs import Pair
+from benchmarks.peers import hire, resnet
 
 
 def main() -> None:
-    report: dict[str, object] = {"machine": platform.processor() or platform.machine(), "torch": torch.__version__}
-    report |= {"threads": torch.get_num_threads(), "alphas": ALPHAS, "rounds": ROUNDS}
-    for name, (spec, wanted, examples) in CASES.items():
-        dataset = data.load(wanted)
-        networks = [models.draw(spec, dataset.shape, dataset.classes, Random(), seed).eval() for seed in (0, 1)]
-        start, end = map(State.of, networks)
-        inputs, targets = dataset.normalise(dataset.test.inputs[:examples]), dataset.test.targets[:examples]
-        line, evaluator = Line(start, end), Evaluator(networks[0], {"test": (inputs, targets)})
-        ways: dict[str, Callable[[], object]] = {
-            "plain": lambda: plain(networks[0], start, end, inputs, targets),  # noqa: B023 - called in this round
-            "scan": lambda: scan(line, evaluator, ALPHAS, progress=False),  # noqa: B023
-        }
-        times: dict[str, list[float]] = {way: [] for way in ways}
-        for round_ in range(ROUNDS + 1):
-            for way in sorted(ways, reverse=bool(round_ % 2)):
-                begun = time.perf_counter()
-                ways[way]()
-                times[way].append(time.perf_counter() - begun)
-        seconds = {way: statistics.median(taken[1:]) for way, taken in times.items()}  # the first round warms up
-        ratio = seconds["plain"] / seconds["scan"]
-        report[name] = {"ratio": round(ratio, 3), **{way: round(taken, 4) for way, taken in seconds.items()}}
-        print(f"{name}: {ratio:.2f} x the plain loop ({seconds['plain']:.3f} s and {seconds['scan']:.3f} s)")
-    out = Path(__file__).parent / "results"
-    out.mkdir(exist_ok=True)
-    (out / "lines.json").write_text(json.dumps(report, indent=1) + "\n")
+    asked = contest.arguments(__doc__)
+    pair = pairs.resnet18(asked.images)
+    _check_copy(pair)
+    contenders: dict[str, Contender] = {PLAIN: contest.timed(functools.partial(plain.loop, pair))}
+    for precision in ours.precisions():
+        line = functools.partial(ours.whole_line, pair, precision=precision)
+        contenders[f"linescape {precision}"] = contest.timed(line)
+    with hire.hired(pair.folder) as (peers, missing):
+        walks, best = contest.compete({**contenders, **peers}, asked.alphas, asked.rounds)
+    work = flops.count(pair.network, pair.inputs[:1]) * len(pair.inputs) * asked.alphas
+    figures = contest.figures(walks, work, best)
+    last = {name: rounds[-1] for name, rounds in walks.items()}
+    true = plain.truth(pair, _checked(last, asked.alphas))
+    for name, walk in last.items():
+        figures[name] |= _ends(walk, true)
+    ours_last = last["linescape float32"]
+    result = {
+        "network": "ResNet-18 of width 64 with BatchNorm",
+        "images": f"{len(pair.inputs)} of {' x '.join(map(str, pair.inputs.shape[1:]))}",
+        "alphas": asked.alphas,
+        "rounds": asked.rounds,
+        "best_product_gflop_per_second": contest.rounded(best),
+        "contenders": figures,
+        "left_out": missing,
+        "checked_in_float64_at": list(true[0]),
+        "float32_from_float64": contest.deviation(ours_last, _walk(true)),
+        "plain_loop_from_float64": contest.deviation(last[PLAIN], _walk(true)),
+    }
+    if "linescape bfloat16" in last:
+        result["bfloat16_from_float32"] = contest.deviation(last["linescape bfloat16"], ours_last)
+    results.write("lines", result)
+    for name, figure in figures.items():
+        print(f"{name}: {figure['ratio']} x the plain loop, {figure['gflop_per_second']} GFLOP/s")
+
+
+def _check_copy(pair: Pair) -> None:
+    """The network that the peers are given is the same as ours."""
+    with torch.inference_mode():
+        mine, theirs = (network(pair.inputs[:8]) for network in (pair.network, resnet.of_state(pair.end.dict())))
+    assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-5), "benchmarks/peers/resnet.py is another network"
+
+
+def _checked(walks: dict[str, Walk], alphas: int) -> list[float]:
+    """Some positions of the grid, and the first and last of every contender."""
+    grid = walks[PLAIN].alphas
+    quarters = [grid[round(part * (alphas - 1) / 4)] for part in range(5)]
+    return sorted({*quarters, *(walk.alphas[end] for walk in walks.values() for end in (0, -1))})
+
+
+def _ends(walk: Walk, true: Losses) -> dict[str, object]:
+    known = dict(zip(*true, strict=True))
+    return {
+        name: {"alpha": walk.alphas[end], "reported": walk.losses[end], "true": known[walk.alphas[end]]}
+        for name, end in (("first", 0), ("last", -1))
+    }
+
+
+def _walk(losses: Losses) -> Walk:
+    return Walk(list(losses[0]), list(losses[1]), 0.0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,106 @@
+"""The two networks that a line is drawn between: a fresh draw, and what a few steps of training make of it.
+
+The steps are real, so the weights have moved and the running statistics of BatchNorm are those of images. They are
+few, since a walk costs the same wherever it leads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from linescape import batchnorm, data, models
+from linescape.paths import Line
+from linescape.recipe import Data, Model, Random, ResNet
+from linescape.space import State
+
+MADE = Path(__file__).parent / ".pairs"
+STEPS, BATCH = 24, 64
+RESNET18 = ResNet(18, 64)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two states of a network, and the images that lines between them are measured on.
+
+    Attributes:
+        network: in eval mode, at the end.
+        start: before training.
+        end: after it.
+        inputs: normalised images ``(images, channels, height, width)``, float32.
+        targets: class numbers ``(images,)``.
+        folder: holds ``start.pt``, ``end.pt`` and ``images.pt``, for contenders in other processes.
+    """
+
+    network: nn.Module
+    start: State
+    end: State
+    inputs: Tensor
+    targets: Tensor
+    folder: Path
+
+    @property
+    def line(self) -> Line:
+        """The line between the two; new each time, as a user would draw it."""
+        return Line(self.start, self.end)
+
+
+def make(name: str, spec: Model, images: int, size: int = 28, colour: bool = False) -> Pair:
+    """Train a pair, or take the one that an earlier run left in `MADE`.
+
+    Args:
+        name: of its folder.
+        spec: which network.
+        images: how many of the test images are measured; they repeat where there are not enough.
+        size: side of the images in pixels; above 28 they have a border.
+        colour: three channels instead of one, each of another brightness.
+    """
+    dataset = data.load(Data(size=0 if size >= 28 else size))
+    border = max(0, size - 28) // 2
+
+    def prepare(pixels: Tensor) -> Tensor:
+        grey = F.pad(dataset.normalise(pixels), (border,) * 4, value=float(dataset.normalise(pixels[:1] * 0).min()))
+        return torch.cat([grey, 0.8 * grey, 0.6 * grey], 1) if colour else grey
+
+    available = dataset.test.inputs
+    chosen = torch.arange(images) % len(available)
+    inputs, targets = prepare(available[chosen]), dataset.test.targets[chosen]
+    network = models.draw(spec, tuple(inputs.shape[1:]), dataset.classes, Random(), seed=0)
+    start = State.of(network)
+    folder = MADE / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "end.pt").exists():
+        network.load_state_dict(torch.load(folder / "end.pt", weights_only=True))
+    else:
+        _train(network, prepare(dataset.train.inputs), dataset.train.targets)
+        torch.save(network.state_dict(), folder / "end.pt")
+    torch.save(start.dict(), folder / "start.pt")
+    torch.save({"inputs": inputs, "targets": targets}, folder / "images.pt")
+    return Pair(network.eval(), start, State.of(network), inputs, targets, folder)
+
+
+def resnet18(images: int) -> Pair:
+    """The pair of the larger contests: ResNet-18 of width 64 with BatchNorm, images of 3 x 32 x 32."""
+    return make("resnet18", RESNET18, images, size=32, colour=True)
+
+
+def _train(network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))
+    batches = [order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(order)] for step in range(STEPS)]
+    network.train()
+    for batch in batches:
+        optimizer.zero_grad()
+        F.cross_entropy(network(inputs[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    # After so few steps the running statistics are still half those of the start: they are measured anew.
+    for norm in batchnorm.layers(network).values():
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():
+        for batch in batches[: STEPS // 4]:
+            network(inputs[batch])

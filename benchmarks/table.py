@@ -1,0 +1,181 @@
+"""Writes the tables of docs/performance.md from the results, between markers, so that no number is typed by hand.
+
+    python -m benchmarks.table
+
+A marker ``<!-- table NAME -->`` is followed by the table of benchmarks/results/NAME.json, up to ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import results
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NOT_RUN = "Not measured yet.\n"
+
+
+def main() -> None:
+    text = PAGE.read_text()
+    PAGE.write_text(MARKED.sub(lambda found: found[1] + table(found[2]) + found[3], text))
+
+
+def table(name: str) -> str:
+    """The table of a result, with a line that says on what and how it was measured."""
+    result = results.read(name)
+    if result is None:
+        return NOT_RUN
+    writer = WRITERS.get(name, generic)
+    return "\n".join([_where(result), "", *writer(result), ""])
+
+
+def lines(result: dict[str, Any]) -> Iterator[str]:
+    yield from _contenders(result["contenders"])
+    yield ""
+    yield from _rows(
+        ("", "first alpha", "reported", "true", "last alpha", "reported", "true"),
+        (
+            (name, *(_loss(figure[end][key]) for end in ("first", "last") for key in ("alpha", "reported", "true")))
+            for name, figure in result["contenders"].items()
+        ),
+    )
+    yield ""
+    yield from _deviations(result)
+    for name, reason in result["left_out"].items():
+        yield f"- {name} could not be run: {reason}"
+
+
+def layers(result: dict[str, Any]) -> Iterator[str]:
+    yield from _contenders(result["contenders"])
+    yield ""
+    yield from _deviations(result)
+
+
+def small(result: dict[str, Any]) -> Iterator[str]:
+    for case, found in result["cases"].items():
+        yield f"**{case}**"
+        yield ""
+        yield from _contenders(found["contenders"])
+        yield ""
+        yield from _deviations(found)
+        yield ""
+
+
+def moving(result: dict[str, Any]) -> Iterator[str]:
+    for part in ("moving", "memory"):
+        by_precision: dict[str, dict[str, Any]] = result.get(part, {})
+        keys: Iterable[str] = next(iter(by_precision.values()), {})
+        rows = ((_words(key), *(found[key] for found in by_precision.values())) for key in keys)
+        yield from _rows(("", *by_precision), rows)
+        yield ""
+
+
+def growth(result: dict[str, Any]) -> Iterator[str]:
+    rows = []
+    for what, found in result["against"].items():
+        sizes = list(found["seconds"])
+        span = int(sizes[-1]) / int(sizes[0])
+        held = "yes" if found["slope"] <= result["at_most"] else "no"
+        spread = f"{int(sizes[0]):,} to {int(sizes[-1]):,} ({span:.0f} x, {len(sizes)} sizes)"
+        rows.append((what, spread, f"{found['slope']:.2f}", held))
+    yield from _rows(("time against", "sizes", "slope", f"at most {result['at_most']}"), rows)
+    yield ""
+    axes = ", ".join(result["against"])
+    yield f"![Seconds of a scan against {axes}, on logarithmic axes, with fitted lines](figures/growth.png)"
+
+
+def generic(result: dict[str, Any]) -> Iterator[str]:
+    """Every number of a result that has no table of its own."""
+    rest = {key: value for key, value in result.items() if key not in ("machine", "rounds", "alphas", "images")}
+    yield from _rows(("", ""), _flat(rest))
+
+
+WRITERS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
+    "lines": lines,
+    "layers": layers,
+    "small": small,
+    "moving": moving,
+    "growth": growth,
+}
+
+
+def _where(result: dict[str, Any]) -> str:
+    """Machine, date and size of a measurement in a sentence."""
+    machine = result.get("machine", {})
+    if not isinstance(machine, dict):
+        return f"Measured on: {machine}."
+    on = ", ".join(
+        [
+            str(machine.get("processor", "")),
+            str(machine.get("instructions", "")),
+            f"cores: {machine.get('cores')}, threads: {machine.get('threads')}",
+            f"load before {machine.get('load_before')}",
+            f"torch {machine.get('torch')}",
+            str(machine.get("date", "")),
+        ]
+    )
+    said = [f"{key}: {result[key]}" for key in ("network", "images", "alphas", "rounds") if key in result]
+    best = result.get("best_product_gflop_per_second")
+    if best:
+        said.append("best product: " + ", ".join(f"{value:g} GFLOP/s in {dtype}" for dtype, value in best.items()))
+    return f"{on}. {'; '.join(said)}.".replace("_", " ")
+
+
+def _contenders(figures: dict[str, Any]) -> Iterator[str]:
+    rows = (
+        (
+            name,
+            f"**{figure['ratio']:.2f}**",
+            f"{figure['ratio_lowest']:.2f} to {figure['ratio_highest']:.2f}",
+            f"{figure['seconds']:.3g}",
+            f"{figure['gflop_per_second']:.0f}",
+            f"{figure['share_of_best_product']:.0%}",
+        )
+        for name, figure in figures.items()
+    )
+    yield from _rows(("", "times the plain loop", "in all rounds", "seconds", "GFLOP/s", "of best product"), rows)
+
+
+def _deviations(found: dict[str, Any]) -> Iterator[str]:
+    for key, value in found.items():
+        what, apart, other = key.partition("_from_")
+        if apart and isinstance(value, float):
+            yield f"- Largest relative deviation of the mean loss, {_words(what)} from {_words(other)}: {value:.1e}."
+
+
+def _rows(head: Iterable[object], rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    titles = list(head)
+    yield "| " + " | ".join(map(str, titles)) + " |"
+    yield "|" + "---|" * len(titles)
+    for row in rows:
+        yield "| " + " | ".join(_cell(value) for value in row) + " |"
+
+
+def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{name}, {_words(str(key))}" if name else _words(str(key)))
+    elif isinstance(value, list):
+        yield name, ", ".join(map(_cell, value))
+    else:
+        yield name, value
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "/")
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _words(key: str) -> str:
+    return key.replace("_mib", " (MiB)").replace("_", " ")
+
+
+if __name__ == "__main__":
+    main()
