@@ -30,9 +30,15 @@ Values = dict[tuple[str, str], np.ndarray]
 
 Precision = Literal["bfloat16"]
 
-WORTH = {"cpu": 5e11, "cuda": 2e13}
-"""Operations of a walk from which on taking the network's graph, which costs seconds, saves more than that: about 10 s
-of plain calls on two cores. Counted and not timed, so that the same walk gives the same bits."""
+WORTH = 4e9
+"""Operations of a walk from which on taking the network as a graph saves more than the few hundredths of a second that
+it costs where the code is plain. Counted and not timed, so that the same walk gives the same bits."""
+
+WORTH_EXPORT = {"cpu": 5e11, "cuda": 2e13}
+"""The same where `torch.export` must read the code, which costs seconds: about 10 s of plain calls on two cores."""
+
+_WIDE = 64e6
+"""Bytes of a network's outputs that one call may give: a small network is called with many batches at once."""
 
 _FEW = 64
 """Examples of each data set that are evaluated directly, where all would cost as much as many positions."""
@@ -111,7 +117,12 @@ class Evaluator:
             )
         if not data:
             raise DataError("There are no data to measure on. Pass for example data={'test': (inputs, targets)}.")
-        self.data = {name: _batches(name, given, batch_size) for name, given in data.items()}
+        self._tensors = {name: found for name, given in data.items() if (found := _tensors(name, given)) is not None}
+        self.data = {
+            name: _split(*self._tensors[name], batch_size) if name in self._tensors else _batches(name, given)
+            for name, given in data.items()
+        }
+        self._wide: dict[str, list[Any]] = {}
         self.forward = forward
         self.batch_size = batch_size
         self.calibration = calibration
@@ -137,12 +148,12 @@ class Evaluator:
             DataError, MeasureError: data or outputs do not fit.
         """
         self._load(state)
-        return self._measure(self.model)
+        return self._measure(self.model, self.data)
 
     def first(self, state: State) -> Values:
         """Direct evaluation, as by a call, of the first examples of each data set only."""
         self._load(state)
-        return self._measure(self.model, _FEW)
+        return self._measure(self.model, self.data, _FEW)
 
     def begin(self, path: Path, positions: int) -> None:
         """A walk of so many measurements begins.
@@ -151,10 +162,14 @@ class Evaluator:
             StateError: the path is not one of this network.
         """
         path.template.check_fits(self.model)
+        if self._work is None:
+            self._look()
+        work = (self._work or 0) * positions
+        self._pays = self._fast if self._fast is not None else bool(self.precision) or work > WORTH
+        worth_export = bool(self._fast) or work > WORTH_EXPORT.get(self.device.type, WORTH_EXPORT["cuda"])
         ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
-        self.engine.begin(path.moving, ends, self._examples())
+        self.engine.begin(path.moving, ends, self._examples(), worth_export)
         self._placed, self._alpha = None, 0.0
-        self._pays = self._fast if self._fast is not None else bool(self.precision) or self._pays_for(positions)
 
     def place(self, path: Path, alpha: float) -> None:
         """Write a path's position into the working copy: everything the first time, then what moves."""
@@ -171,37 +186,41 @@ class Evaluator:
         """
         with torch.inference_mode(), batchnorm.treated(self.model, treatment, ends, self._calibrate):
             if not self._pays or treatment == "batch":  # whose results depend on how batches are cut
-                return self._measure(self.model)
+                return self._measure(self.model, self.data)
             measured = {"recalibrate": self._statistics}.get(treatment, frozenset())
             fixed = self._statistics if treatment in ("start", "end") else frozenset()
             self.engine.moved(treatment, self._alpha, also=measured, but=fixed)
-            return self._measure(self.engine)
+            # A network that turned out to be no graph is faster with batches that fit the cache.
+            return self._measure(self.engine, self.data if self.engine.notes else {**self.data, **self._wide})
 
     def _load(self, state: State) -> None:
         self._placed = None
         state.load_into(self.model)
 
-    def _pays_for(self, positions: int) -> bool:
-        if self._work is None:
-            self._work = sum(self._operations(batches) for batches in self.data.values())
-        return self._work * positions > WORTH.get(self.device.type, WORTH["cuda"])
+    def _look(self) -> None:
+        """Pass a few examples, to see how much work all are and how large their outputs."""
+        self._work = 0
+        for name, batches in self.data.items():
+            first = next(iter(batches), None)
+            if first is None:
+                continue
+            few, share = self._cut(first, 4)
+            outputs: list[Any] = []
+            with torch.inference_mode(), self._random_state_kept():
+                moved = _move(few, self.device)
+                one = operations(lambda batch=moved: outputs.append(self.forward(self.model, batch)[0]))
+            self._work += round(one / share * (len(batches) if hasattr(batches, "__len__") else 10))
+            given = self._tensors.get(name)
+            if given is not None and share < 1.0:
+                size = sum(leaf.nbytes for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)) / 4
+                several = max(1, int(_WIDE / max(size, 1.0)) // self.batch_size)
+                self._wide[name] = _split(*given, self.batch_size * several)
 
     def _examples(self) -> int | None:
         """In all data together; None where batches are of the user's own making."""
-        if not all(isinstance(batches, list) for batches in self.data.values()):
+        if set(self._tensors) != set(self.data):
             return None
-        batches = [batch for held in self.data.values() for batch in held]
-        return sum(max((len(leaf) for leaf in pytree.tree_leaves(b) if isinstance(leaf, Tensor)), default=0) for b in batches)
-
-    def _operations(self, batches: Iterable[Any]) -> int:
-        """Multiplications and additions to measure all batches once; an estimate, from the first."""
-        first = next(iter(batches), None)
-        if first is None:
-            return 0
-        few, share = self._cut(first, 4)
-        with torch.no_grad(), self._random_state_kept():
-            one = operations(lambda: self.forward(self.model, _move(few, self.device)))
-        return round(one / share * (len(batches) if hasattr(batches, "__len__") else 10))
+        return sum(len(targets) for _, targets in self._tensors.values())
 
     def _cut(self, batch: Any, count: int) -> tuple[Any, float]:
         """The first examples of a batch, and which share they are; all of it where its form is the user's own."""
@@ -211,13 +230,13 @@ class Evaluator:
             return batch, 1.0
         return pytree.tree_map(lambda leaf: leaf[:count] if isinstance(leaf, Tensor) else leaf, batch), count / max(rows)
 
-    def _measure(self, model: nn.Module, only: int = 0) -> Values:
+    def _measure(self, model: nn.Module, given: Mapping[str, Iterable[Any]], only: int = 0) -> Values:
         found: Values = {}
         with torch.inference_mode(), self._random_state_kept(), self._fitting_threads(model):
-            for data, batches in self.data.items():
+            for data, batches in given.items():
                 parts: dict[str, list[np.ndarray]] = {name: [] for name in self.measures}
-                for number, given in enumerate(islice(batches, 1) if only else batches):
-                    batch = self._cut(given, only)[0] if only else given
+                for number, whole in enumerate(islice(batches, 1) if only else batches):
+                    batch = self._cut(whole, only)[0] if only else whole
                     self.engine.at((data, number))
                     outputs, targets = self.forward(model, _move(batch, self.device))
                     sizes = {}
@@ -243,7 +262,7 @@ class Evaluator:
             batch = next(iter(next(iter(self.data.values()))), None)
             if batch is None or self.device.type != "cpu":
                 return nullcontext()
-            moved = _move(batch, self.device)
+            moved = _move(self._cut(batch, self.batch_size)[0], self.device)
             self.threads = threads.fitting(lambda: self.forward(model, moved))
         return threads.using(self.threads)
 
@@ -261,14 +280,23 @@ class Evaluator:
                 self.forward(self.model, _move(batch, self.device))
 
 
-def _batches(name: str, given: Any, size: int) -> Iterable[Any]:
-    if isinstance(given, tuple) and len(given) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in given):
-        inputs, targets = (torch.as_tensor(part) for part in given)
-        if len(inputs) != len(targets):
-            raise DataError(f"The data {name!r} have {len(inputs)} inputs but {len(targets)} targets; each needs one.")
-        if not len(inputs):
-            raise DataError(f"The data {name!r} have no examples, so there is nothing to average over.")
-        return list(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
+def _tensors(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
+    """Inputs and targets, where data are given as such."""
+    if not (isinstance(given, tuple) and len(given) == 2 and all(isinstance(p, Tensor | np.ndarray) for p in given)):
+        return None
+    inputs, targets = (torch.as_tensor(part) for part in given)
+    if len(inputs) != len(targets):
+        raise DataError(f"The data {name!r} have {len(inputs)} inputs but {len(targets)} targets; each needs one.")
+    if not len(inputs):
+        raise DataError(f"The data {name!r} have no examples, so there is nothing to average over.")
+    return inputs, targets
+
+
+def _split(inputs: Tensor, targets: Tensor, size: int) -> list[Any]:
+    return list(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
+
+
+def _batches(name: str, given: Any) -> Iterable[Any]:
     if isinstance(given, DataLoader) and isinstance(given.sampler, RandomSampler):
         raise DataError(
             f"The data {name!r} are a DataLoader with shuffle=True, so examples would change places between alphas and "

@@ -119,7 +119,8 @@ class Fast(nn.Module):
             call = Call.of(args, kwargs)
             plan = self._plan(call, args, kwargs)
         except NotExportable as reason:
-            self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
+            if self._may_export:
+                self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
             plan = None
         if plan is None or not plan.serves(call):
             return self._as_it_is(args, kwargs)
