@@ -206,7 +206,7 @@ class Evaluator:
                 continue
             few, share = self._cut(first, 4)
             outputs: list[Any] = []
-            with torch.inference_mode(), self._random_state_kept():
+            with torch.no_grad(), self._random_state_kept():
                 moved = _move(few, self.device)
                 one = operations(lambda batch=moved: outputs.append(self.forward(self.model, batch)[0]))
             self._work += round(one / share * (len(batches) if hasattr(batches, "__len__") else 10))
