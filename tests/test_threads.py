@@ -25,13 +25,13 @@ def call(alone: float, together: float) -> None:
     [(0.002, 0.02, 1), (0.01, 0.015, 1), (0.03, 0.01, 2), (0.25, 9.0, 2)],
 )
 def test_threads_are_taken_where_they_pay(alone: float, together: float, best: int) -> None:
-    assert threads.fitting(lambda: call(alone, together)) == best
+    assert threads.fitting(lambda: call(alone, together), lambda: call(alone / 8, together / 8), 1 / 8) == best
     assert torch.get_num_threads() == 2
 
 
 def test_one_thread_needs_no_trial() -> None:
     torch.set_num_threads(1)
-    assert threads.fitting(lambda: pytest.fail("called")) == 1
+    assert threads.fitting(lambda: pytest.fail("called"), lambda: pytest.fail("called"), 0.5) == 1
 
 
 def test_the_number_is_set_back_after_an_error() -> None:

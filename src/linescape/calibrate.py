@@ -24,12 +24,16 @@ import torch
 from linescape import models
 from linescape.data import Dataset, Split
 from linescape.do import measuring, one_thread
+from linescape.paths import Line
 from linescape.recipe import Random, Recipe, Schedule
 from linescape.space import State
 from linescape.train import train
 
 ENOUGH = 0.6
 """Seconds of timed runs after which no more are made."""
+
+POSITIONS = 50
+"""Of a line, which decide whether its network is taken as a graph."""
 
 _ENDLESS = 1_000_000_000
 
@@ -154,5 +158,13 @@ def _ready(run: Run, device: str) -> Callable[[], object]:
         next(steps), next(steps)  # the starting point, then a step
         return lambda: next(steps)
     evaluator = measuring(run.recipe, dataset, device, test_examples=run.examples)
-    evaluator.measure("interpolate", {})
-    return lambda: evaluator.measure("interpolate", {})
+    ends = [State.of(models.draw(run.recipe.model, run.shape, run.classes, Random(), seed)).to(device) for seed in (0, 1)]
+    line = Line(*ends)
+    evaluator.begin(line, POSITIONS)
+
+    def position() -> None:
+        evaluator.place(line, 0.5)
+        evaluator.measure("interpolate", {})
+
+    position()
+    return position

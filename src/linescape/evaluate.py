@@ -232,7 +232,7 @@ class Evaluator:
 
     def _measure(self, model: nn.Module, given: Mapping[str, Iterable[Any]], only: int = 0) -> Values:
         found: Values = {}
-        with torch.inference_mode(), self._random_state_kept(), self._fitting_threads(model):
+        with torch.inference_mode(), self._random_state_kept(), self._fitting_threads():
             for data, batches in given.items():
                 parts: dict[str, list[np.ndarray]] = {name: [] for name in self.measures}
                 for number, whole in enumerate(islice(batches, 1) if only else batches):
@@ -257,13 +257,16 @@ class Evaluator:
                         raise DataError(f"The data {data!r} have no examples, so there is nothing to average over.")
         return found
 
-    def _fitting_threads(self, model: nn.Module) -> AbstractContextManager[None]:
+    def _fitting_threads(self) -> AbstractContextManager[None]:
         if self.threads is None:
             batch = next(iter(next(iter(self.data.values()))), None)
             if batch is None or self.device.type != "cpu":
                 return nullcontext()
-            moved = _move(self._cut(batch, self.batch_size)[0], self.device)
-            self.threads = threads.fitting(lambda: self.forward(model, moved))
+            few, share = self._cut(batch, 16)
+            batch, few = _move(batch, self.device), _move(few, self.device)
+            self.threads = threads.fitting(
+                lambda: self.forward(self.model, batch), lambda: self.forward(self.model, few), share
+            )
         return threads.using(self.threads)
 
     def _random_state_kept(self) -> AbstractContextManager[None]:

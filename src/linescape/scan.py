@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -195,16 +195,17 @@ class Cost:
 def cost(
     path: Path, evaluator: Evaluator, alphas: Sequence[float], batchnorm: tuple[str, ...] = ("interpolate",)
 ) -> Cost:
-    """Time one position under one treatment, and multiply.
+    """Time two positions, the first of which also prepares what all need, and multiply the second.
 
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
     """
-    point = next(walk(path, evaluator, (alphas[0],), batchnorm))
-    examples = {data: len(values) for (data, _, _), values in point.values.items()}
+    first, *others = islice(walk(path, evaluator, alphas, batchnorm), 2)
+    examples = {data: len(values) for (data, _, _), values in first.values.items()}
     treatments = len(batchnorm) if bn.layers(evaluator.model) else 1
     passes = len(alphas) * treatments * sum(examples.values())
-    return Cost(len(alphas), passes, point.seconds * (len(alphas) + 2 / treatments))
+    each = others[0].seconds if others else first.seconds
+    return Cost(len(alphas), passes, first.seconds + each * (len(alphas) - 1))
 
 
 def _check_end(point: Point, path: Path, evaluator: Evaluator, end: str, batchnorm: tuple[str, ...]) -> float | None:

@@ -21,13 +21,17 @@ _PAYS = 1.1
 """Times that more threads must be faster: a narrow gain is lost when another program starts."""
 
 
-def fitting(call: Callable[[], object]) -> int:
-    """Threads for many calls like this one: torch's present number, or 1 where more do not pay; takes some calls."""
+def fitting(call: Callable[[], object], small: Callable[[], object], share: float) -> int:
+    """Threads for many calls like this one: torch's present number, or 1 where more do not pay; takes some calls.
+
+    `small` is a call with this share of the work: where even that takes long, no others are tried.
+    """
     most = torch.get_num_threads()
     if most == 1:
         return 1
     with using(1):
-        if _seconds(call) > _LONG:  # this first call also allocates
+        small()  # the first call also allocates
+        if _seconds(small) > share * _LONG:
             return most
         alone = _fastest(call)
     return most if alone > _PAYS * _fastest(call) else 1

@@ -241,8 +241,9 @@ class _Plan:
         rewrite.fold_batch_norms(operations, graph.inputs, moves)
         if dtype is not None:
             rewrite.in_precision(operations, [*self.values, *graph.inputs], dtype)
-        rewrite.channels_last(operations, graph.inputs)
-        if all(tensor.device.type == "cpu" for tensor in held.values()) and torch.backends.mkldnn.is_available():
+        onednn = all(tensor.device.type == "cpu" for tensor in held.values()) and torch.backends.mkldnn.is_available()
+        rewrite.channels_last(operations, graph.inputs, weights=not onednn)
+        if onednn:
             rewrite.for_onednn(operations, graph.inputs, moves)
         self.parts = split(operations, graph.inputs, [*moves, rewrite.ALPHA])
         width = graph.floats * (dtype or torch.float32).itemsize

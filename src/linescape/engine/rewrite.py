@@ -168,24 +168,33 @@ def _placeholders_first(graph: fx.Graph) -> None:
             first.prepend(node)
 
 
-def channels_last(graph: fx.Graph, inputs: Iterable[str]) -> None:
-    """Lay out images that a convolution reads with the channels last, as convolutions are faster then."""
+def channels_last(graph: fx.Graph, inputs: Iterable[str], weights: bool) -> None:
+    """Lay out images that a convolution reads with the channels last, as convolutions are faster then.
+
+    So should `weights` be laid out, unless something else orders them.
+    """
     names = set(inputs)
     first = next(node for node in graph.nodes if node.op != "placeholder")
     for node in list(graph.nodes):
         if node.target is not aten.conv2d.default:
             continue
+        if weights:
+            with graph.inserting_before(node):
+                node.args = (node.args[0], _laid_out(graph, node.args[1]), *node.args[2:])
         source = node.args[0]
         if source.target is aten.to.dtype:
             source = source.args[0]
         if source.name in names:
             with graph.inserting_before(first):
-                laid_out = graph.call_function(
-                    aten.contiguous.default, (source,), {"memory_format": torch.channels_last}
-                )
-            laid_out.meta = dict(source.meta)
+                laid_out = _laid_out(graph, source)
             source.replace_all_uses_with(laid_out, delete_user_cb=lambda user, new=laid_out: user is not new)
             names.discard(source.name)
+
+
+def _laid_out(graph: fx.Graph, node: fx.Node) -> fx.Node:
+    new = graph.call_function(aten.contiguous.default, (node,), {"memory_format": torch.channels_last})
+    new.meta = dict(node.meta)
+    return new
 
 
 def for_onednn(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> None:
