@@ -244,7 +244,7 @@ class _Plan:
         onednn = all(tensor.device.type == "cpu" for tensor in held.values()) and torch.backends.mkldnn.is_available()
         rewrite.channels_last(operations, graph.inputs, weights=not onednn)
         if onednn:
-            rewrite.for_onednn(operations, graph.inputs, moves)
+            self.values |= rewrite.for_onednn(operations, graph.inputs, moves)
         self.parts = split(operations, graph.inputs, [*moves, rewrite.ALPHA])
         width = graph.floats * (dtype or torch.float32).itemsize
         self.examples = min(max(_CACHE // max(width, 1), _LEAST), _MOST) if graph.rows else _WHOLE

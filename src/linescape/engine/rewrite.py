@@ -197,18 +197,24 @@ def _laid_out(graph: fx.Graph, node: fx.Node) -> fx.Node:
     return new
 
 
-def for_onednn(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> None:
-    """Replace convolutions and linear layers on the CPU by those of oneDNN, with what follows them taken in."""
+def for_onednn(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> dict[str, Tensor]:
+    """Replace convolutions and linear layers on the CPU by those of oneDNN, with what follows them taken in.
+
+    Returns:
+        New placeholder -> memory that an operation writes its result to.
+    """
+    rooms: dict[str, Tensor] = {}
     of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
     for node in list(graph.nodes):
         if node.target is aten.conv2d.default and node.args[1] not in of_inputs:
-            _convolution(graph, node, of_moving)
+            _convolution(graph, node, of_moving, rooms)
         elif node.target is aten.linear.default and node.args[1] not in of_inputs:
             _linear(graph, node)
     graph.eliminate_dead_code()
+    return rooms
 
 
-def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node]) -> None:
+def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node], rooms: dict[str, Tensor]) -> None:
     x, weight, bias = node.args[0], node.args[1], _argument(node, 2)
     stride, padding, dilation = (_pair(_argument(node, at), default) for at, default in ((3, 1), (4, 0), (5, 1)))
     groups = _argument(node, 6) or 1
@@ -231,7 +237,10 @@ def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node]) -> Non
     geometry = (padding, stride, dilation, groups)
     with graph.inserting_before(last):
         if geometry == ([1, 1], [1, 1], [1, 1], 1) and _suits_winograd(x, weight):
-            matrices = graph.call_function(winograd.transformed, (weight,))
+            into = _placeholder(graph, f"room_for_{weight.name}")
+            outputs, inputs = weight.meta["val"].shape[:2]
+            rooms[into.name] = torch.empty(36, outputs, inputs)
+            matrices = graph.call_function(winograd.transformed, (weight, into))
             new = graph.call_function(winograd.convolution, (x, matrices, bias, other, relu))
         else:
             packed = graph.call_function(torch.ops.mkldnn._reorder_convolution_weight.default, (weight, *geometry))

@@ -28,11 +28,13 @@ _FILTER = ((1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
 _OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 
 
-def transformed(weight: Tensor) -> Tensor:
-    """A weight ``(outputs, inputs, 3, 3)`` as the 36 matrices ``(36, inputs, outputs)`` that `convolution` takes."""
-    outputs, inputs = weight.shape[:2]
-    flat = weight.permute(2, 3, 1, 0).reshape(9, inputs * outputs)
-    return (_both_axes(_FILTER) @ flat).view(36, inputs, outputs)
+def transformed(weight: Tensor, into: Tensor) -> Tensor:
+    """Write a weight ``(outputs, inputs, 3, 3)`` as the 36 matrices ``(36, outputs, inputs)`` that `convolution` takes.
+
+    `into` has their shape, and is used again for each new weight: fresh memory would take as long as the products.
+    """
+    torch.mm(_both_axes(_FILTER), weight.reshape(-1, 9).t(), out=into.view(36, -1))
+    return into
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None, relu: bool) -> Tensor:
@@ -47,7 +49,7 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | 
     """
     examples, _, height, width = x.shape
     rows, columns = height // PATCH, width // PATCH
-    patches, inputs, outputs = examples * rows * columns, weight.shape[1], weight.shape[2]
+    patches, inputs, outputs = examples * rows * columns, weight.shape[2], weight.shape[1]
     around = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
     of_example, of_row, of_column, of_channel = around.stride()
     windows = around.as_strided(
@@ -61,14 +63,16 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | 
     into = second[: size * inputs].view(patches, 36, inputs)
     torch.bmm(_both_axes(_INPUT).expand(patches, -1, -1), copied, out=into)
     products = first[: size * outputs] if outputs <= inputs else torch.empty(size * outputs)
-    torch.bmm(into.transpose(0, 1), weight, out=products.view(36, patches, outputs))
+    torch.bmm(into.transpose(0, 1), weight.transpose(1, 2), out=products.view(36, patches, outputs))
     out = second[: patches * 16 * outputs].view(16, patches * outputs)
     torch.mm(_both_axes(_OUTPUT), products.view(36, patches * outputs), out=out)
     found = out.view(PATCH, PATCH, examples, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
-    if bias is not None:
-        found = found + bias
-    found = found.reshape(examples, height, width, outputs)
-    result = found.permute(0, 3, 1, 2)
+    laid_out = torch.empty(found.shape)
+    if bias is None:
+        laid_out.copy_(found)
+    else:
+        torch.add(found, bias, out=laid_out)
+    result = laid_out.view(examples, height, width, outputs).permute(0, 3, 1, 2)
     if other is not None:
         result += other
     return result.relu_() if relu else result
