@@ -41,6 +41,9 @@ SNAPSHOT_SECONDS = 10.0
 TEST_MEASUREMENTS = 5
 """Epochs of a training at which the test half is measured, evenly spread, the last among them."""
 
+KEPT = 5e8
+"""Bytes of activations that a line may keep: as many lines are walked side by side as there are cores."""
+
 Report = Callable[[float], None]
 """Told how much of a task is done, from 0 to 1."""
 
@@ -200,4 +203,5 @@ def measuring(
         name: (dataset.normalise(split.inputs).contiguous(memory_format=layout), split.targets)
         for name, split in splits.items()
     }
-    return Evaluator(model.to(device, memory_format=layout), measured)  # type: ignore[call-overload]
+    placed = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    return Evaluator(placed, measured, memory=KEPT)

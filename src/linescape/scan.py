@@ -247,7 +247,7 @@ def _precision(
         for point in (ordered[0], ordered[len(ordered) // 2], ordered[-1]):
             for (data, measure), expected in evaluator.first(path.at(point.alpha)).items():
                 found = point.values[data, measure, "interpolate"][: len(expected)]
-                held = apart.setdefault(f"{data}/{measure}", {"mean": 0.0, "example": 0.0})
+                held = apart.setdefault(f"{data}/{measure}", {"examples": len(expected), "mean": 0.0, "example": 0.0})
                 held["example"] = max(held["example"], _apart(found, expected))
                 held["mean"] = max(held["mean"], abs(float(found.mean(dtype=float) - expected.mean(dtype=float))))
     return {"precision": evaluator.precision, "deviation_from_full_precision": apart}

@@ -190,12 +190,11 @@ class Fast(nn.Module):
         Raises:
             NotExportable: they differ, as when the examples of a batch act on each other.
         """
-        few, cut = call.first(2 * plan.examples), pytree.tree_map(call.cut(2 * plan.examples), (args, dict(kwargs)))
-        if not plan.serves(few):
-            return
+        count = plan.graph.examples or 2 * _LEAST
+        few, cut = call.first(count), pytree.tree_map(call.cut(count), (args, dict(kwargs)))
         with torch.no_grad():
             expected = pytree.tree_leaves(self._as_it_is(*cut))
-            found = [plan.run(part) for part in few.parts(plan.examples)]
+            found = [plan.run(part) for part in few.parts(_LEAST if plan.graph.rows else _WHOLE)]
         for pieces, whole in zip(zip(*found, strict=True), expected, strict=True):
             value = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
             allowed = _APART.get(self.dtype or whole.dtype, 0.0)
