@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 Norm = Literal["batch", "group", "layer", "none"]
+Precision = Literal["float32", "bfloat16"]
 Scheme = Literal[
     "default",
     "kaiming_normal",
@@ -164,13 +165,25 @@ Model = MLP | LeNet | VGG | ResNet | EfficientNetLite
 
 
 class Optimizer(Content, frozen=True):
-    """Optimizer settings. `momentum` is SGD's, and the first beta of Adam and AdamW."""
+    """Optimizer settings, and how a step computes.
+
+    Attributes:
+        name: SGD, Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019).
+        lr: learning rate before the schedule's factor.
+        momentum: SGD's; the first beta of Adam and AdamW.
+        weight_decay: so many times a weight is added to its gradient; AdamW shrinks the weights instead.
+        batch_size: examples of a step.
+        precision: of convolutions, matrix products and what layers hand on while training. ``bfloat16`` has 8
+            significant bits; weights, their gradients and updates, running statistics and the loss stay float32. What
+            is measured afterwards is measured in float32 either way.
+    """
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0
     batch_size: int = 128
+    precision: Precision = "float32"
 
 
 class Schedule(Content, frozen=True):
