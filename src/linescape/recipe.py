@@ -7,6 +7,7 @@ default does nothing, renames no old result. Every random draw is seeded from th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from typing import ClassVar, Literal
 
@@ -47,8 +48,18 @@ def canonical(thing: Content) -> bytes:
 
 def derive_seed(thing: Content, *purpose: str | int) -> int:
     """A 63-bit seed from a content and a purpose; no two purposes share random numbers."""
-    text = canonical(thing) + "".join(f"/{part}" for part in purpose).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+    return seeds(thing)(*purpose)
+
+
+def seeds(thing: Content) -> Callable[..., int]:
+    """Purpose -> `derive_seed` of a content that is asked for many: its canonical form is made once."""
+    content = canonical(thing)
+
+    def seed(*purpose: str | int) -> int:
+        text = content + "".join(f"/{part}" for part in purpose).encode()
+        return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+    return seed
 
 
 _fields = cache(msgspec.structs.fields)  # msgspec evaluates the annotations anew each time, half a millisecond

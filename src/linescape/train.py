@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from linescape import models
 from linescape.data import Dataset, Mixed, augment, mix
 from linescape.errors import DataError, RecipeError, near
-from linescape.recipe import Precision, Recipe, Schedule, derive_seed
+from linescape.recipe import Precision, Recipe, Schedule, seeds
 from linescape.space import State
 from linescape.step import Step, seeded
 
@@ -114,14 +114,14 @@ def train(
     now = _Now(module, do.optimizer, start.loss_sum, start.wrong, start.seen)
     now.restore(start.optimizer)
 
-    step = start.step
+    step, seed = start.step, seeds(recipe)
     yield now.progress(step, steps, per_epoch, diverged=step >= steps and not now.finite())
     batches = _batches(recipe, dataset, device, step, steps)
     batch = next(batches, None)
     while batch is not None:
         if step % per_epoch == 0:
             now.loss_sum, now.wrong, now.seen = 0.0, 0, 0
-        met = do(batch, learning_rate(recipe, step, per_epoch), derive_seed(recipe, "forward", step))
+        met = do(batch, learning_rate(recipe, step, per_epoch), seed("forward", step))
         examples, batch = len(batch.targets), next(batches, None)  # a GPU may still be at the step meanwhile
         loss, wrong = met.tolist()
         now.loss_sum += loss * examples
@@ -138,16 +138,16 @@ def _batches(recipe: Recipe, dataset: Dataset, device: torch.device | str, step:
     """The batches of the steps from `step` on, augmented, normalised and mixed, on the device."""
     inputs, targets = dataset.train.inputs.to(device), dataset.train.targets.to(device)
     size, layout = recipe.optimizer.batch_size, memory_layout(dataset)
-    per_epoch, order = steps_per_epoch(len(inputs), size), torch.empty(0)
+    per_epoch, order, seed = steps_per_epoch(len(inputs), size), torch.empty(0), seeds(recipe)
     for at in range(step, steps):
         epoch, place = divmod(at, per_epoch)
         if place == 0 or not len(order):
-            seed = derive_seed(recipe, "order", epoch)
-            order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed)).to(device)
+            chance = torch.Generator().manual_seed(seed("order", epoch))
+            order = torch.randperm(len(inputs), generator=chance).to(device)
         batch = order[place * size : (place + 1) * size]
-        chance = torch.Generator().manual_seed(derive_seed(recipe, "augment", at))
+        chance = torch.Generator().manual_seed(seed("augment", at))
         given = dataset.normalise(augment(inputs[batch], recipe.data.augment, chance)).contiguous(memory_format=layout)
-        yield mix(given, targets[batch], recipe.data.mixup, derive_seed(recipe, "mixup", at))
+        yield mix(given, targets[batch], recipe.data.mixup, seed("mixup", at))
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
