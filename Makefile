@@ -26,6 +26,8 @@ check: $(READY)  ## linters and types
 
 bench: $(READY)  ## what is fast, as ratios in one run, into benchmarks/results/
 	$(BIN)/python -m benchmarks.lines
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.overhead
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
