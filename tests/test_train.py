@@ -70,8 +70,10 @@ class Dropping(nn.Module):
         replace(SMALL.optimizer, momentum=0.0),
         Optimizer("adam", lr=0.01, batch_size=32),
         Optimizer("adamw", lr=0.01, weight_decay=0.1, batch_size=32),
+        replace(SMALL.optimizer, precision="bfloat16"),
+        Optimizer("adam", lr=0.01, batch_size=32, precision="bfloat16"),
     ],
-    ids=["momentum", "plain", "adam", "adamw"],
+    ids=["momentum", "plain", "adam", "adamw", "bfloat16", "adam-bfloat16"],
 )
 def test_going_on_gives_the_same_bits_wherever_it_was_stopped(optimizer: Optimizer) -> None:
     recipe = replace(SMALL, optimizer=optimizer)
@@ -295,6 +297,22 @@ def test_a_start_of_nan_diverges_before_the_first_step() -> None:
 def test_impossible_numbers_are_errors(change: dict[str, object]) -> None:
     with pytest.raises(RecipeError, match="with which nothing can be trained"):
         next(iter(train(replace(FLAT, **change), load(FLAT), start(FLAT))))
+
+
+def test_an_unknown_precision_is_an_error() -> None:
+    recipe = replace(FLAT, optimizer=Optimizer(precision="bfloat61"))  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="Did you mean 'bfloat16'"):
+        next(iter(train(recipe, load(FLAT), start(FLAT))))
+
+
+def test_bfloat16_learns_what_float32_learns_and_keeps_float32() -> None:
+    recipe = replace(SMALL, data=Data("fashion-mini", size=8, fraction=0.1), schedule=Schedule(3))
+    coarse = replace(recipe, optimizer=replace(recipe.optimizer, precision="bfloat16"))
+    fine, rough = last(recipe, start(recipe)), last(coarse, start(recipe))
+    held = rough.checkpoint()
+    assert {tensor.dtype for tensor in (*held.state.parameters.values(), *held.optimizer.values())} == {torch.float32}
+    assert rough.loss == pytest.approx(fine.loss, rel=0.1)
+    assert rough.loss != fine.loss
 
 
 def test_a_start_of_another_network_is_an_error() -> None:

@@ -160,6 +160,23 @@ def test_needs_are_done_first_and_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert order == [Train(FLAT), Train(asked.end.recipe), asked, whole(FLAT)]
 
 
+def test_two_experiments_do_what_they_share_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorter = replace(FLAT, schedule=Schedule(1))
+    first = Study("one", "mini", "", "", (Arm("base", "base", "", (Run(FLAT, {"whole": whole(FLAT)}),)),))
+    runs = (Run(FLAT, {"whole": whole(FLAT), "again": whole(FLAT)}), Run(shorter, {"whole": whole(shorter)}))
+    second = Study("two", "mini", "", "", (Arm("other", "base", "", runs[:1]), Arm("short", "base", "", runs)))
+    order: list[Task] = []
+
+    def note(task: Task, *rest: object) -> None:
+        order.append(task)
+        do(task, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(linescape.work, "do", note)
+    for asked in (first, second):
+        work(asked, Store(tmp_path), progress=False)
+    assert order == [Train(FLAT), whole(FLAT), Train(shorter), whole(shorter)]
+
+
 def test_a_line_reproduces_the_log_at_its_end(done: Store) -> None:
     last = done.log(BASE).row(-1, named=True)
     curve = done.curve(whole(BASE))

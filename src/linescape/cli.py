@@ -198,7 +198,7 @@ def train(
     Args:
         model: mlp, lenet, vgg, resnet or efficientnet-lite, and its settings, as in resnet,depth=18,norm=none.
         data: a data set and what is done to it, as in fashion-mini,size=14,fraction=0.2.
-        optimizer: sgd, adam or adamw, as in adam,lr=0.001,batch_size=64.
+        optimizer: sgd, adam or adamw, as in adam,lr=0.001,batch_size=64 or sgd,precision=bfloat16.
         schedule: constant, step or cosine, as in step,epochs=6,drops=2/4.
         seed: tells replicates apart.
         under: interventions, as in weight_decay=0, adversarial or from_file=PATH.

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 import linescape
-from linescape import data, models
+from linescape import data, memory, models
 from linescape.data import Dataset
 from linescape.evaluate import Evaluator
 from linescape.groups import by_block, by_convolution, choose
@@ -176,7 +176,8 @@ def _start(recipe: Recipe, dataset: Dataset, store: Store) -> Checkpoint:
 
 @contextmanager
 def one_thread(device: str) -> Iterator[None]:
-    """Torch computes on the CPU with one thread inside."""
+    """Torch computes on the CPU with one thread inside; the process keeps the memory that it frees, from now on."""
+    memory.keep()
     before = torch.get_num_threads()
     torch.set_num_threads(1 if device == "cpu" else before)
     try:

@@ -7,6 +7,7 @@ default does nothing, renames no old result. Every random draw is seeded from th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import cache
 from typing import ClassVar, Literal
 
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 Norm = Literal["batch", "group", "layer", "none"]
+Precision = Literal["float32", "bfloat16"]
 Scheme = Literal[
     "default",
     "kaiming_normal",
@@ -46,8 +48,18 @@ def canonical(thing: Content) -> bytes:
 
 def derive_seed(thing: Content, *purpose: str | int) -> int:
     """A 63-bit seed from a content and a purpose; no two purposes share random numbers."""
-    text = canonical(thing) + "".join(f"/{part}" for part in purpose).encode()
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+    return seeds(thing)(*purpose)
+
+
+def seeds(thing: Content) -> Callable[..., int]:
+    """Purpose -> `derive_seed` of a content that is asked for many: its canonical form is made once."""
+    content = canonical(thing)
+
+    def seed(*purpose: str | int) -> int:
+        text = content + "".join(f"/{part}" for part in purpose).encode()
+        return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+    return seed
 
 
 _fields = cache(msgspec.structs.fields)  # msgspec evaluates the annotations anew each time, half a millisecond
@@ -164,13 +176,25 @@ Model = MLP | LeNet | VGG | ResNet | EfficientNetLite
 
 
 class Optimizer(Content, frozen=True):
-    """Optimizer settings. `momentum` is SGD's, and the first beta of Adam and AdamW."""
+    """Optimizer settings, and how a step computes.
+
+    Attributes:
+        name: SGD, Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019).
+        lr: learning rate before the schedule's factor.
+        momentum: SGD's; the first beta of Adam and AdamW.
+        weight_decay: so many times a weight is added to its gradient; AdamW shrinks the weights instead.
+        batch_size: examples of a step.
+        precision: of convolutions, matrix products and what layers hand on while training. ``bfloat16`` has 8
+            significant bits; weights, their gradients and updates, running statistics and the loss stay float32. What
+            is measured afterwards is measured in float32 either way.
+    """
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0
     batch_size: int = 128
+    precision: Precision = "float32"
 
 
 class Schedule(Content, frozen=True):

@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from linescape import models
-from linescape.data import Dataset, augment, mix
-from linescape.errors import DataError, RecipeError
-from linescape.recipe import Optimizer, Recipe, Schedule, derive_seed
+from linescape.data import Dataset, Mixed, augment, mix
+from linescape.errors import DataError, RecipeError, near
+from linescape.recipe import Precision, Recipe, Schedule, seeds
 from linescape.space import State
+from linescape.step import Step, seeded
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,8 @@ def train(
         recipe: what to train; its `init` is not looked at.
         dataset: the recipe's data.
         start: theta_0, or a checkpoint of this training to go on from, to the bit.
-        device: where to train. Bits repeat on one machine with one number of threads, not across devices.
+        device: where to train. Bits repeat on one machine's CPU with one number of threads; a GPU may add in another
+            order each time, and multiplies float32 in TF32.
 
     Raises:
         RecipeError: a number of the recipe is impossible.
@@ -102,50 +103,51 @@ def train(
     """
     _check(recipe)
     start = Checkpoint(start) if isinstance(start, State) else start
-    size = recipe.optimizer.batch_size
-    per_epoch = steps_per_epoch(len(dataset.train), size)
+    per_epoch = steps_per_epoch(len(dataset.train), recipe.optimizer.batch_size)
     steps = per_epoch * recipe.schedule.epochs
 
-    with _seeded(0):  # the values are overwritten
+    with seeded(0):  # the values are overwritten
         module = models.build(recipe.model, dataset.shape, dataset.classes)
     start.state.load_into(module)
-    layout = memory_layout(dataset)
-    module.to(device, memory_format=layout).train()  # type: ignore[call-overload]
-    optimizer = _optimizer(recipe.optimizer, module)
-    now = _Now(module, optimizer, start.loss_sum, start.wrong, start.seen)
+    module.to(device, memory_format=memory_layout(dataset)).train()  # type: ignore[call-overload]
+    do = Step(module, recipe.optimizer, device, steps)
+    now = _Now(module, do.optimizer, start.loss_sum, start.wrong, start.seen)
     now.restore(start.optimizer)
-    inputs, targets = dataset.train.inputs.to(device), dataset.train.targets.to(device)
 
-    step, order = start.step, torch.empty(0)
+    step, seed = start.step, seeds(recipe)
     yield now.progress(step, steps, per_epoch, diverged=step >= steps and not now.finite())
-    while step < steps:
-        epoch, place = divmod(step, per_epoch)
-        if place == 0 or not len(order):
-            seed = derive_seed(recipe, "order", epoch)
-            order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed)).to(device)
-        if place == 0:
+    batches = _batches(recipe, dataset, device, step, steps)
+    batch = next(batches, None)
+    while batch is not None:
+        if step % per_epoch == 0:
             now.loss_sum, now.wrong, now.seen = 0.0, 0, 0
-        batch = order[place * size : (place + 1) * size]
-        chance = torch.Generator().manual_seed(derive_seed(recipe, "augment", step))
-        given = dataset.normalise(augment(inputs[batch], recipe.data.augment, chance)).contiguous(memory_format=layout)
-        mixed = mix(given, targets[batch], recipe.data.mixup, derive_seed(recipe, "mixup", step))
-        with _seeded(derive_seed(recipe, "forward", step), device):
-            outputs = module(mixed.inputs)
-        loss = mixed.loss(outputs)
-        met = float(loss.detach())
-        now.loss_sum += met * len(batch)
-        now.wrong += int(((outputs.argmax(1) != mixed.foremost) | outputs.isnan().any(1)).sum())
-        now.seen += len(batch)
-        if not math.isfinite(met):
+        met = do(batch, learning_rate(recipe, step, per_epoch), seed("forward", step))
+        examples, batch = len(batch.targets), next(batches, None)  # a GPU may still be at the step meanwhile
+        loss, wrong = met.tolist()
+        now.loss_sum += loss * examples
+        now.wrong += int(wrong)
+        now.seen += examples
+        if not math.isfinite(loss):
             yield now.progress(step, steps, per_epoch, diverged=True)
             return
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step, per_epoch)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
         step += 1
         yield now.progress(step, steps, per_epoch, diverged=step == steps and not now.finite())
+
+
+def _batches(recipe: Recipe, dataset: Dataset, device: torch.device | str, step: int, steps: int) -> Iterator[Mixed]:
+    """The batches of the steps from `step` on, augmented, normalised and mixed, on the device."""
+    inputs, targets = dataset.train.inputs.to(device), dataset.train.targets.to(device)
+    size, layout = recipe.optimizer.batch_size, memory_layout(dataset)
+    per_epoch, order, seed = steps_per_epoch(len(inputs), size), torch.empty(0), seeds(recipe)
+    for at in range(step, steps):
+        epoch, place = divmod(at, per_epoch)
+        if place == 0 or not len(order):
+            chance = torch.Generator().manual_seed(seed("order", epoch))
+            order = torch.randperm(len(inputs), generator=chance).to(device)
+        batch = order[place * size : (place + 1) * size]
+        chance = torch.Generator().manual_seed(seed("augment", at))
+        given = dataset.normalise(augment(inputs[batch], recipe.data.augment, chance)).contiguous(memory_format=layout)
+        yield mix(given, targets[batch], recipe.data.mixup, seed("mixup", at))
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -226,15 +228,6 @@ class _Now:
         return all(bool(value.isfinite().all()) for value in floating)
 
 
-def _optimizer(spec: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
-    # fused: one kernel over all tensors; on the CPU too, where a loop over small tensors costs as much as they do.
-    common: dict[str, Any] = {"lr": spec.lr, "weight_decay": spec.weight_decay, "fused": True}
-    if spec.name == "sgd":
-        return torch.optim.SGD(module.parameters(), momentum=spec.momentum, **common)
-    kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
-    return kind(module.parameters(), betas=(spec.momentum, 0.999), **common)
-
-
 def _check(recipe: Recipe) -> None:
     optimizer, schedule = recipe.optimizer, recipe.schedule
     for what, value, allowed in (
@@ -247,15 +240,7 @@ def _check(recipe: Recipe) -> None:
     ):
         if not allowed:
             raise RecipeError(f"{what} is {value}, with which nothing can be trained. Give another value.")
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Torch's global random state set from a seed, and put back afterwards; dropout draws from it."""
-    device = torch.device(device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which reseeds every accelerator too
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
+    if optimizer.precision not in get_args(Precision):
+        raise RecipeError(
+            f"Nothing is trained in precision {optimizer.precision!r}. {near(optimizer.precision, get_args(Precision))}"
+        )

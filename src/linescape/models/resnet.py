@@ -64,7 +64,8 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``."""
         x = self.conv1(images)
-        x = self.maxpool(relu(x + self.bias1 if self.fixup else self.bn1(x)))
+        x = x + self.bias1 if self.fixup else self.bn1(x)
+        x = self.maxpool(relu(x, inplace=self.training))  # as in `Branch`
         for name in self.stages:
             x = getattr(self, name)(x)
         x = x.mean((2, 3))

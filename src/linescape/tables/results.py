@@ -41,6 +41,7 @@ _RUN: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(_MEASURED, pl.Float64),
     "test_examples": pl.Int64,
     "rise_p_value": pl.Float64,
+    "precision": pl.String,
 }
 _LINE: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("arm", "group", "title"), pl.String),
@@ -200,6 +201,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
         "baseline": arm.baseline,
         "key": recipe.key,
         "test_set": test_set(recipe.data),
+        "precision": recipe.optimizer.precision,
         "missing": missing,
         "reason": reasons[0] if reasons else None,
         "chance_loss": math.log(number) if number else None,
