@@ -158,7 +158,9 @@ def _ready(run: Run, device: str) -> Callable[[], object]:
         next(steps), next(steps)  # the starting point, then a step
         return lambda: next(steps)
     evaluator = measuring(run.recipe, dataset, device, test_examples=run.examples)
-    ends = [State.of(models.draw(run.recipe.model, run.shape, run.classes, Random(), seed)).to(device) for seed in (0, 1)]
+    ends = [
+        State.of(models.draw(run.recipe.model, run.shape, run.classes, Random(), seed)).to(device) for seed in (0, 1)
+    ]
     line = Line(*ends)
     evaluator.begin(line, POSITIONS)
 

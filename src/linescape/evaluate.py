@@ -6,7 +6,7 @@ The caller's network is copied once and never touched: not its weights, mode, gr
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, Literal
@@ -214,16 +214,19 @@ class Evaluator:
             if first is None:
                 continue
             few, share = self._cut(first, 4)
-            outputs: list[Any] = []
-            with torch.no_grad(), self._random_state_kept():
-                moved = _move(few, self.device)
-                one = operations(lambda batch=moved: outputs.append(self.forward(self.model, batch)[0]))
-            self._work += round(one / share * (len(batches) if hasattr(batches, "__len__") else 10))
-            given = self._tensors.get(name)
-            if given is not None and share < 1.0:
+            outputs, one = self._counted(few)
+            self._work += round(one / share * (len(batches) if isinstance(batches, Sized) else 10))
+            if name in self._tensors and share < 1.0:
                 size = sum(leaf.nbytes for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)) / 4
                 several = max(1, int(_WIDE / max(size, 1.0)) // self.batch_size)
-                self._wide[name] = _split(*given, self.batch_size * several)
+                self._wide[name] = _split(*self._tensors[name], self.batch_size * several)
+
+    def _counted(self, batch: Any) -> tuple[Any, int]:
+        """What the network gives for a batch, and how many operations that takes."""
+        moved, outputs = _move(batch, self.device), list[Any]()
+        with torch.no_grad(), self._random_state_kept():
+            count = operations(lambda: outputs.append(self.forward(self.model, moved)[0]))
+        return outputs, count
 
     def _examples(self) -> int | None:
         """In all data together; None where batches are of the user's own making."""
@@ -237,7 +240,8 @@ class Evaluator:
         rows = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
         if self.forward is not default_forward or len(rows) != 1 or max(rows) <= count:
             return batch, 1.0
-        return pytree.tree_map(lambda leaf: leaf[:count] if isinstance(leaf, Tensor) else leaf, batch), count / max(rows)
+        few = pytree.tree_map(lambda leaf: leaf[:count] if isinstance(leaf, Tensor) else leaf, batch)
+        return few, count / max(rows)
 
     def _measure(self, model: nn.Module, given: Mapping[str, Iterable[Any]], only: int = 0) -> Values:
         found: Values = {}
