@@ -1,6 +1,6 @@
 """Whole lines of small networks, where what is not arithmetic weighs most: linescape against the plain loop.
 
-python -m benchmarks.small [--rounds 5] [--alphas 25] [--images 2000]
+python -m benchmarks.small [--rounds 5] [--alphas 25] [--images 10000]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CASES: dict[str, tuple[str, Model, int]] = {
 
 
 def main() -> None:
-    asked = contest.arguments(__doc__, images=2000)
+    asked = contest.arguments(__doc__, images=10_000)
     cases: dict[str, object] = {}
     for case, (name, spec, size) in CASES.items():
         print(case, flush=True)
