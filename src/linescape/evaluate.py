@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
 
-from linescape import batchnorm, threads
+from linescape import batchnorm, sampling, threads
 from linescape.errors import DataError, MeasureError
 from linescape.measure import Measure, cross_entropy, error
 from linescape.paths import Path
@@ -93,6 +93,7 @@ class Evaluator:
         self.forward = forward
         self.batch_size = batch_size
         self.calibration = calibration
+        self._calibrating = self.data.get(calibration)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         first = next((tensor for tensor in self.model.state_dict().values()), torch.zeros(()))
         self.device = first.device
@@ -110,6 +111,22 @@ class Evaluator:
         fresh = copy.deepcopy(self.model)
         state.load_into(fresh)
         return self._measure(fresh)
+
+    def sample(self, rows: Mapping[str, np.ndarray], calibration: np.ndarray | None = None) -> Evaluator:
+        """An evaluator of some of the examples, which shares this one's working copy of the network.
+
+        Args:
+            rows: name of the data -> places of the wanted examples in it ``(n,)``, rising; data not named are left out.
+            calibration: the examples that ``recalibrate`` passes, by their places; all of them by default.
+
+        Raises:
+            DataError: the examples of a batch cannot be told apart, or there are fewer.
+        """
+        found = copy.copy(self)
+        found.data = {name: sampling.take(self.data[name], chosen, self.batch_size) for name, chosen in rows.items()}
+        if calibration is not None and self._calibrating is not None:
+            found._calibrating = sampling.take(self._calibrating, calibration, self.batch_size)
+        return found
 
     def place(self, path: Path, alpha: float, names: Iterable[str]) -> None:
         """Write the named tensors of a path's position into the working copy."""
@@ -160,13 +177,13 @@ class Evaluator:
         return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
 
     def _calibrate(self) -> None:
-        if self.calibration not in self.data:
+        if self._calibrating is None:
             raise DataError(
                 f"Recalibrating BatchNorm needs the data {self.calibration!r}, but there are only {sorted(self.data)}. "
                 "Add training data, or name others with `calibration=`."
             )
         with self._random_state_kept():
-            for batch in self.data[self.calibration]:
+            for batch in self._calibrating:
                 self.forward(self.model, _move(batch, self.device))
 
 
