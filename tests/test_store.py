@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from linescape import checkpoints
-from linescape.curve import Curve
+from linescape.curve import Curve, Point
 from linescape.errors import DamagedError, StoreError
 from linescape.recipe import (
     MLP,
@@ -28,7 +28,6 @@ from linescape.recipe import (
     Trained,
     Weights,
 )
-from linescape.scan import Point
 from linescape.space import State
 from linescape.store import LOG, Row, Store, recipe_of
 from linescape.study import Moment, Scan, Task, Train, hump_line

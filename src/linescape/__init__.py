@@ -9,13 +9,14 @@ in `linescape.recipe`, `linescape.train`, `linescape.study` and `linescape.work`
 """
 
 from linescape import batchnorm, groups, shape
-from linescape.curve import Curve, Series
+from linescape.curve import Curve, Point, Series
 from linescape.errors import LinescapeError
 from linescape.evaluate import Evaluator
 from linescape.measure import cross_entropy, error, squared_error
 from linescape.paths import Bend, Line, Only, Path, Ray
 from linescape.probe import Probe, probe
-from linescape.scan import Point, collect, cost, scan, walk
+from linescape.scan import collect, cost, scan, walk
+from linescape.sequential import Until
 from linescape.space import Distance, State, difference, distance, distances, lerp, norm
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "Ray",
     "Series",
     "State",
+    "Until",
     "batchnorm",
     "collect",
     "cost",

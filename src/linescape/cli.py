@@ -234,7 +234,9 @@ def probe_files(
     layers: Annotated[bool, Parameter(negative="")] = False,
     pattern: Annotated[tuple[str, ...], Many] = (),
     batchnorm: Annotated[tuple[str, ...], Many] = ("interpolate",),
-    alphas: int = 50,
+    alphas: int | None = None,
+    adaptive: Annotated[bool, Parameter(negative="")] = False,
+    until: float | None = None,
     device: str = "cpu",
     out: Path = Path("probe"),
 ) -> None:
@@ -250,7 +252,9 @@ def probe_files(
         layers: also walk each block's line, the other blocks at the end's state.
         pattern: also walk the line of the tensors whose names match this regular expression.
         batchnorm: treatments of BatchNorm statistics: interpolate, recalibrate, start, end, batch.
-        alphas: equally spaced positions, both ends included.
+        alphas: equally spaced positions, both ends included; 50, or 101 with --adaptive.
+        adaptive: measure only those positions that barrier and min Delta need: a tenth of the forward passes.
+        until: draw examples until barrier and min Delta are known to +- this, in nats.
         device: where to measure: cpu, cuda, ...
         out: folder for the report.
     """
@@ -258,7 +262,9 @@ def probe_files(
     network, measured = given.network_and_data(model, data, last.metadata)
     chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
     evaluator = Evaluator(network.to(given.device(device)), measured)
-    found = probe(first.into(network), last.into(network), evaluator, chosen, alphas, batchnorm)
+    found = probe(
+        first.into(network), last.into(network), evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until
+    )
     _show(found)
     notes = (*first.notes, *last.notes)
     for note in (*found.notes, *notes):

@@ -27,6 +27,21 @@ Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True, eq=False)
+class Point:
+    """One position of a walk.
+
+    Attributes:
+        alpha: the position.
+        values: (data, measure, batchnorm) -> per-example values ``(examples,)``.
+        seconds: time it took.
+    """
+
+    alpha: float
+    values: dict[Key, np.ndarray]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
 class Series:
     """One measure on one data set under one BatchNorm treatment along a walk.
 

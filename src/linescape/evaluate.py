@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, RandomSampler
 
-from linescape import batchnorm, threads
+from linescape import batchnorm, sampling, threads
 from linescape.engine import Fast, operations
 from linescape.errors import DataError, MeasureError
 from linescape.measure import Measure, cross_entropy, error
@@ -126,6 +126,7 @@ class Evaluator:
         self.forward = forward
         self.batch_size = batch_size
         self.calibration = calibration
+        self._calibrating = self.data.get(calibration)
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         first = next((tensor for tensor in self.model.state_dict().values()), torch.zeros(()))
         self.device = first.device
@@ -140,6 +141,7 @@ class Evaluator:
         self._statistics = batchnorm.statistics(self.model)
         self._placed: Path | None = None
         self._direct: list[tuple[State, Values]] = []
+        self._name = object()
 
     def __call__(self, state: State) -> Values:
         """Direct evaluation of a state, apart from any path, by plain calls of the network.
@@ -164,6 +166,23 @@ class Evaluator:
         self._direct = [*self._direct[-1:], (state, values)]
         return values
 
+    def sample(self, rows: Mapping[str, np.ndarray], calibration: np.ndarray | None = None) -> Evaluator:
+        """An evaluator of some of the examples, which shares this one's working copy of the network.
+
+        Args:
+            rows: name of the data -> places of the wanted examples in it ``(n,)``, rising; data not named are left out.
+            calibration: the examples that ``recalibrate`` passes, by their places; all of them by default.
+
+        Raises:
+            DataError: the examples of a batch cannot be told apart, or there are fewer.
+        """
+        found = copy.copy(self)
+        found.data = {name: sampling.take(self.data[name], chosen, self.batch_size) for name, chosen in rows.items()}
+        found._work, found._wide, found._direct, found._name = None, {}, [], object()
+        if calibration is not None and self._calibrating is not None:
+            found._calibrating = sampling.take(self._calibrating, calibration, self.batch_size)
+        return found
+
     def begin(self, path: Path, positions: int) -> None:
         """A walk of so many measurements begins.
 
@@ -176,8 +195,9 @@ class Evaluator:
         work = (self._work or 0) * positions
         self._pays = self._fast if self._fast is not None else bool(self.precision) or work > WORTH
         worth_export = bool(self._fast) or work > WORTH_EXPORT.get(self.device.type, WORTH_EXPORT["cuda"])
-        ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
-        self.engine.begin(path.moving, ends, self._examples(), worth_export)
+        if self.engine.of is not path:  # a walk may go on, with other examples or positions
+            ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
+            self.engine.begin(path, path.moving, ends, self._examples(), worth_export)
         self._placed, self._alpha = None, 0.0
 
     def place(self, path: Path, alpha: float) -> None:
@@ -250,7 +270,7 @@ class Evaluator:
                 parts: dict[str, list[np.ndarray]] = {name: [] for name in self.measures}
                 for number, whole in enumerate(islice(batches, 1) if only else batches):
                     batch = self._cut(whole, only)[0] if only else whole
-                    self.engine.at((data, number))
+                    self.engine.at((self._name, data, number))
                     outputs, targets = self.forward(model, _move(batch, self.device))
                     sizes = {}
                     for name, measure in self.measures.items():
@@ -286,13 +306,13 @@ class Evaluator:
         return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
 
     def _calibrate(self) -> None:
-        if self.calibration not in self.data:
+        if self._calibrating is None:
             raise DataError(
                 f"Recalibrating BatchNorm needs the data {self.calibration!r}, but there are only {sorted(self.data)}. "
                 "Add training data, or name others with `calibration=`."
             )
         with self._random_state_kept():
-            for batch in self.data[self.calibration]:
+            for batch in self._calibrating:
                 self.forward(self.model, _move(batch, self.device))
 
 

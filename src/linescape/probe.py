@@ -11,6 +11,7 @@ from linescape.evaluate import Evaluator
 from linescape.groups import Groups
 from linescape.paths import Line, Only
 from linescape.scan import scan
+from linescape.sequential import LEVEL, Until
 from linescape.shape import HEIGHTS, Estimate, estimates
 from linescape.space import Distance, State, distances
 
@@ -37,14 +38,19 @@ class Probe:
     def heights(self) -> Mapping[tuple[str, str, str, str], Mapping[str, Estimate]]:
         """(line, data, measure, batchnorm) -> each height by name, with its 95 % interval over examples.
 
-        Series of a single example have no interval and are left out.
+        Where examples were drawn until a height was known closely enough, its interval is the one that the stopping
+        does not spoil. Series of a single example have no interval and are left out.
         """
-        return {
-            (label, series.data, series.measure, series.batchnorm): estimates(series.alphas, series.values, HEIGHTS)
-            for label, curve in self.curves.items()
-            for series in curve
-            if series.values.shape[1] > 1
-        }
+        found = {}
+        for label, curve in self.curves.items():
+            stated = curve.provenance.get("until", {}).get("intervals", {})
+            for series in curve:
+                if series.values.shape[1] > 1:
+                    key = (series.data, series.measure, series.batchnorm)
+                    kept = stated.get("/".join(key), {}).items()
+                    sequential = {name: Estimate(value, low, high, LEVEL) for name, (value, low, high) in kept}
+                    found[label, *key] = estimates(series.alphas, series.values, HEIGHTS) | sequential
+        return found
 
 
 def probe(
@@ -52,16 +58,20 @@ def probe(
     end: State,
     evaluator: Evaluator,
     groups: Groups | None = None,
-    alphas: int | Sequence[float] = 50,
+    alphas: int | Sequence[float] | None = None,
     batchnorm: str | Sequence[str] = "interpolate",
     progress: bool | None = None,
+    adaptive: bool = False,
+    until: float | Until | None = None,
 ) -> Probe:
     """Walk the whole line and each group's layer-wise line; arguments as for `scan` and `groups`.
 
     Raises:
-        StateError, AlphaError, GroupError, EndsError, DataError, MeasureError: as the steps that it takes.
+        StateError, AlphaError, GroupError, EndsError, DataError, MeasureError, RecipeError: as the steps that it takes.
     """
     line = Line(start, end)
     paths = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
-    curves = {label: scan(path, evaluator, alphas, batchnorm, progress) for label, path in paths.items()}
+    curves = {
+        label: scan(path, evaluator, alphas, batchnorm, progress, adaptive, until) for label, path in paths.items()
+    }
     return Probe(curves, distances(start, end, groups), tuple(curves[WHOLE].provenance["notes"]))

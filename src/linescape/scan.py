@@ -1,6 +1,7 @@
 """Walks a path: at each alpha the network is placed, measured, and the values handed on.
 
-`walk` yields point by point and holds nothing, so that a caller can save each; `scan` walks and collects.
+`walk` yields point by point and holds nothing, so that a caller can save each; `scan` walks and collects: on a whole
+grid with all examples, or with fewer passes (`linescape.sparing`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn
 
 from linescape import batchnorm as bn
-from linescape.curve import Curve, Key
+from linescape.curve import Curve, Point
 from linescape.errors import AlphaError, EndsError
 from linescape.evaluate import Evaluator
 from linescape.paths import Path
+from linescape.sequential import Until
+from linescape.sparing import Sparing
 
 
 class _Close(NamedTuple):
@@ -37,46 +40,66 @@ class _Close(NamedTuple):
 _CLOSE = {None: _Close({"rtol": 1e-4, "atol": 1e-5}, 0.97), "bfloat16": _Close({"rtol": 0.1, "atol": 0.1}, 0.8)}
 
 
-@dataclass(frozen=True, eq=False)
-class Point:
-    """One position of a walk.
-
-    Attributes:
-        alpha: the position.
-        values: (data, measure, batchnorm) -> per-example values ``(examples,)``.
-        seconds: time it took.
-    """
-
-    alpha: float
-    values: dict[Key, np.ndarray]
-    seconds: float
-
-
 def scan(
     path: Path,
     evaluator: Evaluator,
-    alphas: int | Sequence[float] = 50,
+    alphas: int | Sequence[float] | None = None,
     batchnorm: str | Sequence[str] = "interpolate",
     progress: bool | None = None,
+    adaptive: bool = False,
+    until: float | Until | None = None,
 ) -> Curve:
     """Walk a path and return its curve; both ends are measured and checked against direct evaluation.
+
+    With `adaptive` only the positions are measured that `barrier_above_chord` and `min_delta` need, six at most, found
+    with a few examples; see `linescape.adaptive`. Both are then numbers of the measured positions, so never above those
+    of the whole grid; numbers of the course (area, fractions of points) are coarse on so few. The positions suit the
+    evaluator's first measure (or that of `until`) on all data under all treatments: better one treatment at a time.
+
+    With `until` examples are drawn, the same ones at all alphas, until the numbers are known closely enough; see
+    `linescape.sequential`. ``curve.provenance["until"]`` holds the intervals, right 95 times in 100 in spite of the
+    stopping. The examples come from anywhere in the data, by a fixed seed, and are kept in memory. Under the treatment
+    ``batch`` the value of an example depends on the others in its batch, hence on what was drawn.
+
+    Either way the curve is an ordinary one: all its examples were measured at all its positions.
+    ``curve.provenance["passes"]`` says what was spent, search and checks included, and what the whole grid takes.
 
     Args:
         path: from `linescape.paths`.
         evaluator: the network and its data.
         alphas: number of equally spaced positions from 0 to 1, or the positions; 0 and 1 are added if they are missing.
+            50 by default; 101 with `adaptive`, which costs as much whatever the grid.
         batchnorm: one treatment or several, each a series of its own; see `linescape.batchnorm`.
         progress: draw a bar with the time left; by default where standard error is a terminal.
+        adaptive: measure only the positions that the heights need.
+        until: half the width that 95 % intervals may have, in the unit of the evaluator's first measure, or an `Until`
+            that names heights and measure.
 
     Raises:
-        AlphaError: positions are empty, unsorted, repeated or not finite.
+        AlphaError: positions are empty, unsorted, repeated or not finite; with `adaptive`, some lie outside [0, 1].
         EndsError: the walk does not reproduce the networks at its ends.
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
+        RecipeError: `until` is not a positive width.
     """
-    positions = grid(alphas)
+    positions = grid((101 if adaptive else 50) if alphas is None else alphas)
     treatments = (batchnorm,) if isinstance(batchnorm, str) else tuple(batchnorm)
-    points = walk(path, evaluator, positions, treatments)
     shown = sys.stderr.isatty() if progress is None else progress
+    if adaptive or until is not None:
+        wanted = until if until is None or isinstance(until, Until) else Until(until)
+        with Progress(TextColumn("{task.description}"), console=Console(stderr=True), disable=not shown) as bar:
+            task = bar.add_task("Walking")
+            sparing = Sparing(
+                lambda some, at: walk(path, some, at, treatments),
+                evaluator,
+                positions,
+                treatments,
+                report=lambda passes: bar.update(task, description=f"Walking: {passes:,} forward passes"),
+            )
+            found, checked = sparing.measure(adaptive, wanted)
+            curve = collect(found, path, checked, treatments)
+            notes = [*curve.provenance["notes"], *sparing.notes]
+            return Curve(curve.alphas, curve.values, {**curve.provenance, **sparing.about, "notes": notes})
+    points = walk(path, evaluator, positions, treatments)
     if shown:
         points = _with_bar(points, cost(path, evaluator, positions, treatments))
     return collect(points, path, evaluator, treatments)

@@ -34,10 +34,9 @@ from torch import Tensor
 
 from linescape import atomic
 from linescape.checkpoints import encode
-from linescape.curve import Curve
+from linescape.curve import Curve, Point
 from linescape.errors import DamagedError, StoreError
 from linescape.recipe import Recipe
-from linescape.scan import Point
 from linescape.space import State
 from linescape.study import Moment, Scan, Task, Train
 from linescape.train import Checkpoint

@@ -49,6 +49,7 @@ class Fast(nn.Module):
 
     Attributes:
         notes: why the network is called as it is, where it is.
+        of: the path that is walked.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9) -> None:
@@ -57,6 +58,7 @@ class Fast(nn.Module):
         self.dtype = dtype
         self.memory = memory
         self.notes: dict[str, None] = {}
+        self.of: object = None
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
         self._path: frozenset[str] = frozenset()
         self._ends: Ends | None = None
@@ -76,6 +78,7 @@ class Fast(nn.Module):
 
     def begin(
         self,
+        path: object,
         moving: frozenset[str],
         ends: Ends | None = None,
         examples: int | None = None,
@@ -84,11 +87,13 @@ class Fast(nn.Module):
         """A path begins, along which only tensors of these names change. What was kept is dropped.
 
         Args:
+            path: which path, as `of` says from now on.
             moving: names of parameters and buffers.
             ends: where the path is straight, gives a tensor at its ``start`` and at its ``end``.
             examples: in all batches together, if known.
             may_export: whether a graph is worth the seconds that `torch.export` takes.
         """
+        self.of = path
         self._path, self._ends, self._examples, self._may_export = moving, ends, examples, may_export
         self._plans = {}
         self._left = self.memory
