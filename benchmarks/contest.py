@@ -64,6 +64,17 @@ def times(contender: Contender, lines: int) -> Contender:
     return charged
 
 
+def sampled(contender: Contender, part: int) -> Contender:
+    """A contender that walks every so-manieth position and is charged for all."""
+
+    def charged(alphas: int) -> Walk:
+        few = max(2, round(alphas / part))
+        walk = contender(few)
+        return replace(walk, seconds=walk.seconds * alphas / few)
+
+    return charged
+
+
 def compete(contenders: Mapping[str, Contender], alphas: int, rounds: int) -> tuple[Rounds, dict[str, float]]:
     """The rounds, and the best matrix products seen before and after them, in GFLOP/s by number format."""
     before = machine.best_products()
