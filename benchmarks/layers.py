@@ -2,8 +2,8 @@
 
     python -m benchmarks.layers [--rounds 5] [--alphas 25] [--images 512]
 
-The plain loop evaluates the whole network at each position, whichever block moves. So it walks one line, that of a
-block in the middle, at a third of the positions, and is charged for ten lines at all of them.
+The plain loop evaluates the whole network at each position, whichever block moves. So it walks one line, at a third of
+the positions, and is charged for ten lines at all of them.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ def main() -> None:
     pair = pairs.resnet18(asked.images)
     blocks = [f"layer{stage}.{block}" for stage in range(1, 5) for block in range(2)]
     groups = by_prefix(pair.network, {"stem": ("conv1", "bn1"), **dict(zip(blocks, blocks, strict=True)), "fc": "fc"})
-    one = contest.timed(functools.partial(plain.loop, pair, moving=groups[MIDDLE]))
-    contenders: dict[str, Contender] = {PLAIN: contest.times(contest.sampled(one, PART), len(groups))}
+    contenders: dict[str, Contender] = {}
     for precision in ours.precisions():
         walk = functools.partial(ours.layer_wise, pair, groups, precision=precision)
         contenders[f"linescape {precision}"] = contest.timed(walk)
-    walks, best = contest.compete(contenders, asked.alphas, asked.rounds)
+    with plain.apart(pair) as loop:
+        charged = contest.times(contest.sampled(loop, PART), len(groups))
+        walks, best = contest.compete({PLAIN: charged, **contenders}, asked.alphas, asked.rounds)
     work = flops.count(pair.network, pair.inputs[:1]) * len(pair.inputs) * asked.alphas * len(groups)
     last = {name: rounds[-1] for name, rounds in walks.items()}
     at = 2 * list(groups).index(MIDDLE)
-    charged = last[PLAIN]
-    shifted = contest.Walk([at + alpha for alpha in charged.alphas], charged.losses, charged.seconds)
+    alphas, losses = plain.loop(pair, 3, moving=groups[MIDDLE])
+    middle = contest.Walk([at + alpha for alpha in alphas], list(losses), 0.0)
     result = {
         "network": "ResNet-18 of width 64 with BatchNorm",
         "images": f"{len(pair.inputs)} of {' x '.join(map(str, pair.inputs.shape[1:]))}",
@@ -44,7 +45,7 @@ def main() -> None:
         "rounds": asked.rounds,
         "best_product_gflop_per_second": contest.rounded(best),
         "contenders": contest.figures(walks, work, best),
-        "float32_from_plain_loop": contest.deviation(last["linescape float32"], shifted),
+        "float32_from_plain_loop": contest.deviation(last["linescape float32"], middle),
     }
     if "linescape bfloat16" in last:
         result["bfloat16_from_float32"] = contest.deviation(last["linescape bfloat16"], last["linescape float32"])

@@ -25,13 +25,13 @@ def main() -> None:
     asked = contest.arguments(__doc__)
     pair = pairs.resnet18(asked.images)
     _check_copy(pair)
-    contenders: dict[str, Contender] = {PLAIN: contest.timed(functools.partial(plain.loop, pair))}
+    contenders: dict[str, Contender] = {}
     for precision in ours.precisions():
         line = functools.partial(ours.whole_line, pair, precision=precision)
         contenders[f"linescape {precision}"] = contest.timed(line)
-    with hire.hired(pair.folder) as (peers, missing):
+    with plain.apart(pair) as loop, hire.hired(pair.folder) as (peers, missing):
         peers = {name: contest.sampled(peer, PART) for name, peer in peers.items()}
-        walks, best = contest.compete({**contenders, **peers}, asked.alphas, asked.rounds)
+        walks, best = contest.compete({PLAIN: loop, **contenders, **peers}, asked.alphas, asked.rounds)
     work = flops.count(pair.network, pair.inputs[:1]) * len(pair.inputs) * asked.alphas
     figures = contest.figures(walks, work, best)
     last = {name: rounds[-1] for name, rounds in walks.items()}

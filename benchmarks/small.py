@@ -24,11 +24,12 @@ def main() -> None:
     for case, (name, spec, size) in CASES.items():
         print(case, flush=True)
         pair = pairs.make(name, spec, asked.images, size)
-        contenders: dict[str, Contender] = {PLAIN: contest.timed(functools.partial(plain.loop, pair))}
+        contenders: dict[str, Contender] = {}
         for precision in ours.precisions():
             walk = functools.partial(ours.whole_line, pair, precision=precision)
             contenders[f"linescape {precision}"] = contest.timed(walk)
-        walks, best = contest.compete(contenders, asked.alphas, asked.rounds)
+        with plain.apart(pair) as loop:
+            walks, best = contest.compete({PLAIN: loop, **contenders}, asked.alphas, asked.rounds)
         work = flops.count(pair.network, pair.inputs[:1]) * len(pair.inputs) * asked.alphas
         last = {contender: rounds[-1] for contender, rounds in walks.items()}
         found: dict[str, object] = {

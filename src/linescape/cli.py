@@ -17,7 +17,7 @@ from linescape.data import sets
 from linescape.data.get import get
 from linescape.data.sources import SOURCES
 from linescape.errors import LinescapeError
-from linescape.evaluate import Evaluator
+from linescape.evaluate import Evaluator, Precision
 from linescape.probe import Probe, probe
 from linescape.recipe import Data, Optimizer, Recipe, Schedule
 from linescape.store import Store
@@ -237,6 +237,7 @@ def probe_files(
     alphas: int | None = None,
     adaptive: Annotated[bool, Parameter(negative="")] = False,
     until: float | None = None,
+    precision: Precision | None = None,
     device: str = "cpu",
     out: Path = Path("probe"),
 ) -> None:
@@ -255,13 +256,14 @@ def probe_files(
         alphas: equally spaced positions, both ends included; 50, or 101 with --adaptive.
         adaptive: measure only those positions that barrier and min Delta need: a tenth of the forward passes.
         until: draw examples until barrier and min Delta are known to +- this, in nats.
+        precision: bfloat16 to walk in it, in about half the time; how far it is from full precision is recorded.
         device: where to measure: cpu, cuda, ...
         out: folder for the report.
     """
     first, last = checkpoints.read(start), checkpoints.read(end)
     network, measured = given.network_and_data(model, data, last.metadata)
     chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
-    evaluator = Evaluator(network.to(given.device(device)), measured)
+    evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision)
     found = probe(
         first.into(network), last.into(network), evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until
     )
