@@ -65,7 +65,7 @@ LINES = {
         "mlp-spiral/0/whole",
         "mlp-spiral/8/whole",
     ),
-    # Looked at only after the method was settled.
+    # No choice was made by these.
     "mini-held-out": (
         "base/1/layer1",
         "base/2/whole",
