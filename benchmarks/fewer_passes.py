@@ -65,6 +65,29 @@ LINES = {
         "mlp-spiral/0/whole",
         "mlp-spiral/8/whole",
     ),
+    # No choice was made by these.
+    "mini-held-out": (
+        "base/1/layer1",
+        "base/2/whole",
+        "adversarial/1/whole",
+        "barrier-restart/2/whole",
+        "data-50/0/layer2",
+        "data-50/1/whole",
+        "weight-decay-5e-5/2/whole",
+        "weight-decay-1e-4/0/whole",
+        "weight-decay-5e-3/1/whole@end",
+        "adam/1/whole@start",
+        "no-skips/0/whole",
+        "no-skips/2/whole",
+        "vgg/0/whole",
+        "vgg/1/whole",
+        "width-4/1/whole",
+        "width-4/2/whole",
+        "half-pretrained/1/whole",
+        "mlp-images/3/whole",
+        "mlp-spiral/3/whole",
+        "mlp-spiral/5/whole",
+    ),
     "cifar10-small": (
         "no-weight-decay/0/whole",
         "adversarial/0/whole",
@@ -78,7 +101,7 @@ def line(name: str, store: Store, scale: str) -> tuple[Walk, Evaluator, str]:
     """The path, the evaluator on the line's test examples (2,000 at most), and the treatment of BatchNorm."""
     whole, _, treatment = name.partition("@")
     arm, run, label = whole.split("/")
-    task = studies.find("vlaar2022", scale).only(arm).arms[0].runs[int(run)].lines[label]
+    task = studies.find("vlaar2022", scale.removesuffix("-held-out")).only(arm).arms[0].runs[int(run)].lines[label]
     dataset = do.load(task.end.recipe.data, task.end.recipe.seed)
     evaluator = do.measuring(task.end.recipe, dataset, "cpu", None, 2000)
     path: Walk = Line(do.state(task.start, store), do.state(task.end, store))

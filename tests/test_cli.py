@@ -98,6 +98,17 @@ def test_a_probe_of_ones_own_networks_leaves_a_page_and_its_numbers(
     assert any((tmp_path / "probe").rglob("*.pdf"))
 
 
+def test_a_probe_may_take_fewer_passes(line: Line, pair: list[str], tmp_path: Path) -> None:
+    code, out, err = line("probe", *pair, *OF_OWN, "--adaptive", "--until", "5")
+    assert code == 0, err
+    assert "of 101 positions were measured" in err
+    assert "are known to +-" in err
+    assert Path(out.strip().splitlines()[-1]).is_file()
+    code, _, err = line("probe", *pair, *OF_OWN, "--until", "0")
+    assert code == 2
+    assert "no half width" in err
+
+
 def test_trained_checkpoints_say_what_they_are_of(line: Line, tmp_path: Path) -> None:
     recipe = [
         "--model",

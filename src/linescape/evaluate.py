@@ -40,7 +40,7 @@ WORTH_EXPORT = {"cpu": 5e11, "cuda": 2e13}
 _WIDE = 64e6
 """Bytes of a network's outputs that one call may give: a small network is called with many batches at once."""
 
-_FEW = 32
+DIRECT = 32
 """Examples of each data set that are evaluated directly, where all would cost as much as many positions."""
 
 
@@ -163,7 +163,7 @@ class Evaluator:
             if all(known[name] is value for name, value in state.items()):
                 return values
         self._load(state)
-        values = self._measure(self.model, self.data, _FEW)
+        values = self._measure(self.model, self.data, DIRECT)
         self._direct = [*self._direct[-1:], (state, values)]
         return values
 
@@ -230,7 +230,7 @@ class Evaluator:
                 for batches in self.data.values() if self._wide else ():
                     first = next(iter(batches), None)
                     if first is not None:
-                        self.forward(self.engine, _move(self._cut(first, _FEW)[0], self.device))
+                        self.forward(self.engine, _move(self._cut(first, DIRECT)[0], self.device))
             self._given[treatment] = {**self.data, **self._wide} if self.engine.cuts else self.data
         return self._given[treatment]
 

@@ -14,7 +14,7 @@ from linescape import batchnorm as bn
 from linescape import sampling, sequential
 from linescape.curve import Key, Point
 from linescape.errors import AlphaError, DataError, MeasureError, near
-from linescape.evaluate import Evaluator
+from linescape.evaluate import DIRECT, Evaluator
 from linescape.sequential import Look, Until
 
 INNER = 4
@@ -23,7 +23,7 @@ INNER = 4
 ROUGH = 2
 """What an adaptive walk may spend on finding them, in positions measured on all examples.
 
-With the ends, their check and the `INNER` ones that makes 10 positions, a tenth of a grid of 101.
+With the ends and the `INNER` ones that makes 8 positions, less than a tenth of a grid of 101.
 """
 
 KINKS = 12
@@ -143,7 +143,7 @@ class Sparing:
         drawn = {data: len(at) for data, at in rows.items()}
         checked = self.evaluator if drawn == self.totals else self.evaluator.sample(rows)
         self.about["passes"] = {
-            "spent": self.passes + 2 * sum(drawn.values()),
+            "spent": self.passes + 2 * sum(min(count, DIRECT) for count in drawn.values()),
             "grid": len(self.grid) * self._at_one(sum(self.totals.values()), self.calibrating),
         }
         return sample.whole(), checked
