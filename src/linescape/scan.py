@@ -51,10 +51,11 @@ def scan(
 ) -> Curve:
     """Walk a path and return its curve; both ends are measured and checked against direct evaluation.
 
-    With `adaptive` only the positions are measured that `barrier_above_chord` and `min_delta` need, six at most, found
-    with a few examples; see `linescape.adaptive`. Both are then numbers of the measured positions, so never above those
-    of the whole grid; numbers of the course (area, fractions of points) are coarse on so few. The positions suit the
-    evaluator's first measure (or that of `until`) on all data under all treatments: better one treatment at a time.
+    With `adaptive` only the positions are measured that `barrier_above_chord` and `min_delta` need (eight at most),
+    found with a few examples; see `linescape.adaptive`. Both are then numbers of the measured positions, so never
+    above those of the whole grid; numbers of the course (area, fractions of points) are coarse on so few. The positions
+    suit the evaluator's first measure (or that of `until`) on all data under all treatments: better one treatment at a
+    time.
 
     With `until` examples are drawn, the same ones at all alphas, until the numbers are known closely enough; see
     `linescape.sequential`. ``curve.provenance["until"]`` holds the intervals, right 95 times in 100 in spite of the

@@ -17,13 +17,13 @@ from linescape.errors import AlphaError, DataError, MeasureError, near
 from linescape.evaluate import DIRECT, Evaluator
 from linescape.sequential import Look, Until
 
-INNER = 4
+INNER = 6
 """Positions between the ends that an adaptive walk measures on all examples."""
 
 ROUGH = 2
 """What an adaptive walk may spend on finding them, in positions measured on all examples.
 
-With the ends and the `INNER` ones that makes 8 positions, less than a tenth of a grid of 101.
+With the ends and the `INNER` ones that makes 10 positions, a tenth of a grid of 101.
 """
 
 KINKS = 12
