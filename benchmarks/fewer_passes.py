@@ -5,18 +5,18 @@
 Reads the ends of each line from a store of the study `vlaar2022`, walks the line at 101 positions on all test examples
 (kept in --cache, for these walks are what takes long), then adaptively, and compares barrier above the chord and
 min Delta. A line is arm/run/label, with @treatment behind it where BatchNorm is not interpolated. Results go to
-benchmarks/results/fewer-passes-SCALE.json.
+benchmarks/results/fewer_passes-SCALE.json.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from pathlib import Path
 
 import torch
 
+from benchmarks import results
 from linescape import do, shape, studies
 from linescape.curve import Curve
 from linescape.evaluate import Evaluator
@@ -129,7 +129,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     store = Store(asked.store)
-    report: dict[str, object] = {"torch": torch.__version__, "grid": GRID}
+    rows: dict[str, object] = {}
     worst = {"share": 0.0, **dict.fromkeys(HEIGHTS, 0.0)}
     missed = []
     for name in asked.lines or LINES[asked.scale]:
@@ -149,14 +149,12 @@ def main() -> None:
             worst[height] = max(worst[height], abs(off) / max(0.01, 0.01 * true))
             if abs(off) > max(0.01, 0.01 * true):
                 missed.append(f"{name}: {height}")
-        report[name] = row
+        rows[name] = row
         print(name, row, flush=True)
-    report["worst"] = {name: round(number, 4) for name, number in worst.items()}
-    report["missed"] = missed
-    print("worst, in shares of the grid's passes and of what is allowed:", report["worst"], "missed:", missed)
+    rounded = {name: round(number, 4) for name, number in worst.items()}
+    print("worst, in shares of the grid's passes and of what is allowed:", rounded, "missed:", missed)
     if not asked.lines:
-        out = Path(__file__).parent / "results" / f"fewer-passes-{asked.scale}.json"
-        out.write_text(json.dumps(report, indent=1) + "\n")
+        results.write(f"fewer_passes-{asked.scale}", {"grid": GRID, "worst": rounded, "missed": missed, "lines": rows})
 
 
 if __name__ == "__main__":

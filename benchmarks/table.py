@@ -26,11 +26,12 @@ def main() -> None:
 
 def table(name: str) -> str:
     """The table of a result, with a line that says on what and how it was measured."""
+    if name == "fewer_passes":
+        return fewer_passes()
     result = results.read(name)
     if result is None:
         return NOT_RUN
-    writer = WRITERS.get(name, generic)
-    return "\n".join([_where(result), "", *writer(result), ""])
+    return "\n".join([_where(result), "", *WRITERS[name](result), ""])
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
@@ -88,10 +89,48 @@ def growth(result: dict[str, Any]) -> Iterator[str]:
     yield f"![Seconds of a scan against {axes}, on logarithmic axes, with fitted lines](figures/growth.png)"
 
 
-def generic(result: dict[str, Any]) -> Iterator[str]:
-    """Every number of a result that has no table of its own."""
-    rest = {key: value for key, value in result.items() if key not in ("machine", "rounds", "alphas", "images")}
-    yield from _rows(("", ""), _flat(rest))
+def training(result: dict[str, Any]) -> Iterator[str]:
+    best = result["matrix_product_operations_per_second"]
+    yield "Best matrix product: " + ", ".join(f"{value / 1e9:.0f} GFLOP/s in {dtype}" for dtype, value in best.items())
+    yield ""
+    rows = []
+    for network, ways in result.items():
+        for way, found in ways.items() if isinstance(ways, dict) and "plain" in ways else ():
+            reached = found["operations_per_second"] / 1e9
+            shown = (f"{found['images_per_second']:,.0f}", f"**{found['ratio']:.2f}**", f"{reached:.0f}")
+            rows.append((network, way, *shown, f"{found['share_of_matrix_product']:.0%}"))
+    yield from _rows(("", "way", "images a second", "times the plain loop", "GFLOP/s", "share"), rows)
+
+
+def overhead(result: dict[str, Any]) -> Iterator[str]:
+    yield f"{result['tasks']} tasks, {result['seconds']['process']:.0f} s of the process."
+    yield ""
+    shares = sorted(result["shares"].items(), key=lambda item: -item[1]["process"])
+    rows = [(name, f"{share['process']:.1%}", f"{share['wall']:.1%}") for name, share in shares]
+    rows.append(("**outside passes**", *(f"**{result['outside_passes'][time]:.1%}**" for time in ("process", "wall"))))
+    yield from _rows(("", "of the process's time", "of the wall's"), rows)
+
+
+def fewer_passes() -> str:
+    """A row for each set of lines that was walked."""
+    names = sorted(path.stem for path in results.FOLDER.glob("fewer_passes-*.json"))
+    rows = []
+    for name in names:
+        result = results.read(name)
+        assert result is not None
+        worst = result["worst"]
+        rows.append(
+            (
+                name.partition("-")[2],
+                len(result["lines"]),
+                f"{worst['share']:.1%}",
+                f"{worst['barrier_above_chord']:.2f}",
+                f"{worst['min_delta']:.2f}",
+                "; ".join(result["missed"]) or "none",
+            )
+        )
+    head = ("lines of", "number", "passes, at most", "barrier, worst", "min Delta, worst", "outside what is allowed")
+    return "\n".join([*_rows(head, rows), ""]) if rows else NOT_RUN
 
 
 WRITERS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
@@ -100,6 +139,8 @@ WRITERS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "small": small,
     "moving": moving,
     "growth": growth,
+    "training": training,
+    "overhead": overhead,
 }
 
 
@@ -107,7 +148,7 @@ def _where(result: dict[str, Any]) -> str:
     """Machine, date and size of a measurement in a sentence."""
     machine = result.get("machine", {})
     if not isinstance(machine, dict):
-        return f"Measured on: {machine}."
+        return f"{machine}, {result.get('date')}."
     on = ", ".join(
         [
             str(machine.get("processor", "")),
@@ -153,16 +194,6 @@ def _rows(head: Iterable[object], rows: Iterable[Iterable[object]]) -> Iterator[
     yield "|" + "---|" * len(titles)
     for row in rows:
         yield "| " + " | ".join(_cell(value) for value in row) + " |"
-
-
-def _flat(value: object, name: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flat(inner, f"{name}, {_words(str(key))}" if name else _words(str(key)))
-    elif isinstance(value, list):
-        yield name, ", ".join(map(_cell, value))
-    else:
-        yield name, value
 
 
 def _cell(value: object) -> str:
