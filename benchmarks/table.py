@@ -106,7 +106,7 @@ def overhead(result: dict[str, Any]) -> Iterator[str]:
     yield f"{result['tasks']} tasks, {result['seconds']['process']:.0f} s of the process."
     yield ""
     shares = sorted(result["shares"].items(), key=lambda item: -item[1]["process"])
-    rows = [(name, f"{share['process']:.1%}", f"{share['wall']:.1%}") for name, share in shares]
+    rows: list[tuple[str, ...]] = [(name, f"{share['process']:.1%}", f"{share['wall']:.1%}") for name, share in shares]
     rows.append(("**outside passes**", *(f"**{result['outside_passes'][time]:.1%}**" for time in ("process", "wall"))))
     yield from _rows(("", "of the process's time", "of the wall's"), rows)
 
