@@ -46,7 +46,9 @@ def layers(module: nn.Module) -> dict[str, _BatchNorm]:
 def statistics(module: nn.Module) -> frozenset[str]:
     """Names of the running statistics."""
     return frozenset(
-        f"{name}.{held}" if name else held for name, layer in layers(module).items() for held, _ in layer.named_buffers()
+        f"{name}.{held}" if name else held
+        for name, layer in layers(module).items()
+        for held, _ in layer.named_buffers()
     )
 
 

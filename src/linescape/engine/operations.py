@@ -29,12 +29,12 @@ def operations(call: Callable[[], object]) -> int:
     return counter.total
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         self.total += 2 * _products(func, args, found)
         return found
@@ -44,12 +44,12 @@ def _products(func: Any, args: tuple[Any, ...], found: Any) -> int:
     if func is aten.convolution.default:
         transposed = args[6]
         places = args[0] if transposed else found
-        return args[1].numel() * places.numel() // places.shape[1]
+        return int(args[1].numel() * places.numel() // places.shape[1])
     if func in (aten.mm.default, aten.bmm.default, aten.linear.default):
-        return found.numel() * args[0].shape[-1]
+        return int(found.numel() * args[0].shape[-1])
     if func in (aten.addmm.default, aten.baddbmm.default):
-        return found.numel() * args[1].shape[-1]
+        return int(found.numel() * args[1].shape[-1])
     if func in _ATTENTION:
         query, key = args[:2]
-        return 2 * math.prod(query.shape) * key.shape[-2]
+        return int(2 * math.prod(query.shape) * key.shape[-2])
     return 0
