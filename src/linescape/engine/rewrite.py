@@ -41,20 +41,22 @@ def dependents(graph: fx.Graph, names: Iterable[str]) -> set[fx.Node]:
 
 
 def fold_batch_norms(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> None:
-    """Fold every BatchNorm into the layer before it, unless only the BatchNorm moves and the layer's result can be kept."""
+    """Fold each BatchNorm into the layer before it, unless only the norm moves and the layer's result can be kept."""
     of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
     for node in list(graph.nodes):
         if node.target is not aten.batch_norm.default:
             continue
-        layer, *norm, training = node.args[:6]
+        layer, *norm, training = (_argument(node, at) for at in range(6))
         if training or not isinstance(layer, fx.Node) or layer.target not in (*_CONVOLUTIONS, aten.linear.default):
             continue
-        weight, bias = layer.args[1], _argument(layer, 2)
+        weight, bias = _argument(layer, 1), _argument(layer, 2)
         of_layer = [arg for arg in (weight, bias) if isinstance(arg, fx.Node)]
         of_norm = [arg for arg in norm if isinstance(arg, fx.Node)]
         read_elsewhere = len(layer.users) > 1
         if read_elsewhere or norm[2] is None or any(arg in of_inputs for arg in of_layer):
             continue
+        if layer.meta["val"].ndim != weight.meta["val"].ndim:
+            continue  # after a linear layer of sequences, the second axis, which is normed, is not the layer's
         if any(arg.op != "placeholder" or arg in of_inputs for arg in of_norm):
             continue
         if layer not in of_moving and any(arg in of_moving for arg in of_norm):
@@ -79,7 +81,7 @@ def folded(
     var: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer with the BatchNorm after it: ``scale * (W x + b - mean) / sqrt(var + eps) + shift``."""
+    """Weight and bias of a layer and the BatchNorm after it: ``scale * (W x + b - mean) / sqrt(var + eps) + shift``."""
     factor = torch.rsqrt(var + eps)
     if scale is not None:
         factor = factor * scale
@@ -91,7 +93,7 @@ def folded(
 
 
 def between_ends(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Where a layer with moving weights reads what does not move, its result is on the line between two fixed ones.
+    """Where a layer with moving weights reads what rests, its result is on the line between two fixed ones.
 
     ``W(alpha) x + b(alpha) = (1 - alpha) (W0 x + b0) + alpha (W1 x + b1)`` for weights on a straight line. So the two
     ends' results are found once for each batch and only mixed at each position, from the placeholder `ALPHA`.
@@ -133,13 +135,14 @@ def between_ends(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) 
 
 
 def _placeholder(graph: fx.Graph, name: str, like: fx.Node | None = None) -> fx.Node:
-    known = next((node for node in graph.nodes if node.op == "placeholder" and node.name == name), None)
-    if known is not None:
-        return known
+    known: fx.Node
+    for known in graph.nodes:
+        if known.op == "placeholder" and known.name == name:
+            return known
     with graph.inserting_before(next(iter(graph.nodes))):
-        node = graph.placeholder(name)
-    node.meta = dict(like.meta) if like else {}
-    return node
+        new = graph.placeholder(name)
+    new.meta = dict(like.meta) if like else {}
+    return new
 
 
 def in_precision(graph: fx.Graph, places: Iterable[str], dtype: torch.dtype) -> None:
@@ -206,16 +209,25 @@ def for_onednn(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) ->
     rooms: dict[str, Tensor] = {}
     of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
     for node in list(graph.nodes):
-        if node.target is aten.conv2d.default and node.args[1] not in of_inputs:
+        if node.target not in (aten.conv2d.default, aten.linear.default):
+            continue
+        weight = _argument(node, 1)
+        if weight in of_inputs or not _of_onednn(weight.meta["val"].dtype):
+            continue
+        if node.target is aten.conv2d.default:
             _convolution(graph, node, of_moving, rooms)
-        elif node.target is aten.linear.default and node.args[1] not in of_inputs:
+        else:
             _linear(graph, node)
     graph.eliminate_dead_code()
     return rooms
 
 
+def _of_onednn(dtype: torch.dtype) -> bool:
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+
+
 def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node], rooms: dict[str, Tensor]) -> None:
-    x, weight, bias = node.args[0], node.args[1], _argument(node, 2)
+    x, weight, bias = (_argument(node, at) for at in range(3))
     stride, padding, dilation = (_pair(_argument(node, at), default) for at, default in ((3, 1), (4, 0), (5, 1)))
     groups = _argument(node, 6) or 1
     last, other = node, None
@@ -233,25 +245,24 @@ def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node], rooms:
             last, other = user, beside
     user = _only_user(last)
     relu = user is not None and user.target is aten.relu.default
-    last = user if relu else last
+    if user is not None and relu:
+        last = user
     geometry = (padding, stride, dilation, groups)
     with graph.inserting_before(last):
         if geometry == ([1, 1], [1, 1], [1, 1], 1) and _suits_winograd(x, weight):
             into = _placeholder(graph, f"room_for_{weight.name}")
             outputs, inputs = weight.meta["val"].shape[:2]
-            rooms[into.name] = torch.empty(36, outputs, inputs)
+            rooms[into.name] = torch.empty(36, outputs, inputs, dtype=torch.float32)
             matrices = graph.call_function(winograd.transformed, (weight, into))
             new = graph.call_function(winograd.convolution, (x, matrices, bias, other, relu))
         else:
             packed = graph.call_function(torch.ops.mkldnn._reorder_convolution_weight.default, (weight, *geometry))
             one = torch.ops.mkldnn._convolution_pointwise
             if other is None:
-                new = graph.call_function(
-                    one.default, (x, packed, bias, *geometry, "relu" if relu else "none", [], "")
-                )
+                new = graph.call_function(one.default, (x, packed, bias, *geometry, "relu" if relu else "none", [], ""))
             else:
-                after = ("add", 1.0, "relu" if relu else None, [], "")
-                new = graph.call_function(one.binary, (x, other, packed, bias, *geometry, *after))
+                after = "relu" if relu else None
+                new = graph.call_function(one.binary, (x, other, packed, bias, *geometry, "add", 1.0, after, [], ""))
     _replace(last, new, of_moving)
 
 
@@ -275,9 +286,7 @@ def _linear(graph: fx.Graph, node: fx.Node) -> None:
     if user is not None and user.target in _ACTIVATIONS and not user.kwargs:
         last, activation = user, _ACTIVATIONS[user.target]
     with graph.inserting_before(last):
-        new = graph.call_function(
-            torch.ops.mkldnn._linear_pointwise.default, (x, packed, bias, activation, [], "")
-        )
+        new = graph.call_function(torch.ops.mkldnn._linear_pointwise.default, (x, packed, bias, activation, [], ""))
     _replace(last, new, set())
 
 

@@ -62,12 +62,12 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | 
     copied = first.view(examples, rows, columns, 6, 6, inputs).copy_(windows).view(patches, 36, inputs)
     into = second[: size * inputs].view(patches, 36, inputs)
     torch.bmm(_both_axes(_INPUT).expand(patches, -1, -1), copied, out=into)
-    products = first[: size * outputs] if outputs <= inputs else torch.empty(size * outputs)
+    products = first[: size * outputs] if outputs <= inputs else torch.empty(size * outputs, dtype=torch.float32)
     torch.bmm(into.transpose(0, 1), weight.transpose(1, 2), out=products.view(36, patches, outputs))
     out = second[: patches * 16 * outputs].view(16, patches * outputs)
     torch.mm(_both_axes(_OUTPUT), products.view(36, patches * outputs), out=out)
     found = out.view(PATCH, PATCH, examples, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
-    laid_out = torch.empty(found.shape)
+    laid_out = torch.empty(found.shape, dtype=torch.float32)
     if bias is None:
         laid_out.copy_(found)
     else:
@@ -78,14 +78,15 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | 
     return result.relu_() if relu else result
 
 
-_kept = torch.empty(0)
+_kept = torch.empty(0, dtype=torch.float32)
 
 
 def _room(size: int) -> Tensor:
     """Memory for intermediate results, kept: fresh memory costs as much as a transform."""
     global _kept
     if len(_kept) < size:
-        _kept = torch.empty(size)
+        with torch.inference_mode(False):  # else it could not be written to outside of it
+            _kept = torch.empty(size, dtype=torch.float32)
     return _kept[:size]
 
 
