@@ -123,6 +123,7 @@ class Evaluator:
             for name, given in data.items()
         }
         self._wide: dict[str, list[Any]] = {}
+        self._given: dict[str, Mapping[str, Iterable[Any]]] = {}
         self.forward = forward
         self.batch_size = batch_size
         self.calibration = calibration
@@ -198,6 +199,7 @@ class Evaluator:
         if self.engine.of is not path:  # a walk may go on, with other examples or positions
             ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
             self.engine.begin(path, path.moving, ends, self._examples(), worth_export)
+        self._given = {}
         self._placed, self._alpha = None, 0.0
 
     def place(self, path: Path, alpha: float) -> None:
@@ -219,8 +221,18 @@ class Evaluator:
             measured = {"recalibrate": self._statistics}.get(treatment, frozenset())
             fixed = self._statistics if treatment in ("start", "end") else frozenset()
             self.engine.moved(treatment, self._alpha, also=measured, but=fixed)
-            # A network that turned out to be no graph is faster with batches that fit the cache.
-            return self._measure(self.engine, self.data if self.engine.notes else {**self.data, **self._wide})
+            return self._measure(self.engine, self._joined(treatment))
+
+    def _joined(self, treatment: str) -> Mapping[str, Iterable[Any]]:
+        """Data with many batches as one, where the engine has found that this changes nothing; tried once a walk."""
+        if treatment not in self._given:
+            with self._random_state_kept():
+                for batches in self.data.values() if self._wide else ():
+                    first = next(iter(batches), None)
+                    if first is not None:
+                        self.forward(self.engine, _move(self._cut(first, _FEW)[0], self.device))
+            self._given[treatment] = {**self.data, **self._wide} if self.engine.cuts else self.data
+        return self._given[treatment]
 
     def _load(self, state: State) -> None:
         self._placed = None

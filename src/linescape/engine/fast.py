@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from linescape.engine import rewrite
-from linescape.engine.graph import Call, Graph, NotExportable, export
+from linescape.engine.graph import APART, Call, Graph, NotExportable, apart, export, refuse_hooks
 from linescape.engine.split import split
 from linescape.engine.trace import trace
 
@@ -31,8 +31,8 @@ is within 5 % of its best from half to twice as much."""
 _LEAST, _MOST = 16, 512
 """Examples in a part at least and at most: few do not fill a matrix product, and more gain nothing."""
 
-_APART = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
-"""How far results may be from the network's own, relative to the largest of them, before it is called as it is."""
+_KINDS = 8
+"""Kinds of call that are exported at most: each takes seconds, and sequences of many lengths are many kinds."""
 
 _WHOLE = 1 << 60
 
@@ -57,6 +57,7 @@ class Fast(nn.Module):
         self.network = network
         self.dtype = dtype
         self.memory = memory
+        self.training = False
         self.notes: dict[str, None] = {}
         self.of: object = None
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
@@ -65,6 +66,7 @@ class Fast(nn.Module):
         self._examples: int | None = None
         self._alpha = 0.0
         self._may_export = True
+        self._exported = 0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], _Plan | None] = {}
         self._batch: object = None
@@ -75,6 +77,16 @@ class Fast(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("network"), name)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A layer of a network that can be indexed."""
+        return self.network[index]  # type: ignore[index]
+
+    @property
+    def cuts(self) -> bool:
+        """Whether every call so far was found to give the same however its examples are put into batches."""
+        known = self._plans.values()
+        return bool(known) and all(plan is not None and plan.cuts for plan in known)
 
     def begin(
         self,
@@ -110,6 +122,7 @@ class Fast(nn.Module):
             but: tensors that have the same values at all positions in this view.
         """
         self._view, self._alpha = (view, (self._path | also) - but), alpha
+        self._batch = None
         for plan in self._plans.values():
             if plan is not None:
                 plan.move(alpha)
@@ -124,11 +137,13 @@ class Fast(nn.Module):
         try:
             call = Call.of(args, kwargs)
             plan = self._plan(call, args, kwargs)
+            if plan is not None and not plan.serves(call):
+                raise NotExportable("its code does something else for another number of examples")
         except NotExportable as reason:
             if self._may_export:
                 self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
             plan = None
-        if plan is None or not plan.serves(call):
+        if plan is None:
             return self._as_it_is(args, kwargs)
         parts = call.parts(plan.examples)
         if batch is None:
@@ -142,7 +157,7 @@ class Fast(nn.Module):
         values = plan.kept.get(key)
         if values is None:
             values = plan.keepable(part)
-            size = sum(value.numel() * value.element_size() for value in values.values() if isinstance(value, Tensor))
+            size = _held(values.values(), part)
             if size <= self._left:
                 plan.kept[key] = values
                 self._left -= size
@@ -156,13 +171,15 @@ class Fast(nn.Module):
                 graph = self._graphs[call.kind]
                 self._plans[key] = None if graph is None else self._checked(graph, call, args, kwargs)
             else:
-                self._graphs[call.kind] = None
+                if self._may_export:
+                    self._graphs[call.kind] = None
                 self._plans[key] = plan = self._new(call, args, kwargs)
                 self._graphs[call.kind] = plan.graph
         return self._plans[key]
 
     def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
         """A plan of a call that has no graph yet: `trace` is tried first, as it takes a hundredth of the time."""
+        refuse_hooks(self.network)
         network = self.network
         if self.dtype is not None:
             network = copy.deepcopy(network).to(self.dtype)
@@ -174,37 +191,51 @@ class Fast(nn.Module):
         except NotExportable:
             if not self._may_export:
                 raise
+        if self._exported == _KINDS:
+            raise NotExportable(f"it is called in more than {_KINDS} ways")
+        self._exported += 1
         return self._checked(export(network, given, named), call, args, kwargs)
 
     def _checked(self, graph: Graph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
-        plan = self._planned(graph)
-        plan.move(self._alpha)
-        self._check(plan, call, args, kwargs)
+        """A plan that gives what the network gives.
+
+        Raises:
+            NotExportable: there is none.
+        """
+        try:
+            plan = self._planned(graph, call)
+            plan.move(self._alpha)
+            self._check(plan, call, args, kwargs)
+        except NotExportable:
+            raise
+        except Exception as error:  # whatever torch raises of an unusual graph: the network can still be called
+            raise NotExportable(f"its graph cannot be used ({error})") from error
         return plan
 
-    def _planned(self, graph: Graph) -> _Plan:
+    def _planned(self, graph: Graph, call: Call) -> _Plan:
         moving = self._view[1]
         if self._ends is not None and self._examples is not None:
             plan = _Plan(graph, self.network, moving, self.dtype, self._ends)
-            if self._examples * plan.room <= self.memory:  # what is not kept would be computed twice, not once
+            # What is not kept would be computed twice, not once; and infinity at an end is none between the ends.
+            if self._examples * plan.room <= self.memory and plan.finite(call):
                 return plan
         return _Plan(graph, self.network, moving, self.dtype)
 
     def _check(self, plan: _Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Compare some examples with the network itself, the parts of a batch with the batch as a whole.
+        """Compare some examples with the network itself, and two halves with the whole.
 
         Raises:
             NotExportable: they differ, as when the examples of a batch act on each other.
         """
-        count = plan.graph.examples or 2 * _LEAST
+        count = 2 * _LEAST if plan.cuts else _WHOLE
         few, cut = call.first(count), pytree.tree_map(call.cut(count), (args, dict(kwargs)))
+        half = math.ceil(few.examples / 2) if plan.cuts and few.examples > 3 else _WHOLE
         with torch.no_grad():
             expected = pytree.tree_leaves(self._as_it_is(*cut))
-            found = [plan.run(part) for part in few.parts(_LEAST if plan.graph.rows else _WHOLE)]
+            found = [plan.run(part) for part in few.parts(half)]
         for pieces, whole in zip(zip(*found, strict=True), expected, strict=True):
             value = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-            allowed = _APART.get(self.dtype or whole.dtype, 0.0)
-            if value.shape != whole.shape or _apart(value, whole) > allowed:
+            if value.shape != whole.shape or apart(value, whole) > APART.get(self.dtype or whole.dtype, 0.0):
                 raise NotExportable("its graph does not give what the network gives, or examples act on each other")
 
     def _as_it_is(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -235,24 +266,29 @@ class _Plan:
     ) -> None:
         self.graph = graph
         held = dict(_tensors(network))
-        named = {id(held[name]): name for name in moving}
-        weights = {place: held[name] for place, name in graph.weights.items()}
-        moves = {place: named[id(tensor)] for place, tensor in weights.items() if id(tensor) in named}
-        self.values: dict[str, Any] = {**weights, **graph.constants}
+        self.values: dict[str, Any] = {
+            **{place: held[name] for place, name in graph.weights.items()},
+            **graph.constants,
+        }
+        written = {_memory(held[name]) for name in moving}
+        moves = {place for place, tensor in self.values.items() if _memory(tensor) in written}
         operations = copy.deepcopy(graph.graph)
-        if ends is not None:
-            fixed = rewrite.between_ends(operations, graph.inputs, moves)
-            self.values |= {place: ends(moves[weight], end) for place, (weight, end) in fixed.items()}
+        named = {id(held[name]): name for name in moving}
+        if ends is not None and all(id(self.values[place]) in named for place in moves):
+            for place, (of, end) in rewrite.between_ends(operations, graph.inputs, moves).items():
+                self.values[place] = ends(named[id(self.values[of])], end).to(self.values[of])
         rewrite.fold_batch_norms(operations, graph.inputs, moves)
         if dtype is not None:
             rewrite.in_precision(operations, [*self.values, *graph.inputs], dtype)
-        onednn = all(tensor.device.type == "cpu" for tensor in held.values()) and torch.backends.mkldnn.is_available()
+        on_cpu = all(tensor.device.type == "cpu" for tensor in held.values())
+        onednn = on_cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         rewrite.channels_last(operations, graph.inputs, weights=not onednn)
         if onednn:
-            self.values |= rewrite.for_onednn(operations, graph.inputs, moves)
+            self.values |= rewrite.for_onednn(operations, graph.inputs, [*moves, rewrite.ALPHA])
         self.parts = split(operations, graph.inputs, [*moves, rewrite.ALPHA])
         width = graph.floats * (dtype or torch.float32).itemsize
-        self.examples = min(max(_CACHE // max(width, 1), _LEAST), _MOST) if graph.rows else _WHOLE
+        self.cuts = graph.rows and graph.examples[0] <= 2 and graph.examples[1] == math.inf
+        self.examples = min(max(_CACHE // max(width, 1), _LEAST), _MOST) if self.cuts else _WHOLE
         self.room = _bytes(operations, self.parts.kept.gives, dtype)
         self.kept: dict[object, dict[str, Any]] = {}
         self.stale = True
@@ -265,7 +301,13 @@ class _Plan:
 
     def serves(self, call: Call) -> bool:
         """Whether the graph is for so many examples."""
-        return self.graph.examples in (None, call.examples)
+        least, most = self.graph.examples
+        return least <= call.examples <= most
+
+    def finite(self, call: Call) -> bool:
+        """Whether what is kept of a call is."""
+        values = self.keepable(call.parts(self.examples)[0]).values()
+        return all(bool(value.isfinite().all()) for value in values if isinstance(value, Tensor))
 
     def keepable(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
         """What of a batch does not depend on moving weights, and the rest needs."""
@@ -300,15 +342,12 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from network.named_buffers(remove_duplicate=False)
 
 
-def _apart(found: Tensor, expected: Tensor) -> float:
-    """Largest difference relative to the largest expected value, where both are finite; infinite where one is not."""
-    if not expected.is_floating_point():
-        return float((found != expected).any())
-    found, expected = found.double(), expected.double()
-    finite = expected.isfinite()
-    if not bool((finite == found.isfinite()).all()):
-        return float("inf")
-    if not bool(finite.any()):
-        return 0.0
-    apart = (found - expected)[finite].abs().max()
-    return float(apart / expected[finite].abs().max().clamp(min=1e-30)) if float(apart) else 0.0
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _held(values: Iterable[Any], inputs: Iterable[Tensor]) -> int:
+    """Bytes that keeping these values takes, where the inputs are held anyway."""
+    known = {_memory(tensor) for tensor in inputs}
+    found = {_memory(value): value.untyped_storage().nbytes() for value in values if isinstance(value, Tensor)}
+    return sum(size for memory, size in found.items() if memory not in known)

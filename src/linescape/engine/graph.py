@@ -24,6 +24,12 @@ class NotExportable(Exception):  # noqa: N818 - caught by the engine, which then
     """A call cannot be turned into a graph; the text says why."""
 
 
+APART = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
+"""How far results may be from the network's own, relative to the largest of them."""
+
+_ACT = "the examples of a batch act on each other"
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """The arguments of a call, taken apart.
@@ -99,7 +105,7 @@ class Graph:
         spec: how the outputs, a flat list of tensors, are put together.
         rows: every output has one row for each example, so a call can be made in parts.
         floats: numbers in the largest result of an operation, for one example.
-        examples: the only number of examples that it is for; None: any.
+        examples: the least and the most examples that it is for.
     """
 
     graph: fx.Graph
@@ -109,7 +115,31 @@ class Graph:
     spec: pytree.TreeSpec
     rows: bool
     floats: int
-    examples: int | None
+    examples: tuple[float, float]
+
+
+def refuse_hooks(network: nn.Module) -> None:
+    """A hook may do anything, such as keep a value for later, and would be called once only.
+
+    Raises:
+        NotExportable: there is one.
+    """
+    if any(layer._forward_hooks or layer._forward_pre_hooks for layer in network.modules()):
+        raise NotExportable("the network has hooks")
+
+
+def apart(found: Tensor, expected: Tensor) -> float:
+    """Largest difference relative to the largest expected value, where both are finite; infinite where one is not."""
+    if not expected.is_floating_point():
+        return float((found != expected).any())
+    found, expected = found.double(), expected.double()
+    finite = expected.isfinite()
+    if not bool((finite == found.isfinite()).all()):
+        return float("inf")
+    if not bool(finite.any()):
+        return 0.0
+    difference = (found - expected)[finite].abs().max()
+    return float(difference / expected[finite].abs().max().clamp(min=1e-30)) if float(difference) else 0.0
 
 
 def export(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Graph:
@@ -134,7 +164,7 @@ def export(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
             )
             if any(_mutates(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})
-    except Exception as error:  # noqa: BLE001 - whatever a network's code and torch raise: it can still be called
+    except Exception as error:  # whatever a network's code and torch raise: it can still be called
         raise NotExportable(str(error).strip().split("\n")[0] or type(error).__name__) from error
     return _taken_from(program)
 
@@ -173,17 +203,38 @@ def _taken_from(program: torch.export.ExportedProgram) -> Graph:
         program.call_spec.out_spec,
         rows=all(node.meta["val"].ndim and node.meta["val"].shape[0] == batch for node in outputs),
         floats=largest(value.shape[1:] for value in with_rows),
-        examples=batch if isinstance(batch, int) else None,
+        examples=_range(program, batch),
     )
+
+
+def _range(program: torch.export.ExportedProgram, batch: int | torch.SymInt) -> tuple[float, float]:
+    """Control flow that depends on the number of examples was followed for some numbers only."""
+    if isinstance(batch, int):
+        return batch, batch
+    known = program.range_constraints.get(batch.node.expr)
+    if known is None:
+        raise NotExportable("the number of its examples is bound to something else")
+    return float(known.lower), float(known.upper)
 
 
 def _place_by_place(graph: fx.Graph) -> None:
     """Devices written into the code are kept; random numbers are not a function of the call."""
     for node in graph.nodes:
-        if node.op == "call_function" and torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        if node.op == "call_function" and draws(node.target, node.args, node.kwargs):
             raise NotExportable(f"the network draws random numbers ({node.target})")
+        if node.target is aten.batch_norm.default and node.args[5]:
+            raise NotExportable(_ACT)
         if node.op not in ("placeholder", "call_function", "output"):
             raise NotExportable(f"the network's control flow depends on values ({node.op} {node.target})")
+
+
+def draws(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether an operation draws random numbers: dropout does not where it is switched off."""
+    if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
+        return False
+    given = {argument.name: argument.default_value for argument in target._schema.arguments}
+    given |= dict(zip(given, args, strict=False)) | dict(kwargs)
+    return bool(next((given[name] for name in ("train", "training", "dropout_p") if name in given), True))
 
 
 def _as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
@@ -193,9 +244,7 @@ def _as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
     if len(firsts) != len(node.users):
         return  # something reads the saved statistics too
     with graph.inserting_before(node):
-        single = graph.call_function(
-            aten.batch_norm.default, (x, weight, bias, mean, var, False, momentum, eps, False)
-        )
+        single = graph.call_function(aten.batch_norm.default, (x, weight, bias, mean, var, False, momentum, eps, False))
     for first in firsts:
         single.meta = dict(first.meta)
         first.replace_all_uses_with(single)
@@ -216,7 +265,7 @@ def _dynamic_shapes(network: nn.Module, args: Any, kwargs: Any) -> Any:
 
 
 class _without_inplace:  # noqa: N801 - a context manager
-    """Layers such as ``ReLU(inplace=True)`` write their result elsewhere inside: a kept value must not be overwritten."""
+    """Inside, layers such as ``ReLU(inplace=True)`` write their result elsewhere: kept values are not overwritten."""
 
     def __init__(self, network: nn.Module) -> None:
         self.layers = [layer for layer in network.modules() if getattr(layer, "inplace", False) is True]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from linescape.engine.graph import Call, Graph, NotExportable, largest
+from linescape.engine.graph import APART, Call, Graph, NotExportable, apart, draws, largest
 
 aten = torch.ops.aten
 
@@ -29,7 +31,8 @@ _LAYERS: dict[object, Any] = {
 }
 _ORDER = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _RELU = (F.relu, torch.relu, torch.relu_, "relu", "relu_")
-_ADD = (operator.add, operator.iadd, torch.add, "add", "add_")
+_ADD = (operator.add, torch.add, "add")
+_ADD_IN_PLACE: dict[Any, Any] = {operator.iadd: operator.add, "add_": "add"}
 
 
 def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
@@ -37,7 +40,7 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
 
     Raises:
         NotExportable: the call has other arguments, or fewer than three examples; control flow or shapes depend on
-            values; or the code cannot be traced.
+            values; examples act on each other; something is written to or drawn; or the code cannot be traced.
     """
     call = Call.of(args, {})
     if len(call.tensors) != len(args) or not all(call.batched) or call.examples < 3:
@@ -45,49 +48,113 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
     if len(inspect.signature(network.forward).parameters) != len(args):
         raise NotExportable("it takes other arguments than batches")
     try:
-        graph = _Tracer().trace(network)
-    except Exception as error:  # noqa: BLE001 - whatever a network's code raises when it meets a proxy
+        with _Pure() as pure, _attributes_kept(network):
+            graph = _Tracer().trace(network)
+            inputs = tuple(node.name for node in graph.nodes if node.op == "placeholder")
+            weights, constants = _plain(graph, network)
+            held = constants | {place: _tensors(network)[name] for place, name in weights.items()}
+            two, three = (_values(graph, held, call.first(n).tensors, pure) for n in (2, 3))
+    except NotExportable:
+        raise
+    except Exception as error:  # whatever a network's code raises when it meets a proxy
         raise NotExportable(f"fx cannot trace it ({error})") from error
-    inputs = tuple(node.name for node in graph.nodes if node.op == "placeholder")
-    weights = _plain(graph, network)
-    two, three = (_values(graph, network, weights, call.first(n).tensors) for n in (2, 3))
     outputs, spec = pytree.tree_flatten(graph.output_node().args[0])
     if not all(isinstance(node, fx.Node) and isinstance(two.get(node), Tensor) for node in outputs):
         raise NotExportable("it returns something else than tensors")
     graph.output_node().args = (tuple(outputs),)
-    rows = set()
+    rows = _with_rows(two, three)
     for node, value in two.items():
-        other = three[node]
-        if not isinstance(value, Tensor):
-            continue
-        node.meta["val"] = value.to("meta")
-        if value.shape != other.shape:
-            if (2, *value.shape[1:]) != value.shape or (3, *value.shape[1:]) != other.shape:
-                raise NotExportable("its shapes depend on the number of examples")
-            rows.add(node)
+        if isinstance(value, Tensor):
+            node.meta["val"] = value.to("meta")
+        nodes = [arg for arg in node.args if isinstance(arg, fx.Node)]
+        tensors = len(nodes) == len(node.args) and all(isinstance(two[arg], Tensor) for arg in nodes)
+        if node.target in _ADD and not node.kwargs and tensors:
+            node.op, node.target = "call_function", aten.add.Tensor
     graph.eliminate_dead_code()
     return Graph(
         graph,
         weights,
-        constants={},
-        inputs=inputs,
-        spec=spec,
+        constants,
+        inputs,
+        spec,
         rows=all(node in rows for node in outputs),
         floats=largest(two[node].shape[1:] for node in rows if node.op != "placeholder"),
-        examples=None,
+        examples=(1, float("inf")),
     )
+
+
+def _with_rows(two: dict[fx.Node, Any], three: dict[fx.Node, Any]) -> set[fx.Node]:
+    """Nodes with one row an example, from their values for the first two examples and for the first three."""
+    rows = set()
+    for node, value in two.items():
+        other = three[node]
+        if not isinstance(value, Tensor) or value.shape == other.shape:
+            continue
+        if (2, *value.shape[1:]) != value.shape or (3, *value.shape[1:]) != other.shape:
+            raise NotExportable("its shapes depend on the number of examples")
+        if value.is_floating_point() and apart(value, other[:2]) > APART.get(value.dtype, 0.0):
+            raise NotExportable("the examples of a batch act on each other")
+        rows.add(node)
+    return rows
 
 
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         """Code is followed into every layer but this one, which looks at its input's shape first."""
-        return isinstance(m, _BatchNorm)
+        return isinstance(m, _BatchNorm) and type(m).forward is _BatchNorm.forward
 
 
-def _plain(graph: fx.Graph, network: nn.Module) -> dict[str, str]:
-    """Give layers the names that `rewrite` knows and make placeholders of weights; returns their names by placeholder."""
+class _Pure(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Refuses what cannot be repeated from a graph: random numbers, and writing to a value that is used elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.given: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if draws(func, args, kwargs):
+            raise NotExportable(f"it draws random numbers ({func})")
+        if func._schema.is_mutable:
+            written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+            values = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **kwargs}
+            if any(isinstance(values.get(n), Tensor) and _memory(values[n]) in self.given for n in written):
+                raise NotExportable(f"it writes to a value ({func})")
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def _attributes_kept(network: nn.Module) -> Iterator[None]:
+    """Take away what tracing left on a network.
+
+    Raises:
+        NotExportable: the network's own code has set an attribute.
+    """
+    before = {layer: dict(vars(layer)) for layer in network.modules()}
+    try:
+        yield
+    finally:
+        changed = set()
+        for layer, held in before.items():
+            changed |= {name for name, value in vars(layer).items() if name not in held or held[name] is not value}
+            vars(layer).clear()
+            vars(layer).update(held)
+    if any(not name.startswith("_tensor_constant") for name in changed):
+        raise NotExportable("it sets attributes when it is called")
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _plain(graph: fx.Graph, network: nn.Module) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Give layers the names that `rewrite` knows and make placeholders of tensors that the network holds.
+
+    Returns:
+        Placeholder -> name of a parameter or buffer; placeholder -> another tensor.
+    """
     for node in list(graph.nodes):
         with graph.inserting_before(node):
             new = _replacement(graph, node, network)
@@ -96,8 +163,12 @@ def _plain(graph: fx.Graph, network: nn.Module) -> dict[str, str]:
             graph.erase_node(node)
         elif node.op == "call_method" and node.target == "view":
             node.target = "reshape"  # another memory layout may leave no view of that shape
+        elif node.target in _ADD_IN_PLACE and _read_once(node):
+            node.target = _ADD_IN_PLACE[node.target]
     first = next(iter(graph.nodes))
+    of_network = _tensors(network)
     weights: dict[str, str] = {}
+    constants: dict[str, Tensor] = {}
     known: dict[str, fx.Node] = {}
     for node in list(graph.nodes):
         if node.op != "get_attr":
@@ -106,10 +177,28 @@ def _plain(graph: fx.Graph, network: nn.Module) -> dict[str, str]:
         if name not in known:
             with graph.inserting_before(first):
                 known[name] = graph.placeholder(f"weight_{len(known)}")
-            weights[known[name].name] = name
+            if name in of_network:
+                weights[known[name].name] = name
+            else:
+                owner, _, last = name.rpartition(".")
+                constants[known[name].name] = vars(network.get_submodule(owner))[last]
         node.replace_all_uses_with(known[name])
         graph.erase_node(node)
-    return weights
+    if not all(isinstance(value, Tensor) for value in constants.values()):
+        raise NotExportable("it holds something else than tensors")
+    return weights, constants
+
+
+def _read_once(node: fx.Node) -> bool:
+    """Whether nothing else reads what an operation writes its result over."""
+    return isinstance(node.args[0], fx.Node) and len(node.args[0].users) == 1
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {
+        **dict(network.named_parameters(remove_duplicate=False)),
+        **dict(network.named_buffers(remove_duplicate=False)),
+    }
 
 
 def _replacement(graph: fx.Graph, node: fx.Node, network: nn.Module) -> fx.Node | None:
@@ -133,18 +222,15 @@ def _replacement(graph: fx.Graph, node: fx.Node, network: nn.Module) -> fx.Node 
         if list(given) != list(_ORDER[: len(named)]):
             return None
         return graph.call_function(_LAYERS[node.target], tuple(named))
-    if node.target in _RELU:
-        return graph.call_function(aten.relu.default, node.args[:1])
-    if node.target in _ADD and not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args):
-        return graph.call_function(aten.add.Tensor, node.args)
+    if node.target in _RELU and node.args:
+        written = str(getattr(node.target, "__name__", node.target)).endswith("_")
+        if _read_once(node) or not (written or any(node.args[1:]) or any(node.kwargs.values())):
+            return graph.call_function(aten.relu.default, node.args[:1])
     return None
 
 
-def _values(
-    graph: fx.Graph, network: nn.Module, weights: dict[str, str], inputs: tuple[Tensor, ...]
-) -> dict[fx.Node, Any]:
+def _values(graph: fx.Graph, held: dict[str, Tensor], inputs: tuple[Tensor, ...], pure: _Pure) -> dict[fx.Node, Any]:
     """What every node gives for these inputs."""
-    held = {**dict(network.named_parameters(remove_duplicate=False)), **dict(network.named_buffers(remove_duplicate=False))}
     given = iter(inputs)
     found: dict[fx.Node, Any] = {}
     call: Callable[[fx.Node], Any] = found.__getitem__
@@ -152,14 +238,12 @@ def _values(
         if node.op == "output":
             break
         if node.op == "placeholder":
-            found[node] = held[weights[node.name]] if node.name in weights else next(given)
+            found[node] = held[node.name] if node.name in held else next(given)
             continue
         args, kwargs = fx.node.map_arg((node.args, node.kwargs), call)
-        try:
-            if node.op == "call_method":
-                found[node] = getattr(args[0], str(node.target))(*args[1:], **kwargs)
-            else:
-                found[node] = node.target(*args, **kwargs)
-        except RuntimeError as error:
-            raise NotExportable(f"its shapes depend on the number of examples ({error})") from error
+        pure.given = {_memory(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        if node.op == "call_method":
+            found[node] = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        else:
+            found[node] = node.target(*args, **kwargs)
     return found
