@@ -19,9 +19,9 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from linescape.engine import rewrite
-from linescape.engine.graph import APART, Call, Graph, NotExportable, apart, export, refuse_hooks
+from linescape.engine.graph import APART, Call, Graph, Inseparable, NotExportable, apart, export, refuse_hooks
 from linescape.engine.split import split
-from linescape.engine.trace import trace
+from linescape.engine.trace import check_examples_apart, trace
 
 _CACHE = 16_000_000
 """Bytes that the largest result of an operation should take: batches are passed in parts of that size. By a rule and not
@@ -188,13 +188,17 @@ class Fast(nn.Module):
             if named:
                 raise NotExportable("it is called with names")
             return self._checked(trace(network, given), call, args, kwargs)
+        except Inseparable:
+            raise
         except NotExportable:
             if not self._may_export:
                 raise
         if self._exported == _KINDS:
             raise NotExportable(f"it is called in more than {_KINDS} ways")
         self._exported += 1
-        return self._checked(export(network, given, named), call, args, kwargs)
+        graph = export(network, given, named)
+        check_examples_apart(graph, network, Call.of(given, named))
+        return self._checked(graph, call, args, kwargs)
 
     def _checked(self, graph: Graph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
         """A plan that gives what the network gives.
@@ -305,8 +309,8 @@ class _Plan:
         return least <= call.examples <= most
 
     def finite(self, call: Call) -> bool:
-        """Whether what is kept of a call is."""
-        values = self.keepable(call.parts(self.examples)[0]).values()
+        """Whether what is kept of the first examples is."""
+        values = self.keepable(call.first(2 * _LEAST if self.cuts else _WHOLE).tensors).values()
         return all(bool(value.isfinite().all()) for value in values if isinstance(value, Tensor))
 
     def keepable(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:

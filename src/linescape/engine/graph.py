@@ -9,7 +9,8 @@ import copy
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,9 @@ class NotExportable(Exception):  # noqa: N818 - caught by the engine, which then
 APART = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
 """How far results may be from the network's own, relative to the largest of them."""
 
-_ACT = "the examples of a batch act on each other"
+
+class Inseparable(NotExportable):
+    """The examples of a batch act on each other, so that batches must be called as they are given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +131,31 @@ def refuse_hooks(network: nn.Module) -> None:
         raise NotExportable("the network has hooks")
 
 
+@contextmanager
+def attributes_kept(network: nn.Module) -> Iterator[None]:
+    """Take away what reading the code left on a network.
+
+    Raises:
+        NotExportable: the network's own code has set an attribute.
+    """
+    before = [(held, dict(held)) for layer in network.modules() for held in (layer._buffers, vars(layer))]
+    changed: set[str] = set()
+    try:
+        yield
+    finally:
+        for held, values in before:
+            changed |= {name for name, value in held.items() if name not in values or not _same(values[name], value)}
+            held.clear()
+            held.update(values)
+    if any(not name.startswith("_tensor_constant") for name in changed):
+        raise NotExportable("it sets attributes when it is called")
+
+
+def _same(before: object, now: object) -> bool:
+    """`torch.export` puts equal tuples in the place of a layer's own."""
+    return before is now or (type(before) is type(now) and isinstance(now, tuple) and before == now)
+
+
 def apart(found: Tensor, expected: Tensor) -> float:
     """Largest difference relative to the largest expected value, where both are finite; infinite where one is not."""
     if not expected.is_floating_point():
@@ -157,13 +185,16 @@ def export(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
     shapes = pytree.tree_map(dynamic, (args, dict(kwargs)))
     try:
-        with warnings.catch_warnings(), _without_inplace(network), torch.no_grad():
+        with warnings.catch_warnings(), attributes_kept(network), _without_inplace(network), torch.no_grad():
             warnings.simplefilter("ignore")  # torch's own: deprecations inside export
+            warnings.filterwarnings("error", ".*assigned during export")
             program = torch.export.export(
                 network, args, dict(kwargs), dynamic_shapes=_dynamic_shapes(network, *shapes), strict=False
             )
             if any(_mutates(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})
+    except NotExportable:
+        raise
     except Exception as error:  # whatever a network's code and torch raise: it can still be called
         raise NotExportable(str(error).strip().split("\n")[0] or type(error).__name__) from error
     return _taken_from(program)
@@ -223,7 +254,7 @@ def _place_by_place(graph: fx.Graph) -> None:
         if node.op == "call_function" and draws(node.target, node.args, node.kwargs):
             raise NotExportable(f"the network draws random numbers ({node.target})")
         if node.target is aten.batch_norm.default and node.args[5]:
-            raise NotExportable(_ACT)
+            raise Inseparable("a BatchNorm uses its batch, so that examples act on each other")
         if node.op not in ("placeholder", "call_function", "output"):
             raise NotExportable(f"the network's control flow depends on values ({node.op} {node.target})")
 

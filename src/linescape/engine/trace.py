@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +18,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from linescape.engine.graph import APART, Call, Graph, NotExportable, apart, draws, largest
+from linescape.engine.graph import (
+    APART,
+    Call,
+    Graph,
+    Inseparable,
+    NotExportable,
+    apart,
+    attributes_kept,
+    draws,
+    largest,
+)
 
 aten = torch.ops.aten
 
@@ -47,12 +56,14 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
         raise NotExportable("it is not called with batches alone")
     if len(inspect.signature(network.forward).parameters) != len(args):
         raise NotExportable("it takes other arguments than batches")
+    pure = _Pure()
     try:
-        with _Pure() as pure, _attributes_kept(network):
+        with pure, attributes_kept(network):
             graph = _Tracer().trace(network)
             inputs = tuple(node.name for node in graph.nodes if node.op == "placeholder")
             weights, constants = _plain(graph, network)
-            held = constants | {place: _tensors(network)[name] for place, name in weights.items()}
+        held = constants | {place: _tensors(network)[name] for place, name in weights.items()}
+        with pure:
             two, three = (_values(graph, held, call.first(n).tensors, pure) for n in (2, 3))
     except NotExportable:
         raise
@@ -62,7 +73,10 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
     if not all(isinstance(node, fx.Node) and isinstance(two.get(node), Tensor) for node in outputs):
         raise NotExportable("it returns something else than tensors")
     graph.output_node().args = (tuple(outputs),)
-    rows = _with_rows(two, three)
+    if not all(_fit(two[node], three[node]) for node in two):
+        raise NotExportable("its shapes depend on the number of examples")
+    _check_apart(two, three)
+    rows = {node for node, value in two.items() if isinstance(value, Tensor) and value.shape != three[node].shape}
     for node, value in two.items():
         if isinstance(value, Tensor):
             node.meta["val"] = value.to("meta")
@@ -83,19 +97,34 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
     )
 
 
-def _with_rows(two: dict[fx.Node, Any], three: dict[fx.Node, Any]) -> set[fx.Node]:
-    """Nodes with one row an example, from their values for the first two examples and for the first three."""
-    rows = set()
+def check_examples_apart(graph: Graph, network: nn.Module, call: Call) -> None:
+    """Compare every value for the first two examples with that for the first three.
+
+    Outputs alone would not do: they may be 0 for the weights at hand.
+
+    Raises:
+        Inseparable: examples act on each other.
+    """
+    least, most = graph.examples
+    if call.examples >= 3 and graph.rows and least <= 2 and most >= 3:
+        tensors = _tensors(network)
+        held = {**graph.constants, **{place: tensors[name] for place, name in graph.weights.items()}}
+        _check_apart(*(_values(graph.graph, held, call.first(n).tensors, _Pure()) for n in (2, 3)))
+
+
+def _check_apart(two: dict[fx.Node, Any], three: dict[fx.Node, Any]) -> None:
     for node, value in two.items():
-        other = three[node]
-        if not isinstance(value, Tensor) or value.shape == other.shape:
-            continue
-        if (2, *value.shape[1:]) != value.shape or (3, *value.shape[1:]) != other.shape:
-            raise NotExportable("its shapes depend on the number of examples")
-        if value.is_floating_point() and apart(value, other[:2]) > APART.get(value.dtype, 0.0):
-            raise NotExportable("the examples of a batch act on each other")
-        rows.add(node)
-    return rows
+        if isinstance(value, Tensor) and value.is_floating_point() and _fit(value, three[node]):
+            first = three[node][: len(value)] if value.ndim else three[node]
+            if apart(value, first) > APART.get(value.dtype, 0.0):
+                raise Inseparable("the examples of a batch act on each other")
+
+
+def _fit(two: Any, three: Any) -> bool:
+    """Whether a value has one row an example, or the same shape for any number of them."""
+    if not isinstance(two, Tensor) or two.shape == three.shape:
+        return True
+    return (2, *two.shape[1:]) == two.shape and (3, *two.shape[1:]) == three.shape
 
 
 class _Tracer(fx.Tracer):
@@ -123,26 +152,6 @@ class _Pure(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if any(isinstance(values.get(n), Tensor) and _memory(values[n]) in self.given for n in written):
                 raise NotExportable(f"it writes to a value ({func})")
         return func(*args, **kwargs)
-
-
-@contextmanager
-def _attributes_kept(network: nn.Module) -> Iterator[None]:
-    """Take away what tracing left on a network.
-
-    Raises:
-        NotExportable: the network's own code has set an attribute.
-    """
-    before = {layer: dict(vars(layer)) for layer in network.modules()}
-    try:
-        yield
-    finally:
-        changed = set()
-        for layer, held in before.items():
-            changed |= {name for name, value in vars(layer).items() if name not in held or held[name] is not value}
-            vars(layer).clear()
-            vars(layer).update(held)
-    if any(not name.startswith("_tensor_constant") for name in changed):
-        raise NotExportable("it sets attributes when it is called")
 
 
 def _memory(tensor: Tensor) -> int:
