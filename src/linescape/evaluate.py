@@ -178,7 +178,17 @@ class Evaluator:
             DataError: the examples of a batch cannot be told apart, or there are fewer.
         """
         found = copy.copy(self)
-        found.data = {name: sampling.take(self.data[name], chosen, self.batch_size) for name, chosen in rows.items()}
+        found._tensors = {
+            name: (self._tensors[name][0][chosen], self._tensors[name][1][chosen])
+            for name, chosen in rows.items()
+            if name in self._tensors
+        }
+        found.data = {
+            name: _split(*found._tensors[name], self.batch_size)
+            if name in found._tensors
+            else sampling.take(self.data[name], chosen, self.batch_size)
+            for name, chosen in rows.items()
+        }
         found._work, found._wide, found._given, found._direct, found._name = None, {}, {}, [], object()
         if calibration is not None and self._calibrating is not None:
             found._calibrating = sampling.take(self._calibrating, calibration, self.batch_size)
@@ -196,7 +206,8 @@ class Evaluator:
         work = (self._work or 0) * positions
         self._pays = self._fast if self._fast is not None else bool(self.precision) or work > WORTH
         worth_export = bool(self._fast) or work > WORTH_EXPORT.get(self.device.type, WORTH_EXPORT["cuda"])
-        if self.engine.of is not path:  # a walk may go on, with other examples or positions
+        # A walk may go on, with other examples or positions.
+        if self.engine.of is not path or (worth_export and not self.engine.may_export):
             ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
             self.engine.begin(path, path.moving, ends, self._examples(), worth_export)
         self._given = {}

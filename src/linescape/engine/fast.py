@@ -24,10 +24,9 @@ from linescape.engine.split import split
 from linescape.engine.trace import check_examples_apart, trace
 
 _CACHE = 16_000_000
-"""Bytes that the largest result of an operation should take: batches are passed in parts of that size.
-
-By a rule and not by timing, so that the same walk gives the same bits. With 1 MB of L2 cache a core and 32 MB of L3,
-ResNet-18 of width 64 is within 5 % of its best from half to twice as much."""
+"""Bytes that the largest result of an operation should take: batches are passed in parts of that size. By a rule and
+not by timing, so that the same walk gives the same bits. With 1 MB of L2 cache a core and 32 MB of L3, ResNet-18 of
+width 64 is within 5 % of its best from half to twice as much."""
 
 _LEAST, _MOST = 16, 512
 """Examples in a part at least and at most: few do not fill a matrix product, and more gain nothing."""
@@ -66,7 +65,7 @@ class Fast(nn.Module):
         self._ends: Ends | None = None
         self._examples: int | None = None
         self._alpha = 0.0
-        self._may_export = True
+        self.may_export = True
         self._exported = 0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], _Plan | None] = {}
@@ -107,7 +106,7 @@ class Fast(nn.Module):
             may_export: whether a graph is worth the seconds that `torch.export` takes.
         """
         self.of = path
-        self._path, self._ends, self._examples, self._may_export = moving, ends, examples, may_export
+        self._path, self._ends, self._examples, self.may_export = moving, ends, examples, may_export
         self._plans = {}
         self._left = self.memory
 
@@ -141,7 +140,7 @@ class Fast(nn.Module):
             if plan is not None and not plan.serves(call):
                 raise NotExportable("its code does something else for another number of examples")
         except NotExportable as reason:
-            if self._may_export:
+            if self.may_export:
                 self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
             plan = None
         if plan is None:
@@ -172,7 +171,7 @@ class Fast(nn.Module):
                 graph = self._graphs[call.kind]
                 self._plans[key] = None if graph is None else self._checked(graph, call, args, kwargs)
             else:
-                if self._may_export:
+                if self.may_export:
                     self._graphs[call.kind] = None
                 self._plans[key] = plan = self._new(call, args, kwargs)
                 self._graphs[call.kind] = plan.graph
@@ -192,7 +191,7 @@ class Fast(nn.Module):
         except Inseparable:
             raise
         except NotExportable:
-            if not self._may_export:
+            if not self.may_export:
                 raise
         if self._exported == _KINDS:
             raise NotExportable(f"it is called in more than {_KINDS} ways")

@@ -193,25 +193,27 @@ def export(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
             )
             if any(_mutates(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})
+        return _taken_from(program)
     except NotExportable:
         raise
     except Exception as error:  # whatever a network's code and torch raise: it can still be called
         raise NotExportable(str(error).strip().split("\n")[0] or type(error).__name__) from error
-    return _taken_from(program)
 
 
 def _taken_from(program: torch.export.ExportedProgram) -> Graph:
     signature, graph = program.graph_signature, copy.deepcopy(program.graph)
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise NotExportable("the network changes a buffer or an input when it is called")
-    held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    # A copy gives nodes other names where those are words of Python's, such as `input`.
+    names = {old.name: new.name for old, new in zip(program.graph.nodes, graph.nodes, strict=True)}
+    held = {names[n]: of for n, of in {**signature.inputs_to_parameters, **signature.inputs_to_buffers}.items()}
     constants = {
-        name: program.constants[target]
+        names[name]: program.constants[target]
         for name, target in signature.inputs_to_lifted_tensor_constants.items()
         if isinstance(program.constants[target], Tensor)
     }
     tensors = {n.name for n in graph.nodes if n.op == "placeholder" and isinstance(n.meta.get("val"), Tensor)}
-    inputs = tuple(name for name in signature.user_inputs if isinstance(name, str) and name in tensors)
+    inputs = tuple(names[n] for n in signature.user_inputs if isinstance(n, str) and names[n] in tensors)
     outputs = graph.output_node().args[0]
     assert isinstance(outputs, list | tuple)
     if not all(isinstance(node, fx.Node) and isinstance(node.meta.get("val"), Tensor) for node in outputs):
