@@ -6,6 +6,7 @@ Weights and inputs are both placeholders, so one graph serves every state of the
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import operator
 import warnings
@@ -223,7 +224,7 @@ def _taken_from(program: torch.export.ExportedProgram) -> Graph:
             node.target = aten.reshape.default  # another memory layout may leave no view of that shape
         elif node.target is aten._native_batch_norm_legit_no_training.default:
             _as_batch_norm(graph, node)
-    _place_by_place(graph)
+    _check_operations(graph)
     graph.eliminate_dead_code()
     batch = next(node.meta["val"].shape[0] for node in graph.nodes if node.name == inputs[0])
     values = [node.meta["val"] for node in graph.nodes if node.op == "call_function" and _is_tensor(node)]
@@ -250,8 +251,8 @@ def _range(program: torch.export.ExportedProgram, batch: int | torch.SymInt) -> 
     return float(known.lower), float(known.upper)
 
 
-def _place_by_place(graph: fx.Graph) -> None:
-    """Devices written into the code are kept; random numbers are not a function of the call."""
+def _check_operations(graph: fx.Graph) -> None:
+    """Raise `NotExportable` where an operation draws, joins examples, or chooses what is done."""
     for node in graph.nodes:
         if node.op == "call_function" and draws(node.target, node.args, node.kwargs):
             raise NotExportable(f"the network draws random numbers ({node.target})")
@@ -287,8 +288,6 @@ def _dynamic_shapes(network: nn.Module, args: Any, kwargs: Any) -> Any:
     # `torch.export` wants either one entry for each argument in order, or, with keywords, the arguments' names.
     if not kwargs:
         return tuple(args)
-    import inspect
-
     names = [
         name
         for name, parameter in inspect.signature(network.forward).parameters.items()
