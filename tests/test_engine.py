@@ -178,10 +178,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "MLP with LayerNorm": (built(recipe.MLP((16, 16), "tanh", norm="layer")), IMAGES),
     "LeNet": (built(recipe.LeNet(), 28, 1), drawn(40, 1, 28, 28)),
     "ResNet": (built(recipe.ResNet(8, 4)), IMAGES),
-    "ResNet without skips": (built(recipe.ResNet(8, 4, skips=False)), IMAGES),
     "ResNet with groups": (built(recipe.ResNet(8, 8, norm="group")), IMAGES),
     "ResNet without norm": (built(recipe.ResNet(8, 4, norm="none")), IMAGES),
-    "ResNet without norm and skips": (built(recipe.ResNet(8, 4, norm="none", skips=False)), IMAGES),
+    "ResNet without skips": (built(recipe.ResNet(8, 4, norm="none", skips=False)), IMAGES),
     "VGG": (built(recipe.VGG(11, 4), 32), drawn(40, 2, 32, 32)),
     "pre-activation": (Preact, IMAGES),
     "in place": (InPlace, IMAGES),
@@ -224,6 +223,42 @@ def test_the_engine_gives_the_curve_of_plain_calls(name: str) -> None:
         assert not noted(found), where
         assert fast.engine.cuts, where
         assert_close(found, expected)
+
+
+class Padded(nn.Module):
+    """Looks at the sides of its images and holds its parts by a list, which `torch.export` alone can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(2, 6, 3, stride=2), nn.BatchNorm2d(6)
+        self.fc = nn.Linear(6, 3)
+        self.parts = ["conv", "bn"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[2] % 2 == 0 and x.mean((2, 3)).ndim == 2:
+            x = F.pad(x, (0, 1, 0, 1))
+        for part in self.parts:
+            x = getattr(self, part)(x)
+        out: Tensor = self.fc(F.relu6(x).mean((2, 3)))
+        return out
+
+
+@pytest.mark.parametrize(
+    ("build", "inputs"),
+    [
+        (Padded, IMAGES),
+        pytest.param(built(recipe.EfficientNetLite(), 32), drawn(8, 2, 32, 32), marks=pytest.mark.slow),
+    ],
+)
+def test_networks_that_only_export_can_read_are_graphs_too(build: Callable[[], nn.Module], inputs: Tensor) -> None:
+    torch.manual_seed(0)
+    net = build().eval()
+    whole = line_of(net, inputs)
+    plain, fast = (Evaluator(net, {"train": (inputs, labels(len(inputs)))}, fast=fast) for fast in (False, True))
+    for path in (whole, Only(whole, [name for name in whole.end if name.startswith(("fc", "bn", "stage7", "head"))])):
+        expected, found = (scan(path, ev, 2, batchnorm.TREATMENTS) for ev in (plain, fast))
+        assert not noted(found)
+        assert_close(found, expected, 1e-5 if build is Padded else 1e-4)  # one pixel a map at the end, of 8 images
 
 
 def wide(side: int) -> tuple[nn.Module, Tensor]:
@@ -286,9 +321,9 @@ def test_winograd_is_a_convolution(shape: tuple[int, int, int], bias: bool, othe
         assert float((found - exact).norm() / exact.norm()) < 5e-6
 
 
-def resnet() -> tuple[nn.Module, Line, Batch]:
+def small() -> tuple[nn.Module, Line, Batch]:
     torch.manual_seed(0)
-    net = models.build(recipe.ResNet(8, 4), (2, 8, 8), 3).eval()
+    net = Preact().eval()
     return net, line_of(net, IMAGES), (IMAGES, labels(40))
 
 
@@ -305,11 +340,10 @@ def kept_bytes(engine: Fast) -> int:
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-RESNET: Callable[[], nn.Module] = lambda: resnet()[0]  # noqa: E731
 WIDE: Callable[[], nn.Module] = lambda: wide(8)[0]  # noqa: E731
 
 
-@pytest.mark.parametrize("build", [RESNET, InPlace, WIDE])
+@pytest.mark.parametrize("build", [Preact, InPlace, WIDE])
 def test_keeping_changes_no_bit(build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     net = build().eval()
@@ -332,10 +366,14 @@ def test_keeping_changes_no_bit(build: Callable[[], nn.Module], monkeypatch: pyt
 
 @pytest.mark.parametrize("memory", [0.0, 5e4, 1e6])
 def test_no_more_is_kept_than_allowed(memory: float) -> None:
-    net, whole, data = resnet()
+    net, whole, data = small()
     evaluators = [Evaluator(net, {"d": data}, fast=True, memory=m) for m in (2e9, memory)]
-    for path in lines(net, whole).values():
-        curves = [scan(path, evaluator, 3, ("interpolate", "end", "start")) for evaluator in evaluators]
+    for path in (
+        whole,
+        Only(whole, ["fc.weight"]),
+        Only(whole, [n for n in whole.end if n.startswith(("conv2", "bn2"))]),
+    ):
+        curves = [scan(path, evaluator, 3, ("interpolate", "end")) for evaluator in evaluators]
         assert_close(curves[1], curves[0])
         assert kept_bytes(evaluators[1].engine) <= memory
 
@@ -532,7 +570,7 @@ def test_forward_may_call_twice_or_a_part_or_a_layer_by_its_number() -> None:
 
 
 def test_one_evaluator_measures_several_data_sets_of_one_size() -> None:
-    net, whole, (inputs, targets) = resnet()
+    net, whole, (inputs, targets) = small()
     data = {"a": (inputs, targets), "b": (inputs.flip(0), targets.flip(0))}
     tail = Only(whole, [name for name in whole.end if name.startswith("fc")])
     curve = scan(tail, Evaluator(net, data, fast=True), 3)
@@ -593,12 +631,12 @@ def test_an_encoder_with_padding_masks_is_a_graph_for_each_length() -> None:
 
 
 def test_of_many_lengths_a_few_are_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linescape.engine.fast._KINDS", 1)
+    monkeypatch.setattr("linescape.engine.fast._KINDS", 0)
     torch.manual_seed(0)
     net = Masked().eval()
     whole = line_of(net, TEXT)
-    found = compared(whole, net, [masked(5, 3), masked(5, 4), masked(5, 2), masked(4, 3)], alphas=2)
-    assert "more than 1 ways" in noted(found)[0]
+    found = compared(whole, net, [masked(5, 3), masked(5, 4)], alphas=2)
+    assert "more than 0 ways" in noted(found)[0]
 
 
 class Writer(nn.Module):
@@ -674,7 +712,7 @@ def test_models_of_transformers(kind: str) -> None:
 
 
 def test_bfloat16_is_near_and_says_how_far_it_is() -> None:
-    net, whole, data = resnet()
+    net, whole, data = small()
     for model in (net, Head(), Branching()):
         given = data if model is net else (VECTORS, labels(40))
         path = whole if model is net else Line(State.of(Head()), State.of(Head()))
@@ -688,19 +726,19 @@ def test_bfloat16_is_near_and_says_how_far_it_is() -> None:
 
 @pytest.mark.parametrize(("dtype", "relative"), [(torch.float64, 1e-10), (torch.bfloat16, 0.02)])
 def test_other_types_are_computed_in_themselves(dtype: torch.dtype, relative: float) -> None:
-    net, whole, (inputs, targets) = resnet()
+    net, whole, (inputs, targets) = small()
     net, inputs = net.to(dtype), inputs.to(dtype)
     ends = [
         State.of(net).replace({n: v.to(State.of(net)[n].dtype) for n, v in s.items()}) for s in (whole.start, whole.end)
     ]
-    for path in lines(net, Line(*ends)).values():
+    for path in (Line(*ends), Only(Line(*ends), ["fc.weight", "conv1.weight"])):
         found = compared(path, net, (inputs, targets), relative, measures=[cross_entropy])
         assert found.provenance["dtype"] == str(dtype).removeprefix("torch.")
         assert not noted(found)
 
 
 def test_states_may_have_another_type_than_the_network() -> None:
-    net, whole, (inputs, targets) = resnet()
+    net, whole, (inputs, targets) = small()
     compared(Only(whole, ["fc.weight"]), copy.deepcopy(net).double(), (inputs.double(), targets))
 
 
@@ -744,7 +782,7 @@ def test_the_callers_network_is_left_as_it_was() -> None:
 
 
 def test_other_paths_and_positions_beyond_the_ends() -> None:
-    net, whole, data = resnet()
+    net, whole, data = small()
     third = state(net, 3, lambda net: net(IMAGES[:24]))
     bend = Bend([whole.start, third, whole.end])
     ray = Ray(whole.start, {n: 0.1 * v for n, v in third.items() if n in third.parameters})
@@ -783,7 +821,7 @@ def test_what_overflows_is_the_same(block: str) -> None:
 
 
 def test_a_walk_goes_on_where_it_was_cut_and_an_evaluator_walks_again() -> None:
-    net, whole, (inputs, targets) = resnet()
+    net, whole, (inputs, targets) = small()
     data = {"d": (inputs, targets)}
     one = Evaluator(net, data, fast=True)
     expected = scan(whole, one, ALPHAS)
@@ -798,7 +836,7 @@ def test_a_walk_goes_on_where_it_was_cut_and_an_evaluator_walks_again() -> None:
 
 
 def test_direct_evaluation_between_points_changes_nothing() -> None:
-    net, whole, (inputs, targets) = resnet()
+    net, whole, (inputs, targets) = small()
     for path in (whole, Only(whole, ["fc.weight"])):
         evaluator = Evaluator(net, {"d": (inputs, targets)}, fast=True)
         expected = scan(path, evaluator, ALPHAS)
@@ -822,7 +860,7 @@ def test_a_short_walk_keeps_no_later_one_from_its_graph(monkeypatch: pytest.Monk
 
 
 def test_a_sample_is_measured_and_nothing_else() -> None:
-    net, whole, data = resnet()
+    net, whole, data = small()
     rows = np.arange(0, 40, 2)
     evaluators = [Evaluator(net, {"d": data}, fast=fast, batch_size=8).sample({"d": rows}) for fast in (False, True)]
     expected, found = (scan(whole, evaluator, 3) for evaluator in evaluators)

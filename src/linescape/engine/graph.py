@@ -153,8 +153,9 @@ def attributes_kept(network: nn.Module) -> Iterator[None]:
 
 
 def _same(before: object, now: object) -> bool:
-    """`torch.export` puts equal tuples in the place of a layer's own."""
-    return before is now or (type(before) is type(now) and isinstance(now, tuple) and before == now)
+    """`torch.export` puts other tuples and lists of the same things in the place of a layer's own."""
+    (old, of_old), (new, of_new) = pytree.tree_flatten(before), pytree.tree_flatten(now)
+    return bool(of_old == of_new) and all(left is right for left, right in zip(old, new, strict=True))
 
 
 def apart(found: Tensor, expected: Tensor) -> float:
