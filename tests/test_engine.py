@@ -448,6 +448,16 @@ class Remembering(Head):
         return x
 
 
+class Collecting(Head):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def between(self, x: Tensor) -> Tensor:
+        self.seen.append(x)
+        return self.seen[-1]
+
+
 class Hooked(Head):
     def __init__(self) -> None:
         super().__init__()
@@ -467,7 +477,7 @@ class Sized(Head):
 
 
 AS_THEY_ARE = [
-    Branching, Centred, Norms, Silent, Random, RandomConstant, Counting, Remembering, Hooked, Pairs, Sized
+    Branching, Centred, Norms, Silent, Random, RandomConstant, Counting, Remembering, Collecting, Hooked, Pairs, Sized
 ]  # fmt: skip
 
 

@@ -139,7 +139,11 @@ def attributes_kept(network: nn.Module) -> Iterator[None]:
     Raises:
         NotExportable: the network's own code has set an attribute.
     """
-    before = [(held, dict(held)) for layer in network.modules() for held in (layer._buffers, vars(layer))]
+    before = [
+        (held, {name: list(value) if type(value) is list else value for name, value in held.items()})
+        for layer in network.modules()
+        for held in (layer._buffers, vars(layer))
+    ]
     changed: set[str] = set()
     try:
         yield
