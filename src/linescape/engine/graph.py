@@ -139,7 +139,7 @@ def attributes_kept(network: nn.Module) -> Iterator[None]:
     Raises:
         NotExportable: the network's own code has set an attribute.
     """
-    before = [
+    before: list[tuple[dict[str, Any], dict[str, Any]]] = [
         (held, {name: list(value) if type(value) is list else value for name, value in held.items()})
         for layer in network.modules()
         for held in (layer._buffers, vars(layer))
