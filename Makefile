@@ -24,7 +24,7 @@ check: $(READY)  ## linters and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY)  ## what is fast, as ratios in one run, into benchmarks/results/ and docs/performance.md (about an hour)
+bench: $(READY)  ## what is fast, as ratios in one run, into benchmarks/results/ and docs/performance.md (about two hours)
 	$(BIN)/python -m benchmarks
 
 $(READY): pyproject.toml constraints.txt
