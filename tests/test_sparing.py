@@ -318,4 +318,4 @@ def test_stated_intervals_cover(name: str) -> None:
 @pytest.mark.parametrize("name", POPULATIONS)
 def test_stated_intervals_cover_in_a_thousand_simulations(name: str, way: str) -> None:
     # The usual intervals know nothing of the choice of positions: 0.927 for min Delta of the bump on a plateau.
-    assert min(coverage(name, way, 1000).values()) >= (0.91 if way == "adaptive" else 0.93)
+    assert min(coverage(name, way, 1000).values()) >= 0.93
