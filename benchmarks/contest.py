@@ -102,7 +102,7 @@ def figures(walks: Rounds, work: float, best: Mapping[str, float]) -> dict[str, 
 
     Args:
         walks: from `compete`.
-        work: operations of the plain loop in a round, as `flops.count` counts them. A contender that gets away with
+        work: operations of the plain loop in a round, as `Pair.operations` counts them. A contender that gets away with
             fewer is credited with all of them, so its share of the best product may pass 1.
         best: from `compete`.
     """

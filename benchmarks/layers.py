@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 
-from benchmarks import contest, flops, ours, pairs, plain, results
+from benchmarks import contest, ours, pairs, plain, results
 from benchmarks.contest import PLAIN, Contender
 from linescape.groups import by_prefix
 
@@ -32,7 +32,7 @@ def main() -> None:
     with plain.apart(pair) as loop:
         charged = contest.times(contest.sampled(loop, PART), len(groups))
         walks, best = contest.compete({PLAIN: charged, **contenders}, asked.alphas, asked.rounds)
-    work = flops.count(pair.network, pair.inputs[:1]) * len(pair.inputs) * asked.alphas * len(groups)
+    work = pair.operations * len(pair.inputs) * asked.alphas * len(groups)
     last = {name: rounds[-1] for name, rounds in walks.items()}
     at = 2 * list(groups).index(MIDDLE)
     alphas, losses = plain.loop(pair, 3, moving=groups[MIDDLE])

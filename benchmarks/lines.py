@@ -12,7 +12,7 @@ import functools
 
 import torch
 
-from benchmarks import contest, flops, ours, pairs, plain, results
+from benchmarks import contest, ours, pairs, plain, results
 from benchmarks.contest import PLAIN, Contender, Losses, Walk
 from benchmarks.pairs import Pair
 from benchmarks.peers import hire, resnet
@@ -32,7 +32,7 @@ def main() -> None:
     with plain.apart(pair) as loop, hire.hired(pair.folder) as (peers, missing):
         peers = {name: contest.sampled(peer, PART) for name, peer in peers.items()}
         walks, best = contest.compete({PLAIN: loop, **contenders, **peers}, asked.alphas, asked.rounds)
-    work = flops.count(pair.network, pair.inputs[:1]) * len(pair.inputs) * asked.alphas
+    work = pair.operations * len(pair.inputs) * asked.alphas
     figures = contest.figures(walks, work, best)
     last = {name: rounds[-1] for name, rounds in walks.items()}
     true = plain.truth(pair, _checked(last, asked.alphas))

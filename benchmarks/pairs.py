@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linescape import batchnorm, data, models
+from linescape.engine import operations
 from linescape.paths import Line
 from linescape.recipe import Data, Model, Random, ResNet
 from linescape.space import State
@@ -47,6 +48,12 @@ class Pair:
     def line(self) -> Line:
         """The line between the two; new each time, as a user would draw it."""
         return Line(self.start, self.end)
+
+    @property
+    def operations(self) -> int:
+        """Of the network for one image: two for each multiply-add of convolutions and linear layers."""
+        with torch.no_grad():
+            return operations(lambda: self.network(self.inputs[:1]))
 
 
 def make(name: str, spec: Model, images: int, size: int = 28, colour: bool = False) -> Pair:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 
-from benchmarks import contest, flops, ours, pairs, plain, results
+from benchmarks import contest, ours, pairs, plain, results
 from benchmarks.contest import PLAIN, Contender
 from linescape.recipe import MLP, LeNet, Model, ResNet
 
@@ -30,7 +30,7 @@ def main() -> None:
             contenders[f"linescape {precision}"] = contest.timed(walk)
         with plain.apart(pair) as loop:
             walks, best = contest.compete({PLAIN: loop, **contenders}, asked.alphas, asked.rounds)
-        work = flops.count(pair.network, pair.inputs[:1]) * len(pair.inputs) * asked.alphas
+        work = pair.operations * len(pair.inputs) * asked.alphas
         last = {contender: rounds[-1] for contender, rounds in walks.items()}
         found: dict[str, object] = {
             "best_product_gflop_per_second": contest.rounded(best),

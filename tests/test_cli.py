@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -107,6 +108,13 @@ def test_a_probe_may_take_fewer_passes(line: Line, pair: list[str], tmp_path: Pa
     code, _, err = line("probe", *pair, *OF_OWN, "--until", "0")
     assert code == 2
     assert "no half width" in err
+
+
+def test_a_probe_in_bfloat16_says_so(line: Line, pair: list[str]) -> None:
+    code, out, err = line("probe", *pair, *OF_OWN, "--precision", "bfloat16", "--alphas", "3")
+    assert code == 0, err
+    page = Path(out.strip().splitlines()[-1]).read_text()
+    assert re.search(r"precision of lines</td><td[^>]*>bfloat16<", page)
 
 
 def test_trained_checkpoints_say_what_they_are_of(line: Line, tmp_path: Path) -> None:

@@ -144,16 +144,13 @@ def walk(
     norms = bn.statistics(evaluator.model)
     evaluator.begin(path, len(alphas) * (len(batchnorm) if norms else 1))
     ends = {end: {n: path.tensor(n, at).clone() for n in norms} for end, at in (("start", 0.0), ("end", 1.0))}
-    has_norms = bool(norms)
     for alpha in alphas:
         if alpha in done:
             continue
         begun = time.perf_counter()
         evaluator.place(path, alpha)
         # Without BatchNorm all treatments are one, so it is measured once.
-        found = {
-            treatment: evaluator.measure(treatment, ends) for treatment in (batchnorm if has_norms else batchnorm[:1])
-        }
+        found = {treatment: evaluator.measure(treatment, ends) for treatment in (batchnorm if norms else batchnorm[:1])}
         values = {
             (data, measure, treatment): array
             for treatment in batchnorm

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -313,6 +313,3 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 
 def _shape(node: fx.Node) -> tuple[object, ...]:
     return tuple(str(side) for side in node.meta["val"].shape)
-
-
-Rewrite = Callable[[fx.Graph], None]

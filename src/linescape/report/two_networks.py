@@ -247,10 +247,8 @@ def _explorer(lines: pl.DataFrame, classes: int | None) -> Markup:
 def _walks(probe: Probe) -> pl.DataFrame:
     rows = [
         {
-            **{
-                name: curve.provenance.get(name)
-                for name in ("linescape", "torch", "python", "device", "dtype", "seconds")
-            },
+            **{name: curve.provenance.get(name) for name in ("linescape", "torch", "python", "device", "seconds")},
+            "dtype": curve.provenance.get("precision", curve.provenance.get("dtype")),
             "batchnorm": ", ".join(curve.provenance.get("batchnorm", ())),
             "positions": len(curve.alphas),
             "test_examples": curve.provenance.get("examples", {}).get("test"),
