@@ -36,10 +36,15 @@ class State(Mapping[str, Tensor]):
         return cls.like(module, dict(module.state_dict(keep_vars=False)))
 
     @classmethod
-    def like(cls, module: nn.Module, tensors: Mapping[str, Tensor]) -> State:
-        """A copy of `tensors` (a state dict), sorted into parameters, buffers and ties as in `module`.
+    def like(cls, module: nn.Module, tensors: Mapping[str, Tensor], copy: bool = True) -> State:
+        """`tensors` (a state dict), sorted into parameters, buffers and ties as in `module`.
 
         The module gives names and roles only; its values are not read.
+
+        Args:
+            module: any network.
+            tensors: by name.
+            copy: whether to copy them; without, whoever holds them must not write to them.
 
         Raises:
             StateError: names or shapes are not the module's, or tensors that the module ties differ.
@@ -63,7 +68,7 @@ class State(Mapping[str, Tensor]):
                 tied[name] = owner
                 continue
             kind = parameters if isinstance(slot, nn.Parameter) else buffers
-            kind[name] = tensors[name].detach().clone()
+            kind[name] = tensors[name].detach().clone() if copy else tensors[name].detach()
         return cls(parameters, buffers, tied)
 
     def __getitem__(self, name: str) -> Tensor:
