@@ -72,8 +72,9 @@ def pair(
     shapes = [name for name in names if name not in missing and start[name].shape != end[name].shape]
     refused = [name for name in (*missing, *shapes, *further) if not fit.allows(name)]
     if refused:
+        inside = f" in this {type(module).__name__}" if module is not None else ""
         raise CheckpointError(
-            f"{start.path} and {end.path} do not fit together: {_described(refused, start, end, known)}. A line needs "
+            f"{start.path} and {end.path} do not fit together{inside}: {_described(refused, start, end, known)}. A line needs "
             "the same tensors at both ends. To leave such tensors at the end's values, name them with --allow-missing "
             "PATTERN, or take --only-shared; for other names of the same tensors, --rename PATTERN=NEW."
         )
