@@ -331,10 +331,9 @@ def probe_files(
     first, last = pair(first, last, reading.fit(), network)
     aside.print(str(compare(first, last)), highlight=False, soft_wrap=True)
     chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
-    evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision)
-    found = probe(
-        first.into(network), last.into(network), evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until
-    )
+    evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
+    begin, finish = (held.into(network).to(device) for held in (first, last))
+    found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
     _show(found)
     notes = (*first.notes, *last.notes)
     for note in (*found.notes, *notes):
