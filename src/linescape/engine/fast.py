@@ -225,11 +225,9 @@ class Fast(nn.Module):
     def _planned(self, graph: Graph, call: Call) -> _Plan:
         moving = self._view[1]
         weights = sum(tensor.nbytes for tensor in self.network.state_dict().values())
-        heavy = weights > self.memory
+        heavy = weights > max(self.memory, LIGHT)
         if heavy:
-            self.notes[f"Its weights take {weights / 1e9:.1f} GB, so they were used as they lie, not made faster."] = (
-                None
-            )
+            self.notes[f"Its weights take {weights / 1e9:.1f} GB, so no faster form of them was made beside."] = None
         if self._ends is not None and self._examples is not None:
             plan = _Plan(graph, self.network, moving, self.dtype, self._ends, heavy)
             # What is not kept would be computed twice, not once; and infinity at an end is none between the ends.
