@@ -781,7 +781,8 @@ class Switched(nn.Module):
 
     def forward(self, x: Tensor, twice: bool = False, scale: float = 1.0) -> Tensor:
         hidden = self.first(x).relu()
-        return self.second(hidden * 2 if twice else hidden) * scale
+        out: Tensor = self.second(hidden * 2 if twice else hidden) * scale
+        return out
 
 
 def test_arguments_that_are_no_tensors_are_part_of_the_graph() -> None:

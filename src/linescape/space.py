@@ -16,7 +16,7 @@ from linescape.errors import StateError, near
 
 _HALF = (torch.float16, torch.bfloat16)
 _PART = 1 << 15
-"""Numbers that are computed with at once where a whole tensor might not fit: few enough for the cache and one thread."""
+"""Numbers computed with at once where a whole tensor might not fit: few enough for the cache and one thread."""
 
 
 @dataclass(frozen=True, eq=False)
