@@ -5,20 +5,20 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linescape import checkpoints, given, groups, interventions, report, studies
+from linescape import checkpoints, given, groups, interventions, report, studies, trajectory
 from linescape.data import sets
 from linescape.data.get import get
 from linescape.data.sources import SOURCES
-from linescape.errors import LinescapeError
+from linescape.errors import LinescapeError, RecipeError
 from linescape.evaluate import Evaluator, Precision
-from linescape.probe import Probe, probe
+from linescape.probe import Probe, between, probe
 from linescape.recipe import Data, Optimizer, Recipe, Schedule
 from linescape.store import Store
 from linescape.study import Moment, Study, Train
@@ -227,8 +227,9 @@ def train(
 @app.command(name="probe")
 def probe_files(
     start: Path,
-    end: Path,
+    end: Path | None = None,
     *,
+    pairs: Literal["last", "all"] | None = None,
     model: str | None = None,
     data: str | None = None,
     layers: Annotated[bool, Parameter(negative="")] = False,
@@ -241,11 +242,14 @@ def probe_files(
     device: str = "cpu",
     out: Path = Path("probe"),
 ) -> None:
-    """Walk the line between two checkpoint files; write a page, its figures and its tables.
+    """Walk the line between two checkpoints, or the lines between those of a training; write a page, its figures and
+    its tables.
 
     Args:
-        start: the checkpoint at alpha = 0: safetensors, or a file of torch.save.
+        start: the checkpoint at alpha = 0: safetensors, or a file of torch.save. Without END, a folder of checkpoints
+            of one training, in the order of the numbers in their names.
         end: the checkpoint at alpha = 1.
+        pairs: of a folder, last: from each checkpoint to the last (the default); all: from each to each later one.
         model: module:callable that returns your network, or a network of linescape, as in resnet,depth=18.
             linescape's own checkpoints name theirs.
         data: module:callable that returns {"train": ..., "test": ...}, each (inputs, targets) or batches, or a data set
@@ -260,19 +264,29 @@ def probe_files(
         device: where to measure: cpu, cuda, ...
         out: folder for the report.
     """
-    first, last = checkpoints.read(start), checkpoints.read(end)
-    network, measured = given.network_and_data(model, data, last.metadata)
-    chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
-    evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision)
-    found = probe(
-        first.into(network), last.into(network), evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until
-    )
+    if end is None:
+        if layers or pattern:
+            raise RecipeError("--layers and --pattern are for two checkpoints. Name both, or leave them out.")
+        course = trajectory.find(start)
+        network, measured = given.network_and_data(model, data, course.metadata)
+        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision)
+        states = course.states(network)
+        found = between(states, evaluator, pairs or "last", alphas, batchnorm, adaptive=adaptive, until=until)
+        title, notes = f"Checkpoints of {start.resolve().name}", course.notes
+    else:
+        if pairs:
+            raise RecipeError("--pairs is for a folder of checkpoints. Name the folder alone, or leave --pairs out.")
+        first, last = checkpoints.read(start), checkpoints.read(end)
+        network, measured = given.network_and_data(model, data, last.metadata)
+        chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
+        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision)
+        ends = first.into(network), last.into(network)
+        found = probe(*ends, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
+        title, notes = f"{start.name} to {end.name}", (*first.notes, *last.notes)
     _show(found)
-    notes = (*first.notes, *last.notes)
     for note in (*found.notes, *notes):
         aside.print(f"note: {note}", highlight=False)
-    page = report.write_probe(found, out, f"{start.name} to {end.name}", notes)
-    answer.print(str(page), soft_wrap=True, highlight=False)
+    answer.print(str(report.write_probe(found, out, title, notes)), soft_wrap=True, highlight=False)
 
 
 def _work(tasks: Study | list[Train], store: Store, device: str = "cpu") -> Outcome:
@@ -289,6 +303,8 @@ def _show(found: Probe) -> None:
     names = ("barrier_above_chord", "min_delta")
     table = Table("line", "data", "measure", "batchnorm", *names, title="Heights, with 95 % intervals over examples")
     for key, numbers in found.heights.items():
+        if found.pairs and "cross_entropy" not in key:  # there are many lines
+            continue
         shown = (numbers[name] for name in names)
         table.add_row(*key, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
     aside.print(table)
