@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from functools import cache
 from typing import Any
@@ -10,33 +11,30 @@ import pytest
 import torch
 
 
-@cache
-def _declared() -> torch.library.Library:
-    """torchvision's compiled operations need the torch that it was built for; their names are enough for the rest."""
-    library = torch.library.Library("torchvision", "DEF")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
-@cache
-def _works(name: str) -> bool:
-    try:
-        __import__(name)
-    except RuntimeError:
-        return False
-    return True
-
-
 def load(name: str) -> Any:
     """The package, or skip."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # theirs, of each other
-        if name in ("torchvision", "timm", "lightning"):
-            pytest.importorskip(name, exc_type=ModuleNotFoundError) if _fits() else _declared()
+        if not _torchvision_fits():
+            _declared()
         return pytest.importorskip(name)
 
 
 @cache
-def _fits() -> bool:
-    return hasattr(torch.ops, "torchvision") and hasattr(torch.ops.torchvision, "nms")
+def _torchvision_fits() -> bool:
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:  # "operator torchvision::nms does not exist"
+        return False
+    except ModuleNotFoundError:
+        pass
+    return True
+
+
+@cache
+def _declared() -> torch.library.Library:
+    """The wheel of torchvision is for torch with CUDA; beside another, the names of two operations are enough."""
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    return library

@@ -39,7 +39,7 @@ def steps_of(model: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> 
     while done < count:
         for inputs, targets in loader:
             optimizer.zero_grad()
-            F.cross_entropy(model(inputs), targets).backward()
+            F.cross_entropy(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             done += 1
             yield copied(model)

@@ -24,5 +24,5 @@ def write_probe(
     Raises:
         StoreError: the folder cannot be written.
     """
-    kind = several_networks if probe.pairs else two_networks
-    return kind.write(probe, folder, title, notes, classes)
+    write = several_networks.write if probe.pairs else two_networks.write
+    return write(probe, folder, title, notes, classes)

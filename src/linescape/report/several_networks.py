@@ -77,14 +77,14 @@ def _pairs(found: Found) -> pl.DataFrame:
         row: dict[str, str | float | None] = {"start": start, "end": end}
         heights = found.probe.heights.get((label, data, _LOSS, treatment), {})
         for name in _SHOWN:
-            estimate = heights.get(name)
-            row |= {f"{name}_{part}": estimate and getattr(estimate, part) for part in ("value", "low", "high")}
+            if name in heights:
+                row |= {f"{name}_{part}": getattr(heights[name], part) for part in ("value", "low", "high")}
         series = [s for s in found.probe.curves[label] if (s.data, s.measure, s.batchnorm) == (data, _LOSS, treatment)]
         tested = [rise_p_value(s.alphas, s.values, resamples=resamples) for s in series if s.values.shape[1] > 1]
-        row |= {"p_value": tested[0] if tested else None}
+        row["p_value"] = tested[0] if tested else None
         rows.append(row | {name: moved[label][name] for name in DISTANCES})
-    numbers = [f"{name}_{part}" for name in _SHOWN for part in ("value", "low", "high")]
-    return pl.DataFrame(rows, schema_overrides=dict.fromkeys([*numbers, "p_value"], pl.Float64))
+    numbers = [*(f"{name}_{part}" for name in _SHOWN for part in ("value", "low", "high")), "p_value", *DISTANCES]
+    return pl.DataFrame(rows, {"start": pl.String, "end": pl.String, **dict.fromkeys(numbers, pl.Float64)})
 
 
 def _facts(found: Found, names: Sequence[str]) -> list[tuple[str, str]]:
