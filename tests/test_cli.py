@@ -143,7 +143,7 @@ def test_the_checkpoints_of_a_training_are_walked_to_the_last(line: Line, run: P
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["training", *OF_OWN, "--layers"], "--layers and --pattern are for two checkpoints"),
+        (["training", *OF_OWN, "--layers"], "are for two checkpoints. Name both"),
         (["a.pt", "b.safetensors", *OF_OWN, "--pairs", "all"], "--pairs is for a folder"),
         (["a.pt", *OF_OWN], "is no folder that can be listed"),
         (["training", *OF_OWN, "--pairs", "some"], "--pairs"),
@@ -240,8 +240,8 @@ def not_a_number(path: Path) -> None:
     [
         (cut, "cut short or damaged"),
         (code_in, "never runs code from a file"),
-        (other_network, "no checkpoint of this Sequential"),
-        (other_shape, "another in the state dict (0.weight: (8, 5) and (9, 5)"),
+        (other_network, "do not fit together in this Sequential"),
+        (other_shape, "of another shape (0.bias: (9,) and (8,)"),
         (not_a_number, "holds NaN or infinity in 1 of 9 tensors: 0.weight (1)"),
         (Path.unlink, "could not be opened"),
     ],

@@ -61,6 +61,23 @@ def test_what_is_left_out_is_named(folder: Path) -> None:
     assert "Took 'module.'" in said
 
 
+def test_the_folder_of_a_hugging_face_training(tmp_path: Path) -> None:
+    for seed, name in enumerate(("checkpoint-1000", "checkpoint-500", "runs", ".")):
+        place = tmp_path / name
+        place.mkdir(exist_ok=True)
+        if name != "runs":
+            checkpoints.write(place / "model.safetensors", network(seed).state_dict(), {"format": "pt"})
+            (place / "config.json").write_text("{}")
+            torch.save({"state": {}, "param_groups": [{"lr": 0.1}]}, place / "optimizer.pt")
+    found = trajectory.find(tmp_path)
+    assert list(found.paths) == ["checkpoint-500", "checkpoint-1000", "model"]
+    last = found.states(network(9))["checkpoint-1000"]
+    assert all(torch.equal(last[name], value) for name, value in network(0).state_dict().items())
+    assert {note.split(".")[0] for note in found.notes[1:]} >= {
+        f"Left out {n}" for n in ("config", "optimizer", "runs")
+    }
+
+
 def test_names_that_differ_by_their_suffix_only_are_kept_apart(tmp_path: Path) -> None:
     torch.save(network(0).state_dict(), tmp_path / "a-1.pt")
     checkpoints.write(tmp_path / "a-1.safetensors", network(1).state_dict())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +12,11 @@ import torch
 from torch import nn
 
 from linescape import checkpoints
+from linescape.checkpoints import Contents
 from linescape.errors import CheckpointError
 from linescape.space import State
+
+Read = Callable[[Path], Contents]
 
 _Form = frozenset[tuple[str, torch.Size, torch.dtype]]
 """Names, shapes and types of a checkpoint's tensors."""
@@ -27,19 +30,21 @@ class Trajectory:
         paths: files and folders by name, first to last; suffixes are left off where that keeps names apart.
         metadata: the texts that the last checkpoint holds beside its tensors.
         notes: the order, what was left out and why, and what was changed on reading, in words.
+        read: how a checkpoint is read.
     """
 
     paths: Mapping[str, Path]
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    read: Read = checkpoints.read
 
     def states(self, module: nn.Module) -> Mapping[str, State]:
         """The checkpoints as states of a network, each read when it is asked for and not kept."""
-        return _States(self.paths, module)
+        return _States(self, module)
 
 
-def find(folder: str | Path) -> Trajectory:
-    """The checkpoints in a folder: all files and folders in it that `checkpoints.read` takes.
+def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
+    """The checkpoints in a folder: all files and folders in it that `read` takes.
 
     Names are ordered by the numbers in them, so that ``step-900`` comes before ``step-1000``; names without a number
     come last. What cannot be read, holds NaN or infinity, or has other tensors than most is left out.
@@ -61,16 +66,16 @@ def find(folder: str | Path) -> Trajectory:
     metadata: dict[Path, Mapping[str, str]] = {}
     for path in entries:
         try:
-            read = checkpoints.read(path)
+            found = read(path)
         except CheckpointError as error:
             left[path] = str(error)
             continue
-        if not all(bool(torch.isfinite(value).all()) for value in read.values() if value.dtype.is_floating_point):
+        if not all(bool(torch.isfinite(value).all()) for value in found.values() if value.dtype.is_floating_point):
             left[path] = "It holds NaN or infinity."
             continue
-        forms[path] = frozenset((name, value.shape, value.dtype) for name, value in read.items())
-        metadata[path] = read.metadata or {}
-        notes |= dict.fromkeys(read.notes)
+        forms[path] = frozenset((name, value.shape, value.dtype) for name, value in found.items())
+        metadata[path] = found.metadata or {}
+        notes |= dict.fromkeys(found.notes)
     usual = Counter(reversed(forms.values())).most_common(1)  # of equally many the later ones
     for path, form in forms.items():
         if form != usual[0][0]:
@@ -85,21 +90,21 @@ def find(folder: str | Path) -> Trajectory:
         )
     paths = _named(kept)
     order = f"{len(paths)} checkpoints, in this order: {', '.join(paths)}."
-    return Trajectory(paths, metadata[kept[-1]], (order, *said, *notes))
+    return Trajectory(paths, metadata[kept[-1]], (order, *said, *notes), read)
 
 
 class _States(Mapping[str, State]):
-    def __init__(self, paths: Mapping[str, Path], module: nn.Module) -> None:
-        self._paths, self._module = paths, module
+    def __init__(self, of: Trajectory, module: nn.Module) -> None:
+        self._of, self._module = of, module
 
     def __getitem__(self, name: str) -> State:
-        return checkpoints.read(self._paths[name]).into(self._module)
+        return self._of.read(self._of.paths[name]).into(self._module)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
+        return iter(self._of.paths)
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._of.paths)
 
 
 def _place(path: Path) -> tuple[bool, list[int], str]:

@@ -1,0 +1,19 @@
+"""Checkpoints: told by what is in them, not by their names, and never run.
+
+==========================  ========================================================================================
+safetensors                 all tensors of the file
+``torch.save``, any age     a state dict, or one of `torch_file.CONTAINERS` that holds it (training scripts, Lightning,
+                            timm, torchvision, DeepSpeed), or with ``ema=True`` the moving average beside it
+Hugging Face folder         safetensors or bin, in one file or in parts
+distributed checkpoint      a folder of ``torch.distributed.checkpoint``; the network's part of it
+==========================  ========================================================================================
+
+Tensors are mapped from the file and read when they are used. No file's code is run, nothing that it names is imported,
+and no memory is taken that its own bytes do not fill.
+"""
+
+from linescape.checkpoints.contents import Contents, Form
+from linescape.checkpoints.reading import read, read_into
+from linescape.checkpoints.writing import encode, write
+
+__all__ = ["Contents", "Form", "encode", "read", "read_into", "write"]
