@@ -333,8 +333,8 @@ def probe_files(
     if end is None:
         if layers or pattern or reading.allow_missing or reading.only_shared:
             raise RecipeError(
-                "--layers, --pattern, --allow-missing and --only-shared are for two checkpoints. Name both, or leave them "
-                "out."
+                "--layers, --pattern, --allow-missing and --only-shared are for two checkpoints. Name both, or leave "
+                "them out."
             )
         course = trajectory.find(start, lambda path: renamed(checkpoints.read(path, reading.ema), reading.fit()))
         network, measured = given.network_and_data(model, data, course.metadata)
