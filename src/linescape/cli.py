@@ -338,8 +338,8 @@ def probe_files(
             )
         course = trajectory.find(start, lambda path: renamed(checkpoints.read(path, reading.ema), reading.fit()))
         network, measured = given.network_and_data(model, data, course.metadata)
-        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision)
-        states = course.states(network)
+        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
+        states = course.states(network, device)
         found = between(states, evaluator, pairs or "last", alphas, batchnorm, adaptive=adaptive, until=until)
         title, notes = f"Checkpoints of {start.resolve().name}", course.notes
     else:
@@ -350,9 +350,9 @@ def probe_files(
         first, last = pair(first, last, reading.fit(), network)
         aside.print(str(compare(first, last)), highlight=False, soft_wrap=True)
         chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
-        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision)
-        ends = first.into(network), last.into(network)
-        found = probe(*ends, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
+        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
+        begin, finish = (held.into(network).to(device) for held in (first, last))
+        found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
         title, notes = f"{start.name} to {end.name}", (*first.notes, *last.notes)
     _show(found)
     for note in (*found.notes, *notes):

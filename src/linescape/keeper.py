@@ -190,7 +190,8 @@ class Keeper:
 
         with self._random_state_kept():
             evaluator = self.data if isinstance(self.data, Evaluator) else Evaluator(self.model, self.data)
-            first, last = (checkpoints.read(self.kept[step]).into(evaluator.model) for step in (start, end))
+            ends = (checkpoints.read(self.kept[step]).into(evaluator.model) for step in (start, end))
+            first, last = (state.to(evaluator.device) for state in ends)
             self.probe = probe(first, last, evaluator)
             self.page = report.write_probe(self.probe, self.folder / "report", f"step {start} to step {end}")
 

@@ -74,9 +74,10 @@ def pair(
     if refused:
         inside = f" in this {type(module).__name__}" if module is not None else ""
         raise CheckpointError(
-            f"{start.path} and {end.path} do not fit together{inside}: {_described(refused, start, end, known)}. A line "
-            "needs the same tensors at both ends. To leave such tensors at the end's values, name them with "
-            "--allow-missing PATTERN, or take --only-shared; for other names of the same tensors, --rename PATTERN=NEW."
+            f"{start.path} and {end.path} do not fit together{inside}: {_described(refused, start, end, known)}. A "
+            "line needs the same tensors at both ends. To leave such tensors at the end's values, name them with "
+            "--allow-missing PATTERN, or take --only-shared; for other names of the same tensors, --rename "
+            "PATTERN=NEW."
         )
     held_start, held_end = dict(start), dict(end)
     for name in missing:

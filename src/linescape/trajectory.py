@@ -38,9 +38,9 @@ class Trajectory:
     notes: tuple[str, ...] = ()
     read: Read = checkpoints.read
 
-    def states(self, module: nn.Module) -> Mapping[str, State]:
-        """The checkpoints as states of a network, each read when it is asked for and not kept."""
-        return _States(self, module)
+    def states(self, module: nn.Module, device: str = "cpu") -> Mapping[str, State]:
+        """The checkpoints as states of a network on a device, each read when it is asked for and not kept."""
+        return _States(self, module, device)
 
 
 def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
@@ -94,11 +94,11 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
 
 
 class _States(Mapping[str, State]):
-    def __init__(self, of: Trajectory, module: nn.Module) -> None:
-        self._of, self._module = of, module
+    def __init__(self, of: Trajectory, module: nn.Module, device: str) -> None:
+        self._of, self._module, self._device = of, module, device
 
     def __getitem__(self, name: str) -> State:
-        return self._of.read(self._of.paths[name]).into(self._module)
+        return self._of.read(self._of.paths[name]).into(self._module).to(self._device)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._of.paths)
