@@ -12,6 +12,7 @@ from torch import nn
 
 from linescape.checkpoints import distributed, hugging_face, torch_file
 from linescape.checkpoints.contents import Contents, Form, unwrapped
+from linescape.checkpoints.mapped import plain
 from linescape.errors import CheckpointError
 from linescape.space import State
 
@@ -53,14 +54,14 @@ def _folder(path: Path, ema: bool) -> Contents:
             f"{path} is a folder but no checkpoint: it has no model.safetensors, pytorch_model.bin, an index of their "
             "parts, or .metadata of torch.distributed.checkpoint. Name the checkpoint file in it."
         )
-    return hugging_face.joined(path, {name: _file(path / name, ema) for name in files})
+    return hugging_face.joined(path, files, {name: _file(path / name, ema) for name in files})
 
 
 def _file(path: Path, ema: bool) -> Contents:
+    size = plain(path)
     try:
         with path.open("rb") as file:
             head = file.read(16)
-        size = path.stat().st_size
         if not size:
             raise CheckpointError(
                 f"{path} is empty: its program was stopped while writing it. Use an earlier checkpoint."
