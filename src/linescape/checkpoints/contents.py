@@ -7,7 +7,6 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from linescape.errors import CheckpointError, StateError
@@ -133,14 +132,8 @@ class Contents(Mapping[str, Tensor]):
 def unwrapped(found: Contents) -> Contents:
     """Without what wrappers add to names: before all of them, or inside where this leaves each name its own."""
     averaged = found.tensors.get("n_averaged")
-    if (
-        averaged is not None
-        and averaged.shape == ()
-        and averaged.dtype == torch.int64
-        and len(found) > 1
-        and all(n.startswith("module.") for n in found if n != "n_averaged")
-    ):
-        count = int(averaged)
+    if averaged is not None and len(found) > 1 and all(n.startswith("module.") for n in found if n != "n_averaged"):
+        count = averaged.item() if averaged.numel() == 1 else "some"
         others = {name: name for name in found if name != "n_averaged"}
         found = found.renamed(others, f"These weights are an average over {count} (torch.optim.swa_utils).")
     for _ in range(WRAPPERS):

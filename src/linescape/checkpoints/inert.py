@@ -113,9 +113,7 @@ def shape(value: Any) -> tuple[int, ...]:
 
 def fill(held: dict[Any, Any], items: Iterable[Any]) -> None:
     """Set the items with a key that no hash or text of which costs more than its own bytes."""
-    for key, value in items:
-        if key is None or isinstance(key, str | int | float | Foreign):
-            held[key] = value
+    held.update((key, value) for key, value in items if key is None or isinstance(key, str | int | float | Foreign))
 
 
 def _ordered(items: Any = None) -> dict[Any, Any]:

@@ -87,7 +87,5 @@ class Mapped:
             if not count:
                 return torch.empty(tuple(size), dtype=dtype)
             return torch.empty(0, dtype=dtype).set_(self.storage[begin:end], offset, tuple(size), tuple(stride))
-        except (
-            RuntimeError
-        ) as error:  # a kind of numbers that PyTorch cannot hold here, or sizes whose product overflows
+        except RuntimeError as error:  # numbers that PyTorch has no tensors of, or sizes whose product overflows
             raise OutsideError(f"a tensor of shape {tuple(size)} and {dtype}: {error}") from error

@@ -75,10 +75,8 @@ class _Machine:
             if code == b".":
                 return self.pop()
             if code not in _DO:
-                known = pickletools.code2op.get(code.decode("latin1"))
-                raise UnreadableError(
-                    f"it holds the operation {known.name if known else code!r}" if code else "it ends"
-                )
+                name = next((op.name for op in pickletools.opcodes if op.code.encode("latin1") == code), repr(code))
+                raise UnreadableError(f"it holds the operation {name}" if code else "it is cut short")
             _DO[code](self)
         raise UnreadableError(f"it holds more than {OPERATIONS:,} operations")
 
@@ -136,6 +134,15 @@ class _Machine:
             fill(held, zip(items[::2], items[1::2], strict=True))
         elif not isinstance(held, Foreign):
             raise UnreadableError("it sets items of something that has none")
+
+    def make_dictionary(self) -> None:
+        items = self.marked()
+        self.push({})
+        self.set_items(items)
+
+    def make(self) -> None:
+        self.pop()  # arguments by name, which only objects of other classes have
+        self.push(call(*self.pair()))
 
     def append(self, items: list[Any]) -> None:
         held = self.top()
@@ -196,7 +203,7 @@ _DO: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x85": lambda at: at.push((at.pop(),)),
     b"\x86": lambda at: at.push(at.pair()),
     b"\x87": lambda at: at.push((*reversed((at.pop(), at.pop(), at.pop())),)),
-    b"d": lambda at: (items := at.marked(), at.push({}), at.set_items(items)),
+    b"d": lambda at: at.make_dictionary(),
     b"a": lambda at: at.append([at.pop()]),
     b"e": lambda at: at.append(at.marked()),
     b"\x90": lambda at: at.append(at.marked()),
@@ -214,7 +221,7 @@ _DO: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x93": lambda at: at.name(*at.pair()),
     b"R": lambda at: at.push(call(*at.pair())),
     b"\x81": lambda at: at.push(call(*at.pair())),  # NEWOBJ
-    b"\x92": lambda at: (at.pop(), at.push(call(*at.pair()))),  # NEWOBJ_EX, whose named arguments are of no interest
+    b"\x92": lambda at: at.make(),  # NEWOBJ_EX
     b"b": lambda at: at.build(),
     b"Q": lambda at: at.refer(),
 }
