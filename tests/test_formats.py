@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import optional
 import pytest
 import safetensors.torch
 import torch
-from fsdp_save import network, trained
 from torch import Tensor, nn
 
+import optional
+from fsdp_save import network, trained
 from linescape import checkpoints, models, recipe
 from linescape.errors import CheckpointError
 from linescape.evaluate import Evaluator
@@ -125,7 +125,7 @@ def test_lightning(whole: bool, tmp_path: Path) -> None:
 
     module = Module(3, tmp_path)
     data = torch.utils.data.TensorDataset(torch.randn(4, 2), torch.tensor([0, 1, 2, 0]))
-    quiet = {name: False for name in ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")}
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, **quiet)
@@ -169,7 +169,13 @@ def test_torchvision(tmp_path: Path) -> None:
 
 def test_deepspeed(tmp_path: Path) -> None:
     weights = network().state_dict()
-    held = {"module": weights, "buffer_names": [], "optimizer": None, "param_shapes": [OrderedDict()], "dp_world_size": 1}
+    held = {
+        "module": weights,
+        "buffer_names": [],
+        "optimizer": None,
+        "param_shapes": [OrderedDict()],
+        "dp_world_size": 1,
+    }
     torch.save(held, tmp_path / "mp_rank_00_model_states.pt")
     same(checkpoints.read(tmp_path / "mp_rank_00_model_states.pt"), weights)
 

@@ -43,7 +43,7 @@ def read(folder: Path) -> Contents:
         with path.open("rb") as file:
             plan = _fields(pickled.load(file).content)
         wanted = {
-            str(name): _fields(about)
+            _text(name): _fields(about)
             for name, about in plan["state_dict_metadata"].items()
             if isinstance(about, Foreign) and about.kind.endswith(".TensorStorageMetadata")
         }
@@ -101,6 +101,7 @@ class _Files:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.held: dict[str, Mapped] = {}
+        self.chunks: dict[tuple[str, int, int], Tensor] = {}
         self.mapped = 0  # bytes of all files
         self.joined = 0  # bytes of tensors put together, which are no more: else a part would count many times
 
@@ -142,6 +143,8 @@ class _Files:
         if file not in self.held:
             self.held[file] = Mapped.of(self.folder / file)
             self.mapped += self.held[file].storage.nbytes()
+        if (file, begin, length) in self.chunks:
+            return self.chunks[file, begin, length]
         mapped = self.held[file]
         with mapped.path.open("rb") as whole:
             loaded, inside = torch_file.zip_archive(
@@ -149,7 +152,8 @@ class _Files:
             )
         if not isinstance(loaded.content, Described):
             raise UnreadableError(f"{file} holds no tensor at byte {begin:,}")
-        return torch_file.tensor(mapped, loaded.content, inside)
+        found = self.chunks[file, begin, length] = torch_file.tensor(mapped, loaded.content, inside)
+        return found
 
 
 def _text(value: Any) -> str:

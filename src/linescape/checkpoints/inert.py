@@ -134,7 +134,9 @@ def _tensor_of_dtype(
     storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, metadata: Any = None
 ) -> Described:
     if metadata:
-        raise UnreadableError("a tensor in it is a conjugate or negative view: save its `.resolve_conj().resolve_neg()`")
+        raise UnreadableError(
+            "a tensor in it is a conjugate or negative view: save its `.resolve_conj().resolve_neg()`"
+        )
     if not isinstance(storage, Storage) or not isinstance(dtype, torch.dtype) or type(offset) is not int:
         raise UnreadableError("it describes a tensor in a way that torch.save does not")
     return Described(storage, dtype, offset, shape(size), shape(stride))

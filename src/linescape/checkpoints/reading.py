@@ -16,6 +16,9 @@ from linescape.checkpoints.mapped import plain
 from linescape.errors import CheckpointError
 from linescape.space import State
 
+HEADER = 1 << 24
+"""Bytes of the header of a safetensors file at most: 300,000 tensors. It takes 24 times its size to read."""
+
 
 def read(path: str | Path, ema: bool = False) -> Contents:
     """Read a checkpoint of any known format (see `linescape.checkpoints`).
@@ -88,6 +91,11 @@ def _safetensors(path: Path, head: bytes, size: int) -> Contents:
         raise CheckpointError(
             f"{path} announces a header of {header:,} bytes but has {size:,} in all: it is cut short or no "
             "safetensors file. Copy or download it again."
+        )
+    if header > HEADER:
+        raise CheckpointError(
+            f"{path} has a header of {header:,} bytes, where those of the largest networks have a tenth of {HEADER:,}. "
+            "Write its tensors to several files."
         )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:  # which maps the file

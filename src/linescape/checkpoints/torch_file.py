@@ -121,8 +121,11 @@ def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Pla
             file.seek(inside(order)[0])
             if file.read(order.file_size if order.file_size < 16 else 0).decode("latin1") != sys.byteorder:
                 raise CheckpointError(f"{name} {_OTHER_ORDER}")
-        file.seek(inside(entries[f"{root}data.pkl"])[0])
+        first, last = inside(entries[f"{root}data.pkl"])
+        file.seek(first)
         loaded = pickled.load(file)
+        if file.tell() > last:
+            raise OutsideError("its pickle goes on behind its end")
         storages = {
             entry.removeprefix(f"{root}data/"): inside(info)
             for entry, info in entries.items()
@@ -203,8 +206,8 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: b
     held = top
     for key in keys or ():
         held = held[key]
-    found = {str(name): value for name, value in held.items() if isinstance(value, Described)}
-    skipped = [str(name) for name, value in held.items() if not isinstance(value, Described)]
+    found = {str(key): value for key, value in held.items() if _named(key, value)}
+    skipped = [str(key) for key, value in held.items() if not _named(key, value)]
     if not found:
         raise CheckpointError(
             f"{path} holds no tensors by name (its keys are {some(skipped)}). The state dict is looked for under "
@@ -222,6 +225,10 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: b
     return Contents(tensors, tuple(notes), path=str(path), form=Form("torch", "/".join(keys or ())))
 
 
+def _named(key: object, value: object) -> bool:
+    return isinstance(value, Described) and not isinstance(key, Foreign)
+
+
 def _under(held: Mapping[Any, Any], keys: Iterable[str], depth: int = 3) -> tuple[str, ...] | None:
     """The keys that lead to tensors by name: under one of the given keys, or none where they lie here."""
     for key in keys:
@@ -230,4 +237,4 @@ def _under(held: Mapping[Any, Any], keys: Iterable[str], depth: int = 3) -> tupl
             further = _under(inner, CONTAINERS, depth - 1)
             if further is not None:
                 return key, *further
-    return () if any(isinstance(value, Described) for value in held.values()) else None
+    return () if any(_named(key, value) for key, value in held.items()) else None
