@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_state_dict
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -32,7 +32,7 @@ def main(rank: int, folder: Path) -> None:
     fully_shard(module, mesh=init_device_mesh("cpu", (2,)))
     optimizer = trained(module)
     weights, optimizer_state = get_state_dict(module, optimizer)
-    dcp.save({"model": weights, "optim": optimizer_state}, checkpoint_id=folder)
+    save({"model": weights, "optim": optimizer_state}, checkpoint_id=folder)
     dist.destroy_process_group()
 
 

@@ -1,7 +1,7 @@
 """Damaged checkpoints, as many as wanted: `python tests/fuzzing.py COUNT SEED FOLDER`.
 
-Each is a valid one of some format with a few changes, and has to be read as tensors that can be touched, or be refused by
-a `CheckpointError`. Anything else ends the process, and FOLDER has the input that did it: so does a crash.
+Each is a valid one of some format with a few changes, and has to be read as tensors that can be touched, or be refused
+by a `CheckpointError`. Anything else ends the process, and FOLDER has the input that did it: so does a crash.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from linescape import checkpoints
 from linescape.errors import CheckpointError
@@ -135,7 +135,7 @@ def valid(folder: Path) -> list[Files]:
     index = json.dumps({"metadata": {}, "weight_map": {name: f"{i}" for i, part in enumerate(half) for name in part}})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dcp.save({"model": held, "optim": {"a": torch.ones(2)}, "epoch": 3}, checkpoint_id=folder)
+        save({"model": held, "optim": {"a": torch.ones(2)}, "epoch": 3}, checkpoint_id=folder)
     plan = {path.name: path.read_bytes() for path in folder.iterdir()}
     shutil.rmtree(folder)
     return [
@@ -265,7 +265,8 @@ def touch(path: Path, ema: bool) -> str:
     try:
         found = checkpoints.read(path, ema)
     except CheckpointError as error:
-        assert path.name in str(error), f"the message does not name the file: {error}"
+        if str(path) not in str(error):
+            raise
         return "refused"
     for tensor in found.values():
         tensor.contiguous().reshape(-1).view(torch.uint8).sum()

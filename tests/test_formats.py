@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import pickle
@@ -18,6 +19,8 @@ import pytest
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+from torch.distributed.checkpoint.state_dict_saver import save
 
 import optional
 from fsdp_save import network, trained
@@ -109,7 +112,7 @@ def test_a_file_that_python_2_wrote(tmp_path: Path) -> None:
 def test_lightning(whole: bool, tmp_path: Path) -> None:
     lightning = optional.load("lightning").pytorch
 
-    class Module(lightning.LightningModule):  # type: ignore[misc]
+    class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
         def __init__(self, width: int, path: Path) -> None:
             super().__init__()
             self.save_hyperparameters()
@@ -145,15 +148,15 @@ def test_timm(tmp_path: Path) -> None:
     timm = optional.load("timm")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from timm.utils import CheckpointSaver, ModelEmaV2
+        utils: Any = importlib.import_module("timm.utils")
     model = timm.create_model("test_vit", num_classes=3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    average = ModelEmaV2(model, decay=0.5)
+    average = utils.ModelEmaV2(model, decay=0.5)
     with torch.no_grad():
         for value in model.parameters():
             value.add_(1)
     average.update(model)
-    saver = CheckpointSaver(model, optimizer, model_ema=average, checkpoint_dir=str(tmp_path))
+    saver = utils.CheckpointSaver(model, optimizer, model_ema=average, checkpoint_dir=str(tmp_path))
     saver.save_checkpoint(0, metric=1.0)
     same(checkpoints.read(tmp_path / "last.pth.tar"), model.state_dict())
     same(checkpoints.read(tmp_path / "last.pth.tar", ema=True), average.module.state_dict())
@@ -169,7 +172,7 @@ def test_torchvision(tmp_path: Path) -> None:
 
 def test_deepspeed(tmp_path: Path) -> None:
     weights = network().state_dict()
-    held = {
+    held: dict[str, Any] = {
         "module": weights,
         "buffer_names": [],
         "optimizer": None,
@@ -212,7 +215,7 @@ def bin_folder(folder: Path, weights: Mapping[str, Tensor], parts: int) -> Path:
     if parts == 1:
         torch.save(dict(weights), folder / "pytorch_model.bin")
         return folder
-    places = {}
+    places: dict[str, str] = {}
     for part in range(parts):
         file = f"pytorch_model-{part + 1:05}-of-{parts:05}.bin"
         held = {name: value for place, (name, value) in enumerate(weights.items()) if place % parts == part}
@@ -231,11 +234,9 @@ def test_hugging_face_before_safetensors(parts: int, tmp_path: Path) -> None:
 
 
 def distributed(folder: Path, weights: Mapping[str, Any]) -> Path:
-    import torch.distributed.checkpoint as dcp
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is one process
-        dcp.save(dict(weights), checkpoint_id=folder)
+        save(dict(weights), checkpoint_id=folder)
     return folder
 
 
@@ -265,8 +266,6 @@ def test_distributed_checkpoints_of_two_processes(tmp_path: Path) -> None:
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)  # gradients are summed over processes
     converted = tmp_path / "whole.pt"
-    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dcp_to_torch_save(folder, converted)
