@@ -137,8 +137,8 @@ class _Files:
             )
         if place.get("transform_descriptors"):
             raise CheckpointError(
-                f"{self.folder} is compressed or otherwise transformed, so its tensors cannot be read where "
-                "they lie. Save it without."
+                f"{self.folder} is compressed or otherwise transformed, so its tensors cannot be read where they lie. "
+                "Save it without."
             )
         if file not in self.held:
             self.held[file] = Mapped.of(self.folder / file)
