@@ -1,7 +1,8 @@
 """The network at one position of the line between two checkpoints, written in the form of the second.
 
-Tensors are read, combined and written one after the other, so that networks larger than memory can be averaged
-(Wortsman et al. 2022, arXiv 2203.05482; Izmailov et al. 2018, arXiv 1803.05407).
+Tensors are read, combined and written one after the other, so that networks larger than memory can be averaged. A
+network between two others is used as one of its own since Wortsman et al. 2022 (arXiv 2109.01903); that BatchNorm's
+statistics must then be measured anew is from Izmailov et al. 2018 (arXiv 1803.05407).
 """
 
 from __future__ import annotations

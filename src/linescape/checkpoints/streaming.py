@@ -21,7 +21,7 @@ from torch import Tensor
 
 from linescape import atomic
 from linescape.checkpoints import hugging_face
-from linescape.checkpoints.contents import Contents, Form, some
+from linescape.checkpoints.contents import Contents, some
 from linescape.checkpoints.mapped import Mapped
 from linescape.checkpoints.reading import read_file
 from linescape.errors import StoreError
@@ -58,28 +58,29 @@ def write_like(like: Contents, tensor: Tensors, out: str | Path, about: Mapping[
     if out.is_dir() and like.form.kind in ("safetensors", "torch"):
         raise StoreError(f"{out} is a folder, but {like.path} is a file, and so is what is written. Name a file.")
     names = {like.form.spelled.get(name, name): name for name in like}
-    spelled = replace(like, tensors={old: like[name] for old, name in names.items()}, form=_bare(like.form))
-    with atomic.beside(out) as place:
-        if like.form.kind == "hugging face":
-            return _hugging_face(spelled, lambda name: tensor(names[name]), place, about)
-        if like.form.kind == "distributed":
-            _distributed(spelled, lambda name: tensor(names[name]), place)
-        else:
-            _file(spelled, lambda name: tensor(names[name]), place, about)
-    if like.form.kind == "safetensors":
-        return ()
+    spelled = replace(like, tensors={old: like[name] for old, name in names.items()})
+    try:
+        with atomic.beside(out) as place:
+            notes = _write(spelled, lambda name: tensor(names[name]), place, about)
+    except RuntimeError as error:
+        if "inline_container" not in str(error):  # PyTorch's writer of archives, and what it makes of a full disk
+            raise
+        raise StoreError(f"{out} could not be written: {error}. Free some space, then try again.") from error
+    return notes
+
+
+def _write(like: Contents, tensor: Tensors, place: Path, about: Mapping[str, Any]) -> tuple[str, ...]:
+    match like.form.kind:
+        case "safetensors":
+            _safetensors(like, tensor, place, about)
+            return ()
+        case "hugging face":
+            return _hugging_face(like, tensor, place, about)
+        case "torch":
+            _torch(like, tensor, place)
+        case "distributed":
+            _distributed(like, tensor, place)
     return ("Only the network's tensors are written, without optimizer, epoch or anything else beside them.",)
-
-
-def _bare(form: Form) -> Form:
-    return replace(form, spelled={})
-
-
-def _file(like: Contents, tensor: Tensors, place: Path, about: Mapping[str, Any]) -> None:
-    if like.form.kind == "torch":
-        _torch(like, tensor, place)
-    else:
-        _safetensors(like, tensor, place, about)
 
 
 def _safetensors(like: Contents, tensor: Tensors, place: Path, about: Mapping[str, Any]) -> None:
@@ -138,12 +139,7 @@ def _save_mapped(
     held: dict[str, Any] = {name: own[tied.get(name, name)] for name in like}
     for container in reversed(like.form.container.split("/") if like.form.container else ()):
         held = {container: held}
-    try:
-        torch.save(held, place)
-    except RuntimeError as error:  # what PyTorch's own writer makes of a full disk
-        raise StoreError(
-            f"{place.parent} could not be written to: {error}. Free some space, then try again."
-        ) from error
+    torch.save(held, place)
 
 
 def _contiguous(shape: torch.Size) -> tuple[int, ...]:
@@ -157,11 +153,11 @@ def _hugging_face(like: Contents, tensor: Tensors, place: Path, about: Mapping[s
     for name in parts:
         part = read_file(folder / name)
         held = replace(part, tensors={name: value for name, value in part.items() if name in like})
-        _file(held, tensor, place / name, about)
+        _write(held, tensor, place / name, about)
     index = hugging_face.index(folder)
     if index:
         shutil.copyfile(index, place / index.name)
-    others = sorted(path for path in folder.iterdir() if path.name not in parts and path != index)
+    others = sorted(path for path in folder.iterdir() if path.name not in (*parts, place.name) and path != index)
     left = [path.name for path in others if not _belongs(path, folder)]
     for path in others:
         if path.name not in left:
