@@ -163,6 +163,21 @@ def test_a_probe_in_bfloat16_says_so(line: Line, pair: list[str]) -> None:
     assert re.search(r"precision of lines</td><td[^>]*>bfloat16<", page)
 
 
+def test_an_average_is_a_checkpoint_like_its_second(line: Line, pair: list[str], tmp_path: Path) -> None:
+    code, out, err = line("average", *pair, "--alpha", "0.3", "-o", "c.safetensors", *OF_OWN)
+    assert code == 0, err
+    assert out.strip() == "c.safetensors"
+    assert "were measured anew: 1.num_batches_tracked, 1.running_mean, 1.running_var" in err
+    assert checkpoints.read(tmp_path / out.strip()).form.kind == "safetensors"
+    code, _, err = line("average", *pair, "-o", "c.safetensors")
+    assert code == 2
+    assert "is there already" in err
+    code, _, err = line("average", *reversed(pair), "--alpha", "0.3", "-o", "d.pt")
+    assert code == 0, err
+    assert "not those of the averaged network" in err
+    assert set(torch.load(tmp_path / "d.pt", weights_only=True)) == set(torch.load(tmp_path / "a.pt"))
+
+
 def test_trained_checkpoints_say_what_they_are_of(line: Line, tmp_path: Path) -> None:
     recipe = [
         "--model",

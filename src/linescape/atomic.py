@@ -1,11 +1,13 @@
-"""A file is whole or not there: written beside its place, flushed, then renamed over it."""
+"""A file or folder is whole or not there: written beside its place, flushed, then renamed over it."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from linescape.errors import StoreError
@@ -35,22 +37,40 @@ def write(path: Path, content: bytes, *, durable: bool = True) -> None:
     Raises:
         StoreError: the disk is full, or the place may not be written to.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{SUFFIX}")
+    with beside(path, durable=durable) as place:
+        place.write_bytes(content)
+
+
+@contextmanager
+def beside(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A place to write a file or a folder at, which becomes `path` once all of it is written; else nothing is left.
+
+    Args:
+        path: the file or folder; missing folders above it are made.
+        durable: also survive a power failure (waits for the disk).
+
+    Raises:
+        StoreError: the disk is full, or the place may not be written to.
+    """
+    place = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        beside.replace(path)
-        if durable and os.name == "posix":
-            _flush_folder(path.parent)
+        yield place
+        if durable:
+            for written in (place, *place.rglob("*")):
+                _flush(written)
+        place.replace(path)
+        if durable:
+            _flush(path.parent)
+    except StoreError:  # which is an OSError, and says already what is wrong
+        raise
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):  # after the rename it is gone
-            beside.unlink(missing_ok=True)
+            if place.is_dir():
+                shutil.rmtree(place)
+            place.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
@@ -59,8 +79,10 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
     return StoreError(f"{path} could not be written: {reason}, then try again. Everything written before is intact.")
 
 
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _flush(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":  # where a folder cannot be opened
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows flushes only what may be written
     try:
         os.fsync(handle)
     finally:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linescape import checkpoints, given, groups, interventions, report, studies, trajectory
+from linescape import averaging, checkpoints, given, groups, interventions, report, studies, trajectory
 from linescape.comparison import compare
 from linescape.data import sets
 from linescape.data.get import get
@@ -358,6 +358,38 @@ def probe_files(
     for note in (*found.notes, *notes):
         aside.print(f"note: {note}", highlight=False)
     answer.print(str(report.write_probe(found, out, title, notes)), soft_wrap=True, highlight=False)
+
+
+@app.command(name="average")
+def average_files(
+    start: Path,
+    end: Path,
+    *,
+    out: Annotated[Path, Parameter(name=("--out", "-o"))],
+    alpha: float = 0.5,
+    model: str | None = None,
+    data: str | None = None,
+) -> None:
+    """Write the network at one position between two checkpoints in the form of the second, tensor after tensor.
+
+    Args:
+        start: the checkpoint at alpha = 0: a file, or a folder that is one checkpoint.
+        end: the checkpoint at alpha = 1, whose format, names and order are kept.
+        out: the file or folder to write; nothing may be there.
+        alpha: the position; beyond 0 and 1 the line goes on.
+        model: your network, as for probe: with it, BatchNorm statistics are measured anew on its training data.
+        data: its data, as for probe.
+    """
+    first, last = checkpoints.read(start), checkpoints.read(end)
+    measured = None
+    if model or data:
+        network, known = given.network_and_data(model, data, last.metadata)
+        measured = averaging.recalibrated(first, last, alpha, network, Evaluator(network, known, copy=False))
+        if not measured:
+            aside.print("note: The network has no statistics of BatchNorm to measure.", highlight=False)
+    for note in averaging.average(first, last, alpha, out, measured):
+        aside.print(f"note: {note}", highlight=False)
+    answer.print(str(out), soft_wrap=True, highlight=False)
 
 
 def _work(tasks: Study | list[Train], store: Store, device: str = "cpu") -> Outcome:

@@ -244,6 +244,18 @@ class Evaluator:
             self.engine.moved(treatment, self._alpha, also=measured, but=fixed)
             return self._measure(self.engine, self._joined(treatment))
 
+    def recalibrated(self, path: Path, alpha: float) -> dict[str, Tensor]:
+        """The running statistics that ``recalibrate`` measures at a position of a path, by name, on the CPU.
+
+        Raises:
+            StateError: the path is not one of this network.
+            DataError: there are no data of the name `calibration`.
+        """
+        path.template.check_fits(self.model)
+        self.place(path, alpha)
+        with torch.no_grad(), batchnorm.treated(self.model, "recalibrate", {}, self._calibrate):
+            return {name: self._slots[name].to("cpu", copy=True) for name in sorted(self._statistics)}
+
     def _joined(self, treatment: str) -> Mapping[str, Iterable[Any]]:
         """Data with many batches as one, where the engine has found that this changes nothing; tried once a walk."""
         if treatment not in self._given:

@@ -47,7 +47,7 @@ class Path(ABC):
 
     def at(self, alpha: float) -> State:
         """The whole state at one position; where it is an end, it shares the end's tensors."""
-        _check_alpha(alpha)
+        check_alpha(alpha)
         return self.template.replace({name: self.tensor(name, alpha) for name in self.template})
 
     def describe(self) -> dict[str, object]:
@@ -252,7 +252,8 @@ class Bend(Path):
         return self.pieces[index].tensor(name, inner)
 
 
-def _check_alpha(alpha: float) -> None:
+def check_alpha(alpha: float) -> None:
+    """Raise `AlphaError` if a position is not a finite number."""
     if not math.isfinite(alpha):
         raise AlphaError(
             f"alpha is {alpha}, which is no position on a path. Give a finite number; 0 is the start, 1 the end."

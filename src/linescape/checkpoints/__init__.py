@@ -10,11 +10,13 @@ distributed checkpoint      a folder of ``torch.distributed.checkpoint``; the ne
 
 Tensors are mapped from the file and read when they are used. No file's code is run, nothing that it names is imported,
 and what a file can cost is bounded: its numbers take no memory that its own bytes do not fill, and what describes them
-about a hundred times its own bytes, 2 GB at most.
+about a hundred times its own bytes, 2 GB at most. `write_like` writes other tensors in the form of a checkpoint, one
+after the other.
 """
 
 from linescape.checkpoints.contents import Contents, Form
 from linescape.checkpoints.reading import read, read_into
+from linescape.checkpoints.streaming import write_like
 from linescape.checkpoints.writing import encode, write
 
-__all__ = ["Contents", "Form", "encode", "read", "read_into", "write"]
+__all__ = ["Contents", "Form", "encode", "read", "read_into", "write", "write_like"]

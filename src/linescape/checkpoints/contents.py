@@ -120,6 +120,18 @@ class Contents(Mapping[str, Tensor]):
             form=replace(self.form, spelled={new: old for new, old in spelled.items() if new != old}),
         )
 
+    @property
+    def tied(self) -> dict[str, str]:
+        """Further names of tensors that lie in one place of the file (tied weights) -> the first name of each."""
+        first: dict[object, str] = {}
+        found: dict[str, str] = {}
+        for name, value in self.items():
+            place = (value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
+            owner = first.setdefault(place, name)
+            if owner != name:
+                found[name] = owner
+        return found
+
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
 

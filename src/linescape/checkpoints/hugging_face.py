@@ -27,10 +27,10 @@ def files(folder: Path) -> dict[str, list[str]] | None:
     Raises:
         CheckpointError: the index is damaged, or names a file outside the folder.
     """
+    found = index(folder)
+    if found:
+        return _parts(found)
     for name in WEIGHTS:
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            return _parts(index)
         if (folder / name).is_file():
             return {name: []}
     if (folder / "adapter_config.json").is_file():
@@ -38,6 +38,15 @@ def files(folder: Path) -> dict[str, list[str]] | None:
             f"{folder} holds an adapter (LoRA or alike), which is a change to a network and not a network. Merge it "
             "into its base, `model.merge_and_unload().save_pretrained(...)`, and name that folder."
         )
+    return None
+
+
+def index(folder: Path) -> Path | None:
+    """The index of the parts that the weights lie in; None where they lie in one file, or the folder is no such one."""
+    for name in WEIGHTS:
+        found = folder / f"{name}.index.json"
+        if found.is_file() or (folder / name).is_file():
+            return found if found.is_file() else None
     return None
 
 

@@ -31,7 +31,7 @@ def read(path: str | Path, ema: bool = False) -> Contents:
         CheckpointError: it is missing, empty, cut short, no checkpoint, or holds no moving average.
     """
     path = Path(path)
-    found = _folder(path, ema) if path.is_dir() else _file(path, ema)
+    found = _folder(path, ema) if path.is_dir() else read_file(path, ema)
     if not found.tensors:
         raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
     if ema:
@@ -57,10 +57,15 @@ def _folder(path: Path, ema: bool) -> Contents:
             f"{path} is a folder but no checkpoint: it has no model.safetensors, pytorch_model.bin, an index of their "
             "parts, or .metadata of torch.distributed.checkpoint. Name the checkpoint file in it."
         )
-    return hugging_face.joined(path, files, {name: _file(path / name, ema) for name in files})
+    return hugging_face.joined(path, files, {name: read_file(path / name, ema) for name in files})
 
 
-def _file(path: Path, ema: bool) -> Contents:
+def read_file(path: Path, ema: bool = False) -> Contents:
+    """Read one file, its names as they are spelled in it.
+
+    Raises:
+        CheckpointError: as `read`.
+    """
     size = plain(path)
     try:
         with path.open("rb") as file:
