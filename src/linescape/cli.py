@@ -18,6 +18,7 @@ from linescape.data.get import get
 from linescape.data.sources import SOURCES
 from linescape.errors import LinescapeError
 from linescape.evaluate import Evaluator, Precision
+from linescape.probe import WHOLE as WHOLE_LINE
 from linescape.probe import Probe, probe
 from linescape.recipe import Data, Optimizer, Recipe, Schedule
 from linescape.store import Store
@@ -246,10 +247,12 @@ def probe_files(
     Args:
         start: the checkpoint at alpha = 0: safetensors, or a file of torch.save.
         end: the checkpoint at alpha = 1.
-        model: module:callable that returns your network, or a network of linescape, as in resnet,depth=18.
-            linescape's own checkpoints name theirs.
-        data: module:callable that returns {"train": ..., "test": ...}, each (inputs, targets) or batches, or a data set
-            of linescape, as in fashion-mini,size=14. linescape's own checkpoints name theirs.
+        model: module:callable or file.py:function that returns your network; torchvision:NAME, timm:NAME with settings,
+            as in timm:vit_tiny_patch16_224,num_classes=10; hf:FOLDER, a Hugging Face folder; or a network of linescape,
+            as in resnet,depth=18. linescape's own checkpoints and Hugging Face folders name theirs.
+        data: module:callable or file.py:function that returns {"train": ..., "test": ...}, each (inputs, targets) or
+            batches; images:FOLDER,size=224; hf-data:FOLDER, a data set on disk; text:FILE,length=128 for language
+            models; or a data set of linescape, as in fashion-mini,size=14. linescape's own checkpoints name theirs.
         layers: also walk each block's line, the other blocks at the end's state.
         pattern: also walk the line of the tensors whose names match this regular expression.
         batchnorm: treatments of BatchNorm statistics: interpolate, recalibrate, start, end, batch.
@@ -261,14 +264,14 @@ def probe_files(
         out: folder for the report.
     """
     first, last = checkpoints.read(start), checkpoints.read(end)
-    network, measured = given.network_and_data(model, data, last.metadata)
+    network, measured, remarks = given.network_and_data(model, data, last.metadata, end)
     chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
     evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision)
     found = probe(
         first.into(network), last.into(network), evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until
     )
     _show(found)
-    notes = (*first.notes, *last.notes)
+    notes = (*first.notes, *last.notes, *remarks)
     for note in (*found.notes, *notes):
         aside.print(f"note: {note}", highlight=False)
     page = report.write_probe(found, out, f"{start.name} to {end.name}", notes)
@@ -292,3 +295,6 @@ def _show(found: Probe) -> None:
         shown = (numbers[name] for name in names)
         table.add_row(*key, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
     aside.print(table)
+    for (data, treatment), along in found.curves[WHOLE_LINE].perplexities.items():
+        said = f"start {along[0]:.4g}, end {along[-1]:.4g}, highest on the line {along.max():.4g}"
+        aside.print(f"perplexity on {data} data (BatchNorm {treatment}): {said}", highlight=False)

@@ -1,0 +1,40 @@
+"""Packages that linescape does not need by itself: imported where they are installed, else the test is skipped."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+
+def load(name: str) -> Any:
+    """The package, or skip."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # theirs, of each other
+        if not _torchvision_fits():
+            _declared()
+        return pytest.importorskip(name)
+
+
+@cache
+def _torchvision_fits() -> bool:
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:  # "operator torchvision::nms does not exist"
+        return False
+    except ModuleNotFoundError:
+        pass
+    return True
+
+
+@cache
+def _declared() -> torch.library.Library:
+    """The wheel of torchvision is for torch with CUDA; beside another, the names of two operations are enough."""
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library
