@@ -34,7 +34,7 @@ def _torchvision_fits() -> bool:
 @cache
 def _declared() -> torch.library.Library:
     """The wheel of torchvision is for torch with CUDA; beside another, the names of two operations are enough."""
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
     return library

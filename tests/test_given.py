@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 import optional
-from linescape import given
+from linescape import cli, given
 from linescape.data.dataset import rank_in_class
 from linescape.errors import DataError, LinescapeError, RecipeError
 from linescape.evaluate import Evaluator
@@ -110,7 +110,7 @@ def test_networks_of_torchvision() -> None:
     found = network("torchvision:resnet18,num_classes=7,zero_init_residual=True")
     expected = models.resnet18(weights=None, num_classes=7)
     assert {n: v.shape for n, v in found.state_dict().items()} == {n: v.shape for n, v in expected.state_dict().items()}
-    assert not found.layer1[0].bn2.weight.any()  # type: ignore[union-attr, operator, index]
+    assert not found.state_dict()["layer1.0.bn2.weight"].any()
     refused(RecipeError, "Did you mean 'resnet18'", "torchvision:resnet19")
     refused(RecipeError, "could not be built", "torchvision:resnet18,depth=3")
     refused(RecipeError, "settings are name=value", "torchvision:resnet18,7")
@@ -206,8 +206,7 @@ def draw(folder: Path, count: int, size: tuple[int, int], mode: str = "RGB", kin
 
 def test_image_folders_are_read_as_torchvision_does(tmp_path: Path) -> None:
     torchvision = optional.load("torchvision")
-    from torchvision import transforms as T
-
+    T = importlib.import_module("torchvision.transforms")
     for half in ("train", "val"):
         draw(tmp_path / "set" / half / "cat", 3, (40, 30), kind="jpg")
         draw(tmp_path / "set" / half / "ant", 2, (21, 50))
@@ -305,11 +304,13 @@ def test_the_tokenizer_is_the_networks_own_or_the_named(tmp_path: Path) -> None:
     ids = made(text)["input_ids"]
     for words in ("text:a.txt,length=4", "text:a.txt,length=4,tokenizer=m"):
         found = given.network_and_data("hf:m", words, None)
-        assert found.data["test"][0].flatten().tolist() == ids[:8]
-        assert found.data["test"][1].flatten().tolist() == ids[1:9]
+        (batch,) = found.data["test"]
+        assert batch["input_ids"].flatten().tolist() == ids[:8]
+        assert batch["targets"].flatten().tolist() == ids[1:9]
+        assert batch["attention_mask"].all()
         assert "Tokens are those of" in found.notes[0]
     of_bytes = given.network_and_data("hf:m", "text:a.txt,length=4,tokenizer=bytes", None)
-    assert of_bytes.data["test"][0].flatten().tolist() == list(text.encode())[:36]
+    assert of_bytes.data["test"][0]["input_ids"].flatten().tolist() == list(text.encode())[:36]
 
 
 def test_text_that_does_not_fit_is_refused(tmp_path: Path) -> None:
@@ -353,7 +354,7 @@ def test_data_sets_of_hugging_face_with_images(tmp_path: Path) -> None:
 def test_data_sets_of_hugging_face_with_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = optional.load("datasets")
     transformers = optional.load("transformers")
-    monkeypatch.setattr("linescape.given.tables._BATCH", 2)
+    monkeypatch.setattr("linescape.given.tokens.BATCH", 2)
     texts = ["a cat", "the cat sat on the mat", "dog"]
     made = tokenizer(tmp_path / "m", " ".join(texts))
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -371,8 +372,9 @@ def test_data_sets_of_hugging_face_with_texts(tmp_path: Path, monkeypatch: pytes
     saved(tmp_path / "causal")
     joined = [*made(texts[0])["input_ids"], 1, *made(texts[1])["input_ids"], 1, *made(texts[2])["input_ids"]]
     found = given.network_and_data("hf:causal", "hf-data:set,length=5,tokenizer=m", None)
-    assert found.data["test"][0].flatten().tolist() == joined[:10]
-    assert found.data["test"][1].flatten().tolist() == joined[1:11]
+    (batch,) = found.data["test"]
+    assert batch["input_ids"].flatten().tolist() == joined[:10]
+    assert batch["targets"].flatten().tolist() == joined[1:11]
 
 
 def test_data_sets_of_hugging_face_that_cannot_be_used(tmp_path: Path) -> None:
@@ -399,3 +401,20 @@ def test_the_few_are_as_many_of_each_class() -> None:
     assert len(few.few("test", labels)) == 3705
     assert rank_in_class(torch.from_numpy(labels))[chosen].max() == 1294
     assert few.spaced("train", 4001)[[0, 1, -1]].tolist() == [0, 2, 4000]
+
+
+def test_two_checkpoints_of_torchvision_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = optional.load("torchvision").models
+    for seed, name in enumerate(("a.pt", "b.pt")):
+        torch.manual_seed(seed)
+        torch.save(models.squeezenet1_1(num_classes=2).state_dict(), name)
+    draw(tmp_path / "set" / "a", 4, (40, 36))
+    draw(tmp_path / "set" / "b", 4, (36, 40))
+    words = ["--model", "torchvision:squeezenet1_1,num_classes=2", "--data", "images:set,size=32", "--alphas", "3"]
+    monkeypatch.setattr(sys, "argv", ["linescape", "probe", "a.pt", "b.pt", *words])
+    cli.main()
+    out, err = capsys.readouterr()
+    assert Path(out.strip().splitlines()[-1]).is_file()
+    assert "note: Images were normalised with mean=" in err

@@ -1,9 +1,9 @@
 """What a batch is: how inputs and targets are told apart, and which output belongs to which target.
 
-In a tuple, the output at a position belongs to the target at the same position: ``(tokens[:, :-1], tokens[:, 1:])`` are
-inputs and targets of a language model. A dictionary is a batch as Hugging Face models are trained with: its ``labels``
-are as the model's own loss takes them. A causal language model's loss compares the logits at a position with the label
-at the next, so its labels are not shifted, and the shift by one is done here.
+The output at a position belongs to the target at the same position: ``(tokens[:, :-1], tokens[:, 1:])`` are inputs and
+targets of a language model, and likewise in a dictionary with ``targets``. But ``labels`` in a dictionary are as a
+Hugging Face model's own loss takes them: that of a causal language model compares the output at a position with the
+label at the next, so its labels are not shifted, and the shift by one is done here.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from linescape.measure import IGNORED
 Forward = Callable[[nn.Module, Any], tuple[Any, Any]]
 
 LABELS = ("labels", "label", "targets", "target")
-"""Names of the targets in a dictionary."""
+"""Names of the targets in a dictionary; the first two are Hugging Face's."""
 
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
 """How the names of Hugging Face's causal language models end."""
 
 
 def default_forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-    """(outputs, targets) of a batch: ``(*inputs, targets)``, or a dictionary with ``labels`` beside keyword inputs.
+    """(outputs, targets) of a batch: ``(*inputs, targets)``, or a dictionary of keyword inputs with one of `LABELS`.
 
-    Outputs with an attribute ``logits`` (as Hugging Face models give) are replaced by it. For the dictionary of a
-    causal language model of Hugging Face (`predicts_next`), the outputs at all positions but the last and the labels at
-    all but the first are given.
+    Outputs with an attribute ``logits`` (as Hugging Face models give) are replaced by it. With ``labels`` for each
+    position and a causal language model of Hugging Face (`predicts_next`), these are the outputs at all positions but
+    the last and the labels at all but the first.
 
     Raises:
         DataError: the batch is neither; or its labels are its tokens, unshifted, and the model is no causal language
@@ -95,7 +95,7 @@ def _own(model: nn.Module) -> nn.Module:
 
 
 def _shifted(model: nn.Module, batch: Any) -> bool:
-    if not isinstance(batch, Mapping) or not predicts_next(model):
+    if not isinstance(batch, Mapping) or _label(batch) not in LABELS[:2] or not predicts_next(model):
         return False
     targets = batch[_label(batch)]
     return isinstance(targets, Tensor) and targets.ndim == 2

@@ -62,10 +62,11 @@ def by_block(module: nn.Module) -> Groups:
     ``blocks`` maps a block's name to the prefixes of its submodules or parameters, from input to output. The
     convolutions that carry a ResNet's skip connections belong to their stage, as Vlaar & Frankle 2022 have it.
 
-    Otherwise blocks are the top-level children. One of them that holds, at whatever depth, a ``ModuleList`` or
-    ``Sequential`` with two or more children of one class is taken apart into that list's children
-    (``bert.encoder.layer.0``, ``layer1.0``) and what stands beside it on the way (``bert.embeddings``). What has no
-    tensors (activations, pooling), or only such as are tied to an earlier block's, is left out.
+    Otherwise blocks are the top-level children. One of them that holds, at whatever depth, a ``ModuleList``, or a
+    ``Sequential`` with two or more children of one class, is taken apart into that list's children
+    (``bert.encoder.layer.0``, ``layer1.0``) and what stands beside it on the way (``bert.embeddings``); these blocks
+    are not taken apart further. What has no tensors (activations, pooling), or only such as are tied to an earlier
+    block's, is left out.
 
     Raises:
         GroupError: the network has no children with tensors, or `blocks` names something that it lacks.
@@ -99,9 +100,7 @@ def _taken_apart(name: str, module: nn.Module, held: State) -> list[str]:
     """The names of a module's repeated parts and of what stands beside them; its own name where it has none."""
     children = _children(module, name, held)
     if _repeats(module, children):
-        # A list in a list is a stage; a block with lists inside is a block.
-        inner = (_taken_apart(*child, held) if _listed(child[1]) else [child[0]] for child in children)
-        return [part for parts in inner for part in parts]
+        return _items(children, held)
     parts = {child: _taken_apart(child, of, held) for child, of in children}
     if all(found == [child] for child, found in parts.items()):
         return [name]
@@ -109,13 +108,18 @@ def _taken_apart(name: str, module: nn.Module, held: State) -> list[str]:
     return [*own, *(part for found in parts.values() for part in found)]
 
 
-def _listed(module: nn.Module) -> bool:
-    return isinstance(module, nn.ModuleList | nn.Sequential)
+def _items(children: list[tuple[str, nn.Module]], held: State) -> list[str]:
+    """A list's children; those that are lists of blocks themselves are stages, and their children stand for them."""
+    found: list[str] = []
+    for name, child in children:
+        inner = _children(child, name, held)
+        found += _items(inner, held) if _repeats(child, inner) else [name]
+    return found
 
 
 def _repeats(module: nn.Module, children: list[tuple[str, nn.Module]]) -> bool:
     kinds = [type(child) for _, child in children]
-    return _listed(module) and len(kinds) > len(set(kinds))
+    return isinstance(module, nn.ModuleList) or (isinstance(module, nn.Sequential) and len(kinds) > len(set(kinds)))
 
 
 def by_prefix(module: nn.Module, mapping: Mapping[str, Iterable[str] | str]) -> Groups:

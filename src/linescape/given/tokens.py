@@ -19,6 +19,9 @@ from linescape.given.words import named
 LENGTH = 128
 """Tokens of a block, or of a text at most, where no length is named."""
 
+BATCH = 64
+"""Examples in a batch for networks of Hugging Face."""
+
 BYTES = "bytes"
 """The tokenizer that needs no file: each byte of the text is a token, so there are 256."""
 
@@ -43,9 +46,10 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
 
 
 def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, network: nn.Module) -> Read:
-    """(tokens, next tokens) of each half, each ``(n, length)``: every token but the first is predicted once.
+    """Tokens and next tokens of each half, each ``(n, length)``: every token but the first is predicted once.
 
-    What is left over at the end, less than a block, is left out.
+    They are tensors, or for a network of Hugging Face batches ``input_ids``, ``attention_mask`` and ``targets``. What
+    is left over at the end, less than a block, is left out.
 
     Args:
         texts: half -> its texts, which are joined, with the tokenizer's end of text between them where it has one.
@@ -62,7 +66,7 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
             f"Text without labels is for models that predict the next token, and a {type(network).__name__} is none. "
             "Give data with labels by hf-data:FOLDER, or your own by module:callable."
         )
-    found: dict[str, tuple[Tensor, Tensor]] = {}
+    found: dict[str, Any] = {}
     notes = ["Tokens are bytes." if tokenizer is None else f"Tokens are those of {tokenizer.name_or_path}."]
     for name, parts in texts.items():
         tokens = _tokens(parts, tokenizer)
@@ -76,8 +80,14 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
         notes += said(name, chosen, count)
         inputs, targets = (tokens[at : at + count * length].view(count, length)[chosen] for at in (0, 1))
         check(network, inputs, name)
-        found[name] = (inputs, targets)
+        found[name] = batched(inputs, targets) if hasattr(network, "config") else (inputs, targets)
     return found, tuple(notes)
+
+
+def batched(inputs: Tensor, targets: Tensor) -> list[dict[str, Tensor]]:
+    """Batches with a mask of ones, without which the code of some models looks into positions and is no graph."""
+    whole = {"input_ids": inputs, "attention_mask": torch.ones_like(inputs), "targets": targets}
+    return [{key: value[at : at + BATCH] for key, value in whole.items()} for at in range(0, len(inputs), BATCH)]
 
 
 def _tokens(texts: Sequence[bytes], tokenizer: Any) -> Tensor:
