@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import optional
 from linescape import cli
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -72,7 +73,7 @@ def test_the_two_commands_of_the_start_are_targets_of_the_makefile() -> None:
 
 
 def test_the_example_of_a_language_model_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("transformers")
+    optional.load("transformers")
     page = (Path(__file__).parents[1] / "docs" / "models-and-data.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     exec(example, {})

@@ -36,33 +36,41 @@ def call(text: str) -> Any:
     return function()
 
 
-def optional(package: str, extra: str) -> Any:
-    """A package that linescape does not need by itself.
+def optional(package: str, extra: str, *names: str) -> Any:
+    """A package that linescape does not need by itself, or what is named in it.
 
     Args:
         package: its name.
         extra: the extra of linescape that installs it.
+        names: attributes that are wanted, which some packages import only then; None for one that is not there.
 
     Raises:
         RecipeError: it is missing, or does not work with the installed torch.
     """
     try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name not in (package, "torchvision"):
-            raise
-        raise RecipeError(
-            f"This needs {error.name}, which is not installed. Run: pip install 'linescape[{extra}]'"
-        ) from error
+        module = importlib.import_module(package)
+        return [getattr(module, name, None) for name in names] if names else module
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        if "torchvision" not in str(error) and package != "torchvision":
-            raise
-        # Both come compiled; beside another torch, or one for another device, its operations are not found.
-        first = str(error).splitlines()[0]
+        reasons = _reasons(error)
+        if any("torchvision" in reason and "No module" not in reason for reason in reasons):
+            # Both come compiled; beside another torch, or one for another device, its operations are not found.
+            raise RecipeError(
+                f"The installed torchvision does not fit the installed torch {torch.__version__} ({reasons[-1]}). "
+                "Install the two that belong together, for the same device: see https://pytorch.org/get-started."
+            ) from error
         raise RecipeError(
-            f"The installed torchvision does not fit the installed torch {torch.__version__} ({first}). Install the "
-            "two that belong together, for the same device: see https://pytorch.org/get-started."
+            f"This needs {package.split('.')[0]}, which is not installed or does not work ({reasons[-1]}). Run: "
+            f"pip install 'linescape[{extra}]'"
         ) from error
+
+
+def _reasons(error: BaseException | None) -> list[str]:
+    """The first lines of an error and of those that it came from."""
+    found: list[str] = []
+    while error is not None:
+        found.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def _module(where: str) -> ModuleType:

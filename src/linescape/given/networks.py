@@ -60,7 +60,7 @@ def _timm(text: str) -> nn.Module:
 
 
 def _hugging_face(text: str) -> nn.Module:
-    transformers = optional("transformers", "hf")
+    auto, base, version = optional("transformers", "hf", "AutoConfig", "PreTrainedModel", "__version__")
     folder = Path(text)
     if not is_hugging_face(folder):
         raise RecipeError(
@@ -68,7 +68,7 @@ def _hugging_face(text: str) -> nn.Module:
             "`save_pretrained` wrote; for a model of the hub, download it first."
         )
     try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises as many kinds as a config has fields
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecipeError(
@@ -76,12 +76,12 @@ def _hugging_face(text: str) -> nn.Module:
             "give it as module:callable."
         ) from error
     name = next(iter(config.architectures or ()), None)
-    kind = getattr(transformers, name, None) if name else None
-    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
-        ours = [known for known in dir(transformers) if known.startswith(str(name)[:3])]
+    (kind,) = optional("transformers", "hf", str(name))
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        ours = [known for known in dir(optional("transformers", "hf")) if known.startswith(str(name)[:3])]
         raise RecipeError(
             f"{folder / 'config.json'} names the class {name!r} in 'architectures', which the installed transformers "
-            f"{transformers.__version__} does not have. {near(str(name), ours) if ours else ''} Name a class of it "
+            f"{version} does not have. {near(str(name), ours) if ours else ''} Name a class of it "
             "there, or give the network as module:callable."
         )
     for part in (config, config.get_text_config()):

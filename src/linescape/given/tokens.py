@@ -128,9 +128,9 @@ def load(named_by_user: str | None, folder: Path | None) -> Any:
     if named_by_user is None and not (folder and any((folder / name).is_file() for name in _FILES)):
         return None
     place = Path(named_by_user) if named_by_user else folder
-    transformers = optional("transformers", "hf")
+    (auto,) = optional("transformers", "hf", "AutoTokenizer")
     try:
-        return transformers.AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        return auto.from_pretrained(place, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises as many kinds as a tokenizer has files
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecipeError(
