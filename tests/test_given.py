@@ -179,6 +179,28 @@ def test_a_network_of_hugging_face_has_the_type_of_its_config(tmp_path: Path) ->
     assert torch.get_default_dtype() == torch.float32
 
 
+def test_a_built_network_of_hugging_face_ties_and_computes_as_the_saved(tmp_path: Path) -> None:
+    transformers = optional.load("transformers")
+    config = transformers.GPT2Config(vocab_size=20, n_positions=8, n_embd=8, n_layer=2, n_head=2)
+    models = [
+        saved(
+            tmp_path / "llama", tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 5.0}
+        ),
+        transformers.GPT2LMHeadModel(config),
+        transformers.BertForMaskedLM(
+            transformers.BertConfig(vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+        ),
+    ]
+    for model in models:
+        model.eval().save_pretrained(tmp_path / "m")
+        found: Any = network(f"hf:{tmp_path / 'm'}")
+        state = State.of(model)
+        assert State.of(found).tied == state.tied != {}
+        state.load_into(found)
+        words = torch.arange(8).view(1, 8)
+        assert torch.equal(found.eval()(words).logits, model(words).logits)
+
+
 def test_folders_that_are_no_network_of_transformers(tmp_path: Path) -> None:
     saved(tmp_path / "m")
     config = tmp_path / "m" / "config.json"
@@ -418,3 +440,17 @@ def test_two_checkpoints_of_torchvision_on_the_command_line(
     out, err = capsys.readouterr()
     assert Path(out.strip().splitlines()[-1]).is_file()
     assert "note: Images were normalised with mean=" in err
+
+
+def test_a_language_model_of_ones_own_is_called_with_tokens(tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(
+        "import torch\nfrom torch import nn\n\n"
+        "class Small(nn.Sequential):\n    config = {'vocab_size': 2}\n\n"
+        "def network():\n    torch.manual_seed(0)\n    return Small(nn.Embedding(256, 4), nn.Linear(4, 256))\n"
+    )
+    (tmp_path / "a.txt").write_text("to be or not to be " * 20)
+    network, data, _ = given.network_and_data("small.py:network", "text:a.txt,length=10", None)
+    found = Evaluator(network, data)(State.of(network))["test", "cross_entropy"]
+    tokens = torch.tensor(list((b"to be or not to be " * 20)[:371]))
+    with torch.no_grad():
+        assert found.mean() == pytest.approx(float(torch.nn.functional.cross_entropy(network(tokens[:-1]), tokens[1:])))

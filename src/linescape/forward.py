@@ -68,6 +68,11 @@ def predicts_next(model: nn.Module) -> bool:
     return any(kind.__name__.endswith(_CAUSAL) for kind in type(_own(model)).__mro__)
 
 
+def is_hugging_face(model: nn.Module) -> bool:
+    """Whether a network is one of Hugging Face, called with names such as ``input_ids``."""
+    return predicts_next(model) or any(kind.__name__ == "PreTrainedModel" for kind in type(_own(model)).__mro__)
+
+
 def _inputs(batch: Any) -> tuple[Sequence[Any], dict[str, Any]]:
     if isinstance(batch, Mapping):
         label = _label(batch)

@@ -12,7 +12,7 @@ from linescape import data, models
 from linescape.errors import RecipeError
 from linescape.given import sets
 from linescape.given.few import TRAIN
-from linescape.given.networks import is_hugging_face, other
+from linescape.given.networks import is_folder_of_hugging_face, other
 from linescape.given.words import content, network
 from linescape.recipe import Data, Recipe, ResNet
 from linescape.store import recipe_of
@@ -48,7 +48,7 @@ def network_and_data(
         DataError: the data cannot be read.
     """
     recipe = recipe_of(metadata or {})
-    if model is None and recipe is None and is_hugging_face(end):
+    if model is None and recipe is None and is_folder_of_hugging_face(end):
         model = f"hf:{end}"
     if model is None and recipe is None:
         raise RecipeError(

@@ -5,9 +5,11 @@ They are built without weights; those come from the checkpoints. Nothing is fetc
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def other(text: str) -> nn.Module | None:
     return made
 
 
-def is_hugging_face(path: Path | None) -> bool:
+def is_folder_of_hugging_face(path: Path | None) -> bool:
     """Whether a path is a folder as Hugging Face models save themselves."""
     return path is not None and (path / "config.json").is_file()
 
@@ -62,7 +64,7 @@ def _timm(text: str) -> nn.Module:
 def _hugging_face(text: str) -> nn.Module:
     auto, base, version = optional("transformers", "hf", "AutoConfig", "PreTrainedModel", "__version__")
     folder = Path(text)
-    if not is_hugging_face(folder):
+    if not is_folder_of_hugging_face(folder):
         raise RecipeError(
             f"{folder} has no config.json, so it does not say which network it is of. Name the folder that "
             "`save_pretrained` wrote; for a model of the hub, download it first."
@@ -86,8 +88,12 @@ def _hugging_face(text: str) -> nn.Module:
         )
     for part in (config, config.get_text_config()):
         part.use_cache = False  # what a cache returns is no tensor, so the network would be no graph
-    with _default_dtype(getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)):
-        return _built(f"hf:{text}", lambda: kind(config), {})
+    with _default_dtype(getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)), _nothing_drawn():
+        made = _built(f"hf:{text}", lambda: kind(config), {})
+    made.tie_weights()  # type: ignore[operator]
+    for parameter in made.parameters():
+        nn.init.zeros_(parameter)  # memory as it was found may hold NaN
+    return made
 
 
 def _built(text: str, make: Callable[..., Any], settings: dict[str, object]) -> nn.Module:
@@ -96,6 +102,16 @@ def _built(text: str, make: Callable[..., Any], settings: dict[str, object]) -> 
     except Exception as error:  # what a network's code raises of a setting depends on the code
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecipeError(f"{text!r} could not be built: {first}. Check its settings.") from error
+
+
+def _nothing_drawn() -> AbstractContextManager[object]:
+    """Inside, models of transformers leave their weights as they are: drawing billions takes a minute."""
+    for place in ("transformers.initialization", "transformers.modeling_utils"):  # since version 5, and before
+        if importlib.util.find_spec(place):
+            inside = getattr(importlib.import_module(place), "no_init_weights", None)
+            if inside is not None:
+                return inside()  # type: ignore[no-any-return]
+    return nullcontext()
 
 
 @contextmanager

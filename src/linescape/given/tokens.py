@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from linescape.errors import DataError, RecipeError
-from linescape.forward import predicts_next
+from linescape.forward import is_hugging_face, predicts_next
 from linescape.given.code import optional
 from linescape.given.few import Read, said, spaced
 from linescape.given.words import named
@@ -61,7 +61,7 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
         RecipeError: the network is none that predicts the next token, or takes fewer tokens.
         DataError: there is less than a block, or tokens are not the network's.
     """
-    if hasattr(network, "config") and not predicts_next(network):
+    if is_hugging_face(network) and not predicts_next(network):
         raise RecipeError(
             f"Text without labels is for models that predict the next token, and a {type(network).__name__} is none. "
             "Give data with labels by hf-data:FOLDER, or your own by module:callable."
@@ -80,7 +80,7 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
         notes += said(name, chosen, count)
         inputs, targets = (tokens[at : at + count * length].view(count, length)[chosen] for at in (0, 1))
         check(network, inputs, name)
-        found[name] = batched(inputs, targets) if hasattr(network, "config") else (inputs, targets)
+        found[name] = batched(inputs, targets) if is_hugging_face(network) else (inputs, targets)
     return found, tuple(notes)
 
 
@@ -103,7 +103,7 @@ def _tokens(texts: Sequence[bytes], tokenizer: Any) -> Tensor:
 
 def check(network: nn.Module, tokens: Tensor, name: str) -> None:
     """Raise `DataError` where a network of Hugging Face has no such tokens, or takes fewer at once."""
-    config = getattr(network, "config", None)
+    config = getattr(network, "config", None) if is_hugging_face(network) else None
     size, most = (getattr(config, field, None) for field in ("vocab_size", "max_position_embeddings"))
     if isinstance(size, int) and int(tokens.max()) >= size:
         raise DataError(
