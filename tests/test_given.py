@@ -376,7 +376,7 @@ def test_data_sets_of_hugging_face_with_images(tmp_path: Path) -> None:
 def test_data_sets_of_hugging_face_with_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = optional.load("datasets")
     transformers = optional.load("transformers")
-    monkeypatch.setattr("linescape.given.tokens.BATCH", 2)
+    monkeypatch.setattr("linescape.given.tables._BATCH", 2)
     texts = ["a cat", "the cat sat on the mat", "dog"]
     made = tokenizer(tmp_path / "m", " ".join(texts))
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -454,3 +454,14 @@ def test_a_language_model_of_ones_own_is_called_with_tokens(tmp_path: Path) -> N
     tokens = torch.tensor(list((b"to be or not to be " * 20)[:371]))
     with torch.no_grad():
         assert found.mean() == pytest.approx(float(torch.nn.functional.cross_entropy(network(tokens[:-1]), tokens[1:])))
+
+
+def test_tokens_of_a_tokenizer_come_in_batches(tmp_path: Path) -> None:
+    text = "the cat sat on the mat and the dog ran " * 40
+    ids = tokenizer(tmp_path / "t", text)(text)["input_ids"]
+    (tmp_path / "a.txt").write_text(text)
+    found = given.network_and_data("own.py:network", "text:a.txt,length=10,tokenizer=t", None)
+    batches = found.data["test"]
+    assert [len(inputs) for inputs, _ in batches] == [16, 16, 7]
+    assert torch.cat([inputs.flatten() for inputs, _ in batches]).tolist() == ids[:390]
+    assert torch.cat([targets.flatten() for _, targets in batches]).tolist() == ids[1:391]

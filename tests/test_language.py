@@ -164,6 +164,7 @@ def test_blocks_of_text_and_a_models_own_batches_are_one_measure(tmp_path: Path)
     tokens = torch.tensor(list(TEXT))
     windows = tokens[: (len(tokens) - 1) // 32 * 32 + 1].unfold(0, 33, 32)
     batch = {"input_ids": windows, "labels": windows}
+    assert len(found.data["test"]) == 3  # batches
     assert means(curve) == pytest.approx(plain(model, line, [batch]), rel=1e-4)
     assert means(scan(line, Evaluator(model, {"d": [batch]}, fast=False), ALPHAS)) == pytest.approx(means(curve), 1e-4)
     assert not fell_back(curve)

@@ -23,6 +23,9 @@ IMAGES = ("image", "img")
 TEXTS = ("text", "sentence", "content")
 LABELS = ("label", "labels", "fine_label")
 
+_BATCH = 64
+"""Texts in a batch."""
+
 Splits = Mapping[str, Any]
 """Name -> a ``datasets.Dataset``."""
 
@@ -139,8 +142,7 @@ def _classified(splits: Splits, words: str, label: str, tokenizer: Any, length: 
         whole = {key: held[key] for key in ("input_ids", "attention_mask")}
         whole["labels"] = torch.from_numpy(labels[chosen])
         found[name] = [
-            {key: value[at : at + tokens.BATCH] for key, value in whole.items()}
-            for at in range(0, len(chosen), tokens.BATCH)
+            {key: value[at : at + _BATCH] for key, value in whole.items()} for at in range(0, len(chosen), _BATCH)
         ]
     return found, tuple(notes)
 

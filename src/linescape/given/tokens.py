@@ -19,8 +19,8 @@ from linescape.given.words import named
 LENGTH = 128
 """Tokens of a block, or of a text at most, where no length is named."""
 
-BATCH = 64
-"""Examples in a batch for networks of Hugging Face."""
+BATCH = 16
+"""Blocks in a batch: for each of their tokens a network gives as many numbers as it knows tokens."""
 
 BYTES = "bytes"
 """The tokenizer that needs no file: each byte of the text is a token, so there are 256."""
@@ -48,8 +48,8 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
 def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, network: nn.Module) -> Read:
     """Tokens and next tokens of each half, each ``(n, length)``: every token but the first is predicted once.
 
-    They are tensors, or for a network of Hugging Face batches ``input_ids``, ``attention_mask`` and ``targets``. What
-    is left over at the end, less than a block, is left out.
+    They are tensors where tokens are bytes and the network is not one of Hugging Face; else batches, which for those
+    are ``input_ids``, ``attention_mask`` and ``targets``. What is left over at the end, less than a block, is left out.
 
     Args:
         texts: half -> its texts, which are joined, with the tokenizer's end of text between them where it has one.
@@ -80,14 +80,19 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
         notes += said(name, chosen, count)
         inputs, targets = (tokens[at : at + count * length].view(count, length)[chosen] for at in (0, 1))
         check(network, inputs, name)
-        found[name] = batched(inputs, targets) if is_hugging_face(network) else (inputs, targets)
+        small = tokenizer is None and not is_hugging_face(network)
+        found[name] = (inputs, targets) if small else _batched(inputs, targets, network)
     return found, tuple(notes)
 
 
-def batched(inputs: Tensor, targets: Tensor) -> list[dict[str, Tensor]]:
-    """Batches with a mask of ones, without which the code of some models looks into positions and is no graph."""
-    whole = {"input_ids": inputs, "attention_mask": torch.ones_like(inputs), "targets": targets}
-    return [{key: value[at : at + BATCH] for key, value in whole.items()} for at in range(0, len(inputs), BATCH)]
+def _batched(inputs: Tensor, targets: Tensor, network: nn.Module) -> list[Any]:
+    pieces = zip(torch.split(inputs, BATCH), torch.split(targets, BATCH), strict=True)
+    if not is_hugging_face(network):
+        return list(pieces)
+    # Without a mask, the code of some models looks into the positions of tokens, and is no graph.
+    return [
+        {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "targets": wanted} for tokens, wanted in pieces
+    ]
 
 
 def _tokens(texts: Sequence[bytes], tokenizer: Any) -> Tensor:
