@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from linescape import checkpoints, given, groups, interventions, report, studies
 from linescape.data import sets
@@ -290,11 +290,15 @@ def _report(study: Study, store: Store, out: Path) -> None:
 
 def _show(found: Probe) -> None:
     names = ("barrier_above_chord", "min_delta")
-    table = Table("line", "data", "measure", "batchnorm", *names, title="Heights, with 95 % intervals over examples")
+    line = Column("line", overflow="fold")  # blocks of transformers differ in the ends of long names
+    table = Table(line, "data", "measure", "batchnorm", *names, title="Heights, with 95 % intervals over examples")
     for key, numbers in found.heights.items():
         shown = (numbers[name] for name in names)
         table.add_row(*key, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
     aside.print(table)
-    for (data, treatment), along in found.curves[WHOLE_LINE].perplexities.items():
+    perplexities = found.curves[WHOLE_LINE].perplexities
+    several = len({treatment for _, treatment in perplexities}) > 1
+    for (data, treatment), along in perplexities.items():
+        where = f"{data} data" + (f" (BatchNorm {treatment})" if several else "")
         said = f"start {along[0]:.4g}, end {along[-1]:.4g}, highest on the line {along.max():.4g}"
-        aside.print(f"perplexity on {data} data (BatchNorm {treatment}): {said}", highlight=False)
+        aside.print(f"perplexity on {where}: {said}", highlight=False, soft_wrap=True)
