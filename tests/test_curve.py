@@ -82,3 +82,13 @@ def test_files_that_are_no_curves_are_refused(curve: Curve, tmp_path: Path) -> N
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(StoreError, match="damaged"):
         Curve.load(tmp_path / "cut.safetensors")
+
+
+def test_perplexity_is_the_exponential_of_the_mean_cross_entropy() -> None:
+    values = {("test", name, "interpolate"): np.log([[2.0, 8.0], [3.0, 3.0]]) for name in ("cross_entropy", "error")}
+    curve = Curve(np.array([0.0, 1.0]), values, {"positions_per_example": {"test": 5.0}})
+    assert curve["test", "cross_entropy"].perplexity.tolist() == pytest.approx([4, 3])
+    assert list(curve.perplexities) == [("test", "interpolate")]
+    assert not Curve(curve.alphas, values).perplexities
+    with pytest.raises(MeasureError, match="exponential of a cross entropy"):
+        _ = curve["test", "error"].perplexity

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import optional
 from linescape import batchnorm, models, recipe
 from linescape.curve import Curve
 from linescape.engine import operations, winograd
@@ -702,7 +703,7 @@ def test_a_language_model_is_a_graph_and_its_lower_layers_are_kept() -> None:
 
 @pytest.mark.parametrize("kind", ["Bert", "GPT2", "Llama"])
 def test_models_of_transformers(kind: str) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = optional.load("transformers")
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     short = {"n_embd": 16, "n_layer": 2, "n_head": 2}
     config = getattr(transformers, f"{kind}Config")(vocab_size=11, **(short if kind == "GPT2" else sizes))

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
+import optional
 from conftest import ConvNet, Tied
 from linescape import groups, models
 from linescape.errors import GroupError
 from linescape.recipe import Random, ResNet
+from linescape.space import State
 
 
 def test_layers_are_the_modules_that_hold_tensors() -> None:
@@ -80,3 +83,51 @@ def test_blocks_show_in_names() -> None:
         "bert.encoder.layer.3": ("bert.encoder.layer.3.output.dense.bias",),
         "0": ("0.weight", "0.bias"),
     }
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend, self.mix = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+
+
+class Encoder(nn.Module):
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(2))
+        self.layer = nn.ModuleList(Block() for _ in range(blocks))
+        self.norm = nn.LayerNorm(2)
+
+
+class Model(nn.Module):
+    def __init__(self, blocks: int = 2) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(2))
+        self.embed, self.encoder = nn.Embedding(3, 2), Encoder(blocks)
+        self.stages = nn.Sequential(
+            nn.Sequential(Block(), Block()), nn.Conv2d(1, 1, 1), nn.Sequential(Block()), nn.Flatten()
+        )
+        self.head = nn.Linear(2, 3)
+        self.head.weight = self.embed.weight
+        self.tied = nn.Linear(2, 3, bias=False)
+        self.tied.weight = self.embed.weight
+
+
+def test_blocks_are_what_repeats_and_what_stands_beside_it() -> None:
+    net = Model()
+    found = groups.by_block(net)
+    assert list(found) == [
+        "embed", "encoder.token", "encoder.layer.0", "encoder.layer.1", "encoder.norm",
+        "stages.0.0", "stages.0.1", "stages.1", "stages.2", "head", "place",
+    ]  # fmt: skip
+    assert sorted({name for names in found.values() for name in names}) == sorted(State.of(net))
+    assert len(found["encoder.layer.1"]) == 6
+    assert list(groups.by_block(Model(1)))[1:4] == ["encoder.token", "encoder.layer.0", "encoder.norm"]
+
+
+def test_blocks_of_torchvision_and_timm() -> None:
+    torchvision, timm = optional.load("torchvision"), optional.load("timm")
+    blocks = list(groups.by_block(torchvision.models.resnet18()))
+    assert blocks == ["conv1", "bn1", *(f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)), "fc"]
+    blocks = list(groups.by_block(timm.create_model("vit_tiny_patch16_224", depth=3)))
+    assert blocks == ["patch_embed", "blocks.0", "blocks.1", "blocks.2", "norm", "head", "cls_token", "pos_embed"]

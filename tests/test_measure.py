@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from linescape.errors import DataError, MeasureError
-from linescape.measure import cross_entropy, error, squared_error
+from linescape.measure import counted, cross_entropy, error, squared_error
 
 
 def test_values_by_hand() -> None:
@@ -53,3 +53,41 @@ def test_what_does_not_fit_is_refused() -> None:
         squared_error(torch.zeros(2, 1), torch.zeros(2))
     with pytest.raises(MeasureError, match="two tensors"):
         cross_entropy([outputs], torch.tensor([0, 1]))  # type: ignore[arg-type]
+
+
+def test_positions_that_count_are_averaged() -> None:
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(3, 4, 5), torch.randint(0, 5, (3, 4))
+    targets[0, 2:] = targets[1, :3] = targets[2] = -100
+    outputs[0, 3] = math.nan  # where nothing counts, nothing matters
+    losses = [
+        [-outputs[i, t].log_softmax(0)[targets[i, t]].item() for t in kept] for i, kept in ((0, [0, 1]), (1, [3]))
+    ]
+    assert cross_entropy(outputs, targets).tolist() == pytest.approx([sum(losses[0]) / 2, losses[1][0], 0])
+    wrong = [[float(outputs[i, t].argmax() != targets[i, t]) for t in kept] for i, kept in ((0, [0, 1]), (1, [3]))]
+    assert error(outputs, targets).tolist() == pytest.approx([50 * sum(wrong[0]), 100 * wrong[1][0], 0])
+    counts = counted(targets)
+    assert counts is not None
+    assert counts.tolist() == [2, 1, 0]
+    assert cross_entropy(outputs.bfloat16(), targets).dtype == torch.float32
+
+
+def test_pixels_are_positions_too() -> None:
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
+    targets[0, 1] = -100
+    flat = outputs.permute(0, 2, 3, 1).reshape(2, 20, 3)
+    assert torch.allclose(cross_entropy(outputs, targets), cross_entropy(flat, targets.reshape(2, 20)))
+    assert torch.allclose(error(outputs, targets), error(flat, targets.reshape(2, 20)))
+
+
+def test_labels_of_positions_are_checked() -> None:
+    with pytest.raises(DataError, match="Labels run from 0 to 5, but the network has 5 outputs"):
+        cross_entropy(torch.zeros(1, 2, 5), torch.tensor([[0, 5]]))
+    with pytest.raises(DataError, match="from -1"):
+        error(torch.zeros(1, 2, 5), torch.tensor([[-1, -100]]))
+    with pytest.raises(MeasureError, match="for tokens"):
+        cross_entropy(torch.zeros(1, 5, 2), torch.tensor([[0, 1]]))
+    assert counted(torch.tensor([0, 1])) is None
+    assert counted(torch.zeros(2, 3)) is None
+    assert counted([1]) is None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import optional
 from linescape import cli
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -73,3 +74,11 @@ def test_the_two_commands_of_the_start_are_targets_of_the_makefile() -> None:
     makefile = (Path(__file__).parents[1] / "Makefile").read_text()
     for target in re.findall(r"^make ([a-z-]+)", "\n".join(blocks("shell")), flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_example_of_a_language_model_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    optional.load("transformers")
+    page = (Path(__file__).parents[1] / "docs" / "models-and-data.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(example, {})
+    assert capsys.readouterr().out.startswith("[")

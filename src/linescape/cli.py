@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from linescape import averaging, checkpoints, given, groups, interventions, report, studies, trajectory
 from linescape.comparison import compare
@@ -20,6 +20,7 @@ from linescape.data.sources import SOURCES
 from linescape.errors import LinescapeError, RecipeError
 from linescape.evaluate import Evaluator, Precision
 from linescape.pairing import Fit, pair, renamed
+from linescape.probe import WHOLE as WHOLE_LINE
 from linescape.probe import Probe, between, probe
 from linescape.recipe import Data, Optimizer, Recipe, Schedule
 from linescape.store import Store
@@ -315,10 +316,12 @@ def probe_files(
             END, a folder of checkpoints of one training, in the order of the numbers in their names.
         end: the checkpoint at alpha = 1.
         pairs: of a folder, last: from each checkpoint to the last (the default); all: from each to each later one.
-        model: module:callable that returns your network, or a network of linescape, as in resnet,depth=18.
-            linescape's own checkpoints name theirs.
-        data: module:callable that returns {"train": ..., "test": ...}, each (inputs, targets) or batches, or a data set
-            of linescape, as in fashion-mini,size=14. linescape's own checkpoints name theirs.
+        model: module:callable or file.py:function that returns your network; torchvision:NAME, timm:NAME with settings,
+            as in timm:vit_tiny_patch16_224,num_classes=10; hf:FOLDER, a Hugging Face folder; or a network of linescape,
+            as in resnet,depth=18. linescape's own checkpoints and Hugging Face folders name theirs.
+        data: module:callable or file.py:function that returns {"train": ..., "test": ...}, each (inputs, targets) or
+            batches; images:FOLDER,size=224; hf-data:FOLDER, a data set on disk; text:FILE,length=128 for language
+            models; or a data set of linescape, as in fashion-mini,size=14. linescape's own checkpoints name theirs.
         layers: also walk each block's line, the other blocks at the end's state.
         pattern: also walk the line of the tensors whose names match this regular expression.
         batchnorm: treatments of BatchNorm statistics: interpolate, recalibrate, start, end, batch.
@@ -337,23 +340,23 @@ def probe_files(
                 "them out."
             )
         course = trajectory.find(start, lambda path: renamed(checkpoints.read(path, reading.ema), reading.fit()))
-        network, measured = given.network_and_data(model, data, course.metadata)
+        network, measured, remarks = given.network_and_data(model, data, course.metadata)
         evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
         states = course.states(network, device)
         found = between(states, evaluator, pairs or "last", alphas, batchnorm, adaptive=adaptive, until=until)
-        title, notes = f"Checkpoints of {start.resolve().name}", course.notes
+        title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
     else:
         if pairs:
             raise RecipeError("--pairs is for a folder of checkpoints. Name the folder alone, or leave --pairs out.")
         first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
-        network, measured = given.network_and_data(model, data, last.metadata)
+        network, measured, remarks = given.network_and_data(model, data, last.metadata, end)
         first, last = pair(first, last, reading.fit(), network)
         aside.print(str(compare(first, last)), highlight=False, soft_wrap=True)
         chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
         evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
         begin, finish = (held.into(network).to(device) for held in (first, last))
         found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
-        title, notes = f"{start.name} to {end.name}", (*first.notes, *last.notes)
+        title, notes = f"{start.name} to {end.name}", (*first.notes, *last.notes, *remarks)
     _show(found)
     for note in (*found.notes, *notes):
         aside.print(f"note: {note}", highlight=False)
@@ -383,7 +386,7 @@ def average_files(
     first, last = checkpoints.read(start), checkpoints.read(end)
     measured = None
     if model or data:
-        network, known = given.network_and_data(model, data, last.metadata)
+        network, known, _ = given.network_and_data(model, data, last.metadata, end)
         measured = averaging.recalibrated(first, last, alpha, network, Evaluator(network, known, copy=False))
         if not measured:
             aside.print("note: The network has no statistics of BatchNorm to measure.", highlight=False)
@@ -404,10 +407,17 @@ def _report(study: Study, store: Store, out: Path) -> None:
 
 def _show(found: Probe) -> None:
     names = ("barrier_above_chord", "min_delta")
-    table = Table("line", "data", "measure", "batchnorm", *names, title="Heights, with 95 % intervals over examples")
+    line = Column("line", overflow="fold")  # blocks of transformers differ in the ends of long names
+    table = Table(line, "data", "measure", "batchnorm", *names, title="Heights, with 95 % intervals over examples")
     for key, numbers in found.heights.items():
         if found.pairs and "cross_entropy" not in key:  # there are many lines
             continue
         shown = (numbers[name] for name in names)
         table.add_row(*key, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
     aside.print(table)
+    perplexities = found.curves[WHOLE_LINE].perplexities
+    several = len({treatment for _, treatment in perplexities}) > 1
+    for (data, treatment), along in perplexities.items():
+        where = f"{data} data" + (f" (BatchNorm {treatment})" if several else "")
+        said = f"start {along[0]:.4g}, end {along[-1]:.4g}, highest on the line {along.max():.4g}"
+        aside.print(f"perplexity on {where}: {said}", highlight=False, soft_wrap=True)

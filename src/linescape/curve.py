@@ -65,6 +65,21 @@ class Series:
         return np.asarray(self.values.mean(axis=1, dtype=np.float64))
 
     @property
+    def perplexity(self) -> np.ndarray:
+        """Exponential of the mean cross entropy at each alpha ``(n,)``: over how many tokens the model hesitates.
+
+        Raises:
+            MeasureError: the measure is no cross entropy.
+        """
+        if not self.measure.endswith("cross_entropy"):
+            raise MeasureError(
+                f"A perplexity is the exponential of a cross entropy, but this series is of {self.measure!r}. Take the "
+                "series of the measure 'cross_entropy'."
+            )
+        with np.errstate(over="ignore"):  # infinite beyond what can be written
+            return np.asarray(np.exp(self.mean))
+
+    @property
     def standard_error(self) -> np.ndarray:
         """Standard error of the mean ``(n,)``: sample deviation over ``sqrt(examples)``; NaN for one example."""
         count = self.values.shape[1]
@@ -113,6 +128,16 @@ class Curve:
     def __iter__(self) -> Any:
         """All series."""
         return (self[key] for key in self.values)
+
+    @property
+    def perplexities(self) -> dict[tuple[str, str], np.ndarray]:
+        """(data, batchnorm) -> `Series.perplexity`, of data with a target for each position, such as tokens."""
+        positions = self.provenance.get("positions_per_example", {})
+        return {
+            (data, treatment): self[data, measure, treatment].perplexity
+            for data, measure, treatment in self.values
+            if measure == "cross_entropy" and data in positions
+        }
 
     def frame(self) -> pl.DataFrame:
         """A row for each position and series.

@@ -5,7 +5,7 @@ The caller's network is copied once and never touched: not its weights, mode, gr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy as shallow
 from copy import deepcopy
@@ -21,11 +21,11 @@ from torch.utils.data import DataLoader, RandomSampler
 from linescape import batchnorm, sampling, threads
 from linescape.engine import Fast, operations
 from linescape.errors import DataError, MeasureError
-from linescape.measure import Measure, cross_entropy, error
+from linescape.forward import Forward, default_forward, default_targets
+from linescape.measure import IGNORED, Measure, counted, cross_entropy, error
 from linescape.paths import Path
 from linescape.space import State
 
-Forward = Callable[[nn.Module, Any], tuple[Any, Any]]
 Values = dict[tuple[str, str], np.ndarray]
 """(data, measure) -> values ``(examples,)``."""
 
@@ -45,32 +45,6 @@ DIRECT = 32
 """Examples of each data set that are evaluated directly, where all would cost as much as many positions."""
 
 
-def default_forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
-    """(outputs, targets) of a batch: ``(*inputs, targets)``, or a dictionary with ``labels`` beside keyword inputs.
-
-    Outputs with an attribute ``logits`` (as Hugging Face models give) are replaced by it.
-
-    Raises:
-        DataError: the batch is neither.
-    """
-    if isinstance(batch, Mapping):
-        label = next((name for name in ("labels", "label", "targets", "target") if name in batch), None)
-        if label is None:
-            raise DataError(
-                f"The batch is a dictionary with keys {sorted(batch)}, none of which names the targets. Call them "
-                "'labels', or pass `forward=lambda model, batch: (outputs, targets)`."
-            )
-        outputs = model(**{name: value for name, value in batch.items() if name != label})
-        return getattr(outputs, "logits", outputs), batch[label]
-    if isinstance(batch, Sequence) and len(batch) >= 2:
-        outputs = model(*batch[:-1])
-        return getattr(outputs, "logits", outputs), batch[-1]
-    raise DataError(
-        f"A batch is a {type(batch).__name__}, from which inputs and targets cannot be told apart. Yield (inputs, "
-        "targets), or pass `forward=lambda model, batch: (outputs, targets)`."
-    )
-
-
 class Evaluator:
     """Measures states of one network on fixed data.
 
@@ -79,7 +53,8 @@ class Evaluator:
         data: name (``train``, ``test``) -> ``(inputs, targets)`` tensors, or an iterable of batches that gives the
             same batches in the same order each time (a list, a `DataLoader` without shuffling or augmentation).
         measures: functions (outputs, targets) -> values ``(batch,)``; see `linescape.measure`.
-        forward: (model, batch) -> (outputs, targets), for batches that `default_forward` does not know.
+        forward: (model, batch) -> (outputs, targets), for batches that `default_forward` does not know; see
+            `linescape.forward`.
         batch_size: examples in a batch, where data are given as tensors: what ``batch`` and ``recalibrate`` see as one
             batch. Otherwise batches are passed through the network in parts that fit the cache.
         calibration: name of the data that ``recalibrate`` passes through the network; its order should be mixed.
@@ -94,6 +69,8 @@ class Evaluator:
             last. For a network of which memory has no room for two.
 
     Attributes:
+        weights: name of the data -> mean number of an example's positions that count, where targets are by position,
+            known from the first measurement on; see `linescape.measure.by_position`.
         threads: on the CPU, how many are used, found at the first measurement; see `linescape.threads`.
 
     Raises:
@@ -122,6 +99,7 @@ class Evaluator:
             )
         if not data:
             raise DataError("There are no data to measure on. Pass for example data={'test': (inputs, targets)}.")
+        self._by_position = {name for name, measure in self.measures.items() if getattr(measure, "by_position", False)}
         self._tensors = {name: found for name, given in data.items() if (found := _tensors(name, given)) is not None}
         self.data = {
             name: _split(*self._tensors[name], batch_size) if name in self._tensors else _batches(name, given)
@@ -137,6 +115,8 @@ class Evaluator:
         first = next((tensor for tensor in self.model.state_dict().values()), torch.zeros(()))
         self.device = first.device
         self.dtype = first.dtype
+        self.weights: dict[str, float] = {}
+        self._whole = self.data
         self.threads: int | None = None
         self.precision = precision
         self.engine = Fast(self.model, torch.bfloat16 if precision else None, memory)
@@ -182,6 +162,8 @@ class Evaluator:
         Raises:
             DataError: the examples of a batch cannot be told apart, or there are fewer.
         """
+        for name in rows:
+            self._weigh(name)  # so that all samples of the data have one scale
         found = shallow(self)
         found._tensors = {
             name: (self._tensors[name][0][chosen], self._tensors[name][1][chosen])
@@ -313,10 +295,14 @@ class Evaluator:
         with torch.inference_mode(), self._random_state_kept(), self._fitting_threads():
             for data, batches in given.items():
                 parts: dict[str, list[np.ndarray]] = {name: [] for name in self.measures}
+                counts: list[np.ndarray] = []
                 for number, whole in enumerate(islice(batches, 1) if only else batches):
                     batch = self._cut(whole, only)[0] if only else whole
                     self.engine.at((self._name, data, number))
                     outputs, targets = self.forward(model, _move(batch, self.device))
+                    positions = counted(targets) if self._by_position else None
+                    if positions is not None:
+                        counts.append(positions.cpu().numpy())
                     sizes = {}
                     for name, measure in self.measures.items():
                         values = measure(outputs, targets)
@@ -329,10 +315,55 @@ class Evaluator:
                         parts[name].append(_numpy(values))
                     if len(set(sizes.values())) > 1:
                         raise MeasureError(f"The measures disagree on the number of examples in a batch: {sizes}.")
+                if counts and not only and self.data is self._whole:
+                    self._weigh(data, counts)
                 for name, pieces in parts.items():
                     found[data, name] = np.concatenate(pieces) if pieces else np.empty(0)
                     if not len(found[data, name]):
                         raise DataError(f"The data {data!r} have no examples, so there is nothing to average over.")
+                    if counts and name in self._by_position:
+                        found[data, name] = self._scaled(data, found[data, name], np.concatenate(counts))
+        return found
+
+    def _scaled(self, data: str, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Values whose mean over all examples is the mean over all positions."""
+        if len(values) != len(counts):
+            raise MeasureError(
+                f"Positions that count were found in {len(counts)} examples of {data!r}, but {len(values)} values were "
+                "measured. Let the first axis of targets count the examples."
+            )
+        self._weigh(data)
+        with np.errstate(invalid="ignore"):  # an example of no position may be infinite
+            return np.asarray(values * (counts / self.weights[data])).astype(values.dtype)
+
+    def _weigh(self, data: str, counts: Sequence[np.ndarray] = ()) -> None:
+        """Remember the mean number of positions of all examples of some data, where targets are by position."""
+        if data in self.weights or not self._by_position:
+            return
+        if not counts:
+            counts = self._counts(data)
+        mean = float(np.concatenate(counts).mean()) if counts else 1.0
+        if not mean > 0:
+            raise DataError(
+                f"No position of the data {data!r} counts: all targets are {IGNORED}, so there is nothing to average "
+                "over. Give targets to some."
+            )
+        if counts:
+            self.weights[data] = mean
+
+    def _counts(self, data: str) -> list[np.ndarray]:
+        """How many positions of all examples count, batch by batch; empty where targets are not by position."""
+        found: list[np.ndarray] = []
+        for batch in self._whole[data]:
+            if self.forward is default_forward:
+                targets = default_targets(self.model, batch)
+            else:
+                with torch.inference_mode(), self._random_state_kept():
+                    targets = self.forward(self.model, _move(batch, self.device))[1]
+            positions = counted(targets)
+            if positions is None:
+                return []
+            found.append(positions.cpu().numpy())
         return found
 
     def _fitting_threads(self) -> AbstractContextManager[None]:

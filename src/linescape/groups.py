@@ -57,11 +57,16 @@ def by_convolution(module: nn.Module) -> Groups:
 
 
 def by_block(module: nn.Module) -> Groups:
-    """The named blocks of a network: its attribute ``blocks`` if it has one, else its top-level children.
+    """The named blocks of a network: its attribute ``blocks`` if it has one, else its children and repeated parts.
 
     ``blocks`` maps a block's name to the prefixes of its submodules or parameters, from input to output. The
     convolutions that carry a ResNet's skip connections belong to their stage, as Vlaar & Frankle 2022 have it.
-    Children without tensors (activations, pooling) are left out.
+
+    Otherwise blocks are the top-level children. One of them that holds, at whatever depth, a ``ModuleList``, or a
+    ``Sequential`` with two or more children of one class, is taken apart into that list's children
+    (``bert.encoder.layer.0``, ``layer1.0``) and what stands beside it on the way (``bert.embeddings``); these blocks
+    are not taken apart further. What has no tensors (activations, pooling), or only such as are tied to an earlier
+    block's, is left out.
 
     Raises:
         GroupError: the network has no children with tensors, or `blocks` names something that it lacks.
@@ -75,11 +80,46 @@ def by_block(module: nn.Module) -> Groups:
             block: [p for p in prefixes if p not in parts or _under(held, p)] for block, prefixes in declared.items()
         }
         return by_prefix(module, held_by)
-    named = {name: (name,) for name, _ in module.named_children() if _under(held, name)}
-    named |= {name: (name,) for name, _ in module.named_parameters(recurse=False)}
-    if not named:
+    names = [name for child in _children(module, "", held) for name in _taken_apart(*child, held)]
+    names += [name for name, _ in module.named_parameters(recurse=False)]
+    if not names:
         raise GroupError(f"{type(module).__name__} has no parts that hold tensors, so there are no blocks to move.")
-    return by_prefix(module, named)
+    found: Groups = {}
+    for name, tensors in by_prefix(module, {name: (name,) for name in names}).items():
+        if not any(set(tensors) <= set(earlier) for earlier in found.values()):
+            found[name] = tensors
+    return found
+
+
+def _children(module: nn.Module, prefix: str, held: State) -> list[tuple[str, nn.Module]]:
+    named = [(f"{prefix}.{name}" if prefix else name, child) for name, child in module.named_children()]
+    return [(name, child) for name, child in named if _under(held, name)]
+
+
+def _taken_apart(name: str, module: nn.Module, held: State) -> list[str]:
+    """The names of a module's repeated parts and of what stands beside them; its own name where it has none."""
+    children = _children(module, name, held)
+    if _repeats(module, children):
+        return _items(children, held)
+    parts = {child: _taken_apart(child, of, held) for child, of in children}
+    if all(found == [child] for child, found in parts.items()):
+        return [name]
+    own = [f"{name}.{parameter}" for parameter, _ in module.named_parameters(recurse=False)]
+    return [*own, *(part for found in parts.values() for part in found)]
+
+
+def _items(children: list[tuple[str, nn.Module]], held: State) -> list[str]:
+    """A list's children; those that are lists of blocks themselves are stages, and their children stand for them."""
+    found: list[str] = []
+    for name, child in children:
+        inner = _children(child, name, held)
+        found += _items(inner, held) if _repeats(child, inner) else [name]
+    return found
+
+
+def _repeats(module: nn.Module, children: list[tuple[str, nn.Module]]) -> bool:
+    kinds = [type(child) for _, child in children]
+    return isinstance(module, nn.ModuleList) or (isinstance(module, nn.Sequential) and len(kinds) > len(set(kinds)))
 
 
 def by_name(names: Iterable[str]) -> Groups:

@@ -191,6 +191,7 @@ def collect(
         "batch_size": evaluator.batch_size,
         "calibration": evaluator.calibration if "recalibrate" in batchnorm else None,
         "examples": {data: int(array.shape[1]) for (data, _, _), array in values.items()},
+        **({"positions_per_example": dict(evaluator.weights)} if evaluator.weights else {}),
         "seconds": round(sum(point.seconds for point in ordered), 3),
         "largest_deviation_at_ends": checked,
         **_precision(ordered, path, evaluator, batchnorm),

@@ -68,10 +68,18 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
 def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:
     whole = probe.curves[WHOLE]
     examples = {series.data: series.values.shape[1] for series in whole}
+    several = len({series.batchnorm for series in whole}) > 1
     return [
         ("lines", str(len(probe.curves))),
         ("positions on a line", str(len(whole.alphas))),
         *((f"{data} examples", f"{count:,}") for data, count in examples.items()),
+        *(
+            (
+                f"{data} perplexity, start to end" + (f", {treatment}" if several else ""),
+                " to ".join(map(page.number, (along[0], along[-1]))),
+            )
+            for (data, treatment), along in whole.perplexities.items()
+        ),
         ("parameters", f"{moved.filter(pl.col('group') == 'all')['parameters'].sum():,}"),
         ("relative distance", page.number(probe.distances["all"].relative)),
     ]

@@ -26,14 +26,14 @@ def read_folders(place: Path) -> tuple[Half, Half]:
     train, test = place / "train", test_folder(place)
     if test is None or not train.is_dir():
         raise DataError(f"{place} has no train/ and test/ (or val/), so the set is not whole. Put both there.")
-    classes = _classes(train)
-    if _classes(test) != classes:
-        differ = sorted(set(classes) ^ set(_classes(test)))
+    names = classes(train)
+    if classes(test) != names:
+        differ = sorted(set(names) ^ set(classes(test)))
         raise DataError(
             f"{train} and {test} do not have the same folders ({', '.join(differ[:5])}), so classes cannot be "
             "numbered. Put a folder for each class into both."
         )
-    return _half(train, classes), _half(test, classes)
+    return _half(train, names), _half(test, names)
 
 
 def test_folder(place: Path) -> Path | None:
@@ -43,19 +43,21 @@ def test_folder(place: Path) -> Path | None:
 
 def images(half: Path) -> list[Path]:
     """The image files of a half, class by class."""
-    return [file for name in _classes(half) for file in _of_class(half / name)]
+    return [file for name in classes(half) for file in of_class(half / name)]
 
 
-def _classes(half: Path) -> list[str]:
+def classes(half: Path) -> list[str]:
+    """The names of the classes of a half, in the order of their numbers."""
     names = sorted(folder.name for folder in half.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
 
 
-def _of_class(folder: Path) -> list[Path]:
+def of_class(folder: Path) -> list[Path]:
+    """The image files of a class, in the order of their names."""
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in ENDS and not file.name.startswith("."))
 
 
-def _half(half: Path, classes: list[str]) -> Half:
-    files = [_of_class(half / name) for name in classes]
-    pixels = decode_all((content(file), str(file)) for of_class in files for file in of_class)
-    return pixels, np.repeat(np.arange(len(classes), dtype=np.int64), [len(of_class) for of_class in files])
+def _half(half: Path, names: list[str]) -> Half:
+    files = [of_class(half / name) for name in names]
+    pixels = decode_all((content(file), str(file)) for own in files for file in own)
+    return pixels, np.repeat(np.arange(len(names), dtype=np.int64), [len(own) for own in files])

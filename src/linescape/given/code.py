@@ -1,0 +1,113 @@
+"""The user's own code, ``module:callable`` or ``path/to/file.py:function``, and packages that may be missing."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from linescape.errors import RecipeError, near
+
+SCHEMES = ("torchvision", "timm", "hf", "linescape", "images", "hf-data", "text")
+"""What can stand before the colon, besides a module or a file."""
+
+
+def call(text: str) -> Any:
+    """What the named function returns.
+
+    Raises:
+        RecipeError: it is not there or cannot be imported.
+    """
+    where, _, name = text.rpartition(":")
+    module = _file(Path(where)) if where.endswith(".py") else _module(where)
+    try:
+        function = getattr(module, name)
+    except AttributeError as error:
+        raise RecipeError(f"{where!r} has no {name!r}. {near(name, dir(module))}") from error
+    if not callable(function):
+        raise RecipeError(f"{text} is a {type(function).__name__}. Name a function that returns what is wanted.")
+    return function()
+
+
+def optional(package: str, extra: str, *names: str) -> Any:
+    """A package that linescape does not need by itself, or what is named in it.
+
+    Args:
+        package: its name.
+        extra: the extra of linescape that installs it.
+        names: attributes that are wanted, which some packages import only then; None for one that is not there.
+
+    Raises:
+        RecipeError: it is missing, or does not work with the installed torch.
+    """
+    try:
+        module = importlib.import_module(package)
+        return [getattr(module, name, None) for name in names] if names else module
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        reasons = _reasons(error)
+        if any("torchvision" in reason and "No module" not in reason for reason in reasons):
+            # Both come compiled; beside another torch, or one for another device, its operations are not found.
+            raise RecipeError(
+                f"The installed torchvision does not fit the installed torch {torch.__version__} ({reasons[-1]}). "
+                "Install the two that belong together, for the same device: see https://pytorch.org/get-started."
+            ) from error
+        raise RecipeError(
+            f"This needs {package.split('.')[0]}, which is not installed or does not work ({reasons[-1]}). Run: "
+            f"pip install 'linescape[{extra}]'"
+        ) from error
+
+
+def _reasons(error: BaseException | None) -> list[str]:
+    """The first lines of an error and of those that it came from."""
+    found: list[str] = []
+    while error is not None:
+        found.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _module(where: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does: users keep their model beside their checkpoints
+    try:
+        return importlib.import_module(where)
+    except (ImportError, ValueError) as error:
+        close = difflib.get_close_matches(where, SCHEMES, n=1, cutoff=0.75)
+        raise RecipeError(
+            f"{where!r} could not be imported ({error}). "
+            + (f"Did you mean {close[0]!r}? " if close else "")
+            + f"Run linescape where `python -c 'import {where}'` works."
+        ) from error
+
+
+def _file(path: Path) -> ModuleType:
+    try:
+        return _loaded(path.resolve(), path.stat().st_mtime_ns)
+    except OSError as error:
+        raise RecipeError(f"{path} could not be opened: {error.strerror or error}.") from error
+    except ImportError as error:
+        raise RecipeError(f"{path} could not be run ({error}). Run linescape where `python {path}` works.") from error
+
+
+@lru_cache
+def _loaded(path: Path, _: int) -> ModuleType:
+    """A Python file as a module, run once as long as it is not changed."""
+    folder = str(path.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # as `python path` does: it may import its neighbours
+    name = f"linescape_given_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # data classes look themselves up there
+    spec.loader.exec_module(module)
+    return module

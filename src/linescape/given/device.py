@@ -1,0 +1,21 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+import torch
+
+from linescape.errors import RecipeError
+
+
+def device(text: str) -> str:
+    """A device that is there, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises:
+        RecipeError: torch does not know it or cannot use it here.
+    """
+    try:
+        torch.empty(1, device=text)
+    except (RuntimeError, AssertionError) as error:  # torch raises the second where it was built without CUDA
+        reason = str(error).splitlines()[0]
+        raise RecipeError(f"The device {text!r} cannot be used: {reason}. Use cpu, or a torch built for it.") from error
+    return text
