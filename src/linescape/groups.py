@@ -27,7 +27,7 @@ NORMS: tuple[type[nn.Module], ...] = (
 
 def by_layer(module: nn.Module) -> Groups:
     """One group for each submodule that owns parameters or buffers itself (a convolution, a norm, a linear layer)."""
-    held = State.of(module)
+    held = State.of(module, copy=False)
     return _collect(
         held,
         {
@@ -44,7 +44,7 @@ def by_convolution(module: nn.Module) -> Groups:
     Finer than blocks, coarser than `by_layer`: a convolution moves with the statistics of its own outputs. Parameters
     that are part of neither, such as Fixup's scalars, are in no group.
     """
-    held = State.of(module)
+    held = State.of(module, copy=False)
     found: dict[str, list[str]] = {}
     last: list[str] = []
     for name, layer in module.named_modules():
@@ -71,7 +71,7 @@ def by_block(module: nn.Module) -> Groups:
     Raises:
         GroupError: the network has no children with tensors, or `blocks` names something that it lacks.
     """
-    held = State.of(module)
+    held = State.of(module, copy=False)
     declared = getattr(module, "blocks", None)
     if isinstance(declared, Mapping):
         parts = dict(module.named_modules())
@@ -141,7 +141,7 @@ def by_prefix(module: nn.Module, mapping: Mapping[str, Iterable[str] | str]) -> 
     Raises:
         GroupError: an entry is neither a tensor nor a submodule that holds tensors.
     """
-    held = State.of(module)
+    held = State.of(module, copy=False)
     found: dict[str, list[str]] = {}
     for group, prefixes in mapping.items():
         names = found.setdefault(group, [])
@@ -165,7 +165,7 @@ def by_pattern(module: nn.Module, patterns: Mapping[str, str] | Iterable[str]) -
     Raises:
         GroupError: a pattern matches no tensor or is no regular expression.
     """
-    held = State.of(module)
+    held = State.of(module, copy=False)
     named = dict(patterns) if isinstance(patterns, Mapping) else {pattern: pattern for pattern in patterns}
     found: dict[str, list[str]] = {}
     for group, pattern in named.items():
@@ -185,7 +185,7 @@ def by_type(module: nn.Module, types: Mapping[str, type[nn.Module] | tuple[type[
     Raises:
         GroupError: the network has no layer of a kind that holds tensors.
     """
-    held = State.of(module)
+    held = State.of(module, copy=False)
     found: dict[str, list[str]] = {}
     for group, kinds in types.items():
         layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kinds)]

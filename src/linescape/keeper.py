@@ -165,7 +165,7 @@ class Keeper:
             )
         # What cannot be measured is said before hours of training and not after them.
         if isinstance(self.data, Evaluator):
-            State.of(self.model).check_fits(self.data.model)
+            State.of(self.model, copy=False).check_fits(self.data.model)
         elif self.data is not None:
             with self._random_state_kept():
                 Evaluator(self.model, self.data)

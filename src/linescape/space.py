@@ -33,9 +33,9 @@ class State(Mapping[str, Tensor]):
     tied: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, module: nn.Module) -> State:
-        """A copy of a module's present state, on the module's device."""
-        return cls.like(module, dict(module.state_dict(keep_vars=False)))
+    def of(cls, module: nn.Module, copy: bool = True) -> State:
+        """A copy of a module's present state, on the module's device; without `copy` its own tensors."""
+        return cls.like(module, dict(module.state_dict(keep_vars=False)), copy)
 
     @classmethod
     def like(cls, module: nn.Module, tensors: Mapping[str, Tensor], copy: bool = True) -> State:
