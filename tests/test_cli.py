@@ -209,8 +209,8 @@ def not_a_number(path: Path) -> None:
     [
         (cut, "cut short or damaged"),
         (code_in, "never runs code from a file"),
-        (other_network, "no checkpoint of this Sequential"),
-        (other_shape, "another in the state dict (0.weight: (8, 5) and (9, 5)"),
+        (other_network, "do not fit together in this Sequential"),
+        (other_shape, "of another shape (0.bias: (9,) and (8,)"),
         (not_a_number, "holds NaN or infinity in 1 of 9 tensors: 0.weight (1)"),
         (Path.unlink, "could not be opened"),
     ],

@@ -774,6 +774,30 @@ def test_operations_are_those_of_torchs_counter(net: nn.Module, inputs: Tensor) 
         assert operations(lambda: net(inputs)) == counter.get_total_flops() + attention
 
 
+def test_a_heavy_network_is_walked_with_its_weights_as_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = models.build(recipe.ResNet(depth=8, width=8), (3, 16, 16), 3)
+    line, data = line_of(net, drawn(40, 3, 16, 16)), (drawn(40, 3, 16, 16), labels(40))
+    monkeypatch.setattr("linescape.engine.fast.LIGHT", 1e4)
+    weights = sum(value.nbytes for value in net.state_dict().values())
+    for path in (line, Only(line, [name for name in line.end if name.startswith("blocks.fc")] or ["fc.weight"])):
+        curve = scan(path, Evaluator(net, {"test": data}, fast=True, memory=weights - 1), ALPHAS)
+        assert "so no faster form of them was made beside" in curve.provenance["notes"][0]
+        plain = scan(path, Evaluator(net, {"test": data}, fast=False), ALPHAS)
+        found, expected = (each["test", "cross_entropy"].values for each in (curve, plain))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_without_a_copy_the_network_itself_is_the_working_copy() -> None:
+    net = nn.Sequential(nn.Linear(4, 3))
+    line, data = line_of(net, drawn(20, 4)), (drawn(20, 4), labels(20))
+    expected = scan(line, Evaluator(net, {"test": data}), ALPHAS)
+    evaluator = Evaluator(net, {"test": data}, copy=False)
+    assert evaluator.model is net
+    found = scan(line, evaluator, ALPHAS)
+    assert np.array_equal(found["test", "cross_entropy"].values, expected["test", "cross_entropy"].values)
+    assert all(torch.equal(value, line.end[name]) for name, value in net.state_dict().items())
+
+
 def test_the_callers_network_is_left_as_it_was() -> None:
     torch.manual_seed(0)
     net = InPlace().train()

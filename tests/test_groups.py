@@ -66,3 +66,17 @@ def test_what_matches_nothing_names_its_neighbours() -> None:
         groups.choose(groups.by_block(net), ["layer9"])
     with pytest.raises(GroupError, match="no parts that hold tensors"):
         groups.by_block(nn.Sequential(nn.ReLU()))
+
+
+def test_blocks_show_in_names() -> None:
+    names = ["conv1.weight", "layer1.0.conv1.weight", "layer1.0.bn1.weight", "layer1.1.conv1.weight", "scale"]
+    names += ["bert.embeddings.word.weight", "bert.encoder.layer.3.output.dense.bias", "0.weight", "0.bias"]
+    assert groups.by_name(names) == {
+        "conv1": ("conv1.weight",),
+        "layer1.0": ("layer1.0.conv1.weight", "layer1.0.bn1.weight"),
+        "layer1.1": ("layer1.1.conv1.weight",),
+        "scale": ("scale",),
+        "bert.embeddings.word": ("bert.embeddings.word.weight",),
+        "bert.encoder.layer.3": ("bert.encoder.layer.3.output.dense.bias",),
+        "0": ("0.weight", "0.bias"),
+    }

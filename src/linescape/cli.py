@@ -13,11 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from linescape import averaging, checkpoints, given, groups, interventions, report, studies
+from linescape.comparison import compare
 from linescape.data import sets
 from linescape.data.get import get
 from linescape.data.sources import SOURCES
-from linescape.errors import LinescapeError
+from linescape.errors import LinescapeError, RecipeError
 from linescape.evaluate import Evaluator, Precision
+from linescape.pairing import Fit, pair, renamed
 from linescape.probe import Probe, probe
 from linescape.recipe import Data, Optimizer, Recipe, Schedule
 from linescape.store import Store
@@ -224,6 +226,68 @@ def train(
         answer.print(str(place.path(moment)), soft_wrap=True, highlight=False)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How two checkpoints are read, and made to fit together.
+
+    Attributes:
+        ema: read the moving averages of the weights that the files hold beside them.
+        rename: PATTERN=NEW, replaced in all names of both by regular expression.
+        allow_missing: tensors whose names match these patterns stay at the end's values if they are not in both or have
+            another shape.
+        only_shared: all such tensors do.
+    """
+
+    ema: Annotated[bool, Parameter(negative="")] = False
+    rename: Annotated[tuple[str, ...], Many] = ()
+    allow_missing: Annotated[tuple[str, ...], Many] = ()
+    only_shared: Annotated[bool, Parameter(negative="")] = False
+
+    def fit(self) -> Fit:
+        """What may differ."""
+        for text in self.rename:
+            if "=" not in text:
+                raise RecipeError(f"--rename {text!r} has no '='. Write PATTERN=NEW; an empty NEW takes the match out.")
+        return Fit(
+            [(old, new) for old, _, new in (text.rpartition("=") for text in self.rename)],
+            self.allow_missing,
+            self.only_shared,
+        )
+
+
+PLAIN = Reading()
+
+
+@app.command
+def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
+    """Say how two checkpoints differ: names, shapes, types, what would move, and how far each block lies apart.
+
+    Args:
+        start: the checkpoint at alpha = 0.
+        end: the checkpoint at alpha = 1.
+        reading: how they are read.
+    """
+    first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
+    last = renamed(last, reading.fit())
+    first = renamed(first, reading.fit()).named_as(last)
+    found = compare(first, last)
+    for path, held in ((start, first), (end, last)):
+        count = sum(value.numel() for value in held.values())
+        answer.print(
+            f"{path}: {held.form.kind}, {len(held):,} tensors, {count:,} numbers", highlight=False, soft_wrap=True
+        )
+        for note in held.notes:
+            answer.print(f"  {note}", highlight=False, soft_wrap=True)
+    answer.print(str(found), highlight=False, soft_wrap=True)
+    table = Table("block", "parameters", "distance", "relative", "root mean square")
+    for block, apart in found.distances.items():
+        table.add_row(
+            block, f"{apart.count:,}", f"{apart.total:.4g}", f"{apart.relative:.4g}", f"{apart.per_parameter:.3g}"
+        )
+    answer.print(table)
+
+
 @app.command(name="probe")
 def probe_files(
     start: Path,
@@ -240,11 +304,12 @@ def probe_files(
     precision: Precision | None = None,
     device: str = "cpu",
     out: Path = Path("probe"),
+    reading: Reading = PLAIN,
 ) -> None:
     """Walk the line between two checkpoint files; write a page, its figures and its tables.
 
     Args:
-        start: the checkpoint at alpha = 0: safetensors, or a file of torch.save.
+        start: the checkpoint at alpha = 0: a file, or the folder of a Hugging Face or distributed checkpoint.
         end: the checkpoint at alpha = 1.
         model: module:callable that returns your network, or a network of linescape, as in resnet,depth=18.
             linescape's own checkpoints name theirs.
@@ -259,14 +324,16 @@ def probe_files(
         precision: bfloat16 to walk in it, in about half the time; how far it is from full precision is recorded.
         device: where to measure: cpu, cuda, ...
         out: folder for the report.
+        reading: how the checkpoints are read.
     """
-    first, last = checkpoints.read(start), checkpoints.read(end)
+    first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
     network, measured = given.network_and_data(model, data, last.metadata)
+    first, last = pair(first, last, reading.fit(), network)
+    aside.print(str(compare(first, last)), highlight=False, soft_wrap=True)
     chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
-    evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision)
-    found = probe(
-        first.into(network), last.into(network), evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until
-    )
+    evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
+    begin, finish = (held.into(network).to(device) for held in (first, last))
+    found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
     _show(found)
     notes = (*first.notes, *last.notes)
     for note in (*found.notes, *notes):

@@ -5,9 +5,10 @@ The caller's network is copied once and never touched: not its weights, mode, gr
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy as shallow
+from copy import deepcopy
 from itertools import islice
 from typing import Any, Literal
 
@@ -87,7 +88,10 @@ class Evaluator:
             and recorded in every curve. Direct evaluation is in full precision.
         fast: whether a walk takes the network as a graph (`linescape.engine`): by default where that saves more than it
             costs, hundredths of a second where code is plain, and seconds where `torch.export` must read it.
-        memory: bytes of activations that a walk may keep, of parts of the network that do not move.
+        memory: bytes that a walk may take beside the working copy: activations of parts of the network that do not
+            move, and weights in a faster order. A network with larger weights is walked without the latter.
+        copy: whether the working copy is one; without, it is the network itself, which then holds whatever was measured
+            last. For a network of which memory has no room for two.
 
     Attributes:
         threads: on the CPU, how many are used, found at the first measurement; see `linescape.threads`.
@@ -108,6 +112,7 @@ class Evaluator:
         precision: Precision | None = None,
         fast: bool | None = None,
         memory: float = 2e9,
+        copy: bool = True,
     ) -> None:
         self.measures = {getattr(measure, "__name__", type(measure).__name__): measure for measure in measures}
         if len(self.measures) != len(measures) or not measures:
@@ -128,7 +133,7 @@ class Evaluator:
         self.batch_size = batch_size
         self.calibration = calibration
         self._calibrating = self.data.get(calibration)
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = (deepcopy(model) if copy else model).eval().requires_grad_(False)
         first = next((tensor for tensor in self.model.state_dict().values()), torch.zeros(()))
         self.device = first.device
         self.dtype = first.dtype
@@ -177,7 +182,7 @@ class Evaluator:
         Raises:
             DataError: the examples of a batch cannot be told apart, or there are fewer.
         """
-        found = copy.copy(self)
+        found = shallow(self)
         found._tensors = {
             name: (self._tensors[name][0][chosen], self._tensors[name][1][chosen])
             for name, chosen in rows.items()

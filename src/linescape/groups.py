@@ -82,6 +82,19 @@ def by_block(module: nn.Module) -> Groups:
     return by_prefix(module, named)
 
 
+def by_name(names: Iterable[str]) -> Groups:
+    """Blocks as they show in tensor names alone: up to the first number, as in ``layer1.0`` or ``encoder.layer.3``.
+
+    A name without a number is grouped by all but its last part, as a layer.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        parts = name.split(".")
+        number = next((place for place, part in enumerate(parts[:-1]) if part.isdigit()), len(parts) - 2)
+        found.setdefault(".".join(parts[: number + 1]) or name, []).append(name)
+    return {group: tuple(held) for group, held in found.items()}
+
+
 def by_prefix(module: nn.Module, mapping: Mapping[str, Iterable[str] | str]) -> Groups:
     """Groups of one's own: each name maps to tensor names or to the submodules whose tensors belong to it.
 

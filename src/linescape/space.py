@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from linescape.errors import StateError, near
 
 _HALF = (torch.float16, torch.bfloat16)
+_PART = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +51,21 @@ class State(Mapping[str, Tensor]):
             StateError: names or shapes are not the module's, or tensors that the module ties differ.
         """
         expected = module.state_dict(keep_vars=True)
+        tied = ties(module)
+        tensors = completed(tensors, tied)
         _check_names(expected, tensors, "the network", "the state dict")
         _check_shapes(expected, tensors, "the network", "the state dict")
         parameters: dict[str, Tensor] = {}
         buffers: dict[str, Tensor] = {}
-        tied: dict[str, str] = {}
-        first: dict[int, str] = {}
         for name, slot in expected.items():
-            owner = first.setdefault(id(slot), name)
-            if owner != name:
+            if name in tied:
+                owner = tied[name]
                 if not _identical(tensors[name], tensors[owner]):
                     raise StateError(
                         f"{name!r} and {owner!r} are one tensor in the network (tied weights) but differ in the "
                         "state dict, so no network has this state. Save it from a network that ties them, or "
                         "untie them in the model."
                     )
-                tied[name] = owner
                 continue
             kind = parameters if isinstance(slot, nn.Parameter) else buffers
             kind[name] = tensors[name].detach().clone() if copy else tensors[name].detach()
@@ -117,6 +117,25 @@ class State(Mapping[str, Tensor]):
         return self.replace({name: value.to(device) for name, value in self.items()})
 
 
+def ties(module: nn.Module) -> dict[str, str]:
+    """Tensors that a network uses under several names (tied weights): each further name -> the first one."""
+    first: dict[int, str] = {}
+    named = [(name, first.setdefault(id(slot), name)) for name, slot in module.state_dict(keep_vars=True).items()]
+    return {name: owner for name, owner in named if owner != name}
+
+
+def completed(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
+    """With all names of tied weights, of which a file may hold one (as Hugging Face's safetensors do)."""
+    found = dict(tensors)
+    for name, owner in tied.items():
+        if name in found:
+            found.setdefault(owner, found[name])
+    for name, owner in tied.items():
+        if owner in found:
+            found.setdefault(name, found[owner])
+    return found
+
+
 def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
     """``(1 - alpha) * start + alpha * end``, bit-exact at both ends and wherever start equals end.
 
@@ -151,9 +170,10 @@ def check_pair(start: State, end: State) -> None:
 def check_finite(state: State, what: str) -> None:
     """Raise `StateError` naming the tensors of a state that hold NaN or infinity."""
     bad = {
-        name: int((~torch.isfinite(value)).sum())
+        name: count
         for name, value in state.items()
-        if value.dtype.is_floating_point and not bool(torch.isfinite(value).all())
+        if value.dtype.is_floating_point
+        and (count := sum(int((~torch.isfinite(part)).sum()) for (part,) in _parts(value)))
     }
     if bad:
         listed = ", ".join(f"{name} ({count})" for name, count in list(bad.items())[:5])
@@ -179,7 +199,7 @@ def norm(state: State) -> float:
     Running statistics of BatchNorm are measurements of the data, not weights (so Lucas et al. 2021,
     arXiv 2104.11044). An empty state has norm 0; NaN gives NaN.
     """
-    return _norm(value for value in state.parameters.values())
+    return _norm(part for value in state.parameters.values() for (part,) in _parts(value))
 
 
 def distance(start: State, end: State) -> float:
@@ -214,8 +234,8 @@ def distances(start: State, end: State, groups: Mapping[str, tuple[str, ...]] | 
     result = {}
     for group, names in {"all": tuple(start.parameters), **(groups or {})}.items():
         held = [name for name in names if name in start.parameters]
-        total = _norm(_subtract(end[name], start[name]) for name in held)
-        base = _norm(start[name] for name in held)
+        total = _norm(_subtract(*parts) for name in held for parts in _parts(end[name], start[name]))
+        base = _norm(part for name in held for (part,) in _parts(start[name]))
         count = sum(start[name].numel() for name in held)
         result[group] = Distance(
             total=total,
@@ -234,6 +254,11 @@ def _subtract(end: Tensor, start: Tensor) -> Tensor:
 
 def _norm(tensors: Iterator[Tensor]) -> float:
     return math.sqrt(sum(float(value.detach().double().square().sum()) for value in tensors))
+
+
+def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of one shape in parts, so that what is computed from them stays small beside them."""
+    return zip(*(torch.split(tensor.detach().reshape(-1), _PART) for tensor in tensors), strict=True)
 
 
 def _identical(left: Tensor, right: Tensor) -> bool:

@@ -74,7 +74,7 @@ class Contents(Mapping[str, Tensor]):
             raise CheckpointError(f"{self.path} is no checkpoint of this {kind}. {error}") from error
 
     def named_as(self, wanted: Collection[str]) -> Contents:
-        """With the prefix taken off, or put before each name, by which most names become those wanted.
+        """With the prefix taken off, or put before each name, by which most names become those wanted (half at least).
 
         A training script's class often holds the network as ``self.model``, so that its checkpoint says ``model.fc``
         for the network's ``fc``. What lies outside the prefix, such as the weights of a loss, is left out; a note says
@@ -84,6 +84,7 @@ class Contents(Mapping[str, Tensor]):
         best, most = "", sum(name in known for name in self)
         if most == len(known):
             return self
+        most = max(most, (len(known) - 1) // 2)
         for prefix in _prefixes(self):
             fits = sum(name.startswith(prefix) and name.removeprefix(prefix) in known for name in self)
             if fits > most:

@@ -39,13 +39,19 @@ _WHOLE = 1 << 60
 Ends = Callable[[str, str], Tensor]
 
 
+LIGHT = 2.5e8
+"""Bytes of weights that may always be held a second time."""
+
+
 class Fast(nn.Module):
     """A network that is called like the one it stands in for.
 
     Args:
         network: in eval mode. Its weights may be written to between calls; `moved` must then be called.
         dtype: what to compute in; by default the network's own type.
-        memory: bytes of results that may be kept between calls, for all batches together.
+        memory: bytes of results that may be kept between calls, for all batches together. A network whose weights take
+            more (and more than `LIGHT`) is used with its weights as they lie: folded or in another order they would be
+            held a second time.
 
     Attributes:
         notes: why the network is called as it is, where it is.
@@ -218,12 +224,16 @@ class Fast(nn.Module):
 
     def _planned(self, graph: Graph, call: Call) -> _Plan:
         moving = self._view[1]
+        weights = sum(tensor.nbytes for tensor in self.network.state_dict().values())
+        heavy = weights > max(self.memory, LIGHT)
+        if heavy:
+            self.notes[f"Its weights take {weights / 1e9:.1f} GB, so no faster form of them was made beside."] = None
         if self._ends is not None and self._examples is not None:
-            plan = _Plan(graph, self.network, moving, self.dtype, self._ends)
+            plan = _Plan(graph, self.network, moving, self.dtype, self._ends, heavy)
             # What is not kept would be computed twice, not once; and infinity at an end is none between the ends.
             if self._examples * plan.room <= self.memory and plan.finite(call):
                 return plan
-        return _Plan(graph, self.network, moving, self.dtype)
+        return _Plan(graph, self.network, moving, self.dtype, heavy=heavy)
 
     def _check(self, plan: _Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Compare some examples with the network itself, and two halves with the whole.
@@ -267,6 +277,7 @@ class _Plan:
         moving: frozenset[str],
         dtype: torch.dtype | None,
         ends: Ends | None = None,
+        heavy: bool = False,
     ) -> None:
         self.graph = graph
         held = dict(_tensors(network))
@@ -281,12 +292,13 @@ class _Plan:
         if ends is not None and all(id(self.values[place]) in named for place in moves):
             for place, (of, end) in rewrite.between_ends(operations, graph.inputs, moves).items():
                 self.values[place] = ends(named[id(self.values[of])], end).to(self.values[of])
-        rewrite.fold_batch_norms(operations, graph.inputs, moves)
+        if not heavy:
+            rewrite.fold_batch_norms(operations, graph.inputs, moves)
         if dtype is not None:
             rewrite.in_precision(operations, [*self.values, *graph.inputs], dtype)
         on_cpu = all(tensor.device.type == "cpu" for tensor in held.values())
-        onednn = on_cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        rewrite.channels_last(operations, graph.inputs, weights=not onednn)
+        onednn = not heavy and on_cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        rewrite.channels_last(operations, graph.inputs, weights=not onednn and not heavy)
         if onednn:
             self.values |= rewrite.for_onednn(operations, graph.inputs, [*moves, rewrite.ALPHA])
         self.parts = split(operations, graph.inputs, [*moves, rewrite.ALPHA])
