@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import pickle
 import re
@@ -108,6 +109,51 @@ def test_a_probe_may_take_fewer_passes(line: Line, pair: list[str], tmp_path: Pa
     code, _, err = line("probe", *pair, *OF_OWN, "--until", "0")
     assert code == 2
     assert "no half width" in err
+
+
+@pytest.fixture
+def run(pair: list[str], tmp_path: Path) -> Path:
+    """A folder of four checkpoints of `OWN`'s network, of two formats."""
+    folder = tmp_path / "training"
+    folder.mkdir()
+    for step, name in enumerate(["step-20.pt", "step-3.safetensors", "step-100.pt", "step-1000.safetensors"]):
+        tensors = {tensor: value + 0.1 * step for tensor, value in checkpoints.read(pair[0]).items()}
+        if name.endswith(".pt"):
+            torch.save({"model": tensors, "epoch": step}, folder / name)
+        else:
+            checkpoints.write(folder / name, tensors)
+    (folder / "notes.txt").write_text("dear")
+    return folder
+
+
+def test_the_checkpoints_of_a_training_are_walked_to_the_last(line: Line, run: Path, tmp_path: Path) -> None:
+    code, out, err = line("probe", "training", *OF_OWN, "--alphas", "3")
+    assert code == 0, err
+    assert "4 checkpoints, in this order: step-3, step-20, step-100, step-1000." in err
+    assert "Left out notes.txt." in err
+    assert Path(out.strip()).is_file()
+    found = json.loads((tmp_path / "probe" / "probe.json").read_text())
+    assert list(found["lines"]) == [f"step-{step} to step-1000" for step in (3, 20, 100)]
+    code, out, err = line("probe", "training", *OF_OWN, "--alphas", "3", "--pairs", "all", "--adaptive")
+    assert code == 0, err
+    assert len(json.loads((tmp_path / "probe" / "probe.json").read_text())["lines"]) == 6
+    assert (tmp_path / "probe" / "figures" / "barriers.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["training", *OF_OWN, "--layers"], "are for two checkpoints. Name both"),
+        (["a.pt", "b.safetensors", *OF_OWN, "--pairs", "all"], "--pairs is for a folder"),
+        (["a.pt", *OF_OWN], "is no folder that can be listed"),
+        (["training", *OF_OWN, "--pairs", "some"], "--pairs"),
+    ],
+)
+def test_a_folder_and_two_files_are_told_apart(line: Line, run: Path, words: list[str], said: str) -> None:
+    code, _, err = line("probe", *words)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
 
 
 def test_a_probe_in_bfloat16_says_so(line: Line, pair: list[str]) -> None:

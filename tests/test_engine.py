@@ -774,6 +774,35 @@ def test_operations_are_those_of_torchs_counter(net: nn.Module, inputs: Tensor) 
         assert operations(lambda: net(inputs)) == counter.get_total_flops() + attention
 
 
+class Switched(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, twice: bool = False, scale: float = 1.0) -> Tensor:
+        hidden = self.first(x).relu()
+        out: Tensor = self.second(hidden * 2 if twice else hidden) * scale
+        return out
+
+
+def test_arguments_that_are_no_tensors_are_part_of_the_graph() -> None:
+    net = Switched()
+    line, data = line_of(net, drawn(40, 6)), [(drawn(40, 6), labels(40))]
+    for twice, scale in ((True, 1.0), (False, 0.5)):
+        curves = []
+        for fast in (True, False):
+            evaluator = Evaluator(
+                net,
+                {"test": data},
+                forward=lambda model, batch, t=twice, s=scale: (model(x=batch[0], twice=t, scale=s), batch[1]),  # type: ignore[misc]
+                fast=fast,
+            )
+            curves.append(scan(line, evaluator, ALPHAS))
+        assert curves[0].provenance["notes"] == curves[1].provenance["notes"]
+        found, expected = (curve["test", "cross_entropy"].values for curve in curves)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_a_heavy_network_is_walked_with_its_weights_as_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     net = models.build(recipe.ResNet(depth=8, width=8), (3, 16, 16), 3)
     line, data = line_of(net, drawn(40, 3, 16, 16)), (drawn(40, 3, 16, 16), labels(40))

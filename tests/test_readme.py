@@ -39,6 +39,7 @@ def test_the_library_examples_run(
         exec(block, namespace)
     assert "Estimate(value=" in capsys.readouterr().out
     assert (tmp_path / "line.csv").exists()
+    assert (tmp_path / "run" / "report" / "index.html").exists()
 
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +50,9 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     exec(MINE + "before, after = network().state_dict(), network().state_dict()", namespace)
     torch.save(namespace["before"], tmp_path / "before.pt")
     torch.save({"state_dict": namespace["after"]}, tmp_path / "after.safetensors")  # told by content, not by name
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for step, moment in enumerate(("before", "after", "before")):
+        torch.save(namespace[moment], tmp_path / "run" / "checkpoints" / f"step-{step}.pt")
     commands = [line for block in blocks("shell") for line in block.splitlines() if line.startswith("linescape ")]
     assert len(commands) >= 6
     for command in commands:

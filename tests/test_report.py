@@ -7,14 +7,17 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from fake_study import BLOCKS, FakeStore, study
-from linescape import report
+from linescape import inference, report
+from linescape.curve import Curve
 from linescape.errors import StoreError
 from linescape.probe import Probe
 from linescape.report import page
@@ -36,6 +39,25 @@ def sample_probe() -> Probe:
     curves = {label: store.curve(scan) for label, scan in run.lines.items()}
     ends = store.state(Moment(run.recipe, "start")), store.state(Moment(run.recipe))
     return Probe(curves, distances(*ends, {block: (f"{block}.weight",) for block in BLOCKS}), ("A note of the probe.",))
+
+
+NAMES = ("step-0", "step-100", "<b>step-2000</b>", "step-30000")
+
+
+def sample_lines(chosen: str = "all") -> Probe:
+    """The lines between four networks, one of them with NaN."""
+    made = study(2, 11)
+    store = FakeStore(made, examples=60)
+    runs = [run for arm in made.arms if arm.name in ("no-weight-decay", "base", "lr-1") for run in arm.runs]
+    pairs = list(combinations(NAMES, 2)) if chosen == "all" else [(name, NAMES[-1]) for name in NAMES[:-1]]
+    curves = {f"{a} to {b}": store.curve(run.lines["whole"]) for (a, b), run in zip(pairs, runs, strict=False)}
+    moved = sample_probe().distances["all"]
+    return Probe(curves, dict.fromkeys(curves, moved), (), dict(zip(curves, pairs, strict=True)))
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report.write_probe(sample_lines(), tmp_path_factory.mktemp("several"), "Checkpoints of a training")
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +87,10 @@ class Elements(HTMLParser):
         self.found.append((tag, {name: value or "" for name, value in attrs}))
 
 
-@pytest.fixture(scope="module", params=["study", "probe"])
-def any_page(request: pytest.FixtureRequest, written: Path, probed: Path) -> Path:
-    return written if request.param == "study" else probed
+@pytest.fixture(scope="module", params=["written", "probed", "several"])
+def any_page(request: pytest.FixtureRequest) -> Path:
+    page: Path = request.getfixturevalue(request.param)
+    return page
 
 
 def test_a_page_asks_the_network_for_nothing(any_page: Path) -> None:
@@ -236,6 +259,66 @@ def test_a_probe_of_one_line_without_known_classes(tmp_path: Path) -> None:
     alone = Probe({"whole": probe.curves["whole"]}, {"all": probe.distances["all"]})
     text = report.write_probe(alone, tmp_path, "a to b").read_text()
     assert "Layer-wise" not in text
+
+
+def test_lines_between_several_networks_are_a_row_each(several: Path) -> None:
+    text = several.read_text()
+    pairs = pl.read_csv(several.parent / "tables" / "pairs.csv")
+    assert pairs.select("start", "end").rows() == list(combinations(NAMES, 2))
+    found = sample_lines()
+    for row, (key, heights) in zip(
+        pairs.iter_rows(named=True),
+        ((key, value) for key, value in found.heights.items() if key[1:] == ("test", "cross_entropy", "interpolate")),
+        strict=True,
+    ):
+        assert key[0] == f"{row['start']} to {row['end']}"
+        for name in ("barrier_above_chord", "min_delta"):
+            expected = heights[name]
+            got = [row[f"{name}_{part}"] for part in ("value", "low", "high")]
+            assert got == pytest.approx([expected.value, expected.low, expected.high], nan_ok=True)
+    assert "&lt;b&gt;step-2000&lt;/b&gt;" in text
+    assert "<b>step-2000" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    assert {path.stem for path in (several.parent / "figures").iterdir()} == {"lines", "barriers"}
+
+
+def test_the_highest_barrier_is_said_with_its_pair(several: Path) -> None:
+    rows = pl.read_csv(several.parent / "tables" / "pairs.csv").filter(pl.col("p_value").is_not_nan())
+    top = rows.sort("barrier_above_chord_value").row(-1, named=True)
+    assert f"The highest barrier above the chord is {page.number(top['barrier_above_chord_value'])} nats" in (
+        several.read_text()
+    )
+    rising = int((inference.holm(rows["p_value"]) <= 0.05).sum())
+    assert f"the loss rises beyond noise on {rising} of {rows.height} lines" in several.read_text()
+
+
+def test_many_lines_are_tested_with_enough_resamples_for_holm(tmp_path: Path) -> None:
+    rising = Curve(np.linspace(0, 1, 3), {("test", "cross_entropy", "interpolate"): _climb()}, {"seconds": 0.1})
+    names = [f"step-{number}" for number in range(12)]
+    pairs = {f"{a} to {b}": (a, b) for a, b in combinations(names, 2)}
+    moved = sample_probe().distances["all"]
+    found = Probe(dict.fromkeys(pairs, rising), dict.fromkeys(pairs, moved), (), pairs)
+    text = report.write_probe(found, tmp_path, "many").read_text()
+    assert "rises beyond noise on 66 of 66 lines" in text
+    assert "<details><summary>A row for each line" in text
+
+
+def test_lines_without_a_cross_entropy_have_distances_only(tmp_path: Path) -> None:
+    curve = Curve(np.linspace(0, 1, 3), {("test", "squared_error", "interpolate"): _climb()}, {"seconds": 0.1})
+    found = Probe({"a to b": curve}, {"a to b": sample_probe().distances["all"]}, (), {"a to b": ("a", "b")})
+    text = report.write_probe(found, tmp_path, "two").read_text()
+    assert "In words" not in text
+    assert "relative distance" in text
+    assert "barrier above chord, nats" not in text
+
+
+def _climb() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return np.array([[1.0], [1.5], [2.0]]) + rng.normal(0, 0.1, (3, 40))
+
+
+def test_lines_to_the_last_have_no_heat_map(tmp_path: Path) -> None:
+    report.write_probe(sample_lines("last"), tmp_path, "to the last")
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"lines"}
 
 
 @pytest.mark.parametrize(

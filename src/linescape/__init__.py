@@ -12,9 +12,10 @@ from linescape import batchnorm, groups, shape
 from linescape.curve import Curve, Point, Series
 from linescape.errors import LinescapeError
 from linescape.evaluate import Evaluator
+from linescape.keeper import Keeper
 from linescape.measure import cross_entropy, error, squared_error
 from linescape.paths import Bend, Line, Only, Path, Ray
-from linescape.probe import Probe, probe
+from linescape.probe import Probe, between, probe
 from linescape.scan import collect, cost, scan, walk
 from linescape.sequential import Until
 from linescape.space import Distance, State, difference, distance, distances, lerp, norm
@@ -26,6 +27,7 @@ __all__ = [
     "Curve",
     "Distance",
     "Evaluator",
+    "Keeper",
     "Line",
     "LinescapeError",
     "Only",
@@ -37,6 +39,7 @@ __all__ = [
     "State",
     "Until",
     "batchnorm",
+    "between",
     "collect",
     "cost",
     "cross_entropy",

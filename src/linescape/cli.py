@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linescape import averaging, checkpoints, given, groups, interventions, report, studies
+from linescape import averaging, checkpoints, given, groups, interventions, report, studies, trajectory
 from linescape.comparison import compare
 from linescape.data import sets
 from linescape.data.get import get
@@ -20,7 +20,7 @@ from linescape.data.sources import SOURCES
 from linescape.errors import LinescapeError, RecipeError
 from linescape.evaluate import Evaluator, Precision
 from linescape.pairing import Fit, pair, renamed
-from linescape.probe import Probe, probe
+from linescape.probe import Probe, between, probe
 from linescape.recipe import Data, Optimizer, Recipe, Schedule
 from linescape.store import Store
 from linescape.study import Moment, Study, Train
@@ -291,8 +291,9 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
 @app.command(name="probe")
 def probe_files(
     start: Path,
-    end: Path,
+    end: Path | None = None,
     *,
+    pairs: Literal["last", "all"] | None = None,
     model: str | None = None,
     data: str | None = None,
     layers: Annotated[bool, Parameter(negative="")] = False,
@@ -306,11 +307,14 @@ def probe_files(
     out: Path = Path("probe"),
     reading: Reading = PLAIN,
 ) -> None:
-    """Walk the line between two checkpoint files; write a page, its figures and its tables.
+    """Walk the line between two checkpoints, or the lines between those of a training; write a page, its figures and
+    its tables.
 
     Args:
-        start: the checkpoint at alpha = 0: a file, or the folder of a Hugging Face or distributed checkpoint.
+        start: the checkpoint at alpha = 0: a file, or the folder of a Hugging Face or distributed checkpoint. Without
+            END, a folder of checkpoints of one training, in the order of the numbers in their names.
         end: the checkpoint at alpha = 1.
+        pairs: of a folder, last: from each checkpoint to the last (the default); all: from each to each later one.
         model: module:callable that returns your network, or a network of linescape, as in resnet,depth=18.
             linescape's own checkpoints name theirs.
         data: module:callable that returns {"train": ..., "test": ...}, each (inputs, targets) or batches, or a data set
@@ -326,20 +330,34 @@ def probe_files(
         out: folder for the report.
         reading: how the checkpoints are read.
     """
-    first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
-    network, measured = given.network_and_data(model, data, last.metadata)
-    first, last = pair(first, last, reading.fit(), network)
-    aside.print(str(compare(first, last)), highlight=False, soft_wrap=True)
-    chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
-    evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
-    begin, finish = (held.into(network).to(device) for held in (first, last))
-    found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
+    if end is None:
+        if layers or pattern or reading.allow_missing or reading.only_shared:
+            raise RecipeError(
+                "--layers, --pattern, --allow-missing and --only-shared are for two checkpoints. Name both, or leave "
+                "them out."
+            )
+        course = trajectory.find(start, lambda path: renamed(checkpoints.read(path, reading.ema), reading.fit()))
+        network, measured = given.network_and_data(model, data, course.metadata)
+        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
+        states = course.states(network, device)
+        found = between(states, evaluator, pairs or "last", alphas, batchnorm, adaptive=adaptive, until=until)
+        title, notes = f"Checkpoints of {start.resolve().name}", course.notes
+    else:
+        if pairs:
+            raise RecipeError("--pairs is for a folder of checkpoints. Name the folder alone, or leave --pairs out.")
+        first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
+        network, measured = given.network_and_data(model, data, last.metadata)
+        first, last = pair(first, last, reading.fit(), network)
+        aside.print(str(compare(first, last)), highlight=False, soft_wrap=True)
+        chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
+        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
+        begin, finish = (held.into(network).to(device) for held in (first, last))
+        found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
+        title, notes = f"{start.name} to {end.name}", (*first.notes, *last.notes)
     _show(found)
-    notes = (*first.notes, *last.notes)
     for note in (*found.notes, *notes):
         aside.print(f"note: {note}", highlight=False)
-    page = report.write_probe(found, out, f"{start.name} to {end.name}", notes)
-    answer.print(str(page), soft_wrap=True, highlight=False)
+    answer.print(str(report.write_probe(found, out, title, notes)), soft_wrap=True, highlight=False)
 
 
 @app.command(name="average")
@@ -388,6 +406,8 @@ def _show(found: Probe) -> None:
     names = ("barrier_above_chord", "min_delta")
     table = Table("line", "data", "measure", "batchnorm", *names, title="Heights, with 95 % intervals over examples")
     for key, numbers in found.heights.items():
+        if found.pairs and "cross_entropy" not in key:  # there are many lines
+            continue
         shown = (numbers[name] for name in names)
         table.add_row(*key, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
     aside.print(table)

@@ -218,6 +218,11 @@ class Evaluator:
         self._given = {}
         self._placed, self._alpha = None, 0.0
 
+    def forget(self) -> None:
+        """Let go of the states that were measured last, which are held until the next walk otherwise."""
+        self._placed, self._direct = None, []
+        self.engine.begin(None, frozenset())
+
     def place(self, path: Path, alpha: float) -> None:
         """Write a path's position into the working copy: everything the first time, then what moves."""
         names = path.moving if self._placed is path else path.template

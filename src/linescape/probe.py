@@ -1,12 +1,15 @@
-"""Two networks in, everything about the line between them out: curves, shape numbers with intervals, distances."""
+"""Networks in, everything about the lines between them out: curves, shape numbers with intervals, distances."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
+from typing import Literal
 
 from linescape.curve import Curve
+from linescape.errors import StateError
 from linescape.evaluate import Evaluator
 from linescape.groups import Groups
 from linescape.paths import Line, Only
@@ -21,18 +24,21 @@ WHOLE = "whole"
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """The line between two networks.
+    """The line between two networks, or the lines between several.
 
     Attributes:
-        curves: the line of the whole network under ``whole``, then each group's layer-wise line (the other groups at
-            the end's state).
-        distances: from start to end, of all parameters (``all``) and of each group.
+        curves: of two networks, the line of the whole network under ``whole``, then each group's layer-wise line (the
+            other groups at the end's state); of several, a line for each of `pairs`.
+        distances: of two networks, from start to end, of all parameters (``all``) and of each group; of several, of all
+            parameters of each pair.
         notes: what a reader should know, in words.
+        pairs: of several networks, the label of each line (``step-100 to step-500``) -> the names of its two ends.
     """
 
     curves: Mapping[str, Curve]
     distances: Mapping[str, Distance]
     notes: tuple[str, ...] = ()
+    pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @cached_property
     def heights(self) -> Mapping[tuple[str, str, str, str], Mapping[str, Estimate]]:
@@ -75,3 +81,49 @@ def probe(
         label: scan(path, evaluator, alphas, batchnorm, progress, adaptive, until) for label, path in paths.items()
     }
     return Probe(curves, distances(start, end, groups), tuple(curves[WHOLE].provenance["notes"]))
+
+
+def between(
+    states: Mapping[str, State],
+    evaluator: Evaluator,
+    pairs: Literal["last", "all"] = "last",
+    alphas: int | Sequence[float] | None = None,
+    batchnorm: str | Sequence[str] = "interpolate",
+    progress: bool | None = None,
+    adaptive: bool = False,
+    until: float | Until | None = None,
+) -> Probe:
+    """Walk the lines between several networks, such as the checkpoints of one training; other arguments as for `scan`.
+
+    `states` may be a mapping that reads a state when it is asked for it: no more than the two ends of a line are held
+    at a time.
+
+    Args:
+        states: networks by name, in their order.
+        evaluator: the network and its data.
+        pairs: ``last``, from each to the last; or ``all``, from each to each that comes later.
+
+    Raises:
+        StateError: there are fewer than two states, or they do not fit together.
+        AlphaError, EndsError, DataError, MeasureError, RecipeError: as the steps that it takes.
+    """
+    names = list(states)
+    if len(names) < 2:
+        raise StateError(f"There are {len(names)} states ({', '.join(names)}), and a line needs two. Add another one.")
+    chosen = list(combinations(names, 2)) if pairs == "all" else [(name, names[-1]) for name in names[:-1]]
+    curves: dict[str, Curve] = {}
+    moved: dict[str, Distance] = {}
+    held: dict[str, State] = {}
+    for pair in chosen:
+        evaluator.forget()
+        held = {name: state for name, state in held.items() if name in pair}  # before another one is read
+        for name in pair:
+            if name not in held:
+                held[name] = states[name]
+        start, end = (held[name] for name in pair)
+        label = f"{pair[0]} to {pair[1]}"
+        curves[label] = scan(Line(start, end), evaluator, alphas, batchnorm, progress, adaptive, until)
+        moved[label] = distances(start, end)["all"]
+        del start, end
+    notes = dict.fromkeys(note for curve in curves.values() for note in curve.provenance["notes"])
+    return Probe(curves, moved, tuple(notes), dict(zip(curves, chosen, strict=True)))

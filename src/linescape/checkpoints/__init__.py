@@ -9,8 +9,9 @@ distributed checkpoint      a folder of ``torch.distributed.checkpoint``; the ne
 ==========================  ========================================================================================
 
 Tensors are mapped from the file and read when they are used. No file's code is run, nothing that it names is imported,
-and no memory is taken that its own bytes do not fill. `write_like` writes other tensors in the form of a checkpoint,
-one after the other.
+and what a file can cost is bounded: its numbers take no memory that its own bytes do not fill, and what describes them
+about a hundred times its own bytes, 2 GB at most. `write_like` writes other tensors in the form of a checkpoint, one
+after the other.
 """
 
 from linescape.checkpoints.contents import Contents, Form

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -16,6 +16,12 @@ Kind = Literal["safetensors", "torch", "hugging face", "distributed"]
 
 LEADING = {"module.": "DataParallel", "_orig_mod.": "torch.compile", "_forward_module.": "DeepSpeed"}
 """Prefixes that wrappers put before every name."""
+
+WRAPPERS = 8
+"""How many, one in another, are looked for."""
+
+DEEP = 8
+"""How many parts a prefix has at most."""
 
 WITHIN = {
     "_orig_mod.": "torch.compile",
@@ -81,24 +87,16 @@ class Contents(Mapping[str, Tensor]):
         all that.
         """
         known = set(wanted)
-        best, most = "", sum(name in known for name in self)
+        most = sum(name in known for name in self)
         if most == len(known):
             return self
         most = max(most, (len(known) - 1) // 2)
-        for prefix in _prefixes(self):
-            fits = sum(name.startswith(prefix) and name.removeprefix(prefix) in known for name in self)
-            if fits > most:
-                best, most = prefix, fits
-        if best:
+        if best := _prefix(self, known, most):
             found = {name: name.removeprefix(best) for name in self if name.startswith(best)}
             outside = [name for name in self if name not in found]
             said = f"Took {best!r} off {len(found)} names" + (f" and left out {some(outside)}." if outside else ".")
             return self.renamed(found, said)
-        for prefix in _prefixes(known):
-            fits = sum(prefix + name in known for name in self)
-            if fits > most:
-                best, most = prefix, fits
-        if best:
+        if best := _prefix(known, self, most):
             return self.renamed({name: best + name for name in self}, f"Put {best!r} before {len(self)} names.")
         return self
 
@@ -146,11 +144,15 @@ class Contents(Mapping[str, Tensor]):
 
 def unwrapped(found: Contents) -> Contents:
     """Without what wrappers add to names: before all of them, or inside where this leaves each name its own."""
-    if "n_averaged" in found and len(found) > 1 and all(n.startswith("module.") for n in found if n != "n_averaged"):
-        count = int(found["n_averaged"])
+    averaged = found.tensors.get("n_averaged")
+    if averaged is not None and len(found) > 1 and all(n.startswith("module.") for n in found if n != "n_averaged"):
+        count = averaged.item() if averaged.numel() == 1 else "some"
         others = {name: name for name in found if name != "n_averaged"}
         found = found.renamed(others, f"These weights are an average over {count} (torch.optim.swa_utils).")
-    while prefix := next((p for p in LEADING if found and all(name.startswith(p) for name in found)), None):
+    for _ in range(WRAPPERS):
+        prefix = next((prefix for prefix in LEADING if all(name.startswith(prefix) for name in found)), None)
+        if not prefix:
+            break
         said = f"Took {prefix!r} ({LEADING[prefix]}) off {len(found)} names."
         found = found.renamed({name: name.removeprefix(prefix) for name in found}, said)
     for part, wrapper in WITHIN.items():
@@ -162,12 +164,22 @@ def unwrapped(found: Contents) -> Contents:
 
 
 def some(names: Collection[str]) -> str:
-    """The first of some names, and how many more there are."""
-    first = ", ".join(list(names)[:5])
+    """The first of some names, and how many more there are; short, and nothing that would steer a terminal."""
+    shown = [name if name.isprintable() else ascii(name) for name in (name[:200] for name in list(names)[:5])]
+    first = ", ".join(shown)
     return first + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _prefixes(names: Collection[str]) -> list[str]:
-    """All beginnings of names that end with a dot, short ones first."""
-    found = {name[: place + 1] for name in names for place, letter in enumerate(name) if letter == "."}
-    return sorted(found, key=lambda prefix: (len(prefix), prefix))
+def _prefix(names: Iterable[str], known: Container[str], most: int) -> str:
+    """What to take off names, so that more of them than `most` are known: the shortest that does so for most of all."""
+    found: Counter[str] = Counter()
+    for name in names:
+        place = -1
+        for _ in range(DEEP):
+            place = name.find(".", place + 1)
+            if place < 0:
+                break
+            if name[place + 1 :] in known:
+                found[name[: place + 1]] += 1
+    best = min(found, key=lambda prefix: (-found[prefix], len(prefix), prefix), default="")
+    return best if found[best] > most else ""

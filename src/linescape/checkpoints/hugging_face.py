@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from linescape.errors import CheckpointError
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
 """What the file is called. With parts there is an index beside them, of this name and ``.index.json``."""
+
+INDEX = 1 << 25
+"""Bytes of an index at most: JSON takes 20 times its size to read."""
 
 
 def files(folder: Path) -> dict[str, list[str]] | None:
@@ -47,14 +50,19 @@ def index(folder: Path) -> Path | None:
     return None
 
 
-def joined(folder: Path, parts: Mapping[str, Contents]) -> Contents:
+def joined(folder: Path, files: Mapping[str, Sequence[str]], parts: Mapping[str, Contents]) -> Contents:
     """The parts of a folder as one checkpoint.
+
+    Args:
+        folder: that they lie in.
+        files: as `files` gives them.
+        parts: the same files, read.
 
     Raises:
         CheckpointError: a part lacks tensors that the index says it has.
     """
     tensors: dict[str, Tensor] = {}
-    for name, wanted in (files(folder) or {}).items():
+    for name, wanted in files.items():
         lacking = [tensor for tensor in wanted if tensor not in parts[name]]
         if lacking:
             raise CheckpointError(
@@ -69,8 +77,12 @@ def joined(folder: Path, parts: Mapping[str, Contents]) -> Contents:
 
 def _parts(index: Path) -> dict[str, list[str]]:
     try:
+        if index.stat().st_size > INDEX:
+            raise ValueError(f"it has more than {INDEX:,} bytes")
         read: Any = json.loads(index.read_bytes())
         places = {str(tensor): str(name) for tensor, name in read["weight_map"].items()}
+        if not places:
+            raise ValueError("it names no tensors")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{index} is no index of parts ({type(error).__name__}: {error}). Copy or download the folder again."

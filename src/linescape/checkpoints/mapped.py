@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import math
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from linescape.errors import CheckpointError
+
+LARGEST = (1 << 63) - 1
+"""Of sizes and strides."""
+
+
+def plain(path: Path) -> int:
+    """The size in bytes of a file that is not a folder, a pipe or a device, reading which could wait for ever.
+
+    Raises:
+        CheckpointError: it is missing or something else.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} could not be opened: {getattr(error, 'strerror', error)}.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise CheckpointError(f"{path} is no plain file but a folder, a pipe or a device. Name the checkpoint's file.")
+    return found.st_size
 
 
 class OutsideError(Exception):
@@ -23,8 +45,16 @@ class Mapped:
 
     @classmethod
     def of(cls, path: Path) -> Mapped:
-        """Map a file that is not empty."""
-        storage = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
+        """Map a file that is not empty.
+
+        Raises:
+            CheckpointError: it is no plain file, or cannot be mapped.
+        """
+        size = plain(path)
+        try:
+            storage = torch.UntypedStorage.from_file(str(path), False, size)
+        except RuntimeError as error:
+            raise CheckpointError(f"{path} could not be mapped into memory ({error}).") from error
         assert isinstance(storage, torch.UntypedStorage)  # torch's own annotation is wider
         return cls(path, storage)
 
@@ -45,15 +75,17 @@ class Mapped:
         """
         begin, end = place
         inside = 0 <= begin <= end <= self.storage.nbytes()
-        regular = len(size) == len(stride) and min([offset, *size, *stride], default=0) >= 0
-        count = 1
-        for length in size:
-            count *= length
+        numbers = (offset, *size, *stride)
+        regular = len(size) == len(stride) and min(numbers) >= 0 and max(numbers) <= LARGEST
+        count = math.prod(size)
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=False))
         held = (end - begin) // dtype.itemsize
         # No more elements than the file has: with strides of zero a few bytes would become any amount of memory.
         if not inside or not regular or (count and (last >= held or count > held)):
             raise OutsideError(f"a tensor of shape {tuple(size)} does not fit into {end - begin:,} bytes")
-        if not count:
-            return torch.empty(tuple(size), dtype=dtype)
-        return torch.empty(0, dtype=dtype).set_(self.storage[begin:end], offset, tuple(size), tuple(stride))
+        try:
+            if not count:
+                return torch.empty(tuple(size), dtype=dtype)
+            return torch.empty(0, dtype=dtype).set_(self.storage[begin:end], offset, tuple(size), tuple(stride))
+        except RuntimeError as error:  # numbers that PyTorch has no tensors of, or sizes whose product overflows
+            raise OutsideError(f"a tensor of shape {tuple(size)} and {dtype}: {error}") from error

@@ -1,128 +1,39 @@
 """The pickle inside a torch file, read as data: nothing that it names is imported or called.
 
-A pickle is a program that calls functions by name. Here every operation is checked against a list before it runs, and
-every name stands for one of a few inert things: an ordered dictionary, a tensor's description, or for anything else a
-`Foreign` object that swallows what it is given. So files that hold a training script's own
-classes can be read too, without them, and no memory is taken that the file's own bytes do not fill.
-(`torch.load` with ``weights_only`` refuses such files, and takes whatever memory a file asks for.)
+A pickle is a program for a small machine that calls functions by name. This is such a machine of its own: it knows the
+operations that data consist of, and every name stands for one of a few inert things: an ordered dictionary, a tensor's
+description, or for anything else a `Foreign` object that swallows what it is given. So files that hold a training
+script's own classes can be read too, without them.
+
+What a file can cost is bounded. `pickle.Unpickler` would take memory and time that no bytes of the file stand for, or
+overflow the C stack, for a memo slot far out, a class for each name, or tuples in tuples as a key; `torch.load` with
+``weights_only`` refuses such files, and takes whatever memory a file asks for.
 """
 
 from __future__ import annotations
 
-import pickle
 import pickletools
+import struct
 from collections.abc import Callable
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple
 
 import torch
 
-OPERATIONS = """
-    PROTO FRAME STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE EMPTY_SET TUPLE TUPLE1 TUPLE2 TUPLE3 LIST DICT NONE NEWTRUE
-    NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8
-    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BYTEARRAY8 PUT BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET POP POP_MARK
-    DUP APPEND APPENDS SETITEM SETITEMS ADDITEMS FROZENSET GLOBAL STACK_GLOBAL REDUCE NEWOBJ NEWOBJ_EX BUILD BINPERSID
-""".split()  # noqa: SIM905 - as many lines as words otherwise
-"""What pickles of data consist of."""
+from linescape.checkpoints.inert import Foreign, Name, Storage, UnreadableError, call, fill, named
 
-DTYPES = {
-    f"{kind}Storage": dtype
-    for kind, dtype in {
-        "Double": torch.float64,
-        "Float": torch.float32,
-        "Half": torch.float16,
-        "BFloat16": torch.bfloat16,
-        "Long": torch.int64,
-        "Int": torch.int32,
-        "Short": torch.int16,
-        "Char": torch.int8,
-        "Byte": torch.uint8,
-        "Bool": torch.bool,
-        "ComplexFloat": torch.complex64,
-        "ComplexDouble": torch.complex128,
-        "Untyped": torch.uint8,
-    }.items()
-}
-"""The class of a storage, by its name in a file -> what its elements are."""
+OPERATIONS = 20_000_000
+"""The most that one pickle may hold; each makes an object of about 100 bytes at most. A tensor takes about 40."""
 
-
-class UnreadableError(Exception):
-    """The pickle is damaged, or asks for what pickles of data do not contain."""
-
-
-class Storage(NamedTuple):
-    """Where a file says that numbers lie: the storage's key, what they are, and how many elements."""
-
-    dtype: torch.dtype
-    key: str
-    elements: int
-
-
-class Described(NamedTuple):
-    """A tensor as a file describes it; offset and stride in elements."""
-
-    storage: Storage
-    dtype: torch.dtype
-    offset: int
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
-class Foreign:
-    """An object of a class that is not a checkpoint's business: what it was built from, and nothing else.
-
-    For each class that a pickle names there is a subclass of this one, called by that name.
-    """
-
-    given: tuple[Any, ...] = ()
-    state: Any = None
-
-    def __new__(cls, *given: Any, **_: Any) -> Self:
-        """Keep what it is built from."""
-        made = super().__new__(cls)
-        made.given = given
-        return made
-
-    def __init__(self, *given: Any, **_: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    # A pickle fills objects like lists, sets and dictionaries; what it fills in is of no interest.
-
-    def append(self, item: Any) -> None:
-        """Take no notice."""
-
-    def extend(self, items: Any) -> None:
-        """Take no notice."""
-
-    def add(self, item: Any) -> None:
-        """Take no notice."""
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Take no notice."""
-
-
-class _Function:
-    """A function that a pickle may call, with nothing on it that a pickle could change."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.call = call
-
-    def __call__(self, *given: Any) -> Any:
-        return self.call(*given)
-
-    def __setstate__(self, state: object) -> None:
-        raise UnreadableError("it changes one of the reader's functions")
+TEXT = 1 << 16
+"""Bytes of the longest text or bytes that are read; longer ones are no names, and are passed over."""
 
 
 class Loaded(NamedTuple):
     """What a pickle holds.
 
     Attributes:
-        content: tensors in it are `Described`, objects of other classes `Foreign`.
+        content: tensors in it are `Described`, objects of other classes `Foreign`. A dictionary has only the items with
+            a plain key, and sets are lists.
         storages: all that it mentions, by key.
         foreign: the names of classes and functions that were not called.
     """
@@ -138,103 +49,180 @@ def load(file: IO[bytes]) -> Loaded:
     Raises:
         UnreadableError: it is damaged or no pickle of data.
     """
-    begun = file.tell()
+    machine = _Machine(file)
     try:
-        _check(file)
-        file.seek(begun)
-        reader = _Inert(file)
-        return Loaded(reader.load(), reader.storages, sorted(reader.foreign))
+        return Loaded(machine.run(), machine.storages, sorted(machine.foreign))
     except UnreadableError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way; none of its own code has run
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 
 
-def _check(file: IO[bytes]) -> None:
-    for count, (operation, argument, position) in enumerate(pickletools.genops(file)):
-        if operation.name not in OPERATIONS:
-            raise UnreadableError(f"it holds the operation {operation.name} at byte {position}")
-        # A memo slot far beyond the operations so far would make the reader allocate all slots before it.
-        if operation.name.endswith("PUT") and isinstance(argument, int) and argument > count:
-            raise UnreadableError(f"it uses the memo slot {argument} at byte {position}")
-
-
-class _Inert(pickle.Unpickler):
-    """`pickle.Unpickler` asks these two methods for all that is not plain data."""
+class _Machine:
+    """A stack, marks in it, and a memo of what is used again."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file, encoding="latin1")
+        self.file = file
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
         self.foreign: set[str] = set()
 
-    def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}"
-        if full in _CALLED:
-            return _Function(_CALLED[full])
-        if module in ("torch", "torch.storage") and name in DTYPES:
-            return DTYPES[name]
-        if module == "torch" and isinstance(found := vars(torch).get(name), torch.dtype):
-            return found
-        self.foreign.add(full)
-        return type(full, (Foreign,), {})
+    def run(self) -> Any:
+        for _ in range(OPERATIONS):
+            code = self.file.read(1)
+            if code == b".":
+                return self.pop()
+            if code not in _DO:
+                name = next((op.name for op in pickletools.opcodes if op.code.encode("latin1") == code), repr(code))
+                raise UnreadableError(f"it holds the operation {name}" if code else "it is cut short")
+            _DO[code](self)
+        raise UnreadableError(f"it holds more than {OPERATIONS:,} operations")
 
-    def persistent_load(self, saved: Any) -> Storage:
-        match saved:
-            case ("storage", torch.dtype() as dtype, str() | int() as key, str(), int() as elements, *view):
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise UnreadableError("it takes more than it has put")
+        return self.stack.pop()
+
+    def top(self) -> Any:
+        self.push(value := self.pop())
+        return value
+
+    def marked(self) -> list[Any]:
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
+        return items
+
+    def number(self, form: str) -> Any:
+        (value,) = struct.unpack(form, self.file.read(struct.calcsize(form)))
+        return value
+
+    def text(self, length: str, encoding: str | None) -> None:
+        count = self.number(length)
+        if count > TEXT:
+            self.file.seek(count, 1)
+            return self.push(Foreign("a long text"))
+        read = self.file.read(count)
+        return self.push(read.decode(encoding, "surrogatepass") if encoding else read)
+
+    def name(self, module: Any, name: Any) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise UnreadableError("it names a function by something that is no name")
+        found = named(module, name)
+        if isinstance(found, Name) and not found.known:
+            self.foreign.add(found.full)
+        self.push(found)
+
+    def line(self) -> str:
+        read = self.file.readline(1000)
+        if not read.endswith(b"\n"):
+            raise UnreadableError("it names a function by more than a name")
+        return read[:-1].decode()
+
+    def pair(self) -> tuple[Any, Any]:
+        second = self.pop()
+        return self.pop(), second
+
+    def set_items(self, items: list[Any]) -> None:
+        held = self.top()
+        if isinstance(held, dict):
+            fill(held, zip(items[::2], items[1::2], strict=True))
+        elif not isinstance(held, Foreign):
+            raise UnreadableError("it sets items of something that has none")
+
+    def make_dictionary(self) -> None:
+        items = self.marked()
+        self.push({})
+        self.set_items(items)
+
+    def make(self) -> None:
+        self.pop()  # arguments by name, which only objects of other classes have
+        self.push(call(*self.pair()))
+
+    def append(self, items: list[Any]) -> None:
+        held = self.top()
+        if isinstance(held, list):
+            held.extend(items)
+        elif not isinstance(held, Foreign):
+            raise UnreadableError("it appends to something that is no list")
+
+    def build(self) -> None:
+        state = self.pop()
+        if isinstance(held := self.top(), Foreign):  # what else has attributes needs none
+            held.state = state
+
+    def drop(self) -> None:
+        if self.marks and len(self.stack) == self.marks[-1]:
+            self.marks.pop()
+        else:
+            self.pop()
+
+    def refer(self) -> None:
+        match self.pop():
+            case ("storage", torch.dtype() as dtype, str() | int() as key, str(), int(), *view):
                 if view and view[0] is not None:
                     raise UnreadableError("it holds a view of a storage, as PyTorch before 0.4 wrote")
-                return self.storages.setdefault(str(key), Storage(dtype, str(key), elements))
-        raise UnreadableError("it refers to something outside that is no storage")
+                self.push(self.storages.setdefault(str(key), Storage(dtype, str(key))))
+            case _:
+                raise UnreadableError("it refers to something outside that is no storage")
 
 
-def _ordered(items: list[Any] | None = None) -> dict[Any, Any]:
-    found = _Ordered(items or ())
-    if items:
-        items.clear()  # a pickle can name one list many times, and would make it into any amount of memory
-    return found
-
-
-class _Ordered(dict[Any, Any]):
-    """An `OrderedDict`; what a network's state dict carries as attributes (versions of layers) is not kept."""
-
-    def __setstate__(self, state: Any) -> None:
-        """Take no notice."""
-
-
-def _tensor(
-    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any = None, _hooks: Any = None, metadata: Any = None
-) -> Described:
-    return _described(storage, getattr(storage, "dtype", None), offset, size, stride, metadata)
-
-
-def _tensor_of_dtype(
-    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, metadata: Any = None
-) -> Described:
-    return _described(storage, dtype, offset, size, stride, metadata)
-
-
-def _described(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any, metadata: Any) -> Described:
-    numbers = [offset, *size, *stride]
-    if not isinstance(storage, Storage) or not isinstance(dtype, torch.dtype) or not _all_int(numbers) or metadata:
-        raise UnreadableError("it describes a tensor in a way that torch.save does not")
-    return Described(storage, dtype, offset, tuple(size), tuple(stride))
-
-
-def _all_int(values: list[Any]) -> bool:
-    return all(type(value) is int for value in values)
-
-
-def _first(value: Any, *_: Any) -> Any:
-    return value
-
-
-_CALLED: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": _ordered,
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._tensor._rebuild_from_type_v2": lambda make, _kind, given, _state=None: make(*given),
-    "torch.Size": _first,
+_DO: dict[bytes, Callable[[_Machine], Any]] = {
+    b"\x80": lambda at: at.number("<B"),  # PROTO
+    b"\x95": lambda at: at.number("<Q"),  # FRAME
+    b"(": lambda at: at.marks.append(len(at.stack)),
+    b"N": lambda at: at.push(None),
+    b"\x88": lambda at: at.push(True),
+    b"\x89": lambda at: at.push(False),
+    b"J": lambda at: at.push(at.number("<i")),
+    b"K": lambda at: at.push(at.number("<B")),
+    b"M": lambda at: at.push(at.number("<H")),
+    b"\x8a": lambda at: at.push(int.from_bytes(at.file.read(at.number("<B")), "little", signed=True)),
+    b"G": lambda at: at.push(at.number(">d")),
+    b"U": lambda at: at.text("<B", "latin1"),  # as Python 2 wrote
+    b"T": lambda at: at.text("<I", "latin1"),
+    b"X": lambda at: at.text("<I", "utf-8"),
+    b"\x8c": lambda at: at.text("<B", "utf-8"),
+    b"\x8d": lambda at: at.text("<Q", "utf-8"),
+    b"C": lambda at: at.text("<B", None),
+    b"B": lambda at: at.text("<I", None),
+    b"\x8e": lambda at: at.text("<Q", None),
+    b"\x96": lambda at: at.text("<Q", None),
+    b"]": lambda at: at.push([]),
+    b"}": lambda at: at.push({}),
+    b")": lambda at: at.push(()),
+    b"\x8f": lambda at: at.push([]),
+    b"l": lambda at: at.push(at.marked()),
+    b"t": lambda at: at.push(tuple(at.marked())),
+    b"\x91": lambda at: at.push(at.marked()),
+    b"\x85": lambda at: at.push((at.pop(),)),
+    b"\x86": lambda at: at.push(at.pair()),
+    b"\x87": lambda at: at.push((*reversed((at.pop(), at.pop(), at.pop())),)),
+    b"d": lambda at: at.make_dictionary(),
+    b"a": lambda at: at.append([at.pop()]),
+    b"e": lambda at: at.append(at.marked()),
+    b"\x90": lambda at: at.append(at.marked()),
+    b"s": lambda at: at.set_items(list(at.pair())),
+    b"u": lambda at: at.set_items(at.marked()),
+    b"0": lambda at: at.drop(),
+    b"1": lambda at: at.marked(),
+    b"2": lambda at: at.push(at.top()),
+    b"q": lambda at: at.memo.update({at.number("<B"): at.top()}),
+    b"r": lambda at: at.memo.update({at.number("<I"): at.top()}),
+    b"\x94": lambda at: at.memo.update({len(at.memo): at.top()}),
+    b"h": lambda at: at.push(at.memo[at.number("<B")]),
+    b"j": lambda at: at.push(at.memo[at.number("<I")]),
+    b"c": lambda at: at.name(at.line(), at.line()),
+    b"\x93": lambda at: at.name(*at.pair()),
+    b"R": lambda at: at.push(call(*at.pair())),
+    b"\x81": lambda at: at.push(call(*at.pair())),  # NEWOBJ
+    b"\x92": lambda at: at.make(),  # NEWOBJ_EX
+    b"b": lambda at: at.build(),
+    b"Q": lambda at: at.refer(),
 }
+"""The operations that pickles of data consist of, by their codes (`pickletools` has their names)."""

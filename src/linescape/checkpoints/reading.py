@@ -12,8 +12,12 @@ from torch import nn
 
 from linescape.checkpoints import distributed, hugging_face, torch_file
 from linescape.checkpoints.contents import Contents, Form, unwrapped
+from linescape.checkpoints.mapped import plain
 from linescape.errors import CheckpointError
 from linescape.space import State
+
+HEADER = 1 << 24
+"""Bytes of the header of a safetensors file at most: 300,000 tensors. It takes 24 times its size to read."""
 
 
 def read(path: str | Path, ema: bool = False) -> Contents:
@@ -53,7 +57,7 @@ def _folder(path: Path, ema: bool) -> Contents:
             f"{path} is a folder but no checkpoint: it has no model.safetensors, pytorch_model.bin, an index of their "
             "parts, or .metadata of torch.distributed.checkpoint. Name the checkpoint file in it."
         )
-    return hugging_face.joined(path, {name: read_file(path / name, ema) for name in files})
+    return hugging_face.joined(path, files, {name: read_file(path / name, ema) for name in files})
 
 
 def read_file(path: Path, ema: bool = False) -> Contents:
@@ -62,10 +66,10 @@ def read_file(path: Path, ema: bool = False) -> Contents:
     Raises:
         CheckpointError: as `read`.
     """
+    size = plain(path)
     try:
         with path.open("rb") as file:
             head = file.read(16)
-        size = path.stat().st_size
         if not size:
             raise CheckpointError(
                 f"{path} is empty: its program was stopped while writing it. Use an earlier checkpoint."
@@ -92,6 +96,11 @@ def _safetensors(path: Path, head: bytes, size: int) -> Contents:
         raise CheckpointError(
             f"{path} announces a header of {header:,} bytes but has {size:,} in all: it is cut short or no "
             "safetensors file. Copy or download it again."
+        )
+    if header > HEADER:
+        raise CheckpointError(
+            f"{path} has a header of {header:,} bytes, where those of the largest networks have a tenth of {HEADER:,}. "
+            "Write its tensors to several files."
         )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:  # which maps the file

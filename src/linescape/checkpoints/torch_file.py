@@ -14,12 +14,16 @@ from torch import Tensor
 
 from linescape.checkpoints import pickled
 from linescape.checkpoints.contents import Contents, Form, some
+from linescape.checkpoints.inert import Described, Foreign, UnreadableError
 from linescape.checkpoints.mapped import Mapped, OutsideError
-from linescape.checkpoints.pickled import Described, Foreign, Loaded, UnreadableError
+from linescape.checkpoints.pickled import Loaded
 from linescape.errors import CheckpointError
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
 """Keys under which training scripts keep the state dict beside epoch, optimizer and the like."""
+
+LISTED = 1 << 25
+"""Bytes of an archive's list of entries at most: some 400,000 tensors."""
 
 RESAVE = (
     "linescape never runs code from a file. Where you trust it, load it with the program that made it and write "
@@ -77,7 +81,7 @@ def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Pla
         CheckpointError: it is damaged, compressed, or no archive of torch.save.
     """
     try:
-        archive = zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(_Bounded(file))
         entries = {entry.filename: entry for entry in archive.infolist()}
     except Exception as error:  # zipfile raises as many kinds on damage as it has fields
         raise CheckpointError(
@@ -99,26 +103,29 @@ def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Pla
     size = _size(file)
 
     def inside(entry: zipfile.ZipInfo) -> tuple[int, int]:
+        if not 0 <= entry.header_offset <= size:
+            raise OutsideError(f"{entry.filename} is not where the archive says")
         file.seek(entry.header_offset)
         head = file.read(30)
         if len(head) < 30 or not head.startswith(b"PK\3\4"):
             raise OutsideError(f"{entry.filename} is not where the archive says")
         names, extra = struct.unpack("<HH", head[26:30])
         first = entry.header_offset + 30 + names + extra
-        return first, first + entry.file_size
-
-    def content(entry: zipfile.ZipInfo) -> bytes:
-        first, last = inside(entry)
-        if last > size:
+        if first + entry.file_size > size:
             raise OutsideError(f"{entry.filename} is cut short")
-        file.seek(first)
-        return file.read(last - first)
+        return first, first + entry.file_size
 
     try:
         order = entries.get(f"{root}byteorder")
-        if order is not None and content(order).decode("latin1") != sys.byteorder:
-            raise CheckpointError(f"{name} {_OTHER_ORDER}")
-        loaded = pickled.load(io.BytesIO(content(entries[f"{root}data.pkl"])))
+        if order is not None:
+            file.seek(inside(order)[0])
+            if file.read(order.file_size if order.file_size < 16 else 0).decode("latin1") != sys.byteorder:
+                raise CheckpointError(f"{name} {_OTHER_ORDER}")
+        first, last = inside(entries[f"{root}data.pkl"])
+        file.seek(first)
+        loaded = pickled.load(file)
+        if file.tell() > last:
+            raise OutsideError("its pickle goes on behind its end")
         storages = {
             entry.removeprefix(f"{root}data/"): inside(info)
             for entry, info in entries.items()
@@ -156,12 +163,25 @@ def _legacy(file: IO[bytes], name: str) -> tuple[Loaded, Place]:
             if count < 0 or at > size:
                 raise OutsideError(f"storage {key} of {count:,} elements is cut short")
             places[key] = begin, at
-    except (UnreadableError, OutsideError, struct.error, KeyError, TypeError) as error:
+    except (UnreadableError, OutsideError, struct.error, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{name} begins like a file of torch.save but is cut short or damaged, or no checkpoint ({error}). "
             f"{_AGAIN} {RESAVE}"
         ) from error
     return loaded, lambda described: places[described.storage.key]
+
+
+class _Bounded:
+    """A file for `zipfile`, which reads a list of entries whole, and makes 20 bytes of each of its bytes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+        self.file = file
+
+    def read(self, count: int = -1) -> bytes:
+        if count > LISTED:
+            raise ValueError(f"its list of entries has {count:,} bytes")
+        return self.file.read(count)
 
 
 def _size(file: IO[bytes]) -> int:
@@ -173,7 +193,7 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: b
     if not isinstance(top, Mapping):
         kind = {Described: "Tensor"}.get(type(top), type(top).__name__)
         if isinstance(top, Foreign):
-            raise CheckpointError(f"{path} holds more than tensors: reading it would call {kind!r}. {RESAVE}")
+            raise CheckpointError(f"{path} holds more than tensors: reading it would call {top.kind!r}. {RESAVE}")
         raise CheckpointError(f"{path} holds a {kind}, not tensors by name. Save `model.state_dict()` instead.")
     averages = [key for key in map(str, top) if "ema" in key.lower().replace("-", "_").split("_")]
     averages = [key for key in averages if _under(top, (key,)) is not None]
@@ -186,8 +206,8 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: b
     held = top
     for key in keys or ():
         held = held[key]
-    found = {str(name): value for name, value in held.items() if isinstance(value, Described)}
-    skipped = [str(name) for name, value in held.items() if not isinstance(value, Described)]
+    found = {str(key): value for key, value in held.items() if _named(key, value)}
+    skipped = [str(key) for key, value in held.items() if not _named(key, value)]
     if not found:
         raise CheckpointError(
             f"{path} holds no tensors by name (its keys are {some(skipped)}). The state dict is looked for under "
@@ -205,6 +225,10 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: b
     return Contents(tensors, tuple(notes), path=str(path), form=Form("torch", "/".join(keys or ())))
 
 
+def _named(key: object, value: object) -> bool:
+    return isinstance(value, Described) and not isinstance(key, Foreign)
+
+
 def _under(held: Mapping[Any, Any], keys: Iterable[str], depth: int = 3) -> tuple[str, ...] | None:
     """The keys that lead to tensors by name: under one of the given keys, or none where they lie here."""
     for key in keys:
@@ -213,4 +237,4 @@ def _under(held: Mapping[Any, Any], keys: Iterable[str], depth: int = 3) -> tupl
             further = _under(inner, CONTAINERS, depth - 1)
             if further is not None:
                 return key, *further
-    return () if any(isinstance(value, Described) for value in held.values()) else None
+    return () if any(_named(key, value) for key, value in held.items()) else None

@@ -220,6 +220,10 @@ def _taken_from(program: torch.export.ExportedProgram) -> Graph:
     }
     tensors = {n.name for n in graph.nodes if n.op == "placeholder" and isinstance(n.meta.get("val"), Tensor)}
     inputs = tuple(names[n] for n in signature.user_inputs if isinstance(n, str) and names[n] in tensors)
+    for node in [n for n in graph.nodes if n.op == "placeholder" and n.name not in {*held, *constants, *inputs}]:
+        if node.users:
+            raise NotExportable(f"the network computes with {node.name!r}, which is no tensor")
+        graph.erase_node(node)  # such as use_cache=False: the graph is for calls with this very value
     outputs = graph.output_node().args[0]
     assert isinstance(outputs, list | tuple)
     if not all(isinstance(node, fx.Node) and isinstance(node.meta.get("val"), Tensor) for node in outputs):

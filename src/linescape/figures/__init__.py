@@ -11,8 +11,9 @@ Ito's, told apart by the colour-blind too (yellow is left out: too faint on pape
 from linescape.figures.beside import beside
 from linescape.figures.dots import accuracy, distance_against_rise, distances, shape_against_accuracy
 from linescape.figures.heat import layers as heat
+from linescape.figures.heat import pairs
 from linescape.figures.intervals import choices, correlations, rises
-from linescape.figures.lines import blocks, group, overview, parts, probe
+from linescape.figures.lines import blocks, fan, group, overview, parts, probe
 from linescape.figures.panel import save
 
 __all__ = [
@@ -23,9 +24,11 @@ __all__ = [
     "correlations",
     "distance_against_rise",
     "distances",
+    "fan",
     "group",
     "heat",
     "overview",
+    "pairs",
     "parts",
     "probe",
     "rises",

@@ -1,4 +1,4 @@
-"""Many layers at once: a row of colours for each layer's line."""
+"""Many lines at once, a colour for each height: the lines of layers, and those between pairs of networks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from linescape.figures import panel
 from linescape.figures.panel import BLOCK_CEILING, INK, SOFT, STYLE, WIDE
@@ -49,4 +50,48 @@ def layers(means: pl.DataFrame, chance: float | None) -> Figure:
         bar.ax.annotate(
             "guessing", (2.3, chance), xycoords=("axes fraction", "data"), color=SOFT, fontsize=7, va="center"
         )
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def pairs(frame: pl.DataFrame, number: str, title: str) -> Figure:
+    """A number of the line between each two networks: the start down, the end across; written out for a dozen or fewer.
+
+    Args:
+        frame: columns start, end and `number`, a row for each line.
+        number: the column to show; grey where it is NaN or infinite.
+        title: what it is, with its unit.
+    """
+    names = list(dict.fromkeys([*frame["start"], *frame["end"]]))
+    down, across = names[:-1], names[1:]
+    values = np.full((len(down), len(across)), np.nan)
+    for start, end, value in frame.select("start", "end", number).iter_rows():
+        values[down.index(start), across.index(end)] = value
+    side, longest = min(0.55, 6.6 / len(across)), max(map(len, names))
+    figure = Figure(
+        (1.1 + 0.075 * longest + side * len(across), 0.6 + 0.055 * longest + side * len(down)), layout="constrained"
+    )
+    axes = figure.subplots()
+    highest = float(np.max(values[np.isfinite(values)], initial=0.1))  # what is next to nothing stays dark
+    shown = np.ma.masked_invalid(values)
+    colours = axes.pcolormesh(shown, cmap="viridis", vmin=0.0, vmax=highest)
+    written = len(names) <= 13
+    for (row, column), value in np.ndenumerate(values):
+        if row > column:
+            continue
+        if not np.isfinite(value):
+            axes.add_patch(Rectangle((column, row), 1, 1, color=panel.GRID, lw=0))
+        elif written:
+            ink = "#fdfdfb" if value < 0.6 * highest else INK
+            axes.text(column + 0.5, row + 0.5, f"{value:.2f}", color=ink, ha="center", va="center", fontsize=7.5)
+    axes.set_aspect("equal")
+    axes.set_ylim(len(down), 0)
+    axes.set_title(title, loc="left", color=SOFT, fontsize=8.5, pad=8)
+    axes.set_yticks(np.arange(len(down)) + 0.5, down)
+    axes.set_xticks(np.arange(len(across)) + 0.5, across, rotation=45, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0, labelcolor=INK, pad=4)
+    axes.spines[:].set_visible(False)
+    bar = figure.colorbar(colours, ax=axes, pad=0.03, aspect=24, shrink=0.8)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelcolor=SOFT)
     return figure

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from linescape.curve import Curve
@@ -160,9 +161,30 @@ def blocks(curves: Mapping[str, Curve], data: str, batchnorm: str, classes: int 
     return _bands(series, looks, classes, BLOCK_CEILING)
 
 
+@matplotlib.rc_context(STYLE)
+def fan(curves: Mapping[str, Curve], data: str, batchnorm: str, classes: int | None = None) -> Figure:
+    """The lines from several networks to one, by the name of their start, in colours from the first to the last.
+
+    Of more than nine, seven are named and none has a band; otherwise as `probe`.
+    """
+    series = {
+        name: curve.frame().filter((pl.col("data") == data) & (pl.col("batchnorm") == batchnorm))
+        for name, curve in curves.items()
+    }
+    shades = matplotlib.colormaps["plasma"](np.linspace(0.15, 0.85, len(series)))
+    looks = [(to_hex(shade), "-") for shade in shades]
+    named = None if len(series) <= 9 else np.linspace(0, len(series) - 1, 7).round().astype(int).tolist()
+    return _bands(series, looks, classes, BLOCK_CEILING, named)
+
+
 def _bands(
-    series: Mapping[str, pl.DataFrame], looks: Sequence[tuple[str, str]], classes: int | None, ceiling: float
+    series: Mapping[str, pl.DataFrame],
+    looks: Sequence[tuple[str, str]],
+    classes: int | None,
+    ceiling: float,
+    named: Sequence[int] | None = None,
 ) -> Figure:
+    """All with their bands and names, or without bands and with the names of some."""
     together = pl.concat(series.values())
     measures = together["measure"].unique(maintain_order=True).to_list()
     figure = Figure((WIDE * (1 if len(measures) > 1 else 0.6), 3.5), layout="constrained")
@@ -171,15 +193,20 @@ def _bands(
     handles = []
     for axes, measure in zip(panels, measures, strict=True):
         drawn = together.filter(pl.col("measure") == measure)
-        top = panel.frame(axes, measure, chances.get(measure), panel.upper(drawn), ceiling)
+        reach = drawn if named else panel.upper(drawn)
+        top = panel.frame(axes, measure, chances.get(measure), reach, ceiling)
         panel.quantity(axes, measure, together)
         panel.alpha_axis(axes, labels=True, alphas=together["alpha"])
         for (colour, style), frame in zip(looks, series.values(), strict=True):
             own = frame.filter(pl.col("measure") == measure)
             mean, error = own["mean"].to_numpy(), own["standard_error"].to_numpy()
-            axes.fill_between(own["alpha"], mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.16, lw=0)
+            if named is None:
+                axes.fill_between(
+                    own["alpha"], mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.16, lw=0
+                )
             handles += panel.line(axes, own["alpha"], own["mean"], colour, 1.7, style)
             panel.marks(axes, own["alpha"], own["mean"], colour, top)
         panel.notes(axes, drawn, top, measure)
-    panel.key(figure, handles[: len(series)], list(series))
+    places = range(len(series)) if named is None else named
+    panel.key(figure, [handles[place] for place in places], [list(series)[place] for place in places])
     return figure

@@ -11,62 +11,24 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from linescape import atomic, figures
+from linescape import figures
 from linescape.definitions import DISTANCES, SHAPES
 from linescape.probe import WHOLE, Probe
 from linescape.report import about, page
+from linescape.report.found import Found
 from linescape.report.page import Column, Folder
 from linescape.shape import rise_p_value
 
 
-def write_probe(
-    probe: Probe, folder: str | Path, title: str, notes: Sequence[str] = (), classes: int | None = None
-) -> Path:
-    """Write the report of a probe: ``index.html``, ``probe.json``, ``figures/`` and ``tables/``; returns the page.
-
-    Args:
-        probe: what was found.
-        folder: where to write; what is there under the same names is replaced.
-        title: what the two networks are.
-        notes: what a reader should know beside the probe's own notes.
-        classes: number of classes, to draw the level of guessing.
-
-    Raises:
-        StoreError: the folder cannot be written.
-    """
-    place = Folder(folder)
-    lines = pl.concat(curve.frame().with_columns(label=pl.lit(label)) for label, curve in probe.curves.items())
-    lines = pl.concat([lines.filter(pl.col("data") == "test"), lines.filter(pl.col("data") != "test")])
-    numbers = _numbers(probe)
-    moved = pl.DataFrame(
-        [
-            {
-                "group": group,
-                "distance": found.total,
-                "relative_distance": found.relative,
-                "distance_per_parameter": found.per_parameter,
-                "parameters": found.count,
-            }
-            for group, found in probe.distances.items()
-        ]
-    )
+def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
+    """Write the report of a probe of two networks; as `report.write_probe`."""
+    place, found = Folder(folder), Found.of(probe)
+    lines, numbers, moved = found.lines, found.numbers, found.moved
     said = [*dict.fromkeys([*probe.notes, *notes])]
-    for name, frame in (("lines", lines), ("numbers", numbers), ("distances", moved)):
-        place.table(name, frame)
+    found.write(place, title, said)
     whole = probe.curves[WHOLE]
-    content = {
-        "title": title,
-        "lines": {
-            label: {"rows": curve.frame().to_dicts(), "provenance": curve.provenance}
-            for label, curve in probe.curves.items()
-        },
-        "numbers": numbers.to_dicts(),
-        "distances": moved.to_dicts(),
-        "notes": said,
-    }
-    atomic.write(place.root / "probe.json", page.as_json(content))
     blocks = {label: curve for label, curve in probe.curves.items() if label != WHOLE}
-    data, treatment = _shown(lines)
+    data, treatment = found.shown
     return place.page(
         "two_networks.html",
         {
@@ -93,40 +55,14 @@ def write_probe(
             if blocks
             else [],
             "block_numbers": _block_table(numbers, data, treatment),
-            "explorer": _explorer(lines, classes),
+            "explorer": found.explorer(classes),
             "distances": _distance_table(moved),
             "definitions": about.definitions(),
-            "provenance": about.provenance(_walks(probe)),
+            "provenance": about.provenance(found.walks),
             "notes": [*about.treatments(lines["batchnorm"]), *said],
             "still": ", ".join(whole.provenance.get("not_interpolated", ())),
         },
     )
-
-
-def _numbers(probe: Probe) -> pl.DataFrame:
-    """A row for each shape number: line, data, measure, batchnorm, number, value, low, high."""
-    rows = [
-        {
-            "line": line,
-            "data": data,
-            "measure": measure,
-            "batchnorm": treatment,
-            "number": name,
-            "value": found.value,
-            "low": found.low,
-            "high": found.high,
-        }
-        for (line, data, measure, treatment), heights in probe.heights.items()
-        for name, found in heights.items()
-    ]
-    words = ("line", "data", "measure", "batchnorm", "number")
-    schema = {**dict.fromkeys(words, pl.String), **dict.fromkeys(("value", "low", "high"), pl.Float64)}
-    return pl.DataFrame(rows, schema=schema)
-
-
-def _shown(lines: pl.DataFrame) -> tuple[str, str]:
-    """The data set and BatchNorm treatment that figures of several lines show: the first."""
-    return lines["data"][0], lines["batchnorm"][0]
 
 
 def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:
@@ -236,24 +172,3 @@ def _distance_table(moved: pl.DataFrame) -> Markup:
         *(Column(name, DISTANCES[name].label, "number", 4 if "per" in name else 3) for name in DISTANCES),
     ]
     return page.table(moved, columns, "Running statistics of BatchNorm do not count.")
-
-
-def _explorer(lines: pl.DataFrame, classes: int | None) -> Markup:
-    level = {"cross_entropy": math.log(classes), "error": 100 * (1 - 1 / classes)} if classes else {}
-    whole = lines.with_columns(arm=pl.lit("pair"), title=pl.lit("this pair"), seed=pl.lit(None, pl.Int64))
-    return page.explorer(whole, {"pair": level})
-
-
-def _walks(probe: Probe) -> pl.DataFrame:
-    rows = [
-        {
-            **{name: curve.provenance.get(name) for name in ("linescape", "torch", "python", "device", "seconds")},
-            "dtype": curve.provenance.get("precision", curve.provenance.get("dtype")),
-            "batchnorm": ", ".join(curve.provenance.get("batchnorm", ())),
-            "positions": len(curve.alphas),
-            "test_examples": curve.provenance.get("examples", {}).get("test"),
-            "train_examples": curve.provenance.get("examples", {}).get("train"),
-        }
-        for curve in probe.curves.values()
-    ]
-    return pl.DataFrame(rows)

@@ -1,0 +1,158 @@
+"""What the names in a pickle stand for: inert things, of which nothing is imported or called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+DIMENSIONS = 64
+"""Of a tensor: the most that PyTorch knows."""
+
+DTYPES = {
+    f"{kind}Storage": dtype
+    for kind, dtype in {
+        "Double": torch.float64,
+        "Float": torch.float32,
+        "Half": torch.float16,
+        "BFloat16": torch.bfloat16,
+        "Long": torch.int64,
+        "Int": torch.int32,
+        "Short": torch.int16,
+        "Char": torch.int8,
+        "Byte": torch.uint8,
+        "Bool": torch.bool,
+        "ComplexFloat": torch.complex64,
+        "ComplexDouble": torch.complex128,
+        "Untyped": torch.uint8,
+    }.items()
+}
+"""The class of a storage, by its name in a file -> what its elements are."""
+
+
+class UnreadableError(Exception):
+    """The pickle is damaged, or asks for what pickles of data do not contain."""
+
+
+class Storage(NamedTuple):
+    """Where a file says that numbers lie: the key of the storage, and what they are."""
+
+    dtype: torch.dtype
+    key: str
+
+
+class Described(NamedTuple):
+    """A tensor as a file describes it; offset and stride in elements."""
+
+    storage: Storage
+    dtype: torch.dtype
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Foreign:
+    """An object of a class that is not a checkpoint's business.
+
+    Attributes:
+        kind: the name of the class, or of the function that would have made it.
+        state: its attributes, where the pickle sets them.
+    """
+
+    kind: str
+    state: Any = None
+
+
+class Name(NamedTuple):
+    """A class or function that a pickle names."""
+
+    full: str
+
+    @property
+    def known(self) -> bool:
+        """Whether it makes a part of a tensor or dictionary."""
+        return self.full in _CALLED
+
+
+def named(module: str, name: str) -> Any:
+    """What a name in a pickle stands for: a dtype, or a `Name`."""
+    found = vars(torch).get(name) if module == "torch" else None
+    if module in ("torch", "torch.storage") and name in DTYPES:
+        return DTYPES[name]
+    return found if isinstance(found, torch.dtype) else Name(f"{module}.{name}")
+
+
+def call(what: Any, given: Any) -> Any:
+    """What a call in a pickle makes: something known, or a `Foreign` object.
+
+    Raises:
+        UnreadableError: it is no call, or not one as torch.save writes it.
+    """
+    if not isinstance(given, tuple):
+        raise UnreadableError("it calls a function with something that is no tuple")
+    if isinstance(what, Foreign):
+        return Foreign(what.kind)
+    if not isinstance(what, Name):
+        raise UnreadableError("it calls something that is no function")
+    return _CALLED[what.full](*given) if what.known else Foreign(what.full)
+
+
+def shape(value: Any) -> tuple[int, ...]:
+    """Sizes, strides or offsets as a pickle holds them.
+
+    Raises:
+        UnreadableError: they are not integers, or more than a tensor has dimensions.
+    """
+    if not isinstance(value, tuple | list) or len(value) > DIMENSIONS or any(type(item) is not int for item in value):
+        raise UnreadableError("it describes a tensor by something that is no shape")
+    return tuple(value)
+
+
+def fill(held: dict[Any, Any], items: Iterable[Any]) -> None:
+    """Set the items with a key that no hash or text of which costs more than its own bytes."""
+    held.update((key, value) for key, value in items if key is None or isinstance(key, str | int | float | Foreign))
+
+
+def _ordered(items: Any = None) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    if items:
+        fill(found, items)
+        items.clear()  # a pickle can name one list many times, and would make it into any amount of memory
+    return found
+
+
+def _tensor(
+    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any = None, _hooks: Any = None, metadata: Any = None
+) -> Described:
+    return _tensor_of_dtype(storage, offset, size, stride, _grad, _hooks, getattr(storage, "dtype", None), metadata)
+
+
+def _tensor_of_dtype(
+    storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, metadata: Any = None
+) -> Described:
+    if metadata:
+        raise UnreadableError(
+            "a tensor in it is a conjugate or negative view: save its `.resolve_conj().resolve_neg()`"
+        )
+    if not isinstance(storage, Storage) or not isinstance(dtype, torch.dtype) or type(offset) is not int:
+        raise UnreadableError("it describes a tensor in a way that torch.save does not")
+    return Described(storage, dtype, offset, shape(size), shape(stride))
+
+
+def _first(value: Any, *_: Any) -> Any:
+    return value
+
+
+_CALLED: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _ordered,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
+    "torch._utils._rebuild_parameter": _first,
+    "torch._utils._rebuild_parameter_with_state": _first,
+    "torch._tensor._rebuild_from_type_v2": lambda make, _kind, given, _state=None: call(make, given),
+    "torch.Size": _first,
+}

@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import optional
+from linescape import checkpoints
+from linescape.errors import DataError, RecipeError, StateError, StoreError
+from linescape.evaluate import Evaluator
+from linescape.keeper import Keeper
+from linescape.measure import error
+from linescape.paths import Line
+from linescape.scan import scan
+from linescape.space import State
+
+INPUTS = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
+TARGETS = torch.arange(60) % 3
+TEST = {"test": (INPUTS[:20], TARGETS[:20])}
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.ReLU(), nn.Linear(8, 3))
+
+
+def steps_of(model: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> Iterator[dict[str, Tensor]]:
+    """A training with dropout and shuffling; yields the weights after each step."""
+    loader = DataLoader(TensorDataset(INPUTS, TARGETS), batch_size=12, shuffle=True)
+    done = 0
+    while done < count:
+        for inputs, targets in loader:
+            optimizer.zero_grad()
+            F.cross_entropy(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            done += 1
+            yield copied(model)
+            if done == count:
+                return
+
+
+def copied(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+
+def same(path: Path, tensors: dict[str, Tensor]) -> bool:
+    read = checkpoints.read(path)
+    return set(read) == set(tensors) and all(torch.equal(read[name], value) for name, value in tensors.items())
+
+
+def test_start_chosen_steps_and_end_are_kept_to_the_bit_and_probed(tmp_path: Path) -> None:
+    model = network()
+    weights = [copied(model)]
+    with Keeper(model, tmp_path, steps=(2, 5, 99), data=TEST) as keeper:
+        for now in steps_of(model, sgd(model), 7):
+            weights.append(now)
+            keeper.step()
+    assert list(keeper.kept) == [0, 2, 5, 7]
+    for step, path in keeper.kept.items():
+        assert path == tmp_path / "checkpoints" / f"step-{step:08d}.safetensors"
+        assert same(path, weights[step])
+        assert checkpoints.read(path).metadata == {"step": str(step)}
+    assert keeper.probe is not None
+    line = Line(State.like(model, weights[0]), State.like(model, weights[7]))
+    expected = scan(line, Evaluator(model, TEST))["test", "cross_entropy"]
+    np.testing.assert_array_equal(keeper.probe.curves["whole"]["test", "cross_entropy"].values, expected.values)
+    assert keeper.page == tmp_path / "report" / "index.html"
+    assert "step 0 to step 7" in keeper.page.read_text()
+
+
+def test_a_training_with_a_keeper_ends_in_the_same_bits(tmp_path: Path) -> None:
+    def trained(keep: bool) -> tuple[dict[str, Tensor], list[Tensor], Tensor]:
+        model = network()
+        optimizer = sgd(model)
+        loader = DataLoader(TensorDataset(*TEST["test"]), batch_size=10)  # which draws from the global random state
+        if keep:
+            with Keeper(model, tmp_path, steps=2, data={"test": loader}) as keeper:
+                for _ in steps_of(model, optimizer, 9):
+                    keeper.step()
+            assert list(keeper.kept) == [0, 2, 4, 6, 8, 9]
+            assert keeper.probe
+        else:
+            list(steps_of(model, optimizer, 9))
+        assert all(module.training for module in model.modules())
+        assert not any(module._forward_hooks or module._state_dict_hooks for module in model.modules())
+        return copied(model), [value.grad for value in model.parameters() if value.grad is not None], torch.rand(3)
+
+    with_keeper, without = trained(True), trained(False)
+    assert all(torch.equal(with_keeper[0][name], value) for name, value in without[0].items())
+    assert all(torch.equal(one, other) for one, other in zip(with_keeper[1], without[1], strict=True))
+    assert torch.equal(with_keeper[2], without[2])
+
+
+def test_after_an_exception_what_was_kept_is_named_and_nothing_is_probed(tmp_path: Path) -> None:
+    model = network()
+    keeper = Keeper(model, tmp_path, steps=1, data=TEST)
+
+    def broken() -> None:
+        with keeper:
+            for _ in steps_of(model, sgd(model), 2):
+                keeper.step()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as raised:
+        broken()
+    assert raised.value.__notes__ == [
+        f"linescape kept steps 0, 1, 2 in {tmp_path / 'checkpoints'}; the end was not reached."
+    ]
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 3
+    assert keeper.probe is None
+    assert not (tmp_path / "report").exists()
+
+
+def test_checkpoints_of_another_training_are_never_mixed_with(tmp_path: Path) -> None:
+    model = network()
+    with Keeper(model, tmp_path) as keeper:
+        keeper.step()
+    before = {path: path.read_bytes() for path in keeper.kept.values()}
+    for value in model.parameters():
+        value.data.add_(1)
+    with pytest.raises(StoreError, match=r"holds checkpoints of another training \(step-0.*Name another folder"):
+        Keeper(model, tmp_path).__enter__()
+    assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
+
+
+def test_a_training_that_counts_no_steps_keeps_both_ends(tmp_path: Path) -> None:
+    model = network()
+    start = copied(model)
+    with Keeper(model, tmp_path) as keeper:
+        list(steps_of(model, sgd(model), 3))
+    assert list(keeper.kept) == [0, 1]
+    assert same(keeper.kept[0], start)
+    assert same(keeper.kept[1], copied(model))
+    assert keeper.probe is None
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own, on importing its compiler
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(nn.DataParallel(model))])
+def test_names_are_kept_without_the_prefixes_of_wrappers(tmp_path: Path, wrap: Any) -> None:
+    model = network()
+    with Keeper(wrap(model), tmp_path, data=TEST) as keeper:
+        keeper.step()
+    assert same(keeper.kept[1], copied(model))
+    assert not any(name.startswith(("module.", "_orig_mod.")) for name in checkpoints.read(keeper.kept[0]))
+    assert keeper.probe
+
+
+def test_an_evaluator_of_ones_own_measures_what_it_measures(tmp_path: Path) -> None:
+    model = network()
+    with Keeper(model, tmp_path, data=Evaluator(model, TEST, measures=(error,))) as keeper:
+        for _ in steps_of(model, sgd(model), 2):
+            keeper.step()
+    assert keeper.probe is not None
+    assert list(keeper.probe.curves["whole"].values) == [("test", "error", "interpolate")]
+
+
+def test_what_cannot_be_measured_is_said_before_the_training(tmp_path: Path) -> None:
+    model = network()
+    shuffled = DataLoader(TensorDataset(INPUTS, TARGETS), shuffle=True)
+    with pytest.raises(DataError, match="shuffle=True"):
+        Keeper(model, tmp_path, data={"test": shuffled}).__enter__()
+    with pytest.raises(StateError, match="different tensors"):
+        Keeper(model, tmp_path, data=Evaluator(nn.Linear(5, 3), TEST)).__enter__()
+    with pytest.raises(RecipeError, match="steps=0"):
+        Keeper(model, tmp_path, steps=0)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_of_several_processes_the_first_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    with Keeper(network(), tmp_path, steps=1, data=TEST) as keeper:
+        keeper.step()
+    assert not keeper.kept
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("transformers", "lightning", "lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(RecipeError, match=r"linescape\[hf\]"):
+        Keeper(network(), tmp_path).trainer()
+    with pytest.raises(RecipeError, match=r"linescape\[lightning\]"):
+        Keeper(network(), tmp_path).lightning()
+
+
+# -- in the frameworks of others -----------------------------------------------------------------------------------
+
+
+def fit(package: Any, inner: nn.Module, callback: Any, fail_at: int | None = None) -> None:
+    """A training of six steps of two batches each, in Lightning."""
+
+    class Lit(package.LightningModule):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+            if self.global_step == fail_at:
+                raise ZeroDivisionError
+            return F.cross_entropy(self.inner(batch[0]), batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return sgd(self)
+
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = package.Trainer(
+        max_epochs=4,
+        accelerator="cpu",
+        accumulate_grad_batches=2,
+        enable_model_summary=False,
+        callbacks=[callback] if callback else [],
+        **quiet,
+    )
+    trainer.fit(Lit(), DataLoader(TensorDataset(INPUTS, TARGETS), batch_size=20, shuffle=True))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["lightning", "pytorch_lightning"])
+def test_in_lightning(tmp_path: Path, name: str) -> None:
+    optional.load("lightning")
+    package = optional.load(name)
+    package = package.pytorch if name == "lightning" else package
+    alone, model = network(), network()
+    start = copied(model)
+    torch.manual_seed(1)
+    fit(package, alone, None)
+    keeper = Keeper(model, tmp_path, steps=(3, 4), data=TEST)
+    torch.manual_seed(1)
+    fit(package, model, keeper.lightning())
+    assert list(keeper.kept) == [0, 3, 4, 8]
+    assert same(keeper.kept[0], start)
+    assert same(keeper.kept[8], copied(model))
+    assert all(torch.equal(value, copied(model)[tensor]) for tensor, value in copied(alone).items())
+    assert keeper.probe
+    assert keeper.page
+    assert keeper.page.exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_in_lightning_an_exception_passes(tmp_path: Path) -> None:
+    package = optional.load("lightning").pytorch
+    model = network()
+    keeper = Keeper(model, tmp_path, steps=1, data=TEST)
+    with pytest.raises(ZeroDivisionError) as raised:
+        fit(package, model, keeper.lightning(), fail_at=2)
+    assert "linescape kept steps 0, 1, 2" in raised.value.__notes__[0]
+    assert keeper.probe is None
+    with pytest.raises(RecipeError, match="is no part of"):
+        fit(package, network(), Keeper(model, tmp_path / "other").lightning())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_callback_of_hugging_face_follows_its_steps(tmp_path: Path) -> None:
+    transformers = optional.load("transformers")
+    model = network()
+    weights = [copied(model)]
+    keeper = Keeper(model, tmp_path / "run", steps=(2,), data=TEST)
+    handler = transformers.trainer_callback.CallbackHandler([keeper.trainer()], model, None, None, None)
+    state, control = transformers.TrainerState(), transformers.TrainerControl()
+    handler.on_train_begin(None, state, control)
+    for now in steps_of(model, sgd(model), 3):
+        weights.append(now)
+        state.global_step += 1
+        handler.on_step_end(None, state, control)
+    handler.on_train_end(None, state, control)
+    assert list(keeper.kept) == [0, 2, 3]
+    assert all(same(path, weights[step]) for step, path in keeper.kept.items())
+    assert keeper.probe
+    other = transformers.trainer_callback.CallbackHandler([keeper.trainer()], network(), None, None, None)
+    with pytest.raises(RecipeError, match="is no part of"):
+        other.on_train_begin(None, state, control)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_in_the_trainer_of_hugging_face(tmp_path: Path) -> None:
+    transformers = optional.load("transformers")
+    optional.load("accelerate")
+    config = transformers.BertConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=3
+    )
+    words = torch.randint(0, 30, (24, 6), generator=torch.Generator().manual_seed(0))
+    examples = [{"input_ids": row, "labels": row[0] % 3} for row in words]
+    test = [{"input_ids": words[:12], "labels": words[:12, 0] % 3}]
+
+    def trained(keep: bool) -> tuple[Any, dict[str, Tensor], Keeper]:
+        torch.manual_seed(0)
+        model = transformers.BertForSequenceClassification(config)
+        start = copied(model)
+        keeper = Keeper(model, tmp_path / "run", steps=2, data={"test": test})
+        arguments = transformers.TrainingArguments(
+            str(tmp_path / "hf"),
+            max_steps=5,
+            per_device_train_batch_size=4,
+            gradient_accumulation_steps=2,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+        )
+        callbacks = [keeper.trainer()] if keep else []
+        transformers.Trainer(model, arguments, train_dataset=examples, callbacks=callbacks).train()
+        return model, start, keeper
+
+    model, start, keeper = trained(True)
+    assert list(keeper.kept) == [0, 2, 4, 5]
+    assert same(keeper.kept[0], start)
+    assert same(keeper.kept[5], copied(model))
+    assert not same(keeper.kept[4], copied(model))
+    assert keeper.probe
+    alone, _, _ = trained(False)
+    assert all(torch.equal(value, copied(model)[name]) for name, value in copied(alone).items())
