@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import optional
 from linescape import averaging, checkpoints, space
-from linescape.errors import AlphaError, StateError, StoreError
+from linescape.errors import AlphaError, CheckpointError, StateError, StoreError
 from linescape.evaluate import Evaluator
 
 Tensors = dict[str, Tensor]
@@ -250,6 +251,18 @@ def test_a_full_disk_leaves_nothing(form: str, room: int, tmp_path: Path) -> Non
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("changed", [{"half": torch.ones(7, 3)}, {"more": torch.ones(2)}])
+def test_a_file_that_has_changed_is_an_error(changed: Tensors, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file", tmp_path / "folder" / "model.safetensors"):
+        safetensors.torch.save_file(contiguous(tensors(1)), path)
+    for name in ("file", "folder"):
+        held = replace(found := checkpoints.read(tmp_path / name), tensors={**found, **changed})
+        with pytest.raises(CheckpointError, match="no longer holds the tensors"):
+            averaging.average(held, held, 0.5, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
 def hugging_face(folder: Path, seed: int, **how: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -372,6 +372,7 @@ def average_files(
     alpha: float = 0.5,
     model: str | None = None,
     data: str | None = None,
+    reading: Reading = PLAIN,
 ) -> None:
     """Write the network at one position between two checkpoints in the form of the second, tensor after tensor.
 
@@ -382,8 +383,14 @@ def average_files(
         alpha: the position; beyond 0 and 1 the line goes on.
         model: your network, as for probe: with it, BatchNorm statistics are measured anew on its training data.
         data: its data, as for probe.
+        reading: how the checkpoints are read.
     """
-    first, last = checkpoints.read(start), checkpoints.read(end)
+    first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
+    fit = reading.fit()
+    first = renamed(first, fit)
+    if fit.allow_missing or fit.only_shared:
+        paired, noted = pair(first, last, replace(fit, rename=()))
+        first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
     measured = None
     if model or data:
         network, known, _ = given.network_and_data(model, data, last.metadata, end)

@@ -24,7 +24,7 @@ from linescape.checkpoints import hugging_face
 from linescape.checkpoints.contents import Contents, some
 from linescape.checkpoints.mapped import Mapped
 from linescape.checkpoints.reading import read_file
-from linescape.errors import StoreError
+from linescape.errors import CheckpointError, StoreError
 
 Tensors = Callable[[str], Tensor]
 """Name -> tensor, on the CPU, of the shape and type that it has in the checkpoint to write one like. Each name is asked
@@ -51,6 +51,7 @@ def write_like(like: Contents, tensor: Tensors, out: str | Path, about: Mapping[
 
     Raises:
         StoreError: something is there already, or the place cannot be written.
+        CheckpointError: the checkpoint's file no longer holds the tensors that were read from it.
     """
     out = Path(out)
     if out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size)):
@@ -90,9 +91,13 @@ def _safetensors(like: Contents, tensor: Tensors, place: Path, about: Mapping[st
         given: dict[str, Any] = json.loads(file.read(length))
     order = sorted((name for name in given if name in like), key=lambda name: given[name]["data_offsets"])
     header: dict[str, Any] = {"__metadata__": _texts(like.metadata or {}, about)}
+    if [name for name in like if name not in given]:
+        raise _changed(like)
     end = 0
     for name in order:
         begin, end = end, end + like[name].nbytes
+        if end - begin != given[name]["data_offsets"][1] - given[name]["data_offsets"][0]:
+            raise _changed(like)
         header[name] = {**given[name], "data_offsets": [begin, end]}
     written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     written += b" " * (-len(written) % 8)
@@ -100,6 +105,13 @@ def _safetensors(like: Contents, tensor: Tensors, place: Path, about: Mapping[st
         file.write(struct.pack("<Q", len(written)) + written)
         for name in order:
             file.write(_bytes(tensor(name)))
+
+
+def _changed(like: Contents) -> CheckpointError:
+    return CheckpointError(
+        f"{like.path} no longer holds the tensors that were read from it: it has changed, or they have been converted "
+        "or added to. Read it again, and write from what was read."
+    )
 
 
 def _texts(metadata: Mapping[str, str], about: Mapping[str, Any]) -> dict[str, str]:
@@ -150,10 +162,14 @@ def _hugging_face(like: Contents, tensor: Tensors, place: Path, about: Mapping[s
     folder = Path(like.path)
     parts = list(hugging_face.files(folder) or ())
     place.mkdir()
+    written: set[str] = set()
     for name in parts:
         part = read_file(folder / name)
-        held = replace(part, tensors={name: value for name, value in part.items() if name in like})
+        held = replace(part, tensors={name: like[name] for name in part if name in like})
         _write(held, tensor, place / name, about)
+        written |= set(held)
+    if written != set(like):
+        raise _changed(like)
     index = hugging_face.index(folder)
     if index:
         shutil.copyfile(index, place / index.name)
