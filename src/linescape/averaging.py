@@ -7,7 +7,6 @@ statistics must then be measured anew is from Izmailov et al. 2018 (arXiv 1803.0
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from linescape.checkpoints.contents import some
 from linescape.errors import StateError
 from linescape.evaluate import Evaluator
 from linescape.paths import Line, check_alpha
-from linescape.space import State, check_pair, lerp
+from linescape.space import State, check_pair, is_finite, lerp
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -147,9 +146,7 @@ def _check_types(end: Contents) -> None:
 
 
 def _check_finite(value: Tensor, name: str, where: str) -> None:
-    if not value.dtype.is_floating_point or not value.numel():
-        return
-    if not all(math.isfinite(bound) for bound in torch.aminmax(value)):  # which takes no memory, and passes NaN on
+    if not is_finite(value):
         raise StateError(
             f"{where} holds NaN or infinity in {name!r} ({value.dtype}), so there is no network to write. A training "
             "has diverged, a file is damaged, or alpha leads beyond what the type can hold."

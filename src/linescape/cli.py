@@ -281,7 +281,7 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
         for note in held.notes:
             answer.print(f"  {note}", highlight=False, soft_wrap=True)
     answer.print(str(found), highlight=False, soft_wrap=True)
-    table = Table("block", "parameters", "distance", "relative", "root mean square")
+    table = Table(Column("block", overflow="fold"), "parameters", "distance", "relative", "root mean square")
     for block, apart in found.distances.items():
         table.add_row(
             block, f"{apart.count:,}", f"{apart.total:.4g}", f"{apart.relative:.4g}", f"{apart.per_parameter:.3g}"
@@ -340,7 +340,9 @@ def probe_files(
                 "them out."
             )
         course = trajectory.find(start, lambda path: renamed(checkpoints.read(path, reading.ema), reading.fit()))
-        network, measured, remarks = given.network_and_data(model, data, course.metadata)
+        network, measured, remarks = given.network_and_data(
+            model, data, course.metadata, list(course.paths.values())[-1]
+        )
         evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
         states = course.states(network, device)
         found = between(states, evaluator, pairs or "last", alphas, batchnorm, adaptive=adaptive, until=until)
@@ -359,7 +361,7 @@ def probe_files(
         title, notes = f"{start.name} to {end.name}", (*first.notes, *last.notes, *remarks)
     _show(found)
     for note in (*found.notes, *notes):
-        aside.print(f"note: {note}", highlight=False)
+        aside.print(f"note: {note}", highlight=False, soft_wrap=True)
     answer.print(str(report.write_probe(found, out, title, notes)), soft_wrap=True, highlight=False)
 
 
@@ -398,7 +400,7 @@ def average_files(
         if not measured:
             aside.print("note: The network has no statistics of BatchNorm to measure.", highlight=False)
     for note in averaging.average(first, last, alpha, out, measured):
-        aside.print(f"note: {note}", highlight=False)
+        aside.print(f"note: {note}", highlight=False, soft_wrap=True)
     answer.print(str(out), soft_wrap=True, highlight=False)
 
 
@@ -422,7 +424,7 @@ def _show(found: Probe) -> None:
         shown = (numbers[name] for name in names)
         table.add_row(*key, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
     aside.print(table)
-    perplexities = found.curves[WHOLE_LINE].perplexities
+    perplexities = found.curves[WHOLE_LINE].perplexities if WHOLE_LINE in found.curves else {}
     several = len({treatment for _, treatment in perplexities}) > 1
     for (data, treatment), along in perplexities.items():
         where = f"{data} data" + (f" (BatchNorm {treatment})" if several else "")

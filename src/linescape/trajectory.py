@@ -14,7 +14,7 @@ from torch import nn
 from linescape import checkpoints
 from linescape.checkpoints import Contents
 from linescape.errors import CheckpointError
-from linescape.space import State
+from linescape.space import State, is_finite
 
 Read = Callable[[Path], Contents]
 
@@ -37,6 +37,11 @@ class Trajectory:
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     read: Read = checkpoints.read
+
+    @property
+    def last(self) -> Path:
+        """Where the last checkpoint is."""
+        return list(self.paths.values())[-1]
 
     def states(self, module: nn.Module, device: str = "cpu") -> Mapping[str, State]:
         """The checkpoints as states of a network on a device, each read when it is asked for and not kept."""
@@ -70,7 +75,7 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
         except CheckpointError as error:
             left[path] = str(error)
             continue
-        if not all(bool(torch.isfinite(value).all()) for value in found.values() if value.dtype.is_floating_point):
+        if not all(map(is_finite, found.values())):
             left[path] = "It holds NaN or infinity."
             continue
         forms[path] = frozenset((name, value.shape, value.dtype) for name, value in found.items())
