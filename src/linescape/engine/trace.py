@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -63,25 +63,29 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
             inputs = tuple(node.name for node in graph.nodes if node.op == "placeholder")
             weights, constants = _plain(graph, network)
         held = constants | {place: _tensors(network)[name] for place, name in weights.items()}
+        shapes: dict[fx.Node, Any] = {}
+        rows: set[fx.Node] = set()
         with pure:
-            two, three = (_values(graph, held, call.first(n).tensors, pure) for n in (2, 3))
+            for node, two, three in _together(graph, held, call, pure):
+                if not _fit(two, three):
+                    raise NotExportable("its shapes depend on the number of examples")
+                _check_apart(two, three)
+                shapes[node] = two.to("meta") if isinstance(two, Tensor) else None
+                if isinstance(two, Tensor) and two.shape != three.shape:
+                    rows.add(node)
     except NotExportable:
         raise
     except Exception as error:  # whatever a network's code raises when it meets a proxy
         raise NotExportable(f"fx cannot trace it ({error})") from error
     outputs, spec = pytree.tree_flatten(graph.output_node().args[0])
-    if not all(isinstance(node, fx.Node) and isinstance(two.get(node), Tensor) for node in outputs):
+    if not all(isinstance(node, fx.Node) and isinstance(shapes.get(node), Tensor) for node in outputs):
         raise NotExportable("it returns something else than tensors")
     graph.output_node().args = (tuple(outputs),)
-    if not all(_fit(two[node], three[node]) for node in two):
-        raise NotExportable("its shapes depend on the number of examples")
-    _check_apart(two, three)
-    rows = {node for node, value in two.items() if isinstance(value, Tensor) and value.shape != three[node].shape}
-    for node, value in two.items():
-        if isinstance(value, Tensor):
-            node.meta["val"] = value.to("meta")
+    for node, value in shapes.items():
+        if value is not None:
+            node.meta["val"] = value
         nodes = [arg for arg in node.args if isinstance(arg, fx.Node)]
-        tensors = len(nodes) == len(node.args) and all(isinstance(two[arg], Tensor) for arg in nodes)
+        tensors = len(nodes) == len(node.args) and all(shapes[arg] is not None for arg in nodes)
         if node.target in _ADD and not node.kwargs and tensors:
             node.op, node.target = "call_function", aten.add.Tensor
     graph.eliminate_dead_code()
@@ -92,7 +96,7 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
         inputs,
         spec,
         rows=all(node in rows for node in outputs),
-        floats=largest(two[node].shape[1:] for node in rows if node.op != "placeholder"),
+        floats=largest(shapes[node].shape[1:] for node in rows if node.op != "placeholder"),
         examples=(1, float("inf")),
     )
 
@@ -109,15 +113,16 @@ def check_examples_apart(graph: Graph, network: nn.Module, call: Call) -> None:
     if call.examples >= 3 and graph.rows and least <= 2 and most >= 3:
         tensors = _tensors(network)
         held = {**graph.constants, **{place: tensors[name] for place, name in graph.weights.items()}}
-        _check_apart(*(_values(graph.graph, held, call.first(n).tensors, _Pure()) for n in (2, 3)))
+        for _, two, three in _together(graph.graph, held, call, _Pure()):
+            if _fit(two, three):
+                _check_apart(two, three)
 
 
-def _check_apart(two: dict[fx.Node, Any], three: dict[fx.Node, Any]) -> None:
-    for node, value in two.items():
-        if isinstance(value, Tensor) and value.is_floating_point() and _fit(value, three[node]):
-            first = three[node][: len(value)] if value.ndim else three[node]
-            if apart(value, first) > APART.get(value.dtype, 0.0):
-                raise Inseparable("the examples of a batch act on each other")
+def _check_apart(two: Any, three: Any) -> None:
+    if isinstance(two, Tensor) and two is not three and two.is_floating_point():
+        first = three[: len(two)] if two.ndim else three
+        if apart(two, first) > APART.get(two.dtype, 0.0):
+            raise Inseparable("the examples of a batch act on each other")
 
 
 def _fit(two: Any, three: Any) -> bool:
@@ -238,21 +243,30 @@ def _replacement(graph: fx.Graph, node: fx.Node, network: nn.Module) -> fx.Node 
     return None
 
 
-def _values(graph: fx.Graph, held: dict[str, Tensor], inputs: tuple[Tensor, ...], pure: _Pure) -> dict[fx.Node, Any]:
-    """What every node gives for these inputs."""
-    given = iter(inputs)
-    found: dict[fx.Node, Any] = {}
-    call: Callable[[fx.Node], Any] = found.__getitem__
+def _together(graph: fx.Graph, held: dict[str, Tensor], call: Call, pure: _Pure) -> Iterator[tuple[fx.Node, Any, Any]]:
+    """Each node, and what it gives for the first two and for the first three examples; let go of after its last use."""
+    inputs = [iter(call.first(count).tensors) for count in (2, 3)]
+    found: dict[fx.Node, list[Any]] = {}
+    last = {used: node for node in graph.nodes for used in node.all_input_nodes}
     for node in graph.nodes:
         if node.op == "output":
             break
         if node.op == "placeholder":
-            found[node] = held[node.name] if node.name in held else next(given)
-            continue
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), call)
-        pure.given = {_memory(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        if node.op == "call_method":
-            found[node] = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+            found[node] = [held[node.name] if node.name in held else next(given) for given in inputs]
         else:
-            found[node] = node.target(*args, **kwargs)
-    return found
+            found[node] = [
+                _value(node, lambda used, at=at: found[used][at], pure)  # type: ignore[misc]
+                for at in range(len(inputs))
+            ]
+        yield node, *found[node]
+        for used in node.all_input_nodes:
+            if last[used] is node:
+                del found[used]
+
+
+def _value(node: fx.Node, of: Callable[[fx.Node], Any], pure: _Pure) -> Any:
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), of)
+    pure.given = {_memory(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    return node.target(*args, **kwargs)  # type: ignore[operator]
