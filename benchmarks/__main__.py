@@ -11,7 +11,7 @@ import sys
 CONTESTS = ("lines", "layers", "small", "moving")
 """These take what is given on the command line, such as ``--rounds 1 --alphas 3 --images 64`` for a first look."""
 
-ALL = (*CONTESTS, "growth", "training", "overhead")
+ALL = (*CONTESTS, "growth", "training", "overhead", "larger")
 
 
 def main() -> int:

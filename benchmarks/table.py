@@ -75,6 +75,26 @@ def moving(result: dict[str, Any]) -> Iterator[str]:
         yield ""
 
 
+def larger(result: dict[str, Any]) -> Iterator[str]:
+    size = result["gigabytes_of_a_checkpoint"]
+    yield f"{result['network']}, {size:g} GB a checkpoint; {result['alphas']} alphas, {result['tokens']} tokens."
+    yield ""
+    rows = (
+        (
+            f"linescape {name}",
+            f"{found['peak_gigabytes']:.2f}",
+            f"**{found['peak_over_checkpoint']:.2f}**",
+            f"{found['with_pages_of_files_gigabytes']:.1f}",
+            f"{found['seconds']}",
+        )
+        for name, found in result.items()
+        if isinstance(found, dict) and "peak_gigabytes" in found
+    )
+    yield from _rows(
+        ("", "peak of own memory (GB)", "over a checkpoint's size", "with pages of files (GB)", "seconds"), rows
+    )
+
+
 def growth(result: dict[str, Any]) -> Iterator[str]:
     rows = []
     for what, found in result["against"].items():
@@ -138,6 +158,7 @@ WRITERS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "layers": layers,
     "small": small,
     "moving": moving,
+    "larger": larger,
     "growth": growth,
     "training": training,
     "overhead": overhead,
