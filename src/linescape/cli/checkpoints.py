@@ -196,30 +196,36 @@ def average_files(
 
 
 def _show(found: Probe) -> None:
-    # Between several networks there are many lines.
-    heights = {key: of for key, of in found.heights.items() if not found.pairs or key[2] == "cross_entropy"}
-    data, measures, treatments = ({key[part] for key in heights} for part in (1, 2, 3))
-    title = (
-        "Heights"
-        + f" of {', '.join(measures)}" * (len(measures) == 1)
-        + f" on {', '.join(data)} data" * (len(data) == 1)
-    )
-    title += f", BatchNorm {', '.join(treatments)}" * (len(treatments) == 1 and bool(found.treatments))
-    # What is the same in all rows stands in the title; the rest is one column, whose words may stand below each other.
-    several = [part for part, known in ((1, data), (2, measures), (3, treatments)) if len(known) > 1]
-    line = Column("line", overflow="fold")  # blocks of transformers differ in the ends of long names
-    columns = [line, *(["of"] if several else []), *(Column(name, no_wrap=True) for name in _HEIGHTS)]
-    known = ", ".join(f"{short}: {name}" for short, name in _HEIGHTS.items())
-    title += ", with 95 % intervals over examples"
-    table = Table(*columns, box=box.SIMPLE, pad_edge=False, title=title, caption=known)
-    for key, numbers in heights.items():
-        of = [" ".join(key[part] for part in several)] if several else []
-        shown = (numbers[name] for name in _HEIGHTS.values())
-        table.add_row(key[0], *of, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
-    aside.print(table)
+    aside.print(_table(found))
     perplexities = found.curves[WHOLE_LINE].perplexities if WHOLE_LINE in found.curves else {}
     several = len({treatment for _, treatment in perplexities}) > 1
     for (data, treatment), along in perplexities.items():
         where = f"{data} data" + (f" (BatchNorm {treatment})" if several else "")
         said = f"start {along[0]:.4g}, end {along[-1]:.4g}, highest on the line {along.max():.4g}"
         remark(f"perplexity on {where}: {said}")
+
+
+def _table(found: Probe) -> Table:
+    """Heights of each line; what is the same in all rows stands in the title, the rest in one column, ``of``."""
+    # Between several networks there are many lines.
+    heights = {key: of for key, of in found.heights.items() if not found.pairs or key[2] == "cross_entropy"}
+    data, measures, treatments = ({key[part] for key in heights} for part in (1, 2, 3))
+    title = "Heights" + _same(" of {}", measures) + _same(" on {} data", data)
+    title += (_same(", BatchNorm {}", treatments) if found.treatments else "") + ", with 95 % intervals over examples"
+    caption = ", ".join(f"{short}: {name}" for short, name in _HEIGHTS.items())
+    table = Table(title=title, caption=caption, box=box.SIMPLE, pad_edge=False)  # fits 80 columns
+    table.add_column("line", overflow="fold")  # blocks of transformers differ in the ends of long names
+    differ = [part for part, values in ((1, data), (2, measures), (3, treatments)) if len(values) > 1]
+    if differ:
+        table.add_column("of")
+    for short in _HEIGHTS:
+        table.add_column(short, no_wrap=True)
+    for key, numbers in heights.items():
+        of = [" ".join(key[part] for part in differ)] if differ else []
+        shown = (numbers[name] for name in _HEIGHTS.values())
+        table.add_row(key[0], *of, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
+    return table
+
+
+def _same(words: str, values: set[str]) -> str:
+    return words.format(*values) if len(values) == 1 else ""
