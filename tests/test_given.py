@@ -259,7 +259,7 @@ def test_images_of_classes_alone_are_test_data_with_their_own_mean(tmp_path: Pat
 def test_of_many_training_images_as_many_of_each_class_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("linescape.given.few.TRAIN", 4)
+    monkeypatch.setattr("linescape.given.examples.TRAIN", 4)
     draw(tmp_path / "set" / "train" / "a", 9, (3, 3))
     draw(tmp_path / "set" / "train" / "b", 2, (3, 3))
     found = given.network_and_data("own.py:network", "images:set", None)
@@ -376,7 +376,7 @@ def test_data_sets_of_hugging_face_with_images(tmp_path: Path) -> None:
 def test_data_sets_of_hugging_face_with_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = optional.load("datasets")
     transformers = optional.load("transformers")
-    monkeypatch.setattr("linescape.given.tables._BATCH", 2)
+    monkeypatch.setattr("linescape.given.hf_data._BATCH", 2)
     texts = ["a cat", "the cat sat on the mat", "dog"]
     made = tokenizer(tmp_path / "m", " ".join(texts))
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -415,14 +415,14 @@ def test_data_sets_of_hugging_face_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_the_few_are_as_many_of_each_class() -> None:
-    from linescape.given import few
+    from linescape.given import examples
 
     labels = np.repeat([0, 1, 2], [3000, 700, 5])
-    chosen = few.few("train", labels)
+    chosen = examples.by_class("train", labels)
     assert np.bincount(labels[chosen]).tolist() == [1295, 700, 5]
-    assert len(few.few("test", labels)) == 3705
+    assert len(examples.by_class("test", labels)) == 3705
     assert rank_in_class(torch.from_numpy(labels))[chosen].max() == 1294
-    assert few.spaced("train", 4001)[[0, 1, -1]].tolist() == [0, 2, 4000]
+    assert examples.spaced("train", 4001)[[0, 1, -1]].tolist() == [0, 2, 4000]
 
 
 def test_two_checkpoints_of_torchvision_on_the_command_line(

@@ -16,13 +16,11 @@ from torch import Tensor, nn
 
 from linescape import batchnorm, checkpoints
 from linescape.checkpoints import Contents
-from linescape.checkpoints.contents import some
-from linescape.errors import StateError
+from linescape.comparison import MEASURED
+from linescape.errors import StateError, some
 from linescape.evaluate import Evaluator
 from linescape.paths import Line, check_alpha
 from linescape.space import State, check_pair, is_finite, lerp
-
-_STATISTICS = ("running_mean", "running_var")
 
 
 def average(
@@ -159,7 +157,7 @@ def _unmeasured(end: Contents, alpha: float, measured: Mapping[str, Tensor]) -> 
         notes.append(f"Not floating, so taken from {'the end' if alpha else 'the start'}: {some(rest)}.")
     if measured:
         notes.append(f"Statistics of BatchNorm were measured anew: {some(sorted(measured))}.")
-    elif alpha not in (0.0, 1.0) and any(name.endswith(_STATISTICS) for name in end):
+    elif alpha not in (0.0, 1.0) and any(name.endswith(MEASURED) for name in end):
         notes.append(
             "Statistics of BatchNorm are averaged too, which are not those of the averaged network: --model and --data "
             "measure them anew."

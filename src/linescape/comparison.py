@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
 from linescape.checkpoints import Contents
+from linescape.errors import some
 from linescape.groups import by_name
 from linescape.space import Distance, State, distances
 
@@ -56,7 +57,7 @@ class Comparison:
         )
         kinds = ("move", "equal in both")  # these are many, and their names tell little
         return "\n".join(
-            f"{len(held):5,} {what}" + (f": {_listed(held)}" if what not in kinds else "")
+            f"{len(held):5,} {what}" + (f": {some(held, 20)}" if what not in kinds else "")
             for what, held in told
             if held or what == "move"
         )
@@ -98,15 +99,10 @@ def _alike(start: Contents, end: Contents, names: list[str]) -> tuple[State, Sta
 
 
 def _tied(found: Contents) -> list[tuple[str, ...]]:
-    held: dict[tuple[int, tuple[int, ...], tuple[int, ...]], list[str]] = {}
-    for name, value in found.items():
-        if value.numel():
-            held.setdefault((value.data_ptr(), tuple(value.shape), value.stride()), []).append(name)
-    return [tuple(names) for names in held.values() if len(names) > 1]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    sets: dict[str, list[str]] = {}
+    for name, first in found.tied.items():
+        sets.setdefault(first, [first]).append(name)
+    return [tuple(names) for names in sets.values()]
 
 
 def _named(dtype: torch.dtype) -> str:

@@ -29,7 +29,7 @@ from linescape.paths import Line, Only, Path
 from linescape.recipe import Data, Random, Recipe, Trained, Weights
 from linescape.scan import collect, grid, walk
 from linescape.shape import peak
-from linescape.space import State
+from linescape.space import State, is_finite
 from linescape.starts import at_barrier, carried_over, drawn, from_file
 from linescape.store import Store
 from linescape.study import Moment, Scan, Task, Train, hump_line
@@ -130,7 +130,7 @@ def _scan(task: Scan, store: Store, device: str, report: Report, finished: Calla
     dataset = load(recipe.data, recipe.seed)
     ends = {"start": state(task.start, store), "end": state(task.end, store)}
     for at, held in ends.items():
-        if not all(bool(value.isfinite().all()) for value in held.values() if value.dtype.is_floating_point):
+        if not all(map(is_finite, held.values())):
             raise _Declined(f"The line was not walked, as its {at} holds NaN or infinity: its training diverged.")
     evaluator = measuring(recipe, dataset, device, task.train_examples, task.test_examples)
     path: Path = Line(ends["start"].to(device), ends["end"].to(device))

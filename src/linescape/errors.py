@@ -19,7 +19,8 @@ message and exits with code 2.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 
 
 class LinescapeError(Exception):
@@ -74,3 +75,14 @@ def near(name: str, known: Iterable[str]) -> str:
         return "Did you mean " + " or ".join(repr(n) for n in close) + "?"
     shown = ", ".join(repr(n) for n in names[:12])
     return f"Known: {shown}{', ...' if len(names) > 12 else ''}."
+
+
+def some(names: Collection[str], most: int = 5) -> str:
+    """The first of some names, and how many more there are; short, and nothing that would steer a terminal."""
+    shown = (name if name.isprintable() else ascii(name) for name in (name[:200] for name in islice(names, most)))
+    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def reason(error: BaseException) -> str:
+    """What another library's error says in its first line, or else its kind."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -16,18 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.data import DataLoader, RandomSampler
 
-from linescape import batchnorm, sampling, threads
+from linescape import batchnorm, threads
+from linescape.batches import cut, moved, split
 from linescape.engine import Fast, operations
 from linescape.errors import DataError, MeasureError
 from linescape.forward import Forward, default_forward, default_targets
-from linescape.measure import IGNORED, Measure, counted, cross_entropy, error
+from linescape.measure import Measure, counted, cross_entropy, error
 from linescape.paths import Path
+from linescape.sampling import Sets, take
 from linescape.space import State
-
-Values = dict[tuple[str, str], np.ndarray]
-"""(data, measure) -> values ``(examples,)``."""
+from linescape.values import Values, of_batch, positions_of_an_example, scaled
 
 Precision = Literal["bfloat16"]
 
@@ -100,11 +99,7 @@ class Evaluator:
         if not data:
             raise DataError("There are no data to measure on. Pass for example data={'test': (inputs, targets)}.")
         self._by_position = {name for name, measure in self.measures.items() if getattr(measure, "by_position", False)}
-        self._tensors = {name: found for name, given in data.items() if (found := _tensors(name, given)) is not None}
-        self.data = {
-            name: _split(*self._tensors[name], batch_size) if name in self._tensors else _batches(name, given)
-            for name, given in data.items()
-        }
+        self._sets = Sets.of(data, batch_size)
         self._wide: dict[str, list[Any]] = {}
         self._given: dict[str, Mapping[str, Iterable[Any]]] = {}
         self.forward = forward
@@ -116,7 +111,7 @@ class Evaluator:
         self.device = first.device
         self.dtype = first.dtype
         self.weights: dict[str, float] = {}
-        self._whole = self.data
+        self._whole = self._sets
         self.threads: int | None = None
         self.precision = precision
         self.engine = Fast(self.model, torch.bfloat16 if precision else None, memory)
@@ -128,6 +123,11 @@ class Evaluator:
         self._placed: Path | None = None
         self._direct: list[tuple[State, Values]] = []
         self._name = object()
+
+    @property
+    def data(self) -> Mapping[str, Iterable[Any]]:
+        """Name -> batches."""
+        return self._sets.batches
 
     def __call__(self, state: State) -> Values:
         """Direct evaluation of a state, apart from any path, by plain calls of the network.
@@ -165,20 +165,10 @@ class Evaluator:
         for name in rows:
             self._weigh(name)  # so that all samples of the data have one scale
         found = shallow(self)
-        found._tensors = {
-            name: (self._tensors[name][0][chosen], self._tensors[name][1][chosen])
-            for name, chosen in rows.items()
-            if name in self._tensors
-        }
-        found.data = {
-            name: _split(*found._tensors[name], self.batch_size)
-            if name in found._tensors
-            else sampling.take(self.data[name], chosen, self.batch_size)
-            for name, chosen in rows.items()
-        }
+        found._sets = self._sets.take(rows)
         found._work, found._wide, found._given, found._direct, found._name = None, {}, {}, [], object()
         if calibration is not None and self._calibrating is not None:
-            found._calibrating = sampling.take(self._calibrating, calibration, self.batch_size)
+            found._calibrating = take(self._calibrating, calibration, self.batch_size)
         return found
 
     def begin(self, path: Path, positions: int) -> None:
@@ -196,7 +186,7 @@ class Evaluator:
         # A walk may go on, with other examples or positions.
         if self.engine.of is not path or (worth_export and not self.engine.may_export):
             ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
-            self.engine.begin(path, path.moving, ends, self._examples(), worth_export)
+            self.engine.begin(path, path.moving, ends, self._sets.examples, worth_export)
         self._given = {}
         self._placed, self._alpha = None, 0.0
 
@@ -242,10 +232,10 @@ class Evaluator:
         """Data with many batches as one, where the engine has found that this changes nothing; tried once a walk."""
         if treatment not in self._given:
             with self._random_state_kept():
-                for batches in self.data.values() if self._wide else ():
-                    first = next(iter(batches), None)
+                for held in self.data.values() if self._wide else ():
+                    first = next(iter(held), None)
                     if first is not None:
-                        self.forward(self.engine, _move(self._cut(first, DIRECT)[0], self.device))
+                        self.forward(self.engine, moved(self._cut(first, DIRECT)[0], self.device))
             self._given[treatment] = {**self.data, **self._wide} if self.engine.cuts else self.data
         return self._given[treatment]
 
@@ -256,110 +246,72 @@ class Evaluator:
     def _look(self) -> None:
         """Pass a few examples, to see how much work all are and how large their outputs."""
         self._work = 0
-        for name, batches in self.data.items():
-            first = next(iter(batches), None)
+        for name, held in self.data.items():
+            first = next(iter(held), None)
             if first is None:
                 continue
             few, share = self._cut(first, 4)
             outputs, one = self._counted(few)
-            self._work += round(one / share * (len(batches) if isinstance(batches, Sized) else 10))
-            if name in self._tensors and share < 1.0:
+            self._work += round(one / share * (len(held) if isinstance(held, Sized) else 10))
+            if name in self._sets.tensors and share < 1.0:
                 size = sum(leaf.nbytes for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)) / 4
                 several = max(1, int(_WIDE / max(size, 1.0)) // self.batch_size)
-                self._wide[name] = _split(*self._tensors[name], self.batch_size * several)
+                self._wide[name] = split(*self._sets.tensors[name], self.batch_size * several)
 
     def _counted(self, batch: Any) -> tuple[Any, int]:
         """What the network gives for a batch, and how many operations that takes."""
-        moved, outputs = _move(batch, self.device), list[Any]()
+        here, outputs = moved(batch, self.device), list[Any]()
         with torch.no_grad(), self._random_state_kept():
-            count = operations(lambda: outputs.append(self.forward(self.model, moved)[0]))
+            count = operations(lambda: outputs.append(self.forward(self.model, here)[0]))
         return outputs, count
 
-    def _examples(self) -> int | None:
-        """In all data together; None where batches are of the user's own making."""
-        if set(self._tensors) != set(self.data):
-            return None
-        return sum(len(targets) for _, targets in self._tensors.values())
-
     def _cut(self, batch: Any, count: int) -> tuple[Any, float]:
-        """The first examples of a batch, and which share they are; all of it where its form is the user's own."""
-        tensors = [leaf for leaf in pytree.tree_leaves(batch) if isinstance(leaf, Tensor)]
-        rows = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
-        if self.forward is not default_forward or len(rows) != 1 or max(rows) <= count:
-            return batch, 1.0
-        few = pytree.tree_map(lambda leaf: leaf[:count] if isinstance(leaf, Tensor) else leaf, batch)
-        return few, count / max(rows)
+        """As `batches.cut`; all of a batch where its form is the user's own."""
+        return cut(batch, count) if self.forward is default_forward else (batch, 1.0)
 
     def _measure(self, model: nn.Module, given: Mapping[str, Iterable[Any]], only: int = 0) -> Values:
         found: Values = {}
         with torch.inference_mode(), self._random_state_kept(), self._fitting_threads():
-            for data, batches in given.items():
+            for data, held in given.items():
                 parts: dict[str, list[np.ndarray]] = {name: [] for name in self.measures}
                 counts: list[np.ndarray] = []
-                for number, whole in enumerate(islice(batches, 1) if only else batches):
-                    batch = self._cut(whole, only)[0] if only else whole
+                for number, batch in enumerate(islice(held, 1) if only else held):
+                    some = self._cut(batch, only)[0] if only else batch
                     self.engine.at((self._name, data, number))
-                    outputs, targets = self.forward(model, _move(batch, self.device))
+                    outputs, targets = self.forward(model, moved(some, self.device))
                     positions = counted(targets) if self._by_position else None
                     if positions is not None:
                         counts.append(positions.cpu().numpy())
-                    sizes = {}
-                    for name, measure in self.measures.items():
-                        values = measure(outputs, targets)
-                        if not isinstance(values, Tensor) or values.ndim != 1:
-                            raise MeasureError(
-                                f"The measure {name!r} returned {_shape(values)}; it must return one value an example, "
-                                "shape (batch,), so that intervals can be computed. Leave out its mean or sum."
-                            )
-                        sizes[name] = len(values)
-                        parts[name].append(_numpy(values))
-                    if len(set(sizes.values())) > 1:
-                        raise MeasureError(f"The measures disagree on the number of examples in a batch: {sizes}.")
-                if counts and not only and self.data is self._whole:
+                    for name, measured in of_batch(self.measures, outputs, targets).items():
+                        parts[name].append(measured)
+                if counts and not only and self._sets is self._whole:
                     self._weigh(data, counts)
                 for name, pieces in parts.items():
                     found[data, name] = np.concatenate(pieces) if pieces else np.empty(0)
                     if not len(found[data, name]):
                         raise DataError(f"The data {data!r} have no examples, so there is nothing to average over.")
                     if counts and name in self._by_position:
-                        found[data, name] = self._scaled(data, found[data, name], np.concatenate(counts))
+                        self._weigh(data)
+                        mean = self.weights[data]
+                        found[data, name] = scaled(data, found[data, name], np.concatenate(counts), mean)
         return found
-
-    def _scaled(self, data: str, values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Values whose mean over all examples is the mean over all positions."""
-        if len(values) != len(counts):
-            raise MeasureError(
-                f"Positions that count were found in {len(counts)} examples of {data!r}, but {len(values)} values were "
-                "measured. Let the first axis of targets count the examples."
-            )
-        self._weigh(data)
-        with np.errstate(invalid="ignore"):  # an example of no position may be infinite
-            return np.asarray(values * (counts / self.weights[data])).astype(values.dtype)
 
     def _weigh(self, data: str, counts: Sequence[np.ndarray] = ()) -> None:
         """Remember the mean number of positions of all examples of some data, where targets are by position."""
         if data in self.weights or not self._by_position:
             return
-        if not counts:
-            counts = self._counts(data)
-        mean = float(np.concatenate(counts).mean()) if counts else 1.0
-        if not mean > 0:
-            raise DataError(
-                f"No position of the data {data!r} counts: all targets are {IGNORED}, so there is nothing to average "
-                "over. Give targets to some."
-            )
-        if counts:
-            self.weights[data] = mean
+        if counts := counts or self._counts(data):
+            self.weights[data] = positions_of_an_example(data, counts)
 
     def _counts(self, data: str) -> list[np.ndarray]:
         """How many positions of all examples count, batch by batch; empty where targets are not by position."""
         found: list[np.ndarray] = []
-        for batch in self._whole[data]:
+        for batch in self._whole.batches[data]:
             if self.forward is default_forward:
                 targets = default_targets(self.model, batch)
             else:
                 with torch.inference_mode(), self._random_state_kept():
-                    targets = self.forward(self.model, _move(batch, self.device))[1]
+                    targets = self.forward(self.model, moved(batch, self.device))[1]
             positions = counted(targets)
             if positions is None:
                 return []
@@ -372,7 +324,7 @@ class Evaluator:
             if batch is None or self.device.type != "cpu":
                 return nullcontext()
             few, share = self._cut(batch, 16)
-            batch, few = _move(batch, self.device), _move(few, self.device)
+            batch, few = moved(batch, self.device), moved(few, self.device)
             self.threads = threads.fitting(
                 lambda: self.forward(self.model, batch), lambda: self.forward(self.model, few), share
             )
@@ -389,57 +341,4 @@ class Evaluator:
             )
         with self._random_state_kept():
             for batch in self._calibrating:
-                self.forward(self.model, _move(batch, self.device))
-
-
-def _tensors(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
-    """Inputs and targets, where data are given as such."""
-    if not (isinstance(given, tuple) and len(given) == 2 and all(isinstance(p, Tensor | np.ndarray) for p in given)):
-        return None
-    inputs, targets = (torch.as_tensor(part) for part in given)
-    if len(inputs) != len(targets):
-        raise DataError(f"The data {name!r} have {len(inputs)} inputs but {len(targets)} targets; each needs one.")
-    if not len(inputs):
-        raise DataError(f"The data {name!r} have no examples, so there is nothing to average over.")
-    return inputs, targets
-
-
-def _split(inputs: Tensor, targets: Tensor, size: int) -> list[Any]:
-    return list(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
-
-
-def _batches(name: str, given: Any) -> Iterable[Any]:
-    if isinstance(given, DataLoader) and isinstance(given.sampler, RandomSampler):
-        raise DataError(
-            f"The data {name!r} are a DataLoader with shuffle=True, so examples would change places between alphas and "
-            "nothing could be compared. Build it with shuffle=False, and without random augmentation."
-        )
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Tensor | np.ndarray):
-        raise DataError(
-            f"The data {name!r} are a {type(given).__name__}. Give (inputs, targets) tensors or an iterable of batches."
-        )
-    if iter(given) is given:
-        raise DataError(
-            f"The data {name!r} can be read only once (a {type(given).__name__}), but every alpha reads them. Pass "
-            "list(...) of it, or an object that starts anew each time."
-        )
-    return given
-
-
-def _move(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: _move(value, device) for name, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return [_move(value, device) for value in batch]
-    return batch
-
-
-def _numpy(values: Tensor) -> np.ndarray:
-    wide = values.double() if values.dtype == torch.float64 else values.float()
-    return np.asarray(wide.cpu().numpy())
-
-
-def _shape(values: Any) -> str:
-    return f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+                self.forward(self.model, moved(batch, self.device))

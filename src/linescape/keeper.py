@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from linescape import checkpoints
-from linescape.errors import RecipeError, StoreError
+from linescape.errors import RecipeError, StoreError, some
 from linescape.evaluate import Evaluator
 from linescape.probe import Probe, probe
 from linescape.space import State
@@ -160,7 +160,7 @@ class Keeper:
         found = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
         if found:
             raise StoreError(
-                f"{place} holds checkpoints of another training ({', '.join(found[:3])}{', ...' * (len(found) > 3)}), "
+                f"{place} holds checkpoints of another training ({some(found, 3)}), "
                 "which would be mixed with this one's. Name another folder, or delete that one."
             )
         # What cannot be measured is said before hours of training and not after them.

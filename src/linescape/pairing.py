@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from linescape.checkpoints import Contents
-from linescape.checkpoints.contents import some
-from linescape.errors import CheckpointError
+from linescape.errors import CheckpointError, some
 from linescape.space import completed, ties
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from linescape.errors import AlphaError, GroupError, StateError, near
-from linescape.space import State, check_finite, check_pair, lerp
+from linescape.space import State, check_finite, check_pair, is_finite, lerp
 
 
 class Path(ABC):
@@ -185,7 +185,7 @@ class Ray(Path):
                     f"The direction's {name!r} has shape {tuple(value.shape)}, the origin's "
                     f"{tuple(origin[name].shape)}. A direction needs the shapes of the state that it leaves."
                 )
-            if not bool(torch.isfinite(value).all()):
+            if not is_finite(value):
                 raise StateError(f"The direction's {name!r} holds NaN or infinity, so no point of the ray is finite.")
         self.origin, self.direction = origin, direction
 

@@ -40,6 +40,12 @@ class Probe:
     notes: tuple[str, ...] = ()
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
+    @property
+    def treatments(self) -> tuple[str, ...]:
+        """How the statistics of BatchNorm were treated; none for a network without them."""
+        curve = next(iter(self.curves.values()))
+        return tuple(curve.provenance.get("batchnorm", dict.fromkeys(series.batchnorm for series in curve)))
+
     @cached_property
     def heights(self) -> Mapping[tuple[str, str, str, str], Mapping[str, Estimate]]:
         """(line, data, measure, batchnorm) -> each height by name, with its 95 % interval over examples.

@@ -24,10 +24,11 @@ from rich.progress import Progress, TextColumn
 from linescape import batchnorm as bn
 from linescape.curve import Curve, Point
 from linescape.errors import AlphaError, EndsError
-from linescape.evaluate import Evaluator, Values
+from linescape.evaluate import Evaluator
 from linescape.paths import Path
 from linescape.sequential import Until
 from linescape.sparing import Sparing
+from linescape.values import Values
 
 
 class _Close(NamedTuple):
@@ -179,7 +180,8 @@ def collect(
     }
     values = {key: np.stack([point.values[key] for point in ordered]) for key in ordered[0].values}
     notes = list(evaluator.engine.notes)
-    if not bn.layers(evaluator.model):
+    norms = bool(bn.layers(evaluator.model))
+    if not norms and len(batchnorm) > 1:
         notes.append("The network has no BatchNorm with running statistics: all treatments are the same.")
     provenance = {
         "linescape": version("linescape"),
@@ -187,7 +189,7 @@ def collect(
         "python": platform.python_version(),
         "device": _device_name(evaluator),
         "dtype": str(evaluator.dtype).removeprefix("torch."),
-        "batchnorm": list(batchnorm),
+        "batchnorm": list(batchnorm) if norms else [],
         "batch_size": evaluator.batch_size,
         "calibration": evaluator.calibration if "recalibrate" in batchnorm else None,
         "examples": {data: int(array.shape[1]) for (data, _, _), array in values.items()},

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from linescape.errors import StateError, near
+from linescape.errors import StateError, near, some
 
 _HALF = (torch.float16, torch.bfloat16)
 _PART = 1 << 15
@@ -183,7 +183,7 @@ def check_finite(state: State, what: str) -> None:
         if not is_finite(value)
     }
     if bad:
-        listed = ", ".join(f"{name} ({count})" for name, count in list(bad.items())[:5])
+        listed = some([f"{name} ({count})" for name, count in bad.items()])
         raise StateError(
             f"{what} holds NaN or infinity in {len(bad)} of {len(state)} tensors: {listed}. Every point of a line "
             "from or to it would be NaN. Its training has diverged or its file is damaged: use an earlier checkpoint."
@@ -278,9 +278,9 @@ def _check_names(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_i
     if missing or extra:
         parts = []
         if missing:
-            parts.append(f"{len(missing)} only in {left_is} ({_some(missing)})")
+            parts.append(f"{len(missing)} only in {left_is} ({some(missing)})")
         if extra:
-            parts.append(f"{len(extra)} only in {right_is} ({_some(extra)})")
+            parts.append(f"{len(extra)} only in {right_is} ({some(extra)})")
         raise StateError(
             f"{left_is[:1].upper()}{left_is[1:]} and {right_is} have different tensors: {'; '.join(parts)}. A line "
             "needs the same tensors at both ends. Load both checkpoints with the model that made them."
@@ -290,12 +290,8 @@ def _check_names(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_i
 def _check_shapes(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is: str, right_is: str) -> None:
     differ = [name for name in left if left[name].shape != right[name].shape]
     if differ:
-        listed = _some([f"{n}: {tuple(left[n].shape)} and {tuple(right[n].shape)}" for n in differ])
+        listed = some([f"{n}: {tuple(left[n].shape)} and {tuple(right[n].shape)}" for n in differ])
         raise StateError(
             f"{len(differ)} tensors have one shape in {left_is} and another in {right_is} ({listed}). A line needs the "
             "same shapes at both ends. Check that both come from one architecture (width, classes)."
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

@@ -22,7 +22,7 @@ from linescape import models
 from linescape.data import Dataset, Mixed, augment, mix
 from linescape.errors import DataError, RecipeError, near
 from linescape.recipe import Precision, Recipe, Schedule, seeds
-from linescape.space import State
+from linescape.space import State, is_finite
 from linescape.step import Step, seeded
 
 
@@ -224,8 +224,7 @@ class _Now:
             self.optimizer.state[like][slot] = placed
 
     def finite(self) -> bool:
-        floating = (value for value in self.module.state_dict().values() if value.dtype.is_floating_point)
-        return all(bool(value.isfinite().all()) for value in floating)
+        return all(map(is_finite, self.module.state_dict().values()))
 
 
 def _check(recipe: Recipe) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from linescape import checkpoints
 from linescape.checkpoints import Contents
-from linescape.errors import CheckpointError
+from linescape.errors import CheckpointError, some
 from linescape.space import State, is_finite
 
 Read = Callable[[Path], Contents]
@@ -85,7 +85,7 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
     for path, form in forms.items():
         if form != usual[0][0]:
             names = sorted({name for name, *_ in form ^ usual[0][0]})
-            left[path] = f"Its tensors are not those of most others ({', '.join(names[:3])})."
+            left[path] = f"Its tensors are not those of most others ({some(names[:3])})."
     kept = [path for path in forms if path not in left]
     said = [f"Left out {path.name}. {reason}" for path, reason in left.items()]
     if len(kept) < 2:

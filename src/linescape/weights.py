@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from linescape import checkpoints
 from linescape.checkpoints import Contents
 from linescape.data import sets
-from linescape.errors import CheckpointError
+from linescape.errors import CheckpointError, some
 from linescape.groups import by_block, choose
 from linescape.models.efficientnet import EfficientNetLite, own_names
 from linescape.recipe import Weights
@@ -100,8 +100,8 @@ def kept(contents: Contents, network: nn.Module, reset: Sequence[str]) -> dict[s
         kind = type(network).__name__
         raise CheckpointError(
             f"{contents.path} holds another network than this {kind}. "
-            + (f"It lacks {_some(lacking)}. " if lacking else "")
-            + (f"It has {_some(further)}, which this {kind} has not. " if further else "")
+            + (f"It lacks {some(list(map(repr, lacking)), 3)}. " if lacking else "")
+            + (f"It has {some(list(map(repr, further)), 3)}, which this {kind} has not. " if further else "")
             + "Give the network that the file is of (depth, norm, head), or draw the blocks that differ anew."
         )
     differ = [name for name, value in found.items() if value.shape != wanted[name].shape]
@@ -119,7 +119,3 @@ def _named(contents: Contents, network: nn.Module) -> dict[str, Tensor]:
     layers = own_names() if isinstance(network, EfficientNetLite) else {}
     parts = ((name.rpartition("."), value) for name, value in contents.items())
     return {f"{layers.get(layer, layer)}{dot}{leaf}": value for (layer, dot, leaf), value in parts}
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from linescape.errors import CheckpointError, StateError
+from linescape.errors import CheckpointError, StateError, some
 from linescape.space import State
 
 Kind = Literal["safetensors", "torch", "hugging face", "distributed"]
@@ -161,13 +161,6 @@ def unwrapped(found: Contents) -> Contents:
         if inside and len(set(names.values())) == len(names):
             found = found.renamed(names, f"Took {part!r} ({wrapper}) out of {len(inside)} names.")
     return found
-
-
-def some(names: Collection[str]) -> str:
-    """The first of some names, and how many more there are; short, and nothing that would steer a terminal."""
-    shown = [name if name.isprintable() else ascii(name) for name in (name[:200] for name in list(names)[:5])]
-    first = ", ".join(shown)
-    return first + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _prefix(names: Iterable[str], known: Container[str], most: int) -> str:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from linescape.checkpoints import pickled, torch_file
-from linescape.checkpoints.contents import Contents, Form, some
+from linescape.checkpoints.contents import Contents, Form
 from linescape.checkpoints.inert import Described, Foreign, UnreadableError, shape
 from linescape.checkpoints.mapped import Mapped, plain
-from linescape.errors import CheckpointError
+from linescape.errors import CheckpointError, some
 
 METADATA = ".metadata"
 Places = dict[tuple[str, tuple[int, ...]], Mapping[str, Any]]

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from linescape.checkpoints.contents import Contents, Form, some
-from linescape.errors import CheckpointError
+from linescape.checkpoints.contents import Contents, Form
+from linescape.errors import CheckpointError, some
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
 """What the file is called. With parts there is an index beside them, of this name and ``.index.json``."""

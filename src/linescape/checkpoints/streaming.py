@@ -21,10 +21,10 @@ from torch import Tensor
 
 from linescape import atomic
 from linescape.checkpoints import hugging_face
-from linescape.checkpoints.contents import Contents, some
+from linescape.checkpoints.contents import Contents
 from linescape.checkpoints.mapped import Mapped
 from linescape.checkpoints.reading import read_file
-from linescape.errors import CheckpointError, StoreError
+from linescape.errors import CheckpointError, StoreError, some
 
 Tensors = Callable[[str], Tensor]
 """Name -> tensor, on the CPU, of the shape and type that it has in the checkpoint to write one like. Each name is asked

@@ -13,11 +13,11 @@ from typing import IO, Any
 from torch import Tensor
 
 from linescape.checkpoints import pickled
-from linescape.checkpoints.contents import Contents, Form, some
+from linescape.checkpoints.contents import Contents, Form
 from linescape.checkpoints.inert import Described, Foreign, UnreadableError
 from linescape.checkpoints.mapped import Mapped, OutsideError
 from linescape.checkpoints.pickled import Loaded
-from linescape.errors import CheckpointError
+from linescape.errors import CheckpointError, some
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
 """Keys under which training scripts keep the state dict beside epoch, optimizer and the like."""

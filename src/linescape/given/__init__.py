@@ -11,8 +11,8 @@ Names are followed by settings: ``resnet,depth=18,norm=none``, ``timm:vit_tiny_p
 a module or a file is the user's own and is run because it was named; nothing else is executed, nor fetched.
 """
 
-from linescape.given.both import Given, network_and_data
 from linescape.given.device import device
-from linescape.given.words import content, network
+from linescape.given.given import Given, network_and_data
+from linescape.given.settings import content, network
 
 __all__ = ["Given", "content", "device", "network", "network_and_data"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, near, reason
 
 SCHEMES = ("torchvision", "timm", "hf", "linescape", "images", "hf-data", "text")
 """What can stand before the colon, besides a module or a file."""
@@ -68,7 +68,7 @@ def _reasons(error: BaseException | None) -> list[str]:
     """The first lines of an error and of those that it came from."""
     found: list[str] = []
     while error is not None:
-        found.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        found.append(reason(error))
         error = error.__cause__ or error.__context__
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from linescape.errors import RecipeError
+from linescape.errors import RecipeError, reason
 
 
 def device(text: str) -> str:
@@ -16,6 +16,7 @@ def device(text: str) -> str:
     try:
         torch.empty(1, device=text)
     except (RuntimeError, AssertionError) as error:  # torch raises the second where it was built without CUDA
-        reason = str(error).splitlines()[0]
-        raise RecipeError(f"The device {text!r} cannot be used: {reason}. Use cpu, or a torch built for it.") from error
+        raise RecipeError(
+            f"The device {text!r} cannot be used: {reason(error)}. Use cpu, or a torch built for it."
+        ) from error
     return text

@@ -17,8 +17,8 @@ from linescape.data.archives.folders import TESTS, classes, of_class
 from linescape.data.archives.pictures import decode
 from linescape.data.treatments import moments
 from linescape.errors import DataError, RecipeError, near
-from linescape.given.few import Read, few, said
-from linescape.given.words import named
+from linescape.given.examples import Read, by_class, noted
+from linescape.given.settings import name_and_settings
 
 SETTINGS = ("size", "resize", "mean", "std")
 """What can be set of images."""
@@ -31,7 +31,7 @@ Pictures = Iterable[tuple[bytes, str]]
 
 
 @dataclass(frozen=True)
-class Form:
+class Preprocessing:
     """How images become inputs.
 
     Attributes:
@@ -47,7 +47,7 @@ class Form:
     std: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, settings: Mapping[str, str]) -> Form:
+    def of(cls, settings: Mapping[str, str]) -> Preprocessing:
         """From ``size=224``, ``resize=256``, ``mean=0.485/0.456/0.406``, ``std=...``.
 
         Raises:
@@ -138,11 +138,11 @@ def read(text: str) -> Read:
         RecipeError: a setting is unknown or impossible.
         DataError: the folder has no images in folders of classes, or one cannot be read.
     """
-    name, settings = named(text)
+    name, settings = name_and_settings(text)
     for setting in settings:
         if setting not in SETTINGS:
             raise RecipeError(f"Images have no setting {setting!r}. {near(setting, SETTINGS)}")
-    form, place = Form.of(settings), Path(name)
+    preprocessing, place = Preprocessing.of(settings), Path(name)
     if not place.is_dir():
         raise DataError(f"{place} is no folder. Name the one that holds train/CLASS and test/CLASS, or CLASS.")
     found = {half: place / half for half in ("train", *TESTS) if (place / half).is_dir()} or {"test": place}
@@ -159,9 +159,9 @@ def read(text: str) -> Read:
         if not files:
             raise DataError(f"{folder} has no folder of a class with PNG or JPEG files in it: there are no examples.")
         labels = np.array([label for _, label in files], np.int64)
-        chosen = few(half, labels)
-        notes += said(half, chosen, len(files))
+        chosen = by_class(half, labels)
+        notes += noted(half, chosen, len(files))
         pictures = ((content(files[at][0]), str(files[at][0])) for at in chosen)
-        halves[half] = (form.pixels(pictures, len(chosen)), labels[chosen])
-    data, note = form.inputs(halves)
+        halves[half] = (preprocessing.pixels(pictures, len(chosen)), labels[chosen])
+    data, note = preprocessing.inputs(halves)
     return data, (*notes, note)

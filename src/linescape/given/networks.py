@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, near, reason
 from linescape.given.code import call, optional
-from linescape.given.words import literals, named
+from linescape.given.settings import literals, name_and_settings
 
 
 def other(text: str) -> nn.Module | None:
@@ -44,7 +44,7 @@ def is_folder_of_hugging_face(path: Path | None) -> bool:
 
 def _torchvision(text: str) -> nn.Module:
     models = optional("torchvision.models", "torchvision")
-    name, settings = named(text)
+    name, settings = name_and_settings(text)
     if name not in models.list_models():
         raise RecipeError(f"torchvision has no model {name!r}. {near(name, models.list_models())}")
     builder = models.get_model_builder(name)
@@ -55,7 +55,7 @@ def _torchvision(text: str) -> nn.Module:
 
 def _timm(text: str) -> nn.Module:
     timm = optional("timm", "timm")
-    name, settings = named(text)
+    name, settings = name_and_settings(text)
     if not timm.is_model(name):
         raise RecipeError(f"timm has no model {name!r}. {near(name, timm.list_models())}")
     return _built(text, lambda **given: timm.create_model(name, **given), {**literals(settings), "pretrained": False})
@@ -72,10 +72,9 @@ def _hugging_face(text: str) -> nn.Module:
     try:
         config = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises as many kinds as a config has fields
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecipeError(
-            f"{folder / 'config.json'} could not be read ({first}). A network whose code is in its folder is not run: "
-            "give it as module:callable."
+            f"{folder / 'config.json'} could not be read ({reason(error)}). A network whose code is in its folder "
+            "is not run: give it as module:callable."
         ) from error
     name = next(iter(config.architectures or ()), None)
     (kind,) = optional("transformers", "hf", str(name))
@@ -100,8 +99,7 @@ def _built(text: str, make: Callable[..., Any], settings: dict[str, object]) -> 
     try:
         return make(**settings)  # type: ignore[no-any-return]
     except Exception as error:  # what a network's code raises of a setting depends on the code
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RecipeError(f"{text!r} could not be built: {first}. Check its settings.") from error
+        raise RecipeError(f"{text!r} could not be built: {reason(error)}. Check its settings.") from error
 
 
 def _nothing_drawn() -> AbstractContextManager[object]:

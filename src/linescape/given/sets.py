@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from linescape.errors import DataError
-from linescape.given import images, tables, tokens
+from linescape.given import hf_data, images, tokens
 from linescape.given.code import call
-from linescape.given.few import Read
+from linescape.given.examples import Read
 
 
 def read(text: str, network: nn.Module, folder: Path | None) -> Read:
@@ -30,7 +30,7 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
     if scheme == "images":
         return images.read(rest)
     if scheme == "hf-data":
-        return tables.read(rest, network, folder)
+        return hf_data.read(rest, network, folder)
     if scheme == "text":
         return tokens.read(rest, network, folder)
     return _own(text), ()

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from linescape.errors import DataError, RecipeError
+from linescape.errors import DataError, RecipeError, reason
 from linescape.forward import is_hugging_face, predicts_next
 from linescape.given.code import optional
-from linescape.given.few import Read, said, spaced
-from linescape.given.words import named
+from linescape.given.examples import Read, noted, spaced
+from linescape.given.settings import name_and_settings
 
 LENGTH = 128
 """Tokens of a block, or of a text at most, where no length is named."""
@@ -37,8 +37,9 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
     """
     first, comma, rest = text.partition(",")
     files = {} if "=" in first else {"test": first}
-    settings = named(comma + rest if files else f",{text}")[1]
-    length, tokenizer = whole(settings.pop("length", str(LENGTH))), load(settings.pop("tokenizer", None), folder)
+    settings = name_and_settings(comma + rest if files else f",{text}")[1]
+    length = read_length(settings.pop("length", str(LENGTH)))
+    tokenizer = read_tokenizer(settings.pop("tokenizer", None), folder)
     files |= settings
     if not all(files.values()) or not files:
         raise RecipeError(f"text:{text} names no file. Write text:FILE or text:train=FILE,test=FILE.")
@@ -53,7 +54,7 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
 
     Args:
         texts: half -> its texts, which are joined, with the tokenizer's end of text between them where it has one.
-        tokenizer: from `load`; None for bytes.
+        tokenizer: from `read_tokenizer`; None for bytes.
         length: tokens of a block.
         network: what will be measured.
 
@@ -77,7 +78,7 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
                 "the token after it. Give more text, or a smaller length."
             )
         chosen = spaced(name, count)
-        notes += said(name, chosen, count)
+        notes += noted(name, chosen, count)
         inputs, targets = (tokens[at : at + count * length].view(count, length)[chosen] for at in (0, 1))
         check(network, inputs, name)
         small = tokenizer is None and not is_hugging_face(network)
@@ -122,29 +123,28 @@ def check(network: nn.Module, tokens: Tensor, name: str) -> None:
         )
 
 
-def load(named_by_user: str | None, folder: Path | None) -> Any:
+def read_tokenizer(named: str | None, folder: Path | None) -> Any:
     """The named tokenizer, or the one in the network's folder; None where tokens are bytes.
 
     Raises:
         RecipeError: it cannot be read.
     """
-    if named_by_user == BYTES:
+    if named == BYTES:
         return None
-    if named_by_user is None and not (folder and any((folder / name).is_file() for name in _FILES)):
+    if named is None and not (folder and any((folder / name).is_file() for name in _FILES)):
         return None
-    place = Path(named_by_user) if named_by_user else folder
+    place = Path(named) if named else folder
     (auto,) = optional("transformers", "hf", "AutoTokenizer")
     try:
         return auto.from_pretrained(place, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises as many kinds as a tokenizer has files
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecipeError(
-            f"{place} has no tokenizer that could be read ({first}). Name the folder that `save_pretrained` of the "
-            "tokenizer wrote."
+            f"{place} has no tokenizer that could be read ({reason(error)}). Name the folder that "
+            "`save_pretrained` of the tokenizer wrote."
         ) from error
 
 
-def whole(text: str) -> int:
+def read_length(text: str) -> int:
     """A positive whole number.
 
     Raises:

@@ -80,7 +80,7 @@ def treatments(names: Iterable[str]) -> list[str]:
 
 def listed(values: pl.Series) -> str:
     """The different values, in words."""
-    return "; ".join(str(value) for value in values.drop_nulls().unique(maintain_order=True))
+    return "; ".join(str(value) for value in values.drop_nulls().unique(maintain_order=True) if value != "")
 
 
 def span(values: pl.Series) -> str:

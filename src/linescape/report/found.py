@@ -55,6 +55,17 @@ class Found:
         return self.lines["data"][0], self.lines["batchnorm"][0]
 
     @property
+    def where(self) -> str:
+        """Of what they are, in words."""
+        data, treatment = self.shown
+        return f"{data} data" + (f", BatchNorm {treatment}" if self.probe.treatments else "")
+
+    @property
+    def distances_said(self) -> str:
+        """What a reader of distances should know."""
+        return "Running statistics of BatchNorm do not count." if self.probe.treatments else ""
+
+    @property
     def walks(self) -> pl.DataFrame:
         """A row for each line: how it was walked."""
         rows = [

@@ -27,7 +27,6 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
     said = [*dict.fromkeys([*probe.notes, *notes])]
     found.write(place, title, said)
     data, treatment = found.shown
-    where = f"{data} data, BatchNorm {treatment}"
     pairs = _pairs(found)
     place.table("pairs", pairs)
     names = list(dict.fromkeys([*pairs["start"], *pairs["end"]]))
@@ -36,7 +35,7 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
         place.draw(
             "lines",
             figures.fan(last, data, treatment, classes),
-            f"From each network (α = 0) to the last, {names[-1]} (α = 1); {where}. Bands, where lines are few: "
+            f"From each network (α = 0) to the last, {names[-1]} (α = 1); {found.where}. Bands, where lines are few: "
             "± 1.96 standard errors over examples.",
         )
     ]
@@ -45,8 +44,8 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             place.draw(
                 "barriers",
                 figures.pairs(pairs, "barrier_above_chord_value", "barrier above chord, nats"),
-                f"Barrier of the loss above the chord, from the network of a row to that of a column; {where}. It is "
-                "the same in both directions. Grey: NaN or infinite.",
+                f"Barrier of the loss above the chord, from the network of a row to that of a column; {found.where}. "
+                "It is the same in both directions. Grey: NaN or infinite.",
             )
         )
     return place.page(
@@ -57,12 +56,12 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             "facts": _facts(found, names),
             "verdicts": _verdicts(pairs, data),
             "drawings": drawings,
-            "pairs": _table(pairs, where),
+            "pairs": _table(pairs, found),
             "folded": len(pairs) > 30,
             "explorer": found.explorer(classes),
             "definitions": about.definitions(),
             "provenance": about.provenance(found.walks),
-            "notes": [*about.treatments(found.lines["batchnorm"]), *said],
+            "notes": [*about.treatments(probe.treatments), *said],
         },
     )
 
@@ -124,7 +123,7 @@ def _verdicts(pairs: pl.DataFrame, data: str) -> list[str]:
     return said
 
 
-def _table(pairs: pl.DataFrame, where: str) -> Markup:
+def _table(pairs: pl.DataFrame, found: Found) -> Markup:
     columns = [Column("start", "from", "once"), Column("end", "to")]
     if pairs[f"{_SHOWN[0]}_value"].is_not_null().any():
         for name in _SHOWN:
@@ -135,7 +134,7 @@ def _table(pairs: pl.DataFrame, where: str) -> Markup:
         columns.append(Column("p_value", "p of a rise", "number", 3))
     columns += [Column(name, DISTANCES[name].label, "number", 3) for name in ("distance", "relative_distance")]
     caption = (
-        f"Cross entropy; {where}. Intervals: over examples. p: of a line that never rises showing as much by chance. "
-        "Distances: of all parameters; running statistics of BatchNorm do not count."
+        f"Cross entropy; {found.where}. Intervals: over examples. p: of a line that never rises showing as much by "
+        f"chance. Distances: of all parameters. {found.distances_said}"
     )
     return page.table(pairs, columns, caption)

@@ -23,7 +23,7 @@ from linescape.shape import rise_p_value
 def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
     """Write the report of a probe of two networks; as `report.write_probe`."""
     place, found = Folder(folder), Found.of(probe)
-    lines, numbers, moved = found.lines, found.numbers, found.moved
+    numbers, moved = found.numbers, found.moved
     said = [*dict.fromkeys([*probe.notes, *notes])]
     found.write(place, title, said)
     whole = probe.curves[WHOLE]
@@ -48,7 +48,7 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
                 place.draw(
                     "layers",
                     figures.blocks(probe.curves, data, treatment, classes),
-                    f"One block moves, the others stand at the end's state; {data} data, BatchNorm {treatment}. "
+                    f"One block moves, the others stand at the end's state; {found.where}. "
                     "Black: the whole network. Bands: ± 1.96 standard errors over examples.",
                 )
             ]
@@ -56,10 +56,10 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             else [],
             "block_numbers": _block_table(numbers, data, treatment),
             "explorer": found.explorer(classes),
-            "distances": _distance_table(moved),
+            "distances": _distance_table(moved, found.distances_said),
             "definitions": about.definitions(),
             "provenance": about.provenance(found.walks),
-            "notes": [*about.treatments(lines["batchnorm"]), *said],
+            "notes": [*about.treatments(probe.treatments), *said],
             "still": ", ".join(whole.provenance.get("not_interpolated", ())),
         },
     )
@@ -173,10 +173,10 @@ def _block_table(numbers: pl.DataFrame, data: str, treatment: str) -> Markup:
     return page.table(pl.DataFrame(rows), columns, f"Cross entropy on {data} data.") if rows else Markup()
 
 
-def _distance_table(moved: pl.DataFrame) -> Markup:
+def _distance_table(moved: pl.DataFrame, caption: str) -> Markup:
     columns = [
         Column("group", "group"),
         Column("parameters", "parameters", "number", 0),
         *(Column(name, DISTANCES[name].label, "number", 4 if "per" in name else 3) for name in DISTANCES),
     ]
-    return page.table(moved, columns, "Running statistics of BatchNorm do not count.")
+    return page.table(moved, columns, caption)

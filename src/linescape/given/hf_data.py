@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from linescape.data.archives.files import content
-from linescape.errors import DataError, RecipeError, near
+from linescape.errors import DataError, RecipeError, near, reason
 from linescape.forward import predicts_next
 from linescape.given import tokens
 from linescape.given.code import optional
-from linescape.given.few import Read, few, said
-from linescape.given.images import SETTINGS, Form
-from linescape.given.words import named
+from linescape.given.examples import Read, by_class, noted
+from linescape.given.images import SETTINGS, Preprocessing
+from linescape.given.settings import name_and_settings
 
 IMAGES = ("image", "img")
 TEXTS = ("text", "sentence", "content")
@@ -37,7 +37,7 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
         RecipeError: a setting is unknown or impossible, or there is no tokenizer.
         DataError: the folder is no data set, has other columns, or does not fit the network.
     """
-    name, settings = named(text)
+    name, settings = name_and_settings(text)
     splits = _splits(Path(name))
     columns = next(iter(splits.values())).column_names
     image, words, label = (next((c for c in known if c in columns), None) for known in (IMAGES, TEXTS, LABELS))
@@ -48,10 +48,10 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
                 f"Data with the columns {', '.join(columns)} have no setting {setting!r}. {near(setting, known)}"
             )
     if image and label:
-        return _images(splits, image, label, Form.of(settings))
+        return _images(splits, image, label, Preprocessing.of(settings))
     if words:
-        length = tokens.whole(settings.get("length", str(tokens.LENGTH)))
-        tokenizer = tokens.load(settings.get("tokenizer"), folder)
+        length = tokens.read_length(settings.get("length", str(tokens.LENGTH)))
+        tokenizer = tokens.read_tokenizer(settings.get("tokenizer"), folder)
         if label and not predicts_next(network):
             return _classified(splits, words, label, tokenizer, length, network)
         texts = {split: [text.encode() for text in rows[words] if text] for split, rows in splits.items()}
@@ -75,8 +75,7 @@ def _splits(place: Path) -> Splits:
     except DataError:
         raise
     except Exception as error:  # datasets raises as many kinds as its files have fields
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{place} is no readable data set of Hugging Face ({first}). Save it again.") from error
+        raise DataError(f"{place} is no readable data set of Hugging Face ({reason(error)}). Save it again.") from error
     splits = dict(found) if isinstance(found, Mapping) else {"test": found}
     for name, rows in splits.items():
         if not len(rows):
@@ -99,17 +98,17 @@ def _parquet(datasets: Any, place: Path) -> Splits:
     return {name: datasets.concatenate_datasets(parts) for name, parts in by_split.items()}
 
 
-def _images(splits: Splits, image: str, label: str, form: Form) -> Read:
+def _images(splits: Splits, image: str, label: str, preprocessing: Preprocessing) -> Read:
     datasets = optional("datasets", "hf")
     halves, notes = {}, list[str]()
     for name, rows in splits.items():
         labels = _labels(rows, label, name)
-        chosen = few(name, labels)
-        notes += said(name, chosen, len(labels))
+        chosen = by_class(name, labels)
+        notes += noted(name, chosen, len(labels))
         held = rows.cast_column(image, datasets.Image(decode=False)).select(chosen)[image]
         pictures = (_picture(each, f"image {at} of {name!r}") for at, each in zip(chosen, held, strict=True))
-        halves[name] = (form.pixels(pictures, len(chosen)), labels[chosen])
-    data, note = form.inputs(halves)
+        halves[name] = (preprocessing.pixels(pictures, len(chosen)), labels[chosen])
+    data, note = preprocessing.inputs(halves)
     return data, (*notes, note)
 
 
@@ -133,8 +132,8 @@ def _classified(splits: Splits, words: str, label: str, tokenizer: Any, length: 
     found, notes = {}, list[str]()
     for name, rows in splits.items():
         labels = _labels(rows, label, name)
-        chosen = few(name, labels)
-        notes += said(name, chosen, len(labels))
+        chosen = by_class(name, labels)
+        notes += noted(name, chosen, len(labels))
         texts = list(rows.select(chosen)[words])
         # One length for all is one kind of call, so one graph.
         held = tokenizer(texts, padding="longest", truncation=True, max_length=length, return_tensors="pt")

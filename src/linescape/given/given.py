@@ -11,9 +11,9 @@ from torch import nn
 from linescape import data, models
 from linescape.errors import RecipeError
 from linescape.given import sets
-from linescape.given.few import TRAIN
+from linescape.given.examples import TRAIN
 from linescape.given.networks import is_folder_of_hugging_face, other
-from linescape.given.words import content, network
+from linescape.given.settings import content, network
 from linescape.recipe import Data, Recipe, ResNet
 from linescape.store import recipe_of
 

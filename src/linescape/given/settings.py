@@ -48,7 +48,7 @@ def network(text: str) -> Model:
     return _settings(NETWORKS[name], {}, rest, text)
 
 
-def named(text: str) -> tuple[str, dict[str, str]]:
+def name_and_settings(text: str) -> tuple[str, dict[str, str]]:
     """What stands first, and the settings after it, as they are written; commas in brackets divide nothing.
 
     Raises:

@@ -17,7 +17,7 @@ Read = tuple[Mapping[str, Any], tuple[str, ...]]
 """Name -> what an `Evaluator` takes, and notes on what was decided."""
 
 
-def few(name: str, labels: np.ndarray) -> np.ndarray:
+def by_class(name: str, labels: np.ndarray) -> np.ndarray:
     """Which examples of a half are measured ``(n,)``, rising: of ``train`` at most `TRAIN`, as many of each class."""
     if name != "train" or len(labels) <= TRAIN:
         return np.arange(len(labels))
@@ -32,6 +32,6 @@ def spaced(name: str, count: int) -> np.ndarray:
     return np.linspace(0, count - 1, TRAIN).round().astype(np.int64)
 
 
-def said(name: str, chosen: np.ndarray, count: int) -> tuple[str, ...]:
+def noted(name: str, chosen: np.ndarray, count: int) -> tuple[str, ...]:
     """A note where not all examples are measured."""
     return (f"{len(chosen):,} of {count:,} examples of {name!r} are measured.",) if len(chosen) < count else ()

@@ -1,0 +1,168 @@
+"""Commands that train: the demo, studies, one network."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.table import Table
+
+from linescape import given, interventions, report, studies
+from linescape.cli.consoles import Many, answer, remark, tell
+from linescape.recipe import Data, Optimizer, Recipe, Schedule
+from linescape.store import Store
+from linescape.study import Moment, Study, Train
+from linescape.work import Outcome, plan, work
+
+DEMO = (
+    "base",
+    "adversarial",
+    "half",
+    "half-pretrained",
+    "data-20",
+    "no-weight-decay",
+    "partial-3",
+    "mlp-spiral",
+)
+"""The arms of the study that the demo shows."""
+
+app = App(name="study", help="Studies: many trainings, many lines, one report.")
+
+
+def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> None:
+    """Train small real networks under interventions, walk their lines, write a report; minutes on 2 cores.
+
+    Args:
+        store: folder for results; a second run finds them there.
+        out: folder for the report.
+    """
+    part = studies.find("vlaar2022", "mini").only(*DEMO, runs=2)
+    _work(part, Store(store))
+    _report(part, Store(store), out)
+
+
+@app.command(name="list")
+def list_studies() -> None:
+    """Name the studies, their scales and their arms."""
+    for name in studies.names():
+        for scale in studies.scales(name):
+            found = studies.find(name, scale)
+            answer.print(f"[bold]{name}[/] at scale [bold]{scale}[/]: {found.title} {found.source}.")
+            table = Table("arm", "group", "what it is", "baseline", "runs", box=None)
+            for arm in found.arms:
+                table.add_row(arm.name, arm.group, arm.title, arm.baseline, str(len(arm.runs)))
+            answer.print(table)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a study, and where its results are.
+
+    Attributes:
+        scale: its scale.
+        arms: only these arms; all if none is named.
+        runs: only the first so many runs of each arm.
+        store: folder of results.
+    """
+
+    scale: str = "mini"
+    arms: Annotated[tuple[str, ...], Many] = ()
+    runs: int | None = None
+    store: Path = Path("runs")
+
+    def of(self, name: str) -> Study:
+        """The part of the study of this name."""
+        return studies.find(name, self.scale).only(*self.arms, runs=self.runs)
+
+
+WHOLE = Part()
+
+
+@app.command(name="plan")
+def plan_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
+    """Count the trainings and lines that a study still needs, say what they need that is not here, and estimate time
+    and disk from a few timed steps of each network.
+
+    Args:
+        name: the study.
+        device: where it would be run, which is timed: cpu, on all cores, or cuda.
+    """
+    tell(str(plan(part.of(name), Store(part.store), given.device(device))))
+
+
+@app.command(name="run")
+def run_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
+    """Do what is missing of a study. Stop it at any time; the same command goes on.
+
+    Args:
+        name: the study.
+        device: where to train and to measure: cpu, on all cores, or cuda.
+    """
+    _work(part.of(name), Store(part.store), device)
+
+
+@app.command(name="report")
+def report_study(name: str, part: Part = WHOLE, *, out: Path = Path("report")) -> None:
+    """Write the report of what is done of a study: a page, its figures and its tables.
+
+    Args:
+        name: the study.
+        out: folder for the report.
+    """
+    _report(part.of(name), Store(part.store), out)
+
+
+def train(
+    *,
+    model: str = "resnet,depth=8,width=8",
+    data: str = "fashion-mini,size=14,augment=crop-flip",
+    optimizer: str = "sgd,weight_decay=5e-4",
+    schedule: str = "step,epochs=6,drops=2/4",
+    seed: int = 0,
+    under: Annotated[tuple[str, ...], Many] = (),
+    device: str = "cpu",
+    store: Path = Path("runs"),
+) -> None:
+    """Train one network and print the checkpoint files of its start and its end.
+
+    Args:
+        model: mlp, lenet, vgg, resnet or efficientnet-lite, and its settings, as in resnet,depth=18,norm=none.
+        data: a data set and what is done to it, as in fashion-mini,size=14,fraction=0.2.
+        optimizer: sgd, adam or adamw, as in adam,lr=0.001,batch_size=64 or sgd,precision=bfloat16.
+        schedule: constant, step or cosine, as in step,epochs=6,drops=2/4.
+        seed: tells replicates apart.
+        under: interventions, as in weight_decay=0, adversarial or from_file=PATH.
+        device: cpu or cuda.
+        store: folder for results.
+    """
+    recipe = Recipe(
+        data=given.content(Data, "name", data),
+        model=given.network(model),
+        optimizer=given.content(Optimizer, "name", optimizer),
+        schedule=given.content(Schedule, "kind", schedule),
+        seed=seed,
+    )
+    for intervention in under:
+        recipe = interventions.apply(recipe, intervention)
+    place = Store(store)
+    outcome = _work([Train(recipe)], place, device)
+    if outcome.failed or outcome.declined:
+        sys.exit(2)
+    last = place.log(recipe).row(-1, named=True)
+    remark(f"test error {last['test_error']:.2f} %, test loss {last['test_loss']:.4f} nats")
+    for moment in (Moment(recipe, "start"), Moment(recipe, "end")):
+        tell(str(place.path(moment)))
+
+
+def _work(tasks: Study | list[Train], store: Store, device: str = "cpu") -> Outcome:
+    outcome = work(tasks, store, given.device(device))
+    remark(str(outcome))
+    return outcome
+
+
+def _report(study: Study, store: Store, out: Path) -> None:
+    tell(str(report.write(study, store, out)))
