@@ -43,6 +43,15 @@ def mislabelled():
 
 def nothing():
     return None
+
+def wide():
+    return {"test": (torch.randn(4, 7), torch.tensor([0, 1, 2, 0]))}
+
+def arguments(width):
+    return nn.Linear(width, 3)
+
+def raises():
+    return {}["x"]
 """
 
 
@@ -98,6 +107,30 @@ def test_a_probe_of_ones_own_networks_leaves_a_page_and_its_numbers(
     assert "min_delta" in err
     assert any((tmp_path / "probe").rglob("*.csv"))
     assert any((tmp_path / "probe").rglob("*.pdf"))
+
+
+def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = line("probe", *pair, *OF_OWN, "--out", "file/probe")
+    assert code == 2
+    assert "a part of its path is a file" in err
+    assert "Heights" not in err
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    code, _, err = line("probe", *pair, *OF_OWN, "--out", "site")
+    assert code == 2
+    assert "holds an index.html that is no report of a probe" in err
+    assert (tmp_path / "site" / "index.html").read_text() == "mine"
+
+
+def test_a_second_report_replaces_the_first(line: Line, pair: list[str], tmp_path: Path) -> None:
+    assert line("probe", *pair, *OF_OWN, "--layers", "--alphas", "3")[0] == 0
+    (tmp_path / "probe" / "figures" / "mine.png").write_text("mine")
+    assert (tmp_path / "probe" / "figures" / "layers.png").exists()
+    assert line("probe", *pair, *OF_OWN, "--alphas", "3")[0] == 0
+    assert not (tmp_path / "probe" / "figures" / "layers.png").exists()
+    assert (tmp_path / "probe" / "figures" / "whole.png").exists()
+    assert (tmp_path / "probe" / "figures" / "mine.png").exists()
 
 
 def test_a_probe_may_take_fewer_passes(line: Line, pair: list[str], tmp_path: Path) -> None:
@@ -288,6 +321,14 @@ def test_bad_checkpoints_end_in_one_message(
         (["--model", "resnet", "--data", "own:data"], "needs data of linescape"),
         (["--model", "own:network"], "no data to measure on"),
         (["--data", "own:data"], "does not say which network"),
+        (["--model", "own.py", "--data", "own:data"], "write module:callable or file.py:function"),
+        (["--model", "own:arguments", "--data", "own:data"], "cannot be called without arguments"),
+        (["--model", "own:raises", "--data", "own:data"], "own:raises raised KeyError: 'x' (line"),
+        (
+            ["--model", "own:network", "--data", "own:wide"],
+            "cannot be called with the first examples of 'test' ((4, 7)",
+        ),
+        ([*OF_OWN, "--alphas", "2"], "no position between the ends"),
         ([*OF_OWN, "--pattern", "attention"], "matches no tensor"),
         ([*OF_OWN, "--batchnorm", "recalibrat"], "Did you mean 'recalibrate'"),
         ([*OF_OWN, "--alphas", "1"], "a line has two ends"),

@@ -178,6 +178,16 @@ def test_what_cannot_be_measured_is_said_before_the_training(tmp_path: Path) -> 
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_inputs_that_the_network_does_not_take_are_said_before_the_training(tmp_path: Path) -> None:
+    said = r"cannot be called with the first examples of 'test' \(\(4, 4\) float32"
+    keeper = Keeper(network(), tmp_path, data={"test": (INPUTS[:, :4], TARGETS)})
+    with pytest.raises(DataError, match=said), keeper:
+        pytest.fail("the training began")
+    assert not any(tmp_path.iterdir())
+    with pytest.raises(DataError, match="Give them a name"):
+        Evaluator(network(), DataLoader(TensorDataset(INPUTS, TARGETS)))  # type: ignore[arg-type]
+
+
 def test_of_several_processes_the_first_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)

@@ -53,12 +53,20 @@ def test_what_is_left_out_is_named(folder: Path) -> None:
     said = " ".join(found.notes)
     assert "in this order: step-90, step-900, step-1000, last." in said
     assert "Left out step-3000.pt. It holds NaN or infinity." in said
-    assert "Left out step-4000.pt. Its tensors are not those of most others (0.bias, 0.weight, 1.bias)." in said
+    assert "Left out step-4000.pt. Names, shapes or types of its tensors are not those of most others (0.bias" in said
     assert "Left out step-5000.pt." in said
     assert "Left out config.json." in said
     assert "Left out logs-5." in said
     assert "hidden" not in said
     assert "Took 'module.'" in said
+
+
+def test_a_prefix_of_names_keeps_no_checkpoint_out(folder: Path) -> None:
+    tensors = {f"model.{name}": value for name, value in network(4).state_dict().items()}
+    torch.save({"state_dict": tensors}, folder / "step-3000.ckpt")
+    found = trajectory.find(folder)
+    assert "step-3000" in found.paths
+    assert torch.equal(found.states(network(9))["step-3000"]["0.bias"], tensors["model.0.bias"])
 
 
 def test_the_folder_of_a_hugging_face_training(tmp_path: Path) -> None:

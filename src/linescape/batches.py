@@ -81,6 +81,11 @@ def cut(batch: Any, count: int) -> tuple[Any, float]:
     return changed(batch, lambda tensor: tensor[:count]), count / max(rows)
 
 
+def described(batch: Any) -> str:
+    """Shapes and types of a batch's tensors, in words."""
+    return ", ".join(f"{tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}" for part in _tensors(batch))
+
+
 def lengths(batch: Any) -> set[int]:
     """The lengths of a batch's tensors: one, the number of its examples, where each has an entry for each of them."""
     return {len(tensor) if tensor.ndim else 0 for tensor in _tensors(batch)}

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from linescape import batchnorm, threads
-from linescape.batches import cut, moved, split
+from linescape.batches import cut, described, moved, split
 from linescape.engine import Fast, operations
-from linescape.errors import DataError, MeasureError
+from linescape.errors import DataError, LinescapeError, MeasureError, reason
 from linescape.forward import Forward, default_forward, default_targets
 from linescape.measure import Measure, counted, cross_entropy, error
 from linescape.paths import Path
@@ -95,6 +95,11 @@ class Evaluator:
             raise MeasureError(
                 f"The measures are named {[getattr(m, '__name__', type(m).__name__) for m in measures]}; each needs a "
                 "name of its own, and there must be one. Use `def` functions rather than lambdas."
+            )
+        if not isinstance(data, Mapping):
+            raise DataError(
+                f"The data are a {type(data).__name__}, but results are by the name of the data. Give them a name: "
+                '{"test": ...}.'
             )
         if not data:
             raise DataError("There are no data to measure on. Pass for example data={'test': (inputs, targets)}.")
@@ -178,9 +183,7 @@ class Evaluator:
             StateError: the path is not one of this network.
         """
         path.template.check_fits(self.model)
-        if self._work is None:
-            self._look()
-        work = (self._work or 0) * positions
+        work = self.look() * positions
         self._pays = self._fast if self._fast is not None else bool(self.precision) or work > WORTH
         worth_export = bool(self._fast) or work > WORTH_EXPORT.get(self.device.type, WORTH_EXPORT["cuda"])
         # A walk may go on, with other examples or positions.
@@ -243,27 +246,48 @@ class Evaluator:
         self._placed = None
         state.load_into(self.model)
 
-    def _look(self) -> None:
-        """Pass a few examples, to see how much work all are and how large their outputs."""
-        self._work = 0
+    def look(self) -> int:
+        """Pass a few examples of each data set once; returns the operations that all examples take.
+
+        Raises:
+            DataError: the network cannot be called with them, or they are not what a measure takes.
+            MeasureError: its outputs cannot be measured.
+        """
+        if self._work is None:
+            self._work = self._looked()
+        return self._work
+
+    def _looked(self) -> int:
+        work = 0
         for name, held in self.data.items():
             first = next(iter(held), None)
             if first is None:
                 continue
             few, share = self._cut(first, 4)
-            outputs, one = self._counted(few)
-            self._work += round(one / share * (len(held) if isinstance(held, Sized) else 10))
+            try:
+                outputs, one = self._counted(few)
+            except LinescapeError:
+                raise
+            except Exception as error:  # whatever the network's own code raises
+                raise DataError(
+                    f"The network, a {type(self.model).__name__}, cannot be called with the first examples of {name!r} "
+                    f"({described(few)}): {reason(error)}. Give it the inputs that it was trained on: size, channels, "
+                    "type and order."
+                ) from error
+            work += round(one / share * (len(held) if isinstance(held, Sized) else 10))
             if name in self._sets.tensors and share < 1.0:
                 size = sum(leaf.nbytes for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)) / 4
                 several = max(1, int(_WIDE / max(size, 1.0)) // self.batch_size)
                 self._wide[name] = split(*self._sets.tensors[name], self.batch_size * several)
+        return work
 
     def _counted(self, batch: Any) -> tuple[Any, int]:
         """What the network gives for a batch, and how many operations that takes."""
         here, outputs = moved(batch, self.device), list[Any]()
         with torch.no_grad(), self._random_state_kept():
-            count = operations(lambda: outputs.append(self.forward(self.model, here)[0]))
-        return outputs, count
+            count = operations(lambda: outputs.extend(self.forward(self.model, here)))
+            of_batch(self.measures, *outputs)  # what cannot be measured is said at once
+        return outputs[0], count
 
     def _cut(self, batch: Any, count: int) -> tuple[Any, float]:
         """As `batches.cut`; all of a batch where its form is the user's own."""

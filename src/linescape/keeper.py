@@ -164,11 +164,13 @@ class Keeper:
                 "which would be mixed with this one's. Name another folder, or delete that one."
             )
         # What cannot be measured is said before hours of training and not after them.
-        if isinstance(self.data, Evaluator):
-            State.of(self.model, copy=False).check_fits(self.data.model)
-        elif self.data is not None:
+        if self.data is not None:
             with self._random_state_kept():
-                Evaluator(self.model, self.data)
+                if isinstance(self.data, Evaluator):
+                    State.of(self.model, copy=False).check_fits(self.data.model)
+                    self.data.look()
+                else:
+                    Evaluator(self.model, self.data).look()
         self._now = step
         self._keep(step)
 

@@ -65,6 +65,8 @@ def pair(
     else:
         start = start.named_as(end)
         known = set(end)
+    if module is not None:
+        _check_shapes(end, module)
     names = [name for name in dict.fromkeys((*end, *start)) if name in known]
     further = [name for name in dict.fromkeys((*end, *start)) if name not in known]
     missing = [name for name in names if name not in start or name not in end]
@@ -87,7 +89,11 @@ def pair(
     for name in types:
         wider = torch.promote_types(held_start[name].dtype, held_end[name].dtype)
         held_start[name], held_end[name] = held_start[name].to(wider), held_end[name].to(wider)
-    notes = []
+    notes = [
+        f"No tensor that differs matches {pattern!r} of --allow-missing."
+        for pattern in fit.allow_missing
+        if not any(_searches(pattern, name) for name in (*missing, *shapes, *further))
+    ]
     if missing or shapes:
         notes.append(
             f"At rest, as not in both or of another shape: {', '.join((*missing, *shapes))}. They have the end's "
@@ -101,6 +107,19 @@ def pair(
         replace(start, tensors={name: held_start[name] for name in names}),
         replace(end, tensors={name: held_end[name] for name in names}, notes=(*end.notes, *notes)),
     )
+
+
+def _check_shapes(end: Contents, module: nn.Module) -> None:
+    """The end's own tensors have the network's shapes: they are what stays at rest."""
+    wanted = module.state_dict()
+    differ = [name for name, value in end.items() if name in wanted and value.shape != wanted[name].shape]
+    if differ:
+        shapes = [f"{name} {tuple(end[name].shape)} and {tuple(wanted[name].shape)}" for name in differ]
+        raise CheckpointError(
+            f"The end, {end.path}, is no checkpoint of this {type(module).__name__}: its shapes and the network's "
+            f"differ ({some(shapes)}). Name the network that the end is of (classes, width, depth), or the two "
+            "checkpoints the other way round."
+        )
 
 
 def renamed(found: Contents, fit: Fit) -> Contents:

@@ -78,14 +78,16 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
         if not all(map(is_finite, found.values())):
             left[path] = "It holds NaN or infinity."
             continue
-        forms[path] = frozenset((name, value.shape, value.dtype) for name, value in found.items())
+        forms[path] = _form(found)
         metadata[path] = found.metadata or {}
         notes |= dict.fromkeys(found.notes)
     usual = Counter(reversed(forms.values())).most_common(1)  # of equally many the later ones
     for path, form in forms.items():
         if form != usual[0][0]:
+            form = _form(read(path).named_as([name for name, *_ in usual[0][0]]))  # a script may name them otherwise
+        if form != usual[0][0]:
             names = sorted({name for name, *_ in form ^ usual[0][0]})
-            left[path] = f"Its tensors are not those of most others ({some(names[:3])})."
+            left[path] = f"Names, shapes or types of its tensors are not those of most others ({some(names[:3])})."
     kept = [path for path in forms if path not in left]
     said = [f"Left out {path.name}. {reason}" for path, reason in left.items()]
     if len(kept) < 2:
@@ -96,6 +98,10 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
     paths = _named(kept)
     order = f"{len(paths)} checkpoints, in this order: {', '.join(paths)}."
     return Trajectory(paths, metadata[kept[-1]], (order, *said, *notes), read)
+
+
+def _form(found: Contents) -> _Form:
+    return frozenset((name, value.shape, value.dtype) for name, value in found.items())
 
 
 class _States(Mapping[str, State]):

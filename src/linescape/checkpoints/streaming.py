@@ -81,7 +81,9 @@ def _write(like: Contents, tensor: Tensors, place: Path, about: Mapping[str, Any
             _torch(like, tensor, place)
         case "distributed":
             _distributed(like, tensor, place)
-    return ("Only the network's tensors are written, without optimizer, epoch or anything else beside them.",)
+    if any("eft out" in note for note in like.notes):
+        return ("Only the network's tensors are written, without what was left out on reading.",)
+    return ()
 
 
 def _safetensors(like: Contents, tensor: Tensors, place: Path, about: Mapping[str, Any]) -> None:

@@ -11,9 +11,10 @@ from rich import box
 from rich.table import Column, Table
 
 from linescape import averaging, checkpoints, given, groups, report, trajectory
+from linescape.checkpoints import Contents
 from linescape.cli.consoles import Many, answer, aside, remark, tell
 from linescape.comparison import compare
-from linescape.errors import RecipeError
+from linescape.errors import RecipeError, StateError
 from linescape.evaluate import Evaluator, Precision
 from linescape.pairing import Fit, pair, renamed
 from linescape.probe import WHOLE as WHOLE_LINE
@@ -125,6 +126,9 @@ def probe_files(
         out: folder for the report.
         reading: how the checkpoints are read.
     """
+    report.check_place(out)
+    if alphas == 2:
+        raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
     if end is None:
         if layers or pattern or reading.allow_missing or reading.only_shared:
             raise RecipeError(
@@ -150,9 +154,9 @@ def probe_files(
         evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
         begin, finish = (held.into(network).to(device) for held in (first, last))
         found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
-        title, notes = f"{start.name} to {end.name}", (*first.notes, *last.notes, *remarks)
+        title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
     _show(found)
-    for note in (*found.notes, *notes):
+    for note in dict.fromkeys((*found.notes, *notes)):
         remark(f"note: {note}")
     tell(str(report.write_probe(found, out, title, notes)))
 
@@ -190,9 +194,20 @@ def average_files(
         measured = averaging.recalibrated(first, last, alpha, network, Evaluator(network, known, copy=False))
         if not measured:
             remark("note: The network has no statistics of BatchNorm to measure.")
-    for note in averaging.average(first, last, alpha, out, measured):
+    try:
+        notes = averaging.average(first, last, alpha, out, measured)
+    except StateError as error:
+        raise StateError(
+            f"{error} `linescape diff` names all that differs; --only-shared, --allow-missing or --rename help."
+        ) from error
+    for note in dict.fromkeys(notes):
         remark(f"note: {note}")
     tell(str(out))
+
+
+def _of(found: Contents, other: Contents) -> list[str]:
+    """The notes of a checkpoint, with its name where the other's are not the same."""
+    return [note if note in other.notes else f"{Path(found.path).name}: {note}" for note in found.notes]
 
 
 def _show(found: Probe) -> None:

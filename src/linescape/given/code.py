@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
 import sys
+import traceback
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch import nn
 
-from linescape.errors import RecipeError, near, reason
+from linescape.errors import LinescapeError, RecipeError, near, reason
 
 SCHEMES = ("torchvision", "timm", "hf", "linescape", "images", "hf-data", "text")
 """What can stand before the colon, besides a module or a file."""
@@ -30,10 +34,31 @@ def call(text: str) -> Any:
     try:
         function = getattr(module, name)
     except AttributeError as error:
-        raise RecipeError(f"{where!r} has no {name!r}. {near(name, dir(module))}") from error
+        own = [known for known, value in vars(module).items() if not isinstance(value, ModuleType)]
+        raise RecipeError(f"{where!r} has no {name!r}. {near(name, own)}") from error
+    if isinstance(function, nn.Module | Iterable) and not isinstance(function, type | str | bytes):
+        return function  # the network or the data themselves
     if not callable(function):
         raise RecipeError(f"{text} is a {type(function).__name__}. Name a function that returns what is wanted.")
-    return function()
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise RecipeError(
+            f"{text} cannot be called without arguments ({error}). Name a function that takes none and returns what is "
+            "wanted."
+        ) from error
+    except ValueError:
+        pass  # of some built-in functions the arguments are not known
+    try:
+        return function()
+    except LinescapeError:
+        raise
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        raise RecipeError(
+            f"{text} raised {type(error).__name__}: {error} (line {line.lineno} of {line.filename}). It is called "
+            "without arguments, from the folder that you are in."
+        ) from error
 
 
 def optional(package: str, extra: str, *names: str) -> Any:

@@ -63,6 +63,8 @@ def network_and_data(
             "such as --data fashion-mini."
         )
     made = other(model) if model is not None else None
+    if model is not None and made is None:
+        network(model.removeprefix("linescape:"))  # an unknown name is said before anything else
     if measured is not None and ":" in measured:
         if made is None:
             raise RecipeError(

@@ -43,7 +43,8 @@ def network(text: str) -> Model:
     name, *rest = text.split(",")
     if name not in NETWORKS:
         raise RecipeError(
-            f"There is no network {name!r}. {near(name, NETWORKS)} For a network of your own write module:callable."
+            f"There is no network {name!r}. {near(name, NETWORKS)} For a network of your own write module:callable "
+            "or file.py:function."
         )
     return _settings(NETWORKS[name], {}, rest, text)
 

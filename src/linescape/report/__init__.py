@@ -4,7 +4,7 @@ The page opens from disk and asks the network for nothing: style, script, number
 `two_networks` and `several_networks` choose what is on a page, `about` is what all say; `page` turns it into HTML.
 """
 
-from linescape.report.probe import write_probe
+from linescape.report.probe import check_place, write_probe
 from linescape.report.study import write
 
-__all__ = ["write", "write_probe"]
+__all__ = ["check_place", "write", "write_probe"]

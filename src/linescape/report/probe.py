@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from linescape import atomic
+from linescape.errors import StoreError
 from linescape.probe import Probe
 from linescape.report import several_networks, two_networks
+
+_DATA = "probe.json"
+
+
+def check_place(folder: str | Path) -> None:
+    """See to it that a report can be written to a folder, before hours of measuring.
+
+    Raises:
+        StoreError: it cannot be written, or holds a page of something else.
+    """
+    folder = Path(folder)
+    if (folder / "index.html").exists() and not (folder / _DATA).exists():
+        raise StoreError(
+            f"{folder} holds an index.html that is no report of a probe, and would be replaced. Name another folder."
+        )
+    new = not folder.exists()
+    tried = folder / ".linescape"
+    atomic.write(tried, b"", durable=False)
+    tried.unlink(missing_ok=True)
+    if new:
+        folder.rmdir()  # a request that fails leaves nothing
 
 
 def write_probe(
@@ -16,7 +40,7 @@ def write_probe(
 
     Args:
         probe: what was found.
-        folder: where to write; what is there under the same names is replaced.
+        folder: where to write; a report of an earlier probe is replaced.
         title: what the networks are.
         notes: what a reader should know beside the probe's own notes.
         classes: number of classes, to draw the level of guessing.
@@ -24,5 +48,17 @@ def write_probe(
     Raises:
         StoreError: the folder cannot be written.
     """
+    check_place(folder)
+    before = _linked(Path(folder) / "index.html")
     write = several_networks.write if probe.pairs else two_networks.write
-    return write(probe, folder, title, notes, classes)
+    written = write(probe, folder, title, notes, classes)
+    for file in before - _linked(written):  # an earlier report had lines that this one has not
+        (Path(folder) / file).unlink(missing_ok=True)
+    return written
+
+
+def _linked(page: Path) -> set[str]:
+    """The figures and tables that a page refers to."""
+    if not page.exists():
+        return set()
+    return set(re.findall(r"(?:figures|tables)/[\w-]+\.\w+", page.read_text(encoding="utf-8", errors="replace")))
