@@ -69,6 +69,9 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
         )
     found: dict[str, Any] = {}
     notes = ["Tokens are bytes." if tokenizer is None else f"Tokens are those of {tokenizer.name_or_path}."]
+    known = getattr(getattr(network, "config", None), "vocab_size", None)
+    if tokenizer is not None and isinstance(known, int) and len(tokenizer) < 0.9 * known:  # some are left for padding
+        notes.append(f"The tokenizer knows {len(tokenizer)} tokens and the network {known}: is it the network's own?")
     for name, parts in texts.items():
         tokens = _tokens(parts, tokenizer)
         count = (len(tokens) - 1) // length
