@@ -23,7 +23,7 @@ def main(root: Path) -> None:
     start, end = (lived_in(net, images[0], seed) for seed in (1, 2))
 
     def body(folder: Path) -> None:
-        treatments = ("interpolate", "recalibrate", "start", "batch")
+        treatments = ("interpolate", "recalibrate")
         evaluator = Evaluator(net, {"train": images}, batch_size=10, fast=True)
         found = probe(start, end, evaluator, by_block(net), 5, treatments, keep=folder / "points")
         for label, curve in found.curves.items():
