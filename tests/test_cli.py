@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from linescape import atomic, checkpoints, cli, given
+from linescape import atomic, checkpoints, cli, given, points
 from linescape.errors import DataError, RecipeError
 from linescape.recipe import MLP, Data, Optimizer, ResNet, Schedule
 
@@ -399,6 +400,35 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path: Path) -> No
     assert "Traceback" not in err
     again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
+
+
+def test_a_stopped_probe_goes_on(line: Line, pair: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("probe", *pair, *OF_OWN, "--layers", "--alphas", "4")
+    code, _, err = line(*words, "--out", "whole")
+    assert code == 0, err
+    assert not (tmp_path / "whole" / "points").exists()
+    keep, left = points.keep, 6
+
+    def stop(*given: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        keep(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(points, "keep", stop)
+        code, _, err = line(*words)
+        assert code == 130
+        assert "What was finished is kept; the same command goes on from there" in err
+        left = 10  # of the 16, 6 are there
+        code, _, err = line(*words)
+    assert code == 0, err
+    assert left == 0
+    assert f"{Path('probe', 'points')} holds 6 points of a probe that was stopped" in err
+    assert not (tmp_path / "probe" / "points").exists()
+    for table in sorted((tmp_path / "whole" / "tables").iterdir()):
+        assert (tmp_path / "probe" / "tables" / table.name).read_bytes() == table.read_bytes()
 
 
 def test_what_is_named_in_words_becomes_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,7 @@ def test_start_chosen_steps_and_end_are_kept_to_the_bit_and_probed(tmp_path: Pat
     expected = scan(line, Evaluator(model, TEST))["test", "cross_entropy"]
     np.testing.assert_array_equal(keeper.probe.curves["whole"]["test", "cross_entropy"].values, expected.values)
     assert keeper.page == tmp_path / "report" / "index.html"
+    assert not (tmp_path / "report" / "points").exists()
     assert "step 0 to step 7" in keeper.page.read_text()
 
 

@@ -88,12 +88,13 @@ def described(batch: Any) -> str:
 
 def lengths(batch: Any) -> set[int]:
     """The lengths of a batch's tensors: one, the number of its examples, where each has an entry for each of them."""
-    return {len(tensor) if tensor.ndim else 0 for tensor in _tensors(batch)}
+    return {len(tensor) if tensor.ndim else 0 for tensor in tensors(batch)}
 
 
-def _tensors(batch: Any) -> Iterator[Tensor]:
+def tensors(batch: Any) -> Iterator[Tensor]:
+    """A batch's tensors, in its order."""
     if isinstance(batch, Tensor):
         yield batch
     elif isinstance(batch, Mapping | tuple | list):
         for part in batch.values() if isinstance(batch, Mapping) else batch:
-            yield from _tensors(part)
+            yield from tensors(part)

@@ -214,10 +214,28 @@ class Evaluator:
         with torch.inference_mode(), batchnorm.treated(self.model, treatment, ends, self._calibrate):
             if not self._pays or treatment == "batch":  # whose results depend on how batches are cut
                 return self._measure(self.model, self.data)
-            measured = {"recalibrate": self._statistics}.get(treatment, frozenset())
-            fixed = self._statistics if treatment in ("start", "end") else frozenset()
-            self.engine.moved(treatment, self._alpha, also=measured, but=fixed)
+            self._moved(treatment)
             return self._measure(self.engine, self._joined(treatment))
+
+    def settle(self, treatment: str, ends: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Let the engine decide how it computes as `measure` would, by a few examples and without a result.
+
+        A walk that goes on does so at its first position: what fits there need not between the ends, where values may
+        be infinite.
+        """
+        if not self._pays or treatment == "batch":
+            return
+        with torch.inference_mode(), batchnorm.treated(self.model, treatment, ends, lambda: None):
+            self._moved(treatment)
+            given = self._joined(treatment)
+            with self._random_state_kept(), self._fitting_threads():
+                for held in given.values():
+                    self.forward(self.engine, moved(self._cut(next(iter(held)), DIRECT)[0], self.device))
+
+    def _moved(self, treatment: str) -> None:
+        measured = {"recalibrate": self._statistics}.get(treatment, frozenset())
+        fixed = self._statistics if treatment in ("start", "end") else frozenset()
+        self.engine.moved(treatment, self._alpha, also=measured, but=fixed)
 
     def recalibrated(self, path: Path, alpha: float) -> dict[str, Tensor]:
         """The running statistics that ``recalibrate`` measures at a position of a path, by name, on the CPU.

@@ -23,7 +23,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from linescape import checkpoints
+from linescape import checkpoints, points
 from linescape.errors import RecipeError, StoreError, some
 from linescape.evaluate import Evaluator
 from linescape.probe import Probe, probe
@@ -194,8 +194,10 @@ class Keeper:
             evaluator = self.data if isinstance(self.data, Evaluator) else Evaluator(self.model, self.data)
             ends = (checkpoints.read(self.kept[step]).into(evaluator.model) for step in (start, end))
             first, last = (state.to(evaluator.device) for state in ends)
-            self.probe = probe(first, last, evaluator)
-            self.page = report.write_probe(self.probe, self.folder / "report", f"step {start} to step {end}")
+            place = self.folder / "report"
+            self.probe = probe(first, last, evaluator, keep=place / "points")
+            self.page = report.write_probe(self.probe, place, f"step {start} to step {end}")
+            points.clear(place / "points")
 
     def _keep(self, step: int) -> None:
         if _first_process():

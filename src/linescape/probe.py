@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 from typing import Literal
 
 from linescape.curve import Curve
@@ -75,6 +76,7 @@ def probe(
     progress: bool | None = None,
     adaptive: bool = False,
     until: float | Until | None = None,
+    keep: Path | None = None,
 ) -> Probe:
     """Walk the whole line and each group's layer-wise line; arguments as for `scan` and `groups`.
 
@@ -84,7 +86,8 @@ def probe(
     line = Line(start, end)
     paths = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
     curves = {
-        label: scan(path, evaluator, alphas, batchnorm, progress, adaptive, until) for label, path in paths.items()
+        label: scan(path, evaluator, alphas, batchnorm, progress, adaptive, until, keep)
+        for label, path in paths.items()
     }
     return Probe(curves, distances(start, end, groups), tuple(curves[WHOLE].provenance["notes"]))
 
@@ -98,6 +101,7 @@ def between(
     progress: bool | None = None,
     adaptive: bool = False,
     until: float | Until | None = None,
+    keep: Path | None = None,
 ) -> Probe:
     """Walk the lines between several networks, such as the checkpoints of one training; other arguments as for `scan`.
 
@@ -128,7 +132,7 @@ def between(
                 held[name] = states[name]
         start, end = (held[name] for name in pair)
         label = f"{pair[0]} to {pair[1]}"
-        curves[label] = scan(Line(start, end), evaluator, alphas, batchnorm, progress, adaptive, until)
+        curves[label] = scan(Line(start, end), evaluator, alphas, batchnorm, progress, adaptive, until, keep)
         moved[label] = distances(start, end)["all"]
         del start, end
     notes = dict.fromkeys(note for curve in curves.values() for note in curve.provenance["notes"])

@@ -13,7 +13,8 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
+from pathlib import Path as Place
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from linescape import batchnorm as bn
+from linescape import points as kept
 from linescape.curve import Curve, Point
 from linescape.errors import AlphaError, EndsError
 from linescape.evaluate import Evaluator
@@ -49,6 +51,7 @@ def scan(
     progress: bool | None = None,
     adaptive: bool = False,
     until: float | Until | None = None,
+    keep: Place | None = None,
 ) -> Curve:
     """Walk a path and return its curve; both ends are measured and checked against direct evaluation.
 
@@ -76,8 +79,12 @@ def scan(
         adaptive: measure only the positions that the heights need.
         until: half the width that 95 % intervals may have, in the unit of the evaluator's first measure, or an `Until`
             that names heights and measure.
+        keep: a folder in which each point of a straight path is kept when it is measured. A walk that was stopped goes
+            on from there, to the bit as if it had not been; see `linescape.points`. With `adaptive` or `until` nothing
+            is kept.
 
     Raises:
+        StoreError: `keep` cannot be written.
         AlphaError: positions are empty, unsorted, repeated or not finite; with `adaptive`, some lie outside [0, 1].
         EndsError: the walk does not reproduce the networks at its ends.
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
@@ -85,6 +92,7 @@ def scan(
     """
     positions = grid((101 if adaptive else 50) if alphas is None else alphas)
     treatments = (batchnorm,) if isinstance(batchnorm, str) else tuple(batchnorm)
+    bn.check_treatments(treatments)
     shown = sys.stderr.isatty() if progress is None else progress
     if adaptive or until is not None:
         wanted = until if until is None or isinstance(until, Until) else Until(until)
@@ -101,10 +109,18 @@ def scan(
             curve = collect(found, path, checked, treatments)
             notes = [*curve.provenance["notes"], *sparing.notes]
             return Curve(curve.alphas, curve.values, {**curve.provenance, **sparing.about, "notes": notes})
-    points = walk(path, evaluator, positions, treatments)
-    if shown:
-        points = _with_bar(points, cost(path, evaluator, positions, treatments))
-    return collect(points, path, evaluator, treatments)
+    known: dict[float, Point] = {}
+    place = None
+    if keep is not None and path.straight:
+        evaluator.begin(path, len(positions))  # what does not fit is said as without `keep`
+        place = kept.place_of(keep, path, evaluator, treatments)
+        known = {point.alpha: point for point in kept.read(place) if point.alpha in positions}
+    points = walk(path, evaluator, positions, treatments, known)
+    if place is not None:
+        points = _kept(points, place)
+    if shown and len(known) < len(positions):
+        points = _with_bar(points, len(positions) - len(known), evaluator, treatments)
+    return collect([*known.values(), *points], path, evaluator, treatments)
 
 
 def grid(alphas: int | Sequence[float]) -> tuple[float, ...]:
@@ -134,7 +150,7 @@ def walk(
     batchnorm: tuple[str, ...] = ("interpolate",),
     done: Collection[float] = (),
 ) -> Iterator[Point]:
-    """Yield a `Point` for each alpha that is not in `done`.
+    """Yield a `Point` for each alpha that is not in `done`, the same to the bit as if none were.
 
     The evaluator's working copy is in use until the generator ends, so walk one path at a time with it.
 
@@ -145,6 +161,10 @@ def walk(
     norms = bn.statistics(evaluator.model)
     evaluator.begin(path, len(alphas) * (len(batchnorm) if norms else 1))
     ends = {end: {n: path.tensor(n, at).clone() for n in norms} for end, at in (("start", 0.0), ("end", 1.0))}
+    if alphas and alphas[0] in done:
+        evaluator.place(path, alphas[0])
+        for treatment in batchnorm if norms else batchnorm[:1]:
+            evaluator.settle(treatment, ends)
     for alpha in alphas:
         if alpha in done:
             continue
@@ -224,12 +244,21 @@ def cost(
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
     """
-    first, *others = islice(walk(path, evaluator, alphas, batchnorm), 2)
-    examples = {data: len(values) for (data, _, _), values in first.values.items()}
+    return _cost(list(islice(walk(path, evaluator, alphas, batchnorm), 2)), len(alphas), evaluator, batchnorm)
+
+
+def _cost(timed: Sequence[Point], alphas: int, evaluator: Evaluator, batchnorm: tuple[str, ...]) -> Cost:
+    examples = {data: len(values) for (data, _, _), values in timed[0].values.items()}
     treatments = len(batchnorm) if bn.layers(evaluator.model) else 1
-    passes = len(alphas) * treatments * sum(examples.values())
-    each = others[0].seconds if others else first.seconds
-    return Cost(len(alphas), passes, first.seconds + each * (len(alphas) - 1))
+    return Cost(
+        alphas, alphas * treatments * sum(examples.values()), timed[0].seconds + timed[-1].seconds * (alphas - 1)
+    )
+
+
+def _kept(points: Iterator[Point], place: Place) -> Iterator[Point]:
+    for point in points:
+        kept.keep(place, point)
+        yield point
 
 
 def _check_end(point: Point, path: Path, evaluator: Evaluator, end: str, batchnorm: tuple[str, ...]) -> float | None:
@@ -290,12 +319,15 @@ def _apart(found: np.ndarray, expected: np.ndarray) -> float:
         return float(np.nanmax(np.abs(found - expected)[~(found == expected)], initial=0.0))
 
 
-def _with_bar(points: Iterator[Point], expected: Cost) -> Iterator[Point]:
+def _with_bar(
+    points: Iterator[Point], alphas: int, evaluator: Evaluator, batchnorm: tuple[str, ...]
+) -> Iterator[Point]:
     console = Console(stderr=True)
-    console.print(f"Walking: {expected}")
+    timed = list(islice(points, 2))
+    console.print(f"Walking: {_cost(timed, alphas, evaluator, batchnorm)}")
     with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("Walking", total=expected.alphas)
-        for point in points:
+        task = bar.add_task("Walking", total=alphas)
+        for point in chain(timed, points):
             bar.advance(task)
             yield point
 

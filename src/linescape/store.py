@@ -25,14 +25,12 @@ from typing import Any
 
 import filelock
 import msgspec
-import numpy as np
 import polars as pl
-import safetensors.numpy
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from linescape import atomic
+from linescape import atomic, points
 from linescape.checkpoints import encode
 from linescape.curve import Curve, Point
 from linescape.errors import DamagedError, StoreError
@@ -242,19 +240,7 @@ class Store:
 
     def points(self, task: Scan) -> list[Point]:
         """The points of a walk so far; damaged ones are left out, and so walked again."""
-        found = []
-        for path in sorted((self.folder(task) / "points").glob("*.safetensors")):
-            try:
-                content = path.read_bytes()
-                about = _about(content)
-                arrays = safetensors.numpy.load(content)
-                keys = [tuple(key) for key in about["series"]]
-                found.append(
-                    Point(about["alpha"], {key: arrays[str(i)] for i, key in enumerate(keys)}, about["seconds"])
-                )
-            except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-                continue
-        return found
+        return points.read(self.folder(task) / "points")
 
     def save_point(self, task: Scan, point: Point) -> None:
         """Keep one point of a walk.
@@ -262,10 +248,7 @@ class Store:
         Raises:
             StoreError: the folder cannot be written.
         """
-        arrays = {str(i): np.ascontiguousarray(values) for i, values in enumerate(point.values.values())}
-        about = {"alpha": point.alpha, "seconds": point.seconds, "series": list(point.values)}
-        content = safetensors.numpy.save(arrays, {"linescape": json.dumps(about)})
-        atomic.write(self.folder(task) / "points" / f"{point.alpha!r}.safetensors", content, durable=False)
+        points.keep(self.folder(task) / "points", point)
 
     @contextmanager
     def claim(self, task: Task, wait: bool = False) -> Iterator[bool]:

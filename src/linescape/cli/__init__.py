@@ -37,5 +37,8 @@ def main() -> None:
         aside.print(f"[bold red]linescape:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        aside.print("linescape: stopped. What was finished is kept; the same command goes on from there.")
+        aside.print(
+            "linescape: stopped. What was finished is kept; the same command goes on from there, but walks with "
+            "--adaptive or --until begin again."
+        )
         sys.exit(130)

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich import box
 from rich.table import Column, Table
 
-from linescape import averaging, checkpoints, given, groups, report, trajectory
+from linescape import averaging, checkpoints, given, groups, points, report, trajectory
 from linescape.checkpoints import Contents
 from linescape.cli.consoles import Many, answer, aside, remark, tell
 from linescape.comparison import compare
@@ -129,6 +129,9 @@ def probe_files(
     report.check_place(out)
     if alphas == 2:
         raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
+    kept = out / "points"
+    if held := points.count(kept):
+        remark(f"{kept} holds {held} points of a probe that was stopped: what fits is not measured again.")
     if end is None:
         if layers or pattern or reading.allow_missing or reading.only_shared:
             raise RecipeError(
@@ -141,7 +144,7 @@ def probe_files(
         )
         evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
         states = course.states(network, device)
-        found = between(states, evaluator, pairs or "last", alphas, batchnorm, adaptive=adaptive, until=until)
+        found = between(states, evaluator, pairs or "last", alphas, batchnorm, None, adaptive, until, kept)
         title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
     else:
         if pairs:
@@ -153,12 +156,13 @@ def probe_files(
         chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
         evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
         begin, finish = (held.into(network).to(device) for held in (first, last))
-        found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, adaptive=adaptive, until=until)
+        found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, None, adaptive, until, kept)
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
     _show(found)
     for note in dict.fromkeys((*found.notes, *notes)):
         remark(f"note: {note}")
     tell(str(report.write_probe(found, out, title, notes)))
+    points.clear(kept)
 
 
 def average_files(
