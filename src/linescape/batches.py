@@ -83,7 +83,7 @@ def cut(batch: Any, count: int) -> tuple[Any, float]:
 
 def described(batch: Any) -> str:
     """Shapes and types of a batch's tensors, in words."""
-    return ", ".join(f"{tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}" for part in _tensors(batch))
+    return ", ".join(f"{tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}" for part in tensors(batch))
 
 
 def lengths(batch: Any) -> set[int]:
