@@ -77,7 +77,7 @@ def moving(result: dict[str, Any]) -> Iterator[str]:
 
 def larger(result: dict[str, Any]) -> Iterator[str]:
     size = result["gigabytes_of_a_checkpoint"]
-    yield f"{result['network']}, {size:g} GB a checkpoint; {result['alphas']} alphas, {result['tokens']} tokens."
+    yield f"{size:g} GB a checkpoint, {result['tokens']} tokens."
     yield ""
     rows = (
         (
