@@ -5,7 +5,7 @@
 A causal language model of Llama's kind in bfloat16, with random weights, and a second one near it, both saved as
 Hugging Face folders in parts. `linescape probe` walks the line between them in a process of its own, `linescape
 average` writes a point of it in another. Memory is the process's own (anonymous pages): the ends are mapped from their
-files, and pages of files are the system's to drop.
+files, and pages of files are the system's to drop. Needs the extra `hf`, and a torchvision that fits torch or none.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def test_what_training_scripts_save_is_read(wrap: Callable[[Any], Any], zipped: 
     tensors = net().state_dict()
     path = saved(tmp_path / "misnamed.safetensors", wrap(tensors), _use_new_zipfile_serialization=zipped)
     assert same(checkpoints.read(path), tensors)
-    assert same(checkpoints.read_into(path, net()), State.of(net()))
+    assert same(checkpoints.read(path).into(net()), State.of(net()))
 
 
 def test_what_was_changed_on_reading_is_said(tmp_path: Path) -> None:
@@ -204,10 +204,10 @@ def test_a_checkpoint_of_another_network_names_what_differs(tmp_path: Path) -> N
     with pytest.raises(
         CheckpointError, match=r"(?s)wide\.safetensors.*Sequential.*first\.weight: \(3, 2\) and \(5, 2\)"
     ):
-        checkpoints.read_into(tmp_path / "wide.safetensors", net())
+        checkpoints.read(tmp_path / "wide.safetensors").into(net())
     checkpoints.write(tmp_path / "other.safetensors", {"encoder.weight": torch.ones(1)})
     with pytest.raises(CheckpointError, match=r"first\.weight.*encoder\.weight"):
-        checkpoints.read_into(tmp_path / "other.safetensors", net())
+        checkpoints.read(tmp_path / "other.safetensors").into(net())
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

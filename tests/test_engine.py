@@ -809,7 +809,7 @@ def test_a_heavy_network_is_walked_with_its_weights_as_they_lie(monkeypatch: pyt
     line, data = line_of(net, drawn(40, 3, 16, 16)), (drawn(40, 3, 16, 16), labels(40))
     monkeypatch.setattr("linescape.engine.fast.LIGHT", 1e4)
     weights = sum(value.nbytes for value in net.state_dict().values())
-    for path in (line, Only(line, [name for name in line.end if name.startswith("blocks.fc")] or ["fc.weight"])):
+    for path in (line, Only(line, ["fc.weight", "fc.bias"])):
         curve = scan(path, Evaluator(net, {"test": data}, fast=True, memory=weights - 1), ALPHAS)
         assert "so no faster form of them was made beside" in curve.provenance["notes"][0]
         plain = scan(path, Evaluator(net, {"test": data}, fast=False), ALPHAS)

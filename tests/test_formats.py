@@ -166,7 +166,7 @@ def test_torchvision(tmp_path: Path) -> None:
     model = optional.load("torchvision").models.resnet18(num_classes=5)
     torch.save(model.state_dict(), tmp_path / "resnet18-5c106cde.pth")
     same(checkpoints.read(tmp_path / "resnet18-5c106cde.pth"), model.state_dict())
-    state = checkpoints.read_into(tmp_path / "resnet18-5c106cde.pth", model)
+    state = checkpoints.read(tmp_path / "resnet18-5c106cde.pth").into(model)
     same({name: state[name] for name in model.state_dict()}, model.state_dict())
 
 
@@ -303,7 +303,7 @@ def test_a_pair_of_resnets_saved_in_every_format_gives_the_same_curve_to_the_bit
         paths = [tmp_path / f"{place} {end}" for end in range(2)]
         for path, module in zip(paths, ends, strict=True):
             write(path, module.state_dict())
-        start, end = (checkpoints.read_into(path, ends[0]) for path in paths)
+        start, end = (checkpoints.read(path).into(ends[0]) for path in paths)
         curves.append(scan(Line(start, end), evaluator, alphas=[0, 0.3, 1], progress=False))
     values = [next(iter(curve.values.values())) for curve in curves]
     assert values[0].shape == (3, 8)

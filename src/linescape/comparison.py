@@ -70,17 +70,18 @@ def compare(start: Contents, end: Contents) -> Comparison:
     shapes = {name: (tuple(start[name].shape), tuple(end[name].shape)) for name in both}
     dtypes = {name: (_named(start[name].dtype), _named(end[name].dtype)) for name in both}
     left, right = _alike(start, end, [name for name in both if start[name].shape == end[name].shape])
-    rests = [name for name in left if torch.equal(left[name], right[name])]
-    moves = [name for name in left if name not in rests and left[name].dtype.is_floating_point]
+    rests = tuple(name for name in left if torch.equal(left[name], right[name]))
+    equal = set(rests)
+    differ = [name for name in left if name not in equal]
     return Comparison(
         only_in_start=tuple(name for name in start if name not in end),
         only_in_end=tuple(name for name in end if name not in start),
         shapes={name: pair for name, pair in shapes.items() if len(set(pair)) > 1},
         dtypes={name: pair for name, pair in dtypes.items() if len(set(pair)) > 1},
         tied=tuple(dict.fromkeys((*_tied(start), *_tied(end)))),
-        moves=tuple(moves),
-        rests=tuple(rests),
-        not_interpolated=tuple(name for name in left if name not in rests and name not in moves),
+        moves=tuple(name for name in differ if left[name].dtype.is_floating_point),
+        rests=rests,
+        not_interpolated=tuple(name for name in differ if not left[name].dtype.is_floating_point),
         distances=distances(left, right, by_name(left.parameters)),
     )
 
@@ -88,12 +89,12 @@ def compare(start: Contents, end: Contents) -> Comparison:
 def _alike(start: Contents, end: Contents, names: list[str]) -> tuple[State, State]:
     """Tensors of both in the wider of their two types; parameters and buffers as far as names tell."""
     types = {name: torch.promote_types(start[name].dtype, end[name].dtype) for name in names}
-    parameters = [name for name in names if types[name].is_floating_point and name.rpartition(".")[2] not in MEASURED]
+    learnt = {name: types[name].is_floating_point and name.rpartition(".")[2] not in MEASURED for name in names}
 
     def state(found: Contents) -> State:
         wide = {name: found[name].to(types[name]) for name in names}
-        buffers = {name: value for name, value in wide.items() if name not in parameters}
-        return State({name: wide[name] for name in parameters}, buffers)
+        parameters = {name: value for name, value in wide.items() if learnt[name]}
+        return State(parameters, {name: value for name, value in wide.items() if not learnt[name]})
 
     return state(start), state(end)
 

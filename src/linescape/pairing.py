@@ -61,16 +61,15 @@ def pair(
         start, end = (
             replace(found, tensors=completed(found, tied)) for found in (start.named_as(wanted), end.named_as(wanted))
         )
+        _check_shapes(end, module)
         known = set(wanted)
     else:
         start = start.named_as(end)
         known = set(end)
-    if module is not None:
-        _check_shapes(end, module)
     names = [name for name in dict.fromkeys((*end, *start)) if name in known]
     further = [name for name in dict.fromkeys((*end, *start)) if name not in known]
     missing = [name for name in names if name not in start or name not in end]
-    shapes = [name for name in names if name not in missing and start[name].shape != end[name].shape]
+    shapes = [name for name in names if name in start and name in end and start[name].shape != end[name].shape]
     refused = [name for name in (*missing, *shapes, *further) if not fit.allows(name)]
     if refused:
         inside = f" in this {type(module).__name__}" if module is not None else ""
@@ -97,7 +96,8 @@ def pair(
     if missing or shapes:
         notes.append(
             f"At rest, as not in both or of another shape: {', '.join((*missing, *shapes))}. They have the end's "
-            "values along the whole line, so alpha = 0 is not the start checkpoint's own network."
+            "values, or those of the only one that has them, along the whole line, so alpha = 0 is not the start "
+            "checkpoint's own network."
         )
     if further:
         notes.append(f"Left out, as the network or the end has no such tensors: {', '.join(further)}.")

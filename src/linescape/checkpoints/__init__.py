@@ -15,8 +15,8 @@ after the other.
 """
 
 from linescape.checkpoints.contents import Contents, Form
-from linescape.checkpoints.reading import read, read_into
+from linescape.checkpoints.reading import read
 from linescape.checkpoints.streaming import write_like
 from linescape.checkpoints.writing import encode, write
 
-__all__ = ["Contents", "Form", "encode", "read", "read_into", "write", "write_like"]
+__all__ = ["Contents", "Form", "encode", "read", "write", "write_like"]

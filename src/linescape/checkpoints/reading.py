@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
 from linescape.checkpoints import distributed, hugging_face, torch_file
 from linescape.checkpoints.contents import Contents, Form, unwrapped
 from linescape.checkpoints.mapped import plain
 from linescape.errors import CheckpointError
-from linescape.space import State
 
 HEADER = 1 << 24
 """Bytes of the header of a safetensors file at most: 300,000 tensors. It takes 24 times its size to read."""
@@ -37,15 +35,6 @@ def read(path: str | Path, ema: bool = False) -> Contents:
     if ema:
         found = _average(found)
     return unwrapped(replace(found, path=str(path)))
-
-
-def read_into(path: str | Path, module: nn.Module) -> State:
-    """Read a checkpoint of a network as a state of it; the network itself is not changed.
-
-    Raises:
-        CheckpointError: as `read`, or the checkpoint is another network's; the message names the first tensors.
-    """
-    return read(path).into(module)
 
 
 def _folder(path: Path, ema: bool) -> Contents:
