@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,13 +18,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import optional
 from linescape import batchnorm, models, recipe
 from linescape.curve import Curve
-from linescape.engine import operations, winograd
+from linescape.engine import compiled, mixing, operations, winograd
 from linescape.engine.fast import Fast
 from linescape.evaluate import Evaluator
 from linescape.measure import cross_entropy, error, squared_error
 from linescape.paths import Bend, Line, Only, Path, Ray
 from linescape.scan import collect, scan, walk
 from linescape.space import State
+from linescape.threads import using
 
 Batch = tuple[Tensor, ...]
 ALPHAS = (0.0, 0.4, 1.0)
@@ -262,7 +264,7 @@ def test_networks_that_only_export_can_read_are_graphs_too(build: Callable[[], n
         assert_close(found, expected, 1e-5 if build is Padded else 1e-4)  # one pixel a map at the end, of 8 images
 
 
-def wide(side: int) -> tuple[nn.Module, Tensor]:
+def wide(side: int, examples: int = 6) -> tuple[nn.Module, Tensor]:
     """Convolutions of many channels, one with bias and ReLU, one with an addition, on small images."""
 
     class Wide(nn.Module):
@@ -278,12 +280,17 @@ def wide(side: int) -> tuple[nn.Module, Tensor]:
             return out
 
     torch.manual_seed(0)
-    return Wide().eval(), drawn(6, 2, side, side)
+    return Wide().eval(), drawn(examples, 2, side, side)
 
 
-@pytest.mark.parametrize(("side", "winograds"), [(8, 2), (6, 0)])
-def test_wide_convolutions_are_done_by_winograd_where_images_divide(
-    side: int, winograds: int, monkeypatch: pytest.MonkeyPatch
+needs_compiler = pytest.mark.skipif(not compiled.kernels(), reason="no compiler, or not for this machine's CPU")
+
+
+@needs_compiler
+@pytest.mark.parametrize("precision", [None, "bfloat16"])
+@pytest.mark.parametrize(("side", "examples", "winograds"), [(8, 48, 2), (6, 48, 2), (5, 48, 0), (8, 6, 0)])
+def test_wide_convolutions_are_done_by_winograd_where_that_pays(
+    side: int, examples: int, winograds: int, precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transformed, calls = winograd.transformed, list[int]()
 
@@ -292,34 +299,136 @@ def test_wide_convolutions_are_done_by_winograd_where_images_divide(
         return transformed(weight, into)
 
     monkeypatch.setattr(winograd, "transformed", counted)
-    net, inputs = wide(side)
-    whole = line_of(net, inputs)
-    compared(whole, net, (inputs, labels(6)), alphas=2)
-    assert len(calls) == 2 * winograds  # once at each position, though batches are several
-    compared(lines(net, whole)["conv1"], net, (inputs, labels(6)), alphas=2)
+    net, inputs = wide(side, examples)
+    whole, data = line_of(net, inputs), (inputs, labels(examples))
+    relative = 0.05 if precision else 1e-5
+    for path in (whole, lines(net, whole)["conv1"]):
+        plain, fast = (
+            Evaluator(net, {"d": data}, [cross_entropy], fast=fast, precision=precision if fast else None)
+            for fast in (False, True)
+        )
+        assert_close(scan(path, fast, 2), scan(path, plain, 2), relative)
+        if path is whole:
+            assert len(calls) == 2 * winograds  # once at each position, though batches are several
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 4), (2, 4, 12), (5, 16, 8)])
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("other", [False, True])
-@pytest.mark.parametrize("relu", [False, True])
-def test_winograd_is_a_convolution(shape: tuple[int, int, int], bias: bool, other: bool, relu: bool) -> None:
-    examples, height, width = shape
-    x, weight = drawn(examples, 24, height, width), drawn(16, 24, 3, 3, seed=1)
-    added, beside = (
-        (drawn(16, seed=2) if bias else None),
-        (drawn(examples, 16, height, width, seed=3) if other else None),
-    )
+@needs_compiler
+@pytest.mark.parametrize(("weights", "winograds"), [(2.5, 2), (1.5, 1), (0.5, 0)])
+def test_weights_in_another_form_take_no_more_memory_than_allowed(
+    weights: float, winograds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformed, calls = winograd.transformed, list[int]()
+
+    def counted(weight: Tensor, into: Tensor) -> Tensor:
+        calls.append(len(weight))
+        return transformed(weight, into)
+
+    monkeypatch.setattr(winograd, "transformed", counted)
+    monkeypatch.setattr("linescape.engine.fast.LIGHT", 1e9)
+    net, inputs = wide(8, 48)
+    compared(line_of(net, inputs), net, (inputs, labels(48)), alphas=2, memory=weights * 36 * 256 * 256 * 4)
+    assert len(calls) == 2 * winograds
+
+
+def test_without_a_compiler_convolutions_are_direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled.kernels.cache_clear()
+    monkeypatch.setattr(compiled, "compiler", lambda: None)
+    try:
+        assert not compiled.kernels()
+        net, inputs = wide(8, 48)
+        compared(line_of(net, inputs), net, (inputs, labels(48)), alphas=2)
+    finally:
+        compiled.kernels.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.parametrize("trouble", ["compiler", "cache"])
+def test_what_cannot_be_compiled_or_kept_is_done_without(
+    trouble: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compiler that fails, or a cache that is a file, is no error; a second try makes what is missing."""
+    compiled.kernels.cache_clear()
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("XDG_CACHE_HOME", str(tmp_path))
+            if trouble == "compiler":
+                patch.setenv("CC", "false")
+            else:
+                (tmp_path / "linescape").write_text("")
+            assert not compiled.kernels()
+            assert not list(tmp_path.glob("linescape/compiled/*"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+        compiled.kernels.cache_clear()
+        assert compiled.kernels()
+        assert [path.suffix for path in tmp_path.glob("other/linescape/compiled/*")] == [".so"]
+    finally:
+        compiled.kernels.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [(32, 32), (64, 32), (256, 256), (512, 256), (48, 96)])
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 4, 4), (2, 5, 13), (40, 7, 1)])
+@pytest.mark.parametrize(("bias", "other", "relu"), [(False, False, False), (True, False, True), (True, True, True)])
+def test_winograd_is_a_convolution(
+    dtype: torch.dtype, channels: tuple[int, int], shape: tuple[int, int, int], bias: bool, other: bool, relu: bool
+) -> None:
+    (inputs, outputs), (examples, height, width) = channels, shape
+    x, weight = drawn(examples, inputs, height, width).to(dtype), drawn(outputs, inputs, 3, 3, seed=1)
+    added = drawn(outputs, seed=2) if bias else None
+    beside = drawn(examples, outputs, height, width, seed=3).to(dtype) if other else None
     exact = F.conv2d(x.double(), weight.double(), None if added is None else added.double(), padding=1)
     exact = exact if beside is None else exact + beside
     exact = exact.relu() if relu else exact
-    matrices = winograd.transformed(weight, torch.empty(36, 16, 24))
-    for laid_out in (x, x.contiguous(memory_format=torch.channels_last)):
-        found = winograd.convolution(laid_out, matrices, added, beside, relu)
-        kept = found.clone()
-        winograd.convolution(laid_out + 1, matrices, added, beside, relu)
-        assert torch.equal(found, kept)  # results are no memory that the next call writes to
-        assert float((found - exact).norm() / exact.norm()) < 5e-6
+    form = winograd.transformed(weight, torch.empty(36 * outputs * inputs))
+    results = list[Tensor]()
+    for threads in (1, 2):
+        with using(threads):
+            forms = (x, x.contiguous(memory_format=torch.channels_last))
+            results += [winograd.convolution(laid_out, form, added, beside, relu) for laid_out in forms]
+            winograd.convolution(x + 1, form, added, beside, relu)  # which writes elsewhere
+    assert all(torch.equal(found, results[0]) for found in results)
+    far = 5e-6 if dtype == torch.float32 else 2e-3
+    assert float((results[0] - exact).norm() / exact.norm()) < far
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("affine", [None, False, True])
+@pytest.mark.parametrize("other", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+def test_results_of_two_ends_are_mixed(dtype: torch.dtype, affine: bool | None, other: bool, relu: bool) -> None:
+    start, end, beside = (drawn(3, 32, 5, 7, seed=seed).to(dtype) for seed in (1, 2, 3))
+    expected = torch.lerp(start.double(), end.double(), 0.3)
+    norm: tuple[Any, ...] = ()
+    if affine is not None:
+        mean, var = drawn(32, seed=4), drawn(32, seed=5) ** 2
+        weight, bias = (drawn(32, seed=6), drawn(32, seed=7)) if affine else (None, None)
+        norm = (weight, bias, mean, var, 1e-5)
+        scale, shift = (drawn(32, seed=6), drawn(32, seed=7)) if affine else (torch.ones(32), torch.zeros(32))
+        mean_of, var_of, scale_of, shift_of = (each.double()[:, None, None] for each in (mean, var, scale, shift))
+        expected = (expected - mean_of) / (var_of + 1e-5).sqrt() * scale_of + shift_of
+    expected = expected + beside if other else expected
+    expected = expected.relu() if relu else expected
+    found = mixing.mixed(start, end, mixing.factors(0.3, 32, *norm), beside if other else None, relu)
+    assert found.dtype == dtype
+    far = 1e-6 if dtype == torch.float32 else 3e-3
+    assert float((found - expected).norm() / expected.norm()) < far
+    one = mixing.mixed(start, end, mixing.factors(1.0, 32), None, relu=False)
+    assert torch.equal(one, end)
+
+
+@needs_compiler
+def test_winograd_keeps_what_is_not_finite_and_rounds_as_torch_does() -> None:
+    x = torch.zeros(1, 32, 4, 4, dtype=torch.bfloat16)
+    form = winograd.transformed(torch.zeros(32, 32, 3, 3), torch.empty(36 * 32 * 32))
+    bias = torch.tensor([float("nan"), float("inf"), -float("inf"), 3.4e38, 1 + 2**-8, 1 + 3 * 2**-8, -0.1, 0.0])
+    bias = bias.repeat(4)
+    for relu in (False, True):
+        found = winograd.convolution(x, form, bias, None, relu)[0, :, 0, 0]
+        expected = bias.bfloat16().relu() if relu else bias.bfloat16()
+        assert torch.equal(found.isnan(), expected.isnan())
+        assert torch.equal(found.nan_to_num(7.0), expected.nan_to_num(7.0))
 
 
 def small() -> tuple[nn.Module, Line, Batch]:
@@ -918,7 +1027,7 @@ def test_a_short_walk_keeps_no_later_one_from_its_graph(monkeypatch: pytest.Monk
     monkeypatch.setattr("linescape.evaluate.WORTH", 0)
     scan(whole, evaluator, 2)
     assert not evaluator.engine.cuts
-    monkeypatch.setattr("linescape.evaluate.WORTH_EXPORT", {"cpu": 0, "cuda": 0})
+    monkeypatch.setattr("linescape.evaluate.WORTH_PREPARING", {"cpu": 0, "cuda": 0})
     assert not noted(scan(whole, evaluator, 2))
     assert evaluator.engine.cuts
 

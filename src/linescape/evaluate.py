@@ -34,7 +34,7 @@ WORTH = 4e9
 """Operations of a walk from which on taking the network as a graph saves more than the few hundredths of a second that
 it costs where the code is plain. Counted and not timed, so that the same walk gives the same bits."""
 
-WORTH_EXPORT = {"cpu": 5e11, "cuda": 2e13}
+WORTH_PREPARING = {"cpu": 5e11, "cuda": 2e13}
 """The same where `torch.export` must read the code, which costs seconds: about 10 s of plain calls on two cores."""
 
 _WIDE = 64e6
@@ -185,11 +185,11 @@ class Evaluator:
         path.template.check_fits(self.model)
         work = self.look() * positions
         self._pays = self._fast if self._fast is not None else bool(self.precision) or work > WORTH
-        worth_export = bool(self._fast) or work > WORTH_EXPORT.get(self.device.type, WORTH_EXPORT["cuda"])
+        worth_preparing = bool(self._fast) or work > WORTH_PREPARING.get(self.device.type, WORTH_PREPARING["cuda"])
         # A walk may go on, with other examples or positions.
-        if self.engine.of is not path or (worth_export and not self.engine.may_export):
+        if self.engine.of is not path or (worth_preparing and not self.engine.may_prepare):
             ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
-            self.engine.begin(path, path.moving, ends, self._sets.examples, worth_export)
+            self.engine.begin(path, path.moving, ends, self._sets.examples, worth_preparing)
         self._given = {}
         self._placed, self._alpha = None, 0.0
 

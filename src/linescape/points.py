@@ -18,6 +18,7 @@ from torch import Tensor
 from linescape import atomic
 from linescape.batches import tensors
 from linescape.curve import Point
+from linescape.engine import compiler
 from linescape.evaluate import Evaluator
 from linescape.paths import Path
 
@@ -79,7 +80,7 @@ def place_of(folder: Place, path: Path, evaluator: Evaluator, batchnorm: tuple[s
         evaluator.threads = evaluator.threads or _threads(folder)
     direct = [evaluator.first(path.at(alpha)) for alpha in (0.0, 1.0)]
     about = {
-        "versions": [version("linescape"), str(torch.__version__)],
+        "versions": [version("linescape"), str(torch.__version__), compiler()],
         "device": evaluator.device.type,
         "measures": list(evaluator.measures),
         "settings": [evaluator.precision, evaluator.batch_size, evaluator.calibration, batchnorm],

@@ -217,6 +217,7 @@ def collect(
         "seconds": round(sum(point.seconds for point in ordered), 3),
         "largest_deviation_at_ends": checked,
         **_precision(ordered, path, evaluator, batchnorm),
+        "compiled": evaluator.engine.compiled,
         "notes": notes,
         **path.describe(),
     }

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from linescape.engine import rewrite
+from linescape.engine import compiled, rewrite
+from linescape.engine.cpu import Kernels, fastest
 from linescape.engine.graph import APART, Call, Graph, Inseparable, NotExportable, apart, export, refuse_hooks
 from linescape.engine.split import split
 from linescape.engine.trace import check_examples_apart, trace
 
-_CACHE = 16_000_000
+_CACHE = 24_000_000
 """Bytes that the largest result of an operation should take: batches are passed in parts of that size. By a rule and
 not by timing, so that the same walk gives the same bits. With 1 MB of L2 cache a core and 32 MB of L3, ResNet-18 of
 width 64 is within 5 % of its best from half to twice as much."""
@@ -56,6 +57,7 @@ class Fast(nn.Module):
     Attributes:
         notes: why the network is called as it is, where it is.
         of: the path that is walked.
+        compiled: whether operations of `kernels.c` were there for it, which other machines may not have.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9) -> None:
@@ -66,12 +68,13 @@ class Fast(nn.Module):
         self.training = False
         self.notes: dict[str, None] = {}
         self.of: object = None
+        self.compiled = False
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
         self._path: frozenset[str] = frozenset()
         self._ends: Ends | None = None
         self._examples: int | None = None
         self._alpha = 0.0
-        self.may_export = True
+        self.may_prepare = True
         self._exported = 0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], _Plan | None] = {}
@@ -100,7 +103,7 @@ class Fast(nn.Module):
         moving: frozenset[str],
         ends: Ends | None = None,
         examples: int | None = None,
-        may_export: bool = True,
+        may_prepare: bool = True,
     ) -> None:
         """A path begins, along which only tensors of these names change. What was kept is dropped.
 
@@ -109,11 +112,12 @@ class Fast(nn.Module):
             moving: names of parameters and buffers.
             ends: where the path is straight, gives a tensor at its ``start`` and at its ``end``.
             examples: in all batches together, if known.
-            may_export: whether a graph is worth the seconds that `torch.export` takes.
+            may_prepare: whether the walk is worth seconds: those of `torch.export`, and of the compiler once.
         """
         self.of = path
-        self._path, self._ends, self._examples, self.may_export = moving, ends, examples, may_export
+        self._path, self._ends, self._examples, self.may_prepare = moving, ends, examples, may_prepare
         self._plans = {}
+        self.compiled = False
         self._left = self.memory
 
     def moved(
@@ -146,7 +150,7 @@ class Fast(nn.Module):
             if plan is not None and not plan.serves(call):
                 raise NotExportable("its code does something else for another number of examples")
         except NotExportable as reason:
-            if self.may_export:
+            if self.may_prepare:
                 self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
             plan = None
         if plan is None:
@@ -177,7 +181,7 @@ class Fast(nn.Module):
                 graph = self._graphs[call.kind]
                 self._plans[key] = None if graph is None else self._checked(graph, call, args, kwargs)
             else:
-                if self.may_export:
+                if self.may_prepare:
                     self._graphs[call.kind] = None
                 self._plans[key] = plan = self._new(call, args, kwargs)
                 self._graphs[call.kind] = plan.graph
@@ -197,7 +201,7 @@ class Fast(nn.Module):
         except Inseparable:
             raise
         except NotExportable:
-            if not self.may_export:
+            if not self.may_prepare:
                 raise
         if self._exported == _KINDS:
             raise NotExportable(f"it is called in more than {_KINDS} ways")
@@ -229,11 +233,17 @@ class Fast(nn.Module):
         if heavy:
             self.notes[f"Its weights take {weights / 1e9:.1f} GB, so no faster form of them was made beside."] = None
         if self._ends is not None and self._examples is not None:
-            plan = _Plan(graph, self.network, moving, self.dtype, self._ends, heavy)
+            plan = _Plan(graph, self.network, moving, self.dtype, self._ends, heavy, self._kernels())
             # What is not kept would be computed twice, not once; and infinity at an end is none between the ends.
             if self._examples * plan.room <= self.memory and plan.finite(call):
                 return plan
-        return _Plan(graph, self.network, moving, self.dtype, heavy=heavy)
+        return _Plan(graph, self.network, moving, self.dtype, heavy=heavy, kernels=self._kernels())
+
+    def _kernels(self) -> Kernels | None:
+        if not self.may_prepare or compiled.kernels() is None:
+            return None
+        self.compiled = True
+        return Kernels(self.memory, self._examples or math.inf)
 
     def _check(self, plan: _Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Compare some examples with the network itself, and two halves with the whole.
@@ -278,6 +288,7 @@ class _Plan:
         dtype: torch.dtype | None,
         ends: Ends | None = None,
         heavy: bool = False,
+        kernels: Kernels | None = None,
     ) -> None:
         self.graph = graph
         held = dict(_tensors(network))
@@ -300,7 +311,8 @@ class _Plan:
         onednn = not heavy and on_cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         rewrite.channels_last(operations, graph.inputs, weights=not onednn and not heavy)
         if onednn:
-            self.values |= rewrite.for_onednn(operations, graph.inputs, [*moves, rewrite.ALPHA])
+            fastest(operations, graph.inputs, [*moves, rewrite.ALPHA], kernels)
+            self.values |= kernels.rooms if kernels else {}
         self.parts = split(operations, graph.inputs, [*moves, rewrite.ALPHA])
         width = graph.floats * (dtype or torch.float32).itemsize
         self.cuts = graph.rows and graph.examples[0] <= 2 and graph.examples[1] == math.inf

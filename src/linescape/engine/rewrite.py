@@ -1,9 +1,8 @@
 """Makes a graph cheaper without changing what it computes, but for rounding.
 
 A BatchNorm with fixed statistics after a convolution or a linear layer is a scaling of its weights: it is folded into
-them, once for each state in place of once for each example. On the CPU, weights are put into the order that oneDNN
-computes in (again once for each state), and the addition and the ReLU after a convolution happen while its result is
-in the cache. Images are laid out channels last.
+them, once for each state in place of once for each example. Images are laid out channels last. What is only for the CPU
+is in `cpu`.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from linescape.engine import winograd
-
 aten = torch.ops.aten
 
 ALPHA = "position_alpha"
@@ -27,7 +24,6 @@ _PRODUCTS = 64
 """Products to one number of a result from which on mixing two results is faster than computing one."""
 
 _CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
-_ACTIVATIONS = {aten.relu.default: "relu", aten.sigmoid.default: "sigmoid", aten.tanh.default: "tanh"}
 
 
 def dependents(graph: fx.Graph, names: Iterable[str]) -> set[fx.Node]:
@@ -46,10 +42,10 @@ def fold_batch_norms(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[st
     for node in list(graph.nodes):
         if node.target is not aten.batch_norm.default:
             continue
-        layer, *norm, training = (_argument(node, at) for at in range(6))
+        layer, *norm, training = (argument(node, at) for at in range(6))
         if training or not isinstance(layer, fx.Node) or layer.target not in (*_CONVOLUTIONS, aten.linear.default):
             continue
-        weight, bias = _argument(layer, 1), _argument(layer, 2)
+        weight, bias = argument(layer, 1), argument(layer, 2)
         of_layer = [arg for arg in (weight, bias) if isinstance(arg, fx.Node)]
         of_norm = [arg for arg in norm if isinstance(arg, fx.Node)]
         read_elsewhere = len(layer.users) > 1
@@ -115,13 +111,13 @@ def between_ends(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) 
         if math.prod(weights[0].meta["val"].shape[1:]) < _PRODUCTS:
             continue
         if alpha is None:
-            alpha = _placeholder(graph, ALPHA)
+            alpha = placeholder(graph, ALPHA)
         found = []
         for end in ("start", "end"):
             args = list(node.args)
             for at, arg in enumerate(args):
                 if arg in weights and arg.name in names:
-                    args[at] = _placeholder(graph, f"{arg.name}_{end}", like=arg)
+                    args[at] = placeholder(graph, f"{arg.name}_{end}", like=arg)
                     new[args[at].name] = (arg.name, end)
             with graph.inserting_before(node):
                 found.append(graph.call_function(node.target, tuple(args)))
@@ -134,7 +130,8 @@ def between_ends(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) 
     return new
 
 
-def _placeholder(graph: fx.Graph, name: str, like: fx.Node | None = None) -> fx.Node:
+def placeholder(graph: fx.Graph, name: str, like: fx.Node | None = None) -> fx.Node:
+    """The placeholder of a name, new where there is none."""
     known: fx.Node
     for known in graph.nodes:
         if known.op == "placeholder" and known.name == name:
@@ -200,116 +197,6 @@ def _laid_out(graph: fx.Graph, node: fx.Node) -> fx.Node:
     return new
 
 
-def for_onednn(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> dict[str, Tensor]:
-    """Replace convolutions and linear layers on the CPU by those of oneDNN, with what follows them taken in.
-
-    Returns:
-        New placeholder -> memory that an operation writes its result to.
-    """
-    rooms: dict[str, Tensor] = {}
-    of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
-    for node in list(graph.nodes):
-        if node.target not in (aten.conv2d.default, aten.linear.default):
-            continue
-        weight = _argument(node, 1)
-        if weight in of_inputs or not _of_onednn(weight.meta["val"].dtype):
-            continue
-        if node.target is aten.conv2d.default:
-            _convolution(graph, node, of_moving, rooms)
-        else:
-            _linear(graph, node)
-    graph.eliminate_dead_code()
-    return rooms
-
-
-def _of_onednn(dtype: torch.dtype) -> bool:
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
-
-
-def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node], rooms: dict[str, Tensor]) -> None:
-    x, weight, bias = (_argument(node, at) for at in range(3))
-    stride, padding, dilation = (_pair(_argument(node, at), default) for at, default in ((3, 1), (4, 0), (5, 1)))
-    groups = _argument(node, 6) or 1
-    last, other = node, None
-    user = _only_user(node)
-    if user is not None and user.target is aten.add.Tensor and not user.kwargs:
-        beside = user.args[1] if user.args[0] is node else user.args[0]
-        alike = (
-            isinstance(beside, fx.Node)
-            and beside is not node
-            and _shape(beside) == _shape(node)
-            and beside.meta["val"].dtype == node.meta["val"].dtype
-        )
-        # A convolution whose result can be kept must not be drawn into an addition that moves.
-        if alike and (node in of_moving or user not in of_moving):
-            last, other = user, beside
-    user = _only_user(last)
-    relu = user is not None and user.target is aten.relu.default
-    if user is not None and relu:
-        last = user
-    geometry = (padding, stride, dilation, groups)
-    with graph.inserting_before(last):
-        if geometry == ([1, 1], [1, 1], [1, 1], 1) and _suits_winograd(x, weight):
-            into = _placeholder(graph, f"room_for_{weight.name}")
-            outputs, inputs = weight.meta["val"].shape[:2]
-            rooms[into.name] = torch.empty(36, outputs, inputs, dtype=torch.float32)
-            matrices = graph.call_function(winograd.transformed, (weight, into))
-            new = graph.call_function(winograd.convolution, (x, matrices, bias, other, relu))
-        else:
-            packed = graph.call_function(torch.ops.mkldnn._reorder_convolution_weight.default, (weight, *geometry))
-            one = torch.ops.mkldnn._convolution_pointwise
-            if other is None:
-                new = graph.call_function(one.default, (x, packed, bias, *geometry, "relu" if relu else "none", [], ""))
-            else:
-                after = "relu" if relu else None
-                new = graph.call_function(one.binary, (x, other, packed, bias, *geometry, "add", 1.0, after, [], ""))
-    _replace(last, new, of_moving)
-
-
-def _suits_winograd(x: fx.Node, weight: fx.Node) -> bool:
-    outputs, inputs, *kernel = weight.meta["val"].shape
-    sides = x.meta["val"].shape[2:]
-    return (
-        kernel == [3, 3]
-        and min(outputs, inputs) >= winograd.CHANNELS
-        and weight.meta["val"].dtype == torch.float32
-        and all(isinstance(side, int) and side % winograd.PATCH == 0 for side in sides)
-    )
-
-
-def _linear(graph: fx.Graph, node: fx.Node) -> None:
-    x, weight, bias = node.args[0], node.args[1], _argument(node, 2)
-    with graph.inserting_before(node):
-        packed = graph.call_function(torch.ops.mkldnn._reorder_linear_weight.default, (weight,))
-    last, activation = node, "none"
-    user = _only_user(node)
-    if user is not None and user.target in _ACTIVATIONS and not user.kwargs:
-        last, activation = user, _ACTIVATIONS[user.target]
-    with graph.inserting_before(last):
-        new = graph.call_function(torch.ops.mkldnn._linear_pointwise.default, (x, packed, bias, activation, [], ""))
-    _replace(last, new, set())
-
-
-def _replace(old: fx.Node, new: fx.Node, same: set[fx.Node]) -> None:
-    new.meta = dict(old.meta)
-    if old in same:
-        same.add(new)
-    old.replace_all_uses_with(new)
-
-
-def _argument(node: fx.Node, at: int) -> Any:
+def argument(node: fx.Node, at: int) -> Any:
+    """A positional argument, or None where it is left out."""
     return node.args[at] if len(node.args) > at else None
-
-
-def _pair(value: Any, default: int) -> list[int]:
-    if value is None:
-        return [default, default]
-    return list(value) * (2 if len(value) == 1 else 1)
-
-
-def _only_user(node: fx.Node) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 else None
-
-
-def _shape(node: fx.Node) -> tuple[object, ...]:
-    return tuple(str(side) for side in node.meta["val"].shape)

@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from linescape.engine.graph import (
     APART,
@@ -29,6 +28,7 @@ from linescape.engine.graph import (
     draws,
     largest,
 )
+from linescape.engine.operations import Watching
 
 aten = torch.ops.aten
 
@@ -140,11 +140,11 @@ class _Tracer(fx.Tracer):
         return isinstance(m, _BatchNorm) and type(m).forward is _BatchNorm.forward
 
 
-class _Pure(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Pure(Watching):  # type: ignore[no-untyped-call]
     """Refuses what cannot be repeated from a graph: random numbers, and writing to a value that is used elsewhere."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.given: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

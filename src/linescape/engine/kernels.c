@@ -1,0 +1,275 @@
+/* What torch has no fast operation for; see winograd.py and mixing.py. Images lie channels last, in float32 or
+   bfloat16; sums are in float32, in an order that does not depend on the number of threads. */
+
+#include <stdint.h>
+#include <stdlib.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#define ROWS 14 /* tiles of one product: 28 sums, two weights and a factor fill the 32 registers */
+#else
+#define LANES 8
+#define ROWS 6
+#endif
+#define PANEL (2 * LANES) /* outputs of one product */
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef int64_t size;
+typedef float vec __attribute__((vector_size(LANES * 4)));
+typedef float loose __attribute__((vector_size(LANES * 4), aligned(4)));
+typedef int32_t whole __attribute__((vector_size(LANES * 4)));
+typedef uint16_t half __attribute__((vector_size(LANES * 2), aligned(2)));
+
+const int64_t kernels_lanes = LANES, kernels_panel = PANEL;
+
+INLINE vec get(const float *from) { return *(const loose *)from; }
+INLINE void put(float *to, vec value) { *(loose *)to = value; }
+
+/* Numbers of the images, by their place: bfloat16 is the upper half of float32. */
+INLINE vec read(const void *from, size at, int bfloat16) {
+  if (!bfloat16) return get((const float *)from + at);
+  return (vec)(__builtin_convertvector(*(const half *)((const uint16_t *)from + at), whole) << 16);
+}
+INLINE void write(void *to, size at, vec value, int bfloat16) {
+  if (!bfloat16) {
+    put((float *)to + at, value);
+    return;
+  }
+  whole bits = (whole)value, not_a_number = value != value;
+  bits = ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) & ~not_a_number; /* to the nearest, ties to even */
+  *(half *)((uint16_t *)to + at) = __builtin_convertvector(bits | (not_a_number & 0x7fc0), half);
+}
+
+static size least(size a, size b) { return a < b ? a : b; }
+
+/* ---- Winograd's minimal filtering F(4x4, 3x3): 3x3 convolutions of stride 1 and padding 1 ----
+
+   A tile is a 4x4 patch of the result. Blocks of tiles go through three steps while they are in the cache: each 6x6
+   patch of the input is transformed, channel by channel; for each of the 36 places, tiles x inputs is multiplied by
+   inputs x outputs; 6x6 products are transformed to 4x4 results. */
+
+INLINE void of_filter(vec *to, vec a, vec b, vec c) {
+  vec outer = (a + c) / 6, wide = a / 24 + c / 6;
+  to[0] = a / 4;
+  to[1] = -(outer + b / 6);
+  to[2] = -(outer - b / 6);
+  to[3] = wide + b / 12;
+  to[4] = wide - b / 12;
+  to[5] = c;
+}
+INLINE void of_input(vec *to, vec a, vec b, vec c, vec d, vec e, vec f) {
+  vec even = e - 4 * c, odd = d - 4 * b, near = e - c, far = 2 * (d - b);
+  to[0] = 4 * a - 5 * c + e;
+  to[1] = even + odd;
+  to[2] = even - odd;
+  to[3] = near + far;
+  to[4] = near - far;
+  to[5] = 4 * b - 5 * d + f;
+}
+INLINE void of_products(vec *to, vec a, vec b, vec c, vec d, vec e, vec f) {
+  vec sum = b + c, difference = b - c, far_sum = d + e, far_difference = d - e;
+  to[0] = a + sum + far_sum;
+  to[1] = difference + 2 * far_difference;
+  to[2] = sum + 4 * far_sum;
+  to[3] = difference + 8 * far_difference + f;
+}
+
+/* (outputs, inputs, 3, 3) -> (36, outputs / PANEL, inputs, PANEL) */
+void winograd_weights(const float *weight, float *to, size outputs, size inputs, size threads) {
+#pragma omp parallel for num_threads(threads)
+  for (size panel = 0; panel < outputs / PANEL; panel++)
+    for (size input = 0; input < inputs; input++) {
+      float filters[3][3][PANEL];
+      for (size lane = 0; lane < PANEL; lane++)
+        for (size i = 0; i < 9; i++)
+          filters[i / 3][i % 3][lane] = weight[((panel * PANEL + lane) * inputs + input) * 9 + i];
+      for (size lane = 0; lane < PANEL; lane += LANES) {
+        vec columns[3][6], rows[6];
+        for (size j = 0; j < 3; j++)
+          of_filter(columns[j], get(&filters[0][j][lane]), get(&filters[1][j][lane]), get(&filters[2][j][lane]));
+        for (size i = 0; i < 6; i++) {
+          of_filter(rows, columns[0][i], columns[1][i], columns[2][i]);
+          for (size j = 0; j < 6; j++)
+            put(to + (((i * 6 + j) * (outputs / PANEL) + panel) * inputs + input) * PANEL + lane, rows[j]);
+        }
+      }
+    }
+}
+
+/* Products of some tiles and one panel of outputs, at one place. */
+INLINE void products(size rows, const float *tiles, const float *weights, float *to, size inputs) {
+  vec sums[ROWS][2];
+  for (size r = 0; r < rows; r++) sums[r][0] = sums[r][1] = (vec){0};
+  for (size input = 0; input < inputs; input += LANES, tiles += 36 * ROWS * LANES)
+    for (size i = 0; i < LANES; i++, weights += PANEL) {
+      vec left = get(weights), right = get(weights + LANES);
+#pragma GCC unroll 16
+      for (size r = 0; r < rows; r++) {
+        sums[r][0] += tiles[r * LANES + i] * left;
+        sums[r][1] += tiles[r * LANES + i] * right;
+      }
+    }
+#pragma GCC unroll 16
+  for (size r = 0; r < rows; r++) {
+    put(to + r * PANEL, sums[r][0]);
+    put(to + r * PANEL + LANES, sums[r][1]);
+  }
+}
+
+static void products_of(size rows, const float *tiles, const float *weights, float *to, size inputs) {
+  switch (rows) { /* so that sums stay in registers */
+#define CASE(R) \
+  case R: \
+    products(R, tiles, weights, to, inputs); \
+    break;
+    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5)
+#if ROWS > 6
+    CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13)
+#endif
+    default:
+      products(ROWS, tiles, weights, to, inputs);
+  }
+}
+
+typedef struct {
+  const void *images, *other; /* (examples, height, width, inputs), (examples, height, width, outputs) */
+  const float *weights, *bias;
+  void *result; /* (examples, height, width, outputs) */
+  size height, width, inputs, outputs, relu;
+} call;
+
+static const float zeros[4096]; /* what is around an image */
+
+/* `count` tiles from the `first` on, for the panels from `begin` to `end`. */
+INLINE void block(const call *c, size first, size count, size begin, size end, float *room, int bfloat16) {
+  size high = (c->height + 3) / 4, wide = (c->width + 3) / 4, groups = (count + ROWS - 1) / ROWS, panels = end - begin;
+  size bytes = bfloat16 ? 2 : 4;
+  float *transformed = room, *multiplied = room + 36 * groups * ROWS * c->inputs;
+
+  for (size t = 0; t < count; t++) {
+    size tile = first + t, example = tile / (high * wide);
+    size top = tile / wide % high * 4 - 1, left = tile % wide * 4 - 1;
+    const char *at[6][6];
+    for (size i = 0; i < 6; i++)
+      for (size j = 0; j < 6; j++) {
+        size y = top + i, x = left + j, inside = y >= 0 && y < c->height && x >= 0 && x < c->width;
+        size place = ((example * c->height + y) * c->width + x) * c->inputs;
+        at[i][j] = inside ? (const char *)c->images + place * bytes : (const char *)zeros;
+      }
+    for (size input = 0; input < c->inputs; input += LANES) {
+      vec rows[6][6], column[6];
+      for (size i = 0; i < 6; i++)
+        of_input(rows[i], read(at[i][0], input, bfloat16), read(at[i][1], input, bfloat16),
+                 read(at[i][2], input, bfloat16), read(at[i][3], input, bfloat16), read(at[i][4], input, bfloat16),
+                 read(at[i][5], input, bfloat16));
+      size of_lanes = t / ROWS * (c->inputs / LANES) + input / LANES;
+      float *to = transformed + (of_lanes * 36 * ROWS + t % ROWS) * LANES; /* (group, of_lanes, 36, ROWS, LANES) */
+      for (size j = 0; j < 6; j++) {
+        of_input(column, rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]);
+        for (size i = 0; i < 6; i++) put(to + (i * 6 + j) * ROWS * LANES, column[i]);
+      }
+    }
+  }
+
+  for (size place = 0; place < 36; place++)
+    for (size panel = begin; panel < end; panel++)
+      for (size group = 0; group < groups; group++)
+        products_of(least(ROWS, count - group * ROWS),
+                    transformed + (group * 36 * c->inputs + place * LANES) * ROWS,
+                    c->weights + (place * (c->outputs / PANEL) + panel) * c->inputs * PANEL,
+                    multiplied + ((group * panels + panel - begin) * 36 + place) * ROWS * PANEL, c->inputs);
+
+  for (size t = 0; t < count; t++) {
+    size tile = first + t, example = tile / (high * wide), top = tile / wide % high * 4, left = tile % wide * 4;
+    for (size output = begin * PANEL; output < end * PANEL; output += LANES) {
+      size of_panel = t / ROWS * panels + output / PANEL - begin, next = ROWS * PANEL;
+      const float *at = multiplied + of_panel * 36 * next + t % ROWS * PANEL + output % PANEL;
+      vec columns[6][4], row[4], bias = c->bias ? get(c->bias + output) : (vec){0};
+      for (size j = 0; j < 6; j++)
+        of_products(columns[j], get(at + j * next), get(at + (6 + j) * next), get(at + (12 + j) * next),
+                    get(at + (18 + j) * next), get(at + (24 + j) * next), get(at + (30 + j) * next));
+      for (size i = 0; i < least(4, c->height - top); i++) {
+        of_products(row, columns[0][i], columns[1][i], columns[2][i], columns[3][i], columns[4][i], columns[5][i]);
+        for (size j = 0; j < least(4, c->width - left); j++) {
+          size place = ((example * c->height + top + i) * c->width + left + j) * c->outputs + output;
+          vec value = row[j] + bias;
+          if (c->other) value += read(c->other, place, bfloat16);
+          if (c->relu) value = (vec)((whole)value & ~(value <= 0)); /* NaN stays NaN */
+          write(c->result, place, value, bfloat16);
+        }
+      }
+    }
+  }
+}
+
+static void block_float32(const call *c, size first, size count, size begin, size end, float *room) {
+  block(c, first, count, begin, end, room, 0);
+}
+static void block_bfloat16(const call *c, size first, size count, size begin, size end, float *room) {
+  block(c, first, count, begin, end, room, 1);
+}
+
+/* Memory of a thread, kept: fresh pages cost as much as a transform. */
+static float *room_for(size numbers) {
+  static __thread float *kept;
+  static __thread size held;
+  if (held < numbers) {
+    free(kept);
+    kept = aligned_alloc(64, numbers * 4);
+    held = kept ? numbers : 0;
+  }
+  return kept;
+}
+
+/* Returns 0, or 1 where there is no memory. */
+int winograd(const void *images, const float *weights, const float *bias, const void *other, void *result,
+             size examples, size height, size width, size inputs, size outputs, size relu, size bfloat16,
+             size threads) {
+  call c = {images, other, weights, bias, result, height, width, inputs, outputs, relu};
+  size all = examples * ((height + 3) / 4) * ((width + 3) / 4), panels = outputs / PANEL;
+  /* Where weights are many, many tiles pass by them at once and threads share the outputs; else they share tiles. */
+  size many = inputs * outputs >= 1 << 16, most = inputs * outputs >= 1 << 17 ? 8 * ROWS : many ? 4 * ROWS : ROWS;
+  size parts = many ? least(threads, panels) : 1, blocks = (all + most - 1) / most;
+  if (!many) blocks = (blocks + threads - 1) / threads * threads;
+  size tiles = ((all + blocks - 1) / blocks + ROWS - 1) / ROWS * ROWS, failed = 0;
+  blocks = (all + tiles - 1) / tiles;
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+  for (size job = 0; job < blocks * parts; job++) {
+    size first = job / parts * tiles, begin = panels * (job % parts) / parts, end = panels * (job % parts + 1) / parts;
+    float *room = room_for(36 * tiles * (inputs + (end - begin) * PANEL));
+    if (!room) {
+#pragma omp atomic write
+      failed = 1;
+    } else
+      (bfloat16 ? block_bfloat16 : block_float32)(&c, first, least(tiles, all - first), begin, end, room);
+  }
+  return failed;
+}
+
+/* ---- Images between those of two ends: start * first[c] + end * second[c] + shift[c], plus other; its ReLU ---- */
+
+INLINE void mix_rows(const void *start, const void *end, const float *first, const float *second, const float *shift,
+                     const void *other, void *result, size from, size to, size channels, size relu, int bfloat16) {
+  for (size row = from; row < to; row++)
+    for (size c = 0; c < channels; c += LANES) {
+      size at = row * channels + c;
+      vec mixed = read(start, at, bfloat16) * get(first + c) + read(end, at, bfloat16) * get(second + c);
+      vec value = mixed + get(shift + c);
+      if (other) value += read(other, at, bfloat16);
+      if (relu) value = (vec)((whole)value & ~(value <= 0));
+      write(result, at, value, bfloat16);
+    }
+}
+
+void mix(const void *start, const void *end, const float *first, const float *second, const float *shift,
+         const void *other, void *result, size rows, size channels, size relu, size bfloat16, size threads) {
+#pragma omp parallel for num_threads(threads)
+  for (size part = 0; part < threads; part++) {
+    size from = rows * part / threads, to = rows * (part + 1) / threads;
+    if (bfloat16)
+      mix_rows(start, end, first, second, shift, other, result, from, to, channels, relu, 1);
+    else
+      mix_rows(start, end, first, second, shift, other, result, from, to, channels, relu, 0);
+  }
+}
