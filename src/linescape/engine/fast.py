@@ -240,7 +240,8 @@ class Fast(nn.Module):
         return _Plan(graph, self.network, moving, self.dtype, heavy=heavy, kernels=self._kernels())
 
     def _kernels(self) -> Kernels | None:
-        if not self.may_prepare or compiled.kernels() is None:
+        on_cpu = all(tensor.device.type == "cpu" for _, tensor in _tensors(self.network))
+        if not (self.may_prepare and on_cpu and compiled.kernels()):
             return None
         self.compiled = True
         return Kernels(self.memory, self._examples or math.inf)
@@ -251,7 +252,7 @@ class Fast(nn.Module):
         Raises:
             NotExportable: they differ, as when the examples of a batch act on each other.
         """
-        count = 2 * _LEAST if plan.cuts else _WHOLE
+        count = _LEAST if plan.cuts else _WHOLE
         few, cut = call.first(count), pytree.tree_map(call.cut(count), (args, dict(kwargs)))
         half = math.ceil(few.examples / 2) if plan.cuts and few.examples > 3 else _WHOLE
         with torch.no_grad():
