@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -341,28 +341,43 @@ def test_without_a_compiler_convolutions_are_direct(monkeypatch: pytest.MonkeyPa
         compiled.kernels.cache_clear()
 
 
-@needs_compiler
-@pytest.mark.parametrize("trouble", ["compiler", "cache"])
-def test_what_cannot_be_compiled_or_kept_is_done_without(
-    trouble: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A compiler that fails, or a cache that is a file, is no error; a second try makes what is missing."""
+@pytest.fixture
+def own_cache(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pathlib.Path]:
+    """A folder in which the library is not there yet; the process's own library is as before afterwards."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     compiled.kernels.cache_clear()
-    try:
-        with monkeypatch.context() as patch:
-            patch.setenv("XDG_CACHE_HOME", str(tmp_path))
-            if trouble == "compiler":
-                patch.setenv("CC", "false")
-            else:
-                (tmp_path / "linescape").write_text("")
-            assert not compiled.kernels()
-            assert not list(tmp_path.glob("linescape/compiled/*"))
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    yield tmp_path
+    compiled.kernels.cache_clear()
+
+
+@needs_compiler
+def test_the_library_is_compiled_once_and_again_where_it_was_spoiled(own_cache: pathlib.Path) -> None:
+    assert compiled.kernels()
+    (kept,) = (own_cache / "linescape" / "compiled").iterdir()
+    whole = kept.read_bytes()
+    for spoiled in (b"no library", b""):
+        kept.unlink()  # the process has it loaded, so it is not written to
+        kept.write_bytes(spoiled)
         compiled.kernels.cache_clear()
         assert compiled.kernels()
-        assert [path.suffix for path in tmp_path.glob("other/linescape/compiled/*")] == [".so"]
-    finally:
-        compiled.kernels.cache_clear()
+        assert kept.read_bytes() == whole
+    written = kept.stat().st_mtime_ns
+    compiled.kernels.cache_clear()
+    assert compiled.kernels()
+    assert kept.stat().st_mtime_ns == written
+
+
+@needs_compiler
+def test_where_nothing_can_be_kept_the_library_is_made_for_the_process(own_cache: pathlib.Path) -> None:
+    (own_cache / "linescape").write_text("a file")
+    assert compiled.kernels()
+
+
+@needs_compiler
+def test_a_compiler_that_fails_is_no_error(own_cache: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "false")
+    assert not compiled.kernels()
+    assert not list(own_cache.rglob("*.so"))
 
 
 @needs_compiler

@@ -13,12 +13,15 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from linescape import atomic
 
 _COMPILERS = ("gcc", "cc")
 """Clang's threads are not those of torch: its libraries are refused when they are loaded."""
@@ -43,31 +46,36 @@ def kernels() -> ctypes.CDLL | None:
         return None
     source = resources.files(__package__).joinpath("kernels.c").read_bytes()
     key = hashlib.sha256(b"\0".join([source, program.encode(), platform.machine().encode(), _abilities()])).hexdigest()
-    cached = os.environ.get("XDG_CACHE_HOME")  # https://specifications.freedesktop.org/basedir-spec
-    folder = (Path(cached) if cached else Path.home() / ".cache") / "linescape" / "compiled"
-    place = folder / f"kernels-{key[:16]}.so"
+    kept = _cache() / f"kernels-{key[:16]}.so"
+    with suppress(OSError):  # it is not there yet, or cannot be read
+        return ctypes.CDLL(str(kept))
     try:
-        if not place.exists():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _make(program, source, place)
-        return ctypes.CDLL(str(place))
+        with tempfile.TemporaryDirectory() as scratch:
+            made = _made(program, source, Path(scratch))
+            library = ctypes.CDLL(str(made))
+            with suppress(OSError):  # where it cannot be kept, each process makes its own
+                atomic.write(kept, made.read_bytes())
+            return library
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _make(program: str, source: bytes, place: Path) -> None:
+def _cache() -> Path:
+    named = os.environ.get("XDG_CACHE_HOME")  # https://specifications.freedesktop.org/basedir-spec
+    return (Path(named) if named else Path("~/.cache").expanduser()) / "linescape" / "compiled"
+
+
+def _made(program: str, source: bytes, scratch: Path) -> Path:
     """Compile, and link against nothing: the threads are those that torch has loaded, not a second set of them."""
-    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-        code, compiled, linked = (Path(scratch) / f"code{end}" for end in (".c", ".o", ".so"))
-        code.write_bytes(source)
-        for arguments in (
-            ("-O3", "-march=native", "-fopenmp", "-fPIC", "-c", str(code), "-o", str(compiled)),
-            ("-shared", str(compiled), "-o", str(linked)),
-        ):
-            command = (program, *arguments)
-            subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE)  # noqa: S603 - of this package
-        ctypes.CDLL(str(linked))  # what cannot be loaded is not kept
-        linked.replace(place)
+    code, compiled, linked = (scratch / f"kernels{end}" for end in (".c", ".o", ".so"))
+    code.write_bytes(source)
+    for arguments in (
+        ("-O3", "-march=native", "-fopenmp", "-fPIC", "-c", str(code), "-o", str(compiled)),
+        ("-shared", str(compiled), "-o", str(linked)),
+    ):
+        command = (program, *arguments)
+        subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE)  # noqa: S603 - of this package
+    return linked
 
 
 def _abilities() -> bytes:

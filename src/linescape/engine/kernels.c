@@ -210,6 +210,8 @@ static void block_bfloat16(const call *c, size first, size count, size begin, si
   block(c, first, count, begin, end, room, 1);
 }
 
+#define ROOM (1 << 22) /* numbers that a thread may hold, where few tiles take less */
+
 /* Memory of a thread, kept: fresh pages cost as much as a transform. */
 static float *room_for(size numbers) {
   static __thread float *kept;
@@ -230,7 +232,11 @@ int winograd(const void *images, const float *weights, const float *bias, const 
   size all = examples * ((height + 3) / 4) * ((width + 3) / 4), panels = outputs / PANEL;
   /* Where weights are many, many tiles pass by them at once and threads share the outputs; else they share tiles. */
   size many = inputs * outputs >= 1 << 16, most = inputs * outputs >= 1 << 17 ? 8 * ROWS : many ? 4 * ROWS : ROWS;
-  size parts = many ? least(threads, panels) : 1, blocks = (all + most - 1) / most;
+  size parts = many ? least(threads, panels) : 1, of_tile = 36 * (inputs + (panels + parts - 1) / parts * PANEL);
+  size fitting = ROOM / of_tile / ROWS * ROWS;
+  most = fitting < ROWS ? ROWS : least(most, fitting);
+  if (!all) return 0;
+  size blocks = (all + most - 1) / most;
   if (!many) blocks = (blocks + threads - 1) / threads * threads;
   size tiles = ((all + blocks - 1) / blocks + ROWS - 1) / ROWS * ROWS, failed = 0;
   blocks = (all + tiles - 1) / tiles;
