@@ -123,6 +123,7 @@ class Evaluator:
         self._fast = fast
         self._pays = False
         self._work: int | None = None
+        self._largest = 0.0
         self._slots = dict(self.model.state_dict(keep_vars=True))
         self._statistics = batchnorm.statistics(self.model)
         self._placed: Path | None = None
@@ -292,6 +293,7 @@ class Evaluator:
                     f"({described(few)}): {reason(error)}. Give it the inputs that it was trained on: size, channels, "
                     "type and order."
                 ) from error
+            self._largest = max(self._largest, one / share)
             work += round(one / share * (len(held) if isinstance(held, Sized) else 10))
             if name in self._sets.tensors and share < 1.0:
                 size = sum(leaf.nbytes for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)) / 4
@@ -364,6 +366,9 @@ class Evaluator:
         if self.threads is None:
             batch = next(iter(next(iter(self.data.values()))), None)
             if batch is None or self.device.type != "cpu":
+                return nullcontext()
+            if self._largest > threads.LONG:
+                self.threads = torch.get_num_threads()
                 return nullcontext()
             few, share = self._cut(batch, 16)
             batch, few = moved(batch, self.device), moved(few, self.device)
