@@ -472,8 +472,7 @@ WIDE: Callable[[], nn.Module] = lambda: wide(8)[0]  # noqa: E731
 def test_keeping_changes_no_bit(build: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     net = build().eval()
-    inputs = IMAGES if build is not WIDE else IMAGES[:6]
-    keeping, forgetting = (Evaluator(net, {"d": (inputs, labels(len(inputs)))}, fast=True) for _ in range(2))
+    keeping, forgetting = (Evaluator(net, {"d": (IMAGES, labels(len(IMAGES)))}, fast=True) for _ in range(2))
     begin, engine, most = forgetting.engine.begin, forgetting.engine, 0
 
     def nothing_left(*given: Any) -> None:
@@ -481,7 +480,7 @@ def test_keeping_changes_no_bit(build: Callable[[], nn.Module], monkeypatch: pyt
         engine._left = 0
 
     monkeypatch.setattr(engine, "begin", nothing_left)
-    for path in lines(net, line_of(net, inputs)).values():
+    for path in lines(net, line_of(net, IMAGES)).values():
         expected, found = (scan(path, ev, ALPHAS, ("interpolate", "start")) for ev in (forgetting, keeping))
         assert not kept_bytes(engine)
         assert all(np.array_equal(found.values[key], values) for key, values in expected.values.items())

@@ -25,7 +25,8 @@ _CHANNELS = 4096
 """Most channels of an input."""
 
 PAYS = 128
-"""Patches of one state from which on transforming its weights costs less than it saves; by about 50 it is even."""
+"""Patches that a state must have. Transforming its weights takes as long as 10 to 20 patches save in float32, and, with
+512 channels, as long as 140 save in bfloat16."""
 
 _WASTE = 2.0
 """Most that patches may have of an image's numbers: they are whole, and images of 5 x 5 take four of them."""
