@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from linescape import models
 from linescape import step as module
 from linescape.data import Mixed, mix
+from linescape.engine import compiled, with_winograd
 from linescape.recipe import MLP, Model, Optimizer, ResNet
 from linescape.step import Step, seeded
 
@@ -75,6 +76,47 @@ def test_a_lost_loss_moves_nothing(optimizer: Optimizer, way: Callable[[Step, Mi
     assert met[0].isnan()
     assert met[1] == 16
     assert same(held(step), before)
+
+
+@pytest.mark.skipif(not compiled.kernels(), reason="no compiler, or not for this machine's CPU")
+@pytest.mark.parametrize("bias", [False, True])
+def test_winograd_has_the_gradients_of_a_convolution(bias: bool) -> None:
+    random = torch.Generator().manual_seed(3)
+    plain = nn.Conv2d(64, 32, 3, padding=1, bias=bias)
+    fast = copy.deepcopy(plain)
+    with_winograd(fast)
+    given = torch.randn(5, 64, 7, 8, generator=random)
+    back = torch.randn(5, 32, 7, 8, generator=random)
+    found = list[list[Tensor]]()
+    for layer, dtype in ((fast, torch.float32), (plain.double(), torch.float64)):
+        x = given.to(dtype, copy=True).requires_grad_()
+        out = layer(x)
+        out.backward(back.to(dtype))
+        found.append([out.detach(), x.grad, *(parameter.grad for parameter in layer.parameters())])  # type: ignore[list-item]
+    for mine, exact in zip(*found, strict=True):
+        assert float((mine - exact).norm() / exact.norm()) < 3e-6
+    assert not torch.equal(found[0][0], nn.functional.conv2d(given, fast.weight, fast.bias, padding=1))
+
+
+@pytest.mark.skipif(not compiled.kernels(), reason="no compiler, or not for this machine's CPU")
+def test_only_convolutions_that_suit_are_done_by_winograd() -> None:
+    given = torch.randn(2, 32, 8, 8, generator=torch.Generator().manual_seed(3))
+    for layer in (
+        nn.Conv2d(32, 32, 3, padding=1, stride=2),
+        nn.Conv2d(32, 32, 3, padding=1, groups=2),
+        nn.Conv2d(32, 32, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(32, 32, 3),
+        nn.Conv2d(32, 32, 1),
+        nn.Conv2d(32, 16, 3, padding=1),
+    ):
+        expected = layer(given)
+        with_winograd(layer)
+        assert torch.equal(layer(given), expected)
+    layer = nn.Conv2d(32, 32, 3, padding=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = layer(given)
+        with_winograd(layer)
+        assert torch.equal(layer(given), expected)
 
 
 def test_bfloat16_gives_nearly_the_gradients_of_float32() -> None:

@@ -93,8 +93,8 @@ def train(
         recipe: what to train; its `init` is not looked at.
         dataset: the recipe's data.
         start: theta_0, or a checkpoint of this training to go on from, to the bit.
-        device: where to train. Bits repeat on one machine's CPU with one number of threads; a GPU may add in another
-            order each time, and multiplies float32 in TF32.
+        device: where to train. Bits repeat on one machine's CPU with one number of threads and its compiler; a GPU may
+            add in another order each time, and multiplies float32 in TF32.
 
     Raises:
         RecipeError: a number of the recipe is impossible.

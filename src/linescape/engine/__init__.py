@@ -2,6 +2,7 @@
 
 from linescape.engine.compiled import compiler
 from linescape.engine.fast import Fast
+from linescape.engine.gradients import with_winograd
 from linescape.engine.operations import operations
 
-__all__ = ["Fast", "compiler", "operations"]
+__all__ = ["Fast", "compiler", "operations", "with_winograd"]

@@ -21,8 +21,8 @@ from linescape.engine.compiled import at, lanes, needed, numbers, panel
 PATCH = 4
 """Side of the patches that a result is made of."""
 
-_CHANNELS = 4096
-"""Most channels of an input."""
+LEAST, _MOST = 32, 4096
+"""Channels from which on it is faster, and most channels of an input."""
 
 PAYS = 128
 """Patches that a state must have. Transforming its weights takes as long as 10 to 20 patches save in float32, and, with
@@ -33,9 +33,10 @@ _WASTE = 2.0
 
 
 def suits(outputs: int, inputs: int, height: int, width: int) -> bool:
-    """Whether a convolution of these channels and images is faster so. It is from 32 channels on."""
-    whole = inputs % lanes() == 0 and outputs % panel() == 0 and 32 <= inputs <= _CHANNELS and outputs >= 32
-    return whole and PATCH**2 * math.ceil(height / PATCH) * math.ceil(width / PATCH) <= _WASTE * height * width
+    """Whether a convolution of these channels and images is faster so."""
+    whole = inputs % lanes() == 0 and outputs % panel() == 0 and min(inputs, outputs) >= LEAST and inputs <= _MOST
+    covered = PATCH * math.ceil(height / PATCH) * PATCH * math.ceil(width / PATCH)
+    return whole and covered <= _WASTE * height * width
 
 
 def transformed(weight: Tensor, into: Tensor) -> Tensor:
