@@ -1,6 +1,7 @@
 """Convolutions by `winograd` with gradients, for a network that is trained.
 
-The result and the gradient of the input are both 3x3 convolutions; the gradient of the weights is torch's.
+The result and the gradient of the input are both 3x3 convolutions. The gradient of the weights is a sum over patches of
+products of the same transforms.
 """
 
 from __future__ import annotations
@@ -53,13 +54,10 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
-        of_x, *others = ctx.needs_input_grad
+        of_x, *of_others = ctx.needs_input_grad
         back = _product(gradient, weight.flip(2, 3).transpose(0, 1), None) if of_x else None
-        bias = list(weight.shape[:1]) if others[1] else None
-        _, *found = torch.ops.aten.convolution_backward(
-            gradient, x, weight, bias, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, [False, *others]
-        )
-        return back, *found
+        of_weight = winograd.gradient(x, gradient) if of_others[0] else None
+        return back, of_weight, gradient.sum((0, 2, 3)) if of_others[1] else None
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -141,36 +141,38 @@ typedef struct {
 
 static const float zeros[4096]; /* what is around an image */
 
+/* Transform a tile's patch of the input; its places, and blocks of its channels, lie so far apart. */
+INLINE void take(const call *c, size tile, float *to, size of_place, size of_block, int bfloat16) {
+  size high = (c->height + 3) / 4, wide = (c->width + 3) / 4, example = tile / (high * wide);
+  size top = tile / wide % high * 4 - 1, left = tile % wide * 4 - 1;
+  const char *at[6][6];
+  for (size i = 0; i < 6; i++)
+    for (size j = 0; j < 6; j++) {
+      size y = top + i, x = left + j, inside = y >= 0 && y < c->height && x >= 0 && x < c->width;
+      size place = ((example * c->height + y) * c->width + x) * c->inputs;
+      at[i][j] = inside ? (const char *)c->images + place * (bfloat16 ? 2 : 4) : (const char *)zeros;
+    }
+  for (size input = 0; input < c->inputs; input += LANES, to += of_block) {
+    vec rows[6][6], column[6];
+    for (size i = 0; i < 6; i++)
+      of_input(rows[i], read(at[i][0], input, bfloat16), read(at[i][1], input, bfloat16),
+               read(at[i][2], input, bfloat16), read(at[i][3], input, bfloat16), read(at[i][4], input, bfloat16),
+               read(at[i][5], input, bfloat16));
+    for (size j = 0; j < 6; j++) {
+      of_input(column, rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]);
+      for (size i = 0; i < 6; i++) put(to + (i * 6 + j) * of_place, column[i]);
+    }
+  }
+}
+
 /* `count` tiles from the `first` on, for the panels from `begin` to `end`. */
 INLINE void block(const call *c, size first, size count, size begin, size end, float *room, int bfloat16) {
   size high = (c->height + 3) / 4, wide = (c->width + 3) / 4, groups = (count + ROWS - 1) / ROWS, panels = end - begin;
-  size bytes = bfloat16 ? 2 : 4;
   float *transformed = room, *multiplied = room + 36 * groups * ROWS * c->inputs;
 
-  for (size t = 0; t < count; t++) {
-    size tile = first + t, example = tile / (high * wide);
-    size top = tile / wide % high * 4 - 1, left = tile % wide * 4 - 1;
-    const char *at[6][6];
-    for (size i = 0; i < 6; i++)
-      for (size j = 0; j < 6; j++) {
-        size y = top + i, x = left + j, inside = y >= 0 && y < c->height && x >= 0 && x < c->width;
-        size place = ((example * c->height + y) * c->width + x) * c->inputs;
-        at[i][j] = inside ? (const char *)c->images + place * bytes : (const char *)zeros;
-      }
-    for (size input = 0; input < c->inputs; input += LANES) {
-      vec rows[6][6], column[6];
-      for (size i = 0; i < 6; i++)
-        of_input(rows[i], read(at[i][0], input, bfloat16), read(at[i][1], input, bfloat16),
-                 read(at[i][2], input, bfloat16), read(at[i][3], input, bfloat16), read(at[i][4], input, bfloat16),
-                 read(at[i][5], input, bfloat16));
-      size of_lanes = t / ROWS * (c->inputs / LANES) + input / LANES;
-      float *to = transformed + (of_lanes * 36 * ROWS + t % ROWS) * LANES; /* (group, of_lanes, 36, ROWS, LANES) */
-      for (size j = 0; j < 6; j++) {
-        of_input(column, rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]);
-        for (size i = 0; i < 6; i++) put(to + (i * 6 + j) * ROWS * LANES, column[i]);
-      }
-    }
-  }
+  for (size t = 0; t < count; t++) /* (group, inputs / LANES, 36, ROWS, LANES) */
+    take(c, first + t, transformed + t / ROWS * ROWS * 36 * c->inputs + t % ROWS * LANES, ROWS * LANES,
+         36 * ROWS * LANES, bfloat16);
 
   for (size place = 0; place < 36; place++)
     for (size panel = begin; panel < end; panel++)
@@ -251,6 +253,113 @@ int winograd(const void *images, const float *weights, const float *bias, const 
       (bfloat16 ? block_bfloat16 : block_float32)(&c, first, least(tiles, all - first), begin, end, room);
   }
   return failed;
+}
+
+/* ---- The gradient of the weights: the same tiles times 4x4 patches of the result's gradient, summed ---- */
+
+#define DEPTH (LANES / 2) /* inputs of one product: twice as many sums stay in registers */
+
+INLINE void of_gradient(vec *to, vec a, vec b, vec c, vec d) {
+  vec even = a + c, odd = b + d, far_even = a + 4 * c, far_odd = 2 * b + 8 * d;
+  to[0] = a;
+  to[1] = even + odd;
+  to[2] = even - odd;
+  to[3] = far_even + far_odd;
+  to[4] = far_even - far_odd;
+  to[5] = d;
+}
+INLINE void of_sums(vec *to, vec a, vec b, vec c, vec d, vec e, vec f) {
+  vec near = (b + c) / 6, far = d + e;
+  to[0] = a / 4 - near + far / 24;
+  to[1] = (c - b) / 6 + (d - e) / 12;
+  to[2] = far / 6 - near + f;
+}
+
+/* Transform a tile's patch of the gradient to (36, outputs / PANEL, tiles, PANEL). */
+static void take_gradient(const float *gradient, size tile, float *to, size tiles, size height, size width,
+                          size outputs) {
+  size high = (height + 3) / 4, wide = (width + 3) / 4, example = tile / (high * wide);
+  size top = tile / wide % high * 4, left = tile % wide * 4;
+  for (size output = 0; output < outputs; output += LANES) {
+    vec rows[4][6], column[6], patch[4];
+    for (size i = 0; i < 4; i++) {
+      for (size j = 0; j < 4; j++) {
+        size place = ((example * height + top + i) * width + left + j) * outputs + output;
+        patch[j] = top + i < height && left + j < width ? get(gradient + place) : (vec){0};
+      }
+      of_gradient(rows[i], patch[0], patch[1], patch[2], patch[3]);
+    }
+    for (size j = 0; j < 6; j++) {
+      of_gradient(column, rows[0][j], rows[1][j], rows[2][j], rows[3][j]);
+      for (size i = 0; i < 6; i++)
+        put(to + ((i * 6 + j) * (outputs / PANEL) + output / PANEL) * tiles * PANEL + output % PANEL, column[i]);
+    }
+  }
+}
+
+/* Add the products of `count` tiles for one place and one panel of outputs to its sums (inputs, PANEL). */
+static void add_products(const float *images, const float *gradients, float *sums, size count, size inputs) {
+  for (size from = 0; from < inputs; from += DEPTH) {
+    vec held[DEPTH][2];
+    for (size r = 0; r < DEPTH; r++)
+      for (size half = 0; half < 2; half++) held[r][half] = get(sums + (from + r) * PANEL + half * LANES);
+    for (size t = 0; t < count; t++) {
+      vec left = get(gradients + t * PANEL), right = get(gradients + t * PANEL + LANES);
+#pragma GCC unroll 8
+      for (size r = 0; r < DEPTH; r++) {
+        held[r][0] += images[t * inputs + from + r] * left;
+        held[r][1] += images[t * inputs + from + r] * right;
+      }
+    }
+    for (size r = 0; r < DEPTH; r++)
+      for (size half = 0; half < 2; half++) put(sums + (from + r) * PANEL + half * LANES, held[r][half]);
+  }
+}
+
+/* images (examples, height, width, inputs), gradient (examples, height, width, outputs) -> (outputs, inputs, 3, 3), by
+   way of `room`, 36 * (inputs * outputs + tiles * (inputs + outputs)) numbers. */
+void winograd_gradient(const float *images, const float *gradient, float *to, float *room, size tiles, size examples,
+                       size height, size width, size inputs, size outputs, size threads) {
+  call c = {images, 0, 0, 0, 0, height, width, inputs, outputs, 0};
+  size all = examples * ((height + 3) / 4) * ((width + 3) / 4), panels = outputs / PANEL;
+  size of_place = inputs * outputs;
+  float *sums = room, *left = sums + 36 * of_place, *right = left + 36 * tiles * inputs;
+#pragma omp parallel num_threads(threads)
+  {
+#pragma omp for
+    for (size place = 0; place < 36; place++)
+      for (size i = 0; i < of_place; i++) sums[place * of_place + i] = 0;
+    for (size first = 0; first < all; first += tiles) {
+      size count = least(tiles, all - first);
+#pragma omp for
+      for (size t = 0; t < count; t++) {
+        take(&c, first + t, left + t * inputs, tiles * inputs, LANES, 0);
+        take_gradient(gradient, first + t, right + t * PANEL, tiles, height, width, outputs);
+      }
+#pragma omp for
+      for (size job = 0; job < 36 * panels; job++)
+        add_products(left + job / panels * tiles * inputs, right + job * tiles * PANEL,
+                     sums + job * inputs * PANEL, count, inputs);
+    }
+#pragma omp for
+    for (size panel = 0; panel < panels; panel++)
+      for (size input = 0; input < inputs; input++)
+        for (size lane = 0; lane < PANEL; lane += LANES) {
+          vec rows[6][3], column[3];
+          for (size i = 0; i < 6; i++) {
+            const float *at = sums + (i * 6 * panels + panel) * inputs * PANEL + input * PANEL + lane;
+            size next = of_place;
+            of_sums(rows[i], get(at), get(at + next), get(at + 2 * next), get(at + 3 * next), get(at + 4 * next),
+                    get(at + 5 * next));
+          }
+          for (size j = 0; j < 3; j++) {
+            of_sums(column, rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]);
+            for (size i = 0; i < 3; i++)
+              for (size l = 0; l < LANES; l++)
+                to[((panel * PANEL + lane + l) * inputs + input) * 9 + i * 3 + j] = column[i][l];
+          }
+        }
+  }
 }
 
 /* ---- Images between those of two ends: start * first[c] + end * second[c] + shift[c], plus other; its ReLU ---- */

@@ -32,6 +32,10 @@ _WASTE = 2.0
 """Most that patches may have of an image's numbers: they are whole, and images of 5 x 5 take four of them."""
 
 
+_TOGETHER = 112
+"""Patches whose products are summed before the sums go back to memory."""
+
+
 def suits(outputs: int, inputs: int, height: int, width: int) -> bool:
     """Whether a convolution of these channels and images is faster so."""
     whole = inputs % lanes() == 0 and outputs % panel() == 0 and min(inputs, outputs) >= LEAST and inputs <= _MOST
@@ -73,3 +77,20 @@ def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | 
     if needed().winograd(at(x), at(weight), at(bias), at(other), at(result), *sizes):
         raise MemoryError("There is no memory for the transforms of a convolution.")
     return result
+
+
+def gradient(x: Tensor, of_result: Tensor) -> Tensor:
+    """The gradient of the weights ``(outputs, inputs, 3, 3)`` of a convolution.
+
+    Args:
+        x: its images ``(examples, inputs, height, width)``, in float32; best with channels last.
+        of_result: the gradient of its result ``(examples, outputs, height, width)``, likewise.
+    """
+    examples, inputs, height, width = x.shape
+    outputs = of_result.shape[1]
+    x, of_result = (images.contiguous(memory_format=torch.channels_last) for images in (x, of_result))
+    room = torch.empty(36 * (inputs * outputs + _TOGETHER * (inputs + outputs)))
+    found = torch.empty(outputs, inputs, 3, 3)
+    sizes = numbers(_TOGETHER, examples, height, width, inputs, outputs)
+    needed().winograd_gradient(at(x), at(of_result), at(found), at(room), *sizes)
+    return found
