@@ -23,6 +23,7 @@ import torch
 import linescape
 from linescape import data, memory, models
 from linescape.data import Dataset
+from linescape.engine import compiler
 from linescape.evaluate import Evaluator
 from linescape.groups import by_block, by_convolution, choose
 from linescape.paths import Line, Only, Path
@@ -58,6 +59,7 @@ def do(task: Task, store: Store, device: str = "cpu", report: Report = lambda _:
     begun = time.perf_counter()
     about = {
         "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device,
+        "compiler": compiler() is not None,  # on the CPU, bits differ with and without
         "versions": {
             "linescape": linescape.__version__,
             "torch": torch.__version__,

@@ -48,7 +48,8 @@ def kernels() -> ctypes.CDLL | None:
     key = hashlib.sha256(b"\0".join([source, program.encode(), platform.machine().encode(), _abilities()])).hexdigest()
     kept = _cache() / f"kernels-{key[:16]}.so"
     with suppress(OSError):  # it is not there yet, or cannot be read
-        return ctypes.CDLL(str(kept))
+        if kept.stat().st_uid == os.getuid():  # what another user has put there is not run
+            return ctypes.CDLL(str(kept))
     try:
         with tempfile.TemporaryDirectory() as scratch:
             made = _made(program, source, Path(scratch))
