@@ -367,7 +367,7 @@ class Evaluator:
             batch = next(iter(next(iter(self.data.values()))), None)
             if batch is None or self.device.type != "cpu":
                 return nullcontext()
-            if self._largest > threads.LONG:
+            if self._largest > threads.LARGE:
                 self.threads = torch.get_num_threads()
                 return nullcontext()
             few, share = self._cut(batch, 16)

@@ -17,8 +17,8 @@ import torch
 _LONG = 0.1
 """Seconds of a call with one thread from which on waiting is a small part of it, and trying costs too much."""
 
-LONG = 4e10
-"""Operations of a call that certainly takes longer than that, so that nothing need be tried."""
+LARGE = 4e10
+"""Operations of a call that certainly takes so long, so that nothing need be tried."""
 
 _PAYS = 1.1
 """Times that more threads must be faster: a narrow gain is lost when another program starts."""
