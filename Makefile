@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench
+.PHONY: help demo test test-slow check bench replicate
 
 help:  ## show these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -26,6 +26,22 @@ check: $(READY)  ## linters and types
 
 bench: $(READY)  ## what is fast, as ratios in one run, into benchmarks/results/ and docs/performance.md (about two hours)
 	$(BIN)/python -m benchmarks
+
+# The replication runs for days beside other work, so it has an installation of its own at the commit at which it began.
+# Delete .replicate/source to go on with a newer commit; .replicate/store keeps what is done.
+REPLICATE := $(CURDIR)/.replicate
+RESULTS   := $(CURDIR)/benchmarks/results/cifar10-narrow
+
+replicate: $(REPLICATE)/source/.ready  ## train and walk what the replication still lacks, at the lowest priority (days; goes on where it stopped)
+	cd $(REPLICATE)/source && exec nice -n 19 venv/bin/python -m benchmarks.replicate --store $(REPLICATE)/store --results $(RESULTS)
+
+$(REPLICATE)/source/.ready:
+	rm -rf $(REPLICATE)/source
+	git clone --quiet --no-hardlinks . $(REPLICATE)/source
+	cd $(REPLICATE)/source && $(PYTHON) -m venv venv
+	cd $(REPLICATE)/source && venv/bin/python -m pip install --quiet --constraint constraints.txt torch
+	cd $(REPLICATE)/source && venv/bin/python -m pip install --quiet --constraint constraints.txt .
+	@touch $@
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -6,7 +6,7 @@ Doing them is `work`'s part; a study knows nothing of files or of what is alread
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -131,8 +131,13 @@ class Study:
                 asked += [Train(run.recipe), *run.lines.values()]
         return in_order(asked)
 
-    def only(self, *names: str, runs: int | None = None) -> Study:
-        """The study cut to the named arms (all if none is named) and to the first `runs` replicates.
+    def only(self, *names: str, runs: int | None = None, seeds: Sequence[int] | None = None) -> Study:
+        """A part of the study.
+
+        Args:
+            names: the arms that are kept, in this order; all if none is named.
+            runs: the number of replicates that are kept of each arm, the first ones; None keeps all.
+            seeds: the seeds whose runs are kept; None keeps all.
 
         Raises:
             RecipeError: an arm's name is unknown.
@@ -141,8 +146,13 @@ class Study:
         for name in names:
             if name not in known:
                 raise RecipeError(f"Study {self.name!r} has no arm {name!r}. {near(name, known)}")
-        kept = [arm for arm in self.arms if not names or arm.name in names]
-        return replace(self, arms=tuple(replace(arm, runs=arm.runs[:runs]) for arm in kept))
+        kept = [known[name] for name in dict.fromkeys(names)] if names else self.arms
+
+        def cut(arm: Arm) -> Arm:
+            chosen = (run for run in arm.runs[:runs] if seeds is None or run.recipe.seed in seeds)
+            return replace(arm, runs=tuple(chosen))
+
+        return replace(self, arms=tuple(map(cut, kept)))
 
 
 def in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:

@@ -57,7 +57,8 @@ def study(scale: str) -> Study:
     by_name = {level.name: level for level in levels(chosen)}
     arms = [_arm(level, by_name[level.baseline], chosen) for level in by_name.values()]
     arms += [_warm_up(name, recipe, chosen.warm_up_seeds) for name, recipe in chosen.warm_up.items()]
-    return Study("vlaar2022", scale, TITLE, SOURCE, tuple(arms))
+    whole = Study("vlaar2022", scale, TITLE, SOURCE, tuple(arms))
+    return whole.only(*chosen.arms) if chosen.arms else whole
 
 
 def _arm(level: Level, baseline: Level, scale: Scale) -> Arm:
@@ -66,14 +67,14 @@ def _arm(level: Level, baseline: Level, scale: Scale) -> Arm:
         recipe = level.change(replace(scale.base, seed=seed))
         start, end = Moment(recipe, "start"), Moment(recipe)
         lines = {"whole": scale.whole.scan(start, end)}
-        if level.layers:
+        if level.layers or scale.all_layers:
             lines |= {block: scale.layers.scan(start, end, block) for block in scale.blocks}
-        if level.fine:
+        if level.fine and scale.fine:
             lines |= {name: scale.fine.scan(start, end, name) for name in _convolutions(scale)}
         if level.elsewhere:
             other = baseline.change(replace(scale.base, seed=(seed + 1) % scale.seeds))
             lines["to another start"] = scale.layers.scan(end, Moment(other, "start"))
-        if _has_batchnorm(recipe.model):
+        if scale.treatments and _has_batchnorm(recipe.model):
             lines["treatments"] = scale.treatments.scan(start, end, batchnorm=TREATMENTS)
         runs.append(Run(recipe, lines))
     return Arm(level.name, level.group, level.title, tuple(runs), level.baseline)

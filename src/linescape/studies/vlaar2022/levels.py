@@ -137,6 +137,7 @@ def _optimizers(scale: Scale) -> tuple[Level, ...]:
             lambda r: do.batch_size(r, scale.batch_size),
         ),
         Level("no-momentum", "optimizer", "no momentum", lambda r: do.momentum(r, 0.0)),
+        Level("double-length", "optimizer", "twice the epochs", lambda r: do.length(r, 2 * r.schedule.epochs)),
         Level(
             "adam",
             "optimizer",

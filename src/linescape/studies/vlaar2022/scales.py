@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_scale
 
 from msgspec.structs import replace
 
@@ -43,10 +44,12 @@ class Scale:
         warm_up: trainings of the fully connected network, on images and on the spiral.
         whole: how whole lines are measured.
         layers: how lines of blocks and lines to other starts are.
-        fine: how lines of single convolutions are.
-        treatments: how whole lines under every BatchNorm treatment are.
+        fine: how lines of single convolutions are; None walks none.
+        treatments: how whole lines under every BatchNorm treatment are; None walks none.
         transfers: pairs of arms, from scratch and from a start that other images made, by name of the second.
         imagenet: weights for the base network, where there are some of ImageNet.
+        arms: only these, in this order; empty is all.
+        all_layers: whether every arm has layer-wise lines, not only those that have them in the source.
     """
 
     base: Recipe
@@ -66,10 +69,12 @@ class Scale:
     warm_up: Mapping[str, Recipe]
     whole: Walk = Walk()
     layers: Walk = Walk()
-    fine: Walk = Walk()
-    treatments: Walk = Walk()
+    fine: Walk | None = Walk()
+    treatments: Walk | None = Walk()
     transfers: Mapping[str, Transfer] = field(default_factory=dict)
     imagenet: Weights | None = None
+    arms: tuple[str, ...] = ()
+    all_layers: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ _RESNET50 = Transfer(
     lambda r: replace(r, init=Weights("resnet50-0676ba61.pth", "0676ba61")),
 )
 
-SCALES: Mapping[str, Scale] = {
+_SCALES: Mapping[str, Scale] = {
     "mini": Scale(
         base=Recipe(
             data=Data("fashion-mini", size=14, augment="crop-flip"),
@@ -217,3 +222,43 @@ SCALES: Mapping[str, Scale] = {
         imagenet=Weights("resnet18-f37072fd.pth", "f37072fd"),
     ),
 }
+
+_NARROW = replace_scale(
+    _SCALES["cifar10"],
+    base=Recipe(
+        data=Data("cifar10", augment="crop-flip"),
+        model=ResNet(depth=18, width=16),
+        optimizer=Optimizer("sgd", lr=0.1, momentum=0.9, weight_decay=5e-4, batch_size=128),
+        schedule=Schedule(epochs=100, kind="step", drops=(33, 66)),
+    ),
+    seeds=5,
+    whole=Walk(50, train_examples=1000, test_examples=2000),
+    layers=Walk(50, train_examples=500, test_examples=2000),
+    fine=None,
+    treatments=None,
+    transfers={},
+    imagenet=None,
+    arms=("base", "partial-4", "partial-1", "no-weight-decay"),
+    all_layers=True,
+)
+_NARROW_30 = replace_scale(
+    _NARROW,
+    base=replace(
+        _NARROW.base,
+        optimizer=replace(_NARROW.base.optimizer, weight_decay=1.65e-3),
+        schedule=Schedule(epochs=30, kind="step", drops=(10, 20)),
+    ),
+    arms=(
+        "base",
+        "partial-4",
+        "partial-1",
+        "no-weight-decay",
+        "partial-2",
+        "partial-3",
+        "adversarial",
+        "double-length",
+        "data-20",
+    ),
+)
+
+SCALES: Mapping[str, Scale] = {**_SCALES, "cifar10-narrow-30": _NARROW_30, "cifar10-narrow": _NARROW}

@@ -1,0 +1,124 @@
+"""The replication of Vlaar & Frankle (2022) that two cores can do: CIFAR-10, ResNet-18 of width 16, seed by seed.
+
+    python -m benchmarks.replicate --store FOLDER [--results FOLDER] [--workers N]
+
+Trains the arms of `vlaar2022` at the scales ``cifar10-narrow-30`` (three seeds, then up to five) and ``cifar10-narrow``
+(three seeds), each with its whole and layer-wise lines. It may be killed at any moment and started again: the store
+keeps every snapshot and every point of a line. As soon as a run is complete, its log, curves and numbers are written to
+RESULTS/SCALE/ARM-SEED/, which is all that is kept in the repository. A run whose results stand there is not done again
+on another machine, unless a later one starts from its checkpoint. `make replicate` starts this from an installation
+of its own; docs/replication.md says what was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+import polars as pl
+
+from linescape import atomic, data, studies, tables
+from linescape.recipe import Data
+from linescape.store import Store
+from linescape.study import Study, Task, Train
+from linescape.work import work
+
+RESULTS = Path(__file__).parent / "results" / "cifar10-narrow"
+PARTS = (("cifar10-narrow-30", range(3)), ("cifar10-narrow-30", range(3, 5)), ("cifar10-narrow", range(3)))
+"""Scales and seeds, in the order in which they are done."""
+
+POLL_SECONDS = 30.0
+
+
+def runs() -> Iterator[tuple[str, Study]]:
+    """Each run as a study of one arm and one seed, with its scale, in the order in which they are done."""
+    for scale, seeds in PARTS:
+        whole = studies.find("vlaar2022", scale)
+        for seed in seeds:
+            for arm in whole.arms:
+                yield scale, whole.only(arm.name, seeds=(seed,))
+
+
+def folder(results: Path, scale: str, run: Study) -> Path:
+    """Where the results of a run are."""
+    arm = run.arms[0]
+    return results / scale / f"{arm.name}-{arm.runs[0].recipe.seed}"
+
+
+def export(results: Path, scale: str, run: Study, store: Store) -> None:
+    """Write what is kept of a complete run: its log, its curves and its numbers, run.json last."""
+    place = folder(results, scale, run)
+    place.mkdir(parents=True, exist_ok=True)
+    found = tables.read(run, store)
+    recipe = run.arms[0].runs[0].recipe
+    lines = found.lines.select("label", "data", "measure", "alpha", "mean", "standard_error").with_columns(
+        pl.col("mean", "standard_error").cast(pl.Float32)
+    )
+    for name, frame in (
+        ("log", store.log(recipe)),
+        ("lines", lines),
+        ("heights", found.heights.select("label", "data", "number", "value", "low", "high")),
+        ("distances", found.distances.drop("arm", "group", "title", "seed")),
+    ):
+        atomic.write(place / f"{name}.csv", frame.write_csv(float_precision=6).encode())
+    about = {
+        "key": recipe.key,
+        "processor": processor(),
+        "trained": {name: value for name, value in store.about(Train(recipe)).items() if name != "files"},
+        "run": found.runs.row(0, named=True),
+    }
+    atomic.write(place / "run.json", json.dumps(about, indent=1, default=str).encode())
+
+
+def processor() -> str:
+    """The processor's name as Linux gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def export_complete(results: Path, store: Store) -> None:
+    """Write the results of every run that is complete and not written yet."""
+    for scale, run in runs():
+        if not (folder(results, scale, run) / "run.json").exists() and all(map(store.has, run.tasks())):
+            export(results, scale, run, store)
+            print(f"{scale}: {run.arms[0].name}, seed {run.arms[0].runs[0].recipe.seed} is complete", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--store", type=Path, required=True, help="folder of checkpoints and curves")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of what is kept")
+    parser.add_argument("--workers", type=int, default=None, help="processes; by default one a core")
+    arguments = parser.parse_args()
+    data.load(Data("cifar10"), 0)  # an error at once, with what to do, where it is not here
+    store, results = Store(arguments.store), arguments.results
+    missing: list[Task] = []
+    for scale, run in runs():
+        if not (folder(results, scale, run) / "run.json").exists():
+            missing += run.tasks()
+    print(f"process {os.getpid()}: {len(missing)} tasks to do, results go to {results}", flush=True)
+    ended = Event()
+
+    def keep_exporting() -> None:
+        while not ended.wait(POLL_SECONDS):
+            export_complete(results, store)
+
+    exporter = Thread(target=keep_exporting, daemon=True)
+    exporter.start()
+    outcome = work(missing, store, progress=False, workers=arguments.workers)
+    ended.set()
+    exporter.join()
+    export_complete(results, store)
+    print(outcome, flush=True)
+
+
+if __name__ == "__main__":
+    main()
