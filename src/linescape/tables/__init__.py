@@ -6,8 +6,8 @@ has a row with its status, a line that is not walked is named in its run's `miss
 `results` reads a store, `arms` sums up runs, `beside` puts published numbers next to them.
 """
 
+from linescape.shape import TOLERANCE
 from linescape.tables.arms import (
-    TOLERANCE,
     accuracy,
     comparable,
     means,
