@@ -117,6 +117,11 @@ class Data(Content, frozen=True):
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
     mixup: float = 0.0
 
+    @property
+    def wrong_labels(self) -> bool:
+        """Whether some training labels are not the examples' own."""
+        return self.poison is not None or self.label_noise > 0
+
 
 class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
     """A fully connected network; `hidden` are the widths of the hidden layers."""

@@ -234,7 +234,7 @@ def _has(store: Source, task: Train | Scan) -> bool:
 def _start_error(recipe: Recipe, store: Source) -> float | None:
     """How far a training on wrong labels, from which this one starts, had learnt them."""
     init = recipe.init
-    if not isinstance(init, Trained) or not (init.recipe.data.poison or init.recipe.data.label_noise):
+    if not isinstance(init, Trained) or not init.recipe.data.wrong_labels:
         return None
     log = store.log(init.recipe)
     return float(log["train_error"][-1]) if log.height else None
