@@ -134,14 +134,35 @@ def test_auc_is_scikit_learns_with_ties() -> None:
     assert (other.low, other.high) == pytest.approx((1 - found.high, 1 - found.low))
 
 
-def test_auc_interval_solves_newcombes_equation() -> None:
+def test_auc_interval_solves_newcombes_equation_where_one_class_is_in_one_arm() -> None:
     rng = np.random.default_rng(7)
     scores, flags = rng.normal(size=20), np.arange(20) < 8
-    found = inference.auc(scores, flags, [str(i) for i in range(20)])
+    found = inference.auc(scores, flags, ["one" if flag else str(i) for i, flag in enumerate(flags)])
     for end in (found.low, found.high):
-        star = 20 / 2 - 1
-        variance = end * (1 - end) * (1 + star * (1 - end) / (2 - end) + star * end / (1 + end)) / (8 * 12)
+        star = 13 / 2 - 1
+        pairs = 8 * 12 * (13 / 20) ** 2
+        variance = end * (1 - end) * (1 + star * (1 - end) / (2 - end) + star * end / (1 + end)) / pairs
         assert abs(end - found.value) == pytest.approx(stats.norm.ppf(0.975) * math.sqrt(variance), rel=1e-6)
+
+
+def test_auc_interval_of_independent_runs_has_delongs_variance() -> None:
+    rng = np.random.default_rng(17)
+    scores, flags = rng.normal(size=30), np.arange(30) < 12
+    found = inference.auc(scores, flags, [str(i) for i in range(30)])
+    wins = (scores[flags][:, None] > scores[~flags]).astype(float)
+    variance = wins.mean(1).var(ddof=1) / 12 + wins.mean(0).var(ddof=1) / 18  # DeLong et al. 1988
+    half = stats.t.ppf(0.975, 29) * math.sqrt(variance) / (found.value * (1 - found.value))
+    logit = math.log(found.value / (1 - found.value))
+    expected = [1 / (1 + math.exp(-end)) for end in (logit - half, logit + half)]
+    assert [found.low, found.high] == pytest.approx(expected)
+
+
+def test_copies_of_runs_in_an_arm_add_nothing_to_the_auc() -> None:
+    rng = np.random.default_rng(18)
+    scores, flags, arms = rng.normal(size=16), np.arange(16) < 8, [str(i) for i in range(16)]
+    once = inference.auc(scores, flags, arms)
+    thrice = inference.auc(np.repeat(scores, 3), np.repeat(flags, 3), list(np.repeat(arms, 3)))
+    assert (thrice.value, thrice.low, thrice.high) == pytest.approx((once.value, once.low, once.high))
 
 
 @pytest.mark.parametrize("sign", [1, -1])

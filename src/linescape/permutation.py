@@ -1,0 +1,141 @@
+"""Differences of barriers between few runs: by permutation, since barriers are often exactly zero.
+
+A barrier (hump, min Delta, height above a chord) is zero on every line that falls, so that in an arm half of the runs
+may have none and the others one of any height. Welch's interval takes such values for normal ones. Here a difference
+is compared with those that other assignments of the same values to the two arms give (Fisher 1935; Pitman 1937): all
+of them where they are few, else 20,000 drawn ones. The interval holds every shift of one arm that this test does not
+reject, found exactly: for each assignment the shifts at which it is at least as extreme form one interval.
+
+What follows from counting: with 3 against 3 runs the smallest p-value is 0.1, so no 95 % interval exists; 4 against 4
+are needed, or 6 pairs.
+
+What is certain and what is not. Where the two arms are alike, the test says otherwise in at most 5 % of studies,
+exactly and whatever the values. The interval supposes besides that one arm is the other one shifted. Rises that are zero in
+half of the runs are no such thing: where one arm's were three times as high, intervals of 4 to 10 runs a side held
+the true difference of means in 86-89 % of simulated studies (Welch's in 87-90 %), of alike arms in 95-99 %. So whether
+an interval excludes 0 can be relied on, its other end less (`benchmarks/intervals_of_barriers.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from linescape.shape import Estimate
+
+Array = NDArray[np.float64]
+
+MOST = 20_000
+"""Assignments that are all looked at; of more, as many are drawn."""
+
+_SLACK = 1e-9  # sums of the same values in another order are the same
+
+
+def permutation_difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> Estimate:
+    """mean(values) - mean(baseline) of independent runs ``(n,)``, ``(m,)``, with the interval of the permutation test.
+
+    The shifts by which all `values` could be larger than `baseline` without the test at 1 - `level` noticing. NaN ends
+    where no interval exists: too few runs (see above), values that are not finite, or no spread at all. NaN for an
+    empty side.
+    """
+    x, y = np.asarray(values, np.float64), np.asarray(baseline, np.float64)
+    if not x.size or not y.size:
+        return Estimate(math.nan, math.nan, math.nan, level)
+    with np.errstate(invalid="ignore"):  # infinity - infinity: NaN is meant
+        apart = float(x.mean() - y.mean())
+    if not np.isfinite(np.concatenate([x, y])).all():
+        return Estimate(apart, math.nan, math.nan, level)
+    return _inverted(apart, *_splits(x, y), level)
+
+
+def paired_difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> Estimate:
+    """The mean of ``values - baseline`` of pairs of runs ``(n,)``, with the interval of the sign-flip test.
+
+    Pairs are runs that share a seed or a start. NaN as `permutation_difference`; fewer than 6 pairs have no 95 %
+    interval. The test supposes that differences are distributed symmetrically about their mean.
+
+    Raises:
+        ValueError: the two sides differ in length.
+    """
+    apart = np.subtract(*_pairs(values, baseline))
+    if not apart.size:
+        return Estimate(math.nan, math.nan, math.nan, level)
+    mean = float(apart.mean())
+    if not np.isfinite(apart).all():
+        return Estimate(mean, math.nan, math.nan, level)
+    return _inverted(mean, *_flips(apart), level)
+
+
+def permutation_p_value(values: ArrayLike, baseline: ArrayLike) -> float:
+    """The two-sided p-value of "both arms have the same distribution"; NaN as `permutation_difference`."""
+    x, y = np.asarray(values, np.float64), np.asarray(baseline, np.float64)
+    if not x.size or not y.size or not np.isfinite(np.concatenate([x, y])).all():
+        return math.nan
+    return _p_value(float(x.mean() - y.mean()), _splits(x, y)[0])
+
+
+def paired_p_value(values: ArrayLike, baseline: ArrayLike) -> float:
+    """The two-sided p-value of "differences of pairs are symmetric about 0"; NaN as `paired_difference`."""
+    apart = np.subtract(*_pairs(values, baseline))
+    if not apart.size or not np.isfinite(apart).all():
+        return math.nan
+    return _p_value(float(apart.mean()), _flips(apart)[0])
+
+
+def _pairs(values: ArrayLike, baseline: ArrayLike) -> tuple[Array, Array]:
+    x, y = np.asarray(values, np.float64), np.asarray(baseline, np.float64)
+    if x.shape != y.shape:
+        raise ValueError(f"{x.size} and {y.size} values are no pairs. Give one of each for every pair of runs.")
+    return x, y
+
+
+def _splits(x: Array, y: Array) -> tuple[Array, Array]:
+    """For each assignment: the difference of means, and how much of a shift of `x` it keeps (-1: all, reversed)."""
+    n, m = x.size, y.size
+    both = np.concatenate([x, y])
+    if math.comb(n + m, n) <= MOST:
+        chosen = np.array(list(combinations(range(n + m), n)))
+    else:
+        random = np.random.default_rng(0)
+        drawn = random.permuted(np.tile(np.arange(n + m), (MOST, 1)), axis=1)[:, :n]
+        chosen = np.vstack([np.arange(n), drawn])  # the measured one counts
+    own = both[chosen].sum(axis=1)
+    kept = (chosen < n).sum(axis=1)
+    return own / n - (both.sum() - own) / m, kept / n - (n - kept) / m
+
+
+def _flips(apart: Array) -> tuple[Array, Array]:
+    """For each choice of signs: the mean difference, and how much of a shift it keeps."""
+    n = apart.size
+    if 2**n <= MOST:
+        signs = np.array(list(product((1.0, -1.0), repeat=n)))
+    else:
+        signs = np.random.default_rng(0).choice((1.0, -1.0), (MOST + 1, n))
+        signs[0] = 1.0
+    return signs @ apart / n, signs.mean(axis=1)
+
+
+def _p_value(measured: float, others: Array) -> float:
+    return float(np.mean(np.abs(others) >= abs(measured) - _SLACK * max(1.0, abs(measured))))
+
+
+def _inverted(measured: float, others: Array, kept: Array, level: float) -> Estimate:
+    """All shifts s at which more than 1 - `level` of the assignments are at least as far from 0 as the measured one.
+
+    An assignment with difference a that keeps a share b of a shift is, at shift s, as far as |a - b s|, the measured
+    one as |measured - s|. With -1 < b < 1, the former is the larger between two roots, on either side of `measured`.
+    """
+    always = np.abs(kept) > 1 - _SLACK
+    a, b = others[~always], kept[~always]
+    roots = np.stack([(measured - a) / (1 - b), (measured + a) / (1 + b)])
+    rejected = math.floor((1 - level) * others.size + _SLACK)  # so many assignments are not enough
+    if always.sum() > rejected or np.ptp(roots) <= _SLACK * max(1.0, abs(measured)):
+        return Estimate(measured, math.nan, math.nan, level)
+    # An assignment counts at s if s lies between its roots; all lie around `measured`, so counts fall on either side.
+    spare = rejected - int(always.sum())
+    low = float(np.sort(roots.min(axis=0))[spare])
+    high = float(np.sort(roots.max(axis=0))[-1 - spare])
+    return Estimate(measured, low, high, level)

@@ -1,0 +1,127 @@
+"""How much of a barrier or a rise the noise of a sample makes by itself, at the places that compete for it.
+
+Barriers and rises are maxima over positions, or pairs of positions, of differences of mean losses. Where many of these
+are nearly equal, as on a plateau, the largest measured one is the one that noise has lifted most. A maximum of sums is
+at most the sum of maxima, so the population's number is at least the measured one less the largest difference in the
+noise; and only differences that could be the largest one matter: those within the noise of the measured number (the
+moment selection of Andrews & Soares, Econometrica 78, 2010, 119-157).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linescape.shape import numbers
+
+Array = NDArray[np.float64]
+_AT_ONCE = 2_000_000  # differences, 16 MB
+
+
+def lifted(function: Any, alphas: Array, mean: Array, curves: Array, share: float) -> float:
+    """The `share` quantile of what noise adds to a number of `linescape.shape`; 0 for other functions.
+
+    Args:
+        function: the number.
+        alphas: positions ``(n,)``.
+        mean: the mean curve ``(n,)``.
+        curves: resampled mean curves ``(resamples, n)``.
+        share: such as 0.975.
+    """
+    if not np.isfinite(mean).all() or not np.isfinite(curves).all():
+        return 0.0
+    noise = curves - mean
+    if function in _ABOVE:
+        above = _ABOVE[function]
+        return _largest(above(alphas, mean), above(alphas, noise), share)
+    if function in _RISES:
+        return _pairs_largest(*_RISES[function](mean), noise, share)
+    return 0.0
+
+
+def _largest(height: Array, noise: Array, share: float) -> float:
+    """The quantile of the largest noise over the positions whose `height` could be the largest."""
+    everywhere = float(np.quantile(noise.max(axis=1), share))
+    return float(np.quantile(noise[:, height >= height.max() - everywhere].max(axis=1), share))
+
+
+def _pairs_largest(low: Array, high: Array, height: Array, noise: Array, share: float) -> float:
+    """The same over pairs of positions, of the noise at `high` minus that at `low`."""
+    kept = np.ones(height.size, bool)
+    top = np.empty(0)
+    for _ in range(2):  # all pairs, then those within the noise of the largest
+        top = np.full(len(noise), -np.inf)
+        for part in _parts(np.flatnonzero(kept), len(noise)):
+            np.maximum(top, (noise[:, high[part]] - noise[:, low[part]]).max(axis=1), out=top)
+        if kept.all():
+            kept = height >= height.max() - float(np.quantile(top, share))
+            if kept.all():
+                break
+    return float(np.quantile(top, share))
+
+
+def _parts(places: NDArray[np.intp], resamples: int) -> Iterator[NDArray[np.intp]]:
+    size = max(1, _AT_ONCE // resamples)
+    for first in range(0, places.size, size):
+        yield places[first : first + size]
+
+
+# -- which differences a number is the largest of ------------------------------------------------------------------
+
+
+def _above_chord(alphas: Array, curves: Array) -> Array:
+    return curves - (curves[..., :1] * (1 - alphas) + curves[..., -1:] * alphas)
+
+
+def _above_mean(_: Array, curves: Array) -> Array:
+    return curves - (curves[..., :1] + curves[..., -1:]) / 2
+
+
+def _above_start(_: Array, curves: Array) -> Array:
+    return curves[..., 1:-1] - curves[..., :1]
+
+
+def _end_above(_: Array, curves: Array) -> Array:
+    return curves[..., -1:] - curves
+
+
+_ABOVE: Mapping[Any, Callable[[Array, Array], Array]] = {
+    numbers.barrier_above_chord: _above_chord,
+    numbers.barrier_above_mean: _above_mean,
+    numbers.interior_peak: _above_start,
+    numbers.tail_rise: _end_above,
+}
+
+
+def _rises(mean: Array) -> tuple[Any, Any, Array]:
+    """Pairs (lower, higher) of positions from left to right, and how far each rises."""
+    left, right = np.triu_indices(mean.size, 1)
+    return left, right, mean[right] - mean[left]
+
+
+def _rises_and_falls(mean: Array) -> tuple[Any, Any, Array]:
+    """The two sides of every hump: a rise to its top and a fall from it, each no higher than the other side allows."""
+    left, right = np.triu_indices(mean.size, 1)
+    before = mean - np.minimum.accumulate(mean)
+    after = mean - np.minimum.accumulate(mean[::-1])[::-1]
+    rise = np.minimum(mean[right] - mean[left], after[right])
+    fall = np.minimum(mean[left] - mean[right], before[left])
+    return np.concatenate([left, right]), np.concatenate([right, left]), np.concatenate([rise, fall])
+
+
+def _above_both_ends(mean: Array) -> tuple[Any, Any, Array]:
+    """Each position over either end; it is as high as over the larger one."""
+    places = np.arange(mean.size)
+    height = mean - max(mean[0], mean[-1])
+    ends = np.concatenate([np.zeros_like(places), np.full_like(places, mean.size - 1)])
+    return ends, np.concatenate([places, places]), np.concatenate([height, height])
+
+
+_RISES: Mapping[Any, Callable[[Array], tuple[Any, Any, Array]]] = {
+    numbers.min_delta: _rises,
+    numbers.hump: _rises_and_falls,
+    numbers.barrier_above_max_end: _above_both_ends,
+}
