@@ -130,6 +130,19 @@ SHAPES: Mapping[str, Definition] = {
 }
 """The shape numbers of `linescape.shape.summary`."""
 
+LAYERWISE: Mapping[str, Definition] = {
+    "start_above_end": Definition(
+        "lost at the start",
+        "L(0) − L(1)",
+        "nats",
+        "Of a layer-wise line: what is lost when this block alone is set back to its start.",
+        "Zhang et al. 2022; Chatterji et al. 2020",
+    ),
+    "hump": SHAPES["hump"],
+    "tail_rise": SHAPES["tail_rise"],
+}
+"""The statistics of a layer-wise line, `linescape.tables.LAYERWISE`."""
+
 DISTANCES: Mapping[str, Definition] = {
     "relative_distance": Definition(
         "relative distance",

@@ -10,10 +10,10 @@ What follows from counting: with 3 against 3 runs the smallest p-value is 0.1, s
 are needed, or 6 pairs.
 
 What is certain and what is not. Where the two arms are alike, the test says otherwise in at most 5 % of studies,
-exactly and whatever the values. The interval supposes besides that one arm is the other one shifted. Rises that are zero in
-half of the runs are no such thing: where one arm's were three times as high, intervals of 4 to 10 runs a side held
-the true difference of means in 86-89 % of simulated studies (Welch's in 87-90 %), of alike arms in 95-99 %. So whether
-an interval excludes 0 can be relied on, its other end less (`benchmarks/intervals_of_barriers.py`).
+exactly and whatever the values. The interval supposes besides that one arm is the other one shifted. Rises that are
+zero in half of the runs are no such thing: where one arm's were three times as high, intervals of 4 to 10 runs a side
+held the true difference of means in 86-89 % of simulated studies (Welch's in 87-90 %), of alike arms in 95-99 %. So
+whether an interval excludes 0 can be relied on, its other end less (`benchmarks/intervals_of_barriers.py`).
 """
 
 from __future__ import annotations

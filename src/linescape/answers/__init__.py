@@ -12,6 +12,7 @@ plain intervals too. An interval that spans zero means that these runs do not te
 from linescape.answers.answer import Answer, pool
 from linescape.answers.choices import barrier_and_batchnorm
 from linescape.answers.distance import distance_and_monotonicity
+from linescape.answers.layers import layers_and_line
 from linescape.answers.partial import partial_pretraining
 from linescape.answers.shape import shape_and_accuracy
 from linescape.answers.starts import start_and_barrier, starts
@@ -22,6 +23,7 @@ __all__ = [
     "answers",
     "barrier_and_batchnorm",
     "distance_and_monotonicity",
+    "layers_and_line",
     "partial_pretraining",
     "pool",
     "shape_and_accuracy",
@@ -41,4 +43,7 @@ def answers(results: Results, level: float = 0.95, tolerance: float = TOLERANCE)
         found.append(start_and_barrier(results.runs, special, level))
     if any(arm.group == "partial" for arm in results.study.arms):
         found.append(partial_pretraining(results, level))
+    with_layers = results.layers["arm"]
+    if with_layers.len():
+        found.append(layers_and_line(results, with_layers[0], level))
     return (*found, barrier_and_batchnorm(results, special, level, tolerance))

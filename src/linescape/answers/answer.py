@@ -25,6 +25,7 @@ class Answer:
         numbers: every number behind it.
         headline: the answer in one sentence, if this is one of the study's main questions.
         groups: the same by group of interventions, if it was asked.
+        published: what the repeated work answers, in a sentence; empty if it is not known, or another study's.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Answer:
     numbers: pl.DataFrame
     headline: str = ""
     groups: pl.DataFrame | None = None
+    published: str = ""
 
 
 def pool(runs: pl.DataFrame) -> pl.DataFrame:

@@ -4,8 +4,9 @@ Object-oriented matplotlib without a window, so it works in any process. One sty
 ones their mean; words stand beside what they name; a dotted line is the level of guessing. What cannot be drawn is
 marked: ▲ at the upper edge where a loss is higher than the axis or infinite, × where it is NaN; in words beside it.
 
-`lines` draws curves, `dots` numbers of runs, `intervals` estimates; `panel` is what they share. Colours are Okabe and
-Ito's, told apart by the colour-blind too (yellow is left out: too faint on paper).
+`lines` draws curves, `layerwise` what their blocks' lines say, `dots` numbers of runs, `intervals` estimates; `panel`
+is what they share. Colours are Okabe and Ito's, told apart by the colour-blind too (yellow is left out: too faint on
+paper).
 """
 
 from linescape.figures.beside import beside
@@ -13,6 +14,7 @@ from linescape.figures.dots import accuracy, distance_against_rise, distances, s
 from linescape.figures.heat import layers as heat
 from linescape.figures.heat import pairs
 from linescape.figures.intervals import choices, correlations, rises
+from linescape.figures.layerwise import layerwise
 from linescape.figures.lines import blocks, fan, group, overview, parts, probe
 from linescape.figures.panel import save
 
@@ -27,6 +29,7 @@ __all__ = [
     "fan",
     "group",
     "heat",
+    "layerwise",
     "overview",
     "pairs",
     "parts",

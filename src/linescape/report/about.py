@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import polars as pl
 from markupsafe import Markup
 
-from linescape.definitions import DISTANCES, SHAPES
+from linescape.definitions import DISTANCES, LAYERWISE, SHAPES
 from linescape.report import page
 from linescape.report.page import Column
 
@@ -24,7 +24,7 @@ def definitions() -> Markup:
     """The table of what each number means."""
     rows = [
         {"label": d.label, "formula": d.formula, "unit": d.unit, "meaning": d.meaning, "source": d.source}
-        for d in (*SHAPES.values(), *DISTANCES.values())
+        for d in (*SHAPES.values(), LAYERWISE["start_above_end"], *DISTANCES.values())
     ]
     columns = [
         Column(name, title)

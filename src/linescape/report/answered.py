@@ -10,6 +10,7 @@ from linescape import answers, figures
 from linescape.answers import Answer
 from linescape.report import columns, page
 from linescape.report.page import Drawing, Folder
+from linescape.tables import TOLERANCE
 
 SCATTERED = ("min_delta", "hump", "tail_rise", "plateau_loss", "barrier_above_chord", "area")
 """The shape numbers that are drawn against test accuracy; the table has all."""
@@ -27,6 +28,7 @@ def entry(answer: Answer, runs: pl.DataFrame, place: Folder) -> dict[str, Any]:
         "question": answer.question,
         "verdict": answer.verdict,
         "method": answer.method,
+        "published": answer.published,
         "tables": tables,
         "drawings": _drawings(answer, runs, place) if answer.numbers.height else [],
     }
@@ -38,6 +40,8 @@ def _drawings(answer: Answer, runs: pl.DataFrame, place: Folder) -> list[Drawing
             return _correlations(answer, runs, place)
         case "barrier-and-batchnorm":
             return [_choices(answer, place)]
+        case "layers-and-line":
+            return [_blocks(answer, place)]
     return []
 
 
@@ -65,6 +69,18 @@ def _correlations(answer: Answer, runs: pl.DataFrame, place: Folder) -> list[Dra
             "hollow, all runs but its own. Bars: plain 95 % intervals, arms as units.",
         ),
     ]
+
+
+def _blocks(answer: Answer, place: Folder) -> Drawing:
+    arm = answer.numbers["arm"][0]
+    own = answer.numbers.filter((pl.col("arm") == arm) & (pl.col("measure") == "cross_entropy"))
+    return place.draw(
+        answer.name,
+        figures.layerwise(own, TOLERANCE),
+        "Each block's line in numbers, test loss. Dots: mean over runs; thin: lowest to highest run; thick: 95 % t "
+        "interval over runs, not widened, absent for a single run. Dotted in the middle: 0.05 nats, above which a hump "
+        "counts.",
+    )
 
 
 def _choices(answer: Answer, place: Folder) -> Drawing:

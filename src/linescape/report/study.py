@@ -47,7 +47,7 @@ class _Content:
 
     def everything(self) -> dict[str, Any]:
         found = answers.answers(self.results)
-        for name in ("runs", "lines", "heights", "distances", "walks"):
+        for name in ("runs", "lines", "heights", "layers", "distances", "walks"):
             self.place.table(name, getattr(self.results, name))
         content: dict[str, Any] = {
             "version": version("linescape"),

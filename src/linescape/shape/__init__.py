@@ -26,6 +26,7 @@ from linescape.shape.numbers import (
     plateau_error,
     plateau_loss,
     position_of_max,
+    start_above_end,
     summary,
     tail_rise,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "position_of_max",
     "probability_monotone",
     "rise_p_value",
+    "start_above_end",
     "summary",
     "tail_rise",
 ]

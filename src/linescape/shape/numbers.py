@@ -180,6 +180,17 @@ def tail_rise(alphas: ArrayLike, losses: ArrayLike) -> Any:
     return _finish(losses, _above(losses[..., -1], np.min(losses, axis=-1)))
 
 
+@_infinite
+def start_above_end(alphas: ArrayLike, losses: ArrayLike) -> Any:
+    """L(0) - L(1): what training has gained along the line; a height, negative if the end is worse.
+
+    Of a layer-wise line it is what is lost when that block alone is set back to its start (re-initialisation, Zhang,
+    Bengio & Singer 2022; the loss at alpha = 0 of Chatterji et al. 2020). NaN if both ends are infinite.
+    """
+    _, losses = segment(alphas, losses)
+    return _finish(losses, losses[..., 0] - losses[..., -1])
+
+
 @dataclass(frozen=True)
 class Bump:
     """A stretch above where it began: from alpha `start`, `width` (alpha) wide, `height` (unit of the losses) high."""

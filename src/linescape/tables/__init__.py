@@ -18,10 +18,12 @@ from linescape.tables.arms import (
     shapes,
 )
 from linescape.tables.beside import accuracies_beside, points_beside, ranges_beside
+from linescape.tables.layerwise import LAYERWISE, blocks
 from linescape.tables.results import SHAPES, Results, Source, classes, kind, read, test_set
 from linescape.tables.trainings import LEARNT, decays, learnt, not_learnt
 
 __all__ = [
+    "LAYERWISE",
     "LEARNT",
     "SHAPES",
     "TOLERANCE",
@@ -29,6 +31,7 @@ __all__ = [
     "Source",
     "accuracies_beside",
     "accuracy",
+    "blocks",
     "classes",
     "comparable",
     "decays",

@@ -17,6 +17,7 @@ from linescape.recipe import Data, Recipe, Trained
 from linescape.shape import HEIGHTS, NUMBERS, estimates, rise_p_value, summary
 from linescape.space import State, distances
 from linescape.study import Arm, Moment, Run, Scan, Study, Train
+from linescape.tables import layerwise
 from linescape.train import decay_sum
 
 SHAPES = (*NUMBERS, "plateau_loss", "plateau_error")
@@ -123,6 +124,8 @@ class Results:
         heights: a row for each of `shape.HEIGHTS` of test cross entropy of each run's whole line, and of its line with
             several treatments of BatchNorm: arm, group, title, seed, label, data, batchnorm, number, value, low, high
             (95 % paired bootstrap over the examples measured, for the whole line's first treatment; else null).
+        layers: a row for each statistic of each block's line, as `layerwise.of_run`, and of the whole line, with arm,
+            group, title and seed.
         distances: a row for each run and block, and for ``all`` parameters.
         walks: a row for each line that was walked: how, with what, how long.
     """
@@ -131,6 +134,7 @@ class Results:
     runs: pl.DataFrame
     lines: pl.DataFrame
     heights: pl.DataFrame
+    layers: pl.DataFrame
     distances: pl.DataFrame
     walks: pl.DataFrame
 
@@ -144,6 +148,7 @@ def read(study: Study, store: Source) -> Results:
     rows: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
     heights: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
     walks: list[dict[str, Any]] = []
     lines: list[pl.DataFrame] = []
     for arm in study.arms:
@@ -154,6 +159,8 @@ def read(study: Study, store: Source) -> Results:
             rows.append(about | _row(arm, run, store, curves, own))
             moved += [about | row for row in own]
             heights += [about | row for row in _heights(run, curves)]
+            if any(run.lines[label].block for label in curves):
+                layers += [about | row for row in layerwise.of_run(run, curves)]
             for label, curve in curves.items():
                 lines.append(_positions(about, run.lines[label], label, curve))
                 walks.append(about | _walk(run.lines[label], label, curve, int(lines[-1]["not_finite"].sum())))
@@ -162,6 +169,7 @@ def read(study: Study, store: Source) -> Results:
         runs=pl.DataFrame(rows, schema=_RUN),
         lines=pl.concat([pl.DataFrame(schema=_LINE), *lines]),
         heights=pl.DataFrame(heights, schema=_HEIGHT),
+        layers=pl.DataFrame(layers, schema=layerwise.ROW),
         distances=pl.DataFrame(moved, schema=_DISTANCE),
         walks=pl.DataFrame(walks, schema=_WALK),
     )
