@@ -225,7 +225,7 @@ def test_the_compiled_network_trains_alike() -> None:
     assert all(torch.allclose(left[name], right[name], rtol=1e-2, atol=1e-3) for name in left)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["momentum", "plain", "adam", "adamw"])
 def test_a_gpu_trains_alike(optimizer: Optimizer) -> None:
     plain, step = Step(network(), optimizer, "cpu", 8), Step(network().cuda(), optimizer, "cuda", 8)
