@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from linescape.evaluate import Evaluator
 from linescape.measure import cross_entropy
 from linescape.paths import Line, Only
 from linescape.recipe import Data, Optimizer, Poison, Random, Recipe, ResNet, Schedule
-from linescape.scan import scan
+from linescape.scan import _own_precision, scan
 from linescape.space import State
 from linescape.store import Store
 from linescape.study import Moment, Scan, Train, in_order
@@ -121,3 +123,27 @@ def test_a_line_ends_at_what_its_trainings_log_says(device: str, tmp_path: Path)
     assert curve["test", "cross_entropy"].mean[-1] == pytest.approx(log["test_loss"][-1], rel=1e-4)
     assert log["test_loss"][-1] < 2.3
     assert store.about(Train(RECIPE))["device"] == ("cpu" if device == "cpu" else torch.cuda.get_device_name())
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_curve_says_where_float32_is_tf32(device: str, allowed: bool) -> None:
+    torch.backends.cudnn.allow_tf32 = allowed
+    module, start, end, inputs, targets = network()
+    measured = Evaluator(module.to(device), {"test": (inputs, targets)}, measures=(cross_entropy,))
+    curve = scan(Line(start.to(device), end.to(device)), measured, 2, progress=False)
+    has_it = device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
+    expected = "float32, convolutions in TF32" if allowed and has_it else "float32"
+    assert curve.provenance["precision"] == expected
+
+
+def test_tf32_is_named_by_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    of_a_gpu: Any = SimpleNamespace(dtype=torch.float32, device=torch.device("cuda"))
+    assert _own_precision(of_a_gpu) == "float32"
+    torch.backends.cudnn.allow_tf32 = True
+    assert _own_precision(of_a_gpu) == "float32, convolutions in TF32"
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert _own_precision(of_a_gpu) == "float32, convolutions and matrix products in TF32"
+    of_a_gpu.dtype = torch.bfloat16
+    assert _own_precision(of_a_gpu) == "bfloat16"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -50,7 +49,7 @@ class Step:
                 continue
             if not settings.toy and settings.seconds_left < self.seconds:
                 break
-            held[name] = _done(unit, settings)
+            held[name] = _done(unit, settings, self.name)
             _write(settings, self.name, held)
         for line in self.table(units, held):
             print(line, flush=True)
@@ -69,8 +68,8 @@ class Step:
                 yield f"  {name:24}{self.row(unit['result'])} ({unit['seconds']:.0f} s)"
 
 
-def made(settings: Settings) -> dict[str, Any]:
-    """What every result says of its origin (JSON-able)."""
+def made(settings: Settings, name: str) -> dict[str, Any]:
+    """What every result of a step says of its origin (JSON-able)."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device_name(settings.device),
@@ -80,13 +79,13 @@ def made(settings: Settings) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
         "python": platform.python_version(),
-        "command": " ".join(["python -m benchmarks.gpu", *sys.argv[1:]]),
+        "command": f"python -m benchmarks.gpu{' --dry' if settings.toy else ''} --only {name}",
         "toy": settings.toy,
     }
 
 
-def _done(unit: Unit, settings: Settings) -> dict[str, Any]:
-    begun, held = time.monotonic(), dict[str, Any](made=made(settings))
+def _done(unit: Unit, settings: Settings, name: str) -> dict[str, Any]:
+    begun, held = time.monotonic(), dict[str, Any](made=made(settings, name))
     try:
         held["result"] = unit()
     except Exception:  # a unit that fails does not keep the others from being done
