@@ -45,7 +45,7 @@ def main(given: Sequence[str] | None = None) -> int:
     settings = _settings(asked, parser)
     if asked.here:
         return STATUS[STEPS[asked.only[0]](settings)]
-    what = "toy size" if settings.toy else "full size"
+    what = "toy size, whose times mean nothing" if settings.toy else "full size"
     print(f"{device_name(settings.device)}, torch {torch.__version__}, {what}; results in {settings.out}", flush=True)
     outcomes = {name: _apart(name, settings) for name in asked.only or STEPS}
     print("", *(f"{name:12}{outcome}" for name, outcome in outcomes.items()), sep="\n", flush=True)

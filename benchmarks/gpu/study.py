@@ -22,7 +22,7 @@ from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import Outcome
 from linescape import studies
 from linescape.do import do
-from linescape.errors import LinescapeError
+from linescape.errors import DataError, LinescapeError
 from linescape.store import Store
 from linescape.study import Study, Task, Train, in_order
 from linescape.work import words
@@ -38,7 +38,11 @@ class OutOfTime(Exception):  # noqa: N818 - not an error
 
 def run(settings: Settings) -> Outcome:
     """Do what is missing while there is time."""
-    place_data(settings)
+    try:
+        place_data(settings)
+    except DataError as error:
+        print(f"  {error}", flush=True)
+        return "failed"
     store, failed = Store(settings.state / "store"), dict[str, str]()
     try:
         for one in wanted(settings):
