@@ -145,5 +145,11 @@ def test_tf32_is_named_by_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _own_precision(of_a_gpu) == "float32, convolutions in TF32"
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
     assert _own_precision(of_a_gpu) == "float32, convolutions and matrix products in TF32"
+
+    def mixed() -> str:
+        raise RuntimeError("mixed use of the legacy and the new settings")
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
+    assert _own_precision(of_a_gpu) == "float32, in TF32 where the caller set it"
     of_a_gpu.dtype = torch.bfloat16
     assert _own_precision(of_a_gpu) == "bfloat16"

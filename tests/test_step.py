@@ -225,6 +225,21 @@ def test_the_compiled_network_trains_alike() -> None:
     assert all(torch.allclose(left[name], right[name], rtol=1e-2, atol=1e-3) for name in left)
 
 
+def test_products_are_in_tf32_unless_the_caller_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_float32_matmul_precision()
+    with module._fast_products(torch.device("cuda")):
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+
+    def mixed() -> str:  # as torch does where both of its ways to set this were used
+        raise RuntimeError("mix of the legacy and new APIs")
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda _: pytest.fail("it was changed"))
+    with module._fast_products(torch.device("cuda")):
+        pass
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["momentum", "plain", "adam", "adamw"])
 def test_a_gpu_trains_alike(optimizer: Optimizer) -> None:

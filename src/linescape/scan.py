@@ -326,10 +326,13 @@ def _own_precision(evaluator: Evaluator) -> str:
         return name
     if torch.cuda.get_device_capability(evaluator.device) < (8, 0):  # before Ampere
         return name
-    rounded = {
-        "convolutions": torch.backends.cudnn.allow_tf32,
-        "matrix products": torch.get_float32_matmul_precision() != "highest",
-    }
+    try:
+        rounded = {
+            "convolutions": torch.backends.cudnn.allow_tf32,
+            "matrix products": torch.get_float32_matmul_precision() != "highest",
+        }
+    except RuntimeError:  # torch does not say where its older and newer settings were both used
+        return f"{name}, in TF32 where the caller set it"
     inexact = " and ".join(what for what, is_so in rounded.items() if is_so)
     return f"{name}, {inexact} in TF32" if inexact else name
 
