@@ -248,3 +248,15 @@ def test_a_gpu_trains_alike(optimizer: Optimizer) -> None:
         there = Mixed(batch.inputs.cuda(), batch.targets.cuda(), batch.partners.cuda(), 1.0)
         assert torch.allclose(plain(batch, 0.01, at), step(there, 0.01, at).cpu(), rtol=0.02)
     assert step.recorded is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+def test_a_gpu_trains_alike_with_the_network_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WORTH_COMPILING", 1)
+    plain, step = Step(network(), SGD, "cpu", 8), Step(network().cuda(), SGD, "cuda", 8)
+    for at, batch in enumerate(batches(*[16] * 6, 9, 16)):
+        there = Mixed(batch.inputs.cuda(), batch.targets.cuda(), batch.partners.cuda(), 1.0)
+        assert torch.allclose(plain(batch, 0.01, at), step(there, 0.01, at).cpu(), rtol=0.02)
+    assert step.forward is not step.module
+    assert step.recorded is not None
