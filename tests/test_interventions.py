@@ -113,7 +113,11 @@ def test_adversarial_pre_training_is_plain_sgd_on_poison() -> None:
     other = found.init.recipe
     assert other.data == Data("fashion-mini", poison=Poison(2, 0.1))
     assert other.optimizer == Optimizer(momentum=0.0)
-    assert other.schedule == Schedule(50, "step", drops=(16, 33), warmup=1.0)
+    assert other.schedule == Schedule(50, "step", drops=(21, 36), until_error=0.01)
+    source = change.adversarial(BASE).init
+    assert isinstance(source, Trained)
+    assert source.recipe.schedule == Schedule(350, "step", drops=(150, 250), until_error=0.01)
+    assert (source.recipe.optimizer.lr, source.recipe.optimizer.weight_decay) == (0.1, 0.0)
     few = change.adversarial(change.mixup(BASE), fraction=0.1)
     assert isinstance(few.init, Trained)
     assert few.init.recipe.data == Data("fashion-mini", fraction=0.1, poison=Poison(1, 0.1))

@@ -13,7 +13,7 @@ from linescape import interventions as change
 from linescape.calibrate import Run
 from linescape.data import sets
 from linescape.errors import RecipeError
-from linescape.plan import JOINING, POINT, READING, TASK, duration, examples, plan, side_by_side
+from linescape.plan import JOINING, POINT, READING, TASK, duration, plan, side_by_side
 from linescape.recipe import MLP, Data, Optimizer, Poison, Recipe, ResNet, Schedule, Weights
 from linescape.store import Store
 from linescape.study import Moment, Scan, Task, Train
@@ -144,7 +144,7 @@ def test_large_networks_are_timed_on_fewer_examples_on_the_cpu_and_that_is_said(
 )
 def test_sizes_and_shapes_are_those_of_the_data(spec: Data) -> None:
     loaded = data.load(spec)
-    assert examples(spec) == pytest.approx((len(loaded.train), len(loaded.test)), rel=0.02)
+    assert data.examples(spec) == pytest.approx((len(loaded.train), len(loaded.test)), rel=0.02)
     assert data.form(spec) == (loaded.shape, loaded.classes)
 
 

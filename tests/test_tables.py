@@ -217,3 +217,32 @@ def test_rising_is_holms_over_the_runs_of_an_arm() -> None:
     assert found["rises"].to_list() == [False, False, False, True, True, True]
     assert tables.rising(runs.clear()).height == 0
     assert of(tables.shapes(results().runs), "no-weight-decay")["rising"][0] == 3
+
+
+def test_arms_whose_wrong_labels_were_not_learnt_are_called_so() -> None:
+    made = study()
+    errors = {0: 3.0, 1: 86.5, 2: 86.8}
+    runs = pl.DataFrame(
+        [
+            {"arm": arm.name, "seed": run.recipe.seed, "start_error": errors[run.recipe.seed], "decay_sum": 1.0}
+            for arm in made.arms
+            for run in arm.runs[:3]
+        ]
+    )
+    few = dataclasses.replace(made, arms=tuple(dataclasses.replace(arm, runs=arm.runs[:3]) for arm in made.arms))
+    found = dataclasses.replace(results(), study=few, runs=runs)
+    table = tables.learnt(found)
+    assert table["arm"].unique().to_list() == ["adversarial"]
+    assert table["learnt"].to_list() == [True, False, False]
+    (said,) = tables.not_learnt(found)
+    assert "in 2 of 3 runs (training error on them 86.5 to 86.8 %)" in said
+    assert tables.not_learnt(results()) == []
+
+
+def test_how_much_weight_decay_acts_is_told_for_sgd() -> None:
+    frame = tables.decays(results())
+    assert set(frame["arm"]) <= {arm.name for arm in study().arms}
+    assert frame["decay_sum"].is_sorted(descending=True)
+    assert frame.filter(pl.col("weight_decay") == 0)["decay_sum"].to_list() == [0.0] * (
+        frame.filter(pl.col("weight_decay") == 0).height
+    )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from linescape.errors import DataError, RecipeError, StateError
 from linescape.recipe import MLP, Data, Optimizer, Recipe, ResNet, Schedule
 from linescape.space import State
 from linescape.starts import drawn
-from linescape.train import Checkpoint, Progress, learning_rate, steps_per_epoch, train
+from linescape.train import Checkpoint, Progress, decay_sum, learning_rate, steps_per_epoch, train
 
 SMALL = Recipe(
     data=Data("fashion-mini", size=8, fraction=0.01, augment="crop-flip"),
@@ -257,6 +257,62 @@ def test_the_learning_rate_is_used() -> None:
     assert same_tensors(states[middle], states[-1])
 
 
+def test_a_training_ends_when_its_labels_are_learnt() -> None:
+    recipe = Recipe(
+        Data("digits"), MLP((32,)), Optimizer("adam", lr=0.01, batch_size=64), Schedule(9, until_error=10.0)
+    )
+    seen = list(train_errors(recipe, start(recipe)))
+    errors = [error for error, _ in seen]
+    assert all(error > 10.0 for error in errors[:-1])
+    assert errors[-1] <= 10.0
+    assert [ended for _, ended in seen] == [False] * (len(seen) - 1) + [True]
+    assert 1 < len(seen) < 9
+
+
+def test_a_training_that_learnt_its_labels_is_not_gone_on_with() -> None:
+    recipe = Recipe(
+        Data("digits"), MLP((32,)), Optimizer("adam", lr=0.01, batch_size=64), Schedule(9, until_error=10.0)
+    )
+    final = last(recipe, start(recipe))
+    (again,) = list(train(recipe, load(recipe), final.checkpoint()))
+    assert again.ended
+    assert (again.step, again.error) == (final.step, final.error)
+
+
+def train_errors(recipe: Recipe, begin: State) -> Iterator[tuple[float, bool]]:
+    """Training error and whether the training ended, after each epoch."""
+    for progress in train(recipe, load(recipe), begin):
+        if progress.epoch_finished:
+            yield progress.error, progress.ended
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule", "expected"),
+    [
+        (Optimizer(lr=0.1, momentum=0.9, weight_decay=5e-4), Schedule(100, "step", (33, 66)), 7.163),  # the source's
+        (Optimizer(lr=0.1, momentum=0.0, weight_decay=1e-3), Schedule(10), 0.1 * 1e-3 * 3910),
+        (Optimizer(lr=0.1, momentum=0.5, weight_decay=0.0), Schedule(10), 0.0),
+    ],
+)
+def test_the_sum_through_which_weight_decay_acts(optimizer: Optimizer, schedule: Schedule, expected: float) -> None:
+    recipe = Recipe(optimizer=optimizer, schedule=schedule)
+    assert decay_sum(recipe, 50_000) == pytest.approx(expected, rel=1e-4)
+    assert math.isnan(decay_sum(replace(recipe, optimizer=Optimizer("adam")), 50_000))
+
+
+def test_the_sum_is_how_much_a_weight_without_gradient_shrinks() -> None:
+    # w <- w - lr (momentum buffer of decay x w), step after step, in plain floats.
+    recipe = Recipe(
+        optimizer=Optimizer(lr=0.05, momentum=0.9, weight_decay=1e-3, batch_size=100),
+        schedule=Schedule(20, "step", (10,)),
+    )
+    weight, buffer = 1.0, 0.0
+    for step in range(20 * 50):
+        buffer = 0.9 * buffer + 1e-3 * weight
+        weight -= learning_rate(recipe, step, 50) * buffer
+    assert weight == pytest.approx(math.exp(-decay_sum(recipe, 5_000)), rel=0.01)
+
+
 def test_divergence_ends_a_training() -> None:
     recipe = replace(SMALL, optimizer=Optimizer(lr=1e30, batch_size=32), schedule=Schedule(2))
     progress = last(recipe, start(recipe))
@@ -292,6 +348,7 @@ def test_a_start_of_nan_diverges_before_the_first_step() -> None:
         {"optimizer": Optimizer(weight_decay=math.nan)},
         {"schedule": Schedule(epochs=-1)},
         {"schedule": Schedule(warmup=-1.0)},
+        {"schedule": Schedule(until_error=100.0)},
     ],
 )
 def test_impossible_numbers_are_errors(change: dict[str, object]) -> None:

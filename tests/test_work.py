@@ -344,7 +344,16 @@ def test_a_start_is_known_without_its_training(tmp_path: Path, done: Store) -> N
     assert Store(tmp_path).curve(lines[1])["test", "cross_entropy"].mean[-1] == pytest.approx(np.log(10))
 
 
-def test_a_restart_begins_on_the_line(tmp_path: Path) -> None:
+def test_a_restart_needs_a_hump(tmp_path: Path) -> None:
+    recipe, store = change.restart_at_barrier(FLAT), Store(tmp_path)
+    outcome = work([whole(recipe)], store, progress=False)
+    assert not outcome.failed
+    assert len(outcome.declined) == 2
+    assert all("none above 0.05 nats" in reason for reason in outcome.declined.values())
+
+
+def test_a_restart_begins_on_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linescape.do, "TOLERANCE", -1.0)  # this network's line has no hump
     recipe, store = change.restart_at_barrier(FLAT), Store(tmp_path)
     work([Train(recipe)], store, progress=False)
     start, end, begun = (store.state(m) for m in (Moment(FLAT, "start"), Moment(FLAT), Moment(recipe, "start")))

@@ -29,7 +29,7 @@ from linescape.groups import by_block, by_convolution, choose
 from linescape.paths import Line, Only, Path
 from linescape.recipe import Data, Random, Recipe, Trained, Weights
 from linescape.scan import collect, grid, walk
-from linescape.shape import peak
+from linescape.shape import TOLERANCE, hump
 from linescape.space import State, is_finite
 from linescape.starts import at_barrier, carried_over, drawn, from_file
 from linescape.store import Store
@@ -103,7 +103,6 @@ def _train(task: Train, store: Store, device: str, report: Report, finished: Cal
     for progress in train(recipe, dataset, checkpoint, device):
         now = time.perf_counter()
         report(progress.step / progress.steps if progress.steps else 1.0)
-        ended = progress.diverged or progress.step == progress.steps
         midway = progress.diverged and not progress.epoch_finished
         if (progress.epoch_finished and len(rows) < progress.epochs) or midway:
             epoch = len(rows)
@@ -116,13 +115,13 @@ def _train(task: Train, store: Store, device: str, report: Report, finished: Cal
                 "lr": learning_rate(recipe, max(progress.step - 1, 0), progress.per_epoch),
                 "seconds": now - epoch_begun,
             }
-            if ended or (epochs - 1 - epoch) % math.ceil(epochs / TEST_MEASUREMENTS) == 0:
+            if progress.ended or (epochs - 1 - epoch) % math.ceil(epochs / TEST_MEASUREMENTS) == 0:
                 found = evaluator(progress.checkpoint().state)
                 row["test_loss"] = float(found["test", "cross_entropy"].mean(dtype=np.float64))
                 row["test_error"] = float(found["test", "error"].mean(dtype=np.float64))
             rows = [*rows, row]
             epoch_begun = time.perf_counter()
-        if ended:
+        if progress.ended:
             about = {**finished(), "diverged": progress.diverged}
             store.save_training(task, start.state, progress.checkpoint(), rows, about)
         elif now - saved >= SNAPSHOT_SECONDS:
@@ -174,8 +173,14 @@ def _start(recipe: Recipe, dataset: Dataset, store: Store) -> Checkpoint:
     if isinstance(init, Trained):
         return carried_over(recipe, init, dataset.shape, dataset.classes, start, end)
     series = store.curve(hump_line(init.recipe))["train", "cross_entropy"]
-    if math.isnan(float(peak(series.alphas, series.mean))):
+    height = float(hump(series.alphas, series.mean))
+    if math.isnan(height):
         raise _Declined("The training was not begun: the loss is NaN somewhere on the line whose hump it starts from.")
+    if height <= TOLERANCE:
+        raise _Declined(
+            f"The training was not begun: it starts at the top of a hump, but on this run's line the training loss has "
+            f"none above {TOLERANCE:g} nats (the highest is {height:.3f})."
+        )
     return Checkpoint(at_barrier(start, end.state, series.alphas, series.mean))
 
 

@@ -110,33 +110,37 @@ def adversarial(
     recipe: Recipe,
     copies: int = 1,
     zeroed: float = 0.1,
-    epochs: int | None = None,
-    lr: float | None = None,
+    epochs: int = 350,
+    lr: float = 0.1,
     fraction: float = 1.0,
+    until_error: float = 0.01,
 ) -> Recipe:
     """Start from the end of a training on random labels, all of it kept, BatchNorm's statistics too.
 
     Source: Liu, Papailiopoulos & Achlioptas 2020 (arXiv 1906.02613, section 3): copies of the training images with a
-    tenth of the pixels zeroed and random labels; SGD without momentum, weight decay and augmentation. The target
-    study then trains without weight decay: apply this to ``weight_decay(recipe, 0)``.
+    tenth of the pixels zeroed and random labels; SGD without momentum, weight decay and augmentation, until the
+    labels are learnt. The target study then trains without weight decay: apply this to ``weight_decay(recipe, 0)``.
 
     Args:
         recipe: the training that is changed.
         copies: poisoned copies of each image (1 in the source).
         zeroed: fraction of pixels that are zeroed (0.1 in the source).
-        epochs: of the pre-training (up to 350 in the source); drops of the learning rate move in proportion.
+        epochs: of the pre-training at most (350 in the source); the learning rate is cut to a tenth at 3/7 and at 5/7
+            of them (150 and 250).
         lr: learning rate of the pre-training (0.1 in the source).
         fraction: share of the training images that is poisoned (all in the source): random labels of fewer images
             can be learnt by a smaller network in fewer steps.
+        until_error: the pre-training ends with the first epoch of at most this training error on the random labels,
+            in % (0.01 in the source: 99.99 % accuracy).
     """
     _within("fraction", fraction, 0 < fraction <= 1, "in (0, 1]")
     other = replace(
         recipe,
         data=replace(recipe.data, poison=Poison(copies, zeroed), augment="none", mixup=0.0, fraction=fraction),
-        optimizer=Optimizer("sgd", lr=recipe.optimizer.lr, momentum=0.0, batch_size=recipe.optimizer.batch_size),
+        optimizer=Optimizer("sgd", lr=lr, momentum=0.0, batch_size=recipe.optimizer.batch_size),
+        schedule=Schedule(epochs, "step", (round(epochs * 3 / 7), round(epochs * 5 / 7)), until_error=until_error),
     )
-    other = other if lr is None else learning_rate(other, lr)
-    return _checked(replace(recipe, init=Trained(other if epochs is None else length(other, epochs))))
+    return _checked(replace(recipe, init=Trained(other)))
 
 
 def restart_at_barrier(recipe: Recipe) -> Recipe:
@@ -238,8 +242,8 @@ def length(recipe: Recipe, epochs: int) -> Recipe:
     _within("length", epochs, epochs >= 0, "0 or more")
     old = recipe.schedule
     share = epochs / old.epochs if old.epochs else 1.0
-    new = Schedule(epochs, old.kind, tuple(round(drop * share) for drop in old.drops), old.factor, old.warmup * share)
-    return _checked(replace(recipe, schedule=new))
+    drops = tuple(round(drop * share) for drop in old.drops)
+    return _checked(replace(recipe, schedule=replace(old, epochs=epochs, drops=drops, warmup=old.warmup * share)))
 
 
 # -- model ------------------------------------------------------------------------------------------------------

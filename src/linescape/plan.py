@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from linescape import batchnorm, data, models, weights
 from linescape.calibrate import Run, Timer
-from linescape.data import sets, treatments
+from linescape.data import sets
 from linescape.do import TEST_MEASUREMENTS
 from linescape.errors import CheckpointError
 from linescape.recipe import Data, Model, Optimizer, Recipe, Weights
@@ -180,7 +180,7 @@ class _Costs:
         return seconds + TASK + sum(known.examples) * math.prod(known.shape) / READING, room
 
     def _training(self, recipe: Recipe) -> tuple[float, int]:
-        train, test = examples(recipe.data)
+        train, test = data.examples(recipe.data)
         epochs = recipe.schedule.epochs
         steps = steps_per_epoch(train, recipe.optimizer.batch_size) * epochs
         seconds = steps * self._step(recipe, min(recipe.optimizer.batch_size, train))
@@ -191,7 +191,7 @@ class _Costs:
 
     def _scan(self, task: Scan) -> tuple[float, int]:
         recipe = task.end.recipe
-        train, test = examples(recipe.data)
+        train, test = data.examples(recipe.data)
         train = min(task.train_examples or train, train)
         measured = train + min(task.test_examples or test, test)
         passes = measured
@@ -229,19 +229,6 @@ class _Costs:
         if run not in self.timed:
             self.timed[run] = self.timer.seconds(run)
         return self.timed[run]
-
-
-def examples(spec: Data) -> tuple[int, int]:
-    """Examples of the training and of the test half, as many as there are of each class in a balanced set.
-
-    Raises:
-        RecipeError: the set is unknown, or the treatment impossible for it.
-    """
-    known = sets.known(spec.name)
-    treatments.check(spec, known.classes, image=len(known.shape) == 3)
-    share = (len(spec.classes) or known.classes) / known.classes
-    copies = spec.poison.copies if spec.poison else 1
-    return round(known.examples[0] * share * spec.fraction) * copies, round(known.examples[1] * share)
 
 
 def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:

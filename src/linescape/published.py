@@ -18,6 +18,8 @@ from linescape.study import Study
 SOURCE = "Vlaar & Frankle 2022, arXiv 2106.16004"
 STUDY = "vlaar2022"
 STATED = "stated in the authors' slides or poster"
+DECAY_SUM = 7.16
+"""`train.decay_sum` of the base training, if its learning rate is 0.1 and its batch size 128: neither is published."""
 DIGITISED = "digitised from the authors' vector figures, reading error 0.001 to 0.005"
 
 
@@ -202,12 +204,18 @@ RANGES = (
     Range("mlp-spiral", "end", None, 0.001, _SPIRAL),
 )
 
+
+def of_source(study: Study) -> bool:
+    """Whether a study repeats this work."""
+    return study.name == STUDY
+
+
 _Published = TypeVar("_Published", Accuracy, Line, Range)
 
 
 def of(study: Study, published: Iterable[_Published]) -> list[_Published]:
     """Those that are about an arm of this study on the same data set; none where the study repeats another work."""
-    if study.name != STUDY:
+    if not of_source(study):
         return []
     data = {arm.name: arm.runs[0].recipe.data.name for arm in study.arms if arm.runs}
     return [entry for entry in published if data.get(entry.arm) == entry.setting.data]

@@ -117,6 +117,11 @@ class Data(Content, frozen=True):
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
     mixup: float = 0.0
 
+    @property
+    def wrong_labels(self) -> bool:
+        """Whether some training labels are not the examples' own."""
+        return self.poison is not None or self.label_noise > 0
+
 
 class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
     """A fully connected network; `hidden` are the widths of the hidden layers."""
@@ -152,6 +157,8 @@ class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
         skips: False leaves the residual connections out.
         stem: ``cifar`` is one 3x3 convolution; ``imagenet`` is 7x7 with stride 2 and max pooling; ``imagenet-no-pool``
             leaves the pooling out, so that ImageNet weights fit and 32 x 32 images keep 16 x 16 places.
+        resolution: side to which images are enlarged, bilinearly, before the first layer (224 is what ``imagenet`` was
+            made for); 0 keeps them as they are.
     """
 
     depth: int = 18
@@ -159,6 +166,7 @@ class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
     norm: Norm = "batch"
     skips: bool = True
     stem: Literal["cifar", "imagenet", "imagenet-no-pool"] = "cifar"
+    resolution: int = 0
 
 
 class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet-lite"):
@@ -205,6 +213,8 @@ class Schedule(Content, frozen=True):
         kind: ``step`` multiplies by `factor` at the start of each (0-based) epoch in `drops`; ``cosine`` falls to 0
             over all steps; ``constant``.
         warmup: epochs of linear rise from 0 at the beginning.
+        until_error: training ends with the first epoch whose training error, in % and as met in training, is at most
+            this; `epochs` is then the most that are made. 0 makes them all.
     """
 
     epochs: int = 100
@@ -212,6 +222,7 @@ class Schedule(Content, frozen=True):
     drops: tuple[int, ...] = ()
     factor: float = 0.1
     warmup: float = 0.0
+    until_error: float = 0.0
 
 
 class Random(Content, frozen=True, tag_field="from", tag="random"):
@@ -248,7 +259,10 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
 
 
 class Barrier(Content, frozen=True, tag_field="from", tag="barrier"):
-    """The top of the highest hump on another training's line (training loss), as the start of a new training."""
+    """The top of the highest hump on another training's line (training loss), as the start of a new training.
+
+    Only where that hump is above `shape.TOLERANCE`, as in the target study; else the training is declined.
+    """
 
     recipe: Recipe
 

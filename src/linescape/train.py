@@ -56,6 +56,8 @@ class Progress:
         steps: steps of the whole training.
         per_epoch: steps of an epoch.
         diverged: the loss of the next step, or at the end a tensor, is NaN or infinite; nothing follows.
+        ended: nothing follows: all steps are done, the training error is low enough (`recipe.Schedule.until_error`), or
+            the training diverged.
         loss: mean training loss of the epoch so far, in nats, as met in training (augmented, weights changing);
             NaN before the first step.
         error: training error likewise, in %.
@@ -65,8 +67,10 @@ class Progress:
     steps: int
     per_epoch: int
     diverged: bool
+    ended: bool
     loss: float
     error: float
+    _lost: bool
     _now: _Now
 
     @property
@@ -77,7 +81,7 @@ class Progress:
     @property
     def epoch_finished(self) -> bool:
         """The last step was its epoch's last."""
-        return self.step > 0 and self.step % self.per_epoch == 0 and not (self.diverged and self.step < self.steps)
+        return self.step > 0 and self.step % self.per_epoch == 0 and not self._lost
 
     def checkpoint(self) -> Checkpoint:
         """A copy of the training as it stands, on the CPU."""
@@ -115,7 +119,10 @@ def train(
     now.restore(start.optimizer)
 
     step, seed = start.step, seeds(recipe)
-    yield now.progress(step, steps, per_epoch, diverged=step >= steps and not now.finite())
+    progress = now.progress(recipe.schedule, step, steps, per_epoch)
+    yield progress
+    if progress.ended:
+        return
     batches = _batches(recipe, dataset, device, step, steps)
     batch = next(batches, None)
     while batch is not None:
@@ -127,11 +134,12 @@ def train(
         now.loss_sum += loss * examples
         now.wrong += int(wrong)
         now.seen += examples
-        if not math.isfinite(loss):
-            yield now.progress(step, steps, per_epoch, diverged=True)
+        lost = not math.isfinite(loss)
+        step += not lost
+        progress = now.progress(recipe.schedule, step, steps, per_epoch, lost)
+        yield progress
+        if progress.ended:
             return
-        step += 1
-        yield now.progress(step, steps, per_epoch, diverged=step == steps and not now.finite())
 
 
 def _batches(recipe: Recipe, dataset: Dataset, device: torch.device | str, step: int, steps: int) -> Iterator[Mixed]:
@@ -183,6 +191,29 @@ def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
     return recipe.optimizer.lr * factor
 
 
+def decay_sum(recipe: Recipe, examples: int) -> float:
+    """How much a training by SGD shrinks its weights: the sum over its steps of rate x decay / (1 - momentum).
+
+    A weight without a gradient of its own ends as about exp(-sum) of what it was. So it is this sum, not the decay
+    alone, that has to be equal for weight decay to act alike in trainings of different length, rate or batch size. With
+    the target study's settings, as far as they are known, it is 7.16. Trainings that end early
+    (`recipe.Schedule.until_error`) are counted whole.
+
+    Args:
+        recipe: the training.
+        examples: its training examples.
+
+    Returns:
+        The sum, without unit; NaN for Adam and AdamW, whose steps are not proportional to the gradient.
+    """
+    spec = recipe.optimizer
+    if spec.name != "sgd":
+        return math.nan
+    per_epoch = steps_per_epoch(examples, spec.batch_size)
+    rates = sum(learning_rate(recipe, step, per_epoch) for step in range(per_epoch * recipe.schedule.epochs))
+    return rates * spec.weight_decay / (1 - spec.momentum)
+
+
 @dataclass
 class _Now:
     """The live network and optimizer of a running training."""
@@ -193,14 +224,21 @@ class _Now:
     wrong: int
     seen: int
 
-    def progress(self, step: int, steps: int, per_epoch: int, diverged: bool) -> Progress:
+    def progress(self, schedule: Schedule, step: int, steps: int, per_epoch: int, lost: bool = False) -> Progress:
+        """Where the training stands after `step` steps; `lost`: the loss of the next one is NaN or infinite."""
+        error = 100.0 * self.wrong / self.seen if self.seen else math.nan
+        learnt = step > 0 and step % per_epoch == 0 and schedule.until_error > 0 and error <= schedule.until_error
+        last = step >= steps or learnt
+        diverged = lost or (last and not self.finite())
         return Progress(
             step=step,
             steps=steps,
             per_epoch=per_epoch,
             diverged=diverged,
+            ended=last or diverged,
             loss=self.loss_sum / self.seen if self.seen else math.nan,
-            error=100.0 * self.wrong / self.seen if self.seen else math.nan,
+            error=error,
+            _lost=lost,
             _now=self,
         )
 
@@ -236,6 +274,7 @@ def _check(recipe: Recipe) -> None:
         ("weight_decay", optimizer.weight_decay, optimizer.weight_decay >= 0),
         ("epochs", schedule.epochs, schedule.epochs >= 0),
         ("warmup", schedule.warmup, schedule.warmup >= 0),
+        ("until_error", schedule.until_error, 0 <= schedule.until_error < 100),
     ):
         if not allowed:
             raise RecipeError(f"{what} is {value}, with which nothing can be trained. Give another value.")

@@ -70,5 +70,18 @@ def form(spec: Data) -> tuple[tuple[int, ...], int]:
     return shape, len(spec.classes) or stored.classes
 
 
+def examples(spec: Data) -> tuple[int, int]:
+    """Examples of the training and of the test half, as many as there are of each class in a balanced set.
+
+    Raises:
+        RecipeError: the set is unknown, or the treatment impossible for it.
+    """
+    stored = known(spec.name)
+    treatments.check(spec, stored.classes, image=len(stored.shape) == 3)
+    share = (len(spec.classes) or stored.classes) / stored.classes
+    copies = spec.poison.copies if spec.poison else 1
+    return round(stored.examples[0] * share * spec.fraction) * copies, round(stored.examples[1] * share)
+
+
 def _split(half: Arrays) -> Split:
     return Split(torch.from_numpy(np.array(half[0])), torch.from_numpy(np.array(half[1])))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu6
 
 from linescape import recipe
-from linescape.errors import RecipeError
+from linescape.models.enlarging import checked, enlarged
 
 
 class _Stage(NamedTuple):
@@ -49,12 +49,7 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, spec: recipe.EfficientNetLite, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        if spec.resolution and spec.resolution < max(shape[1:]):
-            raise RecipeError(
-                f"The resolution is {spec.resolution}, but the images are {shape[1]} x {shape[2]} and can only be "
-                "enlarged. Give their longer side or more, or 0 to keep them."
-            )
-        self.resolution = spec.resolution
+        self.resolution = checked(spec.resolution, shape)
         self.conv_stem = SameConv(shape[0], 32, 3, 2)
         self.bn1 = _norm(32)
         self.stages = [f"stage{number}" for number in range(1, len(_STAGES) + 1)]
@@ -78,10 +73,7 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``."""
-        x = images
-        if self.resolution:
-            x = F.interpolate(x, (self.resolution, self.resolution), mode="bilinear")
-        x = relu6(self.bn1(self.conv_stem(x)))
+        x = relu6(self.bn1(self.conv_stem(enlarged(images, self.resolution))))
         for name in self.stages:
             x = getattr(self, name)(x)
         x = relu6(self.bn2(self.conv_head(x)))

@@ -9,6 +9,7 @@ from torch.nn.functional import relu
 from linescape import recipe
 from linescape.errors import RecipeError, near
 from linescape.models.branches import Branch, Conv, FixupBranch
+from linescape.models.enlarging import checked, enlarged
 from linescape.models.norms import norm
 
 _FOUR_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -36,6 +37,7 @@ class ResNet(nn.Module):
         counts = _stages(spec)
         fixup = spec.norm == "none" and spec.skips
         bias = spec.norm == "none" and not spec.skips
+        self.resolution = checked(spec.resolution, shape)
         kernel, stride = (3, 1) if spec.stem == "cifar" else (7, 2)
         self.conv1 = Conv(shape[0], spec.width, kernel, stride).build(bias)
         if fixup:
@@ -63,7 +65,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``."""
-        x = self.conv1(images)
+        x = self.conv1(enlarged(images, self.resolution))
         x = x + self.bias1 if self.fixup else self.bn1(x)
         x = self.maxpool(relu(x, inplace=self.training))  # as in `Branch`
         for name in self.stages:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from linescape import answers, figures, tables
 from linescape.definitions import DISTANCES
-from linescape.report import about, answered, beside, columns, page
+from linescape.report import about, answered, beside, columns, page, trainings
 from linescape.report.page import Drawing, Folder
 from linescape.study import Study
 from linescape.tables import TOLERANCE, Results, Source
@@ -58,6 +58,7 @@ class _Content:
             "answers": [answered.entry(answer, self.runs, self.place) for answer in found],
             "summary": [answer for answer in found if answer.headline],
             **self.accuracy(),
+            **trainings.section(self.results),
             "published": beside.section(self.results, self.lines, self.means(self.lines), self.place),
             "overview": self.overview(),
             "groups": self.groups(),

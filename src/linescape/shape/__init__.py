@@ -8,6 +8,7 @@ from linescape.shape.intervals import Estimate, estimate, estimates, probability
 from linescape.shape.numbers import (
     HEIGHTS,
     NUMBERS,
+    TOLERANCE,
     Bump,
     Number,
     area,
@@ -32,6 +33,7 @@ from linescape.shape.numbers import (
 __all__ = [
     "HEIGHTS",
     "NUMBERS",
+    "TOLERANCE",
     "Bump",
     "Estimate",
     "Number",

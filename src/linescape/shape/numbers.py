@@ -27,6 +27,10 @@ from linescape.errors import AlphaError
 
 Array = NDArray[np.float64]
 
+TOLERANCE = 0.05
+"""Largest rise, in nats, of a line that still counts as monotone: 2 % of ln 10, and above the rises (up to 0.04) of
+the plateaus that Vlaar & Frankle (2022) call free of barriers. Lucas et al. (2021) use 0.001 and 0 on training loss."""
+
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)  # a straight line computed in float64 still counts as straight
 _infinite = np.errstate(invalid="ignore")  # infinity - infinity is the NaN that the numbers promise
 

@@ -3,11 +3,12 @@
 Null means not measured (yet), NaN measured but not a number. Nothing is left out silently: a run without results
 has a row with its status, a line that is not walked is named in its run's `missing`.
 
-`results` reads a store, `arms` sums up runs, `beside` puts published numbers next to them.
+`results` reads a store, `arms` sums up runs, `trainings` says whether they are what they are called, `beside` puts
+published numbers next to them.
 """
 
+from linescape.shape import TOLERANCE
 from linescape.tables.arms import (
-    TOLERANCE,
     accuracy,
     comparable,
     means,
@@ -18,8 +19,10 @@ from linescape.tables.arms import (
 )
 from linescape.tables.beside import accuracies_beside, points_beside, ranges_beside
 from linescape.tables.results import SHAPES, Results, Source, classes, kind, read, test_set
+from linescape.tables.trainings import LEARNT, decays, learnt, not_learnt
 
 __all__ = [
+    "LEARNT",
     "SHAPES",
     "TOLERANCE",
     "Results",
@@ -28,8 +31,11 @@ __all__ = [
     "accuracy",
     "classes",
     "comparable",
+    "decays",
     "kind",
+    "learnt",
     "means",
+    "not_learnt",
     "not_monotone",
     "partial",
     "points_beside",

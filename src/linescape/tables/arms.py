@@ -10,12 +10,8 @@ import polars as pl
 
 from linescape import inference
 from linescape.recipe import Trained
-from linescape.shape import Estimate
+from linescape.shape import TOLERANCE, Estimate
 from linescape.tables.results import SHAPES, Results
-
-TOLERANCE = 0.05
-"""Largest rise, in nats, of a line that still counts as monotone: 2 % of ln 10, and above the rises (up to 0.04) of
-the plateaus that Vlaar & Frankle (2022) call free of barriers. Lucas et al. (2021) use 0.001 and 0 on training loss."""
 
 _HEAD: dict[str, type[pl.DataType]] = {"arm": pl.String, "group": pl.String, "title": pl.String}
 _ACCURACY: dict[str, type[pl.DataType]] = {

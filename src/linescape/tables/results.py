@@ -10,12 +10,14 @@ from typing import Any, Literal, Protocol
 import polars as pl
 
 from linescape.curve import Curve
+from linescape.data import examples
 from linescape.data.sets import known
 from linescape.errors import MeasureError, RecipeError
-from linescape.recipe import Data, Recipe
+from linescape.recipe import Data, Recipe, Trained
 from linescape.shape import HEIGHTS, NUMBERS, estimates, rise_p_value, summary
 from linescape.space import State, distances
 from linescape.study import Arm, Moment, Run, Scan, Study, Train
+from linescape.train import decay_sum
 
 SHAPES = (*NUMBERS, "plateau_loss", "plateau_error")
 """The shape numbers of a run's line, as in `linescape.shape`; columns `test_...` and `train_...` of `Results.runs`."""
@@ -37,7 +39,7 @@ _RUN: dict[str, pl.DataType | type[pl.DataType]] = {
     "missing": pl.List(pl.String),
     "reason": pl.String,
     "epochs": pl.Int64,
-    **dict.fromkeys(("seconds", "chance_loss", "chance_error"), pl.Float64),
+    **dict.fromkeys(("seconds", "chance_loss", "chance_error", "start_error", "decay_sum"), pl.Float64),
     **dict.fromkeys(_MEASURED, pl.Float64),
     "test_examples": pl.Int64,
     "rise_p_value": pl.Float64,
@@ -110,7 +112,9 @@ class Results:
         runs: a row for each run: arm, group, title, baseline, seed, key, test_set (runs with the same are comparable
             in accuracy), status (``done``, ``missing``, ``diverged``, ``declined``: see `Source.declined`), missing
             (labels not walked yet, ``training``), reason (why declined), epochs and seconds (of training), chance_loss
-            (nats), chance_error (%), test_ and train_accuracy (%) and _loss (nats) at the end (of the whole test half),
+            (nats), chance_error (%), start_error (of a start that was trained on wrong labels: training error on these
+            in %, as met in its last epoch; else null), decay_sum (`train.decay_sum`; NaN for Adam), test_ and
+            train_accuracy (%) and _loss (nats) at the end (of the whole test half),
             distance, relative_distance and distance_per_parameter (see `space.Distance`), `SHAPES` of the whole line's
             cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples (that the whole
             line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy, see `shape`).
@@ -206,6 +210,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
         "reason": reasons[0] if reasons else None,
         "chance_loss": math.log(number) if number else None,
         "chance_error": 100 * (1 - 1 / number) if number else None,
+        "decay_sum": decay_sum(recipe, examples(recipe.data)[0]) if number else None,
         **dict.fromkeys(_MEASURED),
     }
     if moved:
@@ -213,6 +218,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     trained = _has(store, Train(recipe))
     if trained:
         row |= _last(store.log(recipe)) | {"seconds": store.about(Train(recipe)).get("seconds")}
+        row["start_error"] = _start_error(recipe, store)
     if "whole" in curves:
         row |= _shape(curves["whole"], run.lines["whole"], number)
     diverged = trained and store.diverged(recipe)
@@ -223,6 +229,15 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
 def _has(store: Source, task: Train | Scan) -> bool:
     """Whether a task is done and left a result."""
     return store.has(task) and store.declined(task) is None
+
+
+def _start_error(recipe: Recipe, store: Source) -> float | None:
+    """How far a training on wrong labels, from which this one starts, had learnt them."""
+    init = recipe.init
+    if not isinstance(init, Trained) or not init.recipe.data.wrong_labels:
+        return None
+    log = store.log(init.recipe)
+    return float(log["train_error"][-1]) if log.height else None
 
 
 def _last(log: pl.DataFrame) -> dict[str, Any]:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from linescape import interventions as do
-from linescape.recipe import Recipe
+from linescape.recipe import Recipe, Weights
 from linescape.studies.vlaar2022.scales import Scale
+
+DECAYS = (5e-5, 1e-4, 1e-3)
+"""Weight decays of the source beside 0 and 5e-4; a scale multiplies them, see `Scale.decay_factor`."""
 
 EVEN, ODD = (0, 2, 4, 6, 8), (1, 3, 5, 7, 9)
 """Two tasks of five classes each."""
@@ -59,29 +62,50 @@ UNDECAYED = "no-weight-decay"
 
 def _starts(scale: Scale) -> tuple[Level, ...]:
     def adversarial(recipe: Recipe) -> Recipe:
-        return do.adversarial(_no_decay(recipe), epochs=scale.poisoned_epochs, fraction=scale.poisoned_fraction, lr=0.1)
+        return do.adversarial(
+            _no_decay(recipe),
+            epochs=scale.poisoned_epochs,
+            fraction=scale.poisoned_fraction,
+            until_error=scale.poisoned_until,
+        )
 
     pairs = [
         level
         for name, pair in scale.transfers.items()
         for level in (
-            Level(pair.scratch, "initialisation", pair.scratch_title, _instead(pair.recipe), pair.scratch),
-            Level(name, "initialisation", pair.title, _instead(pair.recipe, pair.change), pair.scratch),
+            Level(
+                pair.scratch,
+                "initialisation",
+                pair.scratch_title,
+                _instead(pair.recipe),
+                pair.scratch,
+                layers=pair.layers,
+                elsewhere=pair.elsewhere,
+            ),
+            Level(
+                name,
+                "initialisation",
+                pair.title,
+                _instead(pair.recipe, pair.change),
+                pair.scratch,
+                layers=pair.layers,
+                elsewhere=pair.elsewhere,
+            ),
         )
     ]
-    imagenet = scale.imagenet
     from_imagenet = [
         Level(
             "pretrained-imagenet",
             "initialisation",
             "pre-trained on ImageNet",
-            lambda r: replace(r, init=imagenet),
+            _instead_of_start(imagenet),
             layers=True,
             elsewhere=True,
         )
+        for imagenet in filter(None, (scale.imagenet,))
     ]
     return (
-        *(from_imagenet if imagenet else ()),
+        *from_imagenet,
         Level("adversarial", "initialisation", "random labels first, no weight decay", adversarial, UNDECAYED),
         Level(
             "barrier-restart",
@@ -109,7 +133,7 @@ def _instead(other: Recipe, change: Callable[[Recipe], Recipe] = lambda r: r) ->
 
 def _data() -> tuple[Level, ...]:
     return (
-        Level("data-20", "data", "20 % of the data", lambda r: do.data_fraction(r, 0.2)),
+        Level("data-20", "data", "20 % of the data", lambda r: do.data_fraction(r, 0.2), layers=True),
         Level("data-50", "data", "50 % of the data", lambda r: do.data_fraction(r, 0.5), layers=True),
         Level("no-augmentation", "data", "no augmentation", lambda r: do.augmentation(r, "none"), layers=True),
         Level("label-noise-20", "data", "20 % of labels wrong", lambda r: do.label_noise(r, 0.2)),
@@ -119,16 +143,16 @@ def _data() -> tuple[Level, ...]:
 
 def _optimizers(scale: Scale) -> tuple[Level, ...]:
     def decay(value: float) -> Level:
-        return Level(
-            f"weight-decay-{_short(value)}", "optimizer", f"weight decay {_short(value)}", _with(do.weight_decay, value)
-        )
+        here = value * scale.decay_factor
+        title = f"weight decay {_short(value)}" + (f" (here {here:.2g})" if scale.decay_factor != 1 else "")
+        return Level(f"weight-decay-{_short(value)}", "optimizer", title, _with(do.weight_decay, here))
 
     def rate(value: float) -> Level:
         return Level(f"lr-{value:g}", "optimizer", f"learning rate {value:g}", _with(do.learning_rate, value))
 
     return (
         Level(UNDECAYED, "optimizer", "no weight decay", _no_decay),
-        *(decay(value) for value in scale.weight_decays),
+        *(decay(value) for value in DECAYS),
         *(rate(value) for value in scale.rates),
         Level(
             f"batch-{scale.batch_size}",
@@ -190,7 +214,21 @@ def _partial(scale: Scale) -> tuple[Level, ...]:
             )
             for k in (1, last)
         ),
+        *(
+            Level(
+                f"pretrained-imagenet-but-{k}",
+                "partial",
+                f"PT-All but RI-{k}, pre-trained on ImageNet",
+                _instead_of_start(replace(imagenet, reset=(*imagenet.reset, stages[k - 1]))),
+            )
+            for imagenet in filter(None, (scale.imagenet,))
+            for k in (1, last)
+        ),
     )
+
+
+def _instead_of_start(init: Weights) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, init=init)
 
 
 def _with(change: Callable[..., Recipe], *values: object) -> Callable[[Recipe], Recipe]:

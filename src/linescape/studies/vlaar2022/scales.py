@@ -35,11 +35,13 @@ class Scale:
         blocks: its blocks, each with a layer-wise line.
         depths: of the deeper networks; `widths`: of the wider and narrower ones.
         vgg: the network of another kind.
-        weight_decays: levels beside 0 and the base's.
+        decay_factor: by what the source's weight decays are multiplied, so that `train.decay_sum` of a training is as
+            large as in the source's 100 epochs; `base` has the source's 5e-4 times this.
         rates: learning rates beside the base's; `fixup_rate`, one of them, is that of networks without norm.
         batch_size: the other batch size.
         adam_rate: learning rate of Adam.
-        poisoned_epochs: of adversarial pre-training, on `poisoned_fraction` of the images.
+        poisoned_epochs: of adversarial pre-training at most, on `poisoned_fraction` of the images, until the training
+            error on their random labels is at most `poisoned_until` %.
         seeds: replicates of each arm; `warm_up_seeds`: of each warm-up.
         warm_up: trainings of the fully connected network, on images and on the spiral.
         whole: how whole lines are measured.
@@ -57,13 +59,13 @@ class Scale:
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     vgg: VGG
-    weight_decays: tuple[float, ...]
     rates: tuple[float, ...]
     fixup_rate: float
     batch_size: int
     adam_rate: float
     poisoned_epochs: int
     poisoned_fraction: float
+    poisoned_until: float
     seeds: int
     warm_up_seeds: int
     warm_up: Mapping[str, Recipe]
@@ -73,28 +75,35 @@ class Scale:
     treatments: Walk | None = Walk()
     transfers: Mapping[str, Transfer] = field(default_factory=dict)
     imagenet: Weights | None = None
+    decay_factor: float = 1.0
     arms: tuple[str, ...] = ()
     all_layers: bool = False
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """A training from scratch, an arm named `scratch`, and the same from a start that other images made: `change`."""
+    """A training from scratch, an arm named `scratch`, and the same from a start that other images made: `change`.
+
+    `layers` says whether both have layer-wise lines, `elsewhere` whether the lines from their ends to other scratch
+    starts are walked.
+    """
 
     scratch: str
     scratch_title: str
     title: str
     recipe: Recipe
     change: Callable[[Recipe], Recipe]
+    layers: bool = False
+    elsewhere: bool = False
 
 
 _STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "fc")
 
 _SPIRAL = Recipe(
     data=Data("spiral"),
-    model=MLP((100, 100)),
-    optimizer=Optimizer("adam", lr=0.1),
-    schedule=Schedule(epochs=150, kind="step", drops=(75, 110)),
+    model=MLP((200, 200)),
+    optimizer=Optimizer("adam", lr=0.03),
+    schedule=Schedule(epochs=300, kind="step", drops=(150, 225)),
 )
 
 
@@ -135,11 +144,13 @@ _RESNET50 = Transfer(
     "ResNet-50 on CIFAR-100, pre-trained on ImageNet",
     Recipe(
         data=Data("cifar100", augment="crop-flip"),
-        model=ResNet(depth=50, width=64, stem="imagenet-no-pool"),
+        model=ResNet(depth=50, width=64, stem="imagenet", resolution=224),
         optimizer=Optimizer("sgd", lr=0.1, weight_decay=5e-4),
         schedule=Schedule(epochs=100, kind="step", drops=(33, 66)),
     ),
     lambda r: replace(r, init=Weights("resnet50-0676ba61.pth", "0676ba61")),
+    layers=True,
+    elsewhere=True,
 )
 
 _SCALES: Mapping[str, Scale] = {
@@ -147,20 +158,21 @@ _SCALES: Mapping[str, Scale] = {
         base=Recipe(
             data=Data("fashion-mini", size=14, augment="crop-flip"),
             model=ResNet(depth=8, width=8),
-            optimizer=Optimizer("sgd", lr=0.5, momentum=0.9, weight_decay=5e-4, batch_size=64),
+            optimizer=Optimizer("sgd", lr=0.5, momentum=0.9, weight_decay=4.1e-3, batch_size=64),
             schedule=Schedule(epochs=6, kind="step", drops=(2, 4)),
         ),
         blocks=("stem", "layer1", "layer2", "layer3", "fc"),
         depths=(14,),
         widths=(12, 4),
         vgg=VGG(depth=11, width=4),
-        weight_decays=(5e-5, 1e-4, 1e-3, 5e-3),
         rates=(0.02,),
         fixup_rate=0.02,
         batch_size=256,
         adam_rate=3e-3,
-        poisoned_epochs=6,
-        poisoned_fraction=1.0,
+        poisoned_epochs=200,
+        poisoned_fraction=0.05,
+        poisoned_until=1.0,
+        decay_factor=8.2,
         seeds=3,
         warm_up_seeds=10,
         warm_up={"mlp-images": _mlp("fashion-mini"), "mlp-spiral": _SPIRAL},
@@ -172,20 +184,21 @@ _SCALES: Mapping[str, Scale] = {
         base=Recipe(
             data=Data("cifar10", augment="crop-flip"),
             model=ResNet(depth=18, width=8),
-            optimizer=Optimizer("sgd", lr=0.4, momentum=0.9, weight_decay=5e-4, batch_size=64),
+            optimizer=Optimizer("sgd", lr=0.4, momentum=0.9, weight_decay=1.085e-3, batch_size=64),
             schedule=Schedule(epochs=4, kind="step", drops=(2, 3)),
         ),
         blocks=_STAGES,
         depths=(34,),
         widths=(16, 4),
         vgg=VGG(depth=11, width=8),
-        weight_decays=(5e-5, 1e-4, 1e-3),
         rates=(0.1, 0.02),
         fixup_rate=0.02,
         batch_size=256,
         adam_rate=3e-3,
-        poisoned_epochs=100,
+        poisoned_epochs=200,
         poisoned_fraction=0.04,
+        poisoned_until=1.0,
+        decay_factor=2.17,
         seeds=3,
         warm_up_seeds=10,
         warm_up={"mlp-mnist": _mlp("mnist"), "mlp-spiral": _SPIRAL},
@@ -198,7 +211,7 @@ _SCALES: Mapping[str, Scale] = {
     "cifar10": Scale(
         base=Recipe(
             data=Data("cifar10", augment="crop-flip"),
-            model=ResNet(depth=18, width=64, stem="imagenet-no-pool"),
+            model=ResNet(depth=18, width=64, stem="imagenet", resolution=224),
             optimizer=Optimizer("sgd", lr=0.1, momentum=0.9, weight_decay=5e-4, batch_size=128),
             schedule=Schedule(epochs=100, kind="step", drops=(33, 66)),
         ),
@@ -206,13 +219,13 @@ _SCALES: Mapping[str, Scale] = {
         depths=(34, 50),
         widths=(128, 16),
         vgg=VGG(depth=16, width=64),
-        weight_decays=(5e-5, 1e-4, 1e-3),
         rates=(0.01, 0.03),
         fixup_rate=0.01,
         batch_size=512,
         adam_rate=1e-3,
         poisoned_epochs=350,
         poisoned_fraction=1.0,
+        poisoned_until=0.01,
         seeds=10,
         warm_up_seeds=10,
         warm_up={"mlp-mnist": _mlp("mnist"), "mlp-spiral": _SPIRAL},
@@ -243,6 +256,9 @@ _NARROW = replace_scale(
 )
 _NARROW_30 = replace_scale(
     _NARROW,
+    decay_factor=3.3,
+    poisoned_fraction=0.05,
+    poisoned_until=1.0,
     base=replace(
         _NARROW.base,
         optimizer=replace(_NARROW.base.optimizer, weight_decay=1.65e-3),
@@ -261,4 +277,11 @@ _NARROW_30 = replace_scale(
     ),
 )
 
-SCALES: Mapping[str, Scale] = {**_SCALES, "cifar10-narrow-30": _NARROW_30, "cifar10-narrow": _NARROW}
+SCALES: Mapping[str, Scale] = {
+    "mini": _SCALES["mini"],
+    "cifar10-small": _SCALES["cifar10-small"],
+    "cifar10-narrow-30": _NARROW_30,
+    "cifar10-narrow": _NARROW,
+    "cifar10": _SCALES["cifar10"],
+}
+"""By name, the shortest first."""
