@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import pytest
 import torch
 from benchmarks import pairs, plain, runs, training
 from benchmarks.gpu import __main__ as command
+from benchmarks.gpu import kept as keeping
 from benchmarks.gpu import lines, marked, packing, settings, study, toy
 from benchmarks.gpu.settings import FULL, ROOT, TOY, Settings, slug
 from benchmarks.gpu.steps import Step
@@ -25,7 +27,8 @@ from benchmarks.gpu.steps import Step
 from linescape import studies
 from linescape.data.archives.cifar import as_binary
 from linescape.data.sets import read
-from linescape.errors import DataError
+from linescape.errors import DamagedError, DataError
+from linescape.store import Store
 from linescape.study import Train
 
 
@@ -245,7 +248,7 @@ def test_what_another_machine_did_is_not_done_again(
 
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(told: Settings, one: Any, store: Any) -> None:
+    def breaks(told: Settings, one: Any, store: Any, keep: bool) -> None:
         if runs.name(one) == "base-0":
             raise RuntimeError("the device is lost")
         tried.append(runs.name(one))
@@ -254,6 +257,42 @@ def test_a_run_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(study, "complete", breaks)
     assert study.run(at_toy_size(tmp_path)) == "failed"
     assert tried == ["partial-4-0"]
+
+
+def test_another_machine_starts_from_what_was_kept(
+    unstopped: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = at_toy_size(tmp_path)
+    shutil.copytree(unstopped.state / "kept", bare.state / "kept")
+    shutil.copytree(unstopped.out / study.SCALE / "base-0", bare.out / study.SCALE / "base-0")
+    assert study.run(bare) == "done"
+    said = capsys.readouterr().out
+    assert "base-0: the end of its training is restored" in said
+    assert "base-0: train" not in said
+    found = kept(bare)
+    for name, frame in kept(unstopped).items():
+        assert frame.equals(found[name]), name
+
+
+@pytest.mark.parametrize("damage", ["note", "piece missing", "another recipe", "bytes"])
+def test_only_what_was_kept_is_restored(unstopped: Settings, tmp_path: Path, damage: str) -> None:
+    (base,) = keeping.starts(list(study.wanted(unstopped)))
+    keeping.keep(base, Store(unstopped.state / "store"), tmp_path, piece_bytes=50_000)
+    note, last = tmp_path / "base-0.json", sorted(tmp_path.glob("base-0.[0-9]*"))[-1]
+    assert len(list(tmp_path.glob("base-0.[0-9]*"))) > 3
+    fresh = Store(tmp_path / "store")
+    if damage == "note":
+        note.unlink()
+    elif damage == "piece missing":
+        last.unlink()
+    elif damage == "another recipe":
+        note.write_text(note.read_text().replace(runs.recipe(base).key, "0" * 16))
+    else:
+        last.write_bytes(last.read_bytes()[::-1])
+        with pytest.raises(DamagedError, match="the checksum differs"):
+            keeping.restore(base, fresh, tmp_path)
+        return
+    assert not keeping.restore(base, fresh, tmp_path)
 
 
 # -- the command --------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 All arms of the first seed come first, then those of the second. A call stops by the clock, and the next one goes on
 from the store's last snapshot of a training (ten seconds old at most) or point of a line. Each complete run is written
 as `benchmarks.replicate` writes its own. A run whose results stand there, of any device, is not done again, unless a
-later one starts from its checkpoint.
+later one starts from its checkpoint; of those the end is kept, to be brought to another machine (`kept`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import polars as pl
 
 from benchmarks import runs
-from benchmarks.gpu import packing, toy
+from benchmarks.gpu import kept, packing, toy
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import Outcome
 from linescape import studies
@@ -44,11 +44,16 @@ def run(settings: Settings) -> Outcome:
         print(f"  {error}", flush=True)
         return "failed"
     store, failed = Store(settings.state / "store"), dict[str, str]()
+    every = list(wanted(settings))
+    starts = kept.starts(every)
+    for one in starts:
+        if not store.has(Train(runs.recipe(one))) and kept.restore(one, store, settings.state / "kept"):
+            print(f"  {runs.name(one)}: the end of its training is restored", flush=True)
     try:
-        for one in wanted(settings):
+        for one in every:
             if not done(settings, one):
                 try:
-                    complete(settings, one, store)
+                    complete(settings, one, store, keep=one in starts)
                 except LinescapeError as error:
                     failed[runs.name(one)] = str(error)
                 except OutOfTime:
@@ -61,7 +66,7 @@ def run(settings: Settings) -> Outcome:
         print(line, flush=True)
     if failed:
         return "failed"
-    return "done" if all(done(settings, one) for one in wanted(settings)) else "to be continued"
+    return "done" if all(done(settings, one) for one in every) else "to be continued"
 
 
 def wanted(settings: Settings) -> Iterator[Study]:
@@ -73,8 +78,8 @@ def wanted(settings: Settings) -> Iterator[Study]:
             yield toy.shrunk(one) if settings.toy else one
 
 
-def complete(settings: Settings, one: Study, store: Store) -> None:
-    """Do the tasks of a run that are missing, and write its results.
+def complete(settings: Settings, one: Study, store: Store, keep: bool) -> None:
+    """Do the tasks of a run that are missing, and write its results; `keep` its end for another machine.
 
     Raises:
         OutOfTime: the call is over.
@@ -89,9 +94,11 @@ def complete(settings: Settings, one: Study, store: Store) -> None:
             do(task, store, settings.device, lambda share, task=task: _stop(settings, one, task, share))  # type: ignore[misc]
         if isinstance(task, Train):
             print(f"  {runs.name(one)}: {words(task)}, {store.about(task)['seconds']:.0f} s", flush=True)
-    kept = settings.state / "results"
-    runs.export(kept, SCALE, one, store)
-    shutil.copytree(runs.folder(kept, SCALE, one), runs.folder(settings.out, SCALE, one), dirs_exist_ok=True)
+            if keep and task == Train(runs.recipe(one)):
+                kept.keep(one, store, settings.state / "kept")
+    results = settings.state / "results"
+    runs.export(results, SCALE, one, store)
+    shutil.copytree(runs.folder(results, SCALE, one), runs.folder(settings.out, SCALE, one), dirs_exist_ok=True)
 
 
 def done(settings: Settings, one: Study) -> bool:
@@ -122,7 +129,7 @@ def place_data(settings: Settings) -> None:
 
 
 def table(settings: Settings, failed: dict[str, str]) -> Iterator[str]:
-    """A line a run: its test error, its highest loss on the whole line above both ends, and how long it trained."""
+    """A line a run: its test error, the hump of its whole line, and how long it trained."""
     for one in wanted(settings):
         name = runs.name(one)
         if name in failed:
@@ -137,10 +144,10 @@ def table(settings: Settings, failed: dict[str, str]) -> Iterator[str]:
 def _words(folder: Path) -> str:
     log = pl.read_csv(folder / "log.csv")
     heights = pl.read_csv(folder / "heights.csv", infer_schema_length=None).filter(
-        (pl.col("label") == "whole") & (pl.col("data") == "test") & (pl.col("number") == "min_delta")
+        (pl.col("label") == "whole") & (pl.col("data") == "test") & (pl.col("number") == "hump")
     )
     error, seconds = log["test_error"].drop_nulls()[-1], log["seconds"].sum()
-    rise = "" if heights.is_empty() else f", min Delta {heights['value'][0]:.3f} nats"
+    rise = "" if heights.is_empty() else f", hump {heights['value'][0]:.3f} nats"
     return f"test error {error:.2f} %{rise}, trained in {seconds:.0f} s"
 
 
