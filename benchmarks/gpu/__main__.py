@@ -44,6 +44,8 @@ def main(given: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     settings = _settings(asked, parser)
     if asked.here:
+        if settings.toy:
+            torch.set_num_threads(1)  # more would wait for each other where other programs run
         return STATUS[STEPS[asked.only[0]](settings)]
     what = "toy size, whose times mean nothing" if settings.toy else "full size"
     print(f"{device_name(settings.device)}, torch {torch.__version__}, {what}; results in {settings.out}", flush=True)
