@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench replicate
+.PHONY: help demo test test-slow check bench replicate gpu
 
 help:  ## show these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,16 @@ $(REPLICATE)/source/.ready:
 	cd $(REPLICATE)/source && $(PYTHON) -m venv venv
 	cd $(REPLICATE)/source && venv/bin/python -m pip install --quiet --constraint constraints.txt torch
 	cd $(REPLICATE)/source && venv/bin/python -m pip install --quiet --constraint constraints.txt .
+	@touch $@
+
+# No installation: a machine with a GPU often has its own torch and no network (docs/gpu.md). GPU='--only study' passes arguments on.
+GPU_PYTHON := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+
+gpu: $(if $(wildcard .gpu/wheels),.gpu/site)  ## what an hour with a GPU is used for, 8 minutes a call, going on where it stopped (DRY=1: toy size)
+	PYTHONPATH=src:.gpu/site $(GPU_PYTHON) -m benchmarks.gpu $(if $(DRY),--dry) $(GPU)
+
+.gpu/site: .gpu/wheels
+	$(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target $@ .gpu/wheels/*.whl
 	@touch $@
 
 $(READY): pyproject.toml constraints.txt

@@ -13,19 +13,16 @@ of its own; docs/replication.md says what was found.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 
-import polars as pl
-
-from linescape import atomic, data, studies, tables
+from benchmarks.runs import export, recipe, written
+from linescape import data, studies
 from linescape.recipe import Data
 from linescape.store import Store
-from linescape.study import Study, Task, Train
+from linescape.study import Study, Task
 from linescape.work import work
 
 RESULTS = Path(__file__).parent / "results" / "cifar10-narrow"
@@ -44,52 +41,12 @@ def runs() -> Iterator[tuple[str, Study]]:
                 yield scale, whole.only(arm.name, seeds=(seed,))
 
 
-def folder(results: Path, scale: str, run: Study) -> Path:
-    """Where the results of a run are."""
-    arm = run.arms[0]
-    return results / scale / f"{arm.name}-{arm.runs[0].recipe.seed}"
-
-
-def export(results: Path, scale: str, run: Study, store: Store) -> None:
-    """Write what is kept of a complete run: its log, its curves and its numbers, run.json last."""
-    place = folder(results, scale, run)
-    place.mkdir(parents=True, exist_ok=True)
-    found = tables.read(run, store)
-    recipe = run.arms[0].runs[0].recipe
-    lines = found.lines.select("label", "data", "measure", "alpha", "mean", "standard_error").with_columns(
-        pl.col("mean", "standard_error").cast(pl.Float32)
-    )
-    for name, frame in (
-        ("log", store.log(recipe)),
-        ("lines", lines),
-        ("heights", found.heights.select("label", "data", "number", "value", "low", "high")),
-        ("distances", found.distances.drop("arm", "group", "title", "seed")),
-    ):
-        atomic.write(place / f"{name}.csv", frame.write_csv(float_precision=6).encode())
-    about = {
-        "key": recipe.key,
-        "processor": processor(),
-        "trained": {name: value for name, value in store.about(Train(recipe)).items() if name != "files"},
-        "run": found.runs.row(0, named=True),
-    }
-    atomic.write(place / "run.json", json.dumps(about, indent=1, default=str).encode())
-
-
-def processor() -> str:
-    """The processor's name as Linux gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
 def export_complete(results: Path, store: Store) -> None:
     """Write the results of every run that is complete and not written yet."""
     for scale, run in runs():
-        if not (folder(results, scale, run) / "run.json").exists() and all(map(store.has, run.tasks())):
+        if not written(results, scale, run) and all(map(store.has, run.tasks())):
             export(results, scale, run, store)
-            print(f"{scale}: {run.arms[0].name}, seed {run.arms[0].runs[0].recipe.seed} is complete", flush=True)
+            print(f"{scale}: {run.arms[0].name}, seed {recipe(run).seed} is complete", flush=True)
 
 
 def main() -> None:
@@ -102,7 +59,7 @@ def main() -> None:
     store, results = Store(arguments.store), arguments.results
     missing: list[Task] = []
     for scale, run in runs():
-        if not (folder(results, scale, run) / "run.json").exists():
+        if not written(results, scale, run):
             missing += run.tasks()
     print(f"process {os.getpid()}: {len(missing)} tasks to do, results go to {results}", flush=True)
     ended = Event()

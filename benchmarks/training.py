@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import platform
 import statistics
 import sys
@@ -75,7 +76,7 @@ def plain(network: nn.Module, dataset: Dataset, spec: Optimizer, device: str) ->
         Images(dataset),
         batch_size=spec.batch_size,
         shuffle=True,
-        num_workers=2 if on_gpu else 0,
+        num_workers=min(8, os.cpu_count() or 1) if on_gpu else 0,
         pin_memory=on_gpu,
         persistent_workers=on_gpu,
     )
@@ -99,9 +100,8 @@ def recipe(width: int, precision: Precision) -> Recipe:
     return Recipe(Data("cifar10", augment="crop-flip"), ResNet(18, width), optimizer, Schedule(10_000_000))
 
 
-def serve(pipe: Connection, way: str, width: int, device: str) -> None:
-    """Be one way: at each message, do a round and answer with its seconds."""
-    count = STEPS[device][width]
+def serve(pipe: Connection, way: str, width: int, device: str, count: int) -> None:
+    """Be one way: at each message, do a round of so many steps and answer with its seconds."""
     spec = recipe(width, "bfloat16" if way == "bfloat16" else "float32")
     dataset = made_up(Run("step", spec, SHAPE, CLASSES, BATCH * max(count, 50 if device == "cuda" else 0)))
     network = models.draw(spec.model, SHAPE, CLASSES, Random(), 0)
@@ -165,37 +165,41 @@ def operations(width: int) -> int:
     return 3 * sum(found) - found[0]
 
 
-def compare(width: int, device: str, rates: dict[str, float]) -> dict[str, object]:
-    """All ways at one width; `rates` of matrix products rise with each round."""
+def compare(width: int, device: str, rates: dict[str, float], count: int, rounds: int = ROUNDS) -> dict[str, object]:
+    """All ways at one width, `count` steps a round; `rates` of matrix products rise with each round."""
     start = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    for way in WAYS:
-        pipes[way], other = start.Pipe()
-        process = start.Process(target=serve, args=(other, way, width, device))
-        process.start()
-        processes.append(process)
-        pipes[way].recv()
     took: dict[str, list[float]] = {way: [] for way in WAYS}
-    for round_ in range(ROUNDS + 1):
-        first = round_ % len(WAYS)
-        for way in (*WAYS[first:], *WAYS[:first]):
-            pipes[way].send(True)
-            took[way].append(pipes[way].recv())
-        for name in ("float32", "bfloat16"):
-            rates[name] = max(rates[name], product_rate(getattr(torch, name), device))
-    for pipe, process in zip(pipes.values(), processes, strict=True):
-        pipe.send(False)
-        process.join(10)
-        process.terminate()
-    images, each = STEPS[device][width] * BATCH, operations(width)
+    try:
+        for way in WAYS:
+            pipes[way], other = start.Pipe()
+            process = start.Process(target=serve, args=(other, way, width, device, count))
+            process.start()
+            other.close()  # so that a way that fails is an error here and not silence
+            processes.append(process)
+            pipes[way].recv()
+        for round_ in range(rounds + 1):
+            first = round_ % len(WAYS)
+            for way in (*WAYS[first:], *WAYS[:first]):
+                pipes[way].send(True)
+                took[way].append(pipes[way].recv())
+            for name in ("float32", "bfloat16"):
+                rates[name] = max(rates[name], product_rate(getattr(torch, name), device))
+        for pipe, process in zip(pipes.values(), processes, strict=True):
+            pipe.send(False)
+            process.join(10)
+    finally:
+        for process in processes:
+            process.terminate()
+    images, each = count * BATCH, operations(width)
     found: dict[str, object] = {}
     for way in WAYS:
-        rounds = took[way][1:]  # the first warms up
-        per_second = images / statistics.median(rounds)
+        timed = took[way][1:]  # the first warms up
+        per_second = images / statistics.median(timed)
         found[way] = {
             "images_per_second": round(per_second, 1),
             "operations_per_second": per_second * each,
-            "ratio": round(statistics.median(p / own for p, own in zip(took["plain"][1:], rounds, strict=True)), 3),
+            "ratio": round(statistics.median(p / own for p, own in zip(took["plain"][1:], timed, strict=True)), 3),
             "hours_for_100_epochs_of_cifar10": round(100 * CIFAR / per_second / 3600, 3),
         }
     return found
@@ -207,7 +211,9 @@ def main() -> None:
         torch.set_float32_matmul_precision("high")
     torch.set_num_threads(1)
     rates = {"float32": 0.0, "bfloat16": 0.0}
-    widths = {f"ResNet-18, width {width}": compare(width, device, rates) for width in STEPS[device]}
+    widths = {
+        f"ResNet-18, width {width}": compare(width, device, rates, count) for width, count in STEPS[device].items()
+    }
     report: dict[str, object] = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, one core",

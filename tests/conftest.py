@@ -11,6 +11,13 @@ from linescape.space import State
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 class ConvNet(nn.Module):
     """Convolution, BatchNorm, ReLU, pooling, linear: the smallest network with everything that a line must treat."""
 

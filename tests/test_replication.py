@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks import replicate, replication
+from benchmarks import replicate, replication, runs
 from benchmarks.replication import Claim, Run
 
 from linescape import studies
@@ -29,7 +29,7 @@ def test_what_is_kept_of_a_run_is_its_log_its_curves_and_its_numbers(tmp_path: P
     run = studies.find("vlaar2022", "mini").only("mlp-spiral", seeds=(0,))
     store = Store(tmp_path / "store")
     work(run, store, progress=False, workers=1)
-    replicate.export(tmp_path / "results", "mini", run, store)
+    runs.export(tmp_path / "results", "mini", run, store)
     (kept,) = replication.read(tmp_path / "results" / "mini")
     assert (kept.arm, kept.seed) == ("mlp-spiral", 0)
     scan = run.arms[0].runs[0].lines["whole"]

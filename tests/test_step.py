@@ -225,11 +225,38 @@ def test_the_compiled_network_trains_alike() -> None:
     assert all(torch.allclose(left[name], right[name], rtol=1e-2, atol=1e-3) for name in left)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_products_are_in_tf32_unless_the_caller_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_float32_matmul_precision()
+    with module._fast_products(torch.device("cuda")):
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+
+    def mixed() -> str:  # as torch does where both of its ways to set this were used
+        raise RuntimeError("mix of the legacy and new APIs")
+
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", mixed)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda _: pytest.fail("it was changed"))
+    with module._fast_products(torch.device("cuda")):
+        pass
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["momentum", "plain", "adam", "adamw"])
 def test_a_gpu_trains_alike(optimizer: Optimizer) -> None:
     plain, step = Step(network(), optimizer, "cpu", 8), Step(network().cuda(), optimizer, "cuda", 8)
     for at, batch in enumerate(batches(*[16] * 6, 9, 16)):
         there = Mixed(batch.inputs.cuda(), batch.targets.cuda(), batch.partners.cuda(), 1.0)
         assert torch.allclose(plain(batch, 0.01, at), step(there, 0.01, at).cpu(), rtol=0.02)
+    assert step.recorded is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+def test_a_gpu_trains_alike_with_the_network_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WORTH_COMPILING", 1)
+    plain, step = Step(network(), SGD, "cpu", 8), Step(network().cuda(), SGD, "cuda", 8)
+    for at, batch in enumerate(batches(*[16] * 6, 9, 16)):
+        there = Mixed(batch.inputs.cuda(), batch.targets.cuda(), batch.partners.cuda(), 1.0)
+        assert torch.allclose(plain(batch, 0.01, at), step(there, 0.01, at).cpu(), rtol=0.02)
+    assert step.forward is not step.module
     assert step.recorded is not None

@@ -43,7 +43,10 @@ TEST_MEASUREMENTS = 5
 """Epochs of a training at which the test half is measured, evenly spread, the last among them."""
 
 KEPT = 5e8
-"""Bytes of activations that a line may keep: as many lines are walked side by side as there are cores."""
+"""Bytes of activations that a line may keep on the CPU: as many lines are walked side by side as there are cores."""
+
+KEPT_SHARE = 1 / 16
+"""Share of a GPU's memory that a line may keep: with 8 GB as much as on the CPU."""
 
 Report = Callable[[float], None]
 """Told how much of a task is done, from 0 to 1."""
@@ -207,9 +210,12 @@ def measuring(
     splits = {} if train_examples is None else {"train": dataset.train.take(train_examples)}
     splits["test"] = dataset.test.take(test_examples)
     layout = memory_layout(dataset)
+    # On the device once, and not again at each position.
     measured = {
-        name: (dataset.normalise(split.inputs).contiguous(memory_format=layout), split.targets)
+        name: (dataset.normalise(split.inputs.to(device)).contiguous(memory_format=layout), split.targets.to(device))
         for name, split in splits.items()
     }
     placed = model.to(device, memory_format=layout)  # type: ignore[call-overload]
-    return Evaluator(placed, measured, memory=KEPT)
+    on_gpu = torch.device(device).type == "cuda"
+    memory = KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory if on_gpu else KEPT
+    return Evaluator(placed, measured, memory=memory)

@@ -303,7 +303,7 @@ def _precision(
     that are evaluated directly, and the largest over the first, the middle and the last position.
     """
     if evaluator.precision is None:
-        return {"precision": str(evaluator.dtype).removeprefix("torch.")}
+        return {"precision": _own_precision(evaluator)}
     apart: dict[str, dict[str, float]] = {}
     if "interpolate" in batchnorm:
         for point in (ordered[0], ordered[len(ordered) // 2], ordered[-1]):
@@ -313,6 +313,28 @@ def _precision(
                 held["example"] = max(held["example"], _apart(found, expected))
                 held["mean"] = max(held["mean"], abs(float(found.mean(dtype=float) - expected.mean(dtype=float))))
     return {"precision": evaluator.precision, "deviation_from_full_precision": apart}
+
+
+def _own_precision(evaluator: Evaluator) -> str:
+    """What the network's own type is computed in; torch multiplies float32 in TF32 on a GPU that has it, as it is set.
+
+    Convolutions are by default, matrix products are not (``torch.backends.cudnn.allow_tf32``,
+    ``torch.set_float32_matmul_precision``). TF32 has 11 significant bits, its sums are in float32.
+    """
+    name = str(evaluator.dtype).removeprefix("torch.")
+    if evaluator.dtype != torch.float32 or evaluator.device.type != "cuda":
+        return name
+    if torch.cuda.get_device_capability(evaluator.device) < (8, 0):  # before Ampere
+        return name
+    try:
+        rounded = {
+            "convolutions": torch.backends.cudnn.allow_tf32,
+            "matrix products": torch.get_float32_matmul_precision() != "highest",
+        }
+    except RuntimeError:  # torch does not say where its older and newer settings were both used
+        return f"{name}, in TF32 where the caller set it"
+    inexact = " and ".join(what for what, is_so in rounded.items() if is_so)
+    return f"{name}, {inexact} in TF32" if inexact else name
 
 
 def _apart(found: np.ndarray, expected: np.ndarray) -> float:

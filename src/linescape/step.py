@@ -170,7 +170,11 @@ def _fast_products(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    before = torch.get_float32_matmul_precision()
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the caller used torch's newer settings, with which it refuses the older ones: they stay
+        yield
+        return
     torch.set_float32_matmul_precision("high")
     try:
         yield
