@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import polars as pl
 from linescape import inference
 from linescape.curve import Curve
 from linescape.errors import MeasureError
-from linescape.shape import Number, estimates, hump, start_above_end, tail_rise
+from linescape.shape import Number, estimates, hump, peak, start_above_end, tail_rise
 from linescape.study import Run
 
 LAYERWISE: Mapping[str, Number] = {"start_above_end": start_above_end, "hump": hump, "tail_rise": tail_rise}
@@ -31,7 +32,7 @@ def of_run(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
     """A row for each of `LAYERWISE` of the line of each block: block, measure, number, value, low, high, alpha.
 
     Intervals: 95 %, paired bootstrap over the test examples measured. alpha is where the hump's top or the lowest point
-    of the line is; 0 for what is lost at the start. ``whole`` is the line of the whole network, for comparison.
+    of the line is, NaN without a hump; 0 for what is lost at the start. ``whole`` is the line of the whole network, for comparison.
     """
     rows: list[dict[str, Any]] = []
     for label, curve in curves.items():
@@ -52,13 +53,12 @@ def of_run(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
 
 def _places(alphas: np.ndarray, mean: np.ndarray) -> dict[str, float]:
     """Where the numbers are found: the start, the top of the hump, the lowest point."""
-    before = np.minimum.accumulate(mean)
-    after = np.minimum.accumulate(mean[::-1])[::-1]
-    return {
-        "start_above_end": 0.0,
-        "hump": float(alphas[int(np.argmax(mean - np.maximum(before, after)))]),
-        "tail_rise": float(alphas[int(np.argmin(mean))]),
-    }
+    top, lowest = math.nan, math.nan
+    if not np.isnan(mean).any():
+        lowest = float(alphas[int(np.argmin(mean))])
+        if hump(alphas, mean) > 0:
+            top = float(peak(alphas, mean))
+    return {"start_above_end": 0.0, "hump": top, "tail_rise": lowest}
 
 
 def blocks(layers: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
@@ -71,7 +71,7 @@ def blocks(layers: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
     Returns:
         arm, group, title, block, measure, number, runs, mean, low, high (t interval over runs; NaN for a single run or
         equal values), lowest, highest (of the runs), told (runs whose own interval over examples lies above 0), alpha
-        (mean of the places).
+        (mean of the places; null where no run has one).
     """
     rows = []
     keys = ["arm", "group", "title", "block", "measure", "number"]
@@ -82,7 +82,7 @@ def blocks(layers: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
             dict(zip(keys, key, strict=True))
             | {"runs": len(values), "mean": found.value, "low": found.low, "high": found.high}
             | {"lowest": float(values.min()), "highest": float(values.max())}
-            | {"told": int((own["low"] > 0).sum()), "alpha": float(own["alpha"].to_numpy().mean())}
+            | {"told": int((own["low"] > 0).sum()), "alpha": own["alpha"].drop_nans().mean()}
         )
     kinds = {name: kind for name, kind in ROW.items() if name in keys}
     numbers = dict.fromkeys(("mean", "low", "high", "lowest", "highest"), pl.Float64)
