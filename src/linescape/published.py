@@ -217,6 +217,20 @@ RANGES = (
 )
 
 
+FINDINGS = {
+    "shape-and-accuracy": "no, the shape of the linear path is not a reliable indicator of final test accuracy",
+    "distance-and-monotonicity": "no, the distance is not a reliable indicator of lines that are not monotone",
+    "start-and-barrier": "yes, ImageNet pre-training removes barriers and adversarial starts increase them",
+    "interventions-and-shape": (
+        "in our wording: initialisation, data, optimizer and model all change the shape, but not in step with test "
+        "accuracy"
+    ),
+    "partial-pretraining": "it can: 90.97 ± 0.31 % with block 4 set back to random, 92.2 ± 0.2 % from scratch",
+}
+"""What the source answers, by the name of an answer of `linescape.answers`; the first four from its text and figures,
+the last stated in its slides and poster."""
+
+
 def of_source(study: Study) -> bool:
     """Whether a study repeats this work."""
     return study.name == STUDY

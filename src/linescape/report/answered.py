@@ -26,6 +26,8 @@ def entry(answer: Answer, runs: pl.DataFrame, place: Folder) -> dict[str, Any]:
         "name": answer.name,
         "question": answer.question,
         "verdict": answer.verdict,
+        "primary": answer.primary,
+        "published": answer.published,
         "method": answer.method,
         "tables": tables,
         "drawings": _drawings(answer, runs, place) if answer.numbers.height else [],
@@ -72,7 +74,7 @@ def _choices(answer: Answer, place: Folder) -> Drawing:
         answer.name,
         figures.choices(answer.numbers),
         "Each answer for six definitions of the barrier (down) under the treatments of BatchNorm (across). Small: "
-        "plain 95 % interval. Red: it lies above no relation (0, or 0.5 for AUC); blue: below; grey: it spans it, not "
-        "told; white: no interval. Bold: told too when widened for all cells of the panel. Framed: the cell that the "
-        "other answers are about.",
+        "plain 95 % interval. Red: it lies above no relation (0, or 0.5 for AUC); blue: below; grey: it includes "
+        "it, inconclusive; white: no interval. Bold: so too when widened for all cells of the panel. Framed: the cell "
+        "that the other answers are about.",
     )
