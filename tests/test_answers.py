@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from linescape import answers, published, tables
 from linescape.answers import choices
 from linescape.answers.starts import ADVERSARIAL, RESTARTED
 from linescape.definitions import SHAPES
+from linescape.report import answered
+from linescape.report.page import Folder
 
 
 def made_up(arms: int, runs: int = 3, groups: int = 1, **columns: Any) -> pl.DataFrame:
@@ -334,3 +337,20 @@ def test_what_the_source_answers_stands_beside_what_is_found() -> None:
     assert found["barrier-and-batchnorm"].published == ""
     other = dataclasses.replace(results(), study=dataclasses.replace(results().study, name="another"))
     assert {answer.published for answer in answers.answers(other)} == {""}
+
+
+def test_a_panel_without_information_is_left_out_and_named(tmp_path: Path) -> None:
+    found = answers.shape_and_accuracy(results().runs)
+    ends = {"hump": (-0.5, 0.6), "area": (-0.99, 1.0)}
+    numbers = found.numbers.with_columns(
+        pl.col("number").replace_strict({k: v[i] for k, v in ends.items()}, default=math.nan).alias(end)
+        for i, end in enumerate(("low", "high"))
+    )
+    shown = answered.entry(dataclasses.replace(found, numbers=numbers), results().runs, Folder(tmp_path))
+    assert shown["left_out"].startswith("Not drawn, since their intervals are undefined or nearly the whole range: ")
+    assert "mean loss" in shown["left_out"]
+    assert "hump" not in shown["left_out"]
+    nothing = dataclasses.replace(found, numbers=numbers.with_columns(low=math.nan))
+    shown = answered.entry(nothing, results().runs, Folder(tmp_path))
+    assert shown["drawings"] == []
+    assert "hump" in shown["left_out"]

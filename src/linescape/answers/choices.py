@@ -71,8 +71,8 @@ def barrier_and_batchnorm(
         f"{tolerance:g} nats; differences of mean barriers in nats, by permutation. + and − are of plain "
         f"{100 * level:g} % intervals, so that a dependence on the choice is rather seen than missed; how many hold "
         f"when widened for {comparisons(len(BARRIERS) * len(treatments))} a question is said. Cells share their runs, "
-        "so they are not independent; a sign beside an inconclusive cell is no proof that the two differ: only opposite signs "
-        "contradict each other."
+        "so they are not independent; a sign beside an inconclusive cell is no proof that the two differ: only "
+        "opposite signs contradict each other."
     )
     return Answer(
         "barrier-and-batchnorm",

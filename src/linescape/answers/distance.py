@@ -36,8 +36,9 @@ def distance_and_monotonicity(runs: pl.DataFrame, level: float = 0.95, tolerance
     correlations, the plain distance and `min_delta` stand beside it. Columns of `numbers`: distance, label, rise,
     rise_label, runs, arms, not_monotone, auc, low, high, low_all, high_all (widened, but for `PRIMARY`), spearman...,
     kendall..., grouped... (Spearman inside groups of interventions).
-    Columns of `groups`, about the pair of the verdict: group, runs, arms, not_monotone, auc, low, high, low_all, high_all, spearman..., kendall... of the runs of that group
-    alone (NaN below `inference.FEWEST_ARMS` arms), without_auc, without_low, without_high of all others.
+    Columns of `groups`, about the pair of the verdict: group, runs, arms, not_monotone, auc, low, high, low_all,
+    high_all, spearman..., kendall... of the runs of that group alone (NaN below `inference.FEWEST_ARMS` arms),
+    without_auc, without_low, without_high of all others.
     """
     kept = pool(runs).filter(pl.col("distance").is_not_null() & pl.col(f"test_{PRIMARY[1]}").is_not_nan())
     pairs = [(distance, rise) for rise in ("hump", "min_delta") for distance in ("relative_distance", "distance")]

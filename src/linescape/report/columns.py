@@ -21,7 +21,7 @@ ACCURACY = [
 SHAPE = [
     Column("group", "group", "once"),
     Column("title", "arm"),
-    Column("not_monotone_of", "not monotone"),
+    Column("not_monotone_of", "any rise"),
     Column("rising_of", "rising"),
     *(
         Column(name, f"{SHAPES[name].label}{f', {SHAPES[name].unit}' if SHAPES[name].unit else ''}", "number")
