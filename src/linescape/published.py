@@ -2,8 +2,8 @@
 
 Source: arXiv 2106.16004 (ICML 2022). Accuracies stand in the authors' slides and poster; the kind of the numbers after
 ± is not said there. Curves are read off the authors' vector figures; where several runs are drawn, the values are
-means, and `RANGES` give the lowest and the highest of them. Learning rate, batch size, augmentation and stem of the
-networks are not published, so no setting here is known to be the same.
+means unless said otherwise, and `RANGES` give the lowest and the highest of them. Learning rate, batch size,
+augmentation and stem of the networks are not published, so no setting here is known to be the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ STUDY = "vlaar2022"
 STATED = "stated in the authors' slides or poster"
 DECAY_SUM = 7.16
 """`train.decay_sum` of the base training, if its learning rate is 0.1 and its batch size 128: neither is published."""
+ELSEWHERE = "to another start"
+"""The label of the line from a trained end (alpha = 0) to the random start of another run (alpha = 1)."""
 DIGITISED = "digitised from the authors' vector figures, reading error 0.001 to 0.005"
 
 
@@ -77,10 +79,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Range:
-    """The lowest and the highest of 10 runs' whole lines on test loss.
+    """The lowest and the highest of 10 runs' lines on test loss.
 
-    `quantity` is ``start`` (loss at alpha = 0), ``highest`` (loss), ``end`` (loss at alpha = 1), in nats, or a shape
-    number of `linescape.shape`. A `low` of None: only an upper bound is known.
+    `quantity` is ``start`` (loss at alpha = 0), ``loss`` (everywhere on `between`), ``highest`` (loss), ``end`` (loss
+    at alpha = 1), in nats, or a statistic of `linescape.shape`. A `low` of None: only an upper bound
+    is known. `label` as in `study.Run.lines`; `between` two positions, the same one twice for a single position.
     """
 
     arm: str
@@ -89,6 +92,8 @@ class Range:
     high: float
     setting: Setting
     how: str = DIGITISED
+    label: str = "whole"
+    between: tuple[float, float] = (0.0, 1.0)
 
 
 _RESNET18 = Setting("ResNet-18", "cifar10", 64, 100)
@@ -159,6 +164,7 @@ LINES = (
         (2.381, 2.274, 2.186, 2.077, 1.924, 1.705, 1.379, 0.905, 0.449, 0.346, 0.309, 0.329),
         _RESNET18,
     ),
+    Line("pretrained-imagenet", ELSEWHERE, (0.02, 0.1), (2.50, 2.30), _RESNET18),  # from the trained end; about 0.1
     Line(
         "cifar100-resnet50-imagenet",
         "whole",
@@ -170,7 +176,7 @@ LINES = (
         "cifar100-resnet50",
         "whole",
         (0.1, 0.2, 0.96, 0.98, 1.0),
-        (4.765, 4.616, 4.616, 4.559, 1.339),  # between 0.2 and 0.96 it is within 4.605 to 4.627
+        (4.765, 4.606, 4.627, 4.559, 1.339),  # 0.2 and 0.96: ends of the plateau, whose range is in `RANGES`
         _RESNET50,
     ),
     Line(
@@ -180,7 +186,7 @@ LINES = (
         (2.252, 2.102, 1.814, 1.380, 0.874, 0.454, 0.217, 0.122, 0.097),
         _IMAGES,
     ),
-    Line("mlp-mnist", "to another start", (0.5, 0.8), (1.544, 2.291), _IMAGES),
+    Line("mlp-mnist", ELSEWHERE, (0.5, 0.8), (1.544, 2.291), _IMAGES),
     Line("mlp-mnist", "start to start", (0.0, 0.5, 1.0), (2.303, 2.303, 2.303), _IMAGES),
 )
 
@@ -190,6 +196,9 @@ RANGES = (
     Range("base", "min_delta", None, 0.03, _RESNET18),
     Range("pretrained-imagenet", "start", 2.53, 2.86, _RESNET18),
     Range("pretrained-imagenet", "min_delta", None, 0.09, _RESNET18),
+    Range("pretrained-imagenet", "loss", 2.28, 2.59, _RESNET18, label=ELSEWHERE, between=(0.02, 0.02)),
+    Range("cifar100-resnet50", "loss", 4.68, 4.90, _RESNET50, between=(0.1, 0.1)),
+    Range("cifar100-resnet50", "loss", 4.605, 4.627, _RESNET50, between=(0.2, 0.96)),
     Range("cifar100-resnet50", "end", 1.26, 1.41, _RESNET50),
     Range("cifar100-resnet50", "min_delta", None, 0.04, _RESNET50),
     Range("cifar100-resnet50-imagenet", "start", 4.69, 4.74, _RESNET50),
@@ -202,7 +211,24 @@ RANGES = (
     Range("mlp-spiral", "position_of_max", 0.53, 0.67, _SPIRAL),
     Range("mlp-spiral", "min_delta", 0.18, 0.87, _SPIRAL),
     Range("mlp-spiral", "end", None, 0.001, _SPIRAL),
+    Range("mlp-spiral", "highest", 1.93, 4.96, _SPIRAL, label=ELSEWHERE),
+    Range("mlp-spiral", "position_of_max", 0.24, 0.37, _SPIRAL, label=ELSEWHERE),
+    Range("mlp-spiral", "end", 0.692, 0.700, _SPIRAL, label=ELSEWHERE),
 )
+
+
+FINDINGS = {
+    "shape-and-accuracy": "no, the shape of the linear path is not a reliable indicator of final test accuracy",
+    "distance-and-monotonicity": "no, the distance is not a reliable indicator of lines that are not monotone",
+    "start-and-barrier": "yes, ImageNet pre-training removes barriers and adversarial starts increase them",
+    "interventions-and-shape": (
+        "in our wording: initialisation, data, optimizer and model all change the shape, but not in step with test "
+        "accuracy"
+    ),
+    "partial-pretraining": "it can: 90.97 ± 0.31 % with block 4 set back to random, 92.2 ± 0.2 % from scratch",
+}
+"""What the source answers, by the name of an answer of `linescape.answers`; the first four from its text and figures,
+the last stated in its slides and poster."""
 
 
 def of_source(study: Study) -> bool:

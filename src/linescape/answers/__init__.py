@@ -1,15 +1,21 @@
 """What a study's runs answer to the questions it was made for, in words that say no more than the intervals.
 
-The two main questions (Vlaar & Frankle 2022): does the shape of the line go with test accuracy; does the distance
-moved tell monotone lines from others. Then: do adversarial and pre-trained starts change the barrier; does partial
-pre-training hurt; does any of this depend on the barrier's definition or on the treatment of BatchNorm.
+The two main questions (Vlaar & Frankle 2022): does the shape of the line go with test accuracy; which interventions
+change that shape. Then: does the distance moved separate monotone lines from others; do adversarial and pre-trained
+starts change the barrier; does partial pre-training hurt; does any of this depend on the barrier's definition or on the
+treatment of BatchNorm.
 
-Many numbers are compared at once, so each verdict rests on intervals widened by Bonferroni: with m comparisons each
-is made at level 1 - (1 - level) / m, so that all of them hold together with probability `level`. Tables show the
-plain intervals too. An interval that spans zero means that these runs do not tell, not that there is no effect.
+Each question has one primary contrast, declared before looking (`PRIMARY` of its module, with the reason) and tested
+at the plain level. Everything else is widened by Bonferroni: with m comparisons each is made at level
+1 - (1 - level) / m, so that all of them hold together with probability `level`. Tables show the plain intervals too.
+An interval that includes 0 is inconclusive, no proof that there is no effect.
 """
 
+from dataclasses import replace
+
+from linescape import published
 from linescape.answers.answer import Answer, pool
+from linescape.answers.changes import interventions_and_shape
 from linescape.answers.choices import barrier_and_batchnorm
 from linescape.answers.distance import distance_and_monotonicity
 from linescape.answers.layers import layers_and_line
@@ -23,6 +29,7 @@ __all__ = [
     "answers",
     "barrier_and_batchnorm",
     "distance_and_monotonicity",
+    "interventions_and_shape",
     "layers_and_line",
     "partial_pretraining",
     "pool",
@@ -37,8 +44,12 @@ def answers(results: Results, level: float = 0.95, tolerance: float = TOLERANCE)
 
     `level` is the probability of an interval; `tolerance` the rise in nats that a monotone line may have.
     """
-    found = [shape_and_accuracy(results.runs, level), distance_and_monotonicity(results.runs, level, tolerance)]
     special = starts(results.study)
+    found = [
+        shape_and_accuracy(results.runs, level),
+        interventions_and_shape(results.runs, special, level),
+        distance_and_monotonicity(results.runs, level, tolerance),
+    ]
     if special:
         found.append(start_and_barrier(results.runs, special, level))
     if any(arm.group == "partial" for arm in results.study.arms):
@@ -46,4 +57,14 @@ def answers(results: Results, level: float = 0.95, tolerance: float = TOLERANCE)
     with_layers = results.layers["arm"]
     if with_layers.len():
         found.append(layers_and_line(results, with_layers[0], level))
-    return (*found, barrier_and_batchnorm(results, special, level, tolerance))
+    found.append(barrier_and_batchnorm(results, special, level, tolerance))
+    return tuple(replace(answer, published=_beside(answer, results)) for answer in found)
+
+
+def _beside(answer: Answer, results: Results) -> str:
+    """What the source answers, and what is found here; empty if the study repeats another work."""
+    finding = published.FINDINGS.get(answer.name, answer.published)
+    if not finding or not published.of_source(results.study):
+        return ""
+    seeds = results.runs.filter(results.runs["status"] == "done")["seed"].n_unique()
+    return f"Source: {finding}. Here: {answer.here}; {seeds} seed{'s' * (seeds != 1)}."

@@ -25,7 +25,9 @@ class Answer:
         numbers: every number behind it.
         headline: the answer in one sentence, if this is one of the study's main questions.
         groups: the same by group of interventions, if it was asked.
-        published: what the repeated work answers, in a sentence; empty if it is not known, or another study's.
+        primary: the one contrast that was declared before looking, and why; tested without widening.
+        here: the outcome of that contrast in a few words.
+        published: what the source of the study answers, beside `here`; empty where there is no such source.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Answer:
     numbers: pl.DataFrame
     headline: str = ""
     groups: pl.DataFrame | None = None
+    primary: str = ""
+    here: str = ""
     published: str = ""
 
 
@@ -67,6 +71,11 @@ def columns(estimate: Estimate, name: str, prefix: str = "") -> dict[str, float]
 def for_all(estimate: Estimate, prefix: str = "") -> dict[str, float]:
     """A widened interval as the columns `prefix` + low_all and + high_all."""
     return {f"{prefix}low_all": estimate.low, f"{prefix}high_all": estimate.high}
+
+
+def inconclusive(what: str, row: dict[str, Any], low: str = "low", high: str = "high", none: str = "0") -> str:
+    """The sentence for an interval that includes the value of no relation; `what` it is an interval of."""
+    return f"Inconclusive: the 95 % interval of {what} ({span(row, low, high)}) includes {none}."
 
 
 def leaves_out(row: dict[str, Any], value: float, low: str, high: str) -> bool:

@@ -10,22 +10,22 @@ import polars as pl
 
 from linescape import inference, tables
 from linescape.answers.answer import Answer, comparisons, number, span, widened
-from linescape.answers.starts import ADVERSARIAL, PRETRAINED, sides
+from linescape.answers.starts import ADVERSARIAL, PRETRAINED, PRIMARY, sides
 from linescape.definitions import SHAPES
 from linescape.shape import Estimate
 from linescape.tables import TOLERANCE, Results
 
 BARRIERS = (
-    "min_delta",
     "hump",
+    "min_delta",
     "interior_peak",
     "barrier_above_chord",
     "barrier_above_mean",
     "barrier_above_max_end",
 )
-"""The definitions that are set side by side; the first is the main one."""
+"""The definitions that are set side by side; the first is the primary one of questions that name no other."""
 
-TOLD_UP, TOLD_DOWN, NOT_TOLD, UNDEFINED = "+", "−", "not told", "undefined"
+ABOVE, BELOW, INCONCLUSIVE, UNDEFINED = "+", "−", "inconclusive", "undefined"
 """What a cell says: its interval lies above, below or around the value of no relation, or there is none."""
 
 _COLUMNS = ("question", "number", "label", "batchnorm", "runs", "value", "low", "high", "low_all", "high_all", "none")
@@ -48,17 +48,19 @@ def barrier_and_batchnorm(
     wide = widened(level, len(BARRIERS) * len(treatments))
     titles = dict(results.runs.select("arm", "title").iter_rows())
     compared = {arm: titles[arm] for arm, start in starts.items() if start in (ADVERSARIAL, PRETRAINED)}
+    asked_of = {_minus_baseline(title): starts[arm] for arm, title in compared.items()}
     rows: list[dict[str, Any]] = []
     for name in BARRIERS:
         for treatment in treatments:
             of_cell = heights.filter((pl.col("number") == name) & (pl.col("batchnorm") == treatment))
             runs = results.runs.join(of_cell.select("arm", "seed", "value"), on=["arm", "seed"], maintain_order="left")
             for question, (none, count, plain, widest) in _asked(runs, compared, level, wide, tolerance).items():
+                primary = PRIMARY.get(asked_of.get(question, ""), BARRIERS[0])
                 about = (question, name, SHAPES[name].label, treatment, count, plain.value, plain.low, plain.high)
                 row = dict(zip(_COLUMNS, (*about, widest.low, widest.high, none), strict=True))
                 row["sign"] = _sign(row, "low", "high")
-                row["stands"] = row["sign"] in (TOLD_UP, TOLD_DOWN) and _sign(row, "low_all", "high_all") == row["sign"]
-                row["main"] = name == BARRIERS[0] and treatment == treatments[0]
+                row["stands"] = row["sign"] in (ABOVE, BELOW) and _sign(row, "low_all", "high_all") == row["sign"]
+                row["main"] = name == primary and treatment == treatments[0]
                 rows.append(row)
     source = "lines of their own, with fewer positions and examples" if several.height else "the whole lines"
     entered = heights.select("arm", "seed").unique().height
@@ -66,10 +68,10 @@ def barrier_and_batchnorm(
         f"{len(BARRIERS)} definitions of the barrier under {len(treatments)} treatment{'s' * (len(treatments) != 1)} "
         f"of BatchNorm, from {source}; {entered} of {results.runs.height} runs have them. ρ: Spearman's of the barrier "
         "with test accuracy; AUC: how well the relative distance singles out runs whose barrier is above "
-        f"{tolerance:g} nats; differences of mean barriers in nats, Welch. + and − are of plain {100 * level:g} % "
-        "intervals, so that a dependence on the choice is rather seen than missed; how many stand when widened for "
-        f"{comparisons(len(BARRIERS) * len(treatments))} a question is said. Cells share their runs, so they are no "
-        "independent witnesses; a cell that is told beside one that is not is no proof that the two differ: only "
+        f"{tolerance:g} nats; differences of mean barriers in nats, by permutation. + and − are of plain "
+        f"{100 * level:g} % intervals, so that a dependence on the choice is rather seen than missed; how many hold "
+        f"when widened for {comparisons(len(BARRIERS) * len(treatments))} a question is said. Cells share their runs, "
+        "so they are not independent; a sign beside an inconclusive cell is no proof that the two differ: only "
         "opposite signs contradict each other."
     )
     return Answer(
@@ -105,15 +107,19 @@ def _asked(runs: pl.DataFrame, compared: Mapping[str, str], level: float, wide: 
     found["Relative distance, AUC"] = (0.5, moved.height, area, area_all)
     for arm, title in compared.items():
         own, base = sides(known, arm) if arm in known["arm"] else (known.clear(), known.clear())
-        apart, apart_all = (inference.difference(own["value"], base["value"], at) for at in levels)
-        found[f"{_capital(title)}, minus its baseline"] = (0.0, own.height + base.height, apart, apart_all)
+        apart, apart_all = (inference.permutation_difference(own["value"], base["value"], at) for at in levels)
+        found[_minus_baseline(title)] = (0.0, own.height + base.height, apart, apart_all)
     return found
+
+
+def _minus_baseline(title: str) -> str:
+    return f"{_capital(title)}, minus its baseline"
 
 
 def _sign(row: dict[str, Any], low: str, high: str) -> str:
     if math.isnan(row[low]):
         return UNDEFINED
-    return TOLD_UP if row[low] > row["none"] else TOLD_DOWN if row[high] < row["none"] else NOT_TOLD
+    return ABOVE if row[low] > row["none"] else BELOW if row[high] < row["none"] else INCONCLUSIVE
 
 
 # -- words -------------------------------------------------------------------------------------------------------
@@ -123,17 +129,15 @@ def _verdict(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "No line is measured yet."
     if all(row["sign"] == UNDEFINED for row in rows):
-        return "These runs do not tell: no cell has an interval."
+        return "There is too little data to say: no cell has an interval."
     others = [row for row in rows if not row["main"]]
     mains = {row["question"]: row for row in rows if row["main"]}
     pairs = [(row["sign"], mains[row["question"]]["sign"]) for row in others]
     pairs = [pair for pair in pairs if UNDEFINED not in pair]
-    same, against = sum(a == b for a, b in pairs), sum({a, b} == {TOLD_UP, TOLD_DOWN} for a, b in pairs)
-    first = next(iter(mains.values()))
+    same, against = sum(a == b for a, b in pairs), sum({a, b} == {ABOVE, BELOW} for a, b in pairs)
     said = [
-        f"{len(pairs)} of {len(others)} other cells can be compared with {first['label']} under {first['batchnorm']}: "
-        f"{same} say the same, {against} the opposite, {len(pairs) - same - against} are told where it is not or not "
-        "told where it is."
+        f"{len(pairs)} of {len(others)} other cells can be compared with the primary one of their question: {same} say "
+        f"the same, {against} the opposite; of {len(pairs) - same - against} pairs one is inconclusive."
     ]
     return "\n".join(
         said + [_of_question(main, [r for r in others if r["question"] == q]) for q, main in mains.items()]
@@ -143,10 +147,11 @@ def _verdict(rows: list[dict[str, Any]]) -> str:
 def _of_question(main: dict[str, Any], others: list[dict[str, Any]]) -> str:
     """One question's sentence: the main cell, how many agree, which do not."""
     treatments = list(dict.fromkeys(row["batchnorm"] for row in [main, *others]))
-    start = f"{main['question']}: {main['sign']} ({number(main['value'])}, {span(main, 'low', 'high')});"
+    value = f"{number(main['value'])}, {span(main, 'low', 'high')}"
+    start = f"{main['question']}, by {main['label']}: {main['sign']} ({value});"
     same = [row for row in others if row["sign"] == main["sign"]]
     parts = []
-    for sign in (TOLD_UP, TOLD_DOWN, NOT_TOLD):
+    for sign in (ABOVE, BELOW, INCONCLUSIVE):
         some = [row for row in others if row["sign"] == sign and sign != main["sign"]]
         if some:
             parts.append(f"{sign} {_where(some, treatments)}{_standing(some)}")
@@ -168,8 +173,8 @@ def _where(rows: list[dict[str, Any]], treatments: list[str]) -> str:
 
 
 def _standing(rows: list[dict[str, Any]]) -> str:
-    """How many of these signs stand when widened; nothing for what is not told."""
-    if rows[0]["sign"] not in (TOLD_UP, TOLD_DOWN):
+    """How many of these signs stand when widened; nothing for inconclusive ones."""
+    if rows[0]["sign"] not in (ABOVE, BELOW):
         return ""
     return f" [{sum(row['stands'] for row in rows)} of {len(rows)} when widened]"
 

@@ -64,6 +64,13 @@ def layers_and_line(results: Results, arm: str, level: float = 0.95) -> Answer:
         _verdict(rows, blocks, primary),
         method,
         numbers,
+        primary=(
+            f"the hump of the line of {primary} in the arm “{arm}”, since the source's clearest late bump is on that "
+            "of layer3 of its base network (1.64 to 2.38 nats), while its whole line has none."
+            if primary
+            else ""
+        ),
+        here=_here(rows, primary),
         published=_published() if published.of_source(results.study) else "",
     )
 
@@ -126,6 +133,16 @@ def _below(rows: _Rows, blocks: list[str]) -> str:
     return f"Below the final loss goes the line of {listed(words, 6)}."
 
 
+def _here(rows: _Rows, primary: str | None) -> str:
+    row = rows.get((primary or "", PRIMARY))
+    if row is None:
+        return "not measured"
+    words = f"hump of {primary} {_nats(row)}"
+    if row["low_all"] > TOLERANCE:
+        return f"yes, {words}"
+    return f"no, {words}" if row["high_all"] <= TOLERANCE else f"inconclusive, {words}"
+
+
 def _few(rows: _Rows, blocks: list[str]) -> str:
     runs = rows[blocks[0], "hump"]["runs"]
     return "One run has no interval: these are its values." if runs == 1 else ""
@@ -148,7 +165,7 @@ def _published() -> str:
     lost = [f"{b} {number(found[b]['start_above_end'])}" for b in order]
     deep = [f"{b} by {number(row['tail_rise'])} nats" for b, row in found.items() if row["tail_rise"] > TOLERANCE]
     return (
-        f"Humps on the lines of {' and '.join(having)}, though the whole line has none; lost when set back: "
+        f"humps on the lines of {' and '.join(having)}, though the whole line has none; lost when set back: "
         f"{', '.join(lost)} nats; below its end goes "
-        f"{', '.join(deep)} (mean curves of 10 runs at 13 positions)."
+        f"{', '.join(deep)} (mean curves of 10 runs at 13 positions)"
     )

@@ -13,6 +13,7 @@ from linescape.answers.answer import (
     columns,
     comparisons,
     for_all,
+    inconclusive,
     leaves_out,
     listed,
     number,
@@ -34,20 +35,25 @@ _WITH_END = (
 """Numbers whose formula holds the loss at the end: what goes with accuracy anyway is a part of them."""
 
 
+PRIMARY = "hump"
+"""Declared before looking: the rank correlation of the hump with test accuracy over all runs. A hump, a rise that is
+given back, is what the source calls a barrier; min Delta also counts the rise at the end of a line that overfits."""
+
+
 def shape_and_accuracy(runs: pl.DataFrame, level: float = 0.95) -> Answer:
     """Rank correlations of each shape number of the whole line (test cross entropy) with test accuracy.
 
     Over all runs, with arms as the unit of the interval; inside groups of interventions, where differences between
     groups cannot make the correlation; and inside arms, where only the seed differs. See `linescape.inference`.
-    Columns of `numbers`: number, label, runs, arms, spearman, low, high, low_all, high_all (widened), kendall...,
-    grouped... (inside groups), within... (inside arms), within_kendall....
+    Columns of `numbers`: number, label, runs, arms, spearman, low, high, low_all, high_all (widened, but for
+    `PRIMARY`), kendall..., grouped... (inside groups), within... (inside arms), within_kendall....
     Columns of `groups`, a row for each number and group: number, label, group, runs, arms, inside... (the runs of
     that group alone, NaN below `inference.FEWEST_ARMS` arms), without... (all runs but those of the group).
     """
     kept = pool(runs).filter(pl.col("test_accuracy").is_not_nan())
     varying = [name for name in SHAPES if kept[f"test_{name}"].drop_nans().n_unique() > 1]
     wide = widened(level, len(varying))
-    rows = [_row(name, kept, level, wide) for name in varying]
+    rows = [_row(name, kept, level, level if name == PRIMARY else wide, wide) for name in varying]
     by_group = _by_group(varying, kept, level)
     constant = [SHAPES[name].label for name in SHAPES if name not in varying]
     method = (
@@ -55,7 +61,8 @@ def shape_and_accuracy(runs: pl.DataFrame, level: float = 0.95) -> Answer:
         "no difference between groups can make it); and inside arms (ranks within each arm). Intervals: Fisher's z "
         "with a jackknife that leaves out one arm at a time, since runs of one arm resemble each other; they speak of "
         f"other interventions like these. Each of the three is widened for {comparisons(len(varying))}, one a shape "
-        f"number. By group: inside that group alone, undefined below {inference.FEWEST_ARMS} arms, and over all runs "
+        "statistic, but for the primary contrast. By group: inside that group alone, undefined below "
+        f"{inference.FEWEST_ARMS} arms, and over all runs "
         "but its own. "
         f"{pooled(runs, kept)}"
         + (f" Without variation, hence without a correlation: {', '.join(constant)}." if constant else "")
@@ -68,10 +75,12 @@ def shape_and_accuracy(runs: pl.DataFrame, level: float = 0.95) -> Answer:
         pl.DataFrame(rows),
         _headline(rows, kept),
         by_group,
+        "the rank correlation of the hump with test accuracy over all runs, since a hump is the source's barrier.",
+        _outcome(rows, kept),
     )
 
 
-def _row(name: str, kept: pl.DataFrame, level: float, wide: float) -> dict[str, Any]:
+def _row(name: str, kept: pl.DataFrame, level: float, across: float, wide: float) -> dict[str, Any]:
     x, y = kept[f"test_{name}"], kept["test_accuracy"]
     arms, groups = kept["arm"].to_list(), kept["group"].to_list()
     row: dict[str, Any] = {
@@ -81,7 +90,7 @@ def _row(name: str, kept: pl.DataFrame, level: float, wide: float) -> dict[str, 
         "arms": len(set(arms)),
     }
     row |= columns(inference.rank_correlation(x, y, arms, level=level), "spearman")
-    row |= for_all(inference.rank_correlation(x, y, arms, level=wide))
+    row |= for_all(inference.rank_correlation(x, y, arms, level=across))
     row |= columns(inference.rank_correlation(x, y, arms, "kendall", level), "kendall", "kendall_")
     row |= columns(inference.within_groups(x, y, arms, groups, level=level), "grouped", "grouped_")
     row |= for_all(inference.within_groups(x, y, arms, groups, level=wide), "grouped_")
@@ -134,31 +143,30 @@ def _verdict(rows: list[dict[str, Any]], by_group: pl.DataFrame, kept: pl.DataFr
     count, arms = kept.height, kept["arm"].n_unique()
     if arms < inference.FEWEST_ARMS:
         return (
-            f"These {count} runs of {arms} arm{'s' * (arms != 1)} do not tell: an interval across interventions needs "
-            f"{inference.FEWEST_ARMS} arms or more."
+            f"There is too little data to say: an interval across interventions needs {inference.FEWEST_ARMS} arms or "
+            f"more, and these {count} runs are of {arms}."
         )
     if not rows:
-        return f"The lines of all {count} runs have the same shape numbers, so there is nothing to compare."
+        return f"The lines of all {count} runs have the same shape statistics, so there is nothing to compare."
     clear = _clear(rows)
-    alone = [row for row in rows if leaves_out(row, 0, "low", "high") and row not in clear]
     if clear:
         strongest = [f"{row['label']} (ρ = {number(row['spearman'])}, {span(row)})" for row in clear]
         said = (
-            f"Across interventions, {len(clear)} of {len(rows)} shape numbers go with test accuracy in these {count} "
-            f"runs of {arms} arms, allowing for {comparisons(len(rows))}: {listed(strongest)}. "
+            f"Across interventions, {len(clear)} of {len(rows)} shape statistics are correlated with test accuracy in "
+            f"these {count} runs of {arms} arms: {listed(strongest)}. "
             f"{_without(clear, by_group)}{_by_construction(clear)}"
         )
     else:
-        largest = max(rows, key=lambda row: abs(row["spearman"]) if math.isfinite(row["low_all"]) else -1)
         said = (
-            f"These {count} runs of {arms} arms do not tell: allowing for {comparisons(len(rows))}, the interval of "
-            f"every shape number's correlation spans zero. The largest, {largest['label']}, has ρ = "
-            f"{number(largest['spearman'])} and could be anything from {span(largest)}."
+            f"Across interventions, the interval of every shape statistic's correlation with test accuracy includes 0 "
+            f"in these {count} runs of {arms} arms."
         )
+        alone = [row for row in rows if leaves_out(row, 0, "low", "high")]
         if alone:
-            said += f" Alone, {len(alone)} of {len(rows)} intervals exclude zero; one in twenty does so by chance."
+            said += f" Without widening, {len(alone)} of {len(rows)} exclude 0; one in twenty does so by chance."
     return "\n".join(
         [
+            _primary(rows),
             said,
             _inside(rows, "grouped", "Inside groups of interventions"),
             _inside(rows, "within", "Inside arms, where only the seed differs,"),
@@ -166,13 +174,34 @@ def _verdict(rows: list[dict[str, Any]], by_group: pl.DataFrame, kept: pl.DataFr
     )
 
 
+def _primary(rows: list[dict[str, Any]]) -> str:
+    """The primary contrast in a sentence."""
+    row = next((row for row in rows if row["number"] == PRIMARY), None)
+    if row is None:
+        return "No line differs from another in its hump."
+    if math.isnan(row["low"]):
+        return "There is too little data to say whether the hump is correlated with test accuracy: no interval."
+    if row["low"] > 0:
+        return f"Lines with a higher hump have higher test accuracy ({_rho(row)})."
+    if row["high"] < 0:
+        return f"Lines with a higher hump have lower test accuracy ({_rho(row)})."
+    return inconclusive(f"the hump's rank correlation ρ = {number(row['spearman'])} with test accuracy", row)
+
+
+def _outcome(rows: list[dict[str, Any]], kept: pl.DataFrame) -> str:
+    row = next((row for row in rows if row["number"] == PRIMARY), None)
+    if row is None or kept["arm"].n_unique() < inference.FEWEST_ARMS or not leaves_out(row, 0, "low", "high"):
+        return "inconclusive"
+    return f"yes, higher humps with {'higher' if row['low'] > 0 else 'lower'} accuracy"
+
+
 def _inside(rows: list[dict[str, Any]], prefix: str, where: str) -> str:
     found = _clear(rows, f"{prefix}_", prefix)
     if found:
         words = [f"{row['label']} (ρ = {number(row[prefix])})" for row in found]
-        return f"{where} these go with it: {listed(words)}."
+        return f"{where} these are correlated with it: {listed(words)}."
     if any(math.isfinite(row[f"{prefix}_low_all"]) for row in rows):
-        return f"{where} every interval spans zero."
+        return f"{where} every interval includes 0."
     return f"{where} no interval can be given."
 
 
@@ -189,9 +218,9 @@ def _without(clear: list[dict[str, Any]], by_group: pl.DataFrame) -> str:
         if lost:
             fragile.append(f"{row['label']} (without {', '.join(lost)})")
     if not fragile:
-        return "Each stands whichever group of interventions is left out."
+        return "Each holds whichever group of interventions is left out."
     stand = len(clear) - len(fragile)
-    return f"{stand} of these stand whichever group of interventions is left out; not told any more: " + (
+    return f"{stand} of these hold whichever group of interventions is left out; inconclusive then: " + (
         f"{listed(fragile, 6)}."
     )
 
@@ -210,32 +239,21 @@ def _headline(rows: list[dict[str, Any]], kept: pl.DataFrame) -> str:
     count, arms = kept.height, kept["arm"].n_unique()
     if arms < inference.FEWEST_ARMS or not rows:
         return (
-            f"Whether the shape of the line goes with test accuracy cannot be told from {count} runs of {arms} "
-            f"arm{'s' * (arms != 1)}."
+            f"There is too little data to say whether the shape of the line goes with test accuracy: {count} runs of "
+            f"{arms} arm{'s' * (arms != 1)}."
         )
-    scale = f"In these {count} runs of {arms} arms"
-    barrier = next((row for row in rows if row["number"] == "min_delta"), None)
-    others = [row for row in _clear(rows) if row is not barrier]
-    if barrier is None:
-        said = "no line differs from another in its largest rise"
-    elif barrier["low_all"] > 0:
-        said = f"a line that rises more goes with higher test accuracy ({_rho(barrier)})"
-    elif barrier["high_all"] < 0:
-        said = f"a line that rises more goes with lower test accuracy ({_rho(barrier)})"
-    elif math.isnan(barrier["low_all"]):
-        said = "it cannot be told whether the line's largest rise goes with test accuracy"
-    else:
-        said = f"it is not told whether the line's largest rise goes with test accuracy ({_rho(barrier)})"
-    left = len(rows) - (barrier is not None)
+    said = f"{_primary(rows)} {count} runs of {arms} arms."
+    left = len(rows) - any(row["number"] == PRIMARY for row in rows)
+    others = [row for row in _clear(rows) if row["number"] != PRIMARY]
     if not left:
-        return f"{scale} {said}."
+        return said
     if not others:
-        return f"{scale} {said}, and no other of {left} shape numbers is told to go with it."
+        return f"{said} The widened intervals of all {left} other shape statistics include 0."
     deep = sum(leaves_out(row, 0, "grouped_low_all", "grouped_high_all") for row in others)
     first = others[0]
     return (
-        f"{scale} {said}; of {left} other shape numbers {len(others)} go{'es' * (len(others) == 1)} with it across "
-        f"interventions, most of all {first['label']} ({_rho(first)}), and {deep or 'none'} of these inside groups of "
+        f"{said} Of {left} other shape statistics {len(others)} {'is' if len(others) == 1 else 'are'} correlated with "
+        f"test accuracy, most of all {first['label']} ({_rho(first)}), and {deep or 'none'} of these inside groups of "
         "interventions too."
     )
 

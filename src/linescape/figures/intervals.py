@@ -112,7 +112,7 @@ def choices(table: pl.DataFrame) -> Figure:
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels[len(questions) :]:
         axes.set_visible(False)
-    tints = {"+": (RED, 0.3), "−": (BLUE, 0.3), "not told": (RULE, 0.25)}
+    tints = {"+": (RED, 0.3), "−": (BLUE, 0.3), "inconclusive": (RULE, 0.25)}
     for place, (axes, question) in enumerate(zip(panels, questions, strict=False)):
         for row in table.filter(pl.col("question") == question).iter_rows(named=True):
             x, y = treatments.index(row["batchnorm"]), labels.index(row["label"])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import polars as pl
 
 from linescape import answers, figures
 from linescape.answers import Answer
+from linescape.definitions import SHAPES
 from linescape.report import columns, page
 from linescape.report.page import Drawing, Folder
 from linescape.tables import TOLERANCE
 
 SCATTERED = ("min_delta", "hump", "tail_rise", "plateau_loss", "barrier_above_chord", "area")
 """The shape numbers that are drawn against test accuracy; the table has all."""
+
+_WHOLE = 0.95
+"""An interval that covers this share of all possible values is taken for the whole range: it says nothing."""
 
 
 def entry(answer: Answer, runs: pl.DataFrame, place: Folder) -> dict[str, Any]:
@@ -27,11 +32,43 @@ def entry(answer: Answer, runs: pl.DataFrame, place: Folder) -> dict[str, Any]:
         "name": answer.name,
         "question": answer.question,
         "verdict": answer.verdict,
-        "method": answer.method,
+        "primary": answer.primary,
         "published": answer.published,
+        "method": answer.method,
         "tables": tables,
         "drawings": _drawings(answer, runs, place) if answer.numbers.height else [],
+        "left_out": _left_out(answer),
     }
+
+
+def _says_nothing(low: float, high: float, span: float) -> bool:
+    """Whether an interval is undefined, or the whole range of so many units but for little."""
+    return not high - low < _WHOLE * span
+
+
+def _empty(answer: Answer) -> list[str]:
+    """The panels that would show nothing: shape statistics by name, or questions of the barrier's definition."""
+    rows = answer.numbers.to_dicts()
+    if answer.name == "shape-and-accuracy":
+        drawn = [row for row in rows if row["number"] in SCATTERED]
+        return [row["number"] for row in drawn if _says_nothing(row["low"], row["high"], 2)]
+    if answer.name == "barrier-and-batchnorm":
+        spans = {"ρ": 2.0, "AUC": 1.0}  # a difference has no largest one
+        telling = {
+            row["question"]
+            for row in rows
+            if not _says_nothing(row["low"], row["high"], spans.get(row["question"].split(", ")[-1], math.inf))
+        }
+        return list(dict.fromkeys(row["question"] for row in rows if row["question"] not in telling))
+    return []
+
+
+def _left_out(answer: Answer) -> str:
+    """The panels that are not drawn, in one line; empty if all are."""
+    empty = [SHAPES[name].label if name in SHAPES else name for name in _empty(answer)]
+    if not empty:
+        return ""
+    return f"Not drawn, since their intervals are undefined or nearly the whole range: {'; '.join(empty)}."
 
 
 def _drawings(answer: Answer, runs: pl.DataFrame, place: Folder) -> list[Drawing]:
@@ -39,7 +76,8 @@ def _drawings(answer: Answer, runs: pl.DataFrame, place: Folder) -> list[Drawing
         case "shape-and-accuracy":
             return _correlations(answer, runs, place)
         case "barrier-and-batchnorm":
-            return [_choices(answer, place)]
+            drawn = answer.numbers.filter(~pl.col("question").is_in(_empty(answer)))
+            return [_choices(answer.name, drawn, place)] if drawn.height else []
         case "layers-and-line":
             return [_blocks(answer, place)]
     return []
@@ -47,7 +85,8 @@ def _drawings(answer: Answer, runs: pl.DataFrame, place: Folder) -> list[Drawing
 
 def _correlations(answer: Answer, runs: pl.DataFrame, place: Folder) -> list[Drawing]:
     pool = answers.pool(runs)
-    numbers = [number for number in SCATTERED if number in answer.numbers["number"]]
+    known, empty = set(answer.numbers["number"]), _empty(answer)
+    numbers = [number for number in SCATTERED if number in known and number not in empty]
     if not numbers or answer.groups is None:
         return []
     notes = {
@@ -83,12 +122,12 @@ def _blocks(answer: Answer, place: Folder) -> Drawing:
     )
 
 
-def _choices(answer: Answer, place: Folder) -> Drawing:
+def _choices(name: str, drawn: pl.DataFrame, place: Folder) -> Drawing:
     return place.draw(
-        answer.name,
-        figures.choices(answer.numbers),
+        name,
+        figures.choices(drawn),
         "Each answer for six definitions of the barrier (down) under the treatments of BatchNorm (across). Small: "
-        "plain 95 % interval. Red: it lies above no relation (0, or 0.5 for AUC); blue: below; grey: it spans it, not "
-        "told; white: no interval. Bold: told too when widened for all cells of the panel. Framed: the cell that the "
-        "other answers are about.",
+        "plain 95 % interval. Red: it lies above no relation (0, or 0.5 for AUC); blue: below; grey: it includes "
+        "it, inconclusive; white: no interval. Bold: so too when widened for all cells of the panel. Framed: the cell "
+        "that the other answers are about.",
     )

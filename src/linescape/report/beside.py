@@ -29,10 +29,20 @@ ACCURACY = [
 ]
 RANGE = [
     Column("title", "arm", "once"),
-    Column("label", "of the whole line, on test loss"),
+    Column("line", "line", "once"),
+    Column("label", "on test loss"),
     Column("published_range", "published, 10 runs"),
     Column("n", "runs here", "number", 0),
     Column("low", "measured", "interval", 3, to="high"),
+    *_SETTING,
+]
+CURVE = [
+    Column("title", "arm", "once"),
+    Column("label", "line"),
+    Column("positions", "published positions", "number", 0),
+    Column("n", "runs here", "number", 0),
+    Column("rmse", "RMSE, nats", "number", 3),
+    Column("largest_gap", "largest gap, nats", "number", 3),
     *_SETTING,
 ]
 
@@ -60,6 +70,10 @@ def section(results: Results, lines: pl.DataFrame, means: pl.DataFrame, place: F
         .then(pl.format("up to {}", "published_high"))
         .otherwise(pl.format("{} to {}", "published_low", "published_high"))
     )
+    curves = points.group_by(["arm", "label"], maintain_order=True).agg(
+        pl.len().cast(pl.Int64).alias("positions"),
+        pl.col("title", "n", "rmse", "largest_gap", "setting", "differs", "how").first(),
+    )
     drawings = []
     for (arm, title), own in points.group_by(["arm", "title"], maintain_order=True):
         single, mean = (frame.filter(pl.col("arm") == arm) for frame in (lines, means))
@@ -74,5 +88,13 @@ def section(results: Results, lines: pl.DataFrame, means: pl.DataFrame, place: F
         "source": SOURCE,
         "accuracies": page.table(accuracies, ACCURACY) if accuracies.height else None,
         "ranges": page.table(shown, RANGE) if ranges.height else None,
+        "curves": page.table(
+            curves,
+            CURVE,
+            "Of the mean of the runs here, straight between its positions, minus the published values. RMSE: root mean "
+            "square over the published positions. Every position: tables/published-points.csv.",
+        )
+        if curves.height
+        else None,
         "drawings": drawings,
     }

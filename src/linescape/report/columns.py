@@ -21,7 +21,7 @@ ACCURACY = [
 SHAPE = [
     Column("group", "group", "once"),
     Column("title", "arm"),
-    Column("not_monotone_of", "not monotone"),
+    Column("not_monotone_of", "any rise"),
     Column("rising_of", "rising"),
     *(
         Column(name, f"{SHAPES[name].label}{f', {SHAPES[name].unit}' if SHAPES[name].unit else ''}", "number")
@@ -95,6 +95,19 @@ ANSWERS = {
         *_RANKS,
         Column("grouped", "ρ inside groups", "number"),
         Column("grouped_low", "95 %", "interval", to="grouped_high"),
+    ],
+    "interventions-and-shape": [
+        Column("group", "group", "once"),
+        Column("title", "arm", "once"),
+        Column("label", "statistic"),
+        Column("runs", "runs", "number", 0),
+        Column("baseline_runs", "baseline's runs", "number", 0),
+        Column("mean", "mean", "number"),
+        Column("baseline_mean", "baseline's", "number"),
+        Column("unit", ""),
+        Column("difference", "difference", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 % for all", "interval", to="high_all"),
     ],
     "start-and-barrier": [
         Column("title", "arm", "once"),

@@ -176,9 +176,9 @@ class _Content:
             "The largest rise of each run's whole line. Bar: 95 % paired bootstrap interval over the "
             f"{about.span(runs['test_examples'])} test examples measured: what other examples would give for these two "
             "networks. Filled: the line rises beyond noise (p at most 0.05, Holm over the runs of the arm); hollow: "
-            "not told from a line that nowhere rises. That test is careful: its noise is that of the whole line, so "
-            f"a bar may clear zero beside a hollow dot. Dotted: {TOLERANCE:g} nats, up to which a line counts as "
-            "monotone.",
+            "not distinguishable from a line that never rises. That test is careful: its noise is that of the whole "
+            f"line, so a bar may clear zero beside a hollow dot. Dotted: {TOLERANCE:g} nats. The answers call a line "
+            "not monotone where its hump, a rise that is given back, is above that.",
         )
 
     def shapes(self) -> Markup:
@@ -190,9 +190,10 @@ class _Content:
         return page.table(
             table,
             columns.SHAPE,
-            f"Means over runs, on test cross entropy of {about.span(self.runs['test_examples'])} examples. Not "
-            f"monotone: runs whose line rises by more than {TOLERANCE:g} nats somewhere. Rising: runs whose line rises "
-            "beyond the noise of these examples, by however little (p at most 0.05, Holm over the runs of the arm). "
+            f"Means over runs, on test cross entropy of {about.span(self.runs['test_examples'])} examples. Any rise: "
+            f"runs whose line rises by more than {TOLERANCE:g} nats somewhere, given back or not. Rising: runs whose "
+            "line rises beyond the noise of these examples, by however little (p at most 0.05, Holm over the runs of "
+            "the arm). "
             "All shape numbers of all runs are in tables/runs.csv, intervals of heights in tables/heights.csv.",
         )
 
@@ -301,8 +302,8 @@ class _Content:
             "distance_scatter": self.place.draw(
                 "distance-and-monotonicity",
                 figures.distance_against_rise(pool, TOLERANCE),
-                "The largest rise of each run's line over the distance moved. A dot is a run; below the dotted line "
-                "a line counts as monotone.",
+                "The largest rise of each run's line over the distance moved. A dot is a run. Dotted: "
+                f"{TOLERANCE:g} nats. The answers are about humps, rises that are given back; see their tables.",
             )
             if pool.height
             else None,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from linescape import published
+from linescape import published, shape
 from linescape.definitions import SHAPES
 from linescape.published import ACCURACIES, LINES, RANGES
 from linescape.study import Arm
@@ -23,7 +25,7 @@ _ACCURACY: dict[str, type[pl.DataType]] = {
     **_SETTING,
 }
 _RANGE: dict[str, type[pl.DataType]] = {
-    **dict.fromkeys(("arm", "title", "quantity", "label"), pl.String),
+    **dict.fromkeys(("arm", "title", "line", "quantity", "label"), pl.String),
     **dict.fromkeys(("published_low", "published_high"), pl.Float64),
     "n": pl.Int64,
     **dict.fromkeys(("low", "high"), pl.Float64),
@@ -32,14 +34,12 @@ _RANGE: dict[str, type[pl.DataType]] = {
 _POINT: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("arm", "title", "label"), pl.String),
     **dict.fromkeys(("alpha", "loss"), pl.Float64),
+    "n": pl.Int64,
+    **dict.fromkeys(("measured", "difference", "rmse", "largest_gap"), pl.Float64),
     **_SETTING,
 }
-_ENDS: Mapping[str, tuple[str, pl.Expr]] = {
-    "start": ("loss at the start", pl.col("mean").filter(pl.col("alpha") == 0).first()),
-    "highest": ("highest loss", pl.col("mean").max()),
-    "end": ("loss at the end", pl.col("mean").filter(pl.col("alpha") == 1).first()),
-}
-"""Quantities of `published.Range` that are no shape numbers: a label, and how they follow from a run's line."""
+_ENDS = {"start": "loss at the start", "highest": "highest loss", "end": "loss at the end", "loss": "loss"}
+"""Quantities of `published.Range` that are not statistics of `linescape.shape`, in words."""
 
 
 def accuracies_beside(results: Results, level: float = 0.95) -> pl.DataFrame:
@@ -61,30 +61,45 @@ def accuracies_beside(results: Results, level: float = 0.95) -> pl.DataFrame:
 
 
 def ranges_beside(results: Results) -> pl.DataFrame:
-    """A row for each published range over runs of a number of the whole line on test loss.
+    """A row for each published range over runs, of a line on test loss.
 
-    Columns: arm, title, quantity, label (of it, with its unit), published_low (null: only the upper end is known),
-    published_high, n (runs that did not diverge), low, high (over these; null if there are none), setting, differs, how
-    as `accuracies_beside`.
+    Columns: arm, title, line (its label), quantity, label (of it, with its unit), published_low (null: only the upper
+    end is known), published_high, n (runs that did not diverge), low, high (over these; null if there are none),
+    setting, differs, how as `accuracies_beside`.
     """
     rows = []
     for entry in published.of(results.study, RANGES):
-        values = _values(results, entry.arm, entry.quantity)
-        known = _ENDS.get(entry.quantity)
-        label = f"{known[0]}, nats" if known else f"{SHAPES[entry.quantity].label}, {SHAPES[entry.quantity].unit}"
-        row: dict[str, Any] = {"quantity": entry.quantity, "label": label}
-        row |= {"published_low": entry.low, "published_high": entry.high}
-        rows.append(row | {"n": len(values), "low": values.min(), "high": values.max()} | _about(entry, results))
+        values = [_ends(entry, *line) for line in _runs(results, entry.arm, entry.label)]
+        values = [pair for pair in values if not math.isnan(pair[0])]
+        row: dict[str, Any] = {"line": entry.label, "quantity": entry.quantity, "label": _label(entry)}
+        row |= {"published_low": entry.low, "published_high": entry.high, "n": len(values)}
+        row |= {"low": min((low for low, _ in values), default=None)}
+        row |= {"high": max((high for _, high in values), default=None)}
+        rows.append(row | _about(entry, results))
     return pl.DataFrame(rows, schema=_RANGE)
 
 
 def points_beside(results: Results) -> pl.DataFrame:
-    """A row for each published point of a line: arm, title, label, alpha, loss (test, nats), setting, differs, how."""
-    rows = [
-        {"label": entry.label, "alpha": alpha, "loss": loss} | _about(entry, results)
-        for entry in published.of(results.study, LINES)
-        for alpha, loss in zip(entry.alphas, entry.losses, strict=True)
-    ]
+    """A row for each published point of a line.
+
+    Columns: arm, title, label, alpha, loss (published; test, nats), n (runs that did not diverge), measured (their mean
+    at that alpha, straight between measured positions), difference (measured minus published), rmse and largest_gap (of
+    all points of that line: root mean square of the differences, and the largest without its sign), setting, differs,
+    how. Null where no run is measured.
+    """
+    rows = []
+    for entry in published.of(results.study, LINES):
+        runs = _runs(results, entry.arm, entry.label)
+        means = [float(np.mean([np.interp(alpha, *run) for run in runs])) if runs else None for alpha in entry.alphas]
+        gaps = [None if mean is None else mean - loss for mean, loss in zip(means, entry.losses, strict=True)]
+        known = np.array([gap for gap in gaps if gap is not None])
+        line = {"label": entry.label, "n": len(runs)} | _about(entry, results)
+        line |= {"rmse": float(np.sqrt((known**2).mean())) if known.size else None}
+        line |= {"largest_gap": float(np.abs(known).max()) if known.size else None}
+        rows += [
+            line | {"alpha": alpha, "loss": loss, "measured": mean, "difference": gap}
+            for alpha, loss, mean, gap in zip(entry.alphas, entry.losses, means, gaps, strict=True)
+        ]
     return pl.DataFrame(rows, schema=_POINT)
 
 
@@ -100,18 +115,41 @@ def _about(entry: published.Accuracy | published.Line | published.Range, results
     }
 
 
-def _values(results: Results, arm: str, quantity: str) -> pl.Series:
-    """Of the arm's runs that did not diverge."""
+_Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def _runs(results: Results, arm: str, label: str) -> list[_Curve]:
+    """Positions and test losses of one line, for each of the arm's runs that did not diverge."""
     runs = results.runs.filter((pl.col("arm") == arm) & (pl.col("status") != "diverged"))
-    if quantity not in _ENDS:
-        return runs[f"test_{quantity}"].drop_nulls().drop_nans()
     first = results.lines["batchnorm"].unique(maintain_order=True).to_list()[:1]
     chosen = results.lines.filter(
         (pl.col("arm") == arm)
         & pl.col("seed").is_in(runs["seed"].to_list())
-        & (pl.col("kind") == "whole")
+        & (pl.col("label") == label)
         & (pl.col("data") == "test")
         & (pl.col("measure") == "cross_entropy")
         & pl.col("batchnorm").is_in(first)
-    )
-    return chosen.group_by("seed", maintain_order=True).agg(_ENDS[quantity][1].alias("value"))["value"].drop_nulls()
+    ).sort("seed", "alpha", maintain_order=True)
+    return [
+        (own["alpha"].to_numpy(), own["mean"].to_numpy()) for _, own in chosen.group_by("seed", maintain_order=True)
+    ]
+
+
+def _ends(entry: published.Range, alphas: NDArray[np.float64], losses: NDArray[np.float64]) -> tuple[float, float]:
+    """The lowest and the highest value of a quantity on one run's line; the same twice where it has one value."""
+    if entry.quantity not in _ENDS:
+        value = float(shape.NUMBERS[entry.quantity](alphas, losses))
+        return value, value
+    low, high = {"start": (0.0, 0.0), "end": (1.0, 1.0)}.get(entry.quantity, entry.between)
+    inside = losses[(alphas > low) & (alphas < high)]
+    values = np.concatenate([inside, np.interp([low, high], alphas, losses)])
+    return float(values.max() if entry.quantity == "highest" else values.min()), float(values.max())
+
+
+def _label(entry: published.Range) -> str:
+    if entry.quantity not in _ENDS:
+        unit = SHAPES[entry.quantity].unit
+        return f"{SHAPES[entry.quantity].label}{f', {unit}' if unit else ''}"
+    low, high = entry.between
+    where = f" at α = {low:g}" if low == high else f" from α = {low:g} to {high:g}"
+    return f"{_ENDS[entry.quantity]}{where if entry.quantity == 'loss' else ''}, nats"

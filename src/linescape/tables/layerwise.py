@@ -32,7 +32,8 @@ def of_run(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
     """A row for each of `LAYERWISE` of the line of each block: block, measure, number, value, low, high, alpha.
 
     Intervals: 95 %, paired bootstrap over the test examples measured. alpha is where the hump's top or the lowest point
-    of the line is, NaN without a hump; 0 for what is lost at the start. ``whole`` is the line of the whole network, for comparison.
+    of the line is, NaN without a hump; 0 for what is lost at the start. ``whole`` is the line of the whole network, for
+    comparison.
     """
     rows: list[dict[str, Any]] = []
     for label, curve in curves.items():
