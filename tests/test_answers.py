@@ -54,6 +54,7 @@ def test_a_study_gets_the_answers_that_its_arms_ask_for() -> None:
         "distance-and-monotonicity",
         "start-and-barrier",
         "partial-pretraining",
+        "layers-and-line",
         "barrier-and-batchnorm",
     ]
     one = dataclasses.replace(results(), study=study(2, 5).only("base", "data-20"))
@@ -61,12 +62,13 @@ def test_a_study_gets_the_answers_that_its_arms_ask_for() -> None:
         "shape-and-accuracy",
         "interventions-and-shape",
         "distance-and-monotonicity",
+        "layers-and-line",
         "barrier-and-batchnorm",
     ]
 
 
 def test_no_verdict_says_more_than_its_interval() -> None:
-    shape, changes, distance, start, partial, sensitivity = answers.answers(results())
+    shape, changes, distance, start, partial, _, sensitivity = answers.answers(results())
     hump = shape.numbers.filter(pl.col("number") == "hump").row(0, named=True)
     assert (hump["low"] <= 0 <= hump["high"]) == shape.verdict.startswith("Inconclusive")
     assert hump["low_all"] == hump["low"]
@@ -354,3 +356,14 @@ def test_a_panel_without_information_is_left_out_and_named(tmp_path: Path) -> No
     shown = answered.entry(nothing, results().runs, Folder(tmp_path))
     assert shown["drawings"] == []
     assert "hump" in shown["left_out"]
+
+
+def test_starts_that_did_not_learn_their_wrong_labels_are_called_so() -> None:
+    runs = results().runs
+    poisoned = runs.with_columns(
+        start_error=pl.when(pl.col("arm") == "adversarial").then(86.5).otherwise(None).cast(pl.Float64)
+    )
+    special = {"adversarial": "trained on wrong labels"}
+    assert "in 3 of 3 runs the wrong labels were not learnt" in answers.start_and_barrier(poisoned, special).verdict
+    learnt = poisoned.with_columns(start_error=pl.col("start_error") / 10)
+    assert "not learnt" not in answers.start_and_barrier(learnt, special).verdict

@@ -79,7 +79,7 @@ def test_the_mean_over_runs_has_the_t_interval() -> None:
 def test_a_hump_of_one_block_is_said_with_its_interval() -> None:
     said = verdict({("layer1", "hump"): [0.70, 0.75, 0.72]})
     assert said.startswith("With a hump: layer1, 0.72 nats (")  # the primary block, not widened
-    assert "No rise at all in any of 3 runs: layer2, fc." in said
+    assert "No rise at all in any of 3 runs: layer2; fc." in said
 
 
 def test_a_hump_that_may_be_none_is_inconclusive() -> None:

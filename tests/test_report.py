@@ -133,11 +133,11 @@ def test_answers_stand_first_with_numbers(written: Path) -> None:
         "definitions",
         "provenance",
     } <= set(sections)
-    assert text.count('class="verdict"') == 6
+    assert text.count('class="verdict"') == 7
     assert len(re.findall(r'<a href="#answer-[a-z-]+">Does', text)) == 2  # the two main questions, in short
     assert len(re.findall(r'<a href="#answer-[a-z-]+">Which', text)) == 1
     assert "too little data to say" in text or "Inconclusive" in text
-    assert text.count("Primary contrast, declared before looking") == 5
+    assert text.count("Primary contrast, declared before looking") == 6
     assert "do not tell" not in text
     assert "not told" not in text
 
