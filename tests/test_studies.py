@@ -8,8 +8,9 @@ from linescape import data, models, studies
 from linescape.errors import RecipeError
 from linescape.figures.panel import GROUPS
 from linescape.recipe import Barrier, EfficientNetLite, Random, Recipe, ResNet, Trained
+from linescape.starts import drawn
 from linescape.study import Moment, Scan, Study, Train
-from linescape.train import decay_sum
+from linescape.train import decay_sum, train
 
 SCALES = studies.scales("vlaar2022")
 WHOLE = ("mini", "cifar10-small", "cifar10")
@@ -80,6 +81,24 @@ def test_adversarial_starts_are_trained_until_their_labels_are_learnt(scale: str
     assert isinstance(init, Trained)
     assert 0 < init.recipe.schedule.until_error <= 20
     assert init.reset == ()
+
+
+def test_an_adversarial_start_has_learnt_its_random_labels() -> None:
+    """At `mini` in seconds; it was 86.5 to 86.8 % with the whole set poisoned for six epochs."""
+    init = first(studies.find("vlaar2022", "mini"), "adversarial").init
+    assert isinstance(init, Trained)
+    recipe = init.recipe
+    dataset = data.load(recipe.data, recipe.seed)
+    assert len(dataset.train) == 500
+    *_, end = train(recipe, dataset, drawn(recipe, dataset.shape, dataset.classes))
+    assert end.ended
+    assert end.epochs < recipe.schedule.epochs
+    assert end.error <= 1.0
+    network = models.build(recipe.model, dataset.shape, dataset.classes)
+    end.checkpoint().state.load_into(network)
+    with torch.no_grad():  # as it is evaluated, not as met in training
+        outputs = network.eval()(dataset.normalise(dataset.train.inputs))
+    assert float((outputs.argmax(1) != dataset.train.targets).double().mean()) <= 0.2
 
 
 def test_the_replication_repeats_its_base_arm_by_arm() -> None:
