@@ -47,6 +47,7 @@ def export(results: Path, scale: str, run: Study, store: Store) -> None:
         ("log", store.log(trained)),
         ("lines", lines),
         ("heights", found.heights.select("label", "data", "number", "value", "low", "high")),
+        ("layers", found.layers.drop("arm", "group", "title", "seed")),
         ("distances", found.distances.drop("arm", "group", "title", "seed")),
     ):
         atomic.write(place / f"{file}.csv", frame.write_csv(float_precision=6).encode())
