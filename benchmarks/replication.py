@@ -1,4 +1,4 @@
-"""Writes the tables and figures of docs/replication.md from benchmarks/results/cifar10-narrow/.
+"""Writes the tables and figures of docs/replication.md from benchmarks/results/cifar10-narrow/ and gpu/.
 
     python -m benchmarks.replication
 
@@ -28,6 +28,7 @@ from linescape.figures.panel import BLUE, INK, RULE, SOFT, STYLE
 from linescape.shape import TOLERANCE, Estimate
 
 ROOT = Path(__file__).parents[1]
+GPU = RESULTS.parent / "gpu"
 PAGE = ROOT / "docs" / "replication.md"
 FIGURES = ROOT / "docs" / "figures"
 MARKED = re.compile(r"(<!-- (\w+) (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -71,10 +72,15 @@ _STATISTICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 
 
-def read(folder: Path) -> list[Run]:
-    """The complete runs of a scale."""
-    found = []
-    for place in sorted(folder.glob("*/run.json")):
+def folders(scale: str) -> list[Path]:
+    """Where runs of a scale are: those of the source's own setting are made on GPUs, a folder for each device."""
+    return sorted(GPU.glob("*/cifar10")) if scale == "cifar10" else [RESULTS / scale]
+
+
+def read(*folders: Path) -> list[Run]:
+    """The complete runs in some folders; of a run that was made twice, the first."""
+    found: dict[tuple[str, int], Run] = {}
+    for place in sorted(run for folder in folders for run in folder.glob("*/run.json")):
         row = json.loads(place.read_text())["run"]
         lines = pl.read_csv(place.parent / "lines.csv").filter(
             (pl.col("data") == "test") & (pl.col("measure") == "cross_entropy")
@@ -83,8 +89,8 @@ def read(folder: Path) -> list[Run]:
             str(label): (own["alpha"].to_numpy(), own["mean"].to_numpy())
             for (label,), own in lines.group_by(["label"], maintain_order=True)
         }
-        found.append(Run(row["arm"], row["seed"], row, curves))
-    return found
+        found.setdefault((row["arm"], row["seed"]), Run(row["arm"], row["seed"], row, curves))
+    return list(found.values())
 
 
 def of(runs: Sequence[Run], arm: str) -> dict[int, Run]:
@@ -103,7 +109,7 @@ def main() -> None:
     }
 
     def fill(found: re.Match[str]) -> str:
-        runs = read(RESULTS / found[3])
+        runs = read(*folders(found[3]))
         body = list(writers[found[2]](runs, found[3])) if runs else ["No run is complete yet."]
         return found[1] + "\n".join(["", *body, "", ""]) + found[4]
 
