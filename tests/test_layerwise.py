@@ -106,8 +106,10 @@ def test_blocks_are_ordered_by_what_is_lost_and_depths_are_said() -> None:
     )
     assert "most first: layer2, 7.10 nats" in said
     assert said.index("layer2, 7.10") < said.index("fc, 1.80")
-    assert "Below the final loss goes the line of fc, by 0.07 nats" in said
-    assert "No block's line is shown to go below the final loss" in verdict({("fc", "tail_rise"): [0.0, 0.0, 0.3]})
+    assert "Below the final loss by more than 0.05 nats goes the line of fc, by 0.07 nats" in said
+    none = "No block's line is shown to go below the final loss"
+    assert none in verdict({("fc", "tail_rise"): [0.0, 0.0, 0.3]})
+    assert none in verdict({("fc", "tail_rise"): [0.001, 0.0011, 0.0009]})  # consistent, but noise is too
 
 
 def test_the_primary_block_is_the_last_stage_but_one() -> None:

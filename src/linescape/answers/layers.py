@@ -124,13 +124,17 @@ def _lost(rows: _Rows, blocks: list[str]) -> str:
 
 
 def _below(rows: _Rows, blocks: list[str]) -> str:
-    deep = [b for b in blocks if rows[b, "tail_rise"]["low_all"] > 0]
+    # Never negative and lifted by noise, so that it is compared with the tolerance, as humps are.
+    deep = [b for b in blocks if rows[b, "tail_rise"]["low_all"] > TOLERANCE]
     if not deep:
         most = max(blocks, key=lambda block: _order(rows[block, "tail_rise"]["mean"]))
         row = rows[most, "tail_rise"]
-        return f"No block's line is shown to go below the final loss; the deepest, {most}, by {_nats(row)}."
+        return (
+            f"No block's line is shown to go below the final loss by more than {TOLERANCE:g} nats; the deepest, "
+            f"{most}, by {_nats(row)}."
+        )
     words = [f"{b}, by {_nats(rows[b, 'tail_rise'])} at α = {number(rows[b, 'tail_rise']['alpha'])}" for b in deep]
-    return f"Below the final loss goes the line of {listed(words, 6)}."
+    return f"Below the final loss by more than {TOLERANCE:g} nats goes the line of {listed(words, 6)}."
 
 
 def _here(rows: _Rows, primary: str | None) -> str:
