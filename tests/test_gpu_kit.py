@@ -209,7 +209,7 @@ def kept(told: Settings) -> dict[str, pl.DataFrame]:
 
 def test_complete_runs_are_written(unstopped: Settings) -> None:
     found = kept(unstopped)
-    files = ("distances.csv", "heights.csv", "lines.csv", "log.csv")
+    files = ("distances.csv", "heights.csv", "layers.csv", "lines.csv", "log.csv")
     assert list(found) == [f"{name}/{file}" for name in ("base-0", "partial-4-0") for file in files]
     about = json.loads((unstopped.out / study.SCALE / "base-0" / "run.json").read_text())
     assert about["trained"]["device"] == "cpu"

@@ -6,8 +6,8 @@ is compared with those that other assignments of the same values to the two arms
 of them where they are few, else 20,000 drawn ones. The interval holds every shift of one arm that this test does not
 reject, found exactly: for each assignment the shifts at which it is at least as extreme form one interval.
 
-What follows from counting: with 3 against 3 runs the smallest p-value is 0.1, so no 95 % interval exists; 4 against 4
-are needed, or 6 pairs.
+What follows from counting: with 3 against 3 runs the smallest p-value is 0.1, so no 95 % interval exists; 3
+against 4 are the fewest, or 6 pairs.
 
 What is certain and what is not. Where the two arms are alike, the test says otherwise in at most 5 % of studies,
 exactly and whatever the values. The interval supposes besides that one arm is the other one shifted. Rises that are

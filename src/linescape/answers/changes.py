@@ -106,6 +106,8 @@ def _primary(row: dict[str, Any] | None) -> str:
         return "The primary contrast, weight decay against none, is not measured."
     start = f"Without weight decay the hump is {number(row['mean'])}, with it {number(row['baseline_mean'])} nats"
     if math.isnan(row["low"]):
+        if not math.isfinite(row["difference"]):
+            return f"{start}; an infinite value among the runs leaves no basis for an interval."
         few = f"too few runs ({row['runs']} and {row['baseline_runs']}) for a 95 % interval"
         return f"{start}; {few if row['difference'] else 'no difference to test'}."
     if leaves_out(row, 0, "low", "high"):

@@ -99,7 +99,7 @@ def start_and_barrier(runs: pl.DataFrame, starts: dict[str, str], level: float =
         here.append(f"{first['title']} {_outcome(first)}")
     method = (
         "Difference of the means over runs, arm minus its baseline, on the test set: of statistics of lines by "
-        "permutation (3 against 3 runs have no 95 % interval; 4 against 4 are needed, or 6 pairs), of test accuracy by "
+        "permutation (3 against 3 runs have no 95 % interval; 3 against 4 are the fewest, or 6 pairs), of test accuracy by "
         "Welch's interval. A restart at a barrier is compared with the same seeds of its baseline, in pairs. All but "
         f"the primary statistic of each arm are widened for {comparisons(len(starts) * (len(COMPARED) - 1))}. g: "
         "Hedges' standardised effect, the difference in units of the runs' pooled standard deviation, with the "
@@ -177,7 +177,7 @@ def _barrier(row: dict[str, Any]) -> str:
         if row["mean"] == row["baseline_mean"] == 0:
             both = row["runs"] + row["baseline_runs"]
             return f"{name}: no line of either arm has a {row['label']} ({both} runs), so there is nothing to change."
-        return f"{name}: {row['label']} {against}; too few runs ({runs_of(row)}) for a 95 % interval."
+        return f"{name}: {row['label']} {against}; {_no_interval(row)} ({runs_of(row)}) for a 95 % interval."
     change = f"{number(row['difference'], sign=True)} nats ({span(row, 'low', 'high')})"
     if row["low"] > 0:
         return f"{name} raises the {row['label']}: {against}, {change}."
@@ -192,7 +192,16 @@ def _outcome(row: dict[str, Any]) -> str:
         return "not measured"
     if row["low"] > 0 or row["high"] < 0:
         return f"{'raises' if row['low'] > 0 else 'lowers'} the {row['label']}"
-    return f"inconclusive ({'too few runs' if math.isnan(row['low']) else row['label']})"
+    if math.isnan(row["low"]):
+        return f"inconclusive ({_no_interval(row)})"
+    return f"inconclusive ({row['label']})"
+
+
+def _no_interval(row: dict[str, Any]) -> str:
+    """Why there is no interval: all values are equal, one is not finite, or there are too few."""
+    if row["mean"] == row["baseline_mean"] == 0:
+        return "nothing to change"
+    return "too few runs" if math.isfinite(row["difference"]) else "an infinite value among the runs, hence no basis"
 
 
 def _accuracy(row: dict[str, Any]) -> str:
