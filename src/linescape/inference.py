@@ -12,9 +12,9 @@ arms; one number often zero or not), intervals meant to hold the true value in 9
     percentile bootstrap over whole arms      86-96 %        71-91 %
     here                                      94-97 %        95-99 %
 
-The bootstrap is too short with few arms, and collapses to a point when the classes separate perfectly. Of the AUC,
-1,000 studies each, with 30 arms and without variance between arms too; Newcombe's interval alone held it in 97-100 %,
-up to one and a half times as wide. `benchmarks/intervals_across_arms.py` repeats the comparison with the bootstrap. Barriers of two arms are
+The bootstrap is too short with few arms, and collapses to a point when the classes separate perfectly
+(`benchmarks/intervals_across_arms.py`). Of the AUC in 1,000 studies each, with 30 arms and without variance between
+arms too; Newcombe's interval alone held it in 97-100 %, up to one and a half times as wide. Barriers of two arms are
 compared in `permutation`.
 """
 

@@ -99,8 +99,9 @@ def start_and_barrier(runs: pl.DataFrame, starts: dict[str, str], level: float =
         here.append(f"{first['title']} {_outcome(first)}")
     method = (
         "Difference of the means over runs, arm minus its baseline, on the test set: of statistics of lines by "
-        "permutation (3 against 3 runs have no 95 % interval; 3 against 4 are the fewest, or 6 pairs), of test accuracy by "
-        "Welch's interval. A restart at a barrier is compared with the same seeds of its baseline, in pairs. All but "
+        "permutation (3 against 3 runs have no 95 % interval; 3 against 4 are the fewest, or 6 pairs), of test "
+        "accuracy by Welch's interval. A restart at a barrier is compared with the same seeds of its baseline, in "
+        "pairs. All but "
         f"the primary statistic of each arm are widened for {comparisons(len(starts) * (len(COMPARED) - 1))}. g: "
         "Hedges' standardised effect, the difference in units of the runs' pooled standard deviation, with the "
         "interval of the noncentral t distribution (not widened; exact only for normal values of equal spread); "
