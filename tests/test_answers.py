@@ -360,10 +360,8 @@ def test_a_panel_without_information_is_left_out_and_named(tmp_path: Path) -> No
 
 def test_starts_that_did_not_learn_their_wrong_labels_are_called_so() -> None:
     runs = results().runs
-    poisoned = runs.with_columns(
-        start_error=pl.when(pl.col("arm") == "adversarial").then(86.5).otherwise(None).cast(pl.Float64)
-    )
+    poisoned = runs.with_columns(start_learnt=pl.when(pl.col("arm") == "adversarial").then(False))
     special = {"adversarial": "trained on wrong labels"}
     assert "in 3 of 3 runs the wrong labels were not learnt" in answers.start_and_barrier(poisoned, special).verdict
-    learnt = poisoned.with_columns(start_error=pl.col("start_error") / 10)
+    learnt = poisoned.with_columns(start_learnt=~pl.col("start_learnt"))
     assert "not learnt" not in answers.start_and_barrier(learnt, special).verdict

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from fake_study import BLOCKS, results
-from linescape import answers, published, shape, tables
+from linescape import answers, figures, published, shape, tables
 from linescape.answers.layers import layers_and_line, primary_block
 from linescape.shape import TOLERANCE
 from linescape.tables import layerwise
@@ -71,7 +71,7 @@ def test_the_mean_over_runs_has_the_t_interval() -> None:
     (row,) = table.to_dicts()
     assert row["mean"] == pytest.approx(0.7 / 3)
     assert row["low"] == pytest.approx(0.7 / 3 - 4.302653 * np.std([0.1, 0.2, 0.4], ddof=1) / math.sqrt(3))
-    assert (row["lowest"], row["highest"], row["told"], row["runs"]) == (0.1, 0.4, 2, 3)
+    assert (row["lowest"], row["highest"], row["clear"], row["runs"]) == (0.1, 0.4, 2, 3)
     (alone,) = tables.blocks(rows({("fc", "hump"): [0.1]})).to_dicts()
     assert math.isnan(alone["low"])
 
@@ -140,3 +140,15 @@ def test_what_is_lost_at_the_start_is_a_difference() -> None:
     assert shape.start_above_end([0, 0.5, 1], [2.0, 9.0, 0.5]) == 1.5
     assert shape.start_above_end([0, 1], [[2.0, 0.5], [0.5, 2.0]]).tolist() == [1.5, -1.5]
     assert math.isnan(shape.start_above_end([0, 1], [math.inf, math.inf]))
+
+
+def test_a_block_whose_loss_is_infinite_is_said_and_drawn() -> None:
+    values = {("layer1", "start_above_end"): [math.inf] * 3, ("layer1", "hump"): [math.nan] * 3}
+    said = verdict(values)
+    assert "most first: layer1, ∞ nats (no interval)" in said
+    every: dict[tuple[str, str], list[float]] = {}
+    for block in ("whole", "layer1", "layer2", "fc"):
+        every |= flat(block)
+    figure = figures.layerwise(tables.blocks(rows(every | values)), TOLERANCE)
+    figure.canvas.draw()
+    assert "NaN or infinite" in [text.get_text() for axes in figure.axes for text in axes.texts]

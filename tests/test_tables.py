@@ -11,9 +11,10 @@ from scipy import stats
 
 from fake_study import BLOCKS, TREATMENTS, FakeStore, results, study
 from linescape import tables
-from linescape.recipe import Data
+from linescape.recipe import Data, Poison, Recipe, Trained
 from linescape.shape import HEIGHTS, estimates, rise_p_value, summary
 from linescape.study import Moment
+from linescape.tables.results import _start_learnt
 
 
 def of(frame: pl.DataFrame, arm: str, seed: int | None = None) -> pl.DataFrame:
@@ -224,7 +225,13 @@ def test_arms_whose_wrong_labels_were_not_learnt_are_called_so() -> None:
     errors = {0: 3.0, 1: 86.5, 2: 86.8}
     runs = pl.DataFrame(
         [
-            {"arm": arm.name, "seed": run.recipe.seed, "start_error": errors[run.recipe.seed], "decay_sum": 1.0}
+            {
+                "arm": arm.name,
+                "seed": run.recipe.seed,
+                "start_error": (error := errors[run.recipe.seed]),
+                "start_learnt": error <= 20,
+                "decay_sum": 1.0,
+            }
             for arm in made.arms
             for run in arm.runs[:3]
         ]
@@ -246,3 +253,19 @@ def test_how_much_weight_decay_acts_is_told_for_sgd() -> None:
     assert frame.filter(pl.col("weight_decay") == 0)["decay_sum"].to_list() == [0.0] * (
         frame.filter(pl.col("weight_decay") == 0).height
     )
+
+
+def test_an_error_as_large_as_the_share_of_wrong_labels_has_learnt_none_of_them() -> None:
+    class Logs(FakeStore):
+        def log(self, recipe: Recipe) -> pl.DataFrame:
+            return pl.DataFrame({"epoch": [0], "train_error": [9.0], "test_loss": [1.0], "test_error": [30.0]})
+
+    def learnt(data: Data) -> bool | None:
+        plain = Recipe(data=Data("fashion-mini"))
+        noisy = msgspec.structs.replace(plain, init=Trained(msgspec.structs.replace(plain, data=data)))
+        return _start_learnt(noisy, Logs(study())).get("start_learnt")  # type: ignore[return-value]
+
+    assert learnt(Data("fashion-mini", poison=Poison())) is True
+    assert learnt(Data("fashion-mini", label_noise=0.1)) is False
+    assert learnt(Data("fashion-mini", label_noise=0.5)) is True
+    assert learnt(Data("fashion-mini", fraction=0.5)) is None

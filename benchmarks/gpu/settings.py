@@ -1,4 +1,4 @@
-"""What the steps are told: where to compute, where to write, until when, and at what size."""
+"""Settings of the steps: where to compute, where to write, until when, and at what size."""
 
 from __future__ import annotations
 

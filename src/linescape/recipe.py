@@ -118,9 +118,9 @@ class Data(Content, frozen=True):
     mixup: float = 0.0
 
     @property
-    def wrong_labels(self) -> bool:
-        """Whether some training labels are not the examples' own."""
-        return self.poison is not None or self.label_noise > 0
+    def wrong_labels(self) -> float:
+        """The share of training labels that are not the examples' own by intention: all of poisoned copies."""
+        return 1.0 if self.poison else self.label_noise
 
 
 class MLP(Content, frozen=True, tag_field="name", tag="mlp"):

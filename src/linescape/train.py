@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import get_args
 
 import torch
@@ -180,7 +181,11 @@ def memory_layout(dataset: Dataset) -> torch.memory_format:
 
 def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
     """The learning rate of a (0-based) step, as `recipe.Schedule` says."""
-    schedule: Schedule = recipe.schedule
+    return recipe.optimizer.lr * _rate(recipe.schedule, step, per_epoch)
+
+
+def _rate(schedule: Schedule, step: int, per_epoch: int) -> float:
+    """The learning rate of a step as a share of the optimizer's."""
     factor = 1.0
     if schedule.kind == "step":
         factor = schedule.factor ** sum(step // per_epoch >= drop for drop in schedule.drops)
@@ -188,7 +193,12 @@ def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
         factor = 0.5 * (1.0 + math.cos(math.pi * step / (per_epoch * schedule.epochs)))
     if step < (rising := schedule.warmup * per_epoch):
         factor *= (step + 1) / (rising + 1)  # not 0 at the first step, which would do nothing
-    return recipe.optimizer.lr * factor
+    return factor
+
+
+@cache  # asked for each run of a study, of which few differ in it
+def _sum_of_rates(schedule: Schedule, per_epoch: int) -> float:
+    return sum(_rate(schedule, step, per_epoch) for step in range(per_epoch * schedule.epochs))
 
 
 def decay_sum(recipe: Recipe, examples: int) -> float:
@@ -205,12 +215,14 @@ def decay_sum(recipe: Recipe, examples: int) -> float:
 
     Returns:
         The sum, without unit; NaN for Adam and AdamW, whose steps are not proportional to the gradient.
+
+    Raises:
+        DataError: there are too few examples for one step.
     """
     spec = recipe.optimizer
     if spec.name != "sgd":
         return math.nan
-    per_epoch = steps_per_epoch(examples, spec.batch_size)
-    rates = sum(learning_rate(recipe, step, per_epoch) for step in range(per_epoch * recipe.schedule.epochs))
+    rates = spec.lr * _sum_of_rates(recipe.schedule, steps_per_epoch(examples, spec.batch_size))
     return rates * spec.weight_decay / (1 - spec.momentum)
 
 

@@ -8,20 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from linescape.answers.answer import (
-    Answer,
-    columns,
-    comparisons,
-    for_all,
-    inconclusive,
-    leaves_out,
-    listed,
-    number,
-    span,
-    widened,
-)
-from linescape.answers.starts import RESTARTED, apart, sides
-from linescape.definitions import SHAPES
+from linescape.answers.answer import Answer, comparisons, inconclusive, leaves_out, listed, number, span, widened
+from linescape.answers.contrast import contrast
+from linescape.answers.starts import RESTARTED
 
 PRIMARY = ("no-weight-decay", "hump")
 """Declared before looking: without weight decay about half of the source's lines have a hump, with it none."""
@@ -33,9 +22,8 @@ SHAPE = ("hump", "barrier_above_chord", "plateau_loss")
 def interventions_and_shape(runs: pl.DataFrame, starts: Mapping[str, str], level: float = 0.95) -> Answer:
     """Differences of every arm from its baseline in `SHAPE` and in test accuracy, by group of interventions.
 
-    `starts` as `starts.starts` gives them: restarts at a barrier are compared in pairs. Columns of `numbers`: group,
-    arm, title, number, label, unit, primary, runs, baseline_runs, mean, baseline_mean, difference, low, high, low_all,
-    high_all (widened for all but the primary contrast, which has low and high).
+    `starts` as `starts.starts` gives them: restarts at a barrier are compared in pairs. Columns of `numbers`: as
+    `contrast.contrast`, low_all and high_all widened for all but the primary contrast, and primary.
     """
     arms = [
         arm
@@ -66,32 +54,8 @@ def interventions_and_shape(runs: pl.DataFrame, starts: Mapping[str, str], level
 
 
 def _row(runs: pl.DataFrame, arm: str, name: str, paired: bool, level: float, wide: float) -> dict[str, Any]:
-    about = runs.filter(pl.col("arm") == arm)
-    own, base = sides(runs, arm)
-    column, primary = f"test_{name}", (arm, name) == PRIMARY
-    if paired:
-        base = base.join(own.filter(pl.col(column).is_not_null()), on="seed", how="semi")
-    plain, count, base_count = apart(own, base, column, paired, level)
-    return {
-        "group": about["group"][0],
-        "arm": arm,
-        "title": about["title"][0],
-        "number": name,
-        "label": "test accuracy" if name == "accuracy" else SHAPES[name].label,
-        "unit": "%" if name == "accuracy" else SHAPES[name].unit,
-        "primary": primary,
-        "runs": count,
-        "baseline_runs": base_count,
-        "mean": _mean(own[column]),
-        "baseline_mean": _mean(base[column]),
-        **columns(plain, "difference"),
-        **for_all(plain if primary else apart(own, base, column, paired, wide)[0]),
-    }
-
-
-def _mean(values: pl.Series) -> float:
-    known = values.drop_nulls().drop_nans().to_list()
-    return sum(known) / len(known) if known else math.nan
+    primary = (arm, name) == PRIMARY
+    return {**contrast(runs, arm, name, paired, level, level if primary else wide), "primary": primary}
 
 
 # -- words -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ import polars as pl
 
 from linescape import inference, tables
 from linescape.answers.answer import Answer, comparisons, number, span, widened
-from linescape.answers.starts import ADVERSARIAL, PRETRAINED, PRIMARY, sides
+from linescape.answers.contrast import sides
+from linescape.answers.starts import ADVERSARIAL, PRETRAINED, PRIMARY
 from linescape.definitions import SHAPES
 from linescape.shape import Estimate
 from linescape.tables import TOLERANCE, Results

@@ -8,12 +8,10 @@ from typing import Any
 import polars as pl
 
 from linescape import inference
-from linescape.answers.answer import Answer, columns, comparisons, for_all, inconclusive, number, span, widened
-from linescape.definitions import SHAPES
+from linescape.answers.answer import Answer, columns, comparisons, inconclusive, number, span, widened
+from linescape.answers.contrast import contrast, sides
 from linescape.recipe import Barrier, Recipe, Trained, Weights
-from linescape.shape import Estimate
 from linescape.study import Study
-from linescape.tables import LEARNT
 
 ADVERSARIAL, PRETRAINED, RESTARTED = "trained on wrong labels", "pre-trained", "top of a barrier"
 """What a special start is, in words."""
@@ -41,42 +39,13 @@ def starts(study: Study) -> dict[str, str]:
 
 def _start(recipe: Recipe) -> str:
     match recipe.init:
-        case Trained(recipe=other) if other.data.poison is not None or other.data.label_noise > 0:
+        case Trained(recipe=other) if other.data.wrong_labels:
             return ADVERSARIAL
         case Trained() | Weights():
             return PRETRAINED
         case Barrier():
             return RESTARTED
     return ""
-
-
-def sides(runs: pl.DataFrame, arm: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The runs of an arm and of its baseline on the same test set; of those that did not diverge."""
-    own = runs.filter((pl.col("arm") == arm) & (pl.col("status") != "diverged"))
-    about = runs.filter(pl.col("arm") == arm)
-    base = runs.filter(
-        (pl.col("arm") == about["baseline"][0])
-        & (pl.col("test_set") == about["test_set"][0])
-        & (pl.col("status") != "diverged")
-    )
-    return own, base
-
-
-def apart(own: pl.DataFrame, base: pl.DataFrame, column: str, paired: bool, level: float) -> tuple[Estimate, int, int]:
-    """The difference of an arm's mean from its baseline's, and how many runs of each side enter.
-
-    Statistics of lines by permutation, since barriers are often exactly zero; test accuracy by t intervals. `paired`:
-    only runs of both sides with the same seed, by differences within pairs.
-    """
-    sides = [side.filter(pl.col(column).is_not_null() & pl.col(column).is_not_nan()) for side in (own, base)]
-    if paired:
-        both = sides[0].join(sides[1], on="seed", suffix="_base", maintain_order="left")
-        x, y = both[column], both[f"{column}_base"]
-        found = inference.mean(x - y, level) if column == "test_accuracy" else inference.paired_difference(x, y, level)
-        return found, both.height, both.height
-    x, y = (side[column] for side in sides)
-    test = inference.difference if column == "test_accuracy" else inference.permutation_difference
-    return test(x, y, level), len(x), len(y)
 
 
 def start_and_barrier(runs: pl.DataFrame, starts: dict[str, str], level: float = 0.95) -> Answer:
@@ -120,35 +89,11 @@ def start_and_barrier(runs: pl.DataFrame, starts: dict[str, str], level: float =
 
 
 def _row(runs: pl.DataFrame, arm: str, start: str, name: str, level: float, wide: float) -> dict[str, Any]:
-    about = runs.filter(pl.col("arm") == arm)
-    own, base = sides(runs, arm)
-    column, paired, primary = f"test_{name}", start == RESTARTED, name == PRIMARY[start]
-    if paired:  # the same runs
-        own, base = (
-            side.filter(pl.col(column).is_not_null()).join(other.filter(pl.col(column).is_not_null()), "seed", "semi")
-            for side, other in ((own, base), (base, own))
-        )
-    plain, count, base_count = apart(own, base, column, paired, level)
-    x, y = (side[column].drop_nulls().drop_nans() for side in (own, base))
+    paired = start == RESTARTED
+    row = contrast(runs, arm, name, paired, level, level if name == PRIMARY[start] else wide)
+    x, y = (side[f"test_{name}"].drop_nulls().drop_nans() for side in sides(runs, arm))
     effect = inference.standardised([] if paired else x, y, level)
-    return {
-        "arm": arm,
-        "title": about["title"][0],
-        "start": start,
-        "baseline": about["baseline"][0],
-        "number": name,
-        "label": "test accuracy" if name == "accuracy" else SHAPES[name].label,
-        "unit": "%" if name == "accuracy" else SHAPES[name].unit,
-        "paired": paired,
-        "primary": primary,
-        "runs": count,
-        "baseline_runs": base_count,
-        "mean": inference.mean(x).value,
-        "baseline_mean": inference.mean(y).value,
-        **columns(plain, "difference"),
-        **for_all(plain if primary else apart(own, base, column, paired, wide)[0]),
-        **columns(effect, "effect", "effect_"),
-    }
+    return {**row, "start": start, "primary": name == PRIMARY[start], **columns(effect, "effect", "effect_")}
 
 
 # -- words -------------------------------------------------------------------------------------------------------
@@ -156,11 +101,9 @@ def _row(runs: pl.DataFrame, arm: str, start: str, name: str, level: float, wide
 
 def _not_learnt(runs: pl.DataFrame, arm: str) -> str:
     """Whether the start is what it is called, where it was trained on wrong labels."""
-    errors = runs.filter(pl.col("arm") == arm)["start_error"].drop_nulls()
-    failed = errors.filter(errors > LEARNT).len()
-    if not failed:
-        return ""
-    return f"But in {failed} of {errors.len()} runs the wrong labels were not learnt (error above {LEARNT:g} %)."
+    learnt = runs.filter(pl.col("arm") == arm)["start_learnt"].drop_nulls()
+    failed = int((~learnt).sum())
+    return f"But in {failed} of {learnt.len()} runs the wrong labels were not learnt." if failed else ""
 
 
 def runs_of(row: dict[str, Any]) -> str:

@@ -33,6 +33,9 @@ def layerwise(numbers: pl.DataFrame, tolerance: float) -> Figure:
     for axes, (name, title) in zip(figure.subplots(1, len(_PANELS), sharey=True), _PANELS.items(), strict=True):
         for row in own.filter(pl.col("number") == name).iter_rows(named=True):
             y = blocks.index(row["block"])
+            if not math.isfinite(row["mean"]):
+                axes.annotate("NaN or infinite", (0, y), (4, 0), textcoords="offset points", va="center", color=SOFT)
+                continue
             if math.isfinite(row["low"]):
                 axes.plot([row["low"], row["high"]], [y, y], color=BLUE, lw=5, alpha=0.25, solid_capstyle="butt")
             axes.plot([row["lowest"], row["highest"]], [y, y], color=BLUE, lw=1)

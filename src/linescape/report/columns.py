@@ -143,7 +143,7 @@ ANSWERS = {
         Column("low", "95 %", "interval", to="high"),
         Column("low_all", "95 % for all", "interval", to="high_all"),
         Column("lowest", "over runs", "interval", to="highest"),
-        Column("told", "clear", "number", 0),
+        Column("clear", "clear", "number", 0),
         Column("alpha", "at α", "number"),
     ],
     "partial-pretraining": [

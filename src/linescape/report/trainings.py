@@ -36,7 +36,10 @@ def section(results: Results) -> dict[str, Any]:
         "Weight decay acts through this sum over the steps of a training: without a gradient of their own, weights end "
         f"as about exp(−sum) of what they were.{source} SGD only."
     )
-    learnt_caption = f"Learnt: at most {LEARNT:g} %, as met in the last epoch of the training on these labels."
+    learnt_caption = (
+        f"Learnt: the error is at most {LEARNT:g} % of the share of wrong labels, as met in the last epoch of training "
+        "on them."
+    )
     words = learnt.with_columns(
         pl.col("learnt").replace_strict({True: "yes", False: "no"}, default=None, return_dtype=pl.String)
     )

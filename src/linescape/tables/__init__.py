@@ -19,8 +19,8 @@ from linescape.tables.arms import (
 )
 from linescape.tables.beside import accuracies_beside, points_beside, ranges_beside
 from linescape.tables.layerwise import LAYERWISE, blocks
-from linescape.tables.results import SHAPES, Results, Source, classes, kind, read, test_set
-from linescape.tables.trainings import LEARNT, decays, learnt, not_learnt
+from linescape.tables.results import LEARNT, SHAPES, Results, Source, classes, kind, read, test_set
+from linescape.tables.trainings import decays, learnt, not_learnt
 
 __all__ = [
     "LAYERWISE",

@@ -71,7 +71,7 @@ def blocks(layers: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
 
     Returns:
         arm, group, title, block, measure, number, runs, mean, low, high (t interval over runs; NaN for a single run or
-        equal values), lowest, highest (of the runs), told (runs whose own interval over examples lies above 0), alpha
+        equal values), lowest, highest (of the runs), clear (runs whose own interval over examples lies above 0), alpha
         (mean of the places; null where no run has one).
     """
     rows = []
@@ -83,8 +83,8 @@ def blocks(layers: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
             dict(zip(keys, key, strict=True))
             | {"runs": len(values), "mean": found.value, "low": found.low, "high": found.high}
             | {"lowest": float(values.min()), "highest": float(values.max())}
-            | {"told": int((own["low"] > 0).sum()), "alpha": own["alpha"].drop_nans().mean()}
+            | {"clear": int((own["low"] > 0).sum()), "alpha": own["alpha"].drop_nans().mean()}
         )
     kinds = {name: kind for name, kind in ROW.items() if name in keys}
     numbers = dict.fromkeys(("mean", "low", "high", "lowest", "highest"), pl.Float64)
-    return pl.DataFrame(rows, {**kinds, "runs": pl.Int64, **numbers, "told": pl.Int64, "alpha": pl.Float64})
+    return pl.DataFrame(rows, {**kinds, "runs": pl.Int64, **numbers, "clear": pl.Int64, "alpha": pl.Float64})

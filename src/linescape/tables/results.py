@@ -12,7 +12,7 @@ import polars as pl
 from linescape.curve import Curve
 from linescape.data import examples
 from linescape.data.sets import known
-from linescape.errors import MeasureError, RecipeError
+from linescape.errors import DataError, MeasureError, RecipeError
 from linescape.recipe import Data, Recipe, Trained
 from linescape.shape import HEIGHTS, NUMBERS, estimates, rise_p_value, summary
 from linescape.space import State, distances
@@ -22,6 +22,10 @@ from linescape.train import decay_sum
 
 SHAPES = (*NUMBERS, "plateau_loss", "plateau_error")
 """The shape numbers of a run's line, as in `linescape.shape`; columns `test_...` and `train_...` of `Results.runs`."""
+
+LEARNT = 20.0
+"""Training error, in % of the wrong labels, up to which a start that was trained on them has learnt them. Where only a
+share of the labels is wrong, an error of that share is what a network has that learnt none of them."""
 
 _MEASURED = (
     "test_accuracy",
@@ -44,6 +48,7 @@ _RUN: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(_MEASURED, pl.Float64),
     "test_examples": pl.Int64,
     "rise_p_value": pl.Float64,
+    "start_learnt": pl.Boolean,
     "precision": pl.String,
 }
 _LINE: dict[str, type[pl.DataType]] = {
@@ -114,7 +119,8 @@ class Results:
             in accuracy), status (``done``, ``missing``, ``diverged``, ``declined``: see `Source.declined`), missing
             (labels not walked yet, ``training``), reason (why declined), epochs and seconds (of training), chance_loss
             (nats), chance_error (%), start_error (of a start that was trained on wrong labels: training error on these
-            in %, as met in its last epoch; else null), decay_sum (`train.decay_sum`; NaN for Adam), test_ and
+            in %, as met in its last epoch; else null), start_learnt (whether that is at most `LEARNT` of the wrong
+            labels; else null), decay_sum (`train.decay_sum`; NaN for Adam, null where it is not known), test_ and
             train_accuracy (%) and _loss (nats) at the end (of the whole test half),
             distance, relative_distance and distance_per_parameter (see `space.Distance`), `SHAPES` of the whole line's
             cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples (that the whole
@@ -218,7 +224,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
         "reason": reasons[0] if reasons else None,
         "chance_loss": math.log(number) if number else None,
         "chance_error": 100 * (1 - 1 / number) if number else None,
-        "decay_sum": decay_sum(recipe, examples(recipe.data)[0]) if number else None,
+        "decay_sum": _decay_sum(recipe),
         **dict.fromkeys(_MEASURED),
     }
     if moved:
@@ -226,7 +232,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     trained = _has(store, Train(recipe))
     if trained:
         row |= _last(store.log(recipe)) | {"seconds": store.about(Train(recipe)).get("seconds")}
-        row["start_error"] = _start_error(recipe, store)
+        row |= _start_learnt(recipe, store)
     if "whole" in curves:
         row |= _shape(curves["whole"], run.lines["whole"], number)
     diverged = trained and store.diverged(recipe)
@@ -239,13 +245,24 @@ def _has(store: Source, task: Train | Scan) -> bool:
     return store.has(task) and store.declined(task) is None
 
 
-def _start_error(recipe: Recipe, store: Source) -> float | None:
+def _start_learnt(recipe: Recipe, store: Source) -> dict[str, float | bool]:
     """How far a training on wrong labels, from which this one starts, had learnt them."""
     init = recipe.init
     if not isinstance(init, Trained) or not init.recipe.data.wrong_labels:
-        return None
+        return {}
     log = store.log(init.recipe)
-    return float(log["train_error"][-1]) if log.height else None
+    if not log.height:
+        return {}
+    error = float(log["train_error"][-1])
+    return {"start_error": error, "start_learnt": error <= LEARNT * init.recipe.data.wrong_labels}
+
+
+def _decay_sum(recipe: Recipe) -> float | None:
+    """`train.decay_sum` where the number of examples is known and allows a step."""
+    try:
+        return decay_sum(recipe, examples(recipe.data)[0])
+    except (DataError, RecipeError):
+        return None
 
 
 def _last(log: pl.DataFrame) -> dict[str, Any]:

@@ -7,9 +7,6 @@ import polars as pl
 from linescape.recipe import Trained
 from linescape.tables.results import Results
 
-LEARNT = 20.0
-"""Training error, in %, above which a start that was trained on wrong labels has not learnt them."""
-
 _DECAY = {"arm": pl.String, "title": pl.String, "weight_decay": pl.Float64, "decay_sum": pl.Float64}
 _LEARNT = {
     "arm": pl.String,
@@ -38,17 +35,17 @@ def learnt(results: Results) -> pl.DataFrame:
     """A row for each run whose start was trained on wrong labels.
 
     Columns: arm, title, seed, start_error (training error on these labels at its end, in %; null is not measured yet),
-    wanted (the recipe's own limit, `recipe.Schedule.until_error`, in %), learnt (at most `LEARNT` %).
+    wanted (the recipe's own limit, `recipe.Schedule.until_error`, in %), learnt (`Results.runs`' start_learnt).
     """
-    errors = {(row["arm"], row["seed"]): row["start_error"] for row in results.runs.iter_rows(named=True)}
+    known = {(row["arm"], row["seed"]): row for row in results.runs.iter_rows(named=True)}
     rows = [
         {
             "arm": arm.name,
             "title": arm.title,
             "seed": run.recipe.seed,
-            "start_error": (error := errors.get((arm.name, run.recipe.seed))),
+            "start_error": (row := known[arm.name, run.recipe.seed])["start_error"],
             "wanted": init.recipe.schedule.until_error,
-            "learnt": None if error is None else error <= LEARNT,
+            "learnt": row["start_learnt"],
         }
         for arm in results.study.arms
         for run in arm.runs

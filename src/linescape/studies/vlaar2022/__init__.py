@@ -37,8 +37,8 @@ The last is the nearest and takes torchvision's ImageNet weights as they are. It
 the source with a rate of 0.1 and batches of 128. Each scale multiplies the source's decays (`Scale.decay_factor`) so
 that this sum is the source's: "weight decay 1e-4" of every scale shrinks weights as 1e-4 does in 100 epochs.
 
-**Adversarial starts** are trained until they know their random labels (99.99 % of them in the source, 99 % in the
-smaller scales, on 4 or 5 % of the images, as small networks cannot learn more in reasonable time).
+**Adversarial starts** are trained until they know their random labels: 99.99 % of them at ``cifar10``, as in Liu et al.
+(2020), whom the source follows; 99 % in the smaller scales, there on 4 or 5 % of the images, which keeps it short.
 
 The learning rate of ``mini`` and ``cifar10-small`` is higher than 0.1, since a few thousand steps at 0.1 move so small
 a network too little for any plateau or barrier. There, pre-training is on five of the ten classes for a training on
