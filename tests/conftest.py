@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +12,8 @@ from torch import Tensor, nn
 from linescape.space import State
 
 torch.set_num_threads(1)
+os.environ["LINESCAPE_DATA"] = str(Path(__file__).parent / "no-data")  # absent: no test may depend on this machine's sets
+os.environ["COLUMNS"] = "200"  # wide enough for the paths of parallel tests in tables
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
