@@ -17,14 +17,15 @@ from pathlib import Path
 import torch
 
 from benchmarks import results
-from linescape import do, shape, studies
-from linescape.curve import Curve
-from linescape.evaluate import Evaluator
-from linescape.groups import by_block, by_convolution, choose
-from linescape.paths import Line, Only
-from linescape.paths import Path as Walk
-from linescape.scan import scan
-from linescape.store import Store
+from linescape import shape, studies
+from linescape.evaluation.evaluator import Evaluator
+from linescape.geometry.groups import by_block, by_convolution, choose
+from linescape.geometry.paths import Line, Only
+from linescape.geometry.paths import Path as Walk
+from linescape.interpolation.curve import Curve
+from linescape.interpolation.scanning import scan
+from linescape.studies import execute
+from linescape.studies.store import Store
 
 GRID = 101
 HEIGHTS = ("barrier_above_chord", "min_delta")
@@ -102,9 +103,9 @@ def line(name: str, store: Store, scale: str) -> tuple[Walk, Evaluator, str]:
     whole, _, treatment = name.partition("@")
     arm, run, label = whole.split("/")
     task = studies.find("vlaar2022", scale.removesuffix("-held-out")).only(arm).arms[0].runs[int(run)].lines[label]
-    dataset = do.load(task.end.recipe.data, task.end.recipe.seed)
-    evaluator = do.measuring(task.end.recipe, dataset, "cpu", None, 2000)
-    path: Walk = Line(do.state(task.start, store), do.state(task.end, store))
+    dataset = execute.load(task.end.recipe.data, task.end.recipe.seed)
+    evaluator = execute.measuring(task.end.recipe, dataset, "cpu", None, 2000)
+    path: Walk = Line(execute.state(task.start, store), execute.state(task.end, store))
     if task.block:
         groups = by_convolution(evaluator.model) | by_block(evaluator.model)
         path = Only(path, choose(groups, [task.block])[task.block])

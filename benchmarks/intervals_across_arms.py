@@ -1,4 +1,4 @@
-"""How often intervals across arms hold the truth: a percentile bootstrap over whole arms against `linescape.inference`.
+"""How often intervals across arms hold the truth: a bootstrap over whole arms against `linescape.analysis.inference`.
 
     python -m benchmarks.intervals_across_arms        about 5 minutes on one core
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from linescape import inference
+from linescape.analysis import inference
 
 Array = NDArray[np.float64]
 STUDIES, RESAMPLES, RUNS = 300, 200, 3

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from linescape import inference
+from linescape.analysis import inference
 from linescape.shape import HEIGHTS, estimates
 
 Array = NDArray[np.float64]

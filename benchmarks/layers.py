@@ -12,7 +12,7 @@ import functools
 
 from benchmarks import contest, ours, pairs, plain, results
 from benchmarks.contest import PLAIN, Contender
-from linescape.groups import by_prefix
+from linescape.geometry.groups import by_prefix
 
 MIDDLE = "layer2.1"
 

@@ -29,13 +29,13 @@ from benchmarks import contest, ours, pairs, results
 from benchmarks.contest import Walk
 from benchmarks.pairs import Pair
 from linescape import models
-from linescape.evaluate import Evaluator
-from linescape.measure import cross_entropy
-from linescape.paths import Line
-from linescape.paths import Path as LinePath
+from linescape.evaluation.evaluator import Evaluator
+from linescape.evaluation.measures import cross_entropy
+from linescape.geometry.paths import Line
+from linescape.geometry.paths import Path as LinePath
+from linescape.geometry.state import State
+from linescape.interpolation.scanning import scan
 from linescape.recipe import MLP, Random
-from linescape.scan import scan
-from linescape.space import State
 
 
 def place(evaluator: Evaluator, path: LinePath, alpha: float) -> None:

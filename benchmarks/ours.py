@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmarks.contest import Losses
 from benchmarks.pairs import Pair
-from linescape.evaluate import Evaluator
-from linescape.measure import cross_entropy
-from linescape.paths import Only
-from linescape.scan import scan
+from linescape.evaluation.evaluator import Evaluator
+from linescape.evaluation.measures import cross_entropy
+from linescape.geometry.paths import Only
+from linescape.interpolation.scanning import scan
 
 
 def precisions() -> tuple[str, ...]:

@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linescape import batchnorm, data, models
+from linescape import data, models
 from linescape.engine import operations
-from linescape.paths import Line
+from linescape.evaluation import batchnorm
+from linescape.geometry.paths import Line
+from linescape.geometry.state import State
 from linescape.recipe import Data, Model, Random, ResNet
-from linescape.space import State
 
 MADE = Path(__file__).parent / ".pairs"
 STEPS, BATCH = 24, 64

@@ -18,8 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from linescape import inference, published
+from linescape.analysis import inference
 from linescape.shape import Estimate
+from linescape.studies.vlaar2022 import published
 
 Array = NDArray[np.float64]
 PAGE = Path(__file__).parents[1] / "docs" / "statistics.md"

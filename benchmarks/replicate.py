@@ -21,9 +21,9 @@ from threading import Event, Thread
 from benchmarks.runs import export, recipe, written
 from linescape import data, studies
 from linescape.recipe import Data
-from linescape.store import Store
-from linescape.study import Study, Task
-from linescape.work import work
+from linescape.studies.run import work
+from linescape.studies.store import Store
+from linescape.studies.study import Study, Task
 
 RESULTS = Path(__file__).parent / "results" / "cifar10-narrow"
 PARTS = (("cifar10-narrow-30", range(3)), ("cifar10-narrow-30", range(3, 5)), ("cifar10-narrow", range(3)))

@@ -23,9 +23,11 @@ import numpy as np
 import polars as pl
 
 from benchmarks.replicate import RESULTS
-from linescape import inference, published, shape
-from linescape.figures.panel import BLUE, INK, RULE, SOFT, STYLE
+from linescape import shape
+from linescape.analysis import inference
+from linescape.report.figures.panel import BLUE, INK, RULE, SOFT, STYLE
 from linescape.shape import TOLERANCE, Estimate
+from linescape.studies.vlaar2022 import published
 
 ROOT = Path(__file__).parents[1]
 GPU = RESULTS.parent / "gpu"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
-from linescape import atomic, tables
+from linescape import atomic
+from linescape.analysis import tables
 from linescape.recipe import Recipe
-from linescape.store import Store
-from linescape.study import Study, Train
+from linescape.studies.store import Store
+from linescape.studies.study import Study, Train
 
 
 def name(run: Study) -> str:

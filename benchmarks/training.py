@@ -33,12 +33,12 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from linescape import models
-from linescape.calibrate import Run, made_up
 from linescape.data import Dataset
-from linescape.do import one_thread
+from linescape.geometry.state import State
 from linescape.recipe import Data, Optimizer, Precision, Random, Recipe, ResNet, Schedule
-from linescape.space import State
-from linescape.train import train
+from linescape.studies.execute import one_thread
+from linescape.studies.timing import Run, made_up
+from linescape.training.loop import train
 
 ROUNDS = 5
 BATCH, SHAPE, CLASSES = 128, (3, 32, 32), 10

@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conftest import lived_in
 from linescape import data, models
-from linescape.do import do
-from linescape.evaluate import Evaluator
-from linescape.measure import cross_entropy
-from linescape.paths import Line, Only
+from linescape.evaluation.evaluator import Evaluator
+from linescape.evaluation.measures import cross_entropy
+from linescape.geometry.paths import Line, Only
+from linescape.geometry.state import State
+from linescape.interpolation.scanning import _own_precision, scan
 from linescape.recipe import Data, Optimizer, Poison, Random, Recipe, ResNet, Schedule
-from linescape.scan import _own_precision, scan
-from linescape.space import State
-from linescape.store import Store
-from linescape.study import Moment, Scan, Train, in_order
-from linescape.train import _batches, train
+from linescape.studies.execute import do
+from linescape.studies.store import Store
+from linescape.studies.study import Moment, Scan, Train, in_order
+from linescape.training.loop import _batches, train
+from tests.support.networks import lived_in
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 RECIPE = Recipe(

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-import optional
 from linescape import checkpoints
 from linescape.errors import DataError, RecipeError, StateError, StoreError
-from linescape.evaluate import Evaluator
+from linescape.evaluation.evaluator import Evaluator
+from linescape.evaluation.measures import error
+from linescape.geometry.paths import Line
+from linescape.geometry.state import State
+from linescape.interpolation.scanning import scan
 from linescape.keeper import Keeper
-from linescape.measure import error
-from linescape.paths import Line
-from linescape.scan import scan
-from linescape.space import State
+from tests.support import optional
 
 INPUTS = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.arange(60) % 3

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import optional
 from linescape import cli
+from tests.support import optional
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -18,13 +18,13 @@ import torch
 
 from benchmarks import runs
 from linescape import atomic, data, models
-from linescape.do import state
 from linescape.errors import DamagedError
+from linescape.geometry.state import State
 from linescape.recipe import Random, Trained
-from linescape.space import State
-from linescape.store import Store
-from linescape.study import Moment, Study, Train
-from linescape.train import Checkpoint
+from linescape.studies.execute import state
+from linescape.studies.store import Store
+from linescape.studies.study import Moment, Study, Train
+from linescape.training.loop import Checkpoint
 
 PIECE_BYTES = 15_000_000
 

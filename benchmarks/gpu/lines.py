@@ -23,11 +23,11 @@ from benchmarks.contest import PLAIN, Losses
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import Result, Step, Unit
 from benchmarks.pairs import Pair
-from linescape.curve import Curve
-from linescape.groups import Groups, by_prefix
-from linescape.paths import Only, Path
+from linescape.geometry.groups import Groups, by_prefix
+from linescape.geometry.paths import Only, Path
+from linescape.interpolation.curve import Curve
+from linescape.interpolation.scanning import scan
 from linescape.recipe import ResNet
-from linescape.scan import scan
 
 Arithmetic = Literal["float32", "tf32", "bfloat16"]
 """Exact float32; float32 with products of 11 significant bits; bfloat16 in convolutions and products."""

@@ -21,11 +21,11 @@ from benchmarks.gpu import kept, packing, toy
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import Outcome
 from linescape import studies
-from linescape.do import do
 from linescape.errors import DataError, LinescapeError
-from linescape.store import Store
-from linescape.study import Study, Task, Train, in_order
-from linescape.work import words
+from linescape.studies.execute import do
+from linescape.studies.run import words
+from linescape.studies.store import Store
+from linescape.studies.study import Study, Task, Train, in_order
 
 NAME, SCALE = "study", "cifar10"
 MARGIN = 5.0

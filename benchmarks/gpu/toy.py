@@ -7,7 +7,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from linescape.recipe import Random, Recipe, ResNet, Weights
-from linescape.study import Moment, Run, Scan, Study
+from linescape.studies.study import Moment, Run, Scan, Study
 
 EXAMPLES = 8
 """Of each half that lines are measured on."""

@@ -5,20 +5,22 @@
     shape.min_delta(curve.alphas, curve["test", "cross_entropy"].mean)
 
 Layer-wise: ``Only(line, groups.by_block(start)["layer1"])``. Everything at once: ``probe``. Trainings and studies are
-in `linescape.recipe`, `linescape.train`, `linescape.study` and `linescape.work`.
+in `linescape.recipe`, `linescape.training.loop`, `linescape.studies.study` and `linescape.studies.run`.
 """
 
-from linescape import batchnorm, groups, shape
-from linescape.curve import Curve, Point, Series
+from linescape import shape
 from linescape.errors import LinescapeError
-from linescape.evaluate import Evaluator
+from linescape.evaluation import batchnorm
+from linescape.evaluation.evaluator import Evaluator
+from linescape.evaluation.measures import cross_entropy, error, squared_error
+from linescape.geometry import groups
+from linescape.geometry.paths import Bend, Line, Only, Path, Ray
+from linescape.geometry.state import Distance, State, difference, distance, distances, lerp, norm
+from linescape.interpolation.curve import Curve, Point, Series
+from linescape.interpolation.probing import Probe, between, probe
+from linescape.interpolation.scanning import collect, cost, scan, walk
+from linescape.interpolation.stopping import Until
 from linescape.keeper import Keeper
-from linescape.measure import cross_entropy, error, squared_error
-from linescape.paths import Bend, Line, Only, Path, Ray
-from linescape.probe import Probe, between, probe
-from linescape.scan import collect, cost, scan, walk
-from linescape.sequential import Until
-from linescape.space import Distance, State, difference, distance, distances, lerp, norm
 
 __version__ = "0.1.0"
 

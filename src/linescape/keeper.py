@@ -23,11 +23,12 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from linescape import checkpoints, points
+from linescape import checkpoints
 from linescape.errors import RecipeError, StoreError, some
-from linescape.evaluate import Evaluator
-from linescape.probe import Probe, probe
-from linescape.space import State
+from linescape.evaluation.evaluator import Evaluator
+from linescape.geometry.state import State
+from linescape.interpolation import resume
+from linescape.interpolation.probing import Probe, probe
 
 
 class Keeper:
@@ -197,7 +198,7 @@ class Keeper:
             place = self.folder / "report"
             self.probe = probe(first, last, evaluator, keep=place / "points")
             self.page = report.write_probe(self.probe, place, f"step {start} to step {end}")
-            points.clear(place / "points")
+            resume.clear(place / "points")
 
     def _keep(self, step: int) -> None:
         if _first_process():

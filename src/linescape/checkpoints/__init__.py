@@ -1,22 +1,9 @@
-"""Checkpoints: told by what is in them, not by their names, and never run.
+"""Checkpoints: read and written in any common format (`formats`), aligned, compared, averaged, and found in a folder.
 
-==========================  ========================================================================================
-safetensors                 all tensors of the file
-``torch.save``, any age     a state dict, or one of `torch_file.CONTAINERS` that holds it (training scripts, Lightning,
-                            timm, torchvision, DeepSpeed), or with ``ema=True`` the moving average beside it
-Hugging Face folder         safetensors or bin, in one file or in parts
-distributed checkpoint      a folder of ``torch.distributed.checkpoint``; the network's part of it
-==========================  ========================================================================================
-
-Tensors are mapped from the file and read when they are used. No file's code is run, nothing that it names is imported,
-and what a file can cost is bounded: its numbers take no memory that its own bytes do not fill, and what describes them
-about a hundred times its own bytes, 2 GB at most. `write_like` writes other tensors in the form of a checkpoint, one
-after the other.
+`align` makes two checkpoints the two ends of a line, `diff` says how they differ, `averaging` writes the network at one
+alpha between them, `trajectory` finds the checkpoints of one training in a folder.
 """
 
-from linescape.checkpoints.contents import Contents, Form
-from linescape.checkpoints.reading import read
-from linescape.checkpoints.streaming import write_like
-from linescape.checkpoints.writing import encode, write
+from linescape.checkpoints.formats import Contents, Form, encode, read, write, write_like
 
 __all__ = ["Contents", "Form", "encode", "read", "write", "write_like"]

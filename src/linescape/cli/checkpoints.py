@@ -10,15 +10,18 @@ from cyclopts import Parameter
 from rich import box
 from rich.table import Column, Table
 
-from linescape import averaging, checkpoints, given, groups, points, report, trajectory
-from linescape.checkpoints import Contents
+from linescape import checkpoints, report
+from linescape.checkpoints import Contents, averaging, trajectory
+from linescape.checkpoints.align import Fit, pair, renamed
+from linescape.checkpoints.diff import compare
+from linescape.cli import specs
 from linescape.cli.consoles import Many, answer, aside, remark, tell
-from linescape.comparison import compare
 from linescape.errors import RecipeError, StateError
-from linescape.evaluate import Evaluator, Precision
-from linescape.pairing import Fit, pair, renamed
-from linescape.probe import WHOLE as WHOLE_LINE
-from linescape.probe import Probe, between, probe
+from linescape.evaluation.evaluator import Evaluator, Precision
+from linescape.geometry import groups
+from linescape.interpolation import resume
+from linescape.interpolation.probing import WHOLE as WHOLE_LINE
+from linescape.interpolation.probing import Probe, between, probe
 
 
 @Parameter(name="*")
@@ -130,7 +133,7 @@ def probe_files(
     if alphas == 2:
         raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
     kept = out / "points"
-    if held := points.count(kept):
+    if held := resume.count(kept):
         remark(f"{kept} holds {held} points of a probe that was stopped: what fits is not measured again.")
     if end is None:
         if layers or pattern or reading.allow_missing or reading.only_shared:
@@ -139,10 +142,10 @@ def probe_files(
                 "them out."
             )
         course = trajectory.find(start, lambda path: renamed(checkpoints.read(path, reading.ema), reading.fit()))
-        network, measured, remarks = given.network_and_data(
+        network, measured, remarks = specs.network_and_data(
             model, data, course.metadata, list(course.paths.values())[-1]
         )
-        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
+        evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
         states = course.states(network, device)
         found = between(states, evaluator, pairs or "last", alphas, batchnorm, None, adaptive, until, kept)
         title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
@@ -150,11 +153,11 @@ def probe_files(
         if pairs:
             raise RecipeError("--pairs is for a folder of checkpoints. Name the folder alone, or leave --pairs out.")
         first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
-        network, measured, remarks = given.network_and_data(model, data, last.metadata, end)
+        network, measured, remarks = specs.network_and_data(model, data, last.metadata, end)
         first, last = pair(first, last, reading.fit(), network)
         remark(str(compare(first, last)))
         chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
-        evaluator = Evaluator(network.to(given.device(device)), measured, precision=precision, copy=False)
+        evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
         begin, finish = (held.into(network).to(device) for held in (first, last))
         found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, None, adaptive, until, kept)
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
@@ -162,7 +165,7 @@ def probe_files(
     for note in dict.fromkeys((*found.notes, *notes)):
         remark(f"note: {note}")
     tell(str(report.write_probe(found, out, title, notes)))
-    points.clear(kept)
+    resume.clear(kept)
 
 
 def average_files(
@@ -194,7 +197,7 @@ def average_files(
         first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
     measured = None
     if model or data:
-        network, known, _ = given.network_and_data(model, data, last.metadata, end)
+        network, known, _ = specs.network_and_data(model, data, last.metadata, end)
         measured = averaging.recalibrated(first, last, alpha, network, Evaluator(network, known, copy=False))
         if not measured:
             remark("note: The network has no statistics of BatchNorm to measure.")

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from linescape.cli.consoles import answer, tell
 from linescape.data import sets
-from linescape.data.get import get
+from linescape.data.fetch import get
 from linescape.data.sources import SOURCES
 
 app = App(name="data", help="Data sets: fetched once, when you ask for it, then used by name.")

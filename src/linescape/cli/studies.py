@@ -10,12 +10,14 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from linescape import given, interventions, report, studies
+from linescape import report, studies
+from linescape.cli import specs
 from linescape.cli.consoles import Many, answer, remark, tell
 from linescape.recipe import Data, Optimizer, Recipe, Schedule
-from linescape.store import Store
-from linescape.study import Moment, Study, Train
-from linescape.work import Outcome, plan, work
+from linescape.studies.run import Outcome, plan, work
+from linescape.studies.store import Store
+from linescape.studies.study import Moment, Study, Train
+from linescape.training import interventions
 
 DEMO = (
     "base",
@@ -91,7 +93,7 @@ def plan_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
         name: the study.
         device: where it would be run, which is timed: cpu, on all cores, or cuda.
     """
-    tell(str(plan(part.of(name), Store(part.store), given.device(device))))
+    tell(str(plan(part.of(name), Store(part.store), specs.device(device))))
 
 
 @app.command(name="run")
@@ -140,10 +142,10 @@ def train(
         store: folder for results.
     """
     recipe = Recipe(
-        data=given.content(Data, "name", data),
-        model=given.network(model),
-        optimizer=given.content(Optimizer, "name", optimizer),
-        schedule=given.content(Schedule, "kind", schedule),
+        data=specs.content(Data, "name", data),
+        model=specs.network(model),
+        optimizer=specs.content(Optimizer, "name", optimizer),
+        schedule=specs.content(Schedule, "kind", schedule),
         seed=seed,
     )
     for intervention in under:
@@ -159,7 +161,7 @@ def train(
 
 
 def _work(tasks: Study | list[Train], store: Store, device: str = "cpu") -> Outcome:
-    outcome = work(tasks, store, given.device(device))
+    outcome = work(tasks, store, specs.device(device))
     remark(str(outcome))
     return outcome
 

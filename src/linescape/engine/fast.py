@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from linescape.engine import compiled, rewrite
-from linescape.engine.cpu import Kernels, fastest
+from linescape.engine import rewrite
 from linescape.engine.graph import APART, Call, Graph, Inseparable, NotExportable, apart, export, refuse_hooks
-from linescape.engine.split import split
-from linescape.engine.trace import check_examples_apart, trace
+from linescape.engine.native import build
+from linescape.engine.onednn import Kernels, fastest
+from linescape.engine.partition import split
+from linescape.engine.tracing import check_examples_apart, trace
 
 _CACHE = 24_000_000
 """Bytes that the largest result of an operation should take: batches are passed in parts of that size. By a rule and
@@ -245,7 +246,7 @@ class Fast(nn.Module):
 
     def _kernels(self) -> Kernels | None:
         on_cpu = all(tensor.device.type == "cpu" for _, tensor in _tensors(self.network))
-        if not (self.may_prepare and on_cpu and compiled.kernels()):
+        if not (self.may_prepare and on_cpu and build.kernels()):
             return None
         self.compiled = True
         return Kernels(self.memory, self._examples or math.inf)

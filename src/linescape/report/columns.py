@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from linescape.definitions import DISTANCES, SHAPES
 from linescape.report.page import Column
+from linescape.shape.definitions import DISTANCES, SHAPES
 
 ACCURACY = [
     Column("group", "group", "once"),

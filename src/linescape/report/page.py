@@ -17,8 +17,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from linescape import atomic, figures
-from linescape.figures.panel import COLOURS, GRID, INK, RULE, SOFT
+from linescape import atomic
+from linescape.report import figures
+from linescape.report.figures.panel import COLOURS, GRID, INK, RULE, SOFT
 
 _VARIABLES = {
     "#ffffff": "none",

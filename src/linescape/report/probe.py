@@ -8,7 +8,7 @@ from pathlib import Path
 
 from linescape import atomic
 from linescape.errors import StoreError
-from linescape.probe import Probe
+from linescape.interpolation.probing import Probe
 from linescape.report import several_networks, two_networks
 
 _DATA = "probe.json"

@@ -9,13 +9,13 @@ from pathlib import Path
 import polars as pl
 from markupsafe import Markup
 
-from linescape import figures, inference
-from linescape.definitions import DISTANCES, SHAPES
-from linescape.probe import Probe
-from linescape.report import about, page
-from linescape.report.found import Found
+from linescape.analysis import inference
+from linescape.interpolation.probing import Probe
+from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
+from linescape.report.probe_tables import Found
 from linescape.shape import rise_p_value
+from linescape.shape.definitions import DISTANCES, SHAPES
 
 _SHOWN = ("barrier_above_chord", "min_delta")
 _LOSS = "cross_entropy"
@@ -59,9 +59,9 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             "pairs": _table(pairs, found),
             "folded": len(pairs) > 30,
             "explorer": found.explorer(classes),
-            "definitions": about.definitions(),
-            "provenance": about.provenance(found.walks),
-            "notes": [*about.treatments(probe.treatments), *said],
+            "definitions": appendix.definitions(),
+            "provenance": appendix.provenance(found.walks),
+            "notes": [*appendix.treatments(probe.treatments), *said],
         },
     )
 
@@ -92,7 +92,7 @@ def _facts(found: Found, names: Sequence[str]) -> list[tuple[str, str]]:
     return [
         ("networks", str(len(names))),
         ("lines", str(len(curves))),
-        ("positions on a line", about.span(found.walks["positions"])),
+        ("positions on a line", appendix.span(found.walks["positions"])),
         *((f"{data} examples", f"{count:,}") for data, count in examples.items()),
         ("parameters", f"{found.moved['parameters'][0]:,}"),
     ]

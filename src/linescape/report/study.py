@@ -11,12 +11,14 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from linescape import answers, figures, tables
-from linescape.definitions import DISTANCES
-from linescape.report import about, answered, beside, columns, page, trainings
+from linescape.analysis import answers, tables
+from linescape.analysis.tables import TOLERANCE, Results, Source
+from linescape.report import answers as answered
+from linescape.report import appendix, columns, figures, page, trainings
+from linescape.report import published as beside
 from linescape.report.page import Drawing, Folder
-from linescape.study import Study
-from linescape.tables import TOLERANCE, Results, Source
+from linescape.shape.definitions import DISTANCES
+from linescape.studies.study import Study
 
 _ON_A_FIGURE = 6  # arms over each other; more cannot be told apart
 
@@ -71,8 +73,8 @@ class _Content:
             **self.distances(),
             "others": self.others(),
             "treatments": self.treatments(),
-            "definitions": about.definitions(),
-            "provenance": about.provenance(self.results.walks, self.runs),
+            "definitions": appendix.definitions(),
+            "provenance": appendix.provenance(self.results.walks, self.runs),
             "notes": self.notes(),
             "missing": self.missing(),
             "not_finite": self.not_finite(),
@@ -109,9 +111,9 @@ class _Content:
             ("runs done", f"{states.count('done')} of {len(states)}"),
             *((word, str(states.count(word))) for word in ("diverged", "declined") if word in states),
             ("lines walked", f"{walks.height}"),
-            ("positions on a line", about.span(walks["positions"])),
-            ("test examples", about.span(walks["test_examples"])),
-            ("computing", about.duration(spent)),
+            ("positions on a line", appendix.span(walks["positions"])),
+            ("test examples", appendix.span(walks["test_examples"])),
+            ("computing", appendix.duration(spent)),
         ]
         return [(word, value) for word, value in found if value]
 
@@ -174,11 +176,11 @@ class _Content:
             "rises",
             figures.rises(runs, self.results.heights, TOLERANCE),
             "The largest rise of each run's whole line. Bar: 95 % paired bootstrap interval over the "
-            f"{about.span(runs['test_examples'])} test examples measured: what other examples would give for these two "
-            "networks. Filled: the line rises beyond noise (p at most 0.05, Holm over the runs of the arm); hollow: "
-            "not distinguishable from a line that never rises. That test is careful: its noise is that of the whole "
-            f"line, so a bar may clear zero beside a hollow dot. Dotted: {TOLERANCE:g} nats. The answers call a line "
-            "not monotone where its hump, a rise that is given back, is above that.",
+            f"{appendix.span(runs['test_examples'])} test examples measured: what other examples would give for these "
+            "two networks. Filled: the line rises beyond noise (p at most 0.05, Holm over the runs of the arm); "
+            "hollow: not distinguishable from a line that never rises. That test is careful: its noise is that of the "
+            f"whole line, so a bar may clear zero beside a hollow dot. Dotted: {TOLERANCE:g} nats. The answers call a "
+            "line not monotone where its hump, a rise that is given back, is above that.",
         )
 
     def shapes(self) -> Markup:
@@ -190,10 +192,10 @@ class _Content:
         return page.table(
             table,
             columns.SHAPE,
-            f"Means over runs, on test cross entropy of {about.span(self.runs['test_examples'])} examples. Any rise: "
-            f"runs whose line rises by more than {TOLERANCE:g} nats somewhere, given back or not. Rising: runs whose "
-            "line rises beyond the noise of these examples, by however little (p at most 0.05, Holm over the runs of "
-            "the arm). "
+            f"Means over runs, on test cross entropy of {appendix.span(self.runs['test_examples'])} examples. "
+            f"Any rise: runs whose line rises by more than {TOLERANCE:g} nats somewhere, given back or not. "
+            "Rising: runs whose line rises beyond the noise of these examples, by however little (p at most 0.05, Holm "
+            "over the runs of the arm). "
             "All shape numbers of all runs are in tables/runs.csv, intervals of heights in tables/heights.csv.",
         )
 
@@ -258,7 +260,7 @@ class _Content:
     def measured(self, lines: pl.DataFrame) -> str:
         """On how much some lines were measured, in words."""
         walks = self.results.walks.join(lines.select("arm", "label").unique(), on=["arm", "label"], how="semi")
-        return f"{about.span(walks['positions'])} positions, {about.span(walks['test_examples'])} test examples."
+        return f"{appendix.span(walks['positions'])} positions, {appendix.span(walks['test_examples'])} test examples."
 
     # -- partial pre-training, distance -------------------------------------------------------------------------
 
@@ -330,7 +332,7 @@ class _Content:
     def notes(self) -> list[str]:
         said = [note for note in self.results.walks["notes"].unique(maintain_order=True) if note]
         named = self.results.walks["batchnorm"].str.split(", ").explode().to_list()
-        return [*about.treatments(named), *said]
+        return [*appendix.treatments(named), *said]
 
     def missing(self) -> Markup | None:
         some = self.runs.filter(pl.col("status") != "done").with_columns(

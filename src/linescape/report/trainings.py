@@ -6,10 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from linescape import published, tables
+from linescape.analysis import tables
+from linescape.analysis.tables import LEARNT, Results
 from linescape.report import page
 from linescape.report.page import Column
-from linescape.tables import LEARNT, Results
+from linescape.studies.vlaar2022 import published
 
 _DECAY = [
     Column("title", "arm"),

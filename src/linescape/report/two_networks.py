@@ -11,13 +11,12 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from linescape import figures
-from linescape.definitions import DISTANCES, SHAPES
-from linescape.probe import WHOLE, Probe
-from linescape.report import about, page
-from linescape.report.found import Found
+from linescape.interpolation.probing import WHOLE, Probe
+from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
+from linescape.report.probe_tables import Found
 from linescape.shape import rise_p_value
+from linescape.shape.definitions import DISTANCES, SHAPES
 
 
 def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
@@ -57,9 +56,9 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             "block_numbers": _block_table(numbers, data, treatment),
             "explorer": found.explorer(classes),
             "distances": _distance_table(moved, found.distances_said),
-            "definitions": about.definitions(),
-            "provenance": about.provenance(found.walks),
-            "notes": [*about.treatments(probe.treatments), *said],
+            "definitions": appendix.definitions(),
+            "provenance": appendix.provenance(found.walks),
+            "notes": [*appendix.treatments(probe.treatments), *said],
             "still": ", ".join(whole.provenance.get("not_interpolated", ())),
         },
     )

@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 
 from linescape.errors import RecipeError, near
-from linescape.study import Study
+from linescape.studies.study import Study
 
 _NAMES = ("vlaar2022",)
 

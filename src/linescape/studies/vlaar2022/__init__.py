@@ -53,12 +53,13 @@ from functools import cache
 import torch
 from msgspec.structs import replace
 
-from linescape import batchnorm, models
-from linescape.groups import by_convolution
+from linescape import models
+from linescape.evaluation import batchnorm
+from linescape.geometry.groups import by_convolution
 from linescape.recipe import Model, Recipe
-from linescape.studies.vlaar2022.levels import Level, levels
+from linescape.studies.study import Arm, Moment, Run, Scan, Study
+from linescape.studies.vlaar2022.arms import Level, levels
 from linescape.studies.vlaar2022.scales import SCALES, Scale
-from linescape.study import Arm, Moment, Run, Scan, Study
 
 __all__ = ["SCALES", "study"]
 

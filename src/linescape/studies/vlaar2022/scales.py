@@ -8,9 +8,9 @@ from dataclasses import replace as replace_scale
 
 from msgspec.structs import replace
 
-from linescape import interventions as do
 from linescape.recipe import MLP, VGG, Data, EfficientNetLite, Optimizer, Recipe, ResNet, Schedule, Weights
-from linescape.study import Moment, Scan
+from linescape.studies.study import Moment, Scan
+from linescape.training import interventions as do
 
 
 @dataclass(frozen=True)

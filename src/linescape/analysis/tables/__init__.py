@@ -1,0 +1,42 @@
+"""A study's results as data frames: what was measured, a row for each run, line, position or arm.
+
+Null means not measured (yet), NaN measured but not a number. Nothing is left out silently: a run without results
+has a row with its status, a line that is not walked is named in its run's `missing`.
+
+`results` reads a store, `arms` sums up runs, `trainings` says whether they are what they are called, `beside` puts
+published numbers next to them.
+"""
+
+from linescape.analysis.tables.arms import accuracy, comparable, means, not_monotone, partial, rising, shapes
+from linescape.analysis.tables.layerwise import LAYERWISE, blocks
+from linescape.analysis.tables.published import accuracies_beside, points_beside, ranges_beside
+from linescape.analysis.tables.results import LEARNT, SHAPES, Results, Source, classes, kind, read, test_set
+from linescape.analysis.tables.trainings import decays, learnt, not_learnt
+from linescape.shape import TOLERANCE
+
+__all__ = [
+    "LAYERWISE",
+    "LEARNT",
+    "SHAPES",
+    "TOLERANCE",
+    "Results",
+    "Source",
+    "accuracies_beside",
+    "accuracy",
+    "blocks",
+    "classes",
+    "comparable",
+    "decays",
+    "kind",
+    "learnt",
+    "means",
+    "not_learnt",
+    "not_monotone",
+    "partial",
+    "points_beside",
+    "ranges_beside",
+    "read",
+    "rising",
+    "shapes",
+    "test_set",
+]

@@ -1,0 +1,367 @@
+"""What a store holds of a study, read once: a row for each run, line, position, height."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import polars as pl
+
+from linescape.analysis.tables import layerwise
+from linescape.data import examples
+from linescape.data.sets import known
+from linescape.errors import DataError, MeasureError, RecipeError
+from linescape.geometry.state import State, distances
+from linescape.interpolation.curve import Curve
+from linescape.recipe import Data, Recipe, Trained
+from linescape.shape import HEIGHTS, NUMBERS, estimates, rise_p_value, summary
+from linescape.studies.study import Arm, Moment, Run, Scan, Study, Train
+from linescape.training.loop import decay_sum
+
+SHAPES = (*NUMBERS, "plateau_loss", "plateau_error")
+"""The shape numbers of a run's line, as in `linescape.shape`; columns `test_...` and `train_...` of `Results.runs`."""
+
+LEARNT = 20.0
+"""Training error, in % of the wrong labels, up to which a start that was trained on them has learnt them. Where only a
+share of the labels is wrong, an error of that share is what a network has that learnt none of them."""
+
+_MEASURED = (
+    "test_accuracy",
+    "test_loss",
+    "train_accuracy",
+    "train_loss",
+    "distance",
+    "relative_distance",
+    "distance_per_parameter",
+    *(f"{data}_{number}" for data in ("test", "train") for number in SHAPES),
+)
+_RUN: dict[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(("arm", "group", "title", "baseline"), pl.String),
+    "seed": pl.Int64,
+    **dict.fromkeys(("key", "test_set", "status"), pl.String),
+    "missing": pl.List(pl.String),
+    "reason": pl.String,
+    "epochs": pl.Int64,
+    **dict.fromkeys(("seconds", "chance_loss", "chance_error", "start_error", "decay_sum"), pl.Float64),
+    **dict.fromkeys(_MEASURED, pl.Float64),
+    "test_examples": pl.Int64,
+    "rise_p_value": pl.Float64,
+    "start_learnt": pl.Boolean,
+    "precision": pl.String,
+}
+_LINE: dict[str, type[pl.DataType]] = {
+    **dict.fromkeys(("arm", "group", "title"), pl.String),
+    "seed": pl.Int64,
+    **dict.fromkeys(("label", "kind", "data", "measure", "batchnorm"), pl.String),
+    **dict.fromkeys(("alpha", "mean", "standard_error"), pl.Float64),
+    "not_finite": pl.Int64,
+}
+_HEIGHT: dict[str, type[pl.DataType]] = {
+    **dict.fromkeys(("arm", "group", "title"), pl.String),
+    "seed": pl.Int64,
+    **dict.fromkeys(("label", "data", "batchnorm", "number"), pl.String),
+    **dict.fromkeys(("value", "low", "high"), pl.Float64),
+}
+_DISTANCE: dict[str, type[pl.DataType]] = {
+    **dict.fromkeys(("arm", "group", "title"), pl.String),
+    "seed": pl.Int64,
+    "block": pl.String,
+    **dict.fromkeys(("distance", "relative_distance", "distance_per_parameter"), pl.Float64),
+    "parameters": pl.Int64,
+}
+_WALK: dict[str, type[pl.DataType]] = {
+    "arm": pl.String,
+    "seed": pl.Int64,
+    "label": pl.String,
+    "key": pl.String,
+    "batchnorm": pl.String,
+    "positions": pl.Int64,
+    **dict.fromkeys(("test_examples", "train_examples", "not_finite"), pl.Int64),
+    "seconds": pl.Float64,
+    **dict.fromkeys(("device", "dtype", "linescape", "torch", "python", "notes"), pl.String),
+}
+
+
+class Source(Protocol):
+    """Where results are: what `linescape.studies.store.Store` offers to those who only read."""
+
+    def has(self, task: Train | Scan) -> bool:
+        """Whether a task is settled: done, or declined."""
+
+    def declined(self, task: Train | Scan) -> str | None:
+        """Why a settled task was not done and never will be; None if it was."""
+
+    def diverged(self, recipe: Recipe) -> bool:
+        """Whether a finished training ended in NaN or infinity."""
+
+    def about(self, task: Train | Scan) -> dict[str, Any]:
+        """What is noted of a settled task, such as ``seconds``."""
+
+    def curve(self, scan: Scan) -> Curve:
+        """The curve of a scan that is done."""
+
+    def state(self, moment: Moment) -> State:
+        """The state at a moment of a training that is done."""
+
+    def log(self, recipe: Recipe) -> pl.DataFrame:
+        """A row for each epoch of a training that is done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a store holds of a study.
+
+    Attributes:
+        study: the study.
+        runs: a row for each run: arm, group, title, baseline, seed, key, test_set (runs with the same are comparable
+            in accuracy), status (``done``, ``missing``, ``diverged``, ``declined``: see `Source.declined`), missing
+            (labels not walked yet, ``training``), reason (why declined), epochs and seconds (of training), chance_loss
+            (nats), chance_error (%), start_error (of a start that was trained on wrong labels: training error on these
+            in %, as met in its last epoch; else null), start_learnt (whether that is at most `LEARNT` of the wrong
+            labels; else null), decay_sum (`train.decay_sum`; NaN for Adam, null where it is not known), test_ and
+            train_accuracy (%) and _loss (nats) at the end (of the whole test half),
+            distance, relative_distance and distance_per_parameter (see `space.Distance`), `SHAPES` of the whole line's
+            cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples (that the whole
+            line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy, see `shape`).
+        lines: a row for each position of each line: arm, group, title, seed, label, kind (see `kind`), data, measure,
+            batchnorm, alpha, mean (over examples), standard_error, not_finite (examples).
+        heights: a row for each of `shape.HEIGHTS` of test cross entropy of each run's whole line, and of its line with
+            several treatments of BatchNorm: arm, group, title, seed, label, data, batchnorm, number, value, low, high
+            (95 % paired bootstrap over the examples measured, for the whole line's first treatment; else null).
+        layers: a row for each statistic of each block's line, as `layerwise.of_run`, and of the whole line, with arm,
+            group, title and seed.
+        distances: a row for each run and block, and for ``all`` parameters.
+        walks: a row for each line that was walked: how, with what, how long.
+    """
+
+    study: Study
+    runs: pl.DataFrame
+    lines: pl.DataFrame
+    heights: pl.DataFrame
+    layers: pl.DataFrame
+    distances: pl.DataFrame
+    walks: pl.DataFrame
+
+
+def read(study: Study, store: Source) -> Results:
+    """Everything that a store holds of a study; each curve and state is read once.
+
+    Raises:
+        StoreError: a result is damaged.
+    """
+    rows: list[dict[str, Any]] = []
+    moved: list[dict[str, Any]] = []
+    heights: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
+    walks: list[dict[str, Any]] = []
+    lines: list[pl.DataFrame] = []
+    for arm in study.arms:
+        for run in arm.runs:
+            curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
+            own = _moved(run, store, curves)
+            about = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.recipe.seed}
+            rows.append(about | _row(arm, run, store, curves, own))
+            moved += [about | row for row in own]
+            heights += [about | row for row in _heights(run, curves)]
+            if any(run.lines[label].block for label in curves):
+                layers += [about | row for row in layerwise.of_run(run, curves)]
+            for label, curve in curves.items():
+                lines.append(_positions(about, run.lines[label], label, curve))
+                walks.append(about | _walk(run.lines[label], label, curve, int(lines[-1]["not_finite"].sum())))
+    return Results(
+        study,
+        runs=pl.DataFrame(rows, schema=_RUN),
+        lines=pl.concat([pl.DataFrame(schema=_LINE), *lines]),
+        heights=pl.DataFrame(heights, schema=_HEIGHT),
+        layers=pl.DataFrame(layers, schema=layerwise.ROW),
+        distances=pl.DataFrame(moved, schema=_DISTANCE),
+        walks=pl.DataFrame(walks, schema=_WALK),
+    )
+
+
+def classes(data: Data) -> int | None:
+    """Number of classes of a data set after the recipe's choice; None for a set unknown here."""
+    try:
+        return len(data.classes) or known(data.name).classes
+    except RecipeError:
+        return None
+
+
+def test_set(data: Data) -> str:
+    """What a network is measured on, in words; whatever is done to the training half alone does not count."""
+    size = f", {data.size} x {data.size} pixels" if data.size else ""
+    return f"{data.name}{size}" + (f", classes {' '.join(map(str, data.classes))}" if data.classes else "")
+
+
+def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "layer", "other"]:
+    """``block`` for a layer-wise line, ``layer`` for that of a single convolution, which has a dot in its name.
+
+    Of lines from a training's own start to its end ``whole`` or ``treatments``, as labelled; else ``other``.
+    """
+    if scan.block:
+        return "layer" if "." in scan.block else "block"
+    own = scan.start == Moment(scan.end.recipe, "start") and scan.end.at == "end"
+    return label if own and label in ("whole", "treatments") else "other"  # type: ignore[return-value]
+
+
+# -- rows --------------------------------------------------------------------------------------------------------
+
+
+def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: list[dict[str, Any]]) -> dict[str, Any]:
+    recipe = run.recipe
+    number = classes(recipe.data)
+    tasks: dict[str, Train | Scan] = {"training": Train(recipe), **run.lines}
+    missing = [label for label, task in tasks.items() if not store.has(task)]
+    reasons = [reason for task in tasks.values() if store.has(task) and (reason := store.declined(task))]
+    row: dict[str, Any] = {
+        "baseline": arm.baseline,
+        "key": recipe.key,
+        "test_set": test_set(recipe.data),
+        "precision": recipe.optimizer.precision,
+        "missing": missing,
+        "reason": reasons[0] if reasons else None,
+        "chance_loss": math.log(number) if number else None,
+        "chance_error": 100 * (1 - 1 / number) if number else None,
+        "decay_sum": _decay_sum(recipe),
+        **dict.fromkeys(_MEASURED),
+    }
+    if moved:
+        row |= {name: moved[0][name] for name in ("distance", "relative_distance", "distance_per_parameter")}
+    trained = _has(store, Train(recipe))
+    if trained:
+        row |= _last(store.log(recipe)) | {"seconds": store.about(Train(recipe)).get("seconds")}
+        row |= _start_learnt(recipe, store)
+    if "whole" in curves:
+        row |= _shape(curves["whole"], run.lines["whole"], number)
+    diverged = trained and store.diverged(recipe)
+    row["status"] = "diverged" if diverged else "declined" if reasons else "missing" if missing else "done"
+    return row
+
+
+def _has(store: Source, task: Train | Scan) -> bool:
+    """Whether a task is done and left a result."""
+    return store.has(task) and store.declined(task) is None
+
+
+def _start_learnt(recipe: Recipe, store: Source) -> dict[str, float | bool]:
+    """How far a training on wrong labels, from which this one starts, had learnt them."""
+    init = recipe.init
+    if not isinstance(init, Trained) or not init.recipe.data.wrong_labels:
+        return {}
+    log = store.log(init.recipe)
+    if not log.height:
+        return {}
+    error = float(log["train_error"][-1])
+    return {"start_error": error, "start_learnt": error <= LEARNT * init.recipe.data.wrong_labels}
+
+
+def _decay_sum(recipe: Recipe) -> float | None:
+    """`train.decay_sum` where the number of examples is known and allows a step."""
+    try:
+        return decay_sum(recipe, examples(recipe.data)[0])
+    except (DataError, RecipeError):
+        return None
+
+
+def _last(log: pl.DataFrame) -> dict[str, Any]:
+    """Epochs done, and the last test loss and accuracy: measured again by the whole line, where that is walked.
+
+    The log's training columns are means over an epoch of changing weights, so they are not the end's.
+    """
+    if not log.height or log["test_loss"][-1] is None:
+        return {"epochs": log.height}
+    return {"epochs": log.height, "test_loss": log["test_loss"][-1], "test_accuracy": 100 - log["test_error"][-1]}
+
+
+def _shape(curve: Curve, scan: Scan, number: int | None) -> dict[str, float]:
+    """Shape numbers of the whole line, and losses and accuracies at its end, which is the trained network.
+
+    Where the line measured a part of the test half, the log's loss and accuracy of all of it stand.
+    """
+    found: dict[str, float] = {}
+    for data in ("test", "train"):
+        try:
+            loss, error = (curve[data, measure, scan.batchnorm[0]] for measure in ("cross_entropy", "error"))
+        except MeasureError:
+            continue
+        numbers = summary(loss.alphas, loss.mean, error.mean, number)
+        found |= {f"{data}_{name}": value for name, value in numbers.items()}
+        if data == "test":
+            found |= {"test_examples": loss.values.shape[1], "rise_p_value": rise_p_value(loss.alphas, loss.values)}
+        if data == "train" or not scan.test_examples:
+            end = curve.alphas.tolist().index(1.0)
+            found |= {f"{data}_loss": float(loss.mean[end]), f"{data}_accuracy": 100 - float(error.mean[end])}
+    return found
+
+
+def _heights(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
+    """`shape.HEIGHTS` of the lines from own start to own end; intervals where the report's numbers come from."""
+    rows = []
+    for label, curve in curves.items():
+        if kind(label, run.lines[label]) not in ("whole", "treatments"):
+            continue
+        for place, batchnorm in enumerate(run.lines[label].batchnorm):
+            try:
+                loss = curve["test", "cross_entropy", batchnorm]
+            except MeasureError:
+                continue
+            about = {"label": label, "data": "test", "batchnorm": batchnorm}
+            if label == "whole" and place == 0:
+                sure = estimates(loss.alphas, loss.values, HEIGHTS)
+                rows += [
+                    about | {"number": name, "value": found.value, "low": found.low, "high": found.high}
+                    for name, found in sure.items()
+                ]
+            else:
+                rows += [
+                    about | {"number": name, "value": float(height(loss.alphas, loss.mean))}
+                    for name, height in HEIGHTS.items()
+                ]
+    return rows
+
+
+def _moved(run: Run, store: Source, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
+    """How far all parameters moved, then those of each block whose line was walked."""
+    if not _has(store, Train(run.recipe)):
+        return []
+    start, end = store.state(Moment(run.recipe, "start")), store.state(Moment(run.recipe))
+    blocks = {}
+    for label, curve in curves.items():
+        if run.lines[label].block:
+            at_rest = set(curve.provenance.get("at_rest", ()))
+            blocks[run.lines[label].block] = tuple(name for name in start.parameters if name not in at_rest)
+    return [
+        {
+            "block": block,
+            "distance": found.total,
+            "relative_distance": found.relative,
+            "distance_per_parameter": found.per_parameter,
+            "parameters": found.count,
+        }
+        for block, found in distances(start, end, blocks).items()
+    ]
+
+
+def _walk(scan: Scan, label: str, curve: Curve, not_finite: int) -> dict[str, Any]:
+    held = curve.provenance
+    examples = held.get("examples", {})
+    return {
+        "label": label,
+        "key": scan.key,
+        "batchnorm": ", ".join(scan.batchnorm),
+        "positions": len(curve.alphas),
+        "test_examples": examples.get("test"),
+        "train_examples": examples.get("train"),
+        "not_finite": not_finite,
+        "seconds": held.get("seconds"),
+        "notes": " ".join(held.get("notes", ())),
+        **{name: held.get(name) for name in ("device", "dtype", "linescape", "torch", "python")},
+    }
+
+
+def _positions(about: dict[str, Any], scan: Scan, label: str, curve: Curve) -> pl.DataFrame:
+    named = {name: pl.lit(value) for name, value in (about | {"label": label, "kind": kind(label, scan)}).items()}
+    frame = curve.frame().with_columns(**named)
+    return frame.select(pl.col(name).cast(dtype) for name, dtype in _LINE.items())

@@ -1,0 +1,108 @@
+"""Reads a checkpoint: its format is told by what is in it, not by its name."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from linescape.checkpoints.formats import distributed, hugging_face, torch_file
+from linescape.checkpoints.formats.contents import Contents, Form, unwrapped
+from linescape.checkpoints.formats.mapped import plain
+from linescape.errors import CheckpointError
+
+HEADER = 1 << 24
+"""Bytes of the header of a safetensors file at most: 300,000 tensors. It takes 24 times its size to read."""
+
+
+def read(path: str | Path, ema: bool = False) -> Contents:
+    """Read a checkpoint of any known format (see `linescape.checkpoints`).
+
+    Args:
+        path: a file, or a folder that is one checkpoint.
+        ema: read the moving average of the weights that a file of torch.save holds beside them.
+
+    Raises:
+        CheckpointError: it is missing, empty, cut short, no checkpoint, or holds no moving average.
+    """
+    path = Path(path)
+    found = _folder(path, ema) if path.is_dir() else read_file(path, ema)
+    if not found.tensors:
+        raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
+    if ema:
+        found = _average(found)
+    return unwrapped(replace(found, path=str(path)))
+
+
+def _folder(path: Path, ema: bool) -> Contents:
+    if distributed.is_one(path):
+        return distributed.read(path)
+    files = hugging_face.files(path)
+    if files is None:
+        raise CheckpointError(
+            f"{path} is a folder but no checkpoint: it has no model.safetensors, pytorch_model.bin, an index of their "
+            "parts, or .metadata of torch.distributed.checkpoint. Name the checkpoint file in it."
+        )
+    return hugging_face.joined(path, files, {name: read_file(path / name, ema) for name in files})
+
+
+def read_file(path: Path, ema: bool = False) -> Contents:
+    """Read one file, its names as they are spelled in it.
+
+    Raises:
+        CheckpointError: as `read`.
+    """
+    size = plain(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if not size:
+            raise CheckpointError(
+                f"{path} is empty: its program was stopped while writing it. Use an earlier checkpoint."
+            )
+        # Before the others: a header whose length ends in 0x80 begins like a pickle.
+        header = head[8:9] == b"{"
+        if not header and (head[:2] == b"PK" or head[:1] == b"\x80"):
+            return torch_file.read(path, ema)
+    except OSError as error:
+        raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
+    if not header:
+        raise CheckpointError(
+            f"{path} is neither safetensors nor a file of torch.save (it begins with {head[:8]!r}). Convert it with "
+            "the program that made it."
+        )
+    if ema:
+        raise CheckpointError(f"{path} is a safetensors file, which holds one set of weights. Read it without --ema.")
+    return _safetensors(path, head, size)
+
+
+def _safetensors(path: Path, head: bytes, size: int) -> Contents:
+    (header,) = struct.unpack("<Q", head[:8])
+    if header + 8 > size:
+        raise CheckpointError(
+            f"{path} announces a header of {header:,} bytes but has {size:,} in all: it is cut short or no "
+            "safetensors file. Copy or download it again."
+        )
+    if header > HEADER:
+        raise CheckpointError(
+            f"{path} has a header of {header:,} bytes, where those of the largest networks have a tenth of {HEADER:,}. "
+            "Write its tensors to several files."
+        )
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:  # which maps the file
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return Contents(tensors, metadata=file.metadata(), path=str(path), form=Form("safetensors"))
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} begins like a safetensors file but is damaged or cut short ({error}). Copy or download it again."
+        ) from error
+
+
+def _average(found: Contents) -> Contents:
+    """Without what a class that keeps an average holds beside it (such as ema-pytorch's)."""
+    prefix = "ema_model."
+    names: Mapping[str, str] = {name: name.removeprefix(prefix) for name in found if name.startswith(prefix)}
+    return found.renamed(names, f"Took {prefix!r} off {len(names)} names.") if names else found

@@ -1,0 +1,240 @@
+"""Files of ``torch.save``, of any age: where each tensor lies in them, then mapped from there."""
+
+from __future__ import annotations
+
+import io
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from torch import Tensor
+
+from linescape.checkpoints.formats import pickled
+from linescape.checkpoints.formats.contents import Contents, Form
+from linescape.checkpoints.formats.inert import Described, Foreign, UnreadableError
+from linescape.checkpoints.formats.mapped import Mapped, OutsideError
+from linescape.checkpoints.formats.pickled import Loaded
+from linescape.errors import CheckpointError, some
+
+CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
+"""Keys under which training scripts keep the state dict beside epoch, optimizer and the like."""
+
+LISTED = 1 << 25
+"""Bytes of an archive's list of entries at most: some 400,000 tensors."""
+
+RESAVE = (
+    "linescape never runs code from a file. Where you trust it, load it with the program that made it and write "
+    "`torch.save(model.state_dict(), path)`."
+)
+
+_AGAIN = "Copy or download it again."
+_OTHER_ORDER = (
+    f"was written on a machine of another byte order than this one ({sys.byteorder}-endian). Write it again here, or "
+    "as safetensors, which have one order everywhere."
+)
+_LEGACY = 0x1950A86A20F9469CFC6C
+Place = Callable[[Described], tuple[int, int]]
+"""Where in the file the bytes of a tensor's storage begin and end."""
+
+
+def read(path: Path, ema: bool) -> Contents:
+    """The state dict of a file of torch.save.
+
+    Args:
+        path: the file; it begins like one of torch.save.
+        ema: read the moving average of the weights that the file holds beside them.
+
+    Raises:
+        CheckpointError: it is cut short or damaged, holds something else, or no moving average.
+    """
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+        file.seek(0)
+        loaded, place = (zip_archive if zipped else _legacy)(file, str(path))
+    return _state_dict(path, loaded, Mapped.of(path), place, ema)
+
+
+def tensor(mapped: Mapped, described: Described, place: Place) -> Tensor:
+    """A described tensor of a file.
+
+    Raises:
+        CheckpointError: it lies outside the file.
+    """
+    try:
+        return mapped.tensor(described.dtype, place(described), described.offset, described.size, described.stride)
+    except (OutsideError, KeyError) as error:
+        raise CheckpointError(f"{mapped.path} is cut short or damaged ({error}). {_AGAIN}") from error
+
+
+def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Place]:
+    """What an archive of torch.save holds, and where its storages lie.
+
+    Args:
+        file: the archive alone, from its own first byte on.
+        name: what to call it in a message.
+        begin: of the archive in the file that is mapped.
+
+    Raises:
+        CheckpointError: it is damaged, compressed, or no archive of torch.save.
+    """
+    try:
+        archive = zipfile.ZipFile(_Bounded(file))
+        entries = {entry.filename: entry for entry in archive.infolist()}
+    except Exception as error:  # zipfile raises as many kinds on damage as it has fields
+        raise CheckpointError(
+            f"{name} begins like a file of torch.save but is cut short or damaged ({error}). {_AGAIN}"
+        ) from error
+    if any("/code/" in entry for entry in entries):
+        raise CheckpointError(f"{name} is a TorchScript program. {RESAVE}")
+    root = next((entry.removesuffix("data.pkl") for entry in entries if entry.endswith("data.pkl")), None)
+    if root is None:
+        raise CheckpointError(
+            f"{name} is a zip archive but none of torch.save (it holds {some(list(entries))}). Unpack or convert it."
+        )
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries.values()):
+        raise CheckpointError(
+            f"{name} is a compressed archive, which torch.save never writes: what it holds cannot be read where it "
+            "lies. Write it again with torch.save."
+        )
+
+    size = _size(file)
+
+    def inside(entry: zipfile.ZipInfo) -> tuple[int, int]:
+        if not 0 <= entry.header_offset <= size:
+            raise OutsideError(f"{entry.filename} is not where the archive says")
+        file.seek(entry.header_offset)
+        head = file.read(30)
+        if len(head) < 30 or not head.startswith(b"PK\3\4"):
+            raise OutsideError(f"{entry.filename} is not where the archive says")
+        names, extra = struct.unpack("<HH", head[26:30])
+        first = entry.header_offset + 30 + names + extra
+        if first + entry.file_size > size:
+            raise OutsideError(f"{entry.filename} is cut short")
+        return first, first + entry.file_size
+
+    try:
+        order = entries.get(f"{root}byteorder")
+        if order is not None:
+            file.seek(inside(order)[0])
+            if file.read(order.file_size if order.file_size < 16 else 0).decode("latin1") != sys.byteorder:
+                raise CheckpointError(f"{name} {_OTHER_ORDER}")
+        first, last = inside(entries[f"{root}data.pkl"])
+        file.seek(first)
+        loaded = pickled.load(file)
+        if file.tell() > last:
+            raise OutsideError("its pickle goes on behind its end")
+        storages = {
+            entry.removeprefix(f"{root}data/"): inside(info)
+            for entry, info in entries.items()
+            if entry.startswith(f"{root}data/")
+        }
+    except UnreadableError as error:
+        raise CheckpointError(
+            f"{name} holds a pickle that is damaged or no checkpoint's ({error}). {_AGAIN} {RESAVE}"
+        ) from error
+    except OutsideError as error:
+        raise CheckpointError(
+            f"{name} begins like a file of torch.save but is cut short or damaged ({error}). {_AGAIN}"
+        ) from error
+    places = {key: (first + begin, last + begin) for key, (first, last) in storages.items()}
+    return loaded, lambda described: places[described.storage.key]
+
+
+def _legacy(file: IO[bytes], name: str) -> tuple[Loaded, Place]:
+    """The format before PyTorch 1.6: five pickles, then each storage: how many elements, and these."""
+    places: dict[str, tuple[int, int]] = {}
+    try:
+        magic, _, system = (pickled.load(file).content for _ in range(3))
+        if magic != _LEGACY:
+            raise CheckpointError(f"{name} is a pickle, but none of torch.save. {RESAVE}")
+        if isinstance(system, Mapping) and system.get("little_endian") is not (sys.byteorder == "little"):
+            raise CheckpointError(f"{name} {_OTHER_ORDER}")
+        loaded = pickled.load(file)
+        keys = pickled.load(file).content
+        at = file.tell()
+        size = _size(file)
+        for key in keys:
+            file.seek(at)
+            (count,) = struct.unpack("<q", file.read(8))
+            begin, at = at + 8, at + 8 + count * loaded.storages[key].dtype.itemsize
+            if count < 0 or at > size:
+                raise OutsideError(f"storage {key} of {count:,} elements is cut short")
+            places[key] = begin, at
+    except (UnreadableError, OutsideError, struct.error, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{name} begins like a file of torch.save but is cut short or damaged, or no checkpoint ({error}). "
+            f"{_AGAIN} {RESAVE}"
+        ) from error
+    return loaded, lambda described: places[described.storage.key]
+
+
+class _Bounded:
+    """A file for `zipfile`, which reads a list of entries whole, and makes 20 bytes of each of its bytes."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+        self.file = file
+
+    def read(self, count: int = -1) -> bytes:
+        if count > LISTED:
+            raise ValueError(f"its list of entries has {count:,} bytes")
+        return self.file.read(count)
+
+
+def _size(file: IO[bytes]) -> int:
+    return file.seek(0, io.SEEK_END)
+
+
+def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: bool) -> Contents:
+    top, notes = loaded.content, []
+    if not isinstance(top, Mapping):
+        kind = {Described: "Tensor"}.get(type(top), type(top).__name__)
+        if isinstance(top, Foreign):
+            raise CheckpointError(f"{path} holds more than tensors: reading it would call {top.kind!r}. {RESAVE}")
+        raise CheckpointError(f"{path} holds a {kind}, not tensors by name. Save `model.state_dict()` instead.")
+    averages = [key for key in map(str, top) if "ema" in key.lower().replace("-", "_").split("_")]
+    averages = [key for key in averages if _under(top, (key,)) is not None]
+    if ema and not averages:
+        raise CheckpointError(
+            f"{path} holds no moving average of the weights (its keys are {some(list(map(str, top)))}). Read the "
+            "weights themselves, without --ema."
+        )
+    keys = _under(top, averages if ema else CONTAINERS)
+    held = top
+    for key in keys or ():
+        held = held[key]
+    found = {str(key): value for key, value in held.items() if _named(key, value)}
+    skipped = [str(key) for key, value in held.items() if not _named(key, value)]
+    if not found:
+        raise CheckpointError(
+            f"{path} holds no tensors by name (its keys are {some(skipped)}). The state dict is looked for under "
+            f"{', '.join(CONTAINERS)} or at the top. Save `model.state_dict()` instead."
+        )
+    if keys and (others := [str(key) for key in top if key != keys[0]]):
+        notes.append(f"Read {'/'.join(keys)!r} and left out {some(others)}.")
+    if averages and not ema:
+        notes.append(f"A moving average of the weights is there too, under {averages[0]!r}: --ema reads it.")
+    if skipped:
+        notes.append(f"Left out what is no tensor: {some(skipped)}.")
+    if loaded.foreign:
+        notes.append(f"Objects of {some(loaded.foreign)} were not made, as nothing from a file is run.")
+    tensors = {name: tensor(mapped, described, place) for name, described in found.items()}
+    return Contents(tensors, tuple(notes), path=str(path), form=Form("torch", "/".join(keys or ())))
+
+
+def _named(key: object, value: object) -> bool:
+    return isinstance(value, Described) and not isinstance(key, Foreign)
+
+
+def _under(held: Mapping[Any, Any], keys: Iterable[str], depth: int = 3) -> tuple[str, ...] | None:
+    """The keys that lead to tensors by name: under one of the given keys, or none where they lie here."""
+    for key in keys:
+        inner = held.get(key)
+        if isinstance(inner, Mapping) and depth:
+            further = _under(inner, CONTAINERS, depth - 1)
+            if further is not None:
+                return key, *further
+    return () if any(_named(key, value) for key, value in held.items()) else None

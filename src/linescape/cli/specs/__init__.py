@@ -1,0 +1,18 @@
+"""What a user names in a few words on a command line, turned into networks, data and recipes.
+
+=========  ======================================================================================================
+a network  ``module:callable``, ``file.py:function``, ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``,
+           ``linescape:NAME`` or NAME
+data       ``module:callable``, ``file.py:function``, ``images:FOLDER``, ``hf-data:FOLDER``, ``text:FILE`` or the
+           name of a data set of linescape
+=========  ======================================================================================================
+
+Names are followed by settings: ``resnet,depth=18,norm=none``, ``timm:vit_tiny_patch16_224,num_classes=10``. The code of
+a module or a file is the user's own and is run because it was named; nothing else is executed, nor fetched.
+"""
+
+from linescape.cli.specs.devices import device
+from linescape.cli.specs.resolve import Given, network_and_data
+from linescape.cli.specs.settings import content, network
+
+__all__ = ["Given", "content", "device", "network", "network_and_data"]

@@ -1,0 +1,50 @@
+"""Data of other people, in words: of the user's own code, folders of images, Hugging Face data sets, text files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from linescape.cli.specs import datasets, images
+from linescape.cli.specs import text as tokens
+from linescape.cli.specs.examples import Read
+from linescape.cli.specs.user_code import call
+from linescape.errors import DataError
+
+
+def read(text: str, network: nn.Module, folder: Path | None) -> Read:
+    """Data from ``scheme:...`` or ``module:callable``.
+
+    Args:
+        text: the words.
+        network: what will be measured.
+        folder: where a tokenizer may be that belongs to it.
+
+    Raises:
+        RecipeError: a setting is unknown, or something is missing.
+        DataError: the data cannot be read, or do not fit the network.
+    """
+    scheme, _, rest = text.partition(":")
+    if scheme == "images":
+        return images.read(rest)
+    if scheme == "hf-data":
+        return datasets.read(rest, network, folder)
+    if scheme == "text":
+        return tokens.read(rest, network, folder)
+    return _own(text), ()
+
+
+def _own(text: str) -> Mapping[str, Any]:
+    found = call(text)
+    if isinstance(found, Mapping):
+        if all(isinstance(name, str) for name in found):
+            return found
+    elif isinstance(found, Iterable) and not isinstance(found, str | bytes):
+        return {"test": found}
+    raise DataError(
+        f"{text} returned a {type(found).__name__}. It must return a dictionary of data by name, for example "
+        '{"test": (inputs, targets)}, or one set of data: (inputs, targets) or batches.'
+    )

@@ -1,0 +1,87 @@
+"""The network and the data to measure it on, from what was named and from what the checkpoints say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from linescape import data, models
+from linescape.cli.specs import data as sets
+from linescape.cli.specs.examples import TRAIN
+from linescape.cli.specs.networks import is_folder_of_hugging_face, other
+from linescape.cli.specs.settings import content, network
+from linescape.errors import RecipeError
+from linescape.recipe import Data, Recipe, ResNet
+from linescape.studies.store import recipe_of
+
+
+class Given(NamedTuple):
+    """What was named.
+
+    Attributes:
+        network: built, with whatever weights.
+        data: name -> what an `Evaluator` takes.
+        notes: what was decided on the way, in words.
+    """
+
+    network: nn.Module
+    data: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def network_and_data(
+    model: str | None, measured: str | None, metadata: Mapping[str, str] | None, end: Path | None = None
+) -> Given:
+    """The network and the data to measure it on; what is not named is taken from the checkpoint at the end.
+
+    Args:
+        model: a network in words.
+        measured: data in words.
+        metadata: the texts in the checkpoint; linescape's own name network and data.
+        end: where the checkpoint is; a Hugging Face folder is the network of its own config.json, and has a tokenizer.
+
+    Raises:
+        RecipeError: something is neither named nor in the checkpoint, unknown, or cannot be imported.
+        DataError: the data cannot be read.
+    """
+    recipe = recipe_of(metadata or {})
+    if model is None and recipe is None and is_folder_of_hugging_face(end):
+        model = f"hf:{end}"
+    if model is None and recipe is None:
+        raise RecipeError(
+            "The checkpoint does not say which network it is of. Name it: --model module:callable, where the callable "
+            "returns the network, or one of torchvision:NAME, timm:NAME, hf:FOLDER and linescape's, such as --model "
+            "resnet,depth=18."
+        )
+    if measured is None and recipe is None:
+        raise RecipeError(
+            "There are no data to measure on. Name them: --data module:callable, where the callable returns "
+            '{"train": ..., "test": ...}, or images:FOLDER, hf-data:FOLDER, text:FILE, or a data set of linescape, '
+            "such as --data fashion-mini."
+        )
+    made = other(model) if model is not None else None
+    if model is not None and made is None:
+        network(model.removeprefix("linescape:"))  # an unknown name is said before anything else
+    if measured is not None and ":" in measured:
+        if made is None:
+            raise RecipeError(
+                "The inputs and classes of a network of linescape come from its data, so it needs data of linescape. "
+                "Name them, or give the network as module:callable."
+            )
+        folder = Path(model.removeprefix("hf:")) if model and model.startswith("hf:") else end
+        return Given(made, *sets.read(measured, made, folder))
+    return _of_linescape(made, model, measured, recipe)
+
+
+def _of_linescape(made: nn.Module | None, model: str | None, measured: str | None, recipe: Recipe | None) -> Given:
+    """Data of linescape, and a network for them."""
+    spec = content(Data, "name", measured) if measured else recipe.data if recipe else Data()
+    dataset = data.load(spec, recipe.seed if recipe else 0)
+    if made is None:
+        of = network(model.removeprefix("linescape:")) if model else recipe.model if recipe else ResNet()
+        made = models.build(of, dataset.shape, dataset.classes)
+    halves = {"train": dataset.train.take(TRAIN), "test": dataset.test}
+    return Given(made, {name: (dataset.normalise(half.inputs), half.targets) for name, half in halves.items()})

@@ -1,0 +1,169 @@
+"""Text for language models: files cut into equal blocks of tokens, of which each next one is to be predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from linescape.cli.specs.examples import Read, noted, spaced
+from linescape.cli.specs.settings import name_and_settings
+from linescape.cli.specs.user_code import optional
+from linescape.errors import DataError, RecipeError, reason
+from linescape.evaluation.forward import is_hugging_face, predicts_next
+
+LENGTH = 128
+"""Tokens of a block, or of a text at most, where no length is named."""
+
+BATCH = 16
+"""Blocks in a batch: for each of their tokens a network gives as many numbers as it knows tokens."""
+
+BYTES = "bytes"
+"""The tokenizer that needs no file: each byte of the text is a token, so there are 256."""
+
+_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
+
+
+def read(text: str, network: nn.Module, folder: Path | None) -> Read:
+    """Data from ``FILE`` or ``train=FILE,test=FILE``, and ``length=128,tokenizer=FOLDER``.
+
+    Raises:
+        RecipeError: a setting is impossible.
+        DataError: a file cannot be read or is too short, or its tokens are not the network's.
+    """
+    first, comma, rest = text.partition(",")
+    files = {} if "=" in first else {"test": first}
+    settings = name_and_settings(comma + rest if files else f",{text}")[1]
+    length = read_length(settings.pop("length", str(LENGTH)))
+    tokenizer = read_tokenizer(settings.pop("tokenizer", None), folder)
+    files |= settings
+    if not all(files.values()) or not files:
+        raise RecipeError(f"text:{text} names no file. Write text:FILE or text:train=FILE,test=FILE.")
+    return blocks({name: [_content(Path(file))] for name, file in files.items()}, tokenizer, length, network)
+
+
+def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, network: nn.Module) -> Read:
+    """Tokens and next tokens of each half, each ``(n, length)``: every token but the first is predicted once.
+
+    They are tensors where tokens are bytes and the network is not one of Hugging Face; else batches, which for those
+    are ``input_ids``, ``attention_mask`` and ``targets``. What is left over at the end, less than a block, is left out.
+
+    Args:
+        texts: half -> its texts, which are joined, with the tokenizer's end of text between them where it has one.
+        tokenizer: from `read_tokenizer`; None for bytes.
+        length: tokens of a block.
+        network: what will be measured.
+
+    Raises:
+        RecipeError: the network is none that predicts the next token, or takes fewer tokens.
+        DataError: there is less than a block, or tokens are not the network's.
+    """
+    if is_hugging_face(network) and not predicts_next(network):
+        raise RecipeError(
+            f"Text without labels is for models that predict the next token, and a {type(network).__name__} is none. "
+            "Give data with labels by hf-data:FOLDER, or your own by module:callable."
+        )
+    found: dict[str, Any] = {}
+    notes = ["Tokens are bytes." if tokenizer is None else f"Tokens are those of {tokenizer.name_or_path}."]
+    known = getattr(getattr(network, "config", None), "vocab_size", None)
+    if tokenizer is not None and isinstance(known, int) and len(tokenizer) < 0.9 * known:  # some are left for padding
+        notes.append(f"The tokenizer knows {len(tokenizer)} tokens and the network {known}: is it the network's own?")
+    for name, parts in texts.items():
+        tokens = _tokens(parts, tokenizer)
+        count = (len(tokens) - 1) // length
+        if count < 1:
+            raise DataError(
+                f"The text of {name!r} has {len(tokens)} tokens, which is less than one block of length={length} and "
+                "the token after it. Give more text, or a smaller length."
+            )
+        chosen = spaced(name, count)
+        notes += noted(name, chosen, count)
+        inputs, targets = (tokens[at : at + count * length].view(count, length)[chosen] for at in (0, 1))
+        check(network, inputs, name)
+        small = tokenizer is None and not is_hugging_face(network)
+        found[name] = (inputs, targets) if small else _batched(inputs, targets, network)
+    return found, tuple(notes)
+
+
+def _batched(inputs: Tensor, targets: Tensor, network: nn.Module) -> list[Any]:
+    pieces = zip(torch.split(inputs, BATCH), torch.split(targets, BATCH), strict=True)
+    if not is_hugging_face(network):
+        return list(pieces)
+    # Without a mask, the code of some models looks into the positions of tokens, and is no graph.
+    return [
+        {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "targets": wanted} for tokens, wanted in pieces
+    ]
+
+
+def _tokens(texts: Sequence[bytes], tokenizer: Any) -> Tensor:
+    if tokenizer is None:
+        return torch.from_numpy(np.frombuffer(b"".join(texts), np.uint8).astype(np.int64))
+    end, found = tokenizer.eos_token_id, list[int]()
+    for text in texts:
+        if found and end is not None:
+            found.append(end)
+        found += tokenizer(text.decode(), add_special_tokens=False, verbose=False)["input_ids"]
+    return torch.tensor(found, dtype=torch.int64)
+
+
+def check(network: nn.Module, tokens: Tensor, name: str) -> None:
+    """Raise `DataError` where a network of Hugging Face has no such tokens, or takes fewer at once."""
+    config = getattr(network, "config", None) if is_hugging_face(network) else None
+    size, most = (getattr(config, field, None) for field in ("vocab_size", "max_position_embeddings"))
+    if isinstance(size, int) and int(tokens.max()) >= size:
+        raise DataError(
+            f"The data {name!r} have the token {int(tokens.max())}, but the network knows {size} (0 to {size - 1}). "
+            "Name the tokenizer that it was trained with: tokenizer=FOLDER."
+        )
+    if isinstance(most, int) and tokens.shape[1] > most:
+        raise DataError(
+            f"The examples of {name!r} have {tokens.shape[1]} tokens, but the network takes {most}. Write "
+            f"length={most} or less."
+        )
+
+
+def read_tokenizer(named: str | None, folder: Path | None) -> Any:
+    """The named tokenizer, or the one in the network's folder; None where tokens are bytes.
+
+    Raises:
+        RecipeError: it cannot be read.
+    """
+    if named == BYTES:
+        return None
+    if named is None and not (folder and any((folder / name).is_file() for name in _FILES)):
+        return None
+    place = Path(named) if named else folder
+    (auto,) = optional("transformers", "hf", "AutoTokenizer")
+    try:
+        return auto.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises as many kinds as a tokenizer has files
+        raise RecipeError(
+            f"{place} has no tokenizer that could be read ({reason(error)}). Name the folder that "
+            "`save_pretrained` of the tokenizer wrote."
+        ) from error
+
+
+def read_length(text: str) -> int:
+    """A positive whole number.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise RecipeError(f"length={text} is no positive whole number. Give the tokens of an example, as length=128.")
+    return int(text)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        held = path.read_bytes()
+        held.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8 ({error}). Convert it.") from error
+    except OSError as error:
+        raise DataError(f"{path} could not be opened: {error.strerror or error}.") from error
+    return held

@@ -1,0 +1,272 @@
+"""A call of a network as a graph, by `torch.fx`: in milliseconds, where the code is plain.
+
+`graph.export` reads more code but costs seconds. This one takes networks that are called with tensors only and whose
+control flow and shapes do not depend on them; everything else it leaves to `export`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import _pytree as pytree
+
+from linescape.engine.flops import Watching
+from linescape.engine.graph import (
+    APART,
+    Call,
+    Graph,
+    Inseparable,
+    NotExportable,
+    apart,
+    attributes_kept,
+    draws,
+    largest,
+)
+
+aten = torch.ops.aten
+
+_LAYERS: dict[object, Any] = {
+    torch.conv1d: aten.conv1d.default,
+    torch.conv2d: aten.conv2d.default,
+    torch.conv3d: aten.conv3d.default,
+    F.linear: aten.linear.default,
+}
+_ORDER = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_RELU = (F.relu, torch.relu, torch.relu_, "relu", "relu_")
+_ADD = (operator.add, torch.add, "add")
+_ADD_IN_PLACE: dict[Any, Any] = {operator.iadd: operator.add, "add_": "add"}
+
+
+def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
+    """The graph of a call with tensors only.
+
+    Raises:
+        NotExportable: the call has other arguments, or fewer than three examples; control flow or shapes depend on
+            values; examples act on each other; something is written to or drawn; or the code cannot be traced.
+    """
+    call = Call.of(args, {})
+    if len(call.tensors) != len(args) or not all(call.batched) or call.examples < 3:
+        raise NotExportable("it is not called with batches alone")
+    if len(inspect.signature(network.forward).parameters) != len(args):
+        raise NotExportable("it takes other arguments than batches")
+    pure = _Pure()
+    try:
+        with pure, attributes_kept(network):
+            graph = _Tracer().trace(network)
+            inputs = tuple(node.name for node in graph.nodes if node.op == "placeholder")
+            weights, constants = _plain(graph, network)
+        held = constants | {place: _tensors(network)[name] for place, name in weights.items()}
+        shapes: dict[fx.Node, Any] = {}
+        rows: set[fx.Node] = set()
+        with pure:
+            for node, two, three in _together(graph, held, call, pure):
+                if not _fit(two, three):
+                    raise NotExportable("its shapes depend on the number of examples")
+                _check_apart(two, three)
+                shapes[node] = two.to("meta") if isinstance(two, Tensor) else None
+                if isinstance(two, Tensor) and two.shape != three.shape:
+                    rows.add(node)
+    except NotExportable:
+        raise
+    except Exception as error:  # whatever a network's code raises when it meets a proxy
+        raise NotExportable(f"fx cannot trace it ({error})") from error
+    outputs, spec = pytree.tree_flatten(graph.output_node().args[0])
+    if not all(isinstance(node, fx.Node) and isinstance(shapes.get(node), Tensor) for node in outputs):
+        raise NotExportable("it returns something else than tensors")
+    graph.output_node().args = (tuple(outputs),)
+    for node, value in shapes.items():
+        if value is not None:
+            node.meta["val"] = value
+        nodes = [arg for arg in node.args if isinstance(arg, fx.Node)]
+        tensors = len(nodes) == len(node.args) and all(shapes[arg] is not None for arg in nodes)
+        if node.target in _ADD and not node.kwargs and tensors:
+            node.op, node.target = "call_function", aten.add.Tensor
+    graph.eliminate_dead_code()
+    return Graph(
+        graph,
+        weights,
+        constants,
+        inputs,
+        spec,
+        rows=all(node in rows for node in outputs),
+        floats=largest(shapes[node].shape[1:] for node in rows if node.op != "placeholder"),
+        examples=(1, float("inf")),
+    )
+
+
+def check_examples_apart(graph: Graph, network: nn.Module, call: Call) -> None:
+    """Compare every value for the first two examples with that for the first three.
+
+    Outputs alone would not do: they may be 0 for the weights at hand.
+
+    Raises:
+        Inseparable: examples act on each other.
+    """
+    least, most = graph.examples
+    if call.examples >= 3 and graph.rows and least <= 2 and most >= 3:
+        tensors = _tensors(network)
+        held = {**graph.constants, **{place: tensors[name] for place, name in graph.weights.items()}}
+        for _, two, three in _together(graph.graph, held, call, _Pure()):
+            if _fit(two, three):
+                _check_apart(two, three)
+
+
+def _check_apart(two: Any, three: Any) -> None:
+    if isinstance(two, Tensor) and two is not three and two.is_floating_point():
+        first = three[: len(two)] if two.ndim else three
+        if apart(two, first) > APART.get(two.dtype, 0.0):
+            raise Inseparable("the examples of a batch act on each other")
+
+
+def _fit(two: Any, three: Any) -> bool:
+    """Whether a value has one row an example, or the same shape for any number of them."""
+    if not isinstance(two, Tensor) or two.shape == three.shape:
+        return True
+    return (2, *two.shape[1:]) == two.shape and (3, *two.shape[1:]) == three.shape
+
+
+class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
+        """Code is followed into every layer but this one, which looks at its input's shape first."""
+        return isinstance(m, _BatchNorm) and type(m).forward is _BatchNorm.forward
+
+
+class _Pure(Watching):  # type: ignore[no-untyped-call]
+    """Refuses what cannot be repeated from a graph: random numbers, and writing to a value that is used elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if draws(func, args, kwargs):
+            raise NotExportable(f"it draws random numbers ({func})")
+        if func._schema.is_mutable:
+            written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+            values = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **kwargs}
+            if any(isinstance(values.get(n), Tensor) and _memory(values[n]) in self.given for n in written):
+                raise NotExportable(f"it writes to a value ({func})")
+        return func(*args, **kwargs)
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _plain(graph: fx.Graph, network: nn.Module) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Give layers the names that `rewrite` knows and make placeholders of tensors that the network holds.
+
+    Returns:
+        Placeholder -> name of a parameter or buffer; placeholder -> another tensor.
+    """
+    for node in list(graph.nodes):
+        with graph.inserting_before(node):
+            new = _replacement(graph, node, network)
+        if new is not None:
+            node.replace_all_uses_with(new)
+            graph.erase_node(node)
+        elif node.op == "call_method" and node.target == "view":
+            node.target = "reshape"  # another memory layout may leave no view of that shape
+        elif node.target in _ADD_IN_PLACE and _read_once(node):
+            node.target = _ADD_IN_PLACE[node.target]
+    first = next(iter(graph.nodes))
+    of_network = _tensors(network)
+    weights: dict[str, str] = {}
+    constants: dict[str, Tensor] = {}
+    known: dict[str, fx.Node] = {}
+    for node in list(graph.nodes):
+        if node.op != "get_attr":
+            continue
+        name = str(node.target)
+        if name not in known:
+            with graph.inserting_before(first):
+                known[name] = graph.placeholder(f"weight_{len(known)}")
+            if name in of_network:
+                weights[known[name].name] = name
+            else:
+                owner, _, last = name.rpartition(".")
+                constants[known[name].name] = vars(network.get_submodule(owner))[last]
+        node.replace_all_uses_with(known[name])
+        graph.erase_node(node)
+    if not all(isinstance(value, Tensor) for value in constants.values()):
+        raise NotExportable("it holds something else than tensors")
+    return weights, constants
+
+
+def _read_once(node: fx.Node) -> bool:
+    """Whether nothing else reads what an operation writes its result over."""
+    return isinstance(node.args[0], fx.Node) and len(node.args[0].users) == 1
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    return {
+        **dict(network.named_parameters(remove_duplicate=False)),
+        **dict(network.named_buffers(remove_duplicate=False)),
+    }
+
+
+def _replacement(graph: fx.Graph, node: fx.Node, network: nn.Module) -> fx.Node | None:
+    if node.op == "call_module":
+        layer = network.get_submodule(str(node.target))
+        assert isinstance(layer, _BatchNorm)
+        if layer.running_mean is None:
+            raise NotExportable("it has a BatchNorm that always uses its batch")
+        held = [
+            None if getattr(layer, name) is None else graph.get_attr(f"{node.target}.{name}")
+            for name in ("weight", "bias", "running_mean", "running_var")
+        ]
+        return graph.call_function(aten.batch_norm.default, (node.args[0], *held, False, 0.0, layer.eps, False))
+    if node.op not in ("call_function", "call_method"):
+        return None
+    if node.op == "call_function" and node.target in _LAYERS:
+        given = {**dict(zip(_ORDER, node.args, strict=False)), **node.kwargs}
+        if isinstance(given.get("padding"), str):
+            return None
+        named = [given[name] for name in _ORDER if name in given]
+        if list(given) != list(_ORDER[: len(named)]):
+            return None
+        return graph.call_function(_LAYERS[node.target], tuple(named))
+    if node.target in _RELU and node.args:
+        written = str(getattr(node.target, "__name__", node.target)).endswith("_")
+        if _read_once(node) or not (written or any(node.args[1:]) or any(node.kwargs.values())):
+            return graph.call_function(aten.relu.default, node.args[:1])
+    return None
+
+
+def _together(graph: fx.Graph, held: dict[str, Tensor], call: Call, pure: _Pure) -> Iterator[tuple[fx.Node, Any, Any]]:
+    """Each node, and what it gives for the first two and for the first three examples; let go of after its last use."""
+    inputs = [iter(call.first(count).tensors) for count in (2, 3)]
+    found: dict[fx.Node, list[Any]] = {}
+    last = {used: node for node in graph.nodes for used in node.all_input_nodes}
+    for node in graph.nodes:
+        if node.op == "output":
+            break
+        if node.op == "placeholder":
+            found[node] = [held[node.name] if node.name in held else next(given) for given in inputs]
+        else:
+            found[node] = [
+                _value(node, lambda used, at=at: found[used][at], pure)  # type: ignore[misc]
+                for at in range(len(inputs))
+            ]
+        yield node, *found[node]
+        for used in node.all_input_nodes:
+            if last[used] is node:
+                del found[used]
+
+
+def _value(node: fx.Node, of: Callable[[fx.Node], Any], pure: _Pure) -> Any:
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), of)
+    pure.given = {_memory(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+    if node.op == "call_method":
+        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    return node.target(*args, **kwargs)  # type: ignore[operator]

@@ -1,0 +1,82 @@
+"""Per-example values: measured of a batch, and scaled where examples have a target for each of many positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from linescape.errors import DataError, MeasureError
+from linescape.evaluation.measures import IGNORED, Measure
+
+Values = dict[tuple[str, str], np.ndarray]
+"""(data, measure) -> values ``(examples,)``."""
+
+
+def of_batch(measures: Mapping[str, Measure], outputs: Any, targets: Any) -> dict[str, np.ndarray]:
+    """Name of the measure -> values ``(batch,)``.
+
+    Raises:
+        MeasureError: a measure gives no value an example, or two give different numbers of them.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name, measure in measures.items():
+        values = measure(outputs, targets)
+        if not isinstance(values, Tensor) or values.ndim != 1:
+            raise MeasureError(
+                f"The measure {name!r} returned {_shape(values)}; it must return one value an example, "
+                "shape (batch,), so that intervals can be computed. Leave out its mean or sum."
+            )
+        found[name] = _numpy(values)
+    sizes = {name: len(values) for name, values in found.items()}
+    if len(set(sizes.values())) > 1:
+        raise MeasureError(f"The measures disagree on the number of examples in a batch: {sizes}.")
+    return found
+
+
+def positions_of_an_example(data: str, counts: Sequence[np.ndarray]) -> float:
+    """The mean number of positions that count, from those of each example, batch by batch.
+
+    Raises:
+        DataError: no position counts.
+    """
+    mean = float(np.concatenate(counts).mean())
+    if not mean > 0:
+        raise DataError(
+            f"No position of the data {data!r} counts: all targets are {IGNORED}, so there is nothing to average "
+            "over. Give targets to some."
+        )
+    return mean
+
+
+def scaled(data: str, values: np.ndarray, counts: np.ndarray, mean: float) -> np.ndarray:
+    """Values ``(n,)`` whose mean over all examples is the mean over all positions.
+
+    Args:
+        data: their name.
+        values: the mean of each example over its positions.
+        counts: how many positions of each example count ``(n,)``.
+        mean: of all examples, from `positions_of_an_example`.
+
+    Raises:
+        MeasureError: there are not as many values as counts.
+    """
+    if len(values) != len(counts):
+        raise MeasureError(
+            f"Positions that count were found in {len(counts)} examples of {data!r}, but {len(values)} values were "
+            "measured. Let the first axis of targets count the examples."
+        )
+    with np.errstate(invalid="ignore"):  # an example of no position may be infinite
+        return np.asarray(values * (counts / mean)).astype(values.dtype)
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    wide = values.double() if values.dtype == torch.float64 else values.float()
+    return np.asarray(wide.cpu().numpy())
+
+
+def _shape(values: Any) -> str:
+    return f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"

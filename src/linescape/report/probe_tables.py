@@ -1,0 +1,128 @@
+"""What a probe found, as data frames and files: the same for two networks and for several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import polars as pl
+from markupsafe import Markup
+
+from linescape import atomic
+from linescape.interpolation.probing import Probe
+from linescape.report import page
+from linescape.report.page import Folder
+
+
+@dataclass(frozen=True)
+class Found:
+    """A probe as data frames.
+
+    Attributes:
+        probe: the probe.
+        lines: a row for each position and series: as `Curve.frame`, and label; test data first.
+        numbers: a row for each shape number: line, data, measure, batchnorm, number, value, low, high.
+        moved: a row for each group or pair: group, distance, relative_distance, distance_per_parameter, parameters.
+    """
+
+    probe: Probe
+    lines: pl.DataFrame
+    numbers: pl.DataFrame
+    moved: pl.DataFrame
+
+    @classmethod
+    def of(cls, probe: Probe) -> Self:
+        """The data frames of a probe."""
+        lines = pl.concat(curve.frame().with_columns(label=pl.lit(label)) for label, curve in probe.curves.items())
+        moved = [
+            {
+                "group": group,
+                "distance": found.total,
+                "relative_distance": found.relative,
+                "distance_per_parameter": found.per_parameter,
+                "parameters": found.count,
+            }
+            for group, found in probe.distances.items()
+        ]
+        ordered = pl.concat([lines.filter(pl.col("data") == "test"), lines.filter(pl.col("data") != "test")])
+        return cls(probe, ordered, _numbers(probe), pl.DataFrame(moved))
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """The data set and BatchNorm treatment that figures of several lines show: the first."""
+        return self.lines["data"][0], self.lines["batchnorm"][0]
+
+    @property
+    def where(self) -> str:
+        """Of what they are, in words."""
+        data, treatment = self.shown
+        return f"{data} data" + (f", BatchNorm {treatment}" if self.probe.treatments else "")
+
+    @property
+    def distances_said(self) -> str:
+        """What a reader of distances should know."""
+        return "Running statistics of BatchNorm do not count." if self.probe.treatments else ""
+
+    @property
+    def walks(self) -> pl.DataFrame:
+        """A row for each line: how it was walked."""
+        rows = [
+            {
+                **{name: curve.provenance.get(name) for name in ("linescape", "torch", "python", "device", "seconds")},
+                "dtype": curve.provenance.get("precision", curve.provenance.get("dtype")),
+                "batchnorm": ", ".join(curve.provenance.get("batchnorm", ())),
+                "positions": len(curve.alphas),
+                "test_examples": curve.provenance.get("examples", {}).get("test"),
+                "train_examples": curve.provenance.get("examples", {}).get("train"),
+            }
+            for curve in self.probe.curves.values()
+        ]
+        return pl.DataFrame(rows)
+
+    def write(self, place: Folder, title: str, said: Sequence[str]) -> None:
+        """Write ``tables/`` and ``probe.json``.
+
+        Raises:
+            StoreError: a file cannot be written.
+        """
+        for name, frame in (("lines", self.lines), ("numbers", self.numbers), ("distances", self.moved)):
+            place.table(name, frame)
+        content = {
+            "title": title,
+            "lines": {
+                label: {"rows": curve.frame().to_dicts(), "provenance": curve.provenance}
+                for label, curve in self.probe.curves.items()
+            },
+            "numbers": self.numbers.to_dicts(),
+            "distances": self.moved.to_dicts(),
+            "notes": said,
+        }
+        atomic.write(place.root / "probe.json", page.as_json(content))
+
+    def explorer(self, classes: int | None) -> Markup:
+        """The numbers of the page's explorer."""
+        level = {"cross_entropy": math.log(classes), "error": 100 * (1 - 1 / classes)} if classes else {}
+        own = self.lines.with_columns(arm=pl.lit("own"), title=pl.lit("this line"), seed=pl.lit(None, pl.Int64))
+        return page.explorer(own, {"own": level})
+
+
+def _numbers(probe: Probe) -> pl.DataFrame:
+    rows = [
+        {
+            "line": line,
+            "data": data,
+            "measure": measure,
+            "batchnorm": treatment,
+            "number": name,
+            "value": found.value,
+            "low": found.low,
+            "high": found.high,
+        }
+        for (line, data, measure, treatment), heights in probe.heights.items()
+        for name, found in heights.items()
+    ]
+    words = ("line", "data", "measure", "batchnorm", "number")
+    schema = {**dict.fromkeys(words, pl.String), **dict.fromkeys(("value", "low", "high"), pl.Float64)}
+    return pl.DataFrame(rows, schema=schema)

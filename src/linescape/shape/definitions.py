@@ -1,0 +1,165 @@
+"""What the numbers in a table mean: a short name, the formula, the unit, and where it comes from.
+
+The formulas are computed in `linescape.shape` and `linescape.geometry.state`; here they are put for readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One number.
+
+    Attributes:
+        label: two or three words for a table or an axis.
+        formula: in Unicode, with L(α) for the loss at α; L(0) is the start, L(1) the end.
+        unit: ``nats``, ``α`` (a length or position on the line), ``fraction``; empty for a pure number.
+        meaning: one sentence.
+        source: the work that defines it, or ``own``.
+    """
+
+    label: str
+    formula: str
+    unit: str
+    meaning: str
+    source: str
+
+
+_LUCAS = "Lucas et al. 2021"
+_LIM = "Lim et al. 2024"
+
+SHAPES: Mapping[str, Definition] = {
+    "min_delta": Definition(
+        "min Δ (largest rise)",
+        "max over α₁ ≤ α₂ of L(α₂) − L(α₁)",
+        "nats",
+        "The largest rise anywhere on the line, hump or overshoot alike; 0 means monotone.",
+        _LUCAS,
+    ),
+    "hump": Definition(
+        "hump",
+        "max over β of min( L(β) − min L before β, L(β) − min L after β )",
+        "nats",
+        "What has to be climbed and is given back later; no rise that lasts until the end.",
+        "own",
+    ),
+    "tail_rise": Definition(
+        "tail rise",
+        "L(1) − min L",
+        "nats",
+        "How far the end lies above the lowest point of the line: the overshoot past the minimum.",
+        "own",
+    ),
+    "interior_peak": Definition(
+        "interior peak",
+        "max over 0 < α < 1 of L(α) − L(0)",
+        "nats",
+        "How far the line climbs above its start; negative if it stays below.",
+        "own",
+    ),
+    "barrier_above_chord": Definition(
+        "barrier above chord",
+        "max of L(α) − [(1−α) L(0) + α L(1)]",
+        "nats",
+        "Height above the straight line between the two ends; a plateau counts, a hump below a high start does not.",
+        "Entezari et al. 2022",
+    ),
+    "barrier_above_mean": Definition(
+        "barrier above mean",
+        "max L − [L(0) + L(1)] / 2",
+        "nats",
+        "Made for two trained networks; from a random start it is at least half of the descent, for every line.",
+        "Frankle et al. 2020",
+    ),
+    "barrier_above_max_end": Definition(
+        "barrier above worse end",
+        "max L − max( L(0), L(1) )",
+        "nats",
+        "Height above the worse of the two networks.",
+        "own",
+    ),
+    "area": Definition("mean loss", "∫ L(α) dα from 0 to 1", "nats", "The mean loss along the line.", "own"),
+    "monotone_fraction": Definition(
+        "monotone fraction",
+        "share of steps with L(αₖ₊₁) ≤ L(αₖ)",
+        "fraction",
+        "How many steps do not rise, whatever their size: on a plateau it is a coin's share.",
+        _LIM,
+    ),
+    "convexity": Definition(
+        "convexity",
+        "share of inner points on or below the line through their neighbours",
+        "fraction",
+        "1 for a convex line.",
+        _LIM,
+    ),
+    "fraction_below_chord": Definition(
+        "fraction below chord",
+        "share of inner points with L(α) ≤ (1−α) L(0) + α L(1)",
+        "fraction",
+        "1 for a line that never stands above its chord.",
+        _LIM,
+    ),
+    "position_of_max": Definition(
+        "position of maximum", "argmax L", "α", "Where the loss is highest, ends included.", "own"
+    ),
+    "peak": Definition(
+        "position of hump",
+        "α at the top of the highest hump",
+        "α",
+        "Where a training that starts at the barrier starts; without a hump the highest inner point.",
+        "own",
+    ),
+    "plateau_loss": Definition(
+        "plateau (loss)",
+        "longest interval with |L(α) − ln K| ≤ 0.1",
+        "α",
+        "How long the loss stays at the level of guessing among K classes.",
+        "own, after Wang et al. 2023",
+    ),
+    "plateau_error": Definition(
+        "plateau (error)",
+        "longest interval with error ≥ 0.95 (1 − 1/K)",
+        "α",
+        "How long the error stays at the level of guessing, or above.",
+        "own, after Wang et al. 2023",
+    ),
+}
+"""The shape numbers of `linescape.shape.summary`."""
+
+LAYERWISE: Mapping[str, Definition] = {
+    "start_above_end": Definition(
+        "lost at the start",
+        "L(0) − L(1)",
+        "nats",
+        "Of a layer-wise line: what is lost when this block alone is set back to its start.",
+        "Zhang et al. 2022; Chatterji et al. 2020",
+    ),
+    "hump": SHAPES["hump"],
+    "tail_rise": SHAPES["tail_rise"],
+}
+"""The statistics of a layer-wise line, `linescape.analysis.tables.LAYERWISE`."""
+
+DISTANCES: Mapping[str, Definition] = {
+    "relative_distance": Definition(
+        "relative distance",
+        "‖θ₁ − θ₀‖ / ‖θ₀‖",
+        "",
+        "How far all parameters moved, over the size of the start; running statistics of BatchNorm do not count.",
+        _LUCAS,
+    ),
+    "distance": Definition(
+        "distance", "‖θ₁ − θ₀‖", "", "Euclidean distance from start to end.", "Vlaar & Frankle 2022"
+    ),
+    "distance_per_parameter": Definition(
+        "distance per parameter",
+        "‖θ₁ − θ₀‖ / √(number of parameters)",
+        "",
+        "Root mean square change of one parameter: comparable between sizes of networks.",
+        "own",
+    ),
+}
+"""The distances of `linescape.geometry.state.Distance`."""

@@ -1,0 +1,290 @@
+"""What a study would cost before it is run: how many tasks, how long, how much room, and what is not here yet.
+
+No data are read: sizes follow from what is known of each set, times from `linescape.studies.timing`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import math
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Literal
+
+import torch
+from msgspec.structs import replace
+from torch import Tensor, nn
+
+from linescape import data, models
+from linescape.data import sets
+from linescape.engine.threads import cores
+from linescape.errors import CheckpointError
+from linescape.evaluation import batchnorm
+from linescape.recipe import Data, Model, Optimizer, Recipe, Weights
+from linescape.studies.execute import TEST_MEASUREMENTS
+from linescape.studies.store import Store
+from linescape.studies.study import Scan, Study, Task, Train, in_order
+from linescape.studies.timing import Run, Timer
+from linescape.training import weight_files
+from linescape.training.loop import steps_per_epoch
+
+JOINING = 7.0
+"""Seconds after which helpers join: `work` first sees whether they are worth it, and each imports torch."""
+
+TASK = 0.07
+"""Seconds of any task for drawing the network and writing files through to the disk."""
+
+POINT = 0.002
+"""Seconds of any position for placing the network and keeping the point."""
+
+READING = 60e6
+"""Bytes of stored images that are read, averaged down and normalised in a second."""
+
+_HEAVY = 5e10
+"""Multiplications on the CPU, about a second, from which on fewer examples are timed and time counted in proportion."""
+
+_FEW = 32
+"""So many; on 16 a ResNet-18 takes 1.13 times as long an example as on 128, on 32 it takes 1.04 times."""
+
+_BATCH = 250  # the evaluator's
+
+_NOTABLE = 1.15
+"""Times that is worth a word."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is wanted and what is missing of it.
+
+    Attributes:
+        trainings: trainings in all; `missing_trainings` of them are not done.
+        scans: lines in all; `missing_scans` of them are not walked.
+        core_seconds: about how long the missing ones take in all, each with a core of its own, or with the GPU.
+        seconds: about how long they take side by side in so many processes.
+        processes: as many as `work` would use.
+        bytes: about how much room they take on disk.
+        absent: data sets and weights that they need and that are not here, each with the command that gets it.
+        scaled: networks that were timed on fewer examples than they will be run on.
+        slowed: times that everything takes longer while other programs use the cores as they did just now.
+    """
+
+    trainings: int
+    missing_trainings: int
+    scans: int
+    missing_scans: int
+    core_seconds: float = 0.0
+    seconds: float = 0.0
+    processes: int = 1
+    bytes: int = 0
+    absent: tuple[str, ...] = ()
+    scaled: tuple[str, ...] = ()
+    slowed: float = 1.0
+
+    def __str__(self) -> str:
+        if not self.missing_trainings + self.missing_scans:
+            return f"{self.trainings} trainings and {self.scans} lines, all done"
+        room = f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(self.bytes, 1e6) / 1e6:.0f} MB"
+        took = f"{duration(self.core_seconds)} of computing"
+        if self.processes > 1:
+            took += f", {duration(self.seconds)} with {self.processes} processes side by side"
+        lines = [
+            f"{self.missing_trainings} of {self.trainings} trainings and {self.missing_scans} of {self.scans} lines "
+            f"to do, shared ones counted once: about {took}, and {room} of disk"
+        ]
+        if self.slowed > _NOTABLE:
+            lines.append(f"Other programs use the cores now: while they run, it takes {self.slowed:.1f} times as long")
+        if self.scaled:
+            lines.append(f"Timed on {_FEW} examples and scaled to the whole batch: {', '.join(self.scaled)}")
+        return "\n".join([*lines, *(f"Not here yet: {what}" for what in self.absent)])
+
+
+def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", workers: int | None = None) -> Plan:
+    """Count what is missing, time a few steps and measurements of each network among it, and multiply.
+
+    Args:
+        tasks: a study, or any tasks.
+        store: where results are.
+        device: where they would be trained and measured; it is timed.
+        workers: processes, as `linescape.studies.run.work` takes it.
+
+    Raises:
+        RecipeError: a recipe is impossible.
+        DataError: a fraction of the data is too small for one batch.
+    """
+    wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
+    missing = [task for task in wanted if not store.has(task)]
+    processes = max(1, min(workers or cores(device), len(missing)))
+    with Timer(device, processes - 1) as timer:
+        costs = _Costs(timer, device)
+        found = {task: costs.of(task) for task in missing}
+    seconds = {task: took for task, (took, _) in found.items()}
+    return Plan(
+        trainings=sum(isinstance(task, Train) for task in wanted),
+        missing_trainings=sum(isinstance(task, Train) for task in missing),
+        scans=sum(isinstance(task, Scan) for task in wanted),
+        missing_scans=sum(isinstance(task, Scan) for task in missing),
+        core_seconds=sum(seconds.values()),
+        seconds=side_by_side(seconds, processes),
+        processes=processes,
+        bytes=sum(room for _, room in found.values()),
+        absent=_absent(missing),
+        scaled=tuple(costs.scaled),
+        slowed=timer.wall / timer.own if timer.own else 1.0,
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time in words, in the unit that suits it."""
+    for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def side_by_side(seconds: Mapping[Task, float], processes: int) -> float:
+    """When the last task ends if each process takes the first task in order whose needs are done; helpers join late.
+
+    `seconds`: of each task, in order; needs that are not among them are done.
+    """
+    ends: dict[Task, float] = {}
+    free = [0.0, *[JOINING] * (processes - 1)]
+    waiting = list(seconds)
+    while waiting:
+        now = heapq.heappop(free)
+        ready = next((task for task in waiting if all(_done(need, seconds, ends, now) for need in task.needs())), None)
+        if ready is None:  # it waits for the next one to end
+            heapq.heappush(free, min(end for end in ends.values() if end > now))
+            continue
+        waiting.remove(ready)
+        ends[ready] = now + seconds[ready]
+        heapq.heappush(free, ends[ready])
+    return max(ends.values(), default=0.0)
+
+
+def _done(need: Task, seconds: Mapping[Task, float], ends: Mapping[Task, float], now: float) -> bool:
+    return need not in seconds or ends.get(need, math.inf) <= now
+
+
+class _Costs:
+    """Seconds and bytes of tasks. What a time does not depend on is left out of what is timed, so few runs do."""
+
+    def __init__(self, timer: Timer, device: str) -> None:
+        self.timer, self.device = timer, device
+        self.timed: dict[Run, float] = {}
+        self.scaled: dict[str, None] = {}
+
+    def of(self, task: Task) -> tuple[float, int]:
+        """Seconds and bytes of one task."""
+        recipe = task.recipe if isinstance(task, Train) else task.end.recipe
+        seconds, room = self._training(recipe) if isinstance(task, Train) else self._scan(task)
+        known = sets.known(recipe.data.name)
+        return seconds + TASK + sum(known.examples) * math.prod(known.shape) / READING, room
+
+    def _training(self, recipe: Recipe) -> tuple[float, int]:
+        train, test = data.examples(recipe.data)
+        epochs = recipe.schedule.epochs
+        steps = steps_per_epoch(train, recipe.optimizer.batch_size) * epochs
+        seconds = steps * self._step(recipe, min(recipe.optimizer.batch_size, train))
+        if epochs:
+            seconds += math.ceil(epochs / math.ceil(epochs / TEST_MEASUREMENTS)) * test * self._example(recipe)
+        copies = {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)  # start, end, moments
+        return seconds, copies * _network(recipe).bytes
+
+    def _scan(self, task: Scan) -> tuple[float, int]:
+        recipe = task.end.recipe
+        train, test = data.examples(recipe.data)
+        train = min(task.train_examples or train, train)
+        measured = train + min(task.test_examples or test, test)
+        passes = measured
+        if _network(recipe).norms:  # without, all treatments are one
+            passes = measured * len(task.batchnorm) + train * ("recalibrate" in task.batchnorm)
+        ends = 2 * measured * bool({"interpolate", "start", "end"} & set(task.batchnorm))  # checked by evaluation
+        seconds = (task.alphas * passes + ends) * self._example(recipe) + task.alphas * POINT
+        return seconds, task.alphas * measured * len(task.batchnorm) * 2 * 4  # loss and error as float32
+
+    def _step(self, recipe: Recipe, size: int) -> float:
+        """Seconds of a step of `size` examples."""
+        if size > _FEW and self._heavy(recipe, 3 * size):  # forward, and twice as much backward
+            few = Optimizer(lr=0.0, batch_size=_FEW, precision=recipe.optimizer.precision)
+            plain = Recipe(Data(recipe.data.name), recipe.model, few)
+            return self._time("step", plain, recipe.data) * size / _FEW
+        data = Data(recipe.data.name, augment=recipe.data.augment, mixup=recipe.data.mixup)
+        optimizer = replace(recipe.optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
+        return self._time("step", Recipe(data, recipe.model, optimizer), recipe.data)
+
+    def _example(self, recipe: Recipe) -> float:
+        """Seconds of measuring one example."""
+        count = _FEW if self._heavy(recipe, _BATCH) else 2 * _BATCH
+        return self._time("pass", Recipe(Data(recipe.data.name), recipe.model), recipe.data, count) / count
+
+    def _heavy(self, recipe: Recipe, passes: int) -> bool:
+        """Whether so many forward passes take long; a GPU is fast, and only so with whole batches."""
+        heavy = self.device == "cpu" and passes * _network(recipe).multiplications > _HEAVY
+        if heavy:
+            self.scaled[_words(recipe.model)] = None
+        return heavy
+
+    def _time(self, kind: Literal["step", "pass"], recipe: Recipe, form: Data, count: int = 0) -> float:
+        # Classes that are left out change the last layer alone.
+        run = Run(kind, recipe, data.form(form)[0], sets.known(form.name).classes, count)
+        if run not in self.timed:
+            self.timed[run] = self.timer.seconds(run)
+        return self.timed[run]
+
+
+def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
+    recipes = [task.recipe if isinstance(task, Train) else task.end.recipe for task in tasks]
+    names = dict.fromkeys(recipe.data.name for recipe in recipes)
+    files = dict.fromkeys(recipe.init.file for recipe in recipes if isinstance(recipe.init, Weights))
+    return (
+        *(f"the data set {name}. Get it with: linescape data get {name}" for name in names if not _there(name)),
+        *(f"the weights {file}. Put them into {weight_files.folder()}" for file in files if not _found(file)),
+    )
+
+
+def _there(name: str) -> bool:
+    return not isinstance(sets.known(name).source, sets.Published) or sets.locate(name) is not None
+
+
+def _found(file: str) -> bool:
+    try:
+        weight_files.find(file)
+    except CheckpointError:
+        return False
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """Of a network: multiplications of one example passed forward, whether it has BatchNorm, bytes of its state."""
+
+    multiplications: int
+    norms: bool
+    bytes: int
+
+
+def _network(recipe: Recipe) -> _Network:
+    return _built(recipe.model, *data.form(recipe.data))
+
+
+@cache
+def _built(model: Model, shape: tuple[int, ...], classes: int) -> _Network:
+    with torch.device("meta"):  # without values, so that it takes no room
+        network = models.build(model, shape, classes)
+    found: list[int] = []
+
+    def count(layer: nn.Module, _: object, outputs: Tensor) -> None:
+        found.append(layer.get_parameter("weight").numel() * outputs[0, 0].numel())  # at each place of a channel
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    network.eval()(torch.empty(1, *shape, device="meta"))
+    size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    return _Network(sum(found), bool(batchnorm.layers(network)), size)
+
+
+def _words(model: Model) -> str:
+    depth, width = (getattr(model, name, None) for name in ("depth", "width"))
+    return type(model).__name__ + (f"-{depth}" if depth else "") + (f" of width {width}" if width else "")

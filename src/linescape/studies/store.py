@@ -1,0 +1,380 @@
+"""The one file that knows file names: results on disk, by what they are results of.
+
+    ROOT/linescape.json          marks the folder
+    ROOT/train/KEY/task.json     what was done, as a recipe in words
+                   start.safetensors, end.safetensors, optimizer.safetensors, log.parquet
+                   done.json     written last: checksums, versions, device, seconds
+                   resume.safetensors          while it trains
+    ROOT/scan/KEY/task.json, curve.safetensors, done.json
+                  points/ALPHA.safetensors     while it walks
+
+KEY is the task's key, so equal tasks share a result. Each file is written beside its place and renamed, so a
+kill, a full disk or a second process never leaves half a file. Nothing in a store is ever run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import filelock
+import msgspec
+import polars as pl
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from linescape import atomic
+from linescape.checkpoints import encode
+from linescape.errors import DamagedError, StoreError
+from linescape.geometry.state import State
+from linescape.interpolation import resume as points
+from linescape.interpolation.curve import Curve, Point
+from linescape.recipe import Recipe
+from linescape.studies.study import Moment, Scan, Task, Train
+from linescape.training.loop import Checkpoint
+
+FORMAT = 1
+
+LOG = pl.Schema(
+    {
+        "epoch": pl.Int64,
+        "train_loss": pl.Float64,
+        "train_error": pl.Float64,
+        "test_loss": pl.Float64,
+        "test_error": pl.Float64,
+        "lr": pl.Float64,
+        "seconds": pl.Float64,
+    }
+)
+"""A training's log, a row an epoch. Losses in nats, errors in %; null is not measured, NaN is not a number.
+
+The training columns are means over the epoch as met in training. A diverged training's last row has a loss that is
+NaN or infinite, and fewer rows may precede it than the recipe has epochs.
+"""
+
+Row = Mapping[str, float | int | None]
+
+
+class Store:
+    """A folder of results.
+
+    Args:
+        root: the folder; it is made on the first write.
+
+    Raises:
+        StoreError: it is a file, a folder of something else, or of a newer linescape.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        mark = self.root / "linescape.json"
+        try:
+            if self.root.exists() and not self.root.is_dir():
+                raise StoreError(f"{self.root} is a file. Results need a folder: name another.")
+            if mark.exists():
+                found = json.loads(mark.read_bytes())["format"]
+                if found != FORMAT:
+                    raise StoreError(
+                        f"{self.root} was written in format {found}, but this linescape knows format {FORMAT}. Use the "
+                        "linescape that wrote it, or name another folder."
+                    )
+            elif self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir()):
+                raise StoreError(
+                    f"{self.root} is not empty and has no linescape.json, so it is no folder of results. Nothing was "
+                    "changed. Name a new or empty folder."
+                )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedError(
+                f'{mark} is damaged. If this is a folder of results, write {{"format": {FORMAT}}} to it.'
+            ) from error
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{self.root} cannot be read: {error}. Check its permissions, or name another.") from error
+
+    def folder(self, task: Task) -> Path:
+        """Where a task's files are, or would be."""
+        return self.root / ("train" if isinstance(task, Train) else "scan") / _key(task)
+
+    def path(self, moment: Moment) -> Path:
+        """The checkpoint file of a training's start or end, as `checkpoints.read` takes it."""
+        return self.folder(Train(moment.recipe)) / f"{moment.at}.safetensors"
+
+    # -- what is done -------------------------------------------------------------------------------------------
+
+    def has(self, task: Task) -> bool:
+        """Whether a task is settled: done, or declined."""
+        return (self.folder(task) / "done.json").exists()
+
+    def about(self, task: Task) -> dict[str, Any]:
+        """What is noted of a settled task: ``finished``, ``seconds``, ``device``, ``versions``, ``files``, ...
+
+        Raises:
+            StoreError: it is not settled, or the note is damaged.
+        """
+        path = self.folder(task) / "done.json"
+        try:
+            about = json.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.root} has no result for {_words(task)} yet. Run its study first.") from error
+        except (OSError, ValueError) as error:
+            raise self._damaged(task, "done.json", error) from error
+        if not isinstance(about, dict):
+            raise self._damaged(task, "done.json", ValueError("it holds no fields"))
+        return about
+
+    def declined(self, task: Task) -> str | None:
+        """Why a settled task was not done and never will be (the training it starts from diverged); None if it was."""
+        reason = self.about(task).get("declined")
+        return None if reason is None else str(reason)
+
+    def diverged(self, recipe: Recipe) -> bool:
+        """Whether a finished training ended in NaN or infinity."""
+        return bool(self.about(Train(recipe)).get("diverged", False))
+
+    # -- results ------------------------------------------------------------------------------------------------
+
+    def state(self, moment: Moment) -> State:
+        """A training's start or end.
+
+        Raises:
+            StoreError: it was not trained yet, was declined, or is damaged.
+        """
+        return self._state(Train(moment.recipe), f"{moment.at}.safetensors")
+
+    def trained(self, recipe: Recipe) -> Checkpoint:
+        """A training's end with its optimizer, as a later training takes it over.
+
+        Raises:
+            StoreError: as `state`.
+        """
+        task = Train(recipe)
+        tensors, about = _decode(self._read(task, "optimizer.safetensors"))
+        return Checkpoint(self.state(Moment(recipe)), int(about["step"]), tensors)
+
+    def log(self, recipe: Recipe) -> pl.DataFrame:
+        """A training's log, with the columns of `LOG`.
+
+        Raises:
+            StoreError: as `state`.
+        """
+        return pl.read_parquet(io.BytesIO(self._read(Train(recipe), "log.parquet")))
+
+    def curve(self, scan: Scan) -> Curve:
+        """What a walk found.
+
+        Raises:
+            StoreError: it was not walked yet, was declined, or is damaged.
+        """
+        self._read(scan, "curve.safetensors")
+        return Curve.load(self.folder(scan) / "curve.safetensors")
+
+    def save_training(
+        self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], about: Mapping[str, Any]
+    ) -> None:
+        """Write a finished training.
+
+        Raises:
+            StoreError: the folder cannot be written; what was there stays.
+        """
+        frame, log = pl.DataFrame([dict(row) for row in rows], schema=LOG), io.BytesIO()
+        frame.write_parquet(log)
+        files = {
+            "start.safetensors": _encode_state(start, task.recipe),
+            "end.safetensors": _encode_state(end.state, task.recipe),
+            "optimizer.safetensors": _encode(end.optimizer, {"step": end.step}),
+            "log.parquet": log.getvalue(),
+        }
+        self._settle(task, files, about)
+        self._drop(self.folder(task) / "resume.safetensors")
+
+    def save_curve(self, task: Scan, curve: Curve, about: Mapping[str, Any]) -> None:
+        """Write a finished walk.
+
+        Raises:
+            StoreError: the folder cannot be written; what was there stays.
+        """
+        self._settle(task, {"curve.safetensors": curve.to_bytes()}, about)
+        self._drop(*(self.folder(task) / "points").glob("*"))
+
+    def decline(self, task: Task, reason: str, about: Mapping[str, Any]) -> None:
+        """Note that a task cannot be done, so that it is not tried again.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        self._settle(task, {}, {**about, "declined": reason})
+
+    # -- work in progress ---------------------------------------------------------------------------------------
+
+    def resume(self, task: Train) -> tuple[Checkpoint, list[Row]] | None:
+        """Where a training was stopped, with its log so far; None if it never began, or the file is damaged."""
+        try:
+            tensors, about = _decode((self.folder(task) / "resume.safetensors").read_bytes())
+            state = _state(
+                {name.removeprefix("state/"): tensors[name] for name in tensors if "state/" in name[:6]}, about
+            )
+            held = {name.removeprefix("optimizer/"): tensors[name] for name in tensors if "optimizer/" in name[:10]}
+            counts = {name: about[name] for name in ("step", "loss_sum", "wrong", "seen")}
+            return Checkpoint(state, optimizer=held, **counts), about["rows"]
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+            return None  # it only saves time
+
+    def save_resume(self, task: Train, now: Checkpoint, rows: Sequence[Row]) -> None:
+        """Keep where a training stands, in place of what was kept before.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        tensors = {f"state/{name}": value for name, value in now.state.items()}
+        tensors |= {f"optimizer/{name}": value for name, value in now.optimizer.items()}
+        counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
+        about = {**_roles(now.state), **counts, "rows": list(rows)}
+        atomic.write(self.folder(task) / "resume.safetensors", _encode(tensors, about), durable=False)
+
+    def points(self, task: Scan) -> list[Point]:
+        """The points of a walk so far; damaged ones are left out, and so walked again."""
+        return points.read(self.folder(task) / "points")
+
+    def save_point(self, task: Scan, point: Point) -> None:
+        """Keep one point of a walk.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        points.keep(self.folder(task) / "points", point)
+
+    @contextmanager
+    def claim(self, task: Task, wait: bool = False) -> Iterator[bool]:
+        """Hold a task against other processes on this store; yields whether it is held.
+
+        Args:
+            task: what is about to be done.
+            wait: wait until the other process is through, instead of giving up at once.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        folder = self.folder(task)
+        try:
+            self._mark()
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(folder / ".lock")
+            lock.acquire(blocking=wait)
+        except filelock.Timeout:
+            yield False
+            return
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, StoreError):
+                raise
+            raise atomic.cannot_write(folder, error if isinstance(error, OSError) else OSError(str(error))) from error
+        try:
+            self._drop(
+                *folder.glob(f".*{atomic.SUFFIX}*"), *folder.glob(f"points/.*{atomic.SUFFIX}*")
+            )  # of killed ones
+            yield True
+        finally:
+            lock.release()
+
+    # -- bytes --------------------------------------------------------------------------------------------------
+
+    def _mark(self) -> None:
+        mark = self.root / "linescape.json"
+        if not mark.exists():
+            atomic.write(mark, json.dumps({"format": FORMAT}).encode())
+
+    def _settle(self, task: Task, files: Mapping[str, bytes], about: Mapping[str, Any]) -> None:
+        self._mark()
+        folder = self.folder(task)
+        atomic.write(folder / "task.json", msgspec.json.format(msgspec.json.encode(task), indent=1))
+        for name, content in files.items():
+            atomic.write(folder / name, content)
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        atomic.write(folder / "done.json", json.dumps({**about, "files": sums}, indent=1).encode())
+
+    def _read(self, task: Task, name: str) -> bytes:
+        about = self.about(task)
+        if "declined" in about:
+            raise StoreError(f"There is no result for {_words(task)}: {about['declined']}")
+        try:
+            content = (self.folder(task) / name).read_bytes()
+            if hashlib.sha256(content).hexdigest() != about["files"][name]:
+                raise ValueError("its checksum is not the one that was noted")
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise self._damaged(task, name, error) from error
+        return content
+
+    def _state(self, task: Train, name: str) -> State:
+        content = self._read(task, name)
+        try:
+            return _state(*_decode(content))
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise self._damaged(task, name, error) from error
+
+    def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
+        folder = self.folder(task)
+        return DamagedError(
+            f"{folder / name} is damaged ({error}), so nothing can be said of {_words(task)}. Delete {folder} and run "
+            "the study again: only that is done anew."
+        )
+
+    def _drop(self, *paths: Path) -> None:
+        for path in paths:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:
+                continue  # a left-over costs room, nothing else
+
+
+@cache
+def _key(task: Task) -> str:
+    return task.key  # a hash of all that it names, and asked for again and again
+
+
+def _words(task: Task) -> str:
+    return f"the {'training' if isinstance(task, Train) else 'line'} {_key(task)}"
+
+
+def _roles(state: State) -> dict[str, Any]:
+    return {"buffers": list(state.buffers), "tied": dict(state.tied), "order": list(state)}
+
+
+def _state(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> State:
+    buffers = set(about["buffers"])
+    parameters = {name: tensors[name] for name in about["order"] if name not in buffers}
+    return State(parameters, {name: tensors[name] for name in about["buffers"]}, about["tied"])
+
+
+def recipe_of(metadata: Mapping[str, str]) -> Recipe | None:
+    """The recipe of a store's checkpoint, from the texts beside its tensors; None if it is not from a store."""
+    try:
+        return msgspec.convert(json.loads(metadata["linescape"])["recipe"], Recipe)
+    except (KeyError, ValueError, TypeError, msgspec.ValidationError):
+        return None
+
+
+def _encode_state(state: State, recipe: Recipe) -> bytes:
+    return _encode(state, {**_roles(state), "recipe": msgspec.to_builtins(recipe)})
+
+
+def _encode(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+    return encode(tensors, {"linescape": json.dumps(about)})
+
+
+def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    return safetensors.torch.load(content), _about(content)
+
+
+def _about(content: bytes) -> dict[str, Any]:
+    length = int.from_bytes(content[:8], "little")
+    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["linescape"])
+    if not isinstance(about, dict):
+        raise TypeError("the note beside the tensors is no object")
+    return about

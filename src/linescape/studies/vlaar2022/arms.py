@@ -1,0 +1,240 @@
+"""The interventions of the study: each level changes the base training in one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from linescape.recipe import Recipe, Weights
+from linescape.studies.vlaar2022.scales import Scale
+from linescape.training import interventions as do
+
+DECAYS = (5e-5, 1e-4, 1e-3)
+"""Weight decays of the source beside 0 and 5e-4; a scale multiplies them, see `Scale.decay_factor`."""
+
+EVEN, ODD = (0, 2, 4, 6, 8), (1, 3, 5, 7, 9)
+"""Two tasks of five classes each."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """An arm before its seeds: `change` makes its recipe from the base recipe of a seed."""
+
+    name: str
+    group: str
+    title: str
+    change: Callable[[Recipe], Recipe]
+    baseline: str = "base"
+    layers: bool = False
+    fine: bool = False
+    elsewhere: bool = False
+    """Whether the line from its end to another scratch start (its baseline's) is walked too."""
+
+
+def levels(scale: Scale) -> tuple[Level, ...]:
+    """All arms but the warm-up, in the order of the report."""
+    return (
+        Level("base", "base", "from scratch", lambda r: r, layers=True, fine=True, elsewhere=True),
+        *_starts(scale),
+        *_data(),
+        *_optimizers(scale),
+        *_models(scale),
+        *_partial(scale),
+    )
+
+
+def _no_decay(recipe: Recipe) -> Recipe:
+    return do.weight_decay(recipe, 0.0)
+
+
+def _even(recipe: Recipe) -> Recipe:
+    return replace(recipe, data=replace(recipe.data, classes=EVEN))
+
+
+def _from_odd(recipe: Recipe, *reset: str) -> Recipe:
+    return do.pretrained(_even(recipe), replace(recipe.data, classes=ODD), reset)
+
+
+UNDECAYED = "no-weight-decay"
+
+
+def _starts(scale: Scale) -> tuple[Level, ...]:
+    def adversarial(recipe: Recipe) -> Recipe:
+        return do.adversarial(
+            _no_decay(recipe),
+            epochs=scale.poisoned_epochs,
+            fraction=scale.poisoned_fraction,
+            until_error=scale.poisoned_until,
+        )
+
+    pairs = [
+        level
+        for name, pair in scale.transfers.items()
+        for level in (
+            Level(
+                pair.scratch,
+                "initialisation",
+                pair.scratch_title,
+                _instead(pair.recipe),
+                pair.scratch,
+                layers=pair.layers,
+                elsewhere=pair.elsewhere,
+            ),
+            Level(
+                name,
+                "initialisation",
+                pair.title,
+                _instead(pair.recipe, pair.change),
+                pair.scratch,
+                layers=pair.layers,
+                elsewhere=pair.elsewhere,
+            ),
+        )
+    ]
+    from_imagenet = [
+        Level(
+            "pretrained-imagenet",
+            "initialisation",
+            "pre-trained on ImageNet",
+            _instead_of_start(imagenet),
+            layers=True,
+            elsewhere=True,
+        )
+        for imagenet in filter(None, (scale.imagenet,))
+    ]
+    return (
+        *from_imagenet,
+        Level("adversarial", "initialisation", "random labels first, no weight decay", adversarial, UNDECAYED),
+        Level(
+            "barrier-restart",
+            "initialisation",
+            "started at the barrier, no weight decay",
+            lambda r: do.restart_at_barrier(_no_decay(r)),
+            UNDECAYED,
+        ),
+        Level("half", "initialisation", "five classes, from scratch", _even, "half"),
+        Level(
+            "half-pretrained",
+            "initialisation",
+            "five classes, pre-trained on the other five",
+            _from_odd,
+            "half",
+            elsewhere=True,
+        ),
+        *pairs,
+    )
+
+
+def _instead(other: Recipe, change: Callable[[Recipe], Recipe] = lambda r: r) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: change(replace(other, seed=recipe.seed))
+
+
+def _data() -> tuple[Level, ...]:
+    return (
+        Level("data-20", "data", "20 % of the data", lambda r: do.data_fraction(r, 0.2), layers=True),
+        Level("data-50", "data", "50 % of the data", lambda r: do.data_fraction(r, 0.5), layers=True),
+        Level("no-augmentation", "data", "no augmentation", lambda r: do.augmentation(r, "none"), layers=True),
+        Level("label-noise-20", "data", "20 % of labels wrong", lambda r: do.label_noise(r, 0.2)),
+        Level("mixup", "data", "mixup", do.mixup),
+    )
+
+
+def _optimizers(scale: Scale) -> tuple[Level, ...]:
+    def decay(value: float) -> Level:
+        here = value * scale.decay_factor
+        title = f"weight decay {_short(value)}" + (f" (here {here:.2g})" if scale.decay_factor != 1 else "")
+        return Level(f"weight-decay-{_short(value)}", "optimizer", title, _with(do.weight_decay, here))
+
+    def rate(value: float) -> Level:
+        return Level(f"lr-{value:g}", "optimizer", f"learning rate {value:g}", _with(do.learning_rate, value))
+
+    return (
+        Level(UNDECAYED, "optimizer", "no weight decay", _no_decay),
+        *(decay(value) for value in DECAYS),
+        *(rate(value) for value in scale.rates),
+        Level(
+            f"batch-{scale.batch_size}",
+            "optimizer",
+            f"batch size {scale.batch_size}",
+            lambda r: do.batch_size(r, scale.batch_size),
+        ),
+        Level("no-momentum", "optimizer", "no momentum", lambda r: do.momentum(r, 0.0)),
+        Level("double-length", "optimizer", "twice the epochs", lambda r: do.length(r, 2 * r.schedule.epochs)),
+        Level(
+            "adam",
+            "optimizer",
+            f"Adam, learning rate {scale.adam_rate:g}, no weight decay",
+            lambda r: do.optimizer(_no_decay(r), "adam", scale.adam_rate),
+            UNDECAYED,
+        ),
+    )
+
+
+def _models(scale: Scale) -> tuple[Level, ...]:
+    rate = scale.fixup_rate
+    return (
+        *(
+            Level(f"depth-{depth}", "model", f"{depth} layers", _with(do.depth, depth), layers=True)
+            for depth in scale.depths
+        ),
+        *(Level(f"width-{width}", "model", f"width {width}", _with(do.width, width)) for width in scale.widths),
+        Level(
+            "no-norm",
+            "model",
+            f"no normalisation (Fixup), learning rate {rate:g}",
+            lambda r: do.learning_rate(do.norm(r, "none"), rate),
+            f"lr-{rate:g}",
+        ),
+        Level("no-skips", "model", "no residual connections", lambda r: do.skips(r, False)),
+        Level("vgg", "model", f"VGG-{scale.vgg.depth}", lambda r: replace(r, model=scale.vgg)),
+    )
+
+
+def _partial(scale: Scale) -> tuple[Level, ...]:
+    """T-All but RI-k and its variants: the own start put back, two blocks at once, and pre-trained blocks (PT)."""
+    stages = [block for block in scale.blocks if block.startswith("layer")]
+    last = len(stages)
+
+    def but(name: str, title: str, *blocks: str, own: bool = False) -> Level:
+        return Level(name, "partial", title, lambda r: do.partial(r, *blocks, to="own" if own else "fresh"))
+
+    return (
+        *(but(f"partial-{k}", f"T-All but RI-{k}", stage) for k, stage in enumerate(stages, 1)),
+        but(f"partial-{last}-own", f"T-All but RI-{last}, to its own start", stages[-1], own=True),
+        but(f"partial-{last - 1}-{last}", f"T-All but RI-{last - 1} and RI-{last}", *stages[-2:]),
+        *(
+            Level(
+                f"half-pretrained-but-{k}",
+                "partial",
+                f"five classes, PT-All but RI-{k}",
+                _with(_from_odd, stages[k - 1]),
+                "half",
+            )
+            for k in (1, last)
+        ),
+        *(
+            Level(
+                f"pretrained-imagenet-but-{k}",
+                "partial",
+                f"PT-All but RI-{k}, pre-trained on ImageNet",
+                _instead_of_start(replace(imagenet, reset=(*imagenet.reset, stages[k - 1]))),
+            )
+            for imagenet in filter(None, (scale.imagenet,))
+            for k in (1, last)
+        ),
+    )
+
+
+def _instead_of_start(init: Weights) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: replace(recipe, init=init)
+
+
+def _with(change: Callable[..., Recipe], *values: object) -> Callable[[Recipe], Recipe]:
+    return lambda recipe: change(recipe, *values)
+
+
+def _short(value: float) -> str:
+    """As it is written in the source: 5e-4, not 0.0005."""
+    return f"{value:.0e}".replace("e-0", "e-")

@@ -1,0 +1,296 @@
+"""Trains a recipe, step by step. The loop yields where it stands; it does not save, print or evaluate.
+
+Every random number is drawn from the recipe and the number of the epoch or the step. So a `Checkpoint` (weights,
+buffers, optimizer state, step) is all that is needed to go on anywhere with the same bits.
+
+Data stay on the device as they are stored; a batch is augmented and normalised there. A last batch of one example
+is left out, since BatchNorm cannot normalise it. A loss that is NaN or infinite ends the training: that it diverged
+is its result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from linescape import models
+from linescape.data import Dataset, Mixed, augment, mix
+from linescape.errors import DataError, RecipeError, near
+from linescape.geometry.state import State, is_finite
+from linescape.recipe import Precision, Recipe, Schedule, seeds
+from linescape.training.step import Step, seeded
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A training after `step` steps, with all that going on needs.
+
+    Attributes:
+        state: the network.
+        step: steps done since the beginning.
+        optimizer: the optimizer's tensors by ``slot/parameter``, such as ``momentum_buffer/conv1.weight``.
+        loss_sum: training loss so far in the epoch, summed over `seen` examples, in nats.
+        wrong: how many of them the network got wrong.
+        seen: examples seen so far in the epoch.
+    """
+
+    state: State
+    step: int = 0
+    optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    loss_sum: float = 0.0
+    wrong: int = 0
+    seen: int = 0
+
+
+@dataclass
+class Progress:
+    """Where a training stands; it changes when the next one is asked for, so `checkpoint` must be called before.
+
+    Attributes:
+        step: steps done since the beginning.
+        steps: steps of the whole training.
+        per_epoch: steps of an epoch.
+        diverged: the loss of the next step, or at the end a tensor, is NaN or infinite; nothing follows.
+        ended: nothing follows: all steps are done, the training error is low enough (`recipe.Schedule.until_error`), or
+            the training diverged.
+        loss: mean training loss of the epoch so far, in nats, as met in training (augmented, weights changing);
+            NaN before the first step.
+        error: training error likewise, in %.
+    """
+
+    step: int
+    steps: int
+    per_epoch: int
+    diverged: bool
+    ended: bool
+    loss: float
+    error: float
+    _lost: bool
+    _now: _Now
+
+    @property
+    def epochs(self) -> int:
+        """Whole epochs done."""
+        return self.step // self.per_epoch
+
+    @property
+    def epoch_finished(self) -> bool:
+        """The last step was its epoch's last."""
+        return self.step > 0 and self.step % self.per_epoch == 0 and not self._lost
+
+    def checkpoint(self) -> Checkpoint:
+        """A copy of the training as it stands, on the CPU."""
+        return self._now.copy(self.step)
+
+
+def train(
+    recipe: Recipe, dataset: Dataset, start: State | Checkpoint, device: torch.device | str = "cpu"
+) -> Iterator[Progress]:
+    """Train a recipe; yields the starting point first, then after every step.
+
+    Args:
+        recipe: what to train; its `init` is not looked at.
+        dataset: the recipe's data.
+        start: theta_0, or a checkpoint of this training to go on from, to the bit.
+        device: where to train. Bits repeat on one machine's CPU with one number of threads and its compiler; a GPU may
+            add in another order each time, and multiplies float32 in TF32.
+
+    Raises:
+        RecipeError: a number of the recipe is impossible.
+        DataError: there are too few examples for one step.
+        StateError: the start is not a state of the recipe's model.
+    """
+    _check(recipe)
+    start = Checkpoint(start) if isinstance(start, State) else start
+    per_epoch = steps_per_epoch(len(dataset.train), recipe.optimizer.batch_size)
+    steps = per_epoch * recipe.schedule.epochs
+
+    with seeded(0):  # the values are overwritten
+        module = models.build(recipe.model, dataset.shape, dataset.classes)
+    start.state.load_into(module)
+    module.to(device, memory_format=memory_layout(dataset)).train()  # type: ignore[call-overload]
+    do = Step(module, recipe.optimizer, device, steps)
+    now = _Now(module, do.optimizer, start.loss_sum, start.wrong, start.seen)
+    now.restore(start.optimizer)
+
+    step, seed = start.step, seeds(recipe)
+    progress = now.progress(recipe.schedule, step, steps, per_epoch)
+    yield progress
+    if progress.ended:
+        return
+    batches = _batches(recipe, dataset, device, step, steps)
+    batch = next(batches, None)
+    while batch is not None:
+        if step % per_epoch == 0:
+            now.loss_sum, now.wrong, now.seen = 0.0, 0, 0
+        met = do(batch, learning_rate(recipe, step, per_epoch), seed("forward", step))
+        examples, batch = len(batch.targets), next(batches, None)  # a GPU may still be at the step meanwhile
+        loss, wrong = met.tolist()
+        now.loss_sum += loss * examples
+        now.wrong += int(wrong)
+        now.seen += examples
+        lost = not math.isfinite(loss)
+        step += not lost
+        progress = now.progress(recipe.schedule, step, steps, per_epoch, lost)
+        yield progress
+        if progress.ended:
+            return
+
+
+def _batches(recipe: Recipe, dataset: Dataset, device: torch.device | str, step: int, steps: int) -> Iterator[Mixed]:
+    """The batches of the steps from `step` on, augmented, normalised and mixed, on the device."""
+    inputs, targets = dataset.train.inputs.to(device), dataset.train.targets.to(device)
+    size, layout = recipe.optimizer.batch_size, memory_layout(dataset)
+    per_epoch, order, seed = steps_per_epoch(len(inputs), size), torch.empty(0), seeds(recipe)
+    for at in range(step, steps):
+        epoch, place = divmod(at, per_epoch)
+        if place == 0 or not len(order):
+            chance = torch.Generator().manual_seed(seed("order", epoch))
+            order = torch.randperm(len(inputs), generator=chance).to(device)
+        batch = order[place * size : (place + 1) * size]
+        chance = torch.Generator().manual_seed(seed("augment", at))
+        given = dataset.normalise(augment(inputs[batch], recipe.data.augment, chance)).contiguous(memory_format=layout)
+        yield mix(given, targets[batch], recipe.data.mixup, seed("mixup", at))
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Batches in one pass; a last one of a single example does not count, unless all are.
+
+    Raises:
+        DataError: not even one batch of two.
+    """
+    full, rest = divmod(examples, batch_size)
+    steps = full + (rest > 1)
+    if not steps:
+        raise DataError(
+            f"There is {examples} training example, but a batch needs two. Keep a larger fraction of the data."
+        )
+    return steps
+
+
+def memory_layout(dataset: Dataset) -> torch.memory_format:
+    """The layout in which networks are fastest on these inputs: on the CPU a third faster for images."""
+    return torch.channels_last if len(dataset.shape) == 3 else torch.contiguous_format
+
+
+def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
+    """The learning rate of a (0-based) step, as `recipe.Schedule` says."""
+    return recipe.optimizer.lr * _rate(recipe.schedule, step, per_epoch)
+
+
+def _rate(schedule: Schedule, step: int, per_epoch: int) -> float:
+    """The learning rate of a step as a share of the optimizer's."""
+    factor = 1.0
+    if schedule.kind == "step":
+        factor = schedule.factor ** sum(step // per_epoch >= drop for drop in schedule.drops)
+    elif schedule.kind == "cosine":
+        factor = 0.5 * (1.0 + math.cos(math.pi * step / (per_epoch * schedule.epochs)))
+    if step < (rising := schedule.warmup * per_epoch):
+        factor *= (step + 1) / (rising + 1)  # not 0 at the first step, which would do nothing
+    return factor
+
+
+@cache  # asked for each run of a study, of which few differ in it
+def _sum_of_rates(schedule: Schedule, per_epoch: int) -> float:
+    return sum(_rate(schedule, step, per_epoch) for step in range(per_epoch * schedule.epochs))
+
+
+def decay_sum(recipe: Recipe, examples: int) -> float:
+    """How much a training by SGD shrinks its weights: the sum over its steps of rate x decay / (1 - momentum).
+
+    A weight without a gradient of its own ends as about exp(-sum) of what it was. So it is this sum, not the decay
+    alone, that has to be equal for weight decay to act alike in trainings of different length, rate or batch size. With
+    the target study's settings, as far as they are known, it is 7.16. Trainings that end early
+    (`recipe.Schedule.until_error`) are counted whole.
+
+    Args:
+        recipe: the training.
+        examples: its training examples.
+
+    Returns:
+        The sum, without unit; NaN for Adam and AdamW, whose steps are not proportional to the gradient.
+
+    Raises:
+        DataError: there are too few examples for one step.
+    """
+    spec = recipe.optimizer
+    if spec.name != "sgd":
+        return math.nan
+    rates = spec.lr * _sum_of_rates(recipe.schedule, steps_per_epoch(examples, spec.batch_size))
+    return rates * spec.weight_decay / (1 - spec.momentum)
+
+
+@dataclass
+class _Now:
+    """The live network and optimizer of a running training."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    loss_sum: float
+    wrong: int
+    seen: int
+
+    def progress(self, schedule: Schedule, step: int, steps: int, per_epoch: int, lost: bool = False) -> Progress:
+        """Where the training stands after `step` steps; `lost`: the loss of the next one is NaN or infinite."""
+        error = 100.0 * self.wrong / self.seen if self.seen else math.nan
+        learnt = step > 0 and step % per_epoch == 0 and schedule.until_error > 0 and error <= schedule.until_error
+        last = step >= steps or learnt
+        diverged = lost or (last and not self.finite())
+        return Progress(
+            step=step,
+            steps=steps,
+            per_epoch=per_epoch,
+            diverged=diverged,
+            ended=last or diverged,
+            loss=self.loss_sum / self.seen if self.seen else math.nan,
+            error=error,
+            _lost=lost,
+            _now=self,
+        )
+
+    def copy(self, step: int) -> Checkpoint:
+        held = {
+            f"{slot}/{name}": value.detach().to("cpu", copy=True)
+            for name, parameter in self.module.named_parameters()
+            for slot, value in self.optimizer.state[parameter].items()
+            if isinstance(value, Tensor)
+        }
+        return Checkpoint(State.of(self.module).to("cpu"), step, held, self.loss_sum, self.wrong, self.seen)
+
+    def restore(self, held: Mapping[str, Tensor]) -> None:
+        parameters = dict(self.module.named_parameters())
+        for key, value in held.items():
+            slot, name = key.split("/", 1)
+            like = parameters[name]
+            placed = value.to(like.device, copy=True)
+            if value.shape == like.shape and value.ndim:
+                placed = torch.empty_like(like, requires_grad=False).copy_(value)  # in the parameter's layout
+            self.optimizer.state[like][slot] = placed
+
+    def finite(self) -> bool:
+        return all(map(is_finite, self.module.state_dict().values()))
+
+
+def _check(recipe: Recipe) -> None:
+    optimizer, schedule = recipe.optimizer, recipe.schedule
+    for what, value, allowed in (
+        ("batch_size", optimizer.batch_size, optimizer.batch_size >= 1),
+        ("lr", optimizer.lr, optimizer.lr >= 0),
+        ("momentum", optimizer.momentum, 0 <= optimizer.momentum < 1),
+        ("weight_decay", optimizer.weight_decay, optimizer.weight_decay >= 0),
+        ("epochs", schedule.epochs, schedule.epochs >= 0),
+        ("warmup", schedule.warmup, schedule.warmup >= 0),
+        ("until_error", schedule.until_error, 0 <= schedule.until_error < 100),
+    ):
+        if not allowed:
+            raise RecipeError(f"{what} is {value}, with which nothing can be trained. Give another value.")
+    if optimizer.precision not in get_args(Precision):
+        raise RecipeError(
+            f"Nothing is trained in precision {optimizer.precision!r}. {near(optimizer.precision, get_args(Precision))}"
+        )

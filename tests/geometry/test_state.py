@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from linescape.errors import StateError
+from linescape.geometry.state import State, check_finite, check_pair, difference, distance, distances, lerp, norm
+from tests.support.networks import ConvNet, Tied
+
+FLOATS = st.floats(-1e6, 1e6, width=32)
+
+
+def test_a_state_is_a_copy_sorted_into_roles() -> None:
+    net = ConvNet()
+    state = State.of(net)
+    assert list(state.parameters) == ["conv.weight", "conv.bias", "bn.weight", "bn.bias", "fc.weight", "fc.bias"]
+    assert list(state.buffers) == ["bn.running_mean", "bn.running_var", "bn.num_batches_tracked"]
+    before = state["conv.weight"].clone()
+    with torch.no_grad():
+        net.conv.weight.add_(1)
+    assert torch.equal(state["conv.weight"], before)
+
+
+def test_tied_weights_are_held_once_and_loaded_under_all_names() -> None:
+    net = Tied()
+    state = State.of(net)
+    assert state.tied == {"out.weight": "embed.weight"}
+    assert "out.weight" not in list(state)
+    assert torch.equal(state["out.weight"], state["embed.weight"])
+    other = Tied()
+    state.load_into(other)
+    assert other.out.weight is other.embed.weight
+    assert torch.equal(other.out.weight, net.out.weight)
+
+
+def test_tied_weights_that_differ_in_the_file_are_refused() -> None:
+    net = Tied()
+    broken = dict(net.state_dict())
+    broken["out.weight"] = broken["out.weight"] + 1
+    with pytest.raises(StateError, match=r"'out.weight' and 'embed.weight' are one tensor"):
+        State.like(net, broken)
+
+
+@given(FLOATS, FLOATS, st.floats(-1, 3))
+def test_lerp_is_exact_at_the_ends_and_where_the_ends_agree(a: float, b: float, alpha: float) -> None:
+    start, end = torch.tensor([a, a]), torch.tensor([b, a])
+    assert torch.equal(lerp(start, end, 0.0), start)
+    assert torch.equal(lerp(start, end, 1.0), end)
+    assert lerp(start, end, alpha)[1] == start[1]
+    expected = (1 - alpha) * start.double() + alpha * end.double()
+    assert torch.allclose(lerp(start, end, alpha).double(), expected, rtol=1e-5, atol=1e-6 * (abs(a) + abs(b)))
+
+
+def test_lerp_reaches_an_infinite_end() -> None:
+    assert lerp(torch.tensor([math.inf]), torch.tensor([1.0]), 1.0).item() == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_rounded_once(dtype: torch.dtype) -> None:
+    start, end = torch.randn(1000).to(dtype), torch.randn(1000).to(dtype)
+    moved = lerp(start, end, 1 / 3)
+    assert moved.dtype == dtype
+    assert torch.equal(moved, torch.lerp(start.float(), end.float(), 1 / 3).to(dtype))
+
+
+def test_integers_do_not_move() -> None:
+    start, end = torch.tensor([1, 2]), torch.tensor([3, 5])
+    assert lerp(start, end, 0.0).tolist() == [1, 2]
+    assert lerp(start, end, 0.5).tolist() == [3, 5]
+
+
+def test_distances_leave_running_statistics_out_and_normalise() -> None:
+    net = ConvNet()
+    start = State.of(net)
+    moved = {name: value + 2.0 for name, value in start.items() if value.dtype.is_floating_point}
+    end = start.replace(moved)
+    count = sum(value.numel() for value in net.parameters())
+    found = distances(start, end, {"fc": ("fc.weight", "fc.bias"), "statistics": ("bn.running_mean",)})
+    assert found["all"].total == pytest.approx(2 * math.sqrt(count), rel=1e-6)
+    assert found["all"].per_parameter == pytest.approx(2, rel=1e-6)
+    assert found["all"].relative == pytest.approx(found["all"].total / norm(start))
+    assert found["fc"].count == 15
+    assert found["statistics"].total == 0
+    assert math.isnan(found["statistics"].relative)
+    assert distance(start, end) == found["all"].total
+    assert norm(difference(end, start)) == pytest.approx(found["all"].total)
+
+
+def test_distance_from_zero_is_relatively_infinite() -> None:
+    layer = nn.Linear(2, 2)
+    end = State.of(layer)
+    start = end.replace({name: torch.zeros_like(value) for name, value in end.items()})
+    assert distances(start, end)["all"].relative == math.inf
+
+
+def test_pairs_that_do_not_fit_name_the_tensors() -> None:
+    small, large, other = State.of(nn.Linear(2, 2)), State.of(nn.Linear(3, 2)), State.of(nn.Linear(2, 2, bias=False))
+    with pytest.raises(StateError, match=r"weight: \(2, 2\) and \(2, 3\)"):
+        check_pair(small, large)
+    with pytest.raises(StateError, match=r"1 only in the start \(bias\)"):
+        check_pair(small, other)
+    with pytest.raises(StateError, match=r"float32 at the start and torch.float64"):
+        check_pair(small, State.of(nn.Linear(2, 2).double()))
+
+
+def test_a_state_of_another_network_is_not_loaded() -> None:
+    with pytest.raises(StateError, match="only in the state"):
+        State.of(nn.Linear(2, 2)).load_into(nn.Linear(2, 2, bias=False))
+
+
+def test_not_finite_is_named() -> None:
+    state = State.of(nn.Linear(2, 2))
+    broken = state.replace({"weight": torch.tensor([[1.0, math.nan], [math.inf, 2.0]])})
+    check_finite(state, "The end")
+    with pytest.raises(StateError, match=r"The end holds NaN or infinity in 1 of 2 tensors: weight \(2\)"):
+        check_finite(broken, "The end")
+
+
+def test_replace_refuses_unknown_names() -> None:
+    with pytest.raises(StateError, match="'weight'"):
+        State.of(nn.Linear(2, 2)).replace({"wieght": Tensor([1.0])})
+
+
+def test_a_state_moves_between_devices_and_keeps_roles() -> None:
+    state = State.of(Tied()).to("cpu")
+    assert state.tied
+    assert list(state.buffers) == ["steps"]

@@ -1,0 +1,244 @@
+"""The plan's arithmetic with made-up times, so that nothing here is timed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+import linescape.studies.planning
+from linescape import data, studies
+from linescape.data import sets
+from linescape.errors import RecipeError
+from linescape.recipe import MLP, Data, Optimizer, Poison, Recipe, ResNet, Schedule, Weights
+from linescape.studies import timing
+from linescape.studies.planning import JOINING, POINT, READING, TASK, duration, plan, side_by_side
+from linescape.studies.run import work
+from linescape.studies.store import Store
+from linescape.studies.study import Moment, Scan, Task, Train
+from linescape.studies.timing import Run
+from linescape.training import interventions as change
+
+STEP, PASS = 0.5, 0.25
+BASE = Recipe(Data("fashion-mini"), ResNet(8, 4), Optimizer(batch_size=64), Schedule(6))
+PLAIN = Recipe(Data("fashion-mini"), MLP((8,)))
+READ = 12_000 * 28 * 28 / READING
+FIXED = TASK + READ
+WHOLE = Scan(Moment(BASE, "start"), Moment(BASE))
+
+
+class Fake:
+    """In place of `Timer`: any step takes `STEP` seconds, any pass `PASS`."""
+
+    asked: list[Run]
+    own, wall = 2.0, 3.0
+
+    def __init__(self, device: str, beside: int) -> None:
+        Fake.asked = []
+        self.device, self.beside = device, beside
+
+    def __enter__(self) -> Fake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def seconds(self, run: Run) -> float:
+        Fake.asked.append(run)
+        return STEP if run.kind == "step" else PASS
+
+
+@pytest.fixture(autouse=True)
+def _fake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linescape.studies.planning, "Timer", Fake)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    return Store(tmp_path / "empty")
+
+
+def core_seconds(task: Task, store: Store) -> float:
+    """Of one task alone: what it needs is taken off."""
+    return -plan(task.needs(), store).core_seconds + plan([task], store).core_seconds
+
+
+def test_a_training_takes_its_steps_and_its_measurements(empty: Store) -> None:
+    # 157 steps an epoch; of 6 epochs every second is measured, since 5 measurements are wanted at most.
+    expected = 6 * 157 * STEP + 3 * 2_000 * PASS / 500 + FIXED
+    assert core_seconds(Train(BASE), empty) == pytest.approx(expected)
+    assert {run.kind for run in Fake.asked} == {"step", "pass"}
+    none = replace(BASE, schedule=Schedule(0))
+    assert core_seconds(Train(none), empty) == pytest.approx(FIXED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        ({}, 50 * 3_000 + 2 * 3_000),
+        ({"train_examples": 0}, 52 * 12_000),
+        ({"train_examples": 99_999, "test_examples": 500}, 52 * 10_500),
+        ({"alphas": 11, "batchnorm": ("interpolate", "batch")}, 11 * 2 * 3_000 + 2 * 3_000),
+        ({"batchnorm": ("interpolate", "recalibrate")}, 50 * (2 * 3_000 + 1_000) + 2 * 3_000),
+        ({"batchnorm": ("recalibrate",)}, 50 * (3_000 + 1_000)),
+    ],
+)
+def test_a_line_takes_its_passes(changes: dict[str, object], passes: int, empty: Store) -> None:
+    line = replace(WHOLE, **changes)
+    expected = passes * PASS / 500 + line.alphas * POINT + FIXED
+    assert core_seconds(line, empty) == pytest.approx(expected)
+
+
+def test_without_batchnorm_all_treatments_are_one(empty: Store) -> None:
+    line = Scan(Moment(PLAIN, "start"), Moment(PLAIN), batchnorm=("interpolate", "recalibrate", "batch"))
+    assert core_seconds(line, empty) == pytest.approx(52 * 3_000 * PASS / 500 + 50 * POINT + FIXED)
+
+
+def test_what_is_shared_is_planned_once_and_what_is_done_not_at_all(tmp_path: Path) -> None:
+    quick = Recipe(Data("spiral", fraction=0.05), MLP((8,)), Optimizer(batch_size=50), Schedule(1))
+    line, other = (Scan(Moment(quick, "start"), Moment(quick), block=block, alphas=3) for block in ("", "fc"))
+    tasks: list[Task] = [Train(quick), line, other, line, Train(change.partial(quick, "fc"))]
+    found = plan(tasks, Store(tmp_path))
+    assert (found.trainings, found.missing_trainings, found.scans, found.missing_scans) == (2, 2, 2, 2)
+    assert not list(tmp_path.iterdir())
+    work([Train(quick), line], Store(tmp_path), progress=False, workers=1)
+    left = plan(tasks, Store(tmp_path))
+    assert (left.trainings, left.missing_trainings, left.scans, left.missing_scans) == (2, 1, 2, 1)
+    assert str(left).startswith("1 of 2 trainings and 1 of 2 lines to do, shared ones counted once: about ")
+    assert str(plan([line], Store(tmp_path))) == "1 trainings and 1 lines, all done"
+
+
+def test_a_network_is_timed_once_for_all_that_its_time_does_not_depend_on(empty: Store) -> None:
+    alike: list[Recipe] = [
+        change.weight_decay(BASE, 0.1),
+        change.learning_rate(BASE, 1.0),
+        change.label_noise(BASE, 0.2),
+    ]
+    alike += [replace(BASE, seed=1), replace(BASE, schedule=Schedule(9, "cosine")), change.data_fraction(BASE, 0.5)]
+    plan([Train(recipe) for recipe in [BASE, *alike]], empty)
+    assert len(Fake.asked) == 2
+    plan([Train(BASE), Train(change.batch_size(BASE, 32)), Train(change.augmentation(BASE, "crop"))], empty)
+    assert [run.kind for run in Fake.asked].count("step") == 3
+
+
+def test_large_networks_are_timed_on_fewer_examples_on_the_cpu_and_that_is_said(empty: Store) -> None:
+    large = Recipe(Data("cifar10"), ResNet(50, 64), Optimizer(batch_size=128), Schedule(1))
+    reading = TASK + 60_000 * 3 * 32 * 32 / READING
+    expected = 391 * 4 * STEP + 10_000 * PASS / 32 + reading
+    found = plan([Train(large)], empty)
+    assert found.core_seconds == pytest.approx(expected)
+    assert "Timed on 32 examples and scaled to the whole batch: ResNet-50 of width 64" in str(found)
+    found = plan([Train(large)], empty, "cuda")
+    assert found.core_seconds == pytest.approx(391 * STEP + 10_000 * PASS / 500 + reading)
+    assert found.scaled == ()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Data("fashion-mini", size=14, fraction=0.2),
+        Data("fashion-mini", classes=(1, 3, 5), fraction=0.5),
+        Data("fashion-mini", poison=Poison(2, 0.1)),
+        Data("spiral", label_noise=0.1),
+    ],
+)
+def test_sizes_and_shapes_are_those_of_the_data(spec: Data) -> None:
+    loaded = data.load(spec)
+    assert data.examples(spec) == pytest.approx((len(loaded.train), len(loaded.test)), rel=0.02)
+    assert data.form(spec) == (loaded.shape, loaded.classes)
+
+
+def test_other_programs_on_the_cores_are_told_apart(empty: Store) -> None:
+    found = plan([Train(BASE)], empty)
+    assert found.slowed == 1.5
+    assert "Other programs use the cores now: while they run, it takes 1.5 times as long" in str(found)
+
+
+def test_an_impossible_recipe_is_said(empty: Store) -> None:
+    with pytest.raises(RecipeError, match="fraction is 2"):
+        plan([Train(Recipe(Data("cifar10", fraction=2.0)))], empty)
+
+
+@pytest.mark.parametrize("scale", studies.scales("vlaar2022"))
+def test_every_scale_is_planned_without_its_data(
+    scale: str, empty: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINESCAPE_DATA", str(tmp_path / "absent"))  # not the sets that this machine may have
+    study = studies.find("vlaar2022", scale)
+    found = plan(study, empty, workers=2)
+    assert found.trainings == found.missing_trainings > 0
+    assert found.trainings + found.scans == len(study.tasks())
+    assert found.core_seconds / 2 <= found.seconds < found.core_seconds
+    needed = {t.recipe.data.name for t in study.tasks() if isinstance(t, Train)} - {"fashion-mini", "spiral", "digits"}
+    assert {what.rsplit(" ", 1)[1] for what in found.absent if what.startswith("the data set")} == needed
+
+
+def test_what_is_not_here_is_named_with_what_gets_it(
+    empty: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINESCAPE_DATA", str(tmp_path))
+    recipe = Recipe(Data("cifar100"), ResNet(18), init=Weights("resnet18.pth", "0" * 64))
+    assert str(plan([Train(recipe), Train(BASE)], empty)).splitlines()[-2:] == [
+        "Not here yet: the data set cifar100. Get it with: linescape data get cifar100",
+        f"Not here yet: the weights resnet18.pth. Put them into {tmp_path / 'weights'}",
+    ]
+    assert plan([Train(BASE)], empty).absent == ()
+
+
+# -- side by side --------------------------------------------------------------------------------------------------
+
+
+def trainings(count: int) -> list[Task]:
+    return [Train(replace(PLAIN, seed=seed)) for seed in range(count)]
+
+
+def test_processes_share_the_tasks_and_helpers_join_late() -> None:
+    tasks = trainings(4)
+    assert side_by_side(dict.fromkeys(tasks, 100.0), 1) == pytest.approx(400)
+    assert side_by_side(dict.fromkeys(tasks, 100.0), 2) == pytest.approx(200 + JOINING)
+    assert side_by_side(dict.fromkeys(tasks, 100.0), 9) == pytest.approx(100 + JOINING)
+    assert side_by_side(dict.fromkeys(tasks, 1.0), 2) == pytest.approx(4), "done before the helper is there"
+    assert side_by_side({}, 2) == 0
+
+
+def test_what_needs_another_waits_for_it() -> None:
+    first, second = Train(BASE), Train(change.partial(BASE, "fc"))
+    line = Scan(Moment(second.recipe, "start"), Moment(second.recipe))
+    other = trainings(1)[0]
+    seconds: dict[Task, float] = {first: 100.0, second: 50.0, line: 10.0, other: 20.0}
+    assert side_by_side(seconds, 4) == pytest.approx(160)
+    assert side_by_side({second: 50.0, line: 10.0}, 2) == pytest.approx(60), "what is done need not be waited for"
+
+
+# -- calibrate -----------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_timed_while_helpers_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "ENOUGH", 0.0)
+    step = Run("step", Recipe(Data("spiral"), MLP((4,)), Optimizer(lr=0.0, batch_size=8)), (2,), 2)
+    images = Run("pass", Recipe(Data("fashion-mini"), ResNet(8, 4)), (1, 8, 8), 10, 20)
+    with timing.Timer("cpu", 1) as timer:
+        assert timer.seconds(step) > 0
+        (helper,) = timer.helpers
+        assert timer.seconds(images) > 0
+        assert helper.poll() is None
+        helper.kill()
+        helper.wait()
+        assert timer.seconds(step) > 0, "one that died is done without"
+    assert helper.returncode is not None
+
+
+def test_made_up_inputs_have_the_form_of_the_set() -> None:
+    for name in ("fashion-mini", "spiral"):
+        known = sets.known(name)
+        made = timing.made_up(Run("pass", Recipe(Data(name)), known.shape, known.classes, 300))
+        assert (made.shape, made.train.inputs.dtype) == (known.shape, data.load(Data(name)).train.inputs.dtype)
+        assert len(made.test) == 300
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(4.4, "4 s"), (119, "119 s"), (150, "2.5 min"), (8000, "2.2 h"), (1e6, "12 days")]
+)
+def test_a_time_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

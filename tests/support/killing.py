@@ -1,0 +1,84 @@
+"""Run by studies/test_run: does one study whole, again under kills, and again by two processes at once.
+
+A child is killed before its n-th rename, so in the middle of a training, of a walk or of writing a result; n grows from
+life to life, or a result of many files would never be whole. Children are forked, so that torch is imported once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import linescape.studies.execute
+import linescape.studies.run
+from linescape.studies.execute import do
+from linescape.studies.store import Store
+from linescape.studies.study import Task
+from tests.studies.test_run import BASE, study
+
+
+def lives(body: Callable[[], None], limit: int | None = None) -> bool:
+    """Run in a child that is killed before its n-th rename; whether it lived to the end."""
+    child = os.fork()
+    if child == 0:
+        left, real = [limit], Path.replace
+
+        def replace(self: Path, target: Path) -> Path:
+            if left[0] is not None:
+                left[0] -= 1
+                if left[0] <= 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return real(self, target)
+
+        Path.replace = replace  # type: ignore[assignment, method-assign]
+        try:
+            body()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def main(root: Path) -> None:
+    torch.set_num_threads(1)  # a process with more cannot be forked safely
+    linescape.studies.execute.SNAPSHOT_SECONDS = 0.0
+    tasks = study().tasks()
+    linescape.studies.execute.load(BASE.data, BASE.seed)  # kept, so that each child has it
+    assert lives(lambda: count(root / "whole", tasks))
+    deaths = 0
+    while not lives(lambda: count(root / "killed", tasks), limit=3 + deaths // 2):
+        deaths += 1
+        assert deaths < 60
+    pair = os.fork()
+    if pair == 0:
+        os._exit(not lives(lambda: count(root / "shared", tasks)))
+    assert lives(lambda: count(root / "shared", tasks))
+    assert os.waitpid(pair, 0)[1] == 0
+    print(json.dumps({"deaths": deaths, "tasks": len(tasks)}))
+
+
+def count(root: Path, tasks: tuple[Task, ...]) -> None:
+    """Do the tasks, and note how many this process did itself."""
+    mine = []
+
+    def noted(task: Task, *rest: Any) -> None:
+        do(task, *rest)
+        mine.append(task)
+
+    linescape.studies.run.do = noted  # type: ignore[assignment]
+    outcome = linescape.studies.run.work(tasks, Store(root), progress=False, workers=1)
+    assert not outcome.failed, outcome.failed
+    with (root.parent / f"{root.name}.txt").open("a") as file:
+        file.write(f"{len(mine)}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
