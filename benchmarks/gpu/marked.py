@@ -20,7 +20,7 @@ def run(settings: Settings) -> Result:
     Raises:
         RuntimeError: some failed, with the end of what pytest said; or on a GPU none ran.
     """
-    files = [str(file) for file in sorted((ROOT / "tests").glob("test_*.py")) if MARK.search(file.read_text())]
+    files = [str(file) for file in sorted((ROOT / "tests").rglob("test_*.py")) if MARK.search(file.read_text())]
     if not files:
         raise RuntimeError("No test is marked gpu.")
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-p", "no:cacheprovider", "-rs", *files]

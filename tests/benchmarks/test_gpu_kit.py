@@ -144,9 +144,9 @@ def test_no_unit_is_begun_that_may_not_end_in_time(tmp_path: Path) -> None:
 
 
 def test_all_tests_for_a_gpu_are_found() -> None:
-    found = {file.name for file in (ROOT / "tests").glob("test_*.py") if marked.MARK.search(file.read_text())}
+    found = {file.name for file in (ROOT / "tests").rglob("test_*.py") if marked.MARK.search(file.read_text())}
     assert found >= {"test_gpu.py", "test_step.py"}
-    skipping = {file.name for file in (ROOT / "tests").glob("test_*.py") if "cuda.is_available" in file.read_text()}
+    skipping = {file.name for file in (ROOT / "tests").rglob("test_*.py") if "cuda.is_available" in file.read_text()}
     assert skipping <= {"test_gpu_kit.py"}, "mark them gpu"
 
 

@@ -381,7 +381,8 @@ MEASURED = """
 import sys, threading, warnings
 from pathlib import Path
 import torch
-from linescape import averaging, checkpoints
+from linescape import checkpoints
+from linescape.checkpoints import averaging
 
 def anonymous():
     status = Path("/proc/self/status").read_text()
