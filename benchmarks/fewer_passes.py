@@ -28,7 +28,7 @@ from linescape.studies import execute
 from linescape.studies.store import Store
 
 GRID = 101
-HEIGHTS = ("barrier_above_chord", "min_delta")
+LOSS_STATISTICS = ("barrier_above_chord", "min_delta")
 LINES = {
     "mini": (
         "base/0/whole",
@@ -131,7 +131,7 @@ def main() -> None:
     torch.set_num_threads(1)
     store = Store(asked.store)
     rows: dict[str, object] = {}
-    worst = {"share": 0.0, **dict.fromkeys(HEIGHTS, 0.0)}
+    worst = {"share": 0.0, **dict.fromkeys(LOSS_STATISTICS, 0.0)}
     missed = []
     for name in asked.lines or LINES[asked.scale]:
         path, evaluator, treatment = line(name, store, asked.scale)
@@ -141,8 +141,8 @@ def main() -> None:
         row: dict[str, object] = {"examples": whole["cross_entropy"].values.shape[1]}
         row |= {"share": round(passes["spent"] / passes["grid"], 4), "alphas": few.alphas.round(3).tolist()}
         worst["share"] = max(worst["share"], passes["spent"] / passes["grid"])
-        for height in HEIGHTS:
-            number = shape.HEIGHTS[height]
+        for height in LOSS_STATISTICS:
+            number = shape.LOSS_STATISTICS[height]
             true = number(whole.alphas, whole["cross_entropy"].mean)
             off = number(few.alphas, few["cross_entropy"].mean) - true
             row[height] = {"grid": round(true, 5), "off": round(off, 5), "%": round(100 * off / true, 2) if true else 0}

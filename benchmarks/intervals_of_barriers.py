@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from linescape.analysis import inference
-from linescape.shape import HEIGHTS, estimates
+from linescape.shape import LOSS_STATISTICS, estimates
 
 Array = NDArray[np.float64]
 ALPHAS = np.linspace(0, 1, 26)
@@ -59,11 +59,11 @@ LOSSES: dict[str, Callable[[int, np.random.Generator], Array]] = {
 
 def over_examples(kind: str, curve: Array, samples: int = SAMPLES, examples: int = EXAMPLES) -> dict[str, float]:
     """For each height, how often its interval holds that of the curve."""
-    held = dict.fromkeys(HEIGHTS, 0.0)
+    held = dict.fromkeys(LOSS_STATISTICS, 0.0)
     for seed in range(samples):
         values = curve[:, None] * LOSSES[kind](examples, np.random.default_rng([seed, 1]))
-        for name, found in estimates(ALPHAS, values, HEIGHTS, resamples=300, seed=7).items():
-            true = float(HEIGHTS[name](ALPHAS, curve))
+        for name, found in estimates(ALPHAS, values, LOSS_STATISTICS, resamples=300, seed=7).items():
+            true = float(LOSS_STATISTICS[name](ALPHAS, curve))
             held[name] += (found.low <= true + 1e-12 and true <= found.high + 1e-12) / samples
     return held
 

@@ -61,7 +61,7 @@ def main() -> None:
 def _check_copy(pair: Pair) -> None:
     """The network that the peers are given is the same as ours."""
     with torch.inference_mode():
-        mine, theirs = (network(pair.inputs[:8]) for network in (pair.network, resnet.of_state(pair.end.dict())))
+        mine, theirs = (network(pair.inputs[:8]) for network in (pair.network, resnet.of_state(pair.end.state_dict())))
     assert torch.allclose(mine, theirs, rtol=1e-5, atol=1e-5), "benchmarks/peers/resnet.py is another network"
 
 

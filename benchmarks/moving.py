@@ -119,7 +119,7 @@ def _memory(folder: Path, precision: str) -> dict[str, float]:
     images = torch.load(folder / "images.pt", weights_only=True)
     inputs, targets = images["inputs"], images["targets"]
     network = models.build(pairs.RESNET18, tuple(inputs.shape[1:]), len(tensors[0]["fc.bias"])).eval()
-    start, end = (State.like(network, part) for part in tensors)
+    start, end = (State.from_state_dict(network, part) for part in tensors)
     del tensors
     pair = Pair(network, start, end, inputs, targets, folder)
     evaluator = ours.evaluator(pair, precision)
@@ -150,7 +150,7 @@ def _warm_up(precision: str) -> None:
     """Walk a line of a tiny network, so that libraries and threads are in memory before anything is counted."""
     states = [models.draw(MLP((8,)), (8,), 2, Random(), seed) for seed in (0, 1)]
     data = torch.randn(64, 8), torch.randint(0, 2, (64,))
-    pair = Pair(states[0].eval(), State.of(states[0]), State.of(states[1]), *data, Path())
+    pair = Pair(states[0].eval(), State.from_module(states[0]), State.from_module(states[1]), *data, Path())
     scan(pair.line, ours.evaluator(pair, precision), 3, progress=False)
     scan(pair.line, Evaluator(pair.network, {"test": data}, measures=(cross_entropy,)), 3, progress=False)
     with torch.inference_mode():

@@ -78,7 +78,7 @@ def make(name: str, spec: Model, images: int, size: int = 28, colour: bool = Fal
     chosen = torch.arange(images) % len(available)
     inputs, targets = prepare(available[chosen]), dataset.test.targets[chosen]
     network = models.draw(spec, tuple(inputs.shape[1:]), dataset.classes, Random(), seed=0)
-    start = State.of(network)
+    start = State.from_module(network)
     folder = MADE / name
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "end.pt").exists():
@@ -86,9 +86,9 @@ def make(name: str, spec: Model, images: int, size: int = 28, colour: bool = Fal
     else:
         _train(network, prepare(dataset.train.inputs), dataset.train.targets)
         torch.save(network.state_dict(), folder / "end.pt")
-    torch.save(start.dict(), folder / "start.pt")
+    torch.save(start.state_dict(), folder / "start.pt")
     torch.save({"inputs": inputs, "targets": targets}, folder / "images.pt")
-    return Pair(network.eval(), start, State.of(network), inputs, targets, folder)
+    return Pair(network.eval(), start, State.from_module(network), inputs, targets, folder)
 
 
 def resnet18(images: int) -> Pair:

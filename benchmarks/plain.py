@@ -73,7 +73,7 @@ def loop(pair: Pair, alphas: int, moving: Iterable[str] | None = None) -> Losses
 def truth(pair: Pair, positions: Sequence[float]) -> Losses:
     """The mean loss at each position by the textbook formula, weights, images and sums in float64."""
     network = copy.deepcopy(pair.network).eval().double()
-    a, b = pair.start.dict(), pair.end.dict()
+    a, b = pair.start.state_dict(), pair.end.state_dict()
     losses = []
     with torch.no_grad():
         for alpha in positions:

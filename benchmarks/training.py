@@ -111,7 +111,7 @@ def serve(pipe: Connection, way: str, width: int, device: str, count: int) -> No
         _answer(pipe, steps, count, device)
     else:
         with one_thread(device):
-            _answer(pipe, train(spec, dataset, State.of(network), device), count, device)
+            _answer(pipe, train(spec, dataset, State.from_module(network), device), count, device)
 
 
 def _answer(pipe: Connection, steps: Iterator[object], count: int, device: str) -> None:

@@ -103,7 +103,7 @@ def test_batches_are_those_of_the_cpu(device: str, spec: Data) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_training_goes_on_from_its_checkpoint(device: str) -> None:
     dataset = data.load(RECIPE.data, 0)
-    start = State.of(models.draw(RECIPE.model, dataset.shape, dataset.classes, Random(), 0))
+    start = State.from_module(models.draw(RECIPE.model, dataset.shape, dataset.classes, Random(), 0))
     whole, halves = train(RECIPE, dataset, start, device), train(RECIPE, dataset, start, device)
     for progress in whole:
         end = progress.checkpoint().state if progress.step == progress.steps else start

@@ -73,7 +73,7 @@ def test_start_chosen_steps_and_end_are_kept_to_the_bit_and_probed(tmp_path: Pat
         assert same(path, weights[step])
         assert checkpoints.read(path).metadata == {"step": str(step)}
     assert keeper.probe is not None
-    line = Line(State.like(model, weights[0]), State.like(model, weights[7]))
+    line = Line(State.from_state_dict(model, weights[0]), State.from_state_dict(model, weights[7]))
     expected = scan(line, Evaluator(model, TEST))["test", "cross_entropy"]
     np.testing.assert_array_equal(keeper.probe.curves["whole"]["test", "cross_entropy"].values, expected.values)
     assert keeper.page == tmp_path / "report" / "index.html"

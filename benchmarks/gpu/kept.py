@@ -66,7 +66,7 @@ def restore(one: Study, store: Store, folder: Path) -> bool:
     shape, classes = data.form(recipe.data)
     with torch.device("meta"):
         module = models.build(recipe.model, shape, classes)
-    end = Checkpoint(State.like(module, safetensors.torch.load(content)), int(note["step"]))
+    end = Checkpoint(State.from_state_dict(module, safetensors.torch.load(content)), int(note["step"]))
     about = {**note["about"], "restored": "without the optimizer's state"}
     store.save_training(Train(recipe), state(Moment(recipe, "start"), store), end, note["log"], about)
     return True

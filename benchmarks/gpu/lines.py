@@ -105,7 +105,7 @@ def textbook(pair: Pair, path: Path, alpha: float, count: int, dtype: torch.dtyp
     the network.
     """
     network = copy.deepcopy(pair.network).eval().to(dtype)
-    start, end, moving = pair.start.dict(), pair.end.dict(), path.moving
+    start, end, moving = pair.start.state_dict(), pair.end.state_dict(), path.moving
     mixed = {
         name: (1 - alpha) * start[name].double() + alpha * value.double()
         for name, value in end.items()

@@ -1,6 +1,6 @@
 """linescape: what lies on the straight line between two neural networks.
 
-    line = Line(State.of(start), State.of(end))
+    line = Line(State.from_module(start), State.from_module(end))
     curve = scan(line, Evaluator(start, {"test": (inputs, targets)}))
     shape.min_delta(curve.alphas, curve["test", "cross_entropy"].mean)
 

@@ -67,7 +67,7 @@ class DamagedError(StoreError):
     """One result on disk is not what was written; the others are whole."""
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known ones, or all of a few."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
@@ -77,12 +77,12 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"Known: {shown}{', ...' if len(names) > 12 else ''}."
 
 
-def some(names: Collection[str], most: int = 5) -> str:
+def abbreviate(names: Collection[str], most: int = 5) -> str:
     """The first of some names, and how many more there are; short, and nothing that would steer a terminal."""
     shown = (name if name.isprintable() else ascii(name) for name in (name[:200] for name in islice(names, most)))
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def reason(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """What another library's error says in its first line, or else its kind."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

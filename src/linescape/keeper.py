@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from linescape import checkpoints
-from linescape.errors import RecipeError, StoreError, some
+from linescape.errors import RecipeError, StoreError, abbreviate
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.state import State
 from linescape.interpolation import resume
@@ -161,14 +161,14 @@ class Keeper:
         found = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
         if found:
             raise StoreError(
-                f"{place} holds checkpoints of another training ({some(found, 3)}), "
+                f"{place} holds checkpoints of another training ({abbreviate(found, 3)}), "
                 "which would be mixed with this one's. Name another folder, or delete that one."
             )
         # What cannot be measured is said before hours of training and not after them.
         if self.data is not None:
             with self._random_state_kept():
                 if isinstance(self.data, Evaluator):
-                    State.of(self.model, copy=False).check_fits(self.data.model)
+                    State.from_module(self.model, copy=False).check_fits(self.data.model)
                     self.data.look()
                 else:
                     Evaluator(self.model, self.data).look()

@@ -12,7 +12,7 @@ from scipy import stats
 from linescape.analysis import tables
 from linescape.analysis.tables.results import _start_learnt
 from linescape.recipe import Data, Poison, Recipe, Trained
-from linescape.shape import HEIGHTS, estimates, rise_p_value, summary
+from linescape.shape import LOSS_STATISTICS, estimates, rise_p_value, summary
 from linescape.studies.study import Moment
 from tests.support.fake_study import BLOCKS, TREATMENTS, FakeStore, results, study
 
@@ -173,8 +173,8 @@ def test_heights_of_the_whole_line_have_bootstrap_intervals() -> None:
     run = next(arm for arm in made.arms if arm.name == "adversarial").runs[1]
     loss = FakeStore.with_trouble(made).curve(run.lines["whole"])["test", "cross_entropy"]
     own = of(results().heights, "adversarial", 1)
-    assert own["number"].to_list() == list(HEIGHTS)
-    found = estimates(loss.alphas, loss.values, HEIGHTS)["hump"]
+    assert own["number"].to_list() == list(LOSS_STATISTICS)
+    found = estimates(loss.alphas, loss.values, LOSS_STATISTICS)["hump"]
     row = own.filter(pl.col("number") == "hump").row(0, named=True)
     assert (row["value"], row["low"], row["high"]) == pytest.approx((found.value, found.low, found.high))
     in_runs = of(results().runs, "adversarial", 1)
@@ -192,7 +192,7 @@ def test_a_line_with_treatments_is_apart_and_makes_no_number_of_the_runs() -> No
     assert set(read.lines.filter(pl.col("kind") == "whole")["label"]) == {"whole"}
     own = of(read.heights, "base").filter(pl.col("label") == "treatments")
     assert own["batchnorm"].unique(maintain_order=True).to_list() == list(TREATMENTS)
-    assert own["low"].null_count() == own.height == len(TREATMENTS) * len(HEIGHTS)
+    assert own["low"].null_count() == own.height == len(TREATMENTS) * len(LOSS_STATISTICS)
 
 
 def test_accuracy_is_the_logs_where_the_line_saw_a_part_of_the_test_half() -> None:

@@ -51,7 +51,7 @@ def test_what_training_scripts_save_is_read(wrap: Callable[[Any], Any], zipped: 
     tensors = net().state_dict()
     path = saved(tmp_path / "misnamed.safetensors", wrap(tensors), _use_new_zipfile_serialization=zipped)
     assert same(checkpoints.read(path), tensors)
-    assert same(checkpoints.read(path).into(net()), State.of(net()))
+    assert same(checkpoints.read(path).into(net()), State.from_module(net()))
 
 
 def test_what_was_changed_on_reading_is_said(tmp_path: Path) -> None:

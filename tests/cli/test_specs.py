@@ -79,7 +79,10 @@ def test_a_network_and_data_by_module_or_by_file(tmp_path: Path) -> None:
         assert list(found.data) == ["train", "test"]
     found = specs.network_and_data("own.py:network", "own.py:one", None)
     assert list(found.data) == ["test"]
-    assert list(Evaluator(*found[:2])(State.of(found.network))) == [("test", "cross_entropy"), ("test", "error")]
+    assert list(Evaluator(*found[:2])(State.from_module(found.network))) == [
+        ("test", "cross_entropy"),
+        ("test", "error"),
+    ]
 
 
 def test_a_generator_is_refused_where_it_is_read() -> None:
@@ -195,8 +198,8 @@ def test_a_built_network_of_hugging_face_ties_and_computes_as_the_saved(tmp_path
     for model in models:
         model.eval().save_pretrained(tmp_path / "m")
         found: Any = network(f"hf:{tmp_path / 'm'}")
-        state = State.of(model)
-        assert State.of(found).tied == state.tied != {}
+        state = State.from_module(model)
+        assert State.from_module(found).tied == state.tied != {}
         state.load_into(found)
         words = torch.arange(8).view(1, 8)
         assert torch.equal(found.eval()(words).logits, model(words).logits)
@@ -451,7 +454,7 @@ def test_a_language_model_of_ones_own_is_called_with_tokens(tmp_path: Path) -> N
     )
     (tmp_path / "a.txt").write_text("to be or not to be " * 20)
     network, data, _ = specs.network_and_data("small.py:network", "text:a.txt,length=10", None)
-    found = Evaluator(network, data)(State.of(network))["test", "cross_entropy"]
+    found = Evaluator(network, data)(State.from_module(network))["test", "cross_entropy"]
     tokens = torch.tensor(list((b"to be or not to be " * 20)[:371]))
     with torch.no_grad():
         assert found.mean() == pytest.approx(float(torch.nn.functional.cross_entropy(network(tokens[:-1]), tokens[1:])))

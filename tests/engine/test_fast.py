@@ -59,7 +59,7 @@ def state(net: nn.Module, seed: int, call: Callable[[nn.Module], object] = lambd
         net.train()
         for _ in range(3):
             call(net)
-    return State.of(net)
+    return State.from_module(net)
 
 
 def line_of(net: nn.Module, *inputs: Tensor) -> Line:
@@ -678,7 +678,7 @@ def test_outputs_may_have_any_form(form: Callable[[Tensor], Any], graph: bool) -
         return model(batch[0]).logits, batch[1]
 
     net = Forms(form).eval()
-    whole = State.of(Head()), State.of(Head())
+    whole = State.from_module(Head()), State.from_module(Head())
     forward = pick_reply if isinstance(form(torch.zeros(1)), Reply) else pick
     found = compared(Line(*whole), net, (VECTORS, labels(40)), forward=forward)
     assert bool(noted(found)) != graph
@@ -851,7 +851,7 @@ def test_bfloat16_is_near_and_says_how_far_it_is() -> None:
     net, whole, data = small()
     for model in (net, Head(), Branching()):
         given = data if model is net else (VECTORS, labels(40))
-        path = whole if model is net else Line(State.of(Head()), State.of(Head()))
+        path = whole if model is net else Line(State.from_module(Head()), State.from_module(Head()))
         exact = scan(path, Evaluator(model, {"d": given}, fast=False), ALPHAS)
         found = scan(path, Evaluator(model, {"d": given}, precision="bfloat16"), ALPHAS)
         np.testing.assert_allclose(found["cross_entropy"].mean, exact["cross_entropy"].mean, rtol=0.05)
@@ -865,7 +865,8 @@ def test_other_types_are_computed_in_themselves(dtype: torch.dtype, relative: fl
     net, whole, (inputs, targets) = small()
     net, inputs = net.to(dtype), inputs.to(dtype)
     ends = [
-        State.of(net).replace({n: v.to(State.of(net)[n].dtype) for n, v in s.items()}) for s in (whole.start, whole.end)
+        State.from_module(net).replace({n: v.to(State.from_module(net)[n].dtype) for n, v in s.items()})
+        for s in (whole.start, whole.end)
     ]
     for path in (Line(*ends), Only(Line(*ends), ["fc.weight", "conv1.weight"])):
         found = compared(path, net, (inputs, targets), relative, measures=[cross_entropy])
@@ -960,7 +961,7 @@ def test_the_callers_network_is_left_as_it_was() -> None:
     net.bn1.register_forward_hook(lambda layer, inputs, output: seen.append(type(output)))
     before, random = {n: v.clone() for n, v in net.state_dict().items()}, torch.get_rng_state()
     attributes = {layer: dict(vars(layer)) for layer in net.modules()}
-    whole = Line(State.of(net), State.of(InPlace()))
+    whole = Line(State.from_module(net), State.from_module(InPlace()))
     random = torch.get_rng_state()
     evaluator = Evaluator(net, {"train": (IMAGES, labels(40))}, fast=True)
     scan(whole, evaluator, 3, ("interpolate", "recalibrate"))
@@ -991,7 +992,7 @@ def test_other_paths_and_positions_beyond_the_ends() -> None:
 @pytest.mark.parametrize("block", ["", "fc1", "fc2"])
 def test_what_overflows_is_the_same(block: str) -> None:
     net = Head()
-    start = State.of(net)
+    start = State.from_module(net)
     start = start.replace({"fc1.weight": start["fc1.weight"].abs()})  # sums overflow in whatever order
     huge = {
         "fc1.weight": start["fc1.weight"],

@@ -104,7 +104,7 @@ def test_a_layer_wise_line_moves_the_blocks_statistics_with_it(
 
 def test_without_batchnorm_the_result_says_so() -> None:
     net = nn.Linear(3, 2)
-    start, end = State.of(net), State.of(nn.Linear(3, 2))
+    start, end = State.from_module(net), State.from_module(nn.Linear(3, 2))
     data = {"train": (torch.randn(9, 3), torch.zeros(9, dtype=torch.long))}
     curve = scan(Line(start, end), Evaluator(net, data), alphas=3, batchnorm=("interpolate", "recalibrate"))
     assert "no BatchNorm" in curve.provenance["notes"][0]

@@ -121,7 +121,7 @@ def test_blocks_are_what_repeats_and_what_stands_beside_it() -> None:
         "embed", "encoder.token", "encoder.layer.0", "encoder.layer.1", "encoder.norm",
         "stages.0.0", "stages.0.1", "stages.1", "stages.2", "head", "place",
     ]  # fmt: skip
-    assert sorted({name for names in found.values() for name in names}) == sorted(State.of(net))
+    assert sorted({name for names in found.values() for name in names}) == sorted(State.from_module(net))
     assert len(found["encoder.layer.1"]) == 6
     assert list(groups.by_block(Model(1)))[1:4] == ["encoder.token", "encoder.layer.0", "encoder.norm"]
 

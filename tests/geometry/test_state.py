@@ -17,7 +17,7 @@ FLOATS = st.floats(-1e6, 1e6, width=32)
 
 def test_a_state_is_a_copy_sorted_into_roles() -> None:
     net = ConvNet()
-    state = State.of(net)
+    state = State.from_module(net)
     assert list(state.parameters) == ["conv.weight", "conv.bias", "bn.weight", "bn.bias", "fc.weight", "fc.bias"]
     assert list(state.buffers) == ["bn.running_mean", "bn.running_var", "bn.num_batches_tracked"]
     before = state["conv.weight"].clone()
@@ -28,7 +28,7 @@ def test_a_state_is_a_copy_sorted_into_roles() -> None:
 
 def test_tied_weights_are_held_once_and_loaded_under_all_names() -> None:
     net = Tied()
-    state = State.of(net)
+    state = State.from_module(net)
     assert state.tied == {"out.weight": "embed.weight"}
     assert "out.weight" not in list(state)
     assert torch.equal(state["out.weight"], state["embed.weight"])
@@ -43,7 +43,7 @@ def test_tied_weights_that_differ_in_the_file_are_refused() -> None:
     broken = dict(net.state_dict())
     broken["out.weight"] = broken["out.weight"] + 1
     with pytest.raises(StateError, match=r"'out.weight' and 'embed.weight' are one tensor"):
-        State.like(net, broken)
+        State.from_state_dict(net, broken)
 
 
 @given(FLOATS, FLOATS, st.floats(-1, 3))
@@ -76,7 +76,7 @@ def test_integers_do_not_move() -> None:
 
 def test_distances_leave_running_statistics_out_and_normalise() -> None:
     net = ConvNet()
-    start = State.of(net)
+    start = State.from_module(net)
     moved = {name: value + 2.0 for name, value in start.items() if value.dtype.is_floating_point}
     end = start.replace(moved)
     count = sum(value.numel() for value in net.parameters())
@@ -93,28 +93,32 @@ def test_distances_leave_running_statistics_out_and_normalise() -> None:
 
 def test_distance_from_zero_is_relatively_infinite() -> None:
     layer = nn.Linear(2, 2)
-    end = State.of(layer)
+    end = State.from_module(layer)
     start = end.replace({name: torch.zeros_like(value) for name, value in end.items()})
     assert distances(start, end)["all"].relative == math.inf
 
 
 def test_pairs_that_do_not_fit_name_the_tensors() -> None:
-    small, large, other = State.of(nn.Linear(2, 2)), State.of(nn.Linear(3, 2)), State.of(nn.Linear(2, 2, bias=False))
+    small, large, other = (
+        State.from_module(nn.Linear(2, 2)),
+        State.from_module(nn.Linear(3, 2)),
+        State.from_module(nn.Linear(2, 2, bias=False)),
+    )
     with pytest.raises(StateError, match=r"weight: \(2, 2\) and \(2, 3\)"):
         check_pair(small, large)
     with pytest.raises(StateError, match=r"1 only in the start \(bias\)"):
         check_pair(small, other)
     with pytest.raises(StateError, match=r"float32 at the start and torch.float64"):
-        check_pair(small, State.of(nn.Linear(2, 2).double()))
+        check_pair(small, State.from_module(nn.Linear(2, 2).double()))
 
 
 def test_a_state_of_another_network_is_not_loaded() -> None:
     with pytest.raises(StateError, match="only in the state"):
-        State.of(nn.Linear(2, 2)).load_into(nn.Linear(2, 2, bias=False))
+        State.from_module(nn.Linear(2, 2)).load_into(nn.Linear(2, 2, bias=False))
 
 
 def test_not_finite_is_named() -> None:
-    state = State.of(nn.Linear(2, 2))
+    state = State.from_module(nn.Linear(2, 2))
     broken = state.replace({"weight": torch.tensor([[1.0, math.nan], [math.inf, 2.0]])})
     check_finite(state, "The end")
     with pytest.raises(StateError, match=r"The end holds NaN or infinity in 1 of 2 tensors: weight \(2\)"):
@@ -123,10 +127,10 @@ def test_not_finite_is_named() -> None:
 
 def test_replace_refuses_unknown_names() -> None:
     with pytest.raises(StateError, match="'weight'"):
-        State.of(nn.Linear(2, 2)).replace({"wieght": Tensor([1.0])})
+        State.from_module(nn.Linear(2, 2)).replace({"wieght": Tensor([1.0])})
 
 
 def test_a_state_moves_between_devices_and_keeps_roles() -> None:
-    state = State.of(Tied()).to("cpu")
+    state = State.from_module(Tied()).to("cpu")
     assert state.tied
     assert list(state.buffers) == ["steps"]

@@ -31,7 +31,7 @@ Trained = tuple[models.Network, State, State, Tensor, Tensor]
 def trained() -> Trained:
     dataset = data.load(RECIPE.data)
     network = models.draw(RECIPE.model, dataset.shape, dataset.classes, Random(), seed=0)
-    start = State.of(network)
+    start = State.from_module(network)
     end = start
     for progress in train(RECIPE, dataset, start):
         if progress.step == progress.steps:
@@ -43,7 +43,7 @@ def trained() -> Trained:
 def in_float64(trained: Trained, alpha: float, moving: set[str]) -> float:
     """Mean loss at alpha: state dicts mixed by the textbook formula in float64, loaded into a float64 network."""
     _, start, end, inputs, targets = trained
-    a, b = start.dict(), end.dict()
+    a, b = start.state_dict(), end.state_dict()
     mixed = {
         name: (1 - alpha) * a[name].double() + alpha * b[name].double() if name in moving else b[name] for name in b
     }
@@ -70,7 +70,7 @@ def test_both_ends_are_the_checkpoints_own_losses(trained: Trained) -> None:
     curve = scan(Line(start, end), Evaluator(network, {"test": (inputs, targets)}, [cross_entropy]), alphas=2)
     for index, state in enumerate((start, end)):
         fresh = models.build(RECIPE.model, (1, 14, 14), 10)
-        fresh.load_state_dict(state.dict())
+        fresh.load_state_dict(state.state_dict())
         fresh.eval()
         with torch.no_grad():
             batches = zip(torch.split(inputs, 250), torch.split(targets, 250), strict=True)

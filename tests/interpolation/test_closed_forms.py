@@ -96,7 +96,7 @@ def test_a_chain_of_scalars_from_zero_grows_as_alpha_to_the_depth(depth: int) ->
 def test_permuted_hidden_units_keep_the_end_and_change_the_path() -> None:
     x, y = numbers(20, 4, seed=0), numbers(20, 3, seed=1)
     net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).double()
-    start = State.of(net)
+    start = State.from_module(net)
     end = start.replace({name: numbers(*value.shape, seed=i) for i, (name, value) in enumerate(start.items())})
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     permuted = end.replace(

@@ -23,7 +23,7 @@ from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import probe
 from linescape.interpolation.scanning import scan
 from linescape.interpolation.stopping import Until
-from linescape.shape import HEIGHTS, estimates
+from linescape.shape import LOSS_STATISTICS, estimates
 
 Array = NDArray[np.float64]
 Images = tuple[Tensor, Tensor]
@@ -48,7 +48,7 @@ def looked_up(outputs: Tensor, targets: Tensor) -> Tensor:
     return outputs
 
 
-LINE = Line(State.of(Table(0.0)), State.of(Table(1.0)))
+LINE = Line(State.from_module(Table(0.0)), State.from_module(Table(1.0)))
 
 
 def table(losses: Array, batch_size: int = 1000) -> Evaluator:
@@ -99,8 +99,8 @@ def test_an_adaptive_walk_finds_the_numbers_of_the_grid(name: str) -> None:
     assert spent["grid"] == 101 * 3000
     assert spent["spent"] <= 0.1 * spent["grid"]
     for height in NAMES:
-        true = HEIGHTS[height](GRID, losses.mean(axis=1))
-        found = HEIGHTS[height](curve.alphas, curve["looked_up"].mean)
+        true = LOSS_STATISTICS[height](GRID, losses.mean(axis=1))
+        found = LOSS_STATISTICS[height](curve.alphas, curve["looked_up"].mean)
         assert found <= true + 1e-9
         assert found == pytest.approx(true, rel=0.01, abs=0.01), height
 
@@ -285,7 +285,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def stated(curve: Curve) -> dict[str, tuple[float, float]]:
     if "until" not in curve.provenance:
-        heights = {name: HEIGHTS[name] for name in NAMES}
+        heights = {name: LOSS_STATISTICS[name] for name in NAMES}
         usual = estimates(curve.alphas, curve["looked_up"].values, heights, resamples=300)
         return {name: (held.low, held.high) for name, held in usual.items()}
     found = curve.provenance["until"]["intervals"]["test/looked_up/interpolate"]
@@ -303,7 +303,7 @@ def coverage(name: str, way: str, simulations: int) -> dict[str, float]:
         curve = scan(LINE, table(noisy(population, 2000, seed)), until=until, progress=False, **WAYS[way])
         drawn += curve.provenance["examples"]["test"] / simulations
         for height, (low, high) in stated(curve).items():
-            true = HEIGHTS[height](grid, population[::step])
+            true = LOSS_STATISTICS[height](grid, population[::step])
             covers[height] += (low <= true + 1e-9 and true - 1e-9 <= high) / simulations
     print(name, way, {height: round(held, 3) for height, held in covers.items()}, f"{drawn:.0f} of 2000 examples")
     return covers

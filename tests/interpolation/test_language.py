@@ -36,7 +36,7 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 
 
 def trained(model: nn.Module, batch: Callable[[torch.Generator], dict[str, Tensor]], steps: int) -> Trained:
-    start = State.of(model)
+    start = State.from_module(model)
     random, optimizer = torch.Generator().manual_seed(0), torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
     for _ in range(steps):
@@ -44,7 +44,7 @@ def trained(model: nn.Module, batch: Callable[[torch.Generator], dict[str, Tenso
         optimizer.step()
         optimizer.zero_grad()
     model.eval()
-    return model, start, State.of(model)
+    return model, start, State.from_module(model)
 
 
 @cache
@@ -107,7 +107,7 @@ def places(path: Way) -> list[dict[str, Tensor]]:
 def plain(model: nn.Module, path: Way, batches: list[dict[str, Tensor]]) -> list[float]:
     """Mean loss over all tokens that count, by the model's own loss of each batch."""
     network: Any = model
-    kept, found = State.of(model), []
+    kept, found = State.from_module(model), []
     for tensors in places(path):
         network.load_state_dict(tensors, strict=False)
         total = count = 0.0
@@ -230,7 +230,7 @@ def test_the_mean_is_over_positions_however_they_are_batched() -> None:
     torch.manual_seed(0)
     model, other = Tagger().eval(), Tagger()
     words, targets = tagged(700)
-    line = Line(State.of(model), State.of(other))
+    line = Line(State.from_module(model), State.from_module(other))
     with torch.no_grad():
         losses = F.cross_entropy(model(words).transpose(1, 2), targets)
         wrong = 100 * (model(words).argmax(2) != targets)[targets != -100].float().mean()
@@ -254,7 +254,7 @@ def test_the_mean_is_over_positions_however_they_are_batched() -> None:
 def test_walks_with_fewer_passes_have_the_means_of_all_tokens() -> None:
     torch.manual_seed(0)
     model, other = Tagger().eval(), Tagger()
-    line = Line(State.of(model), State.of(other))
+    line = Line(State.from_module(model), State.from_module(other))
     data = {"d": tagged(3000)}
     full = scan(line, Evaluator(model, data), 101)["cross_entropy"]
     fewer = scan(line, Evaluator(model, data), 101, adaptive=True)["cross_entropy"]
@@ -279,11 +279,11 @@ def test_own_measures_weigh_positions_where_they_say_so() -> None:
     def whole(outputs: Tensor, targets: Tensor) -> Tensor:
         return (error(outputs, targets) > 0).float()
 
-    found = Evaluator(model, {"d": (words, targets)}, [cross_entropy, surprise, whole])(State.of(model))
+    found = Evaluator(model, {"d": (words, targets)}, [cross_entropy, surprise, whole])(State.from_module(model))
     assert np.array_equal(found["d", "surprise"], found["d", "cross_entropy"])
     assert set(found["d", "whole"]) == {0.0, 1.0}
     evaluator = Evaluator(model, {"d": (words, targets)}, [whole])
-    evaluator(State.of(model))
+    evaluator(State.from_module(model))
     assert not evaluator.weights
 
 
@@ -291,13 +291,13 @@ def test_data_without_a_position_that_counts_are_refused() -> None:
     model = Tagger().eval()
     words, _ = tagged(5)
     with pytest.raises(DataError, match="all targets are -100"):
-        Evaluator(model, {"d": (words, torch.full_like(words, -100))})(State.of(model))
+        Evaluator(model, {"d": (words, torch.full_like(words, -100))})(State.from_module(model))
 
 
 def test_equal_counts_change_no_bit() -> None:
     model = Tagger().eval()
     words, _ = tagged(60)
-    found = Evaluator(model, {"d": (words, words % 3)})(State.of(model))["d", "cross_entropy"]
+    found = Evaluator(model, {"d": (words, words % 3)})(State.from_module(model))["d", "cross_entropy"]
     with torch.no_grad():
         assert np.array_equal(found, cross_entropy(model(words), words % 3).numpy())
 

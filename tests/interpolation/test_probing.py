@@ -73,7 +73,7 @@ def test_no_more_than_two_ends_are_held(images: Images, fast: bool) -> None:
 def test_one_state_is_no_line(images: Images) -> None:
     net = ConvNet()
     with pytest.raises(StateError, match=r"There are 1 states \(only\)"):
-        between({"only": State.of(net)}, Evaluator(net, {"test": images}))
+        between({"only": State.from_module(net)}, Evaluator(net, {"test": images}))
 
 
 def test_equal_networks_have_a_flat_line(images: Images) -> None:

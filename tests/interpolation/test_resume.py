@@ -169,7 +169,7 @@ class Odd(nn.Module):
 
 def test_points_of_anything_else_are_not_used(images: Images, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net, start, end = Odd(), State.of(Odd()), State.of(Odd())
+    net, start, end = Odd(), State.from_module(Odd()), State.from_module(Odd())
     turned = end.replace(
         {"inner.weight": -end["inner.weight"], "out.weight": -end["out.weight"], "out.bias": end["out.bias"]}
     )
@@ -186,7 +186,7 @@ def test_points_of_anything_else_are_not_used(images: Images, tmp_path: Path) ->
 
     one = named()
     assert named() == one
-    assert named(Line(State.of(net).replace(start.dict()), end)) == one
+    assert named(Line(State.from_module(net).replace(start.state_dict()), end)) == one
     others = [
         named(Line(start, turned)),
         named(Line(turned, end)),
@@ -229,7 +229,7 @@ class Mixing(nn.Module):
 
 
 def test_what_the_engine_found_is_said_again(images: Images, tmp_path: Path, stopping: Stopping) -> None:
-    net, start, end = Mixing(), State.of(Mixing()), State.of(Mixing())
+    net, start, end = Mixing(), State.from_module(Mixing()), State.from_module(Mixing())
     first, again = (
         scan(Line(start, end), Evaluator(net, {"test": images}, fast=True), 3, keep=tmp_path) for _ in range(2)
     )

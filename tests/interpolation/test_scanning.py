@@ -87,7 +87,7 @@ def test_batches_may_be_tuples_dictionaries_loaders_or_anything(pair: Pair, imag
 def test_tied_weights_move_once() -> None:
     net, other = Tied(), Tied()
     tokens = torch.arange(7)
-    line = Line(State.of(net), State.of(other))
+    line = Line(State.from_module(net), State.from_module(other))
     curve = scan(line, Evaluator(net, {"train": (tokens, tokens)}), alphas=3)
     middle = Tied()
     line.at(0.5).load_into(middle)
@@ -151,7 +151,7 @@ def test_a_walk_goes_on_where_it_was_cut(pair: Pair, images: Images) -> None:
 
 def test_infinite_losses_are_results(images: Images) -> None:
     net = ConvNet()
-    start = State.of(net)
+    start = State.from_module(net)
     end = start.replace({"fc.weight": torch.full((3, 4), 1e38), "conv.weight": torch.full((4, 1, 3, 3), 1e30)})
     curve = scan(Line(start, end), Evaluator(net, {"d": images}), alphas=3)
     rows = curve.frame().filter(measure="cross_entropy")
@@ -175,7 +175,7 @@ def test_bad_data_are_refused(images: Images) -> None:
         Evaluator(net, {})
     with pytest.raises(DataError, match="Give .inputs, targets. tensors"):
         Evaluator(net, {"d": 3})
-    line = Line(State.of(net), State.of(ConvNet()))
+    line = Line(State.from_module(net), State.from_module(ConvNet()))
     with pytest.raises(DataError, match="no examples"):
         scan(line, Evaluator(net, {"d": []}))
     with pytest.raises(DataError, match="cannot be told apart"):
@@ -195,7 +195,7 @@ def test_bad_measures_are_refused(images: Images) -> None:
     def first(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs[:1, 0]
 
-    line = Line(State.of(net), State.of(ConvNet()))
+    line = Line(State.from_module(net), State.from_module(ConvNet()))
     with pytest.raises(MeasureError, match="one value an example"):
         scan(line, Evaluator(net, {"d": images}, [mean]))
     with pytest.raises(MeasureError, match="disagree"):

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 import linescape.shape as shape
 from linescape.errors import AlphaError, DataError, RecipeError
-from linescape.shape import HEIGHTS, NUMBERS, Bump, bumps, estimate, estimates, plateau_error, plateau_loss, summary
+from linescape.shape import (
+    LOSS_STATISTICS,
+    STATISTICS,
+    Bump,
+    bumps,
+    estimate,
+    estimates,
+    plateau_error,
+    plateau_loss,
+    summary,
+)
 
 Array = NDArray[np.float64]
 THIRDS = np.array([0, 1 / 3, 2 / 3, 1])
@@ -156,10 +166,10 @@ def test_plateau_is_the_longest_stretch_of_the_straight_pieces() -> None:
 def test_summary_has_plateaus_only_when_chance_is_known() -> None:
     losses, errors = np.full(3, math.log(10)), np.full(3, 90.0)
     alphas = [0, 0.5, 1]
-    assert set(summary(alphas, losses)) == set(summary(alphas, losses, errors)) == set(NUMBERS)
+    assert set(summary(alphas, losses)) == set(summary(alphas, losses, errors)) == set(STATISTICS)
     with_classes = summary(alphas, losses, errors, classes=10)
     assert with_classes["plateau_loss"] == with_classes["plateau_error"] == 1
-    assert set(with_classes) == {*NUMBERS, "plateau_loss", "plateau_error"}
+    assert set(with_classes) == {*STATISTICS, "plateau_loss", "plateau_error"}
     assert all(type(number) is float for number in with_classes.values())
     assert "plateau_error" not in summary(alphas, losses, classes=10)
 
@@ -190,7 +200,7 @@ def test_hump_is_the_largest_of_all_triples(curve: tuple[Array, Array]) -> None:
 @given(curves())
 def test_min_delta_lies_between_hump_and_tail_rise(curve: tuple[Array, Array]) -> None:
     alphas, losses = curve
-    delta, hump, tail = (HEIGHTS[name](alphas, losses) for name in ("min_delta", "hump", "tail_rise"))
+    delta, hump, tail = (LOSS_STATISTICS[name](alphas, losses) for name in ("min_delta", "hump", "tail_rise"))
     assert max(hump, tail) <= delta <= hump + tail
     rise = losses - np.minimum.accumulate(losses)
     top = int(np.argmax(rise))
@@ -214,15 +224,15 @@ def test_bumps_are_the_rises(curve: tuple[Array, Array]) -> None:
 def test_reversal(curve: tuple[Array, Array]) -> None:
     alphas, losses = curve
     for name in ("barrier_above_chord", "barrier_above_mean", "barrier_above_max_end", "hump", "area", "convexity"):
-        assert NUMBERS[name](1 - alphas[::-1], losses[::-1]) == pytest.approx(NUMBERS[name](alphas, losses)), name
+        assert STATISTICS[name](1 - alphas[::-1], losses[::-1]) == pytest.approx(STATISTICS[name](alphas, losses)), name
 
 
 @given(curves(), st.integers(-80, 80), st.sampled_from([0.25, 2.0, 8.0]))
 def test_affine_losses(curve: tuple[Array, Array], shift: int, scale: float) -> None:
     alphas, losses = curve
     before, after = summary(alphas, losses), summary(alphas, scale * losses + shift / 8)
-    for name in NUMBERS:
-        expected = before[name] * (scale if name in HEIGHTS else 1) + (shift / 8 if name == "area" else 0)
+    for name in STATISTICS:
+        expected = before[name] * (scale if name in LOSS_STATISTICS else 1) + (shift / 8 if name == "area" else 0)
         if name != "fraction_below_chord":  # a point on the chord moves to either side by rounding, tested elsewhere
             assert after[name] == pytest.approx(expected, abs=1e-12), name
 
@@ -245,7 +255,7 @@ def test_many_curves_are_a_loop_over_curves(data: st.DataObject) -> None:
     losses = rng.integers(0, 5, (2, 3, alphas.size)) / 2
     losses = np.where(rng.random(losses.shape) < 0.05, rng.choice([np.nan, np.inf]), losses)
     functions: dict[str, Callable[..., Any]] = {
-        **NUMBERS,
+        **STATISTICS,
         "plateau_loss": lambda a, curve: plateau_loss(a, curve, 1.0, 0.2),
         "plateau_error": lambda a, curve: plateau_error(a, curve, 1.0, 0.2),
     }
@@ -282,7 +292,7 @@ def test_nan_stays(place: int) -> None:
 def test_infinity_inside_is_an_infinite_barrier() -> None:
     losses = [2, 1, np.inf, 0.5]
     numbers = summary(THIRDS, losses)
-    for name in HEIGHTS:
+    for name in LOSS_STATISTICS:
         assert numbers[name] == (0 if name == "tail_rise" else math.inf), name
     assert numbers["peak"] == numbers["position_of_max"] == 2 / 3
     assert bumps(THIRDS, losses) == [Bump(1 / 3, 1 - 1 / 3, math.inf)]
@@ -324,7 +334,7 @@ def test_two_points_have_ends_but_no_inside() -> None:
     ],
 )
 def test_bad_alphas(alphas: Any, losses: Any, message: str) -> None:
-    functions: list[Callable[..., Any]] = [*NUMBERS.values(), bumps, summary]
+    functions: list[Callable[..., Any]] = [*STATISTICS.values(), bumps, summary]
     functions += [lambda a, b: plateau_loss(a, b, 1), lambda a, b: plateau_error(a, b, 1)]
     for function in functions:
         # A summary says first that it takes one curve.
@@ -369,11 +379,11 @@ def coverage(
     population: Array, examples: int, simulations: int, resamples: int
 ) -> tuple[dict[str, float], dict[str, float]]:
     """For each height: how often its interval covers the population's, and how often it lies above."""
-    covers, above = dict.fromkeys(HEIGHTS, 0.0), dict.fromkeys(HEIGHTS, 0.0)
+    covers, above = dict.fromkeys(LOSS_STATISTICS, 0.0), dict.fromkeys(LOSS_STATISTICS, 0.0)
     for seed in range(simulations):
         values = draw(population, examples, np.random.default_rng([seed, 1]))  # not the bits of the resamples
-        for name, found in estimates(ALPHAS, values, HEIGHTS, resamples=resamples, seed=seed).items():
-            true = HEIGHTS[name](ALPHAS, population)
+        for name, found in estimates(ALPHAS, values, LOSS_STATISTICS, resamples=resamples, seed=seed).items():
+            true = LOSS_STATISTICS[name](ALPHAS, population)
             covers[name] += (found.low <= true + 1e-12 and true - 1e-12 <= found.high) / simulations
             above[name] += (found.low > true + 1e-12) / simulations
     return covers, above
@@ -395,7 +405,7 @@ def test_intervals_seldom_claim_what_is_not_there(name: str, alarms: float) -> N
 @pytest.mark.parametrize("name", POPULATIONS)
 def test_coverage_in_a_thousand_simulations(name: str) -> None:
     covers, above = coverage(POPULATIONS[name], 2000, 1000, resamples=300)
-    print(name, {height: (round(covers[height], 3), round(above[height], 3)) for height in HEIGHTS})
+    print(name, {height: (round(covers[height], 3), round(above[height], 3)) for height in LOSS_STATISTICS})
     assert min(covers.values()) >= (0.87 if name in ("flat", "plateau") else 0.93), covers
 
 
@@ -422,9 +432,9 @@ def test_probability_monotone_of_clear_cases() -> None:
 def test_equal_examples_leave_no_doubt(curve: tuple[Array, Array], examples: int) -> None:
     alphas, losses = curve
     values = np.repeat(losses[:, None], examples, axis=1)
-    for name, found in estimates(alphas, values, HEIGHTS, resamples=20).items():
+    for name, found in estimates(alphas, values, LOSS_STATISTICS, resamples=20).items():
         assert (found.low, found.high) == pytest.approx((found.value, found.value), abs=1e-12), name
-        assert found.value == pytest.approx(HEIGHTS[name](alphas, losses), abs=1e-12), name
+        assert found.value == pytest.approx(LOSS_STATISTICS[name](alphas, losses), abs=1e-12), name
 
 
 @pytest.mark.parametrize("examples", [7, 100, 501])
@@ -440,7 +450,7 @@ def test_examples_are_drawn_alike_at_every_alpha() -> None:
     """A curve that is the same for all examples, but for a shift of each, is known without doubt."""
     shifts = 10 * np.random.default_rng(0).standard_normal(30)
     values = np.array([0, 1, 0.5])[:, None] + shifts
-    found = estimates([0, 0.5, 1], values, HEIGHTS)
+    found = estimates([0, 0.5, 1], values, LOSS_STATISTICS)
     assert found["min_delta"].high - found["min_delta"].low == pytest.approx(0, abs=1e-12)
     assert found["area"].high - found["area"].low > 1
 
@@ -456,14 +466,14 @@ def test_interval_of_a_mean_is_the_textbook_one() -> None:
 
 def test_resamples_are_the_seeds() -> None:
     values = np.random.default_rng(0).lognormal(size=(50, 60))
-    first = estimates(GRID, values, NUMBERS, seed=3, resamples=50)
-    assert first == estimates(GRID, values, NUMBERS, seed=3, resamples=50)
+    first = estimates(GRID, values, STATISTICS, seed=3, resamples=50)
+    assert first == estimates(GRID, values, STATISTICS, seed=3, resamples=50)
     assert first["hump"] == estimate(GRID, values, shape.hump, seed=3, resamples=50)
     assert first["area"] != estimate(GRID, values, shape.area, seed=4, resamples=50)
     assert all(found.low <= found.value <= found.high for found in first.values())
-    wide = estimates(GRID, values, HEIGHTS, resamples=500, level=0.99)
-    narrow = estimates(GRID, values, HEIGHTS, resamples=500, level=0.5)
-    assert all(wide[name].low <= narrow[name].low <= narrow[name].high <= wide[name].high for name in HEIGHTS)
+    wide = estimates(GRID, values, LOSS_STATISTICS, resamples=500, level=0.99)
+    narrow = estimates(GRID, values, LOSS_STATISTICS, resamples=500, level=0.5)
+    assert all(wide[name].low <= narrow[name].low <= narrow[name].high <= wide[name].high for name in LOSS_STATISTICS)
 
 
 def test_an_infinite_example_is_infinite_only_when_drawn() -> None:
@@ -482,15 +492,15 @@ def test_an_infinite_example_is_infinite_only_when_drawn() -> None:
 
 def test_bad_samples() -> None:
     with pytest.raises(AlphaError, match="per|each alpha and example"):
-        estimates([0, 1], [1, 2], HEIGHTS)
+        estimates([0, 1], [1, 2], LOSS_STATISTICS)
     with pytest.raises(AlphaError, match="do not fit"):
-        estimates([0, 1], np.ones((3, 5)), HEIGHTS)
+        estimates([0, 1], np.ones((3, 5)), LOSS_STATISTICS)
     with pytest.raises(DataError, match="1 examples"):
-        estimates([0, 1], [[1], [2]], HEIGHTS)
+        estimates([0, 1], [[1], [2]], LOSS_STATISTICS)
     with pytest.raises(RecipeError, match="0 resamples"):
         shape.probability_monotone([0, 1], np.ones((2, 5)), resamples=0)
     with pytest.raises(RecipeError, match="probability 95"):
-        estimates([0, 1], np.ones((2, 5)), HEIGHTS, level=95)
+        estimates([0, 1], np.ones((2, 5)), LOSS_STATISTICS, level=95)
     with pytest.raises(RecipeError, match="'largest' made shape"):
         estimates([0, 1], np.ones((2, 5)), {"largest": lambda alphas, losses: np.max(losses)})
 
@@ -498,5 +508,5 @@ def test_bad_samples() -> None:
 def test_all_numbers_of_a_real_curve_take_well_under_a_second() -> None:
     values = np.random.default_rng(0).lognormal(size=(50, 2000))
     start = time.process_time()
-    estimates(GRID, values, NUMBERS, resamples=1000)
+    estimates(GRID, values, STATISTICS, resamples=1000)
     assert time.process_time() - start < 2  # 0.2 s on one core; the rest is for busy machines

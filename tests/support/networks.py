@@ -50,4 +50,4 @@ def lived_in(module: nn.Module, inputs: Tensor, seed: int) -> State:
             for _ in range(3):
                 module(inputs + 0.1 * torch.randn_like(inputs))
         module.eval()
-    return State.of(module)
+    return State.from_module(module)

@@ -133,7 +133,7 @@ def test_the_barrier_is_the_top_of_the_hump(ends: tuple[State, Checkpoint]) -> N
 
 def other_file(path: Path, classes: int = 7) -> dict[str, torch.Tensor]:
     """A network of as many classes, written as other programs do."""
-    state = State.of(models.draw(OTHER.model, SHAPE, classes, Random(scale=2.0), 5)).dict()
+    state = State.from_module(models.draw(OTHER.model, SHAPE, classes, Random(scale=2.0), 5)).state_dict()
     torch.save(state, path)
     return state
 
@@ -195,7 +195,7 @@ def test_safetensors_and_wrapped_names_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("of", ["timm", "the package"])
 def test_efficientnets_names_are_translated(of: str, tmp_path: Path) -> None:
     model = EfficientNetLite()
-    state = State.of(models.draw(model, SHAPE, 3, Random(), 1))
+    state = State.from_module(models.draw(model, SHAPE, 3, Random(), 1))
     theirs = {ours: name for name, ours in own_names().items() if name.startswith("_") == (of == "the package")}
     renamed = {}
     for name, value in state.items():

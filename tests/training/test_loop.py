@@ -125,7 +125,7 @@ def test_a_mixed_training_goes_on_with_the_same_bits() -> None:
 def test_dropout_is_drawn_from_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "build", lambda spec, shape, classes: Dropping(shape, classes))
     dataset = load(FLAT)
-    begin = State.of(Dropping(dataset.shape, dataset.classes))
+    begin = State.from_module(Dropping(dataset.shape, dataset.classes))
     kept = [progress.checkpoint() for progress in train(FLAT, dataset, begin)]
     for at in (1, 5, 9):
         torch.rand(at)

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from linescape.checkpoints.formats import Contents
-from linescape.errors import CheckpointError, some
-from linescape.geometry.state import completed, ties
+from linescape.errors import CheckpointError, abbreviate
+from linescape.geometry.state import tied_names, with_tied_names
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,10 @@ def pair(
     fit = fit or Fit()
     start, end = renamed(start, fit), renamed(end, fit)
     if module is not None:
-        wanted, tied = module.state_dict(), ties(module)
+        wanted, tied = module.state_dict(), tied_names(module)
         start, end = (
-            replace(found, tensors=completed(found, tied)) for found in (start.named_as(wanted), end.named_as(wanted))
+            replace(found, tensors=with_tied_names(found, tied))
+            for found in (start.named_as(wanted), end.named_as(wanted))
         )
         _check_shapes(end, module)
         known = set(wanted)
@@ -102,7 +103,7 @@ def pair(
     if further:
         notes.append(f"Left out, as the network or the end has no such tensors: {', '.join(further)}.")
     if types:
-        notes.append(f"Taken in the wider of two types: {some(sorted(types))}.")
+        notes.append(f"Taken in the wider of two types: {abbreviate(sorted(types))}.")
     return (
         replace(start, tensors={name: held_start[name] for name in names}),
         replace(end, tensors={name: held_end[name] for name in names}, notes=(*end.notes, *notes)),
@@ -117,7 +118,7 @@ def _check_shapes(end: Contents, module: nn.Module) -> None:
         shapes = [f"{name} {tuple(end[name].shape)} and {tuple(wanted[name].shape)}" for name in differ]
         raise CheckpointError(
             f"The end, {end.path}, is no checkpoint of this {type(module).__name__}: its shapes and the network's "
-            f"differ ({some(shapes)}). Name the network that the end is of (classes, width, depth), or the two "
+            f"differ ({abbreviate(shapes)}). Name the network that the end is of (classes, width, depth), or the two "
             "checkpoints the other way round."
         )
 
@@ -150,7 +151,7 @@ def _described(refused: Collection[str], start: Contents, end: Contents, known: 
             groups.setdefault(f"not in the network but {where}", []).append(name)
         else:
             groups.setdefault("only in the start" if name in start else "only in the end", []).append(name)
-    return "; ".join(f"{len(names)} {what} ({some(names)})" for what, names in groups.items())
+    return "; ".join(f"{len(names)} {what} ({abbreviate(names)})" for what, names in groups.items())
 
 
 def _searches(pattern: str, name: str) -> bool:

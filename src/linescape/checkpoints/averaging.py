@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from linescape import checkpoints
 from linescape.checkpoints.diff import MEASURED
 from linescape.checkpoints.formats import Contents
-from linescape.errors import StateError, some
+from linescape.errors import StateError, abbreviate
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line, check_alpha
@@ -139,8 +139,8 @@ def _check_types(end: Contents) -> None:
     small = [name for name, value in end.items() if value.dtype.is_floating_point and value.dtype.itemsize < 2]
     if small:
         raise StateError(
-            f"{end.path} holds {end[small[0]].dtype} ({some(small)}): so few bits leave no room between two networks, "
-            "and their scales lie elsewhere. Convert both checkpoints to bfloat16."
+            f"{end.path} holds {end[small[0]].dtype} ({abbreviate(small)}): so few bits leave no room between two "
+            "networks, and their scales lie elsewhere. Convert both checkpoints to bfloat16."
         )
 
 
@@ -155,9 +155,9 @@ def _check_finite(value: Tensor, name: str, where: str) -> None:
 def _unmeasured(end: Contents, alpha: float, measured: Mapping[str, Tensor]) -> list[str]:
     notes = []
     if rest := [name for name, value in end.items() if not value.dtype.is_floating_point and name not in measured]:
-        notes.append(f"Not floating, so taken from {'the end' if alpha else 'the start'}: {some(rest)}.")
+        notes.append(f"Not floating, so taken from {'the end' if alpha else 'the start'}: {abbreviate(rest)}.")
     if measured:
-        notes.append(f"Statistics of BatchNorm were measured anew: {some(sorted(measured))}.")
+        notes.append(f"Statistics of BatchNorm were measured anew: {abbreviate(sorted(measured))}.")
     elif alpha not in (0.0, 1.0) and any(name.endswith(MEASURED) for name in end):
         notes.append(
             "Statistics of BatchNorm are averaged too, which are not those of the averaged network: --model and --data "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from linescape.checkpoints.formats import Contents
-from linescape.errors import some
+from linescape.errors import abbreviate
 from linescape.geometry.groups import by_name
 from linescape.geometry.state import Distance, State, distances
 
@@ -57,7 +57,7 @@ class Comparison:
         )
         kinds = ("move", "equal in both")  # these are many, and their names tell little
         return "\n".join(
-            f"{len(held):5,} {what}" + (f": {some(held, 20)}" if what not in kinds else "")
+            f"{len(held):5,} {what}" + (f": {abbreviate(held, 20)}" if what not in kinds else "")
             for what, held in told
             if held or what == "move"
         )

@@ -13,7 +13,7 @@ from torch import nn
 
 from linescape import checkpoints
 from linescape.checkpoints.formats import Contents
-from linescape.errors import CheckpointError, some
+from linescape.errors import CheckpointError, abbreviate
 from linescape.geometry.state import State, is_finite
 
 Read = Callable[[Path], Contents]
@@ -87,7 +87,9 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
             form = _form(read(path).named_as([name for name, *_ in usual[0][0]]))  # a script may name them otherwise
         if form != usual[0][0]:
             names = sorted({name for name, *_ in form ^ usual[0][0]})
-            left[path] = f"Names, shapes or types of its tensors are not those of most others ({some(names[:3])})."
+            left[path] = (
+                f"Names, shapes or types of its tensors are not those of most others ({abbreviate(names[:3])})."
+            )
     kept = [path for path in forms if path not in left]
     said = [f"Left out {path.name}. {reason}" for path, reason in left.items()]
     if len(kept) < 2:

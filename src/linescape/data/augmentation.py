@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from linescape.errors import DataError, RecipeError, near
+from linescape.errors import DataError, RecipeError, suggest
 
 KINDS = ("none", "flip", "crop", "crop-flip", "cutout")
 
@@ -29,7 +29,7 @@ def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
         DataError: the inputs are not images.
     """
     if kind not in KINDS:
-        raise RecipeError(f"There is no augmentation {kind!r}. {near(kind, KINDS)}")
+        raise RecipeError(f"There is no augmentation {kind!r}. {suggest(kind, KINDS)}")
     if kind == "none":
         return images
     if images.ndim != 4:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linescape.data.archives import CIFAR10, CIFAR100, Form, Layout, find, read_mnist
-from linescape.errors import DataError, RecipeError, near
+from linescape.errors import DataError, RecipeError, suggest
 
 Arrays = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
 """Images ``(n, channels, height, width)`` as uint8 or features ``(n, features)`` as float32, and labels ``(n,)``."""
@@ -57,7 +57,7 @@ def known(name: str) -> Known:
         RecipeError: no set has this name.
     """
     if name not in _KNOWN:
-        raise RecipeError(f"There is no data set {name!r}. {near(name, _KNOWN)}")
+        raise RecipeError(f"There is no data set {name!r}. {suggest(name, _KNOWN)}")
     return _KNOWN[name]
 
 

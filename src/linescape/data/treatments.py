@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from linescape.data.augmentation import KINDS
 from linescape.data.dataset import Split, rank_in_class
 from linescape.data.sets import Arrays
-from linescape.errors import DataError, RecipeError, near
+from linescape.errors import DataError, RecipeError, suggest
 from linescape.recipe import Data, derive_seed
 
 _CHUNK = 2000  # images at a time, so that no float copy of a whole set is made
@@ -40,7 +40,7 @@ def check(spec: Data, classes: int, image: bool) -> None:
     if spec.size < 0:
         raise RecipeError(f"size is {spec.size}. Give a side in pixels, or 0 for images as stored.")
     if spec.augment not in KINDS:
-        raise RecipeError(f"There is no augmentation {spec.augment!r}. {near(spec.augment, KINDS)}")
+        raise RecipeError(f"There is no augmentation {spec.augment!r}. {suggest(spec.augment, KINDS)}")
     if not image and (spec.size or spec.augment != "none"):
         raise RecipeError(
             f"{spec.name!r} has features, not images, so size {spec.size} and augment {spec.augment!r} mean nothing "

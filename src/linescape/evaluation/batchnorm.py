@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from linescape.errors import MeasureError, near
+from linescape.errors import MeasureError, suggest
 
 TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
 
@@ -31,7 +31,7 @@ def check_treatments(treatments: tuple[str, ...]) -> None:
         raise MeasureError(f"The BatchNorm treatments {treatments} are empty or repeat one. Name each once.")
     for treatment in treatments:
         if treatment not in TREATMENTS:
-            raise MeasureError(f"There is no BatchNorm treatment {treatment!r}. {near(treatment, TREATMENTS)}")
+            raise MeasureError(f"There is no BatchNorm treatment {treatment!r}. {suggest(treatment, TREATMENTS)}")
 
 
 def layers(module: nn.Module) -> dict[str, _BatchNorm]:

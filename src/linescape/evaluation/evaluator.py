@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from linescape.engine import Fast, operations, threads
-from linescape.errors import DataError, LinescapeError, MeasureError, reason
+from linescape.errors import DataError, LinescapeError, MeasureError, first_line
 from linescape.evaluation import batchnorm
 from linescape.evaluation.batches import cut, described, moved, split
 from linescape.evaluation.forward import Forward, default_forward, default_targets
@@ -290,8 +290,8 @@ class Evaluator:
             except Exception as error:  # whatever the network's own code raises
                 raise DataError(
                     f"The network, a {type(self.model).__name__}, cannot be called with the first examples of {name!r} "
-                    f"({described(few)}): {reason(error)}. Give it the inputs that it was trained on: size, channels, "
-                    "type and order."
+                    f"({described(few)}): {first_line(error)}. Give it the inputs that it was trained on: size, "
+                    "channels, type and order."
                 ) from error
             self._largest = max(self._largest, one / share)
             work += round(one / share * (len(held) if isinstance(held, Sized) else 10))

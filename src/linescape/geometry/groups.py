@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import nn
 
-from linescape.errors import GroupError, near
+from linescape.errors import GroupError, suggest
 from linescape.geometry.state import State
 
 Groups = dict[str, tuple[str, ...]]
@@ -27,7 +27,7 @@ NORMS: tuple[type[nn.Module], ...] = (
 
 def by_layer(module: nn.Module) -> Groups:
     """One group for each submodule that owns parameters or buffers itself (a convolution, a norm, a linear layer)."""
-    held = State.of(module, copy=False)
+    held = State.from_module(module, copy=False)
     return _collect(
         held,
         {
@@ -44,7 +44,7 @@ def by_convolution(module: nn.Module) -> Groups:
     Finer than blocks, coarser than `by_layer`: a convolution moves with the statistics of its own outputs. Parameters
     that are part of neither, such as Fixup's scalars, are in no group.
     """
-    held = State.of(module, copy=False)
+    held = State.from_module(module, copy=False)
     found: dict[str, list[str]] = {}
     last: list[str] = []
     for name, layer in module.named_modules():
@@ -71,7 +71,7 @@ def by_block(module: nn.Module) -> Groups:
     Raises:
         GroupError: the network has no children with tensors, or `blocks` names something that it lacks.
     """
-    held = State.of(module, copy=False)
+    held = State.from_module(module, copy=False)
     declared = getattr(module, "blocks", None)
     if isinstance(declared, Mapping):
         parts = dict(module.named_modules())
@@ -141,7 +141,7 @@ def by_prefix(module: nn.Module, mapping: Mapping[str, Iterable[str] | str]) -> 
     Raises:
         GroupError: an entry is neither a tensor nor a submodule that holds tensors.
     """
-    held = State.of(module, copy=False)
+    held = State.from_module(module, copy=False)
     found: dict[str, list[str]] = {}
     for group, prefixes in mapping.items():
         names = found.setdefault(group, [])
@@ -151,7 +151,7 @@ def by_prefix(module: nn.Module, mapping: Mapping[str, Iterable[str] | str]) -> 
                 known = dict.fromkeys([*dict(module.named_modules()), *held, *held.tied])
                 raise GroupError(
                     f"Group {group!r} names {prefix!r}, which is no tensor of the network and no part that holds "
-                    f"tensors. {near(prefix, filter(None, known))}"
+                    f"tensors. {suggest(prefix, filter(None, known))}"
                 )
             names += under
     return _collect(held, found)
@@ -165,7 +165,7 @@ def by_pattern(module: nn.Module, patterns: Mapping[str, str] | Iterable[str]) -
     Raises:
         GroupError: a pattern matches no tensor or is no regular expression.
     """
-    held = State.of(module, copy=False)
+    held = State.from_module(module, copy=False)
     named = dict(patterns) if isinstance(patterns, Mapping) else {pattern: pattern for pattern in patterns}
     found: dict[str, list[str]] = {}
     for group, pattern in named.items():
@@ -175,7 +175,7 @@ def by_pattern(module: nn.Module, patterns: Mapping[str, str] | Iterable[str]) -
             raise GroupError(f"{pattern!r} is not a regular expression: {error}.") from error
         found[group] = [name for name in (*held, *held.tied) if search(name)]
         if not found[group]:
-            raise GroupError(f"The pattern {pattern!r} matches no tensor of the network. {near(pattern, held)}")
+            raise GroupError(f"The pattern {pattern!r} matches no tensor of the network. {suggest(pattern, held)}")
     return _collect(held, found)
 
 
@@ -185,7 +185,7 @@ def by_type(module: nn.Module, types: Mapping[str, type[nn.Module] | tuple[type[
     Raises:
         GroupError: the network has no layer of a kind that holds tensors.
     """
-    held = State.of(module, copy=False)
+    held = State.from_module(module, copy=False)
     found: dict[str, list[str]] = {}
     for group, kinds in types.items():
         layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kinds)]
@@ -205,7 +205,7 @@ def choose(groups: Groups, names: Iterable[str]) -> Groups:
     chosen: Groups = {}
     for name in names:
         if name not in groups:
-            raise GroupError(f"There is no group {name!r}. {near(name, groups)}")
+            raise GroupError(f"There is no group {name!r}. {suggest(name, groups)}")
         chosen[name] = groups[name]
     return chosen
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from linescape.errors import AlphaError, GroupError, StateError, near
+from linescape.errors import AlphaError, GroupError, StateError, suggest
 from linescape.geometry.state import State, check_finite, check_pair, is_finite, lerp
 
 
@@ -125,7 +125,7 @@ class Only(Path):
             raise GroupError("The group is empty, so nothing would move. Name at least one tensor.")
         for name in self.names:
             if name not in held:
-                raise GroupError(f"The path has no tensor {name!r}. {near(name, held)}")
+                raise GroupError(f"The path has no tensor {name!r}. {suggest(name, held)}")
         self.rest = path.at(1.0) if rest is None else rest
         check_pair(held, self.rest)
 
@@ -179,7 +179,7 @@ class Ray(Path):
         check_finite(origin, "The origin")
         for name, value in direction.items():
             if name not in origin:
-                raise StateError(f"The direction has a tensor {name!r} that the origin lacks. {near(name, origin)}")
+                raise StateError(f"The direction has a tensor {name!r} that the origin lacks. {suggest(name, origin)}")
             if value.shape != origin[name].shape:
                 raise StateError(
                     f"The direction's {name!r} has shape {tuple(value.shape)}, the origin's "

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from linescape.errors import StateError, near, some
+from linescape.errors import StateError, abbreviate, suggest
 
 _HALF = (torch.float16, torch.bfloat16)
 _PART = 1 << 15
@@ -33,12 +33,12 @@ class State(Mapping[str, Tensor]):
     tied: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, module: nn.Module, copy: bool = True) -> State:
+    def from_module(cls, module: nn.Module, copy: bool = True) -> State:
         """A copy of a module's present state, on the module's device; without `copy` its own tensors."""
-        return cls.like(module, dict(module.state_dict(keep_vars=False)), copy)
+        return cls.from_state_dict(module, dict(module.state_dict(keep_vars=False)), copy)
 
     @classmethod
-    def like(cls, module: nn.Module, tensors: Mapping[str, Tensor], copy: bool = True) -> State:
+    def from_state_dict(cls, module: nn.Module, tensors: Mapping[str, Tensor], copy: bool = True) -> State:
         """`tensors` (a state dict), sorted into parameters, buffers and ties as in `module`.
 
         The module gives names and roles only; its values are not read.
@@ -52,8 +52,8 @@ class State(Mapping[str, Tensor]):
             StateError: names or shapes are not the module's, or tensors that the module ties differ.
         """
         expected = module.state_dict(keep_vars=True)
-        tied = ties(module)
-        tensors = completed(tensors, tied)
+        tied = tied_names(module)
+        tensors = with_tied_names(tensors, tied)
         _check_names(expected, tensors, "the network", "the state dict")
         _check_shapes(expected, tensors, "the network", "the state dict")
         parameters: dict[str, Tensor] = {}
@@ -83,7 +83,7 @@ class State(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.parameters) + len(self.buffers)
 
-    def dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """A plain state dict, tied names included, as `module.load_state_dict` takes it (tensors shared)."""
         return {**self, **{name: self[owner] for name, owner in self.tied.items()}}
 
@@ -94,19 +94,19 @@ class State(Mapping[str, Tensor]):
             StateError: names or shapes are not the module's.
         """
         self.check_fits(module)
-        module.load_state_dict(self.dict())
+        module.load_state_dict(self.state_dict())
 
     def check_fits(self, module: nn.Module) -> None:
         """Raise `StateError` naming the tensors by which this state and a module's differ in name or shape."""
         expected = module.state_dict()
-        _check_names(expected, self.dict(), "the network", "the state")
-        _check_shapes(expected, self.dict(), "the network", "the state")
+        _check_names(expected, self.state_dict(), "the network", "the state")
+        _check_shapes(expected, self.state_dict(), "the network", "the state")
 
     def replace(self, tensors: Mapping[str, Tensor]) -> State:
         """This state with some tensors exchanged (names as held; others raise `StateError`)."""
         for name in tensors:
             if name not in self:
-                raise StateError(f"The state has no tensor {name!r}. {near(name, self)}")
+                raise StateError(f"The state has no tensor {name!r}. {suggest(name, self)}")
         return State(
             {name: tensors.get(name, value) for name, value in self.parameters.items()},
             {name: tensors.get(name, value) for name, value in self.buffers.items()},
@@ -118,14 +118,14 @@ class State(Mapping[str, Tensor]):
         return self.replace({name: value.to(device) for name, value in self.items()})
 
 
-def ties(module: nn.Module) -> dict[str, str]:
+def tied_names(module: nn.Module) -> dict[str, str]:
     """Tensors that a network uses under several names (tied weights): each further name -> the first one."""
     first: dict[int, str] = {}
     named = [(name, first.setdefault(id(slot), name)) for name, slot in module.state_dict(keep_vars=True).items()]
     return {name: owner for name, owner in named if owner != name}
 
 
-def completed(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
+def with_tied_names(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
     """With all names of tied weights, of which a file may hold one (as Hugging Face's safetensors do)."""
     found = dict(tensors)
     for name, owner in tied.items():
@@ -183,7 +183,7 @@ def check_finite(state: State, what: str) -> None:
         if not is_finite(value)
     }
     if bad:
-        listed = some([f"{name} ({count})" for name, count in bad.items()])
+        listed = abbreviate([f"{name} ({count})" for name, count in bad.items()])
         raise StateError(
             f"{what} holds NaN or infinity in {len(bad)} of {len(state)} tensors: {listed}. Every point of a line "
             "from or to it would be NaN. Its training has diverged or its file is damaged: use an earlier checkpoint."
@@ -278,9 +278,9 @@ def _check_names(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_i
     if missing or extra:
         parts = []
         if missing:
-            parts.append(f"{len(missing)} only in {left_is} ({some(missing)})")
+            parts.append(f"{len(missing)} only in {left_is} ({abbreviate(missing)})")
         if extra:
-            parts.append(f"{len(extra)} only in {right_is} ({some(extra)})")
+            parts.append(f"{len(extra)} only in {right_is} ({abbreviate(extra)})")
         raise StateError(
             f"{left_is[:1].upper()}{left_is[1:]} and {right_is} have different tensors: {'; '.join(parts)}. A line "
             "needs the same tensors at both ends. Load both checkpoints with the model that made them."
@@ -290,7 +290,7 @@ def _check_names(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_i
 def _check_shapes(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is: str, right_is: str) -> None:
     differ = [name for name in left if left[name].shape != right[name].shape]
     if differ:
-        listed = some([f"{n}: {tuple(left[n].shape)} and {tuple(right[n].shape)}" for n in differ])
+        listed = abbreviate([f"{n}: {tuple(left[n].shape)} and {tuple(right[n].shape)}" for n in differ])
         raise StateError(
             f"{len(differ)} tensors have one shape in {left_is} and another in {right_is} ({listed}). A line needs the "
             "same shapes at both ends. Check that both come from one architecture (width, classes)."

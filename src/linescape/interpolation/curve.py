@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from linescape import atomic
-from linescape.errors import MeasureError, StoreError, near
+from linescape.errors import MeasureError, StoreError, suggest
 
 Key = tuple[str, str, str]
 """(data, measure, batchnorm), such as ``("test", "cross_entropy", "interpolate")``."""
@@ -121,7 +121,7 @@ class Curve:
             said = "/".join(asked)
             raise MeasureError(
                 f"{len(found)} series of this curve match {said!r}; name one. "
-                + (f"They are: {', '.join(known)}." if found else near(said, known))
+                + (f"They are: {', '.join(known)}." if found else suggest(said, known))
             )
         return Series(self.alphas, self.values[found[0]], *found[0])
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from linescape.errors import AlphaError, DataError, MeasureError, near
+from linescape.errors import AlphaError, DataError, MeasureError, suggest
 from linescape.evaluation import batchnorm as bn
 from linescape.evaluation import subsets
 from linescape.evaluation.evaluator import DIRECT, Evaluator
@@ -131,7 +131,7 @@ class Sparing:
         known = list(self.evaluator.measures)
         measure = (until.measure if until else None) or known[0]
         if measure not in known:
-            raise MeasureError(f"There is no measure {measure!r} to be sure of. {near(measure, known)}")
+            raise MeasureError(f"There is no measure {measure!r} to be sure of. {suggest(measure, known)}")
         keys = [(data, measure, treatment) for data in self.totals for treatment in self.treatments]
         most = max(self.totals.values())
         sample = Sample(self._walk_whole, (0.0, 1.0) if adaptive else self.grid)

@@ -17,7 +17,7 @@ from linescape.geometry.state import Distance, State, distances
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.scanning import scan
 from linescape.interpolation.stopping import LEVEL, Until
-from linescape.shape import HEIGHTS, Estimate, estimates
+from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
 WHOLE = "whole"
 """The label of the line of the whole network."""
@@ -62,7 +62,7 @@ class Probe:
                     key = (series.data, series.measure, series.batchnorm)
                     kept = stated.get("/".join(key), {}).items()
                     sequential = {name: Estimate(value, low, high, LEVEL) for name, (value, low, high) in kept}
-                    found[label, *key] = estimates(series.alphas, series.values, HEIGHTS) | sequential
+                    found[label, *key] = estimates(series.alphas, series.values, LOSS_STATISTICS) | sequential
         return found
 
 

@@ -22,9 +22,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.interpolation.curve import Key
-from linescape.shape import HEIGHTS, Estimate, estimates
+from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
 LEVEL = 0.95
 
@@ -46,7 +46,7 @@ class Until:
 
     Attributes:
         within: half the width of the widest interval, in the unit of the measure (nats for cross entropy, % for error).
-        heights: which numbers, of `linescape.shape.HEIGHTS`.
+        heights: which numbers, of `linescape.shape.LOSS_STATISTICS`.
         measure: of which measure; the evaluator's first by default. All data and treatments of BatchNorm must do.
 
     Raises:
@@ -64,8 +64,8 @@ class Until:
                 "measure, such as 0.01 for 0.01 nats."
             )
         for height in self.heights:
-            if height not in HEIGHTS:
-                raise RecipeError(f"There is no height {height!r} to be sure of. {near(height, HEIGHTS)}")
+            if height not in LOSS_STATISTICS:
+                raise RecipeError(f"There is no height {height!r} to be sure of. {suggest(height, LOSS_STATISTICS)}")
         if not self.heights:
             raise RecipeError("until= names no height, so nothing would ever be known closely enough. Name one.")
 
@@ -97,7 +97,7 @@ def look(alphas: ArrayLike, values: Mapping[Key, ArrayLike], heights: Sequence[s
     Raises:
         DataError: there are fewer than two examples.
     """
-    functions = {name: HEIGHTS[name] for name in heights}
+    functions = {name: LOSS_STATISTICS[name] for name in heights}
     level = 1 - SPENT[number]
     found = {
         key: estimates(alphas, held, functions, resamples=RESAMPLES, level=level, seed=number)

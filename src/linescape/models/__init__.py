@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from linescape import recipe
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.models.efficientnet import EfficientNetLite
 from linescape.models.lenet import LeNet
 from linescape.models.mlp import MLP
@@ -91,7 +91,7 @@ def redraw(network: nn.Module, init: recipe.Random) -> None:
     """
     known = ("default", *_SCHEMES, "normal", "zeros")
     if init.scheme not in known:
-        raise RecipeError(f"There is no initialisation {init.scheme!r}. {near(init.scheme, known)}")
+        raise RecipeError(f"There is no initialisation {init.scheme!r}. {suggest(init.scheme, known)}")
     for parameter in network.parameters():
         if init.scheme == "normal":
             parameter.normal_()

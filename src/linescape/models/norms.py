@@ -6,7 +6,7 @@ from typing import get_args
 
 from torch import nn
 
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.recipe import Norm
 
 NORMS: tuple[str, ...] = get_args(Norm)
@@ -30,4 +30,4 @@ def norm(kind: str, channels: int) -> nn.Module:
         return nn.GroupNorm(1, channels)
     if kind == "none":
         return nn.Identity()
-    raise RecipeError(f"There is no normalisation {kind!r}. {near(kind, NORMS)}")
+    raise RecipeError(f"There is no normalisation {kind!r}. {suggest(kind, NORMS)}")

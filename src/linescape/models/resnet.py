@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from linescape import recipe
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.models.branches import Branch, Conv, FixupBranch
 from linescape.models.enlarging import checked, enlarged
 from linescape.models.norms import norm
@@ -82,7 +82,7 @@ def _stages(spec: recipe.ResNet) -> tuple[int, ...]:
             f"The width of a ResNet is {spec.width}. Give one channel or more (64, or 16 for the CIFAR layout)."
         )
     if spec.stem not in _STEMS:
-        raise RecipeError(f"A ResNet has no stem {spec.stem!r}. {near(spec.stem, _STEMS)}")
+        raise RecipeError(f"A ResNet has no stem {spec.stem!r}. {suggest(spec.stem, _STEMS)}")
     if spec.depth in _FOUR_STAGES:
         return _FOUR_STAGES[spec.depth]
     blocks, rest = divmod(spec.depth - 2, 6)

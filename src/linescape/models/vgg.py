@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from linescape import recipe
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.models.norms import norm
 
 _CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -33,7 +33,7 @@ class VGG(nn.Module):
         if spec.width < 1:
             raise RecipeError(f"The width of a VGG is {spec.width}. Give one channel or more (64 in the source).")
         if spec.head not in _HEADS:
-            raise RecipeError(f"A VGG has no head {spec.head!r}. {near(spec.head, _HEADS)}")
+            raise RecipeError(f"A VGG has no head {spec.head!r}. {suggest(spec.head, _HEADS)}")
         layers: list[nn.Module] = []
         channels = shape[0]
         self.blocks = {}

@@ -6,8 +6,8 @@ behind a curve and gives each number an interval.
 
 from linescape.shape.intervals import Estimate, estimate, estimates, probability_monotone, rise_p_value
 from linescape.shape.numbers import (
-    HEIGHTS,
-    NUMBERS,
+    LOSS_STATISTICS,
+    STATISTICS,
     TOLERANCE,
     Bump,
     Number,
@@ -32,8 +32,8 @@ from linescape.shape.numbers import (
 )
 
 __all__ = [
-    "HEIGHTS",
-    "NUMBERS",
+    "LOSS_STATISTICS",
+    "STATISTICS",
     "TOLERANCE",
     "Bump",
     "Estimate",

@@ -76,7 +76,7 @@ def estimates(
     """Each function's number of the mean curve, with its interval; all from the same resamples.
 
     `alphas` ``(n,)``, `values` ``(n, examples)`` per-example losses; `functions` such as
-    `linescape.shape.HEIGHTS`, called as ``function(alphas (m,), losses (..., m))``. Curves of equally
+    `linescape.shape.LOSS_STATISTICS`, called as ``function(alphas (m,), losses (..., m))``. Curves of equally
     many examples get the same resamples from one `seed`, so they stay paired.
 
     NaN: a number that is NaN, in any resample, has NaN for its interval. An infinite example makes the

@@ -342,7 +342,7 @@ def plateau_error(alphas: ArrayLike, errors: ArrayLike, chance: float, tolerance
 
 # -- all of them -------------------------------------------------------------------------------------------------
 
-HEIGHTS: Mapping[str, Number] = {
+LOSS_STATISTICS: Mapping[str, Number] = {
     "barrier_above_chord": barrier_above_chord,
     "barrier_above_mean": barrier_above_mean,
     "barrier_above_max_end": barrier_above_max_end,
@@ -354,8 +354,8 @@ HEIGHTS: Mapping[str, Number] = {
 }
 """The numbers in the unit of the losses: they change little when the curve does, so intervals suit them."""
 
-NUMBERS: Mapping[str, Number] = {
-    **HEIGHTS,
+STATISTICS: Mapping[str, Number] = {
+    **LOSS_STATISTICS,
     "monotone_fraction": monotone_fraction,
     "convexity": convexity,
     "fraction_below_chord": fraction_below_chord,
@@ -378,7 +378,7 @@ def summary(
     for curve in (losses, errors):
         if curve is not None and np.ndim(curve) != 1:
             raise AlphaError(f"Losses or errors of shape {np.shape(curve)} are not one curve. Summarise one at a time.")
-    numbers = {name: float(number(alphas, losses)) for name, number in NUMBERS.items()}
+    numbers = {name: float(number(alphas, losses)) for name, number in STATISTICS.items()}
     if classes is not None:
         numbers["plateau_loss"] = plateau_loss(alphas, losses, math.log(classes))
         if errors is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.studies.study import Study
 
 _NAMES = ("vlaar2022",)
@@ -33,12 +33,12 @@ def find(name: str, scale: str = "mini") -> Study:
     """
     module = _module(name)
     if scale not in module.SCALES:
-        raise RecipeError(f"Study {name!r} has no scale {scale!r}. {near(scale, module.SCALES)}")
+        raise RecipeError(f"Study {name!r} has no scale {scale!r}. {suggest(scale, module.SCALES)}")
     found: Study = module.study(scale)
     return found
 
 
 def _module(name: str) -> ModuleType:
     if name not in _NAMES:
-        raise RecipeError(f"There is no study {name!r}. {near(name, _NAMES)}")
+        raise RecipeError(f"There is no study {name!r}. {suggest(name, _NAMES)}")
     return import_module(f"linescape.studies.{name}")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.recipe import Barrier, Content, Random, Recipe, Weights
 
 
@@ -145,7 +145,7 @@ class Study:
         known = {arm.name: arm for arm in self.arms}
         for name in names:
             if name not in known:
-                raise RecipeError(f"Study {self.name!r} has no arm {name!r}. {near(name, known)}")
+                raise RecipeError(f"Study {self.name!r} has no arm {name!r}. {suggest(name, known)}")
         kept = [known[name] for name in dict.fromkeys(names)] if names else self.arms
 
         def cut(arm: Arm) -> Arm:

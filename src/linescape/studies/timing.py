@@ -153,13 +153,14 @@ def _ready(run: Run, device: str) -> Callable[[], object]:
     """A call that does the run once; it was called before, as the first one also allocates."""
     dataset = made_up(run)
     if run.kind == "step":
-        start = State.of(models.draw(run.recipe.model, run.shape, run.classes, Random(), seed=0))
+        start = State.from_module(models.draw(run.recipe.model, run.shape, run.classes, Random(), seed=0))
         steps = train(msgspec.structs.replace(run.recipe, schedule=Schedule(_ENDLESS)), dataset, start, device)
         next(steps), next(steps)  # the starting point, then a step
         return lambda: next(steps)
     evaluator = measuring(run.recipe, dataset, device, test_examples=run.examples)
     ends = [
-        State.of(models.draw(run.recipe.model, run.shape, run.classes, Random(), seed)).to(device) for seed in (0, 1)
+        State.from_module(models.draw(run.recipe.model, run.shape, run.classes, Random(), seed)).to(device)
+        for seed in (0, 1)
     ]
     line = Line(*ends)
     evaluator.begin(line, POSITIONS)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from linescape import models
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
@@ -31,7 +31,7 @@ def drawn(recipe: Recipe, shape: tuple[int, ...], classes: int) -> State:
         RecipeError: the model is impossible.
     """
     scheme = recipe.init if isinstance(recipe.init, Random) else Random()
-    return State.of(models.draw(recipe.model, shape, classes, scheme, derive_seed(recipe, "init")))
+    return State.from_module(models.draw(recipe.model, shape, classes, scheme, derive_seed(recipe, "init")))
 
 
 def carried_over(
@@ -57,7 +57,7 @@ def carried_over(
         blocks = by_block(models.build(recipe.model, shape, classes))
     for block in init.reset:
         if block not in blocks:
-            raise RecipeError(f"The model has no block {block!r} to set back. {near(block, blocks)}")
+            raise RecipeError(f"The model has no block {block!r} to set back. {suggest(block, blocks)}")
     fresh = drawn(recipe, shape, classes)
     back = {name for block in init.reset for name in blocks[block]}
     source = fresh if init.to == "fresh" else start

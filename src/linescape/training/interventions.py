@@ -18,7 +18,7 @@ import torch
 from msgspec.structs import replace
 
 from linescape import data, models
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.recipe import (
     MLP,
     VGG,
@@ -325,7 +325,7 @@ def by_name(name: str) -> Intervention:
     """
     found = _BY_NAME.get(name.replace("-", "_"))
     if found is None:
-        raise RecipeError(f"There is no intervention {name!r}. {near(name, _BY_NAME)}")
+        raise RecipeError(f"There is no intervention {name!r}. {suggest(name, _BY_NAME)}")
     return found
 
 
@@ -350,7 +350,7 @@ def apply(recipe: Recipe, text: str) -> Recipe:
         key, equals, value = part.partition("=")
         if equals:
             if key not in known:
-                raise RecipeError(f"{name} has no argument {key!r}. {near(key, known)} {usage}")
+                raise RecipeError(f"{name} has no argument {key!r}. {suggest(key, known)} {usage}")
             named[key] = _typed(name, key, value, hints[key], usage)
         else:
             if not positional:
@@ -409,7 +409,7 @@ def _check_blocks(model: Model, blocks: tuple[str, ...]) -> None:
     known = _blocks(model)
     for block in blocks:
         if block not in known:
-            raise RecipeError(f"{type(model).__name__} has no block {block!r} to set back. {near(block, known)}")
+            raise RecipeError(f"{type(model).__name__} has no block {block!r} to set back. {suggest(block, known)}")
 
 
 def _random(recipe: Recipe, what: str) -> Random:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from linescape import models
 from linescape.data import Dataset, Mixed, augment, mix
-from linescape.errors import DataError, RecipeError, near
+from linescape.errors import DataError, RecipeError, suggest
 from linescape.geometry.state import State, is_finite
 from linescape.recipe import Precision, Recipe, Schedule, seeds
 from linescape.training.step import Step, seeded
@@ -261,7 +261,7 @@ class _Now:
             for slot, value in self.optimizer.state[parameter].items()
             if isinstance(value, Tensor)
         }
-        return Checkpoint(State.of(self.module).to("cpu"), step, held, self.loss_sum, self.wrong, self.seen)
+        return Checkpoint(State.from_module(self.module).to("cpu"), step, held, self.loss_sum, self.wrong, self.seen)
 
     def restore(self, held: Mapping[str, Tensor]) -> None:
         parameters = dict(self.module.named_parameters())
@@ -292,5 +292,6 @@ def _check(recipe: Recipe) -> None:
             raise RecipeError(f"{what} is {value}, with which nothing can be trained. Give another value.")
     if optimizer.precision not in get_args(Precision):
         raise RecipeError(
-            f"Nothing is trained in precision {optimizer.precision!r}. {near(optimizer.precision, get_args(Precision))}"
+            f"Nothing is trained in precision {optimizer.precision!r}. "
+            f"{suggest(optimizer.precision, get_args(Precision))}"
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from linescape import checkpoints
 from linescape.checkpoints import Contents
 from linescape.data import sets
-from linescape.errors import CheckpointError, some
+from linescape.errors import CheckpointError, abbreviate
 from linescape.geometry.groups import by_block, choose
 from linescape.models.efficientnet import EfficientNetLite, own_names
 from linescape.recipe import Weights
@@ -100,8 +100,8 @@ def kept(contents: Contents, network: nn.Module, reset: Sequence[str]) -> dict[s
         kind = type(network).__name__
         raise CheckpointError(
             f"{contents.path} holds another network than this {kind}. "
-            + (f"It lacks {some(list(map(repr, lacking)), 3)}. " if lacking else "")
-            + (f"It has {some(list(map(repr, further)), 3)}, which this {kind} has not. " if further else "")
+            + (f"It lacks {abbreviate(list(map(repr, lacking)), 3)}. " if lacking else "")
+            + (f"It has {abbreviate(list(map(repr, further)), 3)}, which this {kind} has not. " if further else "")
             + "Give the network that the file is of (depth, norm, head), or draw the blocks that differ anew."
         )
     differ = [name for name, value in found.items() if value.shape != wanted[name].shape]

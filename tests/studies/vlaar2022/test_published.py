@@ -18,7 +18,7 @@ from linescape.analysis import tables
 from linescape.report import figures
 from linescape.report.page import Folder
 from linescape.report.published import section
-from linescape.shape import NUMBERS, plateau_loss
+from linescape.shape import STATISTICS, plateau_loss
 from linescape.studies.study import Study
 from linescape.studies.vlaar2022 import published
 from linescape.studies.vlaar2022.published import ACCURACIES, LINES, RANGES
@@ -52,7 +52,7 @@ def test_published_lines_are_lines() -> None:
     base = [line for line in LINES if line.arm == "base"]
     assert [line.label for line in base] == ["whole", "layer1", "layer2", "layer3", "layer4", "fc"]
     assert {line.losses[-1] for line in base} == {0.338}, "all lines of a network meet at its end"
-    assert {entry.quantity for entry in RANGES} - set(NUMBERS) == {"start", "loss", "highest", "end"}
+    assert {entry.quantity for entry in RANGES} - set(STATISTICS) == {"start", "loss", "highest", "end"}
 
 
 @pytest.mark.parametrize("name", ["cifar10-small", "cifar10"])
@@ -75,14 +75,14 @@ def test_pretraining_shows_above_the_chord_and_on_the_plateau_of_the_published_l
     alphas, losses = lines["pretrained-imagenet"]
     scratch = lines["base"]
     chance = math.log(10)
-    assert NUMBERS["barrier_above_chord"](*scratch) == pytest.approx(1.88, abs=0.005)
+    assert STATISTICS["barrier_above_chord"](*scratch) == pytest.approx(1.88, abs=0.005)
     assert plateau_loss(*scratch, chance) == pytest.approx(0.93, abs=0.005)
-    assert NUMBERS["min_delta"](*scratch) == pytest.approx(0.02, abs=1e-9)
+    assert STATISTICS["min_delta"](*scratch) == pytest.approx(0.02, abs=1e-9)
     for start, above in ((2.53, 0.50), (2.86, 0.36)):
         pretrained = ((0.0, *alphas), (start, *losses))
-        assert NUMBERS["barrier_above_chord"](*pretrained) == pytest.approx(above, abs=0.005)
+        assert STATISTICS["barrier_above_chord"](*pretrained) == pytest.approx(above, abs=0.005)
         assert plateau_loss(*pretrained, chance) == pytest.approx(0.19, abs=0.01)
-        assert NUMBERS["min_delta"](*pretrained) == pytest.approx(0.02, abs=1e-9)
+        assert STATISTICS["min_delta"](*pretrained) == pytest.approx(0.02, abs=1e-9)
 
 
 def test_another_data_set_or_work_has_nothing_beside_it() -> None:

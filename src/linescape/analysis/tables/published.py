@@ -139,7 +139,7 @@ def _runs(results: Results, arm: str, label: str) -> list[_Curve]:
 def _ends(entry: published.Range, alphas: NDArray[np.float64], losses: NDArray[np.float64]) -> tuple[float, float]:
     """The lowest and the highest value of a quantity on one run's line; the same twice where it has one value."""
     if entry.quantity not in _ENDS:
-        value = float(shape.NUMBERS[entry.quantity](alphas, losses))
+        value = float(shape.STATISTICS[entry.quantity](alphas, losses))
         return value, value
     low, high = {"start": (0.0, 0.0), "end": (1.0, 1.0)}.get(entry.quantity, entry.between)
     inside = losses[(alphas > low) & (alphas < high)]

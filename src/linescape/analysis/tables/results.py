@@ -16,11 +16,11 @@ from linescape.errors import DataError, MeasureError, RecipeError
 from linescape.geometry.state import State, distances
 from linescape.interpolation.curve import Curve
 from linescape.recipe import Data, Recipe, Trained
-from linescape.shape import HEIGHTS, NUMBERS, estimates, rise_p_value, summary
+from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
 from linescape.studies.study import Arm, Moment, Run, Scan, Study, Train
 from linescape.training.loop import decay_sum
 
-SHAPES = (*NUMBERS, "plateau_loss", "plateau_error")
+SHAPES = (*STATISTICS, "plateau_loss", "plateau_error")
 """The shape numbers of a run's line, as in `linescape.shape`; columns `test_...` and `train_...` of `Results.runs`."""
 
 LEARNT = 20.0
@@ -127,8 +127,8 @@ class Results:
             line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy, see `shape`).
         lines: a row for each position of each line: arm, group, title, seed, label, kind (see `kind`), data, measure,
             batchnorm, alpha, mean (over examples), standard_error, not_finite (examples).
-        heights: a row for each of `shape.HEIGHTS` of test cross entropy of each run's whole line, and of its line with
-            several treatments of BatchNorm: arm, group, title, seed, label, data, batchnorm, number, value, low, high
+        heights: a row for each of `shape.LOSS_STATISTICS` of test cross entropy of each run's whole line, and of its line
+            with several treatments of BatchNorm: arm, group, title, seed, label, data, batchnorm, number, value, low, high
             (95 % paired bootstrap over the examples measured, for the whole line's first treatment; else null).
         layers: a row for each statistic of each block's line, as `layerwise.of_run`, and of the whole line, with arm,
             group, title and seed.
@@ -297,7 +297,7 @@ def _shape(curve: Curve, scan: Scan, number: int | None) -> dict[str, float]:
 
 
 def _heights(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
-    """`shape.HEIGHTS` of the lines from own start to own end; intervals where the report's numbers come from."""
+    """`shape.LOSS_STATISTICS` of lines from own start to own end; intervals where the report's numbers come from."""
     rows = []
     for label, curve in curves.items():
         if kind(label, run.lines[label]) not in ("whole", "treatments"):
@@ -309,7 +309,7 @@ def _heights(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
                 continue
             about = {"label": label, "data": "test", "batchnorm": batchnorm}
             if label == "whole" and place == 0:
-                sure = estimates(loss.alphas, loss.values, HEIGHTS)
+                sure = estimates(loss.alphas, loss.values, LOSS_STATISTICS)
                 rows += [
                     about | {"number": name, "value": found.value, "low": found.low, "high": found.high}
                     for name, found in sure.items()
@@ -317,7 +317,7 @@ def _heights(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
             else:
                 rows += [
                     about | {"number": name, "value": float(height(loss.alphas, loss.mean))}
-                    for name, height in HEIGHTS.items()
+                    for name, height in LOSS_STATISTICS.items()
                 ]
     return rows
 

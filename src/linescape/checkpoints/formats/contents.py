@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from linescape.errors import CheckpointError, StateError, some
+from linescape.errors import CheckpointError, StateError, abbreviate
 from linescape.geometry.state import State
 
 Kind = Literal["safetensors", "torch", "hugging face", "distributed"]
@@ -74,7 +74,7 @@ class Contents(Mapping[str, Tensor]):
         """
         fitting = self.named_as(module.state_dict())
         try:
-            return State.like(module, fitting, copy=False)
+            return State.from_state_dict(module, fitting, copy=False)
         except StateError as error:
             kind = type(module).__name__
             raise CheckpointError(f"{self.path} is no checkpoint of this {kind}. {error}") from error
@@ -94,7 +94,9 @@ class Contents(Mapping[str, Tensor]):
         if best := _prefix(self, known, most):
             found = {name: name.removeprefix(best) for name in self if name.startswith(best)}
             outside = [name for name in self if name not in found]
-            said = f"Took {best!r} off {len(found)} names" + (f" and left out {some(outside)}." if outside else ".")
+            said = f"Took {best!r} off {len(found)} names" + (
+                f" and left out {abbreviate(outside)}." if outside else "."
+            )
             return self.renamed(found, said)
         if best := _prefix(known, self, most):
             return self.renamed({name: best + name for name in self}, f"Put {best!r} before {len(self)} names.")
@@ -109,8 +111,8 @@ class Contents(Mapping[str, Tensor]):
         twice = [name for name, count in Counter(names.values()).items() if count > 1]
         if twice:
             raise CheckpointError(
-                f"Under new names several tensors of {self.path} would be called {some(twice)}, so all but one would "
-                "be lost. Rename fewer."
+                f"Under new names several tensors of {self.path} would be called {abbreviate(twice)}, so all but one "
+                "would be lost. Rename fewer."
             )
         spelled = {new: self.form.spelled.get(old, old) for old, new in names.items()}
         return replace(

@@ -19,7 +19,7 @@ from linescape.checkpoints.formats import pickled, torch_file
 from linescape.checkpoints.formats.contents import Contents, Form
 from linescape.checkpoints.formats.inert import Described, Foreign, UnreadableError, shape
 from linescape.checkpoints.formats.mapped import Mapped, plain
-from linescape.errors import CheckpointError, some
+from linescape.errors import CheckpointError, abbreviate
 
 METADATA = ".metadata"
 Places = dict[tuple[str, tuple[int, ...]], Mapping[str, Any]]
@@ -66,7 +66,7 @@ def read(folder: Path) -> Contents:
             "torch.distributed.checkpoint.format_utils dcp_to_torch`."
         ) from error
     others = [name for name in wanted if name not in names]
-    notes = (f"Read {container or 'all'!r} and left out {some(others)}.",) if others else ()
+    notes = (f"Read {container or 'all'!r} and left out {abbreviate(others)}.",) if others else ()
     return Contents(tensors, notes, path=str(folder), form=Form("distributed", container))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from linescape.checkpoints.formats.contents import Contents, Form
-from linescape.errors import CheckpointError, some
+from linescape.errors import CheckpointError, abbreviate
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
 """What the file is called. With parts there is an index beside them, of this name and ``.index.json``."""
@@ -66,7 +66,7 @@ def joined(folder: Path, files: Mapping[str, Sequence[str]], parts: Mapping[str,
         lacking = [tensor for tensor in wanted if tensor not in parts[name]]
         if lacking:
             raise CheckpointError(
-                f"{folder / name} lacks {some(lacking)}, which the index says it has: the parts are of different "
+                f"{folder / name} lacks {abbreviate(lacking)}, which the index says it has: the parts are of different "
                 "checkpoints, or one is cut short. Copy or download the folder again."
             )
         tensors |= parts[name].tensors

@@ -24,7 +24,7 @@ from linescape.checkpoints.formats import hugging_face
 from linescape.checkpoints.formats.contents import Contents
 from linescape.checkpoints.formats.mapped import Mapped
 from linescape.checkpoints.formats.reading import read_file
-from linescape.errors import CheckpointError, StoreError, some
+from linescape.errors import CheckpointError, StoreError, abbreviate
 
 Tensors = Callable[[str], Tensor]
 """Name -> tensor, on the CPU, of the shape and type that it has in the checkpoint to write one like. Each name is asked
@@ -180,7 +180,7 @@ def _hugging_face(like: Contents, tensor: Tensors, place: Path, about: Mapping[s
     for path in others:
         if path.name not in left:
             shutil.copyfile(path, place / path.name)
-    return (f"Not copied from {folder}: {some(left)}.",) if left else ()
+    return (f"Not copied from {folder}: {abbreviate(left)}.",) if left else ()
 
 
 def _belongs(path: Path, folder: Path) -> bool:

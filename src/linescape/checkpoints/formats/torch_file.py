@@ -17,7 +17,7 @@ from linescape.checkpoints.formats.contents import Contents, Form
 from linescape.checkpoints.formats.inert import Described, Foreign, UnreadableError
 from linescape.checkpoints.formats.mapped import Mapped, OutsideError
 from linescape.checkpoints.formats.pickled import Loaded
-from linescape.errors import CheckpointError, some
+from linescape.errors import CheckpointError, abbreviate
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
 """Keys under which training scripts keep the state dict beside epoch, optimizer and the like."""
@@ -92,7 +92,8 @@ def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Pla
     root = next((entry.removesuffix("data.pkl") for entry in entries if entry.endswith("data.pkl")), None)
     if root is None:
         raise CheckpointError(
-            f"{name} is a zip archive but none of torch.save (it holds {some(list(entries))}). Unpack or convert it."
+            f"{name} is a zip archive but none of torch.save (it holds {abbreviate(list(entries))}). Unpack or "
+            "convert it."
         )
     if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries.values()):
         raise CheckpointError(
@@ -199,7 +200,7 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: b
     averages = [key for key in averages if _under(top, (key,)) is not None]
     if ema and not averages:
         raise CheckpointError(
-            f"{path} holds no moving average of the weights (its keys are {some(list(map(str, top)))}). Read the "
+            f"{path} holds no moving average of the weights (its keys are {abbreviate(list(map(str, top)))}). Read the "
             "weights themselves, without --ema."
         )
     keys = _under(top, averages if ema else CONTAINERS)
@@ -210,17 +211,17 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: b
     skipped = [str(key) for key, value in held.items() if not _named(key, value)]
     if not found:
         raise CheckpointError(
-            f"{path} holds no tensors by name (its keys are {some(skipped)}). The state dict is looked for under "
+            f"{path} holds no tensors by name (its keys are {abbreviate(skipped)}). The state dict is looked for under "
             f"{', '.join(CONTAINERS)} or at the top. Save `model.state_dict()` instead."
         )
     if keys and (others := [str(key) for key in top if key != keys[0]]):
-        notes.append(f"Read {'/'.join(keys)!r} and left out {some(others)}.")
+        notes.append(f"Read {'/'.join(keys)!r} and left out {abbreviate(others)}.")
     if averages and not ema:
         notes.append(f"A moving average of the weights is there too, under {averages[0]!r}: --ema reads it.")
     if skipped:
-        notes.append(f"Left out what is no tensor: {some(skipped)}.")
+        notes.append(f"Left out what is no tensor: {abbreviate(skipped)}.")
     if loaded.foreign:
-        notes.append(f"Objects of {some(loaded.foreign)} were not made, as nothing from a file is run.")
+        notes.append(f"Objects of {abbreviate(loaded.foreign)} were not made, as nothing from a file is run.")
     tensors = {name: tensor(mapped, described, place) for name, described in found.items()}
     return Contents(tensors, tuple(notes), path=str(path), form=Form("torch", "/".join(keys or ())))
 

@@ -16,7 +16,7 @@ from linescape.cli.specs.images import SETTINGS, Preprocessing
 from linescape.cli.specs.settings import name_and_settings
 from linescape.cli.specs.user_code import optional
 from linescape.data.archives.files import content
-from linescape.errors import DataError, RecipeError, near, reason
+from linescape.errors import DataError, RecipeError, first_line, suggest
 from linescape.evaluation.forward import predicts_next
 
 IMAGES = ("image", "img")
@@ -45,7 +45,7 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
     for setting in settings:
         if setting not in known:
             raise RecipeError(
-                f"Data with the columns {', '.join(columns)} have no setting {setting!r}. {near(setting, known)}"
+                f"Data with the columns {', '.join(columns)} have no setting {setting!r}. {suggest(setting, known)}"
             )
     if image and label:
         return _images(splits, image, label, Preprocessing.of(settings))
@@ -75,7 +75,9 @@ def _splits(place: Path) -> Splits:
     except DataError:
         raise
     except Exception as error:  # datasets raises as many kinds as its files have fields
-        raise DataError(f"{place} is no readable data set of Hugging Face ({reason(error)}). Save it again.") from error
+        raise DataError(
+            f"{place} is no readable data set of Hugging Face ({first_line(error)}). Save it again."
+        ) from error
     splits = dict(found) if isinstance(found, Mapping) else {"test": found}
     for name, rows in splits.items():
         if not len(rows):

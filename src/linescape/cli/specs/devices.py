@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from linescape.errors import RecipeError, reason
+from linescape.errors import RecipeError, first_line
 
 
 def device(text: str) -> str:
@@ -17,6 +17,6 @@ def device(text: str) -> str:
         torch.empty(1, device=text)
     except (RuntimeError, AssertionError) as error:  # torch raises the second where it was built without CUDA
         raise RecipeError(
-            f"The device {text!r} cannot be used: {reason(error)}. Use cpu, or a torch built for it."
+            f"The device {text!r} cannot be used: {first_line(error)}. Use cpu, or a torch built for it."
         ) from error
     return text

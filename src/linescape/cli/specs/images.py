@@ -18,7 +18,7 @@ from linescape.data.archives.files import content
 from linescape.data.archives.folders import TESTS, classes, of_class
 from linescape.data.archives.pictures import decode
 from linescape.data.treatments import moments
-from linescape.errors import DataError, RecipeError, near
+from linescape.errors import DataError, RecipeError, suggest
 
 SETTINGS = ("size", "resize", "mean", "std")
 """What can be set of images."""
@@ -141,7 +141,7 @@ def read(text: str) -> Read:
     name, settings = name_and_settings(text)
     for setting in settings:
         if setting not in SETTINGS:
-            raise RecipeError(f"Images have no setting {setting!r}. {near(setting, SETTINGS)}")
+            raise RecipeError(f"Images have no setting {setting!r}. {suggest(setting, SETTINGS)}")
     preprocessing, place = Preprocessing.of(settings), Path(name)
     if not place.is_dir():
         raise DataError(f"{place} is no folder. Name the one that holds train/CLASS and test/CLASS, or CLASS.")

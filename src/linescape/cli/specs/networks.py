@@ -18,7 +18,7 @@ from torch import nn
 
 from linescape.cli.specs.settings import literals, name_and_settings
 from linescape.cli.specs.user_code import call, optional
-from linescape.errors import RecipeError, near, reason
+from linescape.errors import RecipeError, first_line, suggest
 
 
 def other(text: str) -> nn.Module | None:
@@ -46,7 +46,7 @@ def _torchvision(text: str) -> nn.Module:
     models = optional("torchvision.models", "torchvision")
     name, settings = name_and_settings(text)
     if name not in models.list_models():
-        raise RecipeError(f"torchvision has no model {name!r}. {near(name, models.list_models())}")
+        raise RecipeError(f"torchvision has no model {name!r}. {suggest(name, models.list_models())}")
     builder = models.get_model_builder(name)
     # Those for detection and segmentation fetch weights of their trunk unless told not to.
     none = {key: None for key in ("weights", "weights_backbone") if key in inspect.signature(builder).parameters}
@@ -57,7 +57,7 @@ def _timm(text: str) -> nn.Module:
     timm = optional("timm", "timm")
     name, settings = name_and_settings(text)
     if not timm.is_model(name):
-        raise RecipeError(f"timm has no model {name!r}. {near(name, timm.list_models())}")
+        raise RecipeError(f"timm has no model {name!r}. {suggest(name, timm.list_models())}")
     return _built(text, lambda **given: timm.create_model(name, **given), {**literals(settings), "pretrained": False})
 
 
@@ -73,7 +73,7 @@ def _hugging_face(text: str) -> nn.Module:
         config = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises as many kinds as a config has fields
         raise RecipeError(
-            f"{folder / 'config.json'} could not be read ({reason(error)}). A network whose code is in its folder "
+            f"{folder / 'config.json'} could not be read ({first_line(error)}). A network whose code is in its folder "
             "is not run: give it as module:callable."
         ) from error
     name = next(iter(config.architectures or ()), None)
@@ -82,7 +82,7 @@ def _hugging_face(text: str) -> nn.Module:
         ours = [known for known in dir(optional("transformers", "hf")) if known.startswith(str(name)[:3])]
         raise RecipeError(
             f"{folder / 'config.json'} names the class {name!r} in 'architectures', which the installed transformers "
-            f"{version} does not have. {near(str(name), ours) if ours else ''} Name a class of it "
+            f"{version} does not have. {suggest(str(name), ours) if ours else ''} Name a class of it "
             "there, or give the network as module:callable."
         )
     for part in (config, config.get_text_config()):
@@ -99,7 +99,7 @@ def _built(text: str, make: Callable[..., Any], settings: dict[str, object]) -> 
     try:
         return make(**settings)  # type: ignore[no-any-return]
     except Exception as error:  # what a network's code raises of a setting depends on the code
-        raise RecipeError(f"{text!r} could not be built: {reason(error)}. Check its settings.") from error
+        raise RecipeError(f"{text!r} could not be built: {first_line(error)}. Check its settings.") from error
 
 
 def _nothing_drawn() -> AbstractContextManager[object]:

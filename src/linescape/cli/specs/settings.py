@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from linescape.errors import RecipeError, near
+from linescape.errors import RecipeError, suggest
 from linescape.recipe import MLP, VGG, Content, EfficientNetLite, LeNet, Model, ResNet
 
 NETWORKS: Mapping[str, type[Model]] = {
@@ -43,7 +43,7 @@ def network(text: str) -> Model:
     name, *rest = text.split(",")
     if name not in NETWORKS:
         raise RecipeError(
-            f"There is no network {name!r}. {near(name, NETWORKS)} For a network of your own write module:callable "
+            f"There is no network {name!r}. {suggest(name, NETWORKS)} For a network of your own write module:callable "
             "or file.py:function."
         )
     return _settings(NETWORKS[name], {}, rest, text)
@@ -85,7 +85,7 @@ def _settings(kind: type[_Content], fields: dict[str, str], rest: list[str], tex
     for part in rest:
         name, equals, value = part.partition("=")
         if not equals or name not in known:
-            raise RecipeError(f"{text!r} has the setting {part!r}; settings are name=value. {near(name, known)}")
+            raise RecipeError(f"{text!r} has the setting {part!r}; settings are name=value. {suggest(name, known)}")
         values[name] = value.split("/") if "tuple" in str(known[name]) else value
     try:
         return msgspec.convert(values, kind, strict=False)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from linescape.cli.specs.examples import Read, noted, spaced
 from linescape.cli.specs.settings import name_and_settings
 from linescape.cli.specs.user_code import optional
-from linescape.errors import DataError, RecipeError, reason
+from linescape.errors import DataError, RecipeError, first_line
 from linescape.evaluation.forward import is_hugging_face, predicts_next
 
 LENGTH = 128
@@ -142,7 +142,7 @@ def read_tokenizer(named: str | None, folder: Path | None) -> Any:
         return auto.from_pretrained(place, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises as many kinds as a tokenizer has files
         raise RecipeError(
-            f"{place} has no tokenizer that could be read ({reason(error)}). Name the folder that "
+            f"{place} has no tokenizer that could be read ({first_line(error)}). Name the folder that "
             "`save_pretrained` of the tokenizer wrote."
         ) from error
 

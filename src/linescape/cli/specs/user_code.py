@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from linescape.errors import LinescapeError, RecipeError, near, reason
+from linescape.errors import LinescapeError, RecipeError, first_line, suggest
 
 SCHEMES = ("torchvision", "timm", "hf", "linescape", "images", "hf-data", "text")
 """What can stand before the colon, besides a module or a file."""
@@ -35,7 +35,7 @@ def call(text: str) -> Any:
         function = getattr(module, name)
     except AttributeError as error:
         own = [known for known, value in vars(module).items() if not isinstance(value, ModuleType)]
-        raise RecipeError(f"{where!r} has no {name!r}. {near(name, own)}") from error
+        raise RecipeError(f"{where!r} has no {name!r}. {suggest(name, own)}") from error
     if isinstance(function, nn.Module | Iterable) and not isinstance(function, type | str | bytes):
         return function  # the network or the data themselves
     if not callable(function):
@@ -93,7 +93,7 @@ def _reasons(error: BaseException | None) -> list[str]:
     """The first lines of an error and of those that it came from."""
     found: list[str] = []
     while error is not None:
-        found.append(reason(error))
+        found.append(first_line(error))
         error = error.__cause__ or error.__context__
     return found
 

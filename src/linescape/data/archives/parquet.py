@@ -10,7 +10,7 @@ import polars as pl
 
 from linescape.data.archives.files import MOST, Half, damaged, reading
 from linescape.data.archives.pictures import decode_all
-from linescape.errors import DataError, reason
+from linescape.errors import DataError, first_line
 
 IMAGES = ("image", "img")
 LABELS = ("fine_label", "label")
@@ -72,7 +72,7 @@ def _rows(path: Path) -> pl.DataFrame:
                 pl.col(image).struct.field("bytes").alias("bytes"), pl.col(label).cast(pl.Int64).alias("label")
             ).collect()
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            damaged(path, f"is no readable Parquet file ({reason(error)})")
+            damaged(path, f"is no readable Parquet file ({first_line(error)})")
     if rows.null_count().sum_horizontal().item():
         damaged(path, "has rows without an image or a label")
     return rows
