@@ -127,9 +127,10 @@ class Results:
             line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy, see `shape`).
         lines: a row for each position of each line: arm, group, title, seed, label, kind (see `kind`), data, measure,
             batchnorm, alpha, mean (over examples), standard_error, not_finite (examples).
-        heights: a row for each of `shape.LOSS_STATISTICS` of test cross entropy of each run's whole line, and of its line
-            with several treatments of BatchNorm: arm, group, title, seed, label, data, batchnorm, number, value, low, high
-            (95 % paired bootstrap over the examples measured, for the whole line's first treatment; else null).
+        heights: a row for each of `shape.LOSS_STATISTICS` of test cross entropy of each run's whole line, and of its
+            line with several treatments of BatchNorm: arm, group, title, seed, label, data, batchnorm, number, value,
+            low, high (95 % paired bootstrap over the examples measured, for the whole line's first treatment; else
+            null).
         layers: a row for each statistic of each block's line, as `layerwise.of_run`, and of the whole line, with arm,
             group, title and seed.
         distances: a row for each run and block, and for ``all`` parameters.
