@@ -11,11 +11,9 @@ from pathlib import Path as Place
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from torch import Tensor
 
-from linescape import atomic
+from linescape import atomic, tensor_file
 from linescape.engine import compiler
 from linescape.evaluation.batches import tensors
 from linescape.evaluation.evaluator import Evaluator
@@ -28,12 +26,11 @@ def read(folder: Place) -> list[Point]:
     found = []
     for place in sorted(folder.glob("*.safetensors")):
         try:
-            with safe_open(place, framework="numpy") as file:
-                about = json.loads(file.metadata()["linescape"])
-                values = {tuple(key): file.get_tensor(str(i)) for i, key in enumerate(about["series"])}
-            if about["digest"] == _digest(values.values()):
-                found.append(Point(about["alpha"], values, about["seconds"]))
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+            held, note = tensor_file.decode_with_note(place.read_bytes())
+            values = {tuple(key): held[str(i)].numpy() for i, key in enumerate(note["series"])}
+            if note["digest"] == _digest(values.values()):
+                found.append(Point(note["alpha"], values, note["seconds"]))
+        except (OSError, KeyError, ValueError, TypeError):
             continue
     return found
 
@@ -47,7 +44,7 @@ def keep(folder: Place, point: Point) -> None:
     held = {str(i): np.ascontiguousarray(values) for i, values in enumerate(point.values.values())}
     series, digest = list(point.values), _digest(held.values())
     about = {"alpha": point.alpha, "seconds": point.seconds, "series": series, "digest": digest}
-    content = save(held, {"linescape": json.dumps(about)})
+    content = tensor_file.encode_with_note(tensor_file.from_arrays(held), about)
     atomic.write(folder / f"{point.alpha!r}.safetensors", content, durable=False)
 
 

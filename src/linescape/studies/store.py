@@ -26,18 +26,16 @@ from typing import Any
 import filelock
 import msgspec
 import polars as pl
-import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from linescape import atomic
-from linescape.checkpoints import encode
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State
 from linescape.interpolation import resume as points
 from linescape.interpolation.curve import Curve, Point
 from linescape.recipe import Recipe
 from linescape.studies.study import Moment, Scan, Task, Train
+from linescape.tensor_file import decode_with_note, encode_with_note, read_note
 from linescape.training.loop import Checkpoint
 
 FORMAT = 1
@@ -156,7 +154,7 @@ class Store:
             StoreError: as `state`.
         """
         task = Train(recipe)
-        tensors, about = _decode(self._read(task, "optimizer.safetensors"))
+        tensors, about = decode_with_note(self._read(task, "optimizer.safetensors"))
         return Checkpoint(self.state(Moment(recipe)), int(about["step"]), tensors)
 
     def log(self, recipe: Recipe) -> pl.DataFrame:
@@ -189,7 +187,7 @@ class Store:
         files = {
             "start.safetensors": _encode_state(start, task.recipe),
             "end.safetensors": _encode_state(end.state, task.recipe),
-            "optimizer.safetensors": _encode(end.optimizer, {"step": end.step}),
+            "optimizer.safetensors": encode_with_note(end.optimizer, {"step": end.step}),
             "log.parquet": log.getvalue(),
         }
         self._settle(task, files, about)
@@ -217,14 +215,14 @@ class Store:
     def resume(self, task: Train) -> tuple[Checkpoint, list[Row]] | None:
         """Where a training was stopped, with its log so far; None if it never began, or the file is damaged."""
         try:
-            tensors, about = _decode((self.folder(task) / "resume.safetensors").read_bytes())
+            tensors, about = decode_with_note((self.folder(task) / "resume.safetensors").read_bytes())
             state = _state(
                 {name.removeprefix("state/"): tensors[name] for name in tensors if "state/" in name[:6]}, about
             )
             held = {name.removeprefix("optimizer/"): tensors[name] for name in tensors if "optimizer/" in name[:10]}
             counts = {name: about[name] for name in ("step", "loss_sum", "wrong", "seen")}
             return Checkpoint(state, optimizer=held, **counts), about["rows"]
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+        except (OSError, KeyError, ValueError, TypeError):
             return None  # it only saves time
 
     def save_resume(self, task: Train, now: Checkpoint, rows: Sequence[Row]) -> None:
@@ -237,7 +235,7 @@ class Store:
         tensors |= {f"optimizer/{name}": value for name, value in now.optimizer.items()}
         counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
         about = {**_roles(now.state), **counts, "rows": list(rows)}
-        atomic.write(self.folder(task) / "resume.safetensors", _encode(tensors, about), durable=False)
+        atomic.write(self.folder(task) / "resume.safetensors", encode_with_note(tensors, about), durable=False)
 
     def points(self, task: Scan) -> list[Point]:
         """The points of a walk so far; damaged ones are left out, and so walked again."""
@@ -314,8 +312,8 @@ class Store:
     def _state(self, task: Train, name: str) -> State:
         content = self._read(task, name)
         try:
-            return _state(*_decode(content))
-        except (SafetensorError, KeyError, ValueError) as error:
+            return _state(*decode_with_note(content))
+        except (KeyError, ValueError, TypeError) as error:
             raise self._damaged(task, name, error) from error
 
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
@@ -355,26 +353,10 @@ def _state(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> State:
 def recipe_of(metadata: Mapping[str, str]) -> Recipe | None:
     """The recipe of a store's checkpoint, from the texts beside its tensors; None if it is not from a store."""
     try:
-        return msgspec.convert(json.loads(metadata["linescape"])["recipe"], Recipe)
+        return msgspec.convert(read_note(metadata)["recipe"], Recipe)
     except (KeyError, ValueError, TypeError, msgspec.ValidationError):
         return None
 
 
 def _encode_state(state: State, recipe: Recipe) -> bytes:
-    return _encode(state, {**_roles(state), "recipe": msgspec.to_builtins(recipe)})
-
-
-def _encode(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
-    return encode(tensors, {"linescape": json.dumps(about)})
-
-
-def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    return safetensors.torch.load(content), _about(content)
-
-
-def _about(content: bytes) -> dict[str, Any]:
-    length = int.from_bytes(content[:8], "little")
-    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["linescape"])
-    if not isinstance(about, dict):
-        raise TypeError("the note beside the tensors is no object")
-    return about
+    return encode_with_note(state, {**_roles(state), "recipe": msgspec.to_builtins(recipe)})

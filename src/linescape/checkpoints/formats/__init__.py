@@ -17,6 +17,7 @@ after the other.
 from linescape.checkpoints.formats.contents import Contents, Form
 from linescape.checkpoints.formats.reading import read
 from linescape.checkpoints.formats.streaming import write_like
-from linescape.checkpoints.formats.writing import encode, write
+from linescape.checkpoints.formats.writing import write
+from linescape.tensor_file import encode
 
 __all__ = ["Contents", "Form", "encode", "read", "write", "write_like"]
