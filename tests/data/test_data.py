@@ -618,25 +618,25 @@ def test_loading_is_reproducible() -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (Data(fraction=0), "fraction is 0"),
-        (Data(fraction=1.5), "fraction is 1.5"),
-        (Data(fraction=float("nan")), "fraction is nan"),
-        (Data(label_noise=-0.1), "label_noise is -0.1"),
-        (Data(label_noise=0.1, classes=(1,)), "only one"),
-        (Data(classes=(1, 1)), "different labels from 0 to 9"),
-        (Data(classes=(10,)), "different labels from 0 to 9"),
-        (Data(size=-1), "size is -1"),
-        (Data(size=29), "have only 28 x 28"),
-        (Data(poison=Poison(copies=0)), "at least one copy"),
-        (Data(poison=Poison(zeroed=2)), "zeroed part"),
-        (Data(name="spiral", size=14), "features, not images"),
-        (Data(name="spiral", augment="crop"), "features, not images"),
-        (Data(augment="cropflip"), "'crop-flip'"),  # type: ignore[arg-type]
+        (lambda: Data(fraction=0), "fraction is 0"),
+        (lambda: Data(fraction=1.5), "fraction is 1.5"),
+        (lambda: Data(fraction=float("nan")), "fraction is nan"),
+        (lambda: Data(label_noise=-0.1), "label_noise is -0.1"),
+        (lambda: Data(label_noise=0.1, classes=(1,)), "only one"),
+        (lambda: Data(classes=(1, 1)), "different labels, 0 or more"),
+        (lambda: Data(classes=(10,)), "different labels from 0 to 9"),
+        (lambda: Data(size=-1), "size is -1"),
+        (lambda: Data(size=29), "have only 28 x 28"),
+        (lambda: Data(poison=Poison(copies=0)), "at least one copy"),
+        (lambda: Data(poison=Poison(zeroed=2)), "zeroed part"),
+        (lambda: Data(name="spiral", size=14), "features, not images"),
+        (lambda: Data(name="spiral", augment="crop"), "features, not images"),
+        (lambda: Data(augment="cropflip"), "'crop-flip'"),  # type: ignore[arg-type]
     ],
 )
-def test_impossible_treatments_are_refused(spec: Data, said: str) -> None:
+def test_impossible_treatments_are_refused(spec: Callable[[], Data], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
-        data.load(spec)
+        data.load(spec())
 
 
 # ---- augmentation ----------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def carried_over(
     }
     _check_fit(recipe, fresh, chosen, blocks)
     state = fresh.replace({name: value for name, value in chosen.items() if value is not None})
-    return Checkpoint(state, optimizer=_kept(recipe, init, end.optimizer, back) if init.optimizer == "kept" else {})
+    return Checkpoint(state, optimizer=_kept(end.optimizer, back) if init.optimizer == "kept" else {})
 
 
 def from_file(recipe: Recipe, init: Weights, shape: tuple[int, ...], classes: int) -> State:
@@ -121,12 +121,7 @@ def _check_fit(
                 )
 
 
-def _kept(recipe: Recipe, init: Trained, held: Mapping[str, Tensor], back: set[str]) -> dict[str, Tensor]:
-    if recipe.optimizer.name != init.recipe.optimizer.name:
-        raise RecipeError(
-            f"The optimizer is {recipe.optimizer.name!r} here and {init.recipe.optimizer.name!r} in the training that "
-            "it starts from, so its state cannot be kept. Use the same, or start with a new one."
-        )
+def _kept(held: Mapping[str, Tensor], back: set[str]) -> dict[str, Tensor]:
     return {
         key: torch.zeros_like(value) if key.split("/", 1)[1] in back else value.clone() for key, value in held.items()
     }

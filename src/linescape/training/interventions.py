@@ -7,11 +7,10 @@ line an intervention is a text: ``weight_decay=0``, ``optimizer=adam,lr=0.001``,
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 import torch
@@ -37,6 +36,7 @@ from linescape.recipe import (
     Scheme,
     Trained,
     Weights,
+    typed,
 )
 from linescape.training import weight_files
 
@@ -47,12 +47,12 @@ Intervention = Callable[..., Recipe]
 
 def init_scheme(recipe: Recipe, scheme: Scheme) -> Recipe:
     """Draw the start by another scheme (Lucas et al. 2021, arXiv 2104.11044, compare default, Xavier and Kaiming)."""
-    return _checked(replace(recipe, init=replace(_random(recipe, "scheme"), scheme=scheme)))
+    return replace(recipe, init=replace(_random(recipe, "scheme"), scheme=scheme))
 
 
 def init_scale(recipe: Recipe, scale: float) -> Recipe:
     """Multiply the drawn weights: plateaus grow as the start gets smaller (Wang et al. 2023, arXiv 2210.01019)."""
-    return _checked(replace(recipe, init=replace(_random(recipe, "scale"), scale=scale)))
+    return replace(recipe, init=replace(_random(recipe, "scale"), scale=scale))
 
 
 def noise(recipe: Recipe) -> Recipe:
@@ -83,7 +83,7 @@ def pretrained(recipe: Recipe, on: Data, reset: tuple[str, ...] = (), **changes:
     """
     _check_blocks(recipe.model, reset)
     other = replace(recipe, data=on, **changes)
-    return _checked(replace(recipe, init=Trained(other, reset=(*reset, models.head(recipe.model)))))
+    return replace(recipe, init=Trained(other, reset=(*reset, models.head(recipe.model))))
 
 
 def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Recipe:
@@ -104,7 +104,7 @@ def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Re
     with torch.device("meta"):
         network = models.build(recipe.model, *data.form(recipe.data))
     weight_files.kept(weight_files.read(spec), network, reset)
-    return _checked(replace(recipe, init=spec))
+    return replace(recipe, init=spec)
 
 
 def adversarial(
@@ -134,14 +134,13 @@ def adversarial(
         until_error: the pre-training ends with the first epoch of at most this training error on the random labels,
             in % (0.01 in the source: 99.99 % accuracy).
     """
-    _within("fraction", fraction, 0 < fraction <= 1, "in (0, 1]")
     other = replace(
         recipe,
         data=replace(recipe.data, poison=Poison(copies, zeroed), augment="none", mixup=0.0, fraction=fraction),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.0, batch_size=recipe.optimizer.batch_size),
         schedule=Schedule(epochs, "step", (round(epochs * 3 / 7), round(epochs * 5 / 7)), until_error=until_error),
     )
-    return _checked(replace(recipe, init=Trained(other)))
+    return replace(recipe, init=Trained(other))
 
 
 def restart_at_barrier(recipe: Recipe) -> Recipe:
@@ -168,7 +167,7 @@ def partial(
         optimizer: begin the second training with a ``new`` optimizer, or with the ``kept`` one.
     """
     _check_blocks(recipe.model, blocks or ("",))
-    return _checked(replace(recipe, init=Trained(recipe, blocks, to, statistics, optimizer)))
+    return replace(recipe, init=Trained(recipe, blocks, to, statistics, optimizer))
 
 
 # -- data -------------------------------------------------------------------------------------------------------
@@ -176,25 +175,22 @@ def partial(
 
 def data_fraction(recipe: Recipe, fraction: float) -> Recipe:
     """Keep a class-balanced fraction of the training examples (20 % and 50 %)."""
-    _within("data_fraction", fraction, 0 < fraction <= 1, "in (0, 1]")
-    return _checked(replace(recipe, data=replace(recipe.data, fraction=fraction)))
+    return replace(recipe, data=replace(recipe.data, fraction=fraction))
 
 
 def label_noise(recipe: Recipe, fraction: float) -> Recipe:
     """Move a fraction of the training labels to another class (Zhang et al. 2017, arXiv 1611.03530)."""
-    _within("label_noise", fraction, 0 <= fraction <= 1, "in [0, 1]")
-    return _checked(replace(recipe, data=replace(recipe.data, label_noise=fraction)))
+    return replace(recipe, data=replace(recipe.data, label_noise=fraction))
 
 
 def augmentation(recipe: Recipe, kind: Literal["none", "flip", "crop", "crop-flip", "cutout"]) -> Recipe:
     """Change how training images are varied (``none`` against crop and flip)."""
-    return _checked(replace(recipe, data=replace(recipe.data, augment=kind)))
+    return replace(recipe, data=replace(recipe.data, augment=kind))
 
 
 def mixup(recipe: Recipe, strength: float = 1.0) -> Recipe:
     """Train on mixtures of pairs of images, shares from Beta(strength, strength) (Zhang et al. 2018, 1710.09412)."""
-    _within("mixup", strength, 0 <= strength < math.inf, "0 or more")
-    return _checked(replace(recipe, data=replace(recipe.data, mixup=strength)))
+    return replace(recipe, data=replace(recipe.data, mixup=strength))
 
 
 # -- optimizer --------------------------------------------------------------------------------------------------
@@ -202,31 +198,27 @@ def mixup(recipe: Recipe, strength: float = 1.0) -> Recipe:
 
 def weight_decay(recipe: Recipe, value: float) -> Recipe:
     """Change weight decay (0, 5e-5, 1e-4, 5e-4, 1e-3); all parameters decay, as torch has it."""
-    _within("weight_decay", value, value >= 0, "0 or more")
-    return _checked(replace(recipe, optimizer=replace(recipe.optimizer, weight_decay=value)))
+    return replace(recipe, optimizer=replace(recipe.optimizer, weight_decay=value))
 
 
 def learning_rate(recipe: Recipe, value: float) -> Recipe:
     """Change the learning rate (Lucas et al. 2021, arXiv 2104.11044, from 0.001 to 3)."""
-    _within("learning_rate", value, value >= 0, "0 or more")
-    return _checked(replace(recipe, optimizer=replace(recipe.optimizer, lr=value)))
+    return replace(recipe, optimizer=replace(recipe.optimizer, lr=value))
 
 
 def batch_size(recipe: Recipe, value: int) -> Recipe:
     """Change the batch size, and nothing else."""
-    _within("batch_size", value, value >= 1, "1 or more")
-    return _checked(replace(recipe, optimizer=replace(recipe.optimizer, batch_size=value)))
+    return replace(recipe, optimizer=replace(recipe.optimizer, batch_size=value))
 
 
 def momentum(recipe: Recipe, value: float) -> Recipe:
     """Change SGD's momentum, or the first beta of Adam and AdamW."""
-    _within("momentum", value, 0 <= value < 1, "in [0, 1)")
-    return _checked(replace(recipe, optimizer=replace(recipe.optimizer, momentum=value)))
+    return replace(recipe, optimizer=replace(recipe.optimizer, momentum=value))
 
 
 def optimizer(recipe: Recipe, name: Literal["sgd", "adam", "adamw"], lr: float | None = None) -> Recipe:
     """Change the optimizer; without `lr` the learning rate stays, which rarely suits both SGD and Adam."""
-    changed = _checked(replace(recipe, optimizer=replace(recipe.optimizer, name=name)))
+    changed = replace(recipe, optimizer=replace(recipe.optimizer, name=name))
     return changed if lr is None else learning_rate(changed, lr)
 
 
@@ -235,16 +227,15 @@ def schedule(recipe: Recipe, kind: Literal["step", "cosine", "constant"], warmup
     epochs = recipe.schedule.epochs
     drops = (recipe.schedule.drops or (epochs // 3, 2 * epochs // 3)) if kind == "step" else ()
     rising = recipe.schedule.warmup if warmup is None else warmup
-    return _checked(replace(recipe, schedule=replace(recipe.schedule, kind=kind, drops=drops, warmup=rising)))
+    return replace(recipe, schedule=replace(recipe.schedule, kind=kind, drops=drops, warmup=rising))
 
 
 def length(recipe: Recipe, epochs: int) -> Recipe:
     """Change the number of epochs; drops of the learning rate and warm-up move in proportion."""
-    _within("length", epochs, epochs >= 0, "0 or more")
     old = recipe.schedule
     share = epochs / old.epochs if old.epochs else 1.0
     drops = tuple(round(drop * share) for drop in old.drops)
-    return _checked(replace(recipe, schedule=replace(old, epochs=epochs, drops=drops, warmup=old.warmup * share)))
+    return replace(recipe, schedule=replace(old, epochs=epochs, drops=drops, warmup=old.warmup * share))
 
 
 # -- model ------------------------------------------------------------------------------------------------------
@@ -254,31 +245,31 @@ def depth(recipe: Recipe, layers: int) -> Recipe:
     """Change the depth (ResNet-18, -34, -50); ResNets of 6n + 2 layers have three stages, those four."""
     if not isinstance(recipe.model, ResNet | VGG):
         raise _impossible(recipe.model, "depth", "ResNet or VGG")
-    return _checked(replace(recipe, model=replace(recipe.model, depth=layers)))
+    return replace(recipe, model=replace(recipe.model, depth=layers))
 
 
 def width(recipe: Recipe, channels: int) -> Recipe:
     """Change the width: channels of the first stage, or units of every hidden layer of an MLP (Lucas et al. 2021)."""
     model = recipe.model
     if isinstance(model, MLP):
-        return _checked(replace(recipe, model=replace(model, hidden=(channels,) * len(model.hidden))))
+        return replace(recipe, model=replace(model, hidden=(channels,) * len(model.hidden)))
     if isinstance(model, LeNet | EfficientNetLite):
         raise _impossible(model, "width", "ResNet, VGG or MLP")
-    return _checked(replace(recipe, model=replace(model, width=channels)))
+    return replace(recipe, model=replace(model, width=channels))
 
 
 def norm(recipe: Recipe, kind: Norm) -> Recipe:
     """Change the normalisation; a ResNet without any is initialised by Fixup (Zhang et al. 2019, arXiv 1901.09321)."""
     if isinstance(recipe.model, LeNet | EfficientNetLite):
         raise _impossible(recipe.model, "normalisation", "ResNet, VGG or MLP")
-    return _checked(replace(recipe, model=replace(recipe.model, norm=kind)))
+    return replace(recipe, model=replace(recipe.model, norm=kind))
 
 
 def skips(recipe: Recipe, present: bool) -> Recipe:
     """Leave the residual connections out (``false``), as Li et al. 2018 (arXiv 1712.09913) do."""
     if not isinstance(recipe.model, ResNet):
         raise _impossible(recipe.model, "residual connections", "ResNet")
-    return _checked(replace(recipe, model=replace(recipe.model, skips=present)))
+    return replace(recipe, model=replace(recipe.model, skips=present))
 
 
 # -- by name ----------------------------------------------------------------------------------------------------
@@ -337,26 +328,25 @@ def apply(recipe: Recipe, text: str) -> Recipe:
     Raises:
         RecipeError: the intervention, an argument or a value is unknown, or impossible for this recipe.
     """
-    name, _, typed = text.partition("=")
+    name, _, rest = text.partition("=")
     function = by_name(name.strip())
     usage = f"Write it as {_usage(function)}."
     hints = get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())[1:]
     known = {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    parts = [part for part in typed.split(rest) if part]
     given: list[Any] = []
-    named: dict[str, Any] = {}
-    for part in filter(None, (piece.strip() for piece in typed.split(","))):
-        key, equals, value = part.partition("=")
-        if equals:
-            if key not in known:
-                raise RecipeError(f"{name} has no argument {key!r}. {suggest(key, known)} {usage}")
-            named[key] = _typed(name, key, value, hints[key], usage)
-        else:
-            if not positional:
-                raise RecipeError(f"{name} takes no value, but {part!r} was given. {usage}")
-            at = positional[min(len(given), len(positional) - 1)]
-            given.append(_typed(name, at.name, part, hints[at.name], usage))
+    for part in (part for part in parts if "=" not in part):
+        if not positional:
+            raise RecipeError(f"{name} takes no value, but {part!r} was given. {usage}")
+        argument = positional[min(len(given), len(positional) - 1)].name
+        given.append(_value(name, argument, part, hints[argument], usage))
+    try:
+        settings = typed.settings((part for part in parts if "=" in part), text, known)
+    except RecipeError as error:
+        raise RecipeError(f"{error} {usage}") from error
+    named = {argument: _value(name, argument, value, hints[argument], usage) for argument, value in settings.items()}
     try:
         inspect.signature(function).bind(recipe, *given, **named)
     except TypeError as error:
@@ -364,13 +354,11 @@ def apply(recipe: Recipe, text: str) -> Recipe:
     return function(recipe, *given, **named)
 
 
-def _typed(name: str, argument: str, text: str, hint: Any, usage: str) -> Any:
+def _value(name: str, argument: str, text: str, hint: Any, usage: str) -> Any:
     if hint is Data:
         return Data(text)
-    if get_origin(hint) is tuple:
-        return tuple(filter(None, text.split("/")))
     try:
-        return msgspec.convert(text, hint, strict=False)
+        return typed.convert(text, hint)
     except msgspec.ValidationError as error:
         raise RecipeError(f"{name}: {text!r} is no value for {argument!r} ({error}). {usage}") from error
 
@@ -389,17 +377,7 @@ def _usage(function: Intervention) -> str:
 # -- checks -----------------------------------------------------------------------------------------------------
 
 
-def _checked(recipe: Recipe) -> Recipe:
-    """The recipe, if all its values are of their types and its network can be built."""
-    try:
-        checked = msgspec.convert(msgspec.to_builtins(recipe), Recipe)
-    except msgspec.ValidationError as error:
-        raise RecipeError(f"The recipe is impossible: {error}.") from error
-    _blocks(checked.model)
-    return checked
-
-
-@cache  # an intervention checks its recipe, and a study makes hundreds
+@cache  # a study asks hundreds of times
 def _blocks(model: Model) -> tuple[str, ...]:
     with torch.device("meta"):
         return tuple(models.build(model, (3, 32, 32), 10).blocks)
@@ -419,11 +397,6 @@ def _random(recipe: Recipe, what: str) -> Random:
             "before that intervention, not after."
         )
     return recipe.init
-
-
-def _within(name: str, value: float, allowed: bool, where: str) -> None:
-    if not allowed:
-        raise RecipeError(f"{name} is {value}, but must be {where}.")
 
 
 def _impossible(model: Model, what: str, which: str) -> RecipeError:

@@ -14,16 +14,15 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from linescape import models
 from linescape.data import Dataset, Mixed, augment, mix
-from linescape.errors import DataError, RecipeError, suggest
+from linescape.errors import DataError
 from linescape.geometry.state import State, is_finite
-from linescape.recipe import Precision, Recipe, Schedule, seeds
+from linescape.recipe import Recipe, Schedule, seeds
 from linescape.training.step import Step, seeded
 
 
@@ -102,11 +101,9 @@ def train(
             add in another order each time, and multiplies float32 in TF32.
 
     Raises:
-        RecipeError: a number of the recipe is impossible.
         DataError: there are too few examples for one step.
         StateError: the start is not a state of the recipe's model.
     """
-    _check(recipe)
     start = Checkpoint(start) if isinstance(start, State) else start
     per_epoch = steps_per_epoch(len(dataset.train), recipe.optimizer.batch_size)
     steps = per_epoch * recipe.schedule.epochs
@@ -275,23 +272,3 @@ class _Now:
 
     def finite(self) -> bool:
         return all(map(is_finite, self.module.state_dict().values()))
-
-
-def _check(recipe: Recipe) -> None:
-    optimizer, schedule = recipe.optimizer, recipe.schedule
-    for what, value, allowed in (
-        ("batch_size", optimizer.batch_size, optimizer.batch_size >= 1),
-        ("lr", optimizer.lr, optimizer.lr >= 0),
-        ("momentum", optimizer.momentum, 0 <= optimizer.momentum < 1),
-        ("weight_decay", optimizer.weight_decay, optimizer.weight_decay >= 0),
-        ("epochs", schedule.epochs, schedule.epochs >= 0),
-        ("warmup", schedule.warmup, schedule.warmup >= 0),
-        ("until_error", schedule.until_error, 0 <= schedule.until_error < 100),
-    ):
-        if not allowed:
-            raise RecipeError(f"{what} is {value}, with which nothing can be trained. Give another value.")
-    if optimizer.precision not in get_args(Precision):
-        raise RecipeError(
-            f"Nothing is trained in precision {optimizer.precision!r}. "
-            f"{suggest(optimizer.precision, get_args(Precision))}"
-        )

@@ -13,11 +13,11 @@ from torch import nn
 from linescape.cli.specs import text as tokens
 from linescape.cli.specs.examples import Read, by_class, noted
 from linescape.cli.specs.images import SETTINGS, Preprocessing
-from linescape.cli.specs.settings import name_and_settings
 from linescape.cli.specs.user_code import optional
 from linescape.data.archives.files import content
 from linescape.errors import DataError, RecipeError, first_line, suggest
 from linescape.evaluation.forward import predicts_next
+from linescape.recipe.typed import name_and_settings
 
 IMAGES = ("image", "img")
 TEXTS = ("text", "sentence", "content")

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from linescape.cli.specs.examples import Read, by_class, noted
-from linescape.cli.specs.settings import name_and_settings
 from linescape.data.archives.files import content
 from linescape.data.archives.folders import TESTS, classes, of_class
 from linescape.data.archives.pictures import decode
 from linescape.data.treatments import moments
 from linescape.errors import DataError, RecipeError, suggest
+from linescape.recipe.typed import name_and_settings
 
 SETTINGS = ("size", "resize", "mean", "std")
 """What can be set of images."""

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from linescape.cli.specs.settings import literals, name_and_settings
+from linescape.cli.specs.settings import literals
 from linescape.cli.specs.user_code import call, optional
 from linescape.errors import RecipeError, first_line, suggest
+from linescape.recipe.typed import name_and_settings
 
 
 def other(text: str) -> nn.Module | None:

@@ -12,9 +12,10 @@ from linescape import data, models
 from linescape.cli.specs import data as sets
 from linescape.cli.specs.examples import TRAIN
 from linescape.cli.specs.networks import is_folder_of_hugging_face, other
-from linescape.cli.specs.settings import content, network
+from linescape.cli.specs.settings import network
 from linescape.errors import RecipeError
 from linescape.recipe import Data, Recipe, ResNet
+from linescape.recipe.typed import content
 from linescape.studies.store import recipe_of
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from linescape.cli.specs.examples import Read, noted, spaced
-from linescape.cli.specs.settings import name_and_settings
 from linescape.cli.specs.user_code import optional
 from linescape.errors import DataError, RecipeError, first_line
 from linescape.evaluation.forward import is_hugging_face, predicts_next
+from linescape.recipe.typed import name_and_settings
 
 LENGTH = 128
 """Tokens of a block, or of a text at most, where no length is named."""

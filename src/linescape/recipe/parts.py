@@ -1,18 +1,19 @@
-"""What a training is, as data: a `Recipe` names everything that decides the result, and nothing else.
+"""The parts of a recipe: data, model, optimizer, schedule and initialisation.
 
-A recipe's key is a hash of its canonical JSON with defaults left out. So a field added later, whose
-default does nothing, renames no old result. Every random draw is seeded from the recipe's content.
+A part that is impossible whatever the data and the network cannot be made: each checks its values. What depends on the
+data set, such as the number of its classes, is checked by `data.load`, and what depends on the network by `models.build`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from functools import cache
+import math
 from typing import ClassVar, Literal
 
-import msgspec
-from msgspec import Struct
+from linescape.errors import RecipeError
+from linescape.recipe.content import Content
+
+DIGITS = 8
+"""Digits of a hash that name a file of weights: as many as torchvision puts into its file names."""
 
 Norm = Literal["batch", "group", "layer", "none"]
 Precision = Literal["float32", "bfloat16"]
@@ -28,57 +29,6 @@ Scheme = Literal[
 ]
 
 
-class Content(Struct, frozen=True, forbid_unknown_fields=True):
-    """A frozen value that is named by what it holds: fields that equal their default do not count."""
-
-    beside: ClassVar[tuple[str, ...]] = ()
-    """Fields that never count, since they decide nothing: where a file is kept, whose content is named."""
-
-    @property
-    def key(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(canonical(self)).hexdigest()[:16]
-
-
-def canonical(thing: Content) -> bytes:
-    """JSON with sorted keys and without defaults: equal content, equal bytes (1 and 1.0 in a float field too)."""
-    typed = msgspec.convert(msgspec.to_builtins(thing), type(thing))
-    return msgspec.json.encode(_plain(typed), order="sorted")
-
-
-def derive_seed(thing: Content, *purpose: str | int) -> int:
-    """A 63-bit seed from a content and a purpose; no two purposes share random numbers."""
-    return seeds(thing)(*purpose)
-
-
-def seeds(thing: Content) -> Callable[..., int]:
-    """Purpose -> `derive_seed` of a content that is asked for many: its canonical form is made once."""
-    content = canonical(thing)
-
-    def seed(*purpose: str | int) -> int:
-        text = content + "".join(f"/{part}" for part in purpose).encode()
-        return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
-
-    return seed
-
-
-_fields = cache(msgspec.structs.fields)  # msgspec evaluates the annotations anew each time, half a millisecond
-
-
-def _plain(value: object) -> object:
-    # msgspec's own omit_defaults compares defaults by identity, so an equal value that was written out would
-    # change the key; this compares by value.
-    if isinstance(value, Content):
-        config = value.__struct_config__
-        tag = {config.tag_field: config.tag} if config.tag_field else {}
-        counted = (field for field in _fields(type(value)) if field.name not in value.beside)
-        fields = ((field.name, getattr(value, field.name), field.default) for field in counted)
-        return tag | {name: _plain(held) for name, held, default in fields if held != default}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
 class Poison(Content, frozen=True):
     """Copies of the training images with pixels zeroed and labels drawn at random (Liu et al. 2020, section 3).
 
@@ -89,6 +39,10 @@ class Poison(Content, frozen=True):
 
     copies: int = 1
     zeroed: float = 0.1
+
+    def _check(self) -> None:
+        self._require("copies", self.copies >= 1, "at least one copy")
+        self._require("zeroed", 0 <= self.zeroed <= 1, "a zeroed part in [0, 1]")
 
 
 class Data(Content, frozen=True):
@@ -117,6 +71,19 @@ class Data(Content, frozen=True):
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
     mixup: float = 0.0
 
+    def _check(self) -> None:
+        self._require("size", self.size >= 0, "a side in pixels, or 0 for images as stored")
+        distinct = len(set(self.classes)) == len(self.classes) and min(self.classes, default=0) >= 0
+        self._require("classes", distinct, "different labels, 0 or more, or () for all")
+        self._require("fraction", 0 < self.fraction <= 1, "the part of the training set to keep, in (0, 1]")
+        self._require("label_noise", 0 <= self.label_noise <= 1, "the part of the labels to change, in [0, 1]")
+        self._require("mixup", 0 <= self.mixup < math.inf, "the strength of mixing, 0 or more; 0 does not mix")
+        if self.label_noise and len(self.classes) == 1:
+            raise RecipeError(
+                f"label_noise is {self.label_noise!r} and moves labels to another class, but classes are "
+                f"{self.classes}, which is only one. Keep two classes or more."
+            )
+
     @property
     def wrong_labels(self) -> float:
         """The share of training labels that are not the examples' own by intention: all of poisoned copies."""
@@ -129,6 +96,9 @@ class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
     hidden: tuple[int, ...] = (200, 200)
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
     norm: Literal["batch", "layer", "none"] = "none"
+
+    def _check(self) -> None:
+        self._require("hidden", min(self.hidden, default=1) >= 1, "one unit or more for each hidden layer")
 
 
 class LeNet(Content, frozen=True, tag_field="name", tag="lenet"):
@@ -145,6 +115,9 @@ class VGG(Content, frozen=True, tag_field="name", tag="vgg"):
     width: int = 64
     norm: Norm = "batch"
     head: Literal["cifar", "imagenet"] = "cifar"
+
+    def _check(self) -> None:
+        self._require("width", self.width >= 1, "a VGG one channel or more (64 in the source)")
 
 
 class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
@@ -168,6 +141,17 @@ class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
     stem: Literal["cifar", "imagenet", "imagenet-no-pool"] = "cifar"
     resolution: int = 0
 
+    def _check(self) -> None:
+        self._require("width", self.width >= 1, "a ResNet one channel or more (64, or 16 for the CIFAR layout)")
+        self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
+        blocks, rest = divmod(self.depth - 2, 6)
+        if self.depth not in (18, 34, 50) and (rest or blocks < 1):
+            lower = max(1, blocks)
+            raise RecipeError(
+                f"There is no ResNet of depth {self.depth}. Use 18, 34 or 50 (four stages), or 6n + 2 (three stages), "
+                f"such as {6 * lower + 2} or {6 * lower + 8}."
+            )
+
 
 class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet-lite"):
     """EfficientNet-Lite0 in timm's layout (``tf_efficientnet_lite0``); it is made for images of 224 x 224.
@@ -178,6 +162,9 @@ class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet
     """
 
     resolution: int = 0
+
+    def _check(self) -> None:
+        self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
 
 
 Model = MLP | LeNet | VGG | ResNet | EfficientNetLite
@@ -204,6 +191,12 @@ class Optimizer(Content, frozen=True):
     batch_size: int = 128
     precision: Precision = "float32"
 
+    def _check(self) -> None:
+        self._require("lr", 0 <= self.lr < math.inf, "a finite learning rate, 0 or more")
+        self._require("momentum", 0 <= self.momentum < 1, "one in [0, 1)")
+        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "a finite weight decay, 0 or more")
+        self._require("batch_size", self.batch_size >= 1, "one example or more")
+
 
 class Schedule(Content, frozen=True):
     """How long, and the learning rate over it.
@@ -224,6 +217,13 @@ class Schedule(Content, frozen=True):
     warmup: float = 0.0
     until_error: float = 0.0
 
+    def _check(self) -> None:
+        self._require("epochs", self.epochs >= 0, "a number of epochs, 0 or more")
+        self._require("drops", min(self.drops, default=0) >= 0, "the epochs of the drops, counted from 0")
+        self._require("factor", 0 <= self.factor < math.inf, "a finite factor, 0 or more")
+        self._require("warmup", 0 <= self.warmup < math.inf, "a finite number of epochs, 0 or more")
+        self._require("until_error", 0 <= self.until_error < 100, "an error in %, in [0, 100); 0 makes all epochs")
+
 
 class Random(Content, frozen=True, tag_field="from", tag="random"):
     """A fresh draw.
@@ -237,6 +237,9 @@ class Random(Content, frozen=True, tag_field="from", tag="random"):
 
     scheme: Scheme = "default"
     scale: float = 1.0
+
+    def _check(self) -> None:
+        self._require("scale", math.isfinite(self.scale), "a finite factor")
 
 
 class Trained(Content, frozen=True, tag_field="from", tag="trained"):
@@ -280,11 +283,18 @@ class Weights(Content, frozen=True, tag_field="from", tag="weights"):
         reset: blocks that are drawn anew.
     """
 
-    beside: ClassVar[tuple[str, ...]] = ("file",)
+    uncounted: ClassVar[tuple[str, ...]] = ("file",)
 
     file: str
     sha256: str
     reset: tuple[str, ...] = ("fc",)
+
+    def _check(self) -> None:
+        if len(self.sha256) < DIGITS or not set(self.sha256) <= set("0123456789abcdef"):
+            raise RecipeError(
+                f"The hash of {self.file} is given as {self.sha256!r}. Results are named by it, so give the file's "
+                f"SHA-256 in lower-case hex, its first {DIGITS} digits or more: `sha256sum` prints it."
+            )
 
 
 Init = Random | Trained | Barrier | Weights
@@ -302,6 +312,16 @@ class Recipe(Content, frozen=True):
     schedule: Schedule = Schedule()
     init: Init = Random()
     seed: int = 0
+
+    def _check(self) -> None:
+        if not isinstance(self.init, Trained) or self.init.optimizer == "new":
+            return
+        other = self.init.recipe.optimizer.name
+        if self.optimizer.name != other:
+            raise RecipeError(
+                f"The optimizer is {self.optimizer.name!r} here and {other!r} in the training that it starts from, so "
+                "its state cannot be kept. Use the same, or start with a new one."
+            )
 
     def needs(self) -> tuple[Recipe, ...]:
         """The trainings whose result this one starts from."""
