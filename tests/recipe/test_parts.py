@@ -34,6 +34,7 @@ IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
     (lambda: Optimizer(lr="fast"), "lr of Optimizer is 'fast'"),  # type: ignore[arg-type]
     (lambda: Optimizer(momentum=1.0), r"momentum is 1.0.*\[0, 1\)"),
     (lambda: Optimizer(weight_decay=math.nan), "weight_decay is nan"),
+    (lambda: Optimizer(native=True, precision="bfloat16"), "native is True .* compute in float32"),
     (lambda: Optimizer(precision="bfloat61"), "Did you mean 'bfloat16'"),  # type: ignore[arg-type]
     (lambda: Optimizer("adan"), "Optimizer has no name 'adan'. Did you mean 'adam'"),  # type: ignore[arg-type]
     (lambda: Schedule(epochs=-1), "epochs is -1"),

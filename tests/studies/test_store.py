@@ -68,6 +68,7 @@ CURVE = Curve(np.array([0.0, 1.0]), {("test", "error", "interpolate"): np.array(
             "770163e3a8d405a2",
         ),
         (Recipe(optimizer=Optimizer(precision="bfloat16")), "bfa2706574655341"),
+        (Recipe(optimizer=Optimizer(native=True)), "bfb97af0036f016a"),
         (Recipe(init=Trained(PLAIN, ("fc",), "own", False, "kept")), "ff661f87e1af313a"),
         (Recipe(init=Barrier(PLAIN)), "d0bb8183475f1113"),
         (Recipe(init=Weights("resnet18-f37072fd.pth", "f37072fd")), "eeff52edc7659484"),
@@ -128,6 +129,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
                 "weight_decay": 0.0,
                 "batch_size": 128,
                 "precision": "float32",
+                "native": False,
             },
             "schedule": {
                 "epochs": 100,

@@ -14,7 +14,7 @@ from linescape.data import Dataset, Split
 from linescape.errors import DataError, StateError
 from linescape.geometry.state import State
 from linescape.recipe import MLP, Data, Optimizer, Recipe, ResNet, Schedule
-from linescape.training.initialisation import drawn
+from linescape.training.initialisation import draw
 from linescape.training.loop import Checkpoint, Progress, decay_sum, learning_rate, steps_per_epoch, train
 
 SMALL = Recipe(
@@ -32,7 +32,7 @@ def load(recipe: Recipe) -> Dataset:
 
 def start(recipe: Recipe) -> State:
     dataset = load(recipe)
-    return drawn(recipe, dataset.shape, dataset.classes)
+    return State.from_module(draw(recipe, dataset.shape, dataset.classes))
 
 
 def last(recipe: Recipe, begin: State | Checkpoint, dataset: Dataset | None = None) -> Progress:
@@ -360,3 +360,11 @@ def test_data_stay_as_they_are() -> None:
     last(SMALL, start(SMALL), dataset)
     assert torch.equal(dataset.train.inputs, before)
     assert isinstance(dataset.train, Split)
+
+
+def test_a_network_that_is_given_trains_as_a_new_one() -> None:
+    network = draw(replace(SMALL, seed=7), load(SMALL).shape, load(SMALL).classes)
+    *_, progress = train(SMALL, load(SMALL), start(SMALL), network=network)
+    expected, given = last(SMALL, start(SMALL)).checkpoint(), progress.checkpoint()
+    assert all(torch.equal(given.state[name], value) for name, value in expected.state.items())
+    assert all(torch.equal(given.optimizer[name], value) for name, value in expected.optimizer.items())

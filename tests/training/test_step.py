@@ -16,6 +16,7 @@ from linescape import models
 from linescape.data import Mixed, mix
 from linescape.engine import with_winograd
 from linescape.engine.native import build
+from linescape.errors import RecipeError
 from linescape.recipe import MLP, Model, Optimizer, ResNet
 from linescape.training import step as module
 from linescape.training.step import Step, seeded
@@ -97,6 +98,38 @@ def test_winograd_has_the_gradients_of_a_convolution(bias: bool) -> None:
     for mine, exact in zip(*found, strict=True):
         assert float((mine - exact).norm() / exact.norm()) < 3e-6
     assert not torch.equal(found[0][0], nn.functional.conv2d(given, fast.weight, fast.bias, padding=1))
+
+
+def trained(optimizer: Optimizer) -> dict[str, Tensor]:
+    step = Step(network(ResNet(8, 32)), optimizer, "cpu", 2)
+    for number, batch in enumerate(batches(16, 16)):
+        step(batch, 0.1, number)
+    return held(step)
+
+
+def test_a_compiler_changes_no_bit_unless_the_recipe_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = trained(SGD)
+    monkeypatch.setattr(build, "kernels", lambda: None)
+    assert same(trained(SGD), here)
+
+
+@pytest.mark.skipif(not build.kernels(), reason="no compiler, or not for this machine's CPU")
+def test_native_convolutions_are_used_where_the_recipe_asks_for_them() -> None:
+    plain, native = trained(SGD), trained(replace(SGD, native=True))
+    assert not same(plain, native)
+    assert torch.allclose(plain["conv1.weight"], native["conv1.weight"], atol=1e-4)
+
+
+def test_native_convolutions_that_are_not_there_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    native = replace(SGD, native=True)
+    with pytest.raises(RecipeError, match=r"native=True\), but it is to run on meta.*give the recipe native=False"):
+        Step(network(ResNet(8, 32)), native, "meta", 1)
+    monkeypatch.setattr(build, "kernels", lambda: None)
+    with pytest.raises(RecipeError, match="cannot be compiled on this machine"):
+        Step(network(ResNet(8, 32)), native, "cpu", 1)
+    assert same(
+        held(Step(network(), native, "cpu", 1)), held(Step(network(), SGD, "cpu", 1))
+    )  # no layer is wide enough
 
 
 @pytest.mark.skipif(not build.kernels(), reason="no compiler, or not for this machine's CPU")

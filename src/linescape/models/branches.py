@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from linescape.models.norms import norm
+from linescape.recipe import Norm
 
 
 class Conv(NamedTuple):
@@ -39,7 +40,7 @@ class Branch(nn.Module):
     are 5 % faster on the CPU, with the same bits. In evaluation nothing is overwritten, as hooks may keep it.
     """
 
-    def __init__(self, convs: tuple[Conv, ...], kind: str, skips: bool, bias: bool) -> None:
+    def __init__(self, convs: tuple[Conv, ...], kind: Norm, skips: bool, bias: bool) -> None:
         super().__init__()
         self.length, self.skips = len(convs), skips
         for number, conv in enumerate(convs, 1):

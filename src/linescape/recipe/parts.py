@@ -1,7 +1,7 @@
 """The parts of a recipe: data, model, optimizer, schedule and initialisation.
 
-A part that is impossible whatever the data and the network cannot be made: each checks its values. What depends on the
-data set, such as the number of its classes, is checked by `data.load`, and what depends on the network by `models.build`.
+Each part checks its values, so one that is impossible cannot be made. What depends on the data set, such as the number
+of its classes, is checked by `data.load`, and what depends on the network's inputs by `models.build`.
 """
 
 from __future__ import annotations
@@ -182,6 +182,8 @@ class Optimizer(Content, frozen=True):
         precision: of convolutions, matrix products and what layers hand on while training. ``bfloat16`` has 8
             significant bits; weights, their gradients and updates, running statistics and the loss stay float32. What
             is measured afterwards is measured in float32 either way.
+        native: on the CPU, 3x3 convolutions and their gradients by linescape's own kernels, which need a C compiler.
+            They are faster for wide networks and give other last bits than torch, hence another key.
     """
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -190,12 +192,18 @@ class Optimizer(Content, frozen=True):
     weight_decay: float = 0.0
     batch_size: int = 128
     precision: Precision = "float32"
+    native: bool = False
 
     def _check(self) -> None:
         self._require("lr", 0 <= self.lr < math.inf, "a finite learning rate, 0 or more")
         self._require("momentum", 0 <= self.momentum < 1, "one in [0, 1)")
         self._require("weight_decay", 0 <= self.weight_decay < math.inf, "a finite weight decay, 0 or more")
         self._require("batch_size", self.batch_size >= 1, "one example or more")
+        if self.native and self.precision != "float32":
+            raise RecipeError(
+                f"native is True with precision {self.precision!r}, but in a training the native convolutions compute "
+                "in float32. Give only one of the two."
+            )
 
 
 class Schedule(Content, frozen=True):

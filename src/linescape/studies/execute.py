@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from linescape import data, models
 from linescape.data import Dataset
@@ -33,7 +34,7 @@ from linescape.recipe import Data, Random, Recipe, Trained, Weights
 from linescape.shape import TOLERANCE, hump
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Task, Train, hump_line
-from linescape.training.initialisation import at_barrier, carried_over, drawn, from_file
+from linescape.training.initialisation import at_barrier, carried_over, draw, from_file
 from linescape.training.loop import Checkpoint, learning_rate, memory_layout, train
 
 SNAPSHOT_SECONDS = 10.0
@@ -95,12 +96,13 @@ class _Declined(Exception):  # noqa: N818 - not an error
 def _train(task: Train, store: Store, device: str, report: Report, finished: Callable[[], dict[str, Any]]) -> None:
     recipe = task.recipe
     dataset = load(recipe.data, recipe.seed)
-    start = _start(recipe, dataset, store)
+    network = draw(recipe, dataset.shape, dataset.classes)  # one for all that follows: building one takes long
+    start = _start(recipe, network, store)
     checkpoint, rows = store.resume(task) or (start, [])
-    evaluator = measuring(recipe, dataset, device)
+    evaluator = measuring(network, dataset, device)
     epochs = recipe.schedule.epochs
     saved = epoch_begun = time.perf_counter()
-    for progress in train(recipe, dataset, checkpoint, device):
+    for progress in train(recipe, dataset, checkpoint, device, network):
         now = time.perf_counter()
         report(progress.step / progress.steps if progress.steps else 1.0)
         midway = progress.diverged and not progress.epoch_finished
@@ -122,7 +124,7 @@ def _train(task: Train, store: Store, device: str, report: Report, finished: Cal
             rows = [*rows, row]
             epoch_begun = time.perf_counter()
         if progress.ended:
-            about = {**finished(), "diverged": progress.diverged}
+            about = {**finished(), "native_convolutions": recipe.optimizer.native, "diverged": progress.diverged}
             store.save_training(task, start.state, progress.checkpoint(), rows, about)
         elif now - saved >= SNAPSHOT_SECONDS:
             store.save_resume(task, progress.checkpoint(), rows)
@@ -136,7 +138,8 @@ def _scan(task: Scan, store: Store, device: str, report: Report, finished: Calla
     for at, held in ends.items():
         if not all(map(is_finite, held.values())):
             raise _Declined(f"The line was not walked, as its {at} holds NaN or infinity: its training diverged.")
-    evaluator = measuring(recipe, dataset, device, task.train_examples, task.test_examples)
+    network = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # values are overwritten
+    evaluator = measuring(network, dataset, device, task.train_examples, task.test_examples)
     path: Path = Line(ends["start"].to(device), ends["end"].to(device))
     if task.block:
         groups = by_convolution(evaluator.model) | by_block(evaluator.model)
@@ -160,18 +163,20 @@ def state(moment: Moment, store: Store) -> State:
     task = Train(moment.recipe)
     if moment.at == "end" or (store.has(task) and store.declined(task) is None):
         return store.state(moment)
-    return _start(moment.recipe, load(moment.recipe.data, moment.recipe.seed), store).state
+    dataset = load(moment.recipe.data, moment.recipe.seed)
+    return _start(moment.recipe, draw(moment.recipe, dataset.shape, dataset.classes), store).state
 
 
-def _start(recipe: Recipe, dataset: Dataset, store: Store) -> Checkpoint:
+def _start(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
+    """Where a training starts; `network` is its network as drawn, and is only read."""
     init = recipe.init
     if isinstance(init, Random):
-        return Checkpoint(drawn(recipe, dataset.shape, dataset.classes))
+        return Checkpoint(State.from_module(network))
     if isinstance(init, Weights):
-        return Checkpoint(from_file(recipe, init, dataset.shape, dataset.classes))
+        return Checkpoint(from_file(init, network))
     start, end = store.state(Moment(init.recipe, "start")), store.trained(init.recipe)
     if isinstance(init, Trained):
-        return carried_over(recipe, init, dataset.shape, dataset.classes, start, end)
+        return carried_over(init, network, start, end)
     series = store.curve(hump_line(init.recipe))["train", "cross_entropy"]
     height = float(hump(series.alphas, series.mean))
     if math.isnan(height):
@@ -203,10 +208,17 @@ def load(spec: Data, seed: int) -> Dataset:
 
 
 def measuring(
-    recipe: Recipe, dataset: Dataset, device: str, train_examples: int | None = None, test_examples: int = 0
+    network: nn.Module, dataset: Dataset, device: str, train_examples: int | None = None, test_examples: int = 0
 ) -> Evaluator:
-    """An evaluator of so many test examples (0 is all), and of so many training examples if they are asked for."""
-    model = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # the values are overwritten
+    """An evaluator of a data set.
+
+    Args:
+        network: its values do not count; it is put on the device, and copied there.
+        dataset: what is measured on, normalised.
+        device: where to measure.
+        train_examples: class-balanced training examples, 0 for all; None measures none.
+        test_examples: class-balanced test examples, 0 for all.
+    """
     splits = {} if train_examples is None else {"train": dataset.train.take(train_examples)}
     splits["test"] = dataset.test.take(test_examples)
     layout = memory_layout(dataset)
@@ -215,7 +227,7 @@ def measuring(
         name: (dataset.normalise(split.inputs.to(device)).contiguous(memory_format=layout), split.targets.to(device))
         for name, split in splits.items()
     }
-    placed = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    placed = network.to(device, memory_format=layout)  # type: ignore[call-overload]
     on_gpu = torch.device(device).type == "cuda"
     memory = KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory if on_gpu else KEPT
     return Evaluator(placed, measured, memory=memory)

@@ -206,7 +206,9 @@ class _Costs:
     def _step(self, recipe: Recipe, size: int) -> float:
         """Seconds of a step of `size` examples."""
         if size > _FEW and self._heavy(recipe, 3 * size):  # forward, and twice as much backward
-            few = Optimizer(lr=0.0, batch_size=_FEW, precision=recipe.optimizer.precision)
+            few = Optimizer(
+                lr=0.0, batch_size=_FEW, precision=recipe.optimizer.precision, native=recipe.optimizer.native
+            )
             plain = Recipe(Data(recipe.data.name), recipe.model, few)
             return self._time("step", plain, recipe.data) * size / _FEW
         data = Data(recipe.data.name, augment=recipe.data.augment, mixup=recipe.data.mixup)

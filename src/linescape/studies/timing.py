@@ -152,17 +152,16 @@ def made_up(run: Run) -> Dataset:
 def _ready(run: Run, device: str) -> Callable[[], object]:
     """A call that does the run once; it was called before, as the first one also allocates."""
     dataset = made_up(run)
+    seeds = (0,) if run.kind == "step" else (0, 1)
+    networks = [models.draw(run.recipe.model, run.shape, run.classes, Random(), seed) for seed in seeds]
     if run.kind == "step":
-        start = State.from_module(models.draw(run.recipe.model, run.shape, run.classes, Random(), seed=0))
-        steps = train(msgspec.structs.replace(run.recipe, schedule=Schedule(_ENDLESS)), dataset, start, device)
+        recipe = msgspec.structs.replace(run.recipe, schedule=Schedule(_ENDLESS))
+        steps = train(recipe, dataset, State.from_module(networks[0]), device, networks[0])
         next(steps), next(steps)  # the starting point, then a step
         return lambda: next(steps)
-    evaluator = measuring(run.recipe, dataset, device, test_examples=run.examples)
-    ends = [
-        State.from_module(models.draw(run.recipe.model, run.shape, run.classes, Random(), seed)).to(device)
-        for seed in (0, 1)
-    ]
-    line = Line(*ends)
+    start, end = (State.from_module(network).to(device) for network in networks)
+    evaluator = measuring(networks[0], dataset, device, test_examples=run.examples)
+    line = Line(start, end)
     evaluator.begin(line, POSITIONS)
 
     def position() -> None:

@@ -22,8 +22,8 @@ from linescape import models
 from linescape.data import Dataset, Mixed, augment, mix
 from linescape.errors import DataError
 from linescape.geometry.state import State, is_finite
-from linescape.recipe import Recipe, Schedule, seeds
-from linescape.training.step import Step, seeded
+from linescape.recipe import Random, Recipe, Schedule, seeds
+from linescape.training.step import Step
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,11 @@ class Progress:
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, start: State | Checkpoint, device: torch.device | str = "cpu"
+    recipe: Recipe,
+    dataset: Dataset,
+    start: State | Checkpoint,
+    device: torch.device | str = "cpu",
+    network: nn.Module | None = None,
 ) -> Iterator[Progress]:
     """Train a recipe; yields the starting point first, then after every step.
 
@@ -97,10 +101,12 @@ def train(
         recipe: what to train; its `init` is not looked at.
         dataset: the recipe's data.
         start: theta_0, or a checkpoint of this training to go on from, to the bit.
-        device: where to train. Bits repeat on one machine's CPU with one number of threads and its compiler; a GPU may
+        device: where to train. Bits repeat on one machine's CPU with one number of threads; a GPU may
             add in another order each time, and multiplies float32 in TF32.
+        network: of the recipe's model, to be trained in place of a new one; its values do not count.
 
     Raises:
+        RecipeError: the recipe asks for native convolutions, and this device or machine has none.
         DataError: there are too few examples for one step.
         StateError: the start is not a state of the recipe's model.
     """
@@ -108,8 +114,7 @@ def train(
     per_epoch = steps_per_epoch(len(dataset.train), recipe.optimizer.batch_size)
     steps = per_epoch * recipe.schedule.epochs
 
-    with seeded(0):  # the values are overwritten
-        module = models.build(recipe.model, dataset.shape, dataset.classes)
+    module = network or models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)
     start.state.load_into(module)
     module.to(device, memory_format=memory_layout(dataset)).train()  # type: ignore[call-overload]
     do = Step(module, recipe.optimizer, device, steps)

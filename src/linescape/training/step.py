@@ -1,9 +1,9 @@
 """One step of training: forward, loss, backward, update.
 
-On the CPU it is done piece by piece, 3x3 convolutions in float32 with fewer multiplications where the machine could
-compile them. On a GPU a step is short, and starting its hundreds of kernels one by one takes longer than they do. So
-after a few steps the whole of it is recorded as a CUDA graph and replayed, and in a long training the network is
-compiled before. Where either cannot be had, a warning says so and training goes on without.
+On the CPU it is done piece by piece, with linescape's own 3x3 convolutions if the recipe asks for them. On a GPU a step
+is short, and starting its hundreds of kernels one by one takes longer than they do. So after a few steps the whole of
+it is recorded as a CUDA graph and replayed, and in a long training the network is compiled before. Where either is not
+possible, a warning says so and training goes on without.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from linescape.data import Mixed
 from linescape.engine import with_winograd
+from linescape.errors import RecipeError
 from linescape.recipe import Optimizer
 
 WORTH_COMPILING = 5000
@@ -32,7 +33,7 @@ class Step:
     """Does steps of one training.
 
     Args:
-        module: the network, in training mode on the device; how it computes its convolutions is changed.
+        module: the network, in training mode on the device; with `Optimizer.native` its convolutions are replaced.
         spec: the recipe's optimizer.
         device: where the network is.
         steps: of the whole training, from its beginning.
@@ -40,12 +41,16 @@ class Step:
     Attributes:
         optimizer: torch's; it holds the momenta.
         forward: the network, or the network compiled.
+
+    Raises:
+        RecipeError: native convolutions are asked for, and this device or machine has none.
     """
 
     def __init__(self, module: nn.Module, spec: Optimizer, device: torch.device | str, steps: int) -> None:
         self.module, self.spec, self.device = module, spec, torch.device(device)
         self.on_gpu = self.device.type == "cuda"
-        with_winograd(module)
+        if spec.native:
+            _use_native_convolutions(module, self.device)
         self.optimizer = _optimizer(spec, module, self.on_gpu)
         self.forward: Callable[[Tensor], Tensor] = module
         if self.on_gpu and steps >= WORTH_COMPILING:
@@ -180,6 +185,20 @@ def _fast_products(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def _use_native_convolutions(module: nn.Module, device: torch.device) -> None:
+    if device.type != "cpu":
+        reason = f"but it is to run on {device.type}, and they are for the CPU"
+    elif not with_winograd(module):
+        reason = "but they cannot be compiled on this machine: that needs gcc, and Linux with AVX2"
+    else:
+        return
+    raise RecipeError(
+        f"The recipe trains with linescape's own convolutions (native=True), {reason}. Without them weights would have "
+        "other bits than those that the recipe's key stands for. Train it where they can be used, or give the recipe "
+        "native=False, which is another key."
+    )
 
 
 def _optimizer(spec: Optimizer, module: nn.Module, on_gpu: bool) -> torch.optim.Optimizer:

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 
 from linescape import data, models, studies
 from linescape.errors import RecipeError
+from linescape.geometry.state import State
 from linescape.recipe import Barrier, EfficientNetLite, Random, Recipe, ResNet, Trained
 from linescape.report.figures.panel import GROUPS
 from linescape.studies.study import Moment, Scan, Study, Train
-from linescape.training.initialisation import drawn
+from linescape.training.initialisation import draw
 from linescape.training.loop import decay_sum, train
 
 SCALES = studies.scales("vlaar2022")
@@ -90,7 +91,7 @@ def test_an_adversarial_start_has_learnt_its_random_labels() -> None:
     recipe = init.recipe
     dataset = data.load(recipe.data, recipe.seed)
     assert len(dataset.train) == 500
-    *_, end = train(recipe, dataset, drawn(recipe, dataset.shape, dataset.classes))
+    *_, end = train(recipe, dataset, State.from_module(draw(recipe, dataset.shape, dataset.classes)))
     assert end.ended
     assert end.epochs < recipe.schedule.epochs
     assert end.error <= 1.0

@@ -15,12 +15,18 @@ from torch import Tensor, nn
 from linescape.engine.native import build, winograd
 
 
-def with_winograd(network: nn.Module) -> None:
-    """Let the layers of a network whose convolutions suit be done so in float32, where this machine can; in place."""
+def with_winograd(network: nn.Module) -> bool:
+    """Let the layers of a network whose convolutions suit be done so in float32, where this machine can; in place.
+
+    Returns:
+        Whether it can; true too of a network in which nothing suits.
+    """
     suiting = [layer for layer in network.modules() if _suits(layer)]
-    if suiting and build.kernels():
-        for layer in suiting:
-            layer._conv_forward = _convolved  # type: ignore[assignment]
+    if suiting and not build.kernels():
+        return False
+    for layer in suiting:
+        layer._conv_forward = _convolved  # type: ignore[assignment]
+    return True
 
 
 def _suits(layer: nn.Module) -> bool:
