@@ -37,7 +37,7 @@ from linescape.data import Dataset
 from linescape.geometry.state import State
 from linescape.recipe import Data, Optimizer, Precision, Random, Recipe, ResNet, Schedule
 from linescape.studies.execute import one_thread
-from linescape.studies.timing import Run, made_up
+from linescape.studies.timing import Workload, made_up
 from linescape.training.loop import train
 
 ROUNDS = 5
@@ -104,7 +104,7 @@ def recipe(width: int, precision: Precision, native: bool) -> Recipe:
 def serve(pipe: Connection, way: str, width: int, device: str, count: int) -> None:
     """Be one way: at each message, do a round of so many steps and answer with its seconds."""
     spec = recipe(width, "bfloat16" if way == "bfloat16" else "float32", way == "native")
-    dataset = made_up(Run("step", spec, SHAPE, CLASSES, BATCH * max(count, 50 if device == "cuda" else 0)))
+    dataset = made_up(Workload("step", spec, SHAPE, CLASSES, BATCH * max(count, 50 if device == "cuda" else 0)))
     network = models.draw(spec.model, SHAPE, CLASSES, Random(), 0)
     if way == "plain":
         torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())

@@ -114,8 +114,8 @@ def test_helpers_take_what_is_free(done: Store, tmp_path: Path, monkeypatch: pyt
 def test_helpers_end_with_the_one_that_called_them(tmp_path: Path) -> None:
     endless = replace(FLAT, schedule=Schedule(100_000))
     with linescape.studies.run._Helpers(1, Store(tmp_path), "cpu", [Train(endless)]) as helpers:
-        helpers.begun = -math.inf
-        helpers.call()
+        helpers.created = -math.inf
+        helpers.start_late()
         (helper,) = helpers.running
         begun = time.monotonic()
         while not (tmp_path / "train").exists() and time.monotonic() - begun < 60:

@@ -14,7 +14,7 @@ from linescape import report, studies
 from linescape.cli import specs
 from linescape.cli.consoles import Many, answer, remark, tell
 from linescape.recipe import Data, Optimizer, Recipe, Schedule
-from linescape.studies.run import Outcome, plan, work
+from linescape.studies.run import RunSummary, plan, work
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Study, Train
 from linescape.training import interventions
@@ -160,7 +160,7 @@ def train(
         tell(str(place.path(moment)))
 
 
-def _work(tasks: Study | list[Train], store: Store, device: str = "cpu") -> Outcome:
+def _work(tasks: Study | list[Train], store: Store, device: str = "cpu") -> RunSummary:
     outcome = work(tasks, store, specs.device(device))
     remark(str(outcome))
     return outcome

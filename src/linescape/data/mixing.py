@@ -26,7 +26,7 @@ class Mixed(NamedTuple):
     share: float
 
     @property
-    def foremost(self) -> Tensor:
+    def majority_label(self) -> Tensor:
         """The label of the larger share ``(batch,)``."""
         return self.targets if self.share >= 0.5 else self.partners
 

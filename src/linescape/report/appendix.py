@@ -10,6 +10,7 @@ from markupsafe import Markup
 from linescape.report import page
 from linescape.report.page import Column
 from linescape.shape.definitions import DISTANCES, LAYERWISE, SHAPES
+from linescape.studies.planning import duration
 
 _TREATMENTS = {
     "interpolate": "BatchNorm, interpolate: running statistics move along the line with the weights.",
@@ -55,8 +56,8 @@ def provenance(walks: pl.DataFrame, runs: pl.DataFrame | None = None) -> Markup:
             ("test examples measured", span(walks["test_examples"])),
             ("training examples measured", span(walks["train_examples"])),
             ("seeds", "" if runs is None else listed(runs["seed"].sort())),
-            ("time of trainings", "" if runs is None else duration(float(runs["seconds"].sum()))),
-            ("time of lines", duration(float(walks["seconds"].sum()))),
+            ("time of trainings", "" if runs is None else _time(runs)),
+            ("time of lines", _time(walks)),
         )
         if value
     ]
@@ -64,13 +65,9 @@ def provenance(walks: pl.DataFrame, runs: pl.DataFrame | None = None) -> Markup:
     return page.table(frame, [Column("what", ""), Column("value", "")])
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words; empty for none."""
-    if not seconds:
-        return ""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def _time(rows: pl.DataFrame) -> str:
+    seconds = float(rows["seconds"].sum())
+    return duration(seconds) if seconds else ""
 
 
 def treatments(names: Iterable[str]) -> list[str]:

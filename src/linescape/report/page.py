@@ -18,6 +18,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from linescape import atomic
+from linescape.analysis import wording
 from linescape.report import figures
 from linescape.report.figures.panel import COLOURS, GRID, INK, RULE, SOFT
 
@@ -143,13 +144,8 @@ def table(frame: pl.DataFrame, columns: Sequence[Column], caption: str = "") -> 
 
 
 def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
-    """A number with a true minus sign; – for null, words for NaN, ∞."""
-    if value is None:
-        return "–"
-    if not math.isfinite(value):
-        return "undefined" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    text = f"{value:{'+' if signed else ''},.{digits}f}"
-    return (text.lstrip("+-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
+    """As `analysis.wording.number` writes a number; – for null."""
+    return "–" if value is None else wording.number(value, digits, signed)
 
 
 def explorer(lines: pl.DataFrame, chance: Mapping[str, Mapping[str, float | None]]) -> Markup:

@@ -13,11 +13,13 @@ from markupsafe import Markup
 
 from linescape.analysis import answers, tables
 from linescape.analysis.tables import TOLERANCE, Results, Source
+from linescape.analysis.wording import capitalise
 from linescape.report import answers as answered
 from linescape.report import appendix, columns, figures, page, trainings
 from linescape.report import published as beside
 from linescape.report.page import Drawing, Folder
 from linescape.shape.definitions import DISTANCES
+from linescape.studies.planning import duration
 from linescape.studies.study import Study
 
 _ON_A_FIGURE = 6  # arms over each other; more cannot be told apart
@@ -113,7 +115,7 @@ class _Content:
             ("lines walked", f"{walks.height}"),
             ("positions on a line", appendix.span(walks["positions"])),
             ("test examples", appendix.span(walks["test_examples"])),
-            ("computing", appendix.duration(spent)),
+            ("computing", duration(spent) if spent else ""),
         ]
         return [(word, value) for word, value in found if value]
 
@@ -165,7 +167,7 @@ class _Content:
                 name = f"{group}, part {part + 1}" if len(parts) > 1 else group
                 figure = figures.group(self.whole, means, self.runs, some, behind)
                 caption = "Whole lines. Names stand in the order of the lines at α = 0.75."
-                found.append((_capital(name), self.place.draw(_file(f"lines {name}"), figure, caption)))
+                found.append((capitalise(name), self.place.draw(_file(f"lines {name}"), figure, caption)))
         return found
 
     def rises(self) -> Drawing | None:
@@ -207,7 +209,7 @@ class _Content:
             some = _in_order(lines, [arm for arm in [*behind, *arms] if arm in with_blocks])
             figure = figures.parts(some, self.means(some), self.runs)
             caption = "Layer-wise lines. ▲ marks where a loss above 4 × guessing leaves the panel, × where it is NaN."
-            found.append((_capital(group), self.place.draw(_file(f"layers {group}"), figure, caption)))
+            found.append((capitalise(group), self.place.draw(_file(f"layers {group}"), figure, caption)))
         return found
 
     def convolutions(self) -> list[tuple[str, Drawing]]:
@@ -216,7 +218,7 @@ class _Content:
         for (arm, title), own in lines.group_by(["arm", "title"], maintain_order=True):
             chance = self.runs.filter(pl.col("arm") == arm)["chance_loss"][0]
             caption = "Single convolutions, each with the norm after it; means over runs. Grey: NaN or infinite."
-            words = f"{_capital(str(title))}, each convolution"
+            words = f"{capitalise(str(title))}, each convolution"
             found.append((words, self.place.draw(_file(f"convolutions {arm}"), figures.heat(own, chance), caption)))
         return found
 
@@ -388,10 +390,6 @@ class _Content:
 
 def _in_order(lines: pl.DataFrame, arms: Sequence[str]) -> pl.DataFrame:
     return pl.concat([lines.clear(), *(lines.filter(pl.col("arm") == arm) for arm in arms)])
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _file(words: str) -> str:

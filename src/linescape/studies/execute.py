@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -24,7 +24,7 @@ from torch import nn
 
 from linescape import data, models
 from linescape.data import Dataset
-from linescape.engine import compiler, memory
+from linescape.engine import compiler, memory, threads
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Line, Only, Path
@@ -189,16 +189,10 @@ def _start(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
     return Checkpoint(at_barrier(start, end.state, series.alphas, series.mean))
 
 
-@contextmanager
-def one_thread(device: str) -> Iterator[None]:
-    """Torch computes on the CPU with one thread inside; the process keeps the memory that it frees, from now on."""
+def one_thread(device: str) -> AbstractContextManager[None]:
+    """A context in which torch computes on the CPU with one thread; from now on the process keeps memory it frees."""
     memory.keep()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if device == "cpu" else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return threads.using(1 if device == "cpu" else torch.get_num_threads())
 
 
 @lru_cache(maxsize=2)

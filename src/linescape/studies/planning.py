@@ -25,7 +25,7 @@ from linescape.recipe import Data, Model, Optimizer, Recipe, Weights
 from linescape.studies.execute import TEST_MEASUREMENTS
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Study, Task, Train, in_order
-from linescape.studies.timing import Run, Timer
+from linescape.studies.timing import Timer, Workload
 from linescape.training import weight_files
 from linescape.training.loop import steps_per_epoch
 
@@ -171,7 +171,7 @@ class _Costs:
 
     def __init__(self, timer: Timer, device: str) -> None:
         self.timer, self.device = timer, device
-        self.timed: dict[Run, float] = {}
+        self.timed: dict[Workload, float] = {}
         self.scaled: dict[str, None] = {}
 
     def of(self, task: Task) -> tuple[float, int]:
@@ -229,10 +229,10 @@ class _Costs:
 
     def _time(self, kind: Literal["step", "pass"], recipe: Recipe, form: Data, count: int = 0) -> float:
         # Classes that are left out change the last layer alone.
-        run = Run(kind, recipe, data.form(form)[0], sets.known(form.name).classes, count)
-        if run not in self.timed:
-            self.timed[run] = self.timer.seconds(run)
-        return self.timed[run]
+        workload = Workload(kind, recipe, data.form(form)[0], sets.known(form.name).classes, count)
+        if workload not in self.timed:
+            self.timed[workload] = self.timer.seconds(workload)
+        return self.timed[workload]
 
 
 def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import tables
+from linescape.analysis.wording import number as number  # the answers take it from here
 from linescape.shape import Estimate
 
 
@@ -91,14 +92,6 @@ def comparisons(count: int) -> str:
 def listed(words: Sequence[str], most: int = 3) -> str:
     """The first few, and how many more there are."""
     return "; ".join(words[:most]) + (f", and {len(words) - most} more" if len(words) > most else "")
-
-
-def number(value: float, digits: int = 2, sign: bool = False) -> str:
-    """A number with a true minus; words for NaN, ∞."""
-    if not math.isfinite(value):
-        return "undefined" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    return (text.lstrip("-+") if float(text) == 0 else text).replace("-", "−")
 
 
 def span(row: dict[str, Any], low: str = "low_all", high: str = "high_all") -> str:

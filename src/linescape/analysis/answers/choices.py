@@ -13,6 +13,7 @@ from linescape.analysis.answers.answer import Answer, comparisons, number, span,
 from linescape.analysis.answers.contrasts import sides
 from linescape.analysis.answers.initialisations import ADVERSARIAL, PRETRAINED, PRIMARY
 from linescape.analysis.tables import TOLERANCE, Results
+from linescape.analysis.wording import capitalise
 from linescape.shape import Estimate
 from linescape.shape.definitions import SHAPES
 
@@ -114,7 +115,7 @@ def _asked(runs: pl.DataFrame, compared: Mapping[str, str], level: float, wide: 
 
 
 def _minus_baseline(title: str) -> str:
-    return f"{_capital(title)}, minus its baseline"
+    return f"{capitalise(title)}, minus its baseline"
 
 
 def _sign(row: dict[str, Any], low: str, high: str) -> str:
@@ -178,7 +179,3 @@ def _standing(rows: list[dict[str, Any]]) -> str:
     if rows[0]["sign"] not in (ABOVE, BELOW):
         return ""
     return f" [{sum(row['stands'] for row in rows)} of {len(rows)} when widened]"
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]

@@ -59,11 +59,11 @@ from linescape.geometry.groups import by_convolution
 from linescape.recipe import Model, Recipe
 from linescape.studies.study import Arm, Moment, Run, Scan, Study
 from linescape.studies.vlaar2022.arms import Level, levels
+from linescape.studies.vlaar2022.published import ELSEWHERE, SOURCE, STUDY
 from linescape.studies.vlaar2022.scales import SCALES, Scale
 
 __all__ = ["SCALES", "study"]
 
-SOURCE = "Vlaar & Frankle 2022, arXiv 2106.16004"
 TITLE = "What can linear interpolation of neural network loss landscapes tell us?"
 
 TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
@@ -75,7 +75,7 @@ def study(scale: str) -> Study:
     by_name = {level.name: level for level in levels(chosen)}
     arms = [_arm(level, by_name[level.baseline], chosen) for level in by_name.values()]
     arms += [_warm_up(name, recipe, chosen.warm_up_seeds) for name, recipe in chosen.warm_up.items()]
-    whole = Study("vlaar2022", scale, TITLE, SOURCE, tuple(arms))
+    whole = Study(STUDY, scale, TITLE, SOURCE, tuple(arms))
     return whole.only(*chosen.arms) if chosen.arms else whole
 
 
@@ -91,7 +91,7 @@ def _arm(level: Level, baseline: Level, scale: Scale) -> Arm:
             lines |= {name: scale.fine.scan(start, end, name) for name in _convolutions(scale)}
         if level.elsewhere:
             other = baseline.change(replace(scale.base, seed=(seed + 1) % scale.seeds))
-            lines["to another start"] = scale.layers.scan(end, Moment(other, "start"))
+            lines[ELSEWHERE] = scale.layers.scan(end, Moment(other, "start"))
         if scale.treatments and _has_batchnorm(recipe.model):
             lines["treatments"] = scale.treatments.scan(start, end, batchnorm=TREATMENTS)
         runs.append(Run(recipe, lines))
@@ -119,7 +119,7 @@ def _warm_up(name: str, recipe: Recipe, seeds: int) -> Arm:
         start, end, foreign = Moment(own, "start"), Moment(own), Moment(other, "start")
         lines = {
             "whole": Scan(start, end),
-            "to another start": Scan(end, foreign),
+            ELSEWHERE: Scan(end, foreign),
             "start to start": Scan(start, foreign),
         }
         runs.append(Run(own, lines))
