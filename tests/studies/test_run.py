@@ -139,6 +139,18 @@ def test_a_task_computes_with_one_thread_whatever_the_cores(done: Store, tmp_pat
     assert results(Store(tmp_path), (Train(BASE),)) == results(done, (Train(BASE),))
 
 
+def test_a_training_builds_its_network_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built, build = list[Model](), models.build
+
+    def counted(spec: Model, shape: tuple[int, ...], classes: int) -> models.Network:
+        built.append(spec)
+        return build(spec, shape, classes)
+
+    monkeypatch.setattr(models, "build", counted)
+    do(Train(BASE), Store(tmp_path))
+    assert built == [BASE.model]
+
+
 def test_a_finished_study_is_not_touched(done: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linescape.studies.run, "do", None)
     before = {path: path.stat().st_mtime_ns for path in done.root.rglob("*")}

@@ -8,8 +8,8 @@
     ROOT/scan/KEY/task.json, curve.safetensors, done.json
                   points/ALPHA.safetensors     while it walks
 
-KEY is the task's key, so equal tasks share a result. Each file is written beside its place and renamed, so a
-kill, a full disk or a second process never leaves half a file. Nothing in a store is ever run.
+KEY is the task's key, so equal tasks share a result. Each file is written under another name and renamed, so a kill, a
+full disk or a second process never leaves half a file. Nothing in a store is ever run.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ class Store:
             if self.root.exists() and not self.root.is_dir():
                 raise StoreError(f"{self.root} is a file. Results need a folder: name another.")
             if mark.exists():
-                found = json.loads(mark.read_bytes())["format"]
-                if found != FORMAT:
+                written = json.loads(mark.read_bytes())["format"]
+                if written != FORMAT:
                     raise StoreError(
-                        f"{self.root} was written in format {found}, but this linescape knows format {FORMAT}. Use the "
-                        "linescape that wrote it, or name another folder."
+                        f"{self.root} was written in format {written}, but this linescape knows format {FORMAT}. Use "
+                        "the linescape that wrote it, or name another folder."
                     )
             elif self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir()):
                 raise StoreError(
@@ -98,7 +98,7 @@ class Store:
             raise StoreError(f"{self.root} cannot be read: {error}. Check its permissions, or name another.") from error
 
     def folder(self, task: Task) -> Path:
-        """Where a task's files are, or would be."""
+        """The folder of a task's files, also if there is none yet."""
         return self.root / ("train" if isinstance(task, Train) else "scan") / _key(task)
 
     def path(self, moment: Moment) -> Path:
@@ -112,10 +112,10 @@ class Store:
         return (self.folder(task) / "done.json").exists()
 
     def about(self, task: Task) -> dict[str, Any]:
-        """What is noted of a settled task: ``finished``, ``seconds``, ``device``, ``versions``, ``files``, ...
+        """The content of a settled task's ``done.json``: ``finished``, ``seconds``, ``device``, ``versions``, ...
 
         Raises:
-            StoreError: it is not settled, or the note is damaged.
+            StoreError: the task is not settled, or the file is damaged.
         """
         path = self.folder(task) / "done.json"
         try:
@@ -129,7 +129,7 @@ class Store:
         return about
 
     def declined(self, task: Task) -> str | None:
-        """Why a settled task was not done and never will be (the training it starts from diverged); None if it was."""
+        """Why a settled task cannot be done, such as that the training it starts from diverged; None if it was done."""
         reason = self.about(task).get("declined")
         return None if reason is None else str(reason)
 
@@ -143,12 +143,12 @@ class Store:
         """A training's start or end.
 
         Raises:
-            StoreError: it was not trained yet, was declined, or is damaged.
+            StoreError: the training is not done yet, was declined, or its file is damaged.
         """
         return self._state(Train(moment.recipe), f"{moment.at}.safetensors")
 
     def trained(self, recipe: Recipe) -> Checkpoint:
-        """A training's end with its optimizer, as a later training takes it over.
+        """A training's end with its optimizer's state, for a later training that starts from it.
 
         Raises:
             StoreError: as `state`.
@@ -166,10 +166,10 @@ class Store:
         return pl.read_parquet(io.BytesIO(self._read(Train(recipe), "log.parquet")))
 
     def curve(self, scan: Scan) -> Curve:
-        """What a walk found.
+        """The curve of a line.
 
         Raises:
-            StoreError: it was not walked yet, was declined, or is damaged.
+            StoreError: the line is not walked yet, was declined, or its file is damaged.
         """
         self._read(scan, "curve.safetensors")
         return Curve.load(self.folder(scan) / "curve.safetensors")
@@ -178,6 +178,13 @@ class Store:
         self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], about: Mapping[str, Any]
     ) -> None:
         """Write a finished training.
+
+        Args:
+            task: the training.
+            start: its theta_0.
+            end: its last checkpoint.
+            rows: its log, see `LOG`.
+            about: what ``done.json`` is to hold besides checksums.
 
         Raises:
             StoreError: the folder cannot be written; what was there stays.
@@ -203,7 +210,7 @@ class Store:
         self._drop(*(self.folder(task) / "points").glob("*"))
 
     def decline(self, task: Task, reason: str, about: Mapping[str, Any]) -> None:
-        """Note that a task cannot be done, so that it is not tried again.
+        """Settle a task that cannot be done, so that it is not tried again.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -213,20 +220,22 @@ class Store:
     # -- work in progress ---------------------------------------------------------------------------------------
 
     def resume(self, task: Train) -> tuple[Checkpoint, list[Row]] | None:
-        """Where a training was stopped, with its log so far; None if it never began, or the file is damaged."""
+        """The last snapshot of a training with its log; None if there is none, or the file is damaged."""
         try:
             tensors, about = decode_with_note((self.folder(task) / "resume.safetensors").read_bytes())
             state = _state(
                 {name.removeprefix("state/"): tensors[name] for name in tensors if "state/" in name[:6]}, about
             )
-            held = {name.removeprefix("optimizer/"): tensors[name] for name in tensors if "optimizer/" in name[:10]}
+            optimizer = {
+                name.removeprefix("optimizer/"): tensors[name] for name in tensors if "optimizer/" in name[:10]
+            }
             counts = {name: about[name] for name in ("step", "loss_sum", "wrong", "seen")}
-            return Checkpoint(state, optimizer=held, **counts), about["rows"]
+            return Checkpoint(state, optimizer=optimizer, **counts), about["rows"]
         except (OSError, KeyError, ValueError, TypeError):
-            return None  # it only saves time
+            return None  # a snapshot only saves time
 
     def save_resume(self, task: Train, now: Checkpoint, rows: Sequence[Row]) -> None:
-        """Keep where a training stands, in place of what was kept before.
+        """Write a snapshot of a training, in place of the last one.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -238,11 +247,11 @@ class Store:
         atomic.write(self.folder(task) / "resume.safetensors", encode_with_note(tensors, about), durable=False)
 
     def points(self, task: Scan) -> list[Point]:
-        """The points of a walk so far; damaged ones are left out, and so walked again."""
+        """The points of a walk so far, without damaged ones, which are then measured again."""
         return points.read(self.folder(task) / "points")
 
     def save_point(self, task: Scan, point: Point) -> None:
-        """Keep one point of a walk.
+        """Write one point of a walk.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -251,11 +260,11 @@ class Store:
 
     @contextmanager
     def claim(self, task: Task, wait: bool = False) -> Iterator[bool]:
-        """Hold a task against other processes on this store; yields whether it is held.
+        """Lock a task against other processes on this store; yields whether this process got the lock.
 
         Args:
-            task: what is about to be done.
-            wait: wait until the other process is through, instead of giving up at once.
+            task: the task that is about to be done.
+            wait: wait for another process that has the lock, instead of giving up at once.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -274,9 +283,8 @@ class Store:
                 raise
             raise atomic.cannot_write(folder, error if isinstance(error, OSError) else OSError(str(error))) from error
         try:
-            self._drop(
-                *folder.glob(f".*{atomic.SUFFIX}*"), *folder.glob(f"points/.*{atomic.SUFFIX}*")
-            )  # of killed ones
+            # Files that killed processes were writing.
+            self._drop(*folder.glob(f".*{atomic.SUFFIX}*"), *folder.glob(f"points/.*{atomic.SUFFIX}*"))
             yield True
         finally:
             lock.release()
@@ -319,8 +327,8 @@ class Store:
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
         folder = self.folder(task)
         return DamagedError(
-            f"{folder / name} is damaged ({error}), so nothing can be said of {_words(task)}. Delete {folder} and run "
-            "the study again: only that is done anew."
+            f"{folder / name} is damaged ({error}), so there is no result for {_words(task)}. Delete {folder} and run "
+            "the study again, which does only that task anew."
         )
 
     def _drop(self, *paths: Path) -> None:
@@ -328,12 +336,12 @@ class Store:
             try:
                 path.unlink(missing_ok=True)
             except OSError:
-                continue  # a left-over costs room, nothing else
+                continue  # a file that stays only takes up space
 
 
 @cache
 def _key(task: Task) -> str:
-    return task.key  # a hash of all that it names, and asked for again and again
+    return task.key  # computing the hash takes long, and it is needed many times
 
 
 def _words(task: Task) -> str:
@@ -351,7 +359,7 @@ def _state(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> State:
 
 
 def recipe_of(metadata: Mapping[str, str]) -> Recipe | None:
-    """The recipe of a store's checkpoint, from the texts beside its tensors; None if it is not from a store."""
+    """The recipe of a store's checkpoint, from the file's metadata; None if it is not from a store."""
     try:
         return msgspec.convert(read_note(metadata)["recipe"], Recipe)
     except (KeyError, ValueError, TypeError, msgspec.ValidationError):
