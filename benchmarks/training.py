@@ -35,7 +35,7 @@ from torch.utils.data import Dataset as TorchDataset
 from linescape import models
 from linescape.data import Dataset
 from linescape.geometry.state import State
-from linescape.recipe import Data, Optimizer, Precision, Random, Recipe, ResNet, Schedule
+from linescape.recipe import Data, Optimizer, Random, Recipe, ResNet, Schedule, TrainingPrecision
 from linescape.studies.execute import one_thread
 from linescape.studies.timing import Workload, made_up
 from linescape.training.loop import train
@@ -96,7 +96,7 @@ def plain(network: nn.Module, dataset: Dataset, spec: Optimizer, device: str) ->
             yield loss.item()
 
 
-def recipe(width: int, precision: Precision, native: bool) -> Recipe:
+def recipe(width: int, precision: TrainingPrecision, native: bool) -> Recipe:
     optimizer = Optimizer(lr=0.1, weight_decay=5e-4, batch_size=BATCH, precision=precision, native=native)
     return Recipe(Data("cifar10", augment="crop-flip"), ResNet(18, width), optimizer, Schedule(10_000_000))
 

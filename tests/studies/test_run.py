@@ -17,9 +17,10 @@ from msgspec.structs import replace
 
 import linescape.studies.execute
 import linescape.studies.run
+from linescape import models
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State, lerp
-from linescape.recipe import MLP, Data, Optimizer, Recipe, ResNet, Schedule
+from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedule
 from linescape.studies.run import do, work
 from linescape.studies.store import Store
 from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train

@@ -16,7 +16,7 @@ DIGITS = 8
 """Digits of a hash that name a file of weights: as many as torchvision puts into its file names."""
 
 Norm = Literal["batch", "group", "layer", "none"]
-Precision = Literal["float32", "bfloat16"]
+TrainingPrecision = Literal["float32", "bfloat16"]
 Scheme = Literal[
     "default",
     "kaiming_normal",
@@ -46,7 +46,7 @@ class Poison(Content, frozen=True):
 
 
 class Data(Content, frozen=True):
-    """A data set and what is done to its training part; the test part is never touched by it.
+    """A data set and what is done to its training half; only `size` and `classes` change the test half too.
 
     Attributes:
         name: ``fashion-mini`` (embedded), ``spiral``, ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or
@@ -58,8 +58,8 @@ class Data(Content, frozen=True):
         poison: replace the training set by poisoned copies.
         augment: random changes of each training image: ``none``, ``flip``, ``crop`` (padding an eighth of the side),
             ``crop-flip``, ``cutout`` (a square of half the side is zeroed).
-        mixup: train on mixtures of two images of a batch and of their labels, their share drawn from Beta(mixup, mixup)
-            (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
+        mixup: train on mixtures of two images of a batch and of their labels, with a share drawn from
+            Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
     """
 
     name: str = "fashion-mini"
@@ -86,7 +86,7 @@ class Data(Content, frozen=True):
 
     @property
     def wrong_labels(self) -> float:
-        """The share of training labels that are not the examples' own by intention: all of poisoned copies."""
+        """The share of training labels that are wrong by intention; poisoned copies count as wrong."""
         return 1.0 if self.poison else self.label_noise
 
 
@@ -177,11 +177,11 @@ class Optimizer(Content, frozen=True):
         name: SGD, Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019).
         lr: learning rate before the schedule's factor.
         momentum: SGD's; the first beta of Adam and AdamW.
-        weight_decay: so many times a weight is added to its gradient; AdamW shrinks the weights instead.
-        batch_size: examples of a step.
-        precision: of convolutions, matrix products and what layers hand on while training. ``bfloat16`` has 8
-            significant bits; weights, their gradients and updates, running statistics and the loss stay float32. What
-            is measured afterwards is measured in float32 either way.
+        weight_decay: the factor with which a weight is added to its gradient; AdamW shrinks the weights instead.
+        batch_size: number of examples in a step.
+        precision: of convolutions, matrix products and activations in training. ``bfloat16`` has 8 significant bits;
+            weights, their gradients and updates, running statistics and the loss are in float32 either way, and so are
+            measurements.
         native: on the CPU, 3x3 convolutions and their gradients by linescape's own kernels, which need a C compiler.
             They are faster for wide networks and give other last bits than torch, hence another key.
     """
@@ -191,7 +191,7 @@ class Optimizer(Content, frozen=True):
     momentum: float = 0.9
     weight_decay: float = 0.0
     batch_size: int = 128
-    precision: Precision = "float32"
+    precision: TrainingPrecision = "float32"
     native: bool = False
 
     def _check(self) -> None:
@@ -207,15 +207,15 @@ class Optimizer(Content, frozen=True):
 
 
 class Schedule(Content, frozen=True):
-    """How long, and the learning rate over it.
+    """The length of a training, and its learning rate over time.
 
     Attributes:
         epochs: passes over the training set.
         kind: ``step`` multiplies by `factor` at the start of each (0-based) epoch in `drops`; ``cosine`` falls to 0
             over all steps; ``constant``.
         warmup: epochs of linear rise from 0 at the beginning.
-        until_error: training ends with the first epoch whose training error, in % and as met in training, is at most
-            this; `epochs` is then the most that are made. 0 makes them all.
+        until_error: training ends after the first epoch whose training error in %, as it occurred in training, is at
+            most this, or after all `epochs`. 0 always trains all of them.
     """
 
     epochs: int = 100
@@ -230,7 +230,7 @@ class Schedule(Content, frozen=True):
         self._require("drops", min(self.drops, default=0) >= 0, "the epochs of the drops, counted from 0")
         self._require("factor", 0 <= self.factor < math.inf, "a finite factor, 0 or more")
         self._require("warmup", 0 <= self.warmup < math.inf, "a finite number of epochs, 0 or more")
-        self._require("until_error", 0 <= self.until_error < 100, "an error in %, in [0, 100); 0 makes all epochs")
+        self._require("until_error", 0 <= self.until_error < 100, "an error in %, in [0, 100); 0 trains all epochs")
 
 
 class Random(Content, frozen=True, tag_field="from", tag="random"):
@@ -257,9 +257,9 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
         recipe: the other training.
         reset: blocks that do not keep their trained state. Pre-training resets the head; partial pre-training
             (T-All but RI-k) resets block k; adversarial pre-training resets nothing.
-        to: ``fresh`` draws the blocks anew from this recipe's own seed; ``own`` restores the other training's start.
-        statistics: also reset the running statistics of the norm layers in those blocks, else they stay trained.
-        optimizer: ``new`` starts with empty momentum; ``kept`` takes over the other training's.
+        to: ``fresh`` draws the blocks anew from this recipe's seed; ``own`` restores the other training's start.
+        statistics: also reset the running statistics of the norm layers in those blocks; else they stay trained.
+        optimizer: ``new`` starts without momentum; ``kept`` continues with the other training's.
     """
 
     recipe: Recipe
@@ -284,8 +284,8 @@ class Weights(Content, frozen=True, tag_field="from", tag="weights"):
     Images are normalised by the moments of their own data set, whatever those of the file's training were.
 
     Attributes:
-        file: name of a file in the folder ``weights`` beside the data sets, or an absolute path. It does not count: the
-            same content elsewhere is the same start.
+        file: name of a file in ``weights/`` in the folder of the data sets, or an absolute path. It is no part of the
+            key: the same content elsewhere is the same start.
         sha256: hash of the file's bytes in lower-case hex, or its beginning, 8 digits or more (torchvision has them in
             its file names). A shorter one is another key.
         reset: blocks that are drawn anew.
@@ -309,7 +309,7 @@ Init = Random | Trained | Barrier | Weights
 
 
 class Recipe(Content, frozen=True):
-    """One training, whole. Two recipes with the same content have the same key and the same result.
+    """A whole training. Two recipes with the same content have the same key and the same result.
 
     `seed` tells replicates apart; it enters every draw together with the rest of the recipe.
     """

@@ -1,4 +1,4 @@
-"""theta_0: the state in which a training starts, for each kind of `recipe.Init`."""
+"""theta_0, the state from which a training starts, for each kind of `recipe.Init`."""
 
 from __future__ import annotations
 
@@ -76,20 +76,20 @@ def from_file(init: Weights, network: nn.Module) -> State:
         CheckpointError: the file is not found, unreadable, not the one that `init` names, or of another network.
         GroupError: a block is unknown.
     """
-    kept = weight_files.kept(weight_files.read(init), network, init.reset)
+    kept = weight_files.tensors_for(weight_files.read(init), network, init.reset)
     return State.from_module(network).replace(kept)
 
 
 def at_barrier(start: State, end: State, alphas: np.ndarray, losses: np.ndarray) -> State:
     """The state at the top of the highest hump of a line (Vlaar & Frankle 2022, "initialise at the barrier").
 
-    Running statistics are interpolated, as they are where the hump was measured.
+    Running statistics are interpolated, as they were when the hump was measured.
 
     Args:
-        start: alpha = 0.
-        end: alpha = 1.
+        start: state at alpha = 0.
+        end: state at alpha = 1.
         alphas: positions ``(n,)``.
-        losses: mean training loss at each ``(n,)``, in nats; `shape.peak` says what is taken if there is no hump.
+        losses: mean training loss at each position ``(n,)``, in nats; `shape.peak` says what happens without a hump.
     """
     return Line(start, end).at(float(peak(alphas, losses)))
 

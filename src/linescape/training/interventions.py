@@ -1,4 +1,4 @@
-"""Interventions: functions from a recipe to a recipe that differs in one thing.
+"""Interventions: functions from a recipe to one that differs in one respect.
 
 Levels and findings are those of Vlaar & Frankle 2022 (arXiv 2106.16004), where no other source is named. On a command
 line an intervention is a text: ``weight_decay=0``, ``optimizer=adam,lr=0.001``, ``partial=layer1,to=own``; see `apply`.
@@ -77,9 +77,10 @@ def pretrained(recipe: Recipe, on: Data, reset: tuple[str, ...] = (), **changes:
     Args:
         recipe: the training that is changed.
         on: the other data; other labels of the same set are another task.
-        reset: blocks that are drawn anew beside the head (PT-All but RI-k); typed with slashes, as in layer1/layer2.
-        changes: fields of the other training that differ too, such as ``schedule``, or ``seed=0`` for one pre-trained
-            network in all replicates.
+        reset: blocks that are drawn anew in addition to the head (PT-All but RI-k); on a command line divided by
+            slashes, as in layer1/layer2.
+        changes: further fields of the other training's recipe, such as ``schedule``, or ``seed=0`` for the same
+            pre-trained network in all replicates.
     """
     _check_blocks(recipe.model, reset)
     other = replace(recipe, data=on, **changes)
@@ -98,12 +99,12 @@ def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Re
         CheckpointError: the file is not there, unreadable, or of another network.
         GroupError: the model has no such block.
     """
-    found = Path(path).resolve() if Path(path).is_file() else weight_files.find(path)
-    portable = found.parent == weight_files.folder()
-    spec = Weights(found.name if portable else str(found), weight_files.digest(found), reset)
+    file = Path(path).resolve() if Path(path).is_file() else weight_files.find(path)
+    portable = file.parent == weight_files.folder()
+    spec = Weights(file.name if portable else str(file), weight_files.digest(file), reset)
     with torch.device("meta"):
         network = models.build(recipe.model, *data.form(recipe.data))
-    weight_files.kept(weight_files.read(spec), network, reset)
+    weight_files.tensors_for(weight_files.read(spec), network, reset)
     return replace(recipe, init=spec)
 
 
@@ -116,22 +117,23 @@ def adversarial(
     fraction: float = 1.0,
     until_error: float = 0.01,
 ) -> Recipe:
-    """Start from the end of a training on random labels, all of it kept, BatchNorm's statistics too.
+    """Start from the end of a training on random labels, including BatchNorm's statistics.
 
     Source: Liu, Papailiopoulos & Achlioptas 2020 (arXiv 1906.02613, section 3): copies of the training images with a
     tenth of the pixels zeroed and random labels; SGD without momentum, weight decay and augmentation, until the
-    labels are learnt. The target study then trains without weight decay: apply this to ``weight_decay(recipe, 0)``.
+    labels are learnt. The target study then trains without weight decay; for that apply it to
+    ``weight_decay(recipe, 0)``.
 
     Args:
         recipe: the training that is changed.
         copies: poisoned copies of each image (1 in the source).
         zeroed: fraction of pixels that are zeroed (0.1 in the source).
-        epochs: of the pre-training at most (350 in the source); the learning rate is cut to a tenth at 3/7 and at 5/7
-            of them (150 and 250).
+        epochs: maximal epochs of the pre-training (350 in the source); the learning rate is divided by 10 at 3/7 and at
+            5/7 of them (150 and 250).
         lr: learning rate of the pre-training (0.1 in the source).
         fraction: share of the training images that is poisoned (all in the source): random labels of fewer images
             can be learnt by a smaller network in fewer steps.
-        until_error: the pre-training ends with the first epoch of at most this training error on the random labels,
+        until_error: the pre-training ends after the first epoch with at most this training error on the random labels,
             in % (0.01 in the source: 99.99 % accuracy).
     """
     other = replace(
@@ -157,14 +159,14 @@ def partial(
 ) -> Recipe:
     """T-All but RI-k: train, set blocks back to a random start, train again by the same recipe (partial pre-training).
 
-    Whether the source draws anew, and resets statistics and optimizer, is not known: hence the choices.
+    The source does not say whether it draws anew, nor whether it resets statistics and optimizer, so each is a choice.
 
     Args:
         recipe: both trainings.
         blocks: names of the model's blocks.
-        to: ``fresh`` draws them anew, ``own`` puts back what they were before the first training.
+        to: ``fresh`` draws them anew, ``own`` restores their values before the first training.
         statistics: also reset the running statistics of norm layers in them.
-        optimizer: begin the second training with a ``new`` optimizer, or with the ``kept`` one.
+        optimizer: start the second training with a ``new`` optimizer, or with the ``kept`` one.
     """
     _check_blocks(recipe.model, blocks or ("",))
     return replace(recipe, init=Trained(recipe, blocks, to, statistics, optimizer))
@@ -217,7 +219,7 @@ def momentum(recipe: Recipe, value: float) -> Recipe:
 
 
 def optimizer(recipe: Recipe, name: Literal["sgd", "adam", "adamw"], lr: float | None = None) -> Recipe:
-    """Change the optimizer; without `lr` the learning rate stays, which rarely suits both SGD and Adam."""
+    """Change the optimizer; without `lr` the learning rate is the same, which rarely suits both SGD and Adam."""
     changed = replace(recipe, optimizer=replace(recipe.optimizer, name=name))
     return changed if lr is None else learning_rate(changed, lr)
 
@@ -314,10 +316,10 @@ def by_name(name: str) -> Intervention:
     Raises:
         RecipeError: there is none.
     """
-    found = _BY_NAME.get(name.replace("-", "_"))
-    if found is None:
+    intervention = _BY_NAME.get(name.replace("-", "_"))
+    if intervention is None:
         raise RecipeError(f"There is no intervention {name!r}. {suggest(name, _BY_NAME)}")
-    return found
+    return intervention
 
 
 def apply(recipe: Recipe, text: str) -> Recipe:
@@ -368,9 +370,9 @@ def _usage(function: Intervention) -> str:
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
             continue
-        held = parameter.default
-        usual = "/".join(held) if isinstance(held, tuple) else held
-        parts.append(parameter.name.upper() if held is parameter.empty else f"{parameter.name}={usual}")
+        default = parameter.default
+        shown = "/".join(default) if isinstance(default, tuple) else default
+        parts.append(parameter.name.upper() if default is parameter.empty else f"{parameter.name}={shown}")
     return function.__name__ + ("=" + ",".join(parts) if parts else "")
 
 
@@ -393,8 +395,8 @@ def _check_blocks(model: Model, blocks: tuple[str, ...]) -> None:
 def _random(recipe: Recipe, what: str) -> Random:
     if not isinstance(recipe.init, Random):
         raise RecipeError(
-            f"The training starts from another training's result or from a file, so its start has no {what}. Change it "
-            "before that intervention, not after."
+            f"The training starts from another training's result or from a file, so its start has no {what}. Apply the "
+            "change before that intervention, not after it."
         )
     return recipe.init
 

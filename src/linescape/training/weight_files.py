@@ -67,7 +67,7 @@ def read(spec: Weights) -> Contents:
     return checkpoints.read(path)
 
 
-def kept(contents: Contents, network: nn.Module, reset: Sequence[str]) -> dict[str, Tensor]:
+def tensors_for(contents: Contents, network: nn.Module, reset: Sequence[str]) -> dict[str, Tensor]:
     """The tensors that a network takes from a file, by the network's names, without those of the blocks in `reset`.
 
     BatchNorm's counts of batches (``num_batches_tracked``), which older files lack, may be missing. Tensors are cast to

@@ -7,10 +7,10 @@ the distance moved does not tell which lines are monotone.
     linescape study run vlaar2022 --scale mini
     linescape study report vlaar2022 --scale mini
 
-The experiments are the same at every scale; `SCALES` says what differs. Published of the source's base training are
-ResNet-18, CIFAR-10, 100 epochs, SGD with momentum 0.9 and weight decay 5e-4, and 10 seeds; from its figures follow
-drops of the learning rate at epochs 33 and 66, and 50 alphas. Not published are its learning rate (here 0.1), its batch
-size (128), augmentation (crop and flip), the factor of the drops (0.1) and the first layers of its networks.
+The experiments are the same at every scale; `SCALES` says what differs. Of the source's base training these are
+published: ResNet-18, CIFAR-10, 100 epochs, SGD with momentum 0.9 and weight decay 5e-4, and 10 seeds; from its figures
+follow drops of the learning rate at epochs 33 and 66, and 50 alphas. Not published are its learning rate (here 0.1),
+its batch size (128), augmentation (crop and flip), the factor of the drops (0.1) and the first layers of its networks.
 
 ``mini``: fashion-mini (embedded) at 14 x 14 pixels, ResNet-8 of width 8, 6 epochs with drops at a third and at two
 thirds, SGD 0.5, batch 64, 3 seeds, 50 alphas on whole lines, 25 on layer-wise ones. Minutes on 2 cores.
@@ -18,11 +18,11 @@ thirds, SGD 0.5, batch 64, 3 seeds, 50 alphas on whole lines, 25 on layer-wise o
 ``cifar10-small``: CIFAR-10 whole, ResNet-18 of width 8 (source: 64), 4 epochs (100) with drops at a half and at three
 quarters, SGD 0.4, batch 64; lines on 2,000 of the 10,000 test images. Hours on 2 cores; any part can be run alone.
 
-``cifar10-narrow-30``, ``cifar10-narrow``: the replication that two cores can do. ResNet-18 of width 16 with a first
+``cifar10-narrow-30``, ``cifar10-narrow``: the replication on two cores. ResNet-18 of width 16 with a first
 convolution of 3 x 3, otherwise as ``cifar10``, in 30 epochs (drops at 10 and 20) and in 100. Some arms only, each with
 layer-wise lines on 2,000 test images. Days on 2 cores; see docs/replication.md.
 
-``cifar10``: the source's setting as far as it is known: ResNet-18, -34 and -50 of width 64, 10 seeds, 50 alphas on the
+``cifar10``: the source's setting as far as it is known, ResNet-18, -34 and -50 of width 64, 10 seeds, 50 alphas on the
 whole test half. For a GPU. Of the first layers only the loss of the untrained networks is known: 2.41 to 3.50 nats for
 ResNet-18 over 50 runs, above 9.39 for ResNet-34 and -50. Measured here on 200 test images (12, 3 and 2 draws):
 
@@ -31,19 +31,20 @@ ResNet-18 over 50 runs, above 9.39 for ResNet-34 and -50. Measured here on 200 t
     7 x 7, stride 2, without pooling        2.31 to 2.40   5.1 to 9.5     6.4 to 6.5
     torchvision's, images enlarged to 224   2.41 to 2.71   9.4 to 42.5    11.5 to 18.5
 
-The last is the nearest and takes torchvision's ImageNet weights as they are. It is a choice, no known fact.
+The last is the nearest, and torchvision's ImageNet weights fit it. It is our choice; the source does not say.
 
-**Weight decay** acts through the sum over steps of rate x decay / (1 - momentum) (`train.decay_sum`), 7.16 in
+**Weight decay** acts through the sum over steps of rate x decay / (1 - momentum) (`loop.decay_sum`), 7.16 in
 the source with a rate of 0.1 and batches of 128. Each scale multiplies the source's decays (`Scale.decay_factor`) so
 that this sum is the source's: "weight decay 1e-4" of every scale shrinks weights as 1e-4 does in 100 epochs.
 
-**Adversarial starts** are trained until they know their random labels: 99.99 % of them at ``cifar10``, as in Liu et al.
-(2020), whom the source follows; 99 % in the smaller scales, there on 4 or 5 % of the images, which keeps it short.
+**Adversarial starts** are trained until they have learnt their random labels: 99.99 % of them at ``cifar10``, as in Liu
+et al. (2020), whom the source follows; 99 % in the smaller scales, there on 4 or 5 % of the images, which keeps it
+short.
 
-The learning rate of ``mini`` and ``cifar10-small`` is higher than 0.1, since a few thousand steps at 0.1 move so small
-a network too little for any plateau or barrier. There, pre-training is on five of the ten classes for a training on
-the other five. On the spiral, barriers appear as the learning rate grows (dev/LOG.md); at the chosen one every run
-solves it, as in the source.
+The learning rate of ``mini`` and ``cifar10-small`` is higher than 0.1, since a few thousand steps at 0.1 do not move so
+small a network far enough for a plateau or a barrier. At these scales, pre-training uses five of the ten classes, and
+the training the other five. On the spiral, barriers appear as the learning rate grows (dev/LOG.md); at the chosen rate
+every run solves it, as in the source.
 """
 
 from __future__ import annotations
