@@ -69,7 +69,7 @@ def join(folder: Path, to: Path) -> None:
     whole = b"".join(_checked(folder / name, noted) for name, noted in held["parts"].items())
     content = unpacker.decompress(whole, max_length=sum(sizes) + 1)
     at = 0
-    with atomic.beside(to) as place:
+    with atomic.replacing(to) as place:
         place.mkdir()
         for name, noted in held["files"].items():
             piece = content[at : at + noted["bytes"]]

@@ -93,7 +93,7 @@ def complete(settings: Settings, one: Study, store: Store, keep: bool) -> None:
                 raise OutOfTime(f"another process is at work on {runs.name(one)}")
             do(task, store, settings.device, lambda share, task=task: _stop(settings, one, task, share))  # type: ignore[misc]
         if isinstance(task, Train):
-            print(f"  {runs.name(one)}: {describe(task)}, {store.about(task)['seconds']:.0f} s", flush=True)
+            print(f"  {runs.name(one)}: {describe(task)}, {store.record(task)['seconds']:.0f} s", flush=True)
             if keep and task == Train(runs.recipe(one)):
                 kept.keep(one, store, settings.state / "kept")
     results = settings.state / "results"

@@ -37,12 +37,12 @@ def write(path: Path, content: bytes, *, durable: bool = True) -> None:
     Raises:
         StoreError: the disk is full, or the folder may not be written to.
     """
-    with beside(path, durable=durable) as temporary:
+    with replacing(path, durable=durable) as temporary:
         temporary.write_bytes(content)
 
 
 @contextmanager
-def beside(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """A path to write a file or a folder at, renamed to `path` at the end; after an error nothing of it is left.
 
     Args:

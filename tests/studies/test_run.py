@@ -206,7 +206,7 @@ def test_layer_wise_lines_meet_the_whole_line_at_the_end(done: Store) -> None:
 
 
 def test_the_note_says_where_a_result_comes_from(done: Store) -> None:
-    about = done.about(Train(BASE))
+    about = done.record(Train(BASE))
     assert set(about) >= {"finished", "seconds", "device", "versions", "diverged", "files"}
     assert set(about["versions"]) == {"linescape", "torch", "numpy", "python"}
 

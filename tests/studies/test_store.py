@@ -185,7 +185,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert store.diverged(PLAIN)
     assert store.declined(TASK) is None
     assert np.array_equal(store.curve(LINE)["test"].values, CURVE["test"].values, equal_nan=True)
-    assert store.about(LINE)["seconds"] == 2.0
+    assert store.record(LINE)["seconds"] == 2.0
 
 
 def test_a_store_says_in_words_what_it_holds(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ class Content(Struct, frozen=True, forbid_unknown_fields=True):
     """A frozen value that is named by what it holds: fields that equal their default do not count.
 
     Values are checked when it is made, also by `msgspec.structs.replace`, and when it is decoded, where msgspec raises
-    its own ``ValidationError`` with the same message. Values that fit are brought to the type of their field: 1 becomes
+    ``msgspec.ValidationError`` with the same message. Values that fit are brought to the type of their field: 1 becomes
     1.0, and a list a tuple.
 
     Raises:

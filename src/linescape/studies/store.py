@@ -111,7 +111,7 @@ class Store:
         """Whether a task is settled: done, or declined."""
         return (self.folder(task) / "done.json").exists()
 
-    def about(self, task: Task) -> dict[str, Any]:
+    def record(self, task: Task) -> dict[str, Any]:
         """The content of a settled task's ``done.json``: ``finished``, ``seconds``, ``device``, ``versions``, ...
 
         Raises:
@@ -119,23 +119,23 @@ class Store:
         """
         path = self.folder(task) / "done.json"
         try:
-            about = json.loads(path.read_bytes())
+            record = json.loads(path.read_bytes())
         except FileNotFoundError as error:
             raise StoreError(f"{self.root} has no result for {_words(task)} yet. Run its study first.") from error
         except (OSError, ValueError) as error:
             raise self._damaged(task, "done.json", error) from error
-        if not isinstance(about, dict):
+        if not isinstance(record, dict):
             raise self._damaged(task, "done.json", ValueError("it holds no fields"))
-        return about
+        return record
 
     def declined(self, task: Task) -> str | None:
         """Why a settled task cannot be done, such as that the training it starts from diverged; None if it was done."""
-        reason = self.about(task).get("declined")
+        reason = self.record(task).get("declined")
         return None if reason is None else str(reason)
 
     def diverged(self, recipe: Recipe) -> bool:
         """Whether a finished training ended in NaN or infinity."""
-        return bool(self.about(Train(recipe)).get("diverged", False))
+        return bool(self.record(Train(recipe)).get("diverged", False))
 
     # -- results ------------------------------------------------------------------------------------------------
 
@@ -154,8 +154,8 @@ class Store:
             StoreError: as `state`.
         """
         task = Train(recipe)
-        tensors, about = decode_with_note(self._read(task, "optimizer.safetensors"))
-        return Checkpoint(self.state(Moment(recipe)), int(about["step"]), tensors)
+        tensors, note = decode_with_note(self._read(task, "optimizer.safetensors"))
+        return Checkpoint(self.state(Moment(recipe)), int(note["step"]), tensors)
 
     def log(self, recipe: Recipe) -> pl.DataFrame:
         """A training's log, with the columns of `LOG`.
@@ -175,7 +175,7 @@ class Store:
         return Curve.load(self.folder(scan) / "curve.safetensors")
 
     def save_training(
-        self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], about: Mapping[str, Any]
+        self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], record: Mapping[str, Any]
     ) -> None:
         """Write a finished training.
 
@@ -184,7 +184,7 @@ class Store:
             start: its theta_0.
             end: its last checkpoint.
             rows: its log, see `LOG`.
-            about: what ``done.json`` is to hold besides checksums.
+            record: what ``done.json`` is to hold besides checksums.
 
         Raises:
             StoreError: the folder cannot be written; what was there stays.
@@ -197,40 +197,40 @@ class Store:
             "optimizer.safetensors": encode_with_note(end.optimizer, {"step": end.step}),
             "log.parquet": log.getvalue(),
         }
-        self._settle(task, files, about)
+        self._settle(task, files, record)
         self._drop(self.folder(task) / "resume.safetensors")
 
-    def save_curve(self, task: Scan, curve: Curve, about: Mapping[str, Any]) -> None:
+    def save_curve(self, task: Scan, curve: Curve, record: Mapping[str, Any]) -> None:
         """Write a finished walk.
 
         Raises:
             StoreError: the folder cannot be written; what was there stays.
         """
-        self._settle(task, {"curve.safetensors": curve.to_bytes()}, about)
+        self._settle(task, {"curve.safetensors": curve.to_bytes()}, record)
         self._drop(*(self.folder(task) / "points").glob("*"))
 
-    def decline(self, task: Task, reason: str, about: Mapping[str, Any]) -> None:
+    def decline(self, task: Task, reason: str, record: Mapping[str, Any]) -> None:
         """Settle a task that cannot be done, so that it is not tried again.
 
         Raises:
             StoreError: the folder cannot be written.
         """
-        self._settle(task, {}, {**about, "declined": reason})
+        self._settle(task, {}, {**record, "declined": reason})
 
     # -- work in progress ---------------------------------------------------------------------------------------
 
     def resume(self, task: Train) -> tuple[Checkpoint, list[Row]] | None:
         """The last snapshot of a training with its log; None if there is none, or the file is damaged."""
         try:
-            tensors, about = decode_with_note((self.folder(task) / "resume.safetensors").read_bytes())
+            tensors, note = decode_with_note((self.folder(task) / "resume.safetensors").read_bytes())
             state = _state(
-                {name.removeprefix("state/"): tensors[name] for name in tensors if "state/" in name[:6]}, about
+                {name.removeprefix("state/"): tensors[name] for name in tensors if "state/" in name[:6]}, note
             )
             optimizer = {
                 name.removeprefix("optimizer/"): tensors[name] for name in tensors if "optimizer/" in name[:10]
             }
-            counts = {name: about[name] for name in ("step", "loss_sum", "wrong", "seen")}
-            return Checkpoint(state, optimizer=optimizer, **counts), about["rows"]
+            counts = {name: note[name] for name in ("step", "loss_sum", "wrong", "seen")}
+            return Checkpoint(state, optimizer=optimizer, **counts), note["rows"]
         except (OSError, KeyError, ValueError, TypeError):
             return None  # a snapshot only saves time
 
@@ -243,8 +243,8 @@ class Store:
         tensors = {f"state/{name}": value for name, value in now.state.items()}
         tensors |= {f"optimizer/{name}": value for name, value in now.optimizer.items()}
         counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
-        about = {**_roles(now.state), **counts, "rows": list(rows)}
-        atomic.write(self.folder(task) / "resume.safetensors", encode_with_note(tensors, about), durable=False)
+        note = {**_roles(now.state), **counts, "rows": list(rows)}
+        atomic.write(self.folder(task) / "resume.safetensors", encode_with_note(tensors, note), durable=False)
 
     def points(self, task: Scan) -> list[Point]:
         """The points of a walk so far, without damaged ones, which are then measured again."""
@@ -296,22 +296,22 @@ class Store:
         if not mark.exists():
             atomic.write(mark, json.dumps({"format": FORMAT}).encode())
 
-    def _settle(self, task: Task, files: Mapping[str, bytes], about: Mapping[str, Any]) -> None:
+    def _settle(self, task: Task, files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
         self._mark()
         folder = self.folder(task)
         atomic.write(folder / "task.json", msgspec.json.format(msgspec.json.encode(task), indent=1))
         for name, content in files.items():
             atomic.write(folder / name, content)
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        atomic.write(folder / "done.json", json.dumps({**about, "files": sums}, indent=1).encode())
+        atomic.write(folder / "done.json", json.dumps({**record, "files": sums}, indent=1).encode())
 
     def _read(self, task: Task, name: str) -> bytes:
-        about = self.about(task)
-        if "declined" in about:
-            raise StoreError(f"There is no result for {_words(task)}: {about['declined']}")
+        record = self.record(task)
+        if "declined" in record:
+            raise StoreError(f"There is no result for {_words(task)}: {record['declined']}")
         try:
             content = (self.folder(task) / name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != about["files"][name]:
+            if hashlib.sha256(content).hexdigest() != record["files"][name]:
                 raise ValueError("its checksum is not the one that was noted")
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise self._damaged(task, name, error) from error
@@ -352,10 +352,10 @@ def _roles(state: State) -> dict[str, Any]:
     return {"buffers": list(state.buffers), "tied": dict(state.tied), "order": list(state)}
 
 
-def _state(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> State:
-    buffers = set(about["buffers"])
-    parameters = {name: tensors[name] for name in about["order"] if name not in buffers}
-    return State(parameters, {name: tensors[name] for name in about["buffers"]}, about["tied"])
+def _state(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> State:
+    buffers = set(note["buffers"])
+    parameters = {name: tensors[name] for name in note["order"] if name not in buffers}
+    return State(parameters, {name: tensors[name] for name in note["buffers"]}, note["tied"])
 
 
 def recipe_of(metadata: Mapping[str, str]) -> Recipe | None:

@@ -232,7 +232,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
         row |= {name: moved[0][name] for name in ("distance", "relative_distance", "distance_per_parameter")}
     trained = _has(store, Train(recipe))
     if trained:
-        row |= _last(store.log(recipe)) | {"seconds": store.about(Train(recipe)).get("seconds")}
+        row |= _last(store.log(recipe)) | {"seconds": store.record(Train(recipe)).get("seconds")}
         row |= _start_learnt(recipe, store)
     if "whole" in curves:
         row |= _shape(curves["whole"], run.lines["whole"], number)

@@ -106,22 +106,22 @@ def _has_batchnorm(model: Model) -> bool:
 
 
 def _convolutions(scale: Scale) -> tuple[str, ...]:
-    """The convolutions inside the base network's stages, by name; its stem and its head are blocks of their own."""
+    """The names of the convolutions in the base network's stages; its stem and its head are blocks by themselves."""
     with torch.device("meta"):
         network = models.build(scale.base.model, (3, 32, 32), 10)
     return tuple(name for name in by_convolution(network) if name.startswith("layer"))
 
 
 def _warm_up(name: str, recipe: Recipe, seeds: int) -> Arm:
-    """A fully connected network: from the end to its own start, to another's, and between starts."""
+    """A fully connected network: lines from its start and from another run's start to its end, and between the two."""
     recipes = [replace(recipe, seed=seed) for seed in range(seeds)]
     runs = []
-    for own, other in zip(recipes, recipes[1:] + recipes[:1], strict=True):
-        start, end, foreign = Moment(own, "start"), Moment(own), Moment(other, "start")
+    for trained, other in zip(recipes, recipes[1:] + recipes[:1], strict=True):
+        start, end, other_start = Moment(trained, "start"), Moment(trained), Moment(other, "start")
         lines = {
             "whole": Scan(start, end),
-            ELSEWHERE: Scan(end, foreign),
-            "start to start": Scan(start, foreign),
+            ELSEWHERE: Scan(end, other_start),
+            "start to start": Scan(start, other_start),
         }
-        runs.append(Run(own, lines))
+        runs.append(Run(trained, lines))
     return Arm(name, "warm-up", f"MLP on {recipe.data.name}", tuple(runs), baseline=name)
