@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import pickle
 import re
@@ -247,7 +248,10 @@ def test_studies_are_listed_and_planned(line: Line) -> None:
     assert "1 of 1 trainings" in out
 
 
-def test_a_part_of_a_study_runs_once_and_is_reported(line: Line, tmp_path: Path) -> None:
+def test_a_part_of_a_study_runs_once_and_is_reported(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linescape.studies.run.ALONE_SECONDS", math.inf)  # tests/studies/test_run.py has the helpers
     part = ["vlaar2022", "--arms", "mlp-spiral", "--runs", "2", "--store", "results"]
     code, _, err = line("study", "run", *part)
     assert code == 0, err
