@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+USABLE := $(VENV)/.usable
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
@@ -10,7 +11,7 @@ READY  := $(VENV)/.ready
 help:  ## show these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
-demo: $(READY)  ## train real networks under interventions, walk the lines, leave demo/report/index.html (about 3 minutes)
+demo: $(USABLE)  ## train real networks under interventions, walk the lines, leave demo/report/index.html (about 3 minutes)
 	$(BIN)/linescape demo --store demo/store --out demo/report
 
 test: $(READY)  ## the tests, some minutes on 2 cores
@@ -53,8 +54,16 @@ gpu: $(if $(wildcard .gpu/wheels),.gpu/site)  ## what an hour with a GPU is used
 	$(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target $@ .gpu/wheels/*.whl
 	@touch $@
 
-$(READY): pyproject.toml constraints.txt
+# pip compiles nothing in advance: that takes longer than all else, and most of torch is never imported.
+PIP := $(BIN)/python -m pip install --no-compile --constraint constraints.txt
+
+$(USABLE): pyproject.toml constraints.txt
+	@echo 'Installing linescape and what it needs into $(VENV): about 15 packages, torch the largest.'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --editable .
+	@touch $@
+
+$(READY): $(USABLE)
+	@echo 'Installing what tests and linters need into $(VENV).'
+	$(PIP) --editable '.[dev]'
 	@touch $@

@@ -16,18 +16,6 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
     from linescape.studies.run import Outcome
     from linescape.studies.study import Study, Train
 
-DEMO = (
-    "base",
-    "adversarial",
-    "half",
-    "half-pretrained",
-    "data-20",
-    "no-weight-decay",
-    "partial-3",
-    "mlp-spiral",
-)
-"""The arms of the study that the demo shows."""
-
 app = App(name="study", help="Studies: many trainings, many lines, one report.")
 
 
@@ -40,7 +28,7 @@ def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> N
     """
     from linescape import studies
 
-    part = studies.find("vlaar2022", "mini").only(*DEMO, runs=2)
+    part = studies.find("vlaar2022", "demo")
     _work(part, store)
     _report(part, store, out)
 
