@@ -117,7 +117,7 @@ def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_
     code, _, err = line("probe", *pair, *OF_OWN, "--out", "file/probe")
     assert code == 2
     assert "a part of its path is a file" in err
-    assert "Heights" not in err
+    assert "Barriers" not in err
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("mine")
     code, _, err = line("probe", *pair, *OF_OWN, "--out", "site")
@@ -398,7 +398,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path: Path) -> No
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the same command goes on" in err
+    assert "run the same command again to continue" in err
     assert "Traceback" not in err
     again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
@@ -422,12 +422,12 @@ def test_a_stopped_probe_goes_on(line: Line, pair: list[str], tmp_path: Path, mo
         patch.setattr(resume, "keep", stop)
         code, _, err = line(*words)
         assert code == 130
-        assert "What was finished is kept; the same command goes on from there" in err
+        assert "Finished work is kept: run the same command again to continue" in err
         left = 10  # of the 16, 6 are there
         code, _, err = line(*words)
     assert code == 0, err
     assert left == 0
-    assert f"{Path('probe', 'points')} holds 6 points of a probe that was stopped" in err
+    assert f"{Path('probe', 'points')} holds 6 points of an interrupted probe" in err
     assert not (tmp_path / "probe" / "points").exists()
     for table in sorted((tmp_path / "whole" / "tables").iterdir()):
         assert (tmp_path / "probe" / "tables" / table.name).read_bytes() == table.read_bytes()

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from linescape.cli.consoles import answer, tell
+from linescape.cli.consoles import echo, stdout
 
 app = App(name="data", help="Data sets: fetched once, when you ask for it, then used by name.")
 
@@ -29,7 +29,7 @@ def list_data(root: Path | None = None) -> None:
         origin = ", ".join((*SOURCES[name], "PATH")) if name in SOURCES else "the package"
         place = str(form.place) if form else "no" if name in SOURCES else "always"
         table.add_row(name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, place)
-    answer.print(table, width=1000, crop=False)  # no path is cut or folded, so that it can be copied
+    stdout.print(table, width=1000, crop=False)  # no path is cut or folded, so that it can be copied
 
 
 @app.command(name="get")
@@ -45,4 +45,4 @@ def get_data(
     """
     from linescape.data.fetch import get
 
-    tell(str(get(name, source, root)))
+    echo(str(get(name, source, root)))
