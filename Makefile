@@ -58,7 +58,7 @@ gpu: $(if $(wildcard .gpu/wheels),.gpu/site)  ## tests, benchmarks and trainings
 PIP := $(BIN)/python -m pip install --no-compile --constraint constraints.txt
 
 $(USABLE): pyproject.toml constraints.txt
-	@echo 'Installing linescape and what it needs into $(VENV): about 15 packages, torch the largest.'
+	@echo 'Installing linescape and what it needs into $(VENV): about 35 packages. The largest is torch (0.2 GB without CUDA).'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
 	@touch $@
