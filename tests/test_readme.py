@@ -43,9 +43,7 @@ def test_the_library_examples_run(
     assert (tmp_path / "run" / "report" / "index.html").exists()
 
 
-def test_the_commands_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(words: list[str]) -> str:
         if words[1] == "train":
             words = [*words, "--schedule", "constant,epochs=1"]
@@ -68,7 +66,7 @@ def test_the_commands_run(
     for command in commands:
         command = re.sub(r"\$\((.*?)\)", lambda inner: run(shlex.split(inner[1])), command)
         words = shlex.split(command, comments=True)
-        if words[1:3] == ["data", "get"]:  # needs a network; tests/data/test_fetch.py runs it against a server of its own
+        if words[1:3] == ["data", "get"]:  # needs a network; tests/data/test_fetch.py runs it with a local server
             continue
         if "cifar10-small" in words:  # needs that data set, and hours
             continue

@@ -50,7 +50,7 @@ def list_studies() -> None:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Selection:
     """A part of a study, and the folder of its results.
 
     Attributes:
@@ -65,18 +65,18 @@ class Part:
     runs: int | None = None
     store: Path = Path("runs")
 
-    def of(self, name: str) -> Study:
-        """The part of the named study."""
+    def study(self, name: str) -> Study:
+        """The selected part of the named study."""
         from linescape import studies
 
         return studies.find(name, self.scale).only(*self.arms, runs=self.runs)
 
 
-WHOLE = Part()
+WHOLE = Selection()
 
 
 @app.command(name="plan")
-def plan_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
+def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> None:
     """Count the missing trainings and lines of a study, and estimate time and disk space.
 
     Times a few steps of each network on the device. Lists the data sets and weights that have to be fetched first.
@@ -89,29 +89,29 @@ def plan_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
     from linescape.studies.run import plan
     from linescape.studies.store import Store
 
-    echo(str(plan(part.of(name), Store(part.store), specs.device(device))))
+    echo(str(plan(selection.study(name), Store(selection.store), specs.device(device))))
 
 
 @app.command(name="run")
-def run_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
+def run_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> None:
     """Run the missing trainings and lines of a study. Interrupt it at any time; the same command continues.
 
     Args:
         name: the study.
         device: where to train and to measure: cpu (all cores) or cuda.
     """
-    _work(part.of(name), part.store, device)
+    _work(selection.study(name), selection.store, device)
 
 
 @app.command(name="report")
-def report_study(name: str, part: Part = WHOLE, *, out: Path = Path("report")) -> None:
+def report_study(name: str, selection: Selection = WHOLE, *, out: Path = Path("report")) -> None:
     """Write the report of the finished part of a study: an HTML page, its figures and its tables.
 
     Args:
         name: the study.
         out: folder for the report.
     """
-    _report(part.of(name), part.store, out)
+    _report(selection.study(name), selection.store, out)
 
 
 def train(
