@@ -117,7 +117,7 @@ def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_
     code, _, err = line("probe", *pair, *OF_OWN, "--out", "file/probe")
     assert code == 2
     assert "a part of its path is a file" in err
-    assert "Barriers" not in err
+    assert "Statistics" not in err
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("mine")
     code, _, err = line("probe", *pair, *OF_OWN, "--out", "site")

@@ -260,11 +260,11 @@ def _show(result: Probe) -> None:
 
 
 def _table(result: Probe) -> Table:
-    """Barrier statistics of each line; what all rows share stands in the title, the rest in the column ``of``."""
+    """Statistics of each line; what all rows share stands in the title, the rest in the column ``of``."""
     # Between several networks there are many lines.
     rows = {key: row for key, row in result.heights.items() if not result.pairs or key[2] == "cross_entropy"}
     data, measures, treatments = ({key[part] for key in rows} for part in (1, 2, 3))
-    title = "Barriers" + _same(" of {}", measures) + _same(" on {} data", data)
+    title = "Statistics" + _same(" of {}", measures) + _same(" on {} data", data)
     title += (_same(", BatchNorm {}", treatments) if result.treatments else "") + ", with 95 % intervals over examples"
     caption = ", ".join(f"{short}: {name}" for short, name in _STATISTICS.items())
     table = Table(title=title, caption=caption, box=box.SIMPLE, pad_edge=False)  # fits 80 columns
