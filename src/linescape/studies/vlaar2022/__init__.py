@@ -15,6 +15,8 @@ its batch size (128), augmentation (crop and flip), the factor of the drops (0.1
 ``mini``: fashion-mini (embedded) at 14 x 14 pixels, ResNet-8 of width 8, 6 epochs with drops at a third and at two
 thirds, SGD 0.5, batch 64, 3 seeds, 50 alphas on whole lines, 25 on layer-wise ones. Minutes on 2 cores.
 
+``demo``: some arms of ``mini`` with 2 seeds and half as many alphas, for `linescape demo`.
+
 ``cifar10-small``: CIFAR-10 whole, ResNet-18 of width 8 (source: 64), 4 epochs (100) with drops at a half and at three
 quarters, SGD 0.4, batch 64; lines on 2,000 of the 10,000 test images. Hours on 2 cores; any part can be run alone.
 

@@ -286,8 +286,28 @@ _NARROW_30 = replace_scale(
         "data-20",
     ),
 )
+_DEMO = replace_scale(
+    _SCALES["mini"],
+    seeds=2,
+    warm_up_seeds=2,
+    whole=Resolution(26),
+    layers=Resolution(15, train_examples=500, test_examples=1000),
+    fine=Resolution(11, train_examples=250, test_examples=500),
+    treatments=Resolution(11, train_examples=250, test_examples=500),
+    arms=(
+        "base",
+        "adversarial",
+        "half",
+        "half-pretrained",
+        "data-20",
+        "no-weight-decay",
+        "partial-3",
+        "mlp-spiral",
+    ),
+)
 
 SCALES: Mapping[str, Scale] = {
+    "demo": _DEMO,
     "mini": _SCALES["mini"],
     "cifar10-small": _SCALES["cifar10-small"],
     "cifar10-narrow-30": _NARROW_30,
