@@ -22,13 +22,13 @@ def test_keeping_changes_no_bit(build: Callable[[], nn.Module], monkeypatch: pyt
     torch.manual_seed(0)
     net = build().eval()
     keeping, forgetting = (Evaluator(net, {"d": (IMAGES, labels(len(IMAGES)))}, fast=True) for _ in range(2))
-    begin, engine, most = forgetting.engine.begin, forgetting.engine, 0
+    begin, engine, most = forgetting.engine.start_path, forgetting.engine, 0
 
     def nothing_left(*given: Any) -> None:
         begin(*given)
-        engine._left = 0
+        engine._memory_left = 0
 
-    monkeypatch.setattr(engine, "begin", nothing_left)
+    monkeypatch.setattr(engine, "start_path", nothing_left)
     for path in lines(net, line_of(net, IMAGES)).values():
         expected, found = (scan(path, ev, ALPHAS, ("interpolate", "start")) for ev in (forgetting, keeping))
         assert not kept_bytes(engine)

@@ -78,10 +78,10 @@ def test_a_short_walk_keeps_no_later_one_from_its_graph(monkeypatch: pytest.Monk
     evaluator = Evaluator(net, {"d": (IMAGES, labels(40))})
     monkeypatch.setattr("linescape.evaluation.evaluator.WORTH", 0)
     scan(whole, evaluator, 2)
-    assert not evaluator.engine.cuts
+    assert not evaluator.engine.batch_invariant
     monkeypatch.setattr("linescape.evaluation.evaluator.WORTH_PREPARING", {"cpu": 0, "cuda": 0})
     assert not noted(scan(whole, evaluator, 2))
-    assert evaluator.engine.cuts
+    assert evaluator.engine.batch_invariant
 
 
 def test_a_sample_is_measured_and_nothing_else() -> None:

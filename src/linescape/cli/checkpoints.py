@@ -17,7 +17,8 @@ from linescape.checkpoints.diff import compare
 from linescape.cli import specs
 from linescape.cli.consoles import Many, answer, aside, remark, tell
 from linescape.errors import RecipeError, StateError
-from linescape.evaluation.evaluator import Evaluator, Precision
+from linescape.evaluation.evaluator import Evaluator
+from linescape.evaluation.runner import Precision
 from linescape.geometry import groups
 from linescape.interpolation import resume
 from linescape.interpolation.probing import WHOLE as WHOLE_LINE

@@ -163,10 +163,10 @@ def _ready(run: Run, device: str) -> Callable[[], object]:
         for seed in (0, 1)
     ]
     line = Line(*ends)
-    evaluator.begin(line, POSITIONS)
+    evaluator.start_path(line, POSITIONS)
 
     def position() -> None:
-        evaluator.place(line, 0.5)
+        evaluator.load_position(line, 0.5)
         evaluator.measure("interpolate", {})
 
     position()
