@@ -242,7 +242,6 @@ class Sparing:
         everything = {data: len(at) for data, at in rows.items()} == self.totals
         drawn = self.evaluator if everything else self.evaluator.sample(rows)
         sample.draw(drawn, rows)
-        self.evaluator.threads = self.evaluator.threads or drawn.threads  # timed once
 
     def _walk_whole(self, evaluator: Evaluator, alphas: Sequence[float]) -> Iterator[Point]:
         return self._walk(evaluator, alphas, self.calibrating)

@@ -125,7 +125,7 @@ def between(
     moved: dict[str, Distance] = {}
     held: dict[str, State] = {}
     for pair in chosen:
-        evaluator.forget()
+        evaluator.release()
         held = {name: state for name, state in held.items() if name in pair}  # before another one is read
         for name in pair:
             if name not in held:

@@ -68,14 +68,15 @@ def place_of(folder: Place, path: Path, evaluator: Evaluator, batchnorm: tuple[s
 
     Equal are the tensors at both ends, which of them move, all data, the settings, the versions, and to the bit the
     direct values of the first examples at both ends, in which the network's code shows. The last bits depend on the
-    number of threads, which is found by timing: it is in the name too, and taken over.
+    number of threads: it is in the name too. Where the network is large enough for all cores, a walk that began on
+    fewer cores goes on with as many threads as it had.
 
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
     """
-    if evaluator.device.type == "cpu":
-        evaluator.threads = evaluator.threads or _threads(folder)
-    direct = [evaluator.first(path.at(alpha)) for alpha in (0.0, 1.0)]
+    if (evaluator.threads or 1) > 1:  # a small network has one thread on every machine
+        evaluator.threads = _threads(folder) or evaluator.threads
+    direct = [evaluator.spot_check(path.at(alpha)) for alpha in (0.0, 1.0)]
     about = {
         "versions": [version("linescape"), str(torch.__version__), compiler()],
         "device": evaluator.device.type,

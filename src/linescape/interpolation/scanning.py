@@ -112,7 +112,7 @@ def scan(
     known: dict[float, Point] = {}
     place = None
     if keep is not None and path.straight:
-        evaluator.begin(path, len(positions))  # what does not fit is said as without `keep`
+        evaluator.start_path(path, len(positions))  # what does not fit is said as without `keep`
         place = kept.place_of(keep, path, evaluator, treatments)
         known = {point.alpha: point for point in kept.read(place) if point.alpha in positions}
     points = walk(path, evaluator, positions, treatments, known)
@@ -159,17 +159,17 @@ def walk(
     """
     bn.check_treatments(batchnorm)
     norms = bn.statistics(evaluator.model)
-    evaluator.begin(path, len(alphas) * (len(batchnorm) if norms else 1))
+    evaluator.start_path(path, len(alphas) * (len(batchnorm) if norms else 1))
     ends = {end: {n: path.tensor(n, at).clone() for n in norms} for end, at in (("start", 0.0), ("end", 1.0))}
     if alphas and alphas[0] in done:
-        evaluator.place(path, alphas[0])
+        evaluator.load_position(path, alphas[0])
         for treatment in batchnorm if norms else batchnorm[:1]:
-            evaluator.settle(treatment, ends)
+            evaluator.warm_up(treatment, ends)
     for alpha in alphas:
         if alpha in done:
             continue
         begun = time.perf_counter()
-        evaluator.place(path, alpha)
+        evaluator.load_position(path, alpha)
         # Without BatchNorm all treatments are one, so it is measured once.
         found = {treatment: evaluator.measure(treatment, ends) for treatment in (batchnorm if norms else batchnorm[:1])}
         values = {
@@ -269,7 +269,7 @@ def _check_end(point: Point, path: Path, evaluator: Evaluator, end: str, batchno
         return None
     state = path.at(point.alpha)
     try:
-        return _compare(point, evaluator, exact, evaluator.first(state))
+        return _compare(point, evaluator, exact, evaluator.spot_check(state))
     except EndsError:  # examples that act on each other are another thing among fewer
         return _compare(point, evaluator, exact, evaluator(state))
 
@@ -307,7 +307,7 @@ def _precision(
     apart: dict[str, dict[str, float]] = {}
     if "interpolate" in batchnorm:
         for point in (ordered[0], ordered[len(ordered) // 2], ordered[-1]):
-            for (data, measure), expected in evaluator.first(path.at(point.alpha)).items():
+            for (data, measure), expected in evaluator.spot_check(path.at(point.alpha)).items():
                 found = point.values[data, measure, "interpolate"][: len(expected)]
                 held = apart.setdefault(f"{data}/{measure}", {"examples": len(expected), "mean": 0.0, "example": 0.0})
                 held["example"] = max(held["example"], _apart(found, expected))

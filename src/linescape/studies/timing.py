@@ -126,10 +126,10 @@ def _prepared(workload: Workload, device: str) -> Callable[[], object]:
     start, end = (State.from_module(network).to(device) for network in networks)
     evaluator = measuring(networks[0], dataset, device, test_examples=workload.examples)
     line = Line(start, end)
-    evaluator.begin(line, POSITIONS)
+    evaluator.start_path(line, POSITIONS)
 
     def position() -> None:
-        evaluator.place(line, 0.5)
+        evaluator.load_position(line, 0.5)
         evaluator.measure("interpolate", {})
 
     position()
