@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from platformdirs import user_cache_path
 
-from linescape.data.archives import CIFAR10, CIFAR100, Form, Layout, find, read_mnist
+from linescape.data.archives.cifar import CIFAR10, CIFAR100, Layout
+from linescape.data.archives.forms import Form, find
+from linescape.data.archives.idx import read_mnist
 from linescape.errors import DataError, RecipeError, suggest
 
 Arrays = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
@@ -72,8 +75,7 @@ def folder(root: Path | None = None) -> Path:
         return root
     if named := os.environ.get("LINESCAPE_DATA"):
         return Path(named)
-    cache = os.environ.get("XDG_CACHE_HOME")  # https://specifications.freedesktop.org/basedir-spec
-    return (Path(cache) if cache else Path.home() / ".cache") / "linescape" / "data"
+    return user_cache_path("linescape", appauthor=False) / "data"
 
 
 def locate(name: str, root: Path | None = None) -> Form | None:

@@ -73,22 +73,6 @@ def read_cifar(place: Path, layout: Layout) -> tuple[Half, Half]:
     ]
 
 
-def as_binary(train: Half, test: Half) -> dict[str, bytes]:
-    """The files of CIFAR-10's binary form, by name: what `read_cifar` reads fastest.
-
-    Args:
-        train: images ``(n, 3, 32, 32)`` and labels ``(n,)``; a fifth of them goes into each file.
-        test: likewise, into one file.
-    """
-    layout = CIFAR10[1]
-    train_rows, test_rows = (
-        np.concatenate([labels[:, None].astype(np.uint8), images.reshape(-1, 3072)], 1)
-        for images, labels in (train, test)
-    )
-    parts = np.array_split(train_rows, len(layout.train))
-    return {name: rows.tobytes() for name, rows in zip(layout.files, (*parts, test_rows), strict=True)}
-
-
 def _half(held: bytes, layout: Layout, source: str) -> Half:
     if isinstance(layout.label, int):
         width = layout.label_bytes + 3072
