@@ -24,10 +24,9 @@ import torch
 from linescape import data
 from linescape.data import sets
 from linescape.data.archives import files as archive_files
-from linescape.data.archives.cifar import CIFAR10, CIFAR100, Layout, read_cifar
+from linescape.data.archives.cifar import CIFAR10, CIFAR100, Layout, read_cifar, read_pickle
 from linescape.data.archives.idx import read_idx, read_mnist
 from linescape.data.dataset import Dataset, Split, rank_in_class
-from linescape.data.pickles import read_pickle
 from linescape.data.treatments import moments, shrink
 from linescape.errors import DataError, RecipeError
 from linescape.recipe import Data, Poison

@@ -22,7 +22,7 @@ def list_data(root: Path | None = None) -> None:
     Args:
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
     """
-    rows = [("set", "training", "test", "classes", "from", "here")]
+    rows: list[tuple[str, ...]] = [("set", "training", "test", "classes", "from", "here")]
     for name in sets.names():
         known, form = sets.known(name), sets.locate(name, root)
         origin = "its authors" if name in SOURCES else "the package"

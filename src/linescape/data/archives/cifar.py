@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from linescape.data.archives.files import Half, content, damaged, members
-from linescape.data.pickles import read_pickle
+from linescape.data.archives.files import MOST, Half, content, damaged, members
+from linescape.data.pickles import Foreign, Machine, UnreadableError
 from linescape.errors import DataError
 
 
@@ -90,3 +93,57 @@ def _half(held: bytes, layout: Layout, source: str) -> Half:
     if not isinstance(listed, list | np.ndarray) or np.shape(listed) != (len(data),):
         damaged(source, f"has no {layout.label!r}, one for each of its {len(data)} images")
     return np.ascontiguousarray(data).reshape(-1, 3, 32, 32), np.asarray(listed, np.int64)
+
+
+_TYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "i4": np.dtype("<i4"), "i8": np.dtype("<i8")}
+_ADVICE = "Do not use this file; download the archive from its authors' page."
+
+
+def read_pickle(content: bytes, source: str) -> dict[str, Any]:
+    """A pickled dictionary of arrays, lists, numbers and text; bytes become text.
+
+    Args:
+        content: the whole pickle, protocol 2 to 4.
+        source: what to call it in a message.
+
+    Raises:
+        DataError: the pickle asks for anything else, is damaged, or holds no dictionary.
+    """
+    machine = _Machine(io.BytesIO(content))
+    try:
+        batch = machine.run(len(content))
+        if isinstance(batch, dict) and not machine.foreign:
+            return {key: _array(value) if isinstance(value, Foreign) else value for key, value in batch.items()}
+    except (UnreadableError, ValueError, TypeError, LookupError) as error:  # the last three of what is no array
+        raise DataError(f"{source} is not a readable pickle ({error}). {_ADVICE}") from error
+    kind = f"names {', '.join(sorted(machine.foreign))}" if machine.foreign else f"holds a {type(batch).__name__}"
+    raise DataError(
+        f"{source} {kind}, where CIFAR's files hold a dictionary of arrays, lists and text. Nothing from a file is "
+        f"ever executed. {_ADVICE}"
+    )
+
+
+class _Machine(Machine):
+    functions: ClassVar = {
+        **{f"numpy.{core}.multiarray._reconstruct": lambda *_: Foreign("array") for core in ("core", "_core")},
+        "numpy.ndarray": lambda *_: None,  # only ever an argument of _reconstruct
+        "numpy.dtype": lambda code, *_: Foreign(code),
+        "_codecs.encode": lambda text, _: text,
+    }
+    longest = MOST
+    refused = b"\x8f\x90\x91\x96"  # sets and byte arrays
+
+    def text(self, length: str, encoding: str | None) -> None:
+        """Bytes as text, since Python 2 knew no difference."""
+        super().text(length, encoding or "latin1")
+
+
+def _array(described: Foreign) -> npt.NDArray[Any]:
+    if described.state is None:
+        return np.empty(0, np.uint8)
+    _, shape, kind, by_column, raw = described.state
+    dtype = _TYPES[kind.kind]
+    if kind.state and kind.state[1] == ">":
+        dtype = dtype.newbyteorder(">")
+    values: npt.NDArray[Any] = np.frombuffer(raw.encode("latin1"), dtype)
+    return values.reshape(shape, order="F" if by_column else "C")
