@@ -381,7 +381,7 @@ def test_nothing_is_fetched_without_being_asked() -> None:
 
 
 def test_every_source_has_checksums_and_every_set_means() -> None:
-    assert set(SOURCES) == {name for name in data.names() if sets.layouts(name) or "mnist" in name}
+    assert set(SOURCES) == {name for name in data.names() if sets.known(name).make is None}
     for name, source in SOURCES.items():
         assert source.files
         assert all(len(value) == {"md5": 36, "sha256": 71}[value.partition(":")[0]] for value in source.files.values())

@@ -94,7 +94,7 @@ def get(name: str, copy: Path | None = None, root: Path | None = None) -> Got:
             stage.mkdir(exist_ok=True)  # it stays after a failure, so that the download goes on
             for file, checksum in SOURCES[name].files.items():
                 download(SOURCES[name].url + file, stage / file, checksum)
-            got = _check(name, find(stage, sets.layouts(name)))
+            got = _check(name, find(stage, sets.known(name).layouts))
             stage.rename(home)  # one step from nothing to the whole set
         else:
             with atomic.beside(home) as stage:
@@ -174,7 +174,7 @@ def _copied(name: str, copy: Path, stage: Path) -> Got:
     source = copy.expanduser()
     if not source.exists():
         raise DataError(f"There is no file or folder {source}. Name a copy of {name!r} that you have.")
-    form = find(source, sets.layouts(name)) or sets.locate(name, source)  # the set itself, or a folder of sets
+    form = find(source, sets.known(name).layouts) or sets.locate(name, source)  # the set itself, or a folder of sets
     if form is None:
         raise DataError(f"{source} holds no data set in a known form. Known are {KNOWN}.")
     got = _check(name, form)

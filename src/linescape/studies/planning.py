@@ -244,7 +244,7 @@ def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
 
 
 def _there(name: str) -> bool:
-    return not isinstance(sets.known(name).source, sets.Published) or sets.locate(name) is not None
+    return sets.known(name).make is not None or sets.locate(name) is not None
 
 
 def _found(file: str) -> bool:

@@ -82,13 +82,13 @@ class Preprocessing:
                     f"{len(std)} numbers. Give one for each channel, as in mean=0.5/0.5/0.5."
                 )
         shift, scale = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
-        found = {
+        data = {
             name: ((torch.from_numpy(pixels).float() / 255 - shift) / scale, torch.from_numpy(labels))
             for name, (pixels, labels) in halves.items()
         }
         shown = "/".join(f"{value:.4g}" for value in mean), "/".join(f"{value:.4g}" for value in std)
         where = "as named" if self.mean else f"those of the {basis} images: name what the network was trained with"
-        return found, f"Images were normalised with mean={shown[0]} and std={shown[1]}, {where}."
+        return data, f"Images were normalised with mean={shown[0]} and std={shown[1]}, {where}."
 
     def cut(self, picture: Pixels) -> Pixels:
         """A picture ``(height, width[, 3])`` scaled and cut as torchvision's Resize and CenterCrop do."""

@@ -53,46 +53,44 @@ CIFAR100 = (
 """CIFAR-100 is read with its 100 fine labels."""
 
 
-def read_cifar(place: Path, layout: Layout) -> tuple[Half, Half]:
+def read_cifar(path: Path, layout: Layout) -> tuple[Half, Half]:
     """Training and test half of CIFAR-10 or CIFAR-100, from the archive as downloaded or from its folder.
 
     Raises:
         DataError: files are missing, damaged, hold anything but data, or leave the archive's folder.
     """
-    if place.is_dir():
-        files = {name: content(place / name) for name in layout.files if (place / name).is_file()}
+    if path.is_dir():
+        files = {name: content(path / name) for name in layout.files if (path / name).is_file()}
     else:
-        packed = members(place, lambda name: name.parent.name == layout.folder and name.name in layout.files)
+        packed = members(path, lambda name: name.parent.name == layout.folder and name.name in layout.files)
         files = {name.name: packed[name] for name in packed}
     missing = [name for name in layout.files if name not in files]
     if missing:
         raise DataError(
-            f"{place} has no {', '.join(missing)}, so the set is not whole. Download {layout.archive} again."
+            f"{path} has no {', '.join(missing)}, so the set is not whole. Download {layout.archive} again."
         )
-    halves = {name: _half(files.pop(name), layout, f"{name} of {place}") for name in layout.files}
-    train = [halves[name] for name in layout.train]
-    return (np.concatenate([half[0] for half in train]), np.concatenate([half[1] for half in train])), halves[
-        layout.test
-    ]
+    halves = {name: _half(files.pop(name), layout, f"{name} of {path}") for name in layout.files}
+    images, labels = (np.concatenate(parts) for parts in zip(*(halves[name] for name in layout.train), strict=True))
+    return (images, labels), halves[layout.test]
 
 
-def _half(held: bytes, layout: Layout, source: str) -> Half:
+def _half(content: bytes, layout: Layout, source: str) -> Half:
     if isinstance(layout.label, int):
         width = layout.label_bytes + 3072
-        if len(held) % width:
-            damaged(source, f"has {len(held)} bytes, not a multiple of the {width} that one image takes")
-        rows = np.frombuffer(held, np.uint8).reshape(-1, width)
-        pixels, labels = rows[:, layout.label_bytes :], rows[:, layout.label].astype(np.int64)
-        return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), labels
-    batch = read_pickle(held, source)
-    data, listed = batch.get("data"), batch.get(layout.label)
+        if len(content) % width:
+            damaged(source, f"has {len(content)} bytes, not a multiple of the {width} that one image takes")
+        rows = np.frombuffer(content, np.uint8).reshape(-1, width)
+        pixels = np.ascontiguousarray(rows[:, layout.label_bytes :])
+        return pixels.reshape(-1, 3, 32, 32), rows[:, layout.label].astype(np.int64)
+    batch = read_pickle(content, source)
+    data, labels = batch.get("data"), batch.get(layout.label)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         damaged(source, "has no 'data' of bytes with 3072 a row")
-    if isinstance(listed, list) and not all(isinstance(label, int) for label in listed):
+    if isinstance(labels, list) and not all(isinstance(label, int) for label in labels):
         damaged(source, f"has {layout.label!r} that are not whole numbers")
-    if not isinstance(listed, list | np.ndarray) or np.shape(listed) != (len(data),):
+    if not isinstance(labels, list | np.ndarray) or np.shape(labels) != (len(data),):
         damaged(source, f"has no {layout.label!r}, one for each of its {len(data)} images")
-    return np.ascontiguousarray(data).reshape(-1, 3, 32, 32), np.asarray(listed, np.int64)
+    return np.ascontiguousarray(data).reshape(-1, 3, 32, 32), np.asarray(labels, np.int64)
 
 
 _TYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "i4": np.dtype("<i4"), "i8": np.dtype("<i8")}

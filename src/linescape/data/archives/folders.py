@@ -44,15 +44,15 @@ def find_images(folder: Path) -> dict[str, list[tuple[Path, int]]]:
     halves = {half: folder / half for half in ("train", "test", "val") if (folder / half).is_dir()} or {"test": folder}
     names = _classes(next(iter(halves.values())))
     images: dict[str, list[tuple[Path, int]]] = {}
-    for half, place in halves.items():
-        if differing := set(names) ^ set(_classes(place)):
+    for half, parent in halves.items():
+        if differing := set(names) ^ set(_classes(parent)):
             raise DataError(
                 f"The halves in {folder} do not have the same classes ({abbreviate(sorted(differing))}), so classes "
                 "cannot be numbered. Put a folder for each class into every half."
             )
-        images[half] = [(file, label) for label, name in enumerate(names) for file in _files(place / name)]
+        images[half] = [(file, label) for label, name in enumerate(names) for file in _files(parent / name)]
         if not images[half]:
-            raise DataError(f"{place} has no folder of a class with PNG or JPEG files in it: there are no examples.")
+            raise DataError(f"{parent} has no folder of a class with PNG or JPEG files in it: there are no examples.")
     return images
 
 

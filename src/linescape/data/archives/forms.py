@@ -1,4 +1,4 @@
-"""In which form a set lies at a place: told by the names of the files there, or of those in an archive."""
+"""The form of the files of a data set, by their names or by the names in an archive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Form:
-    """A set as it was found; whether it is whole shows when it is read.
+    """A set on disk; whether it is whole shows when it is read.
 
     Attributes:
         place: its one file, or the folder that its files are in, at whatever depth.
