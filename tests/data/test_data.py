@@ -13,6 +13,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ import torch
 
 from linescape import data
 from linescape.data import sets
-from linescape.data.archives import CIFAR10, CIFAR100, Layout, read_cifar, read_idx, read_mnist
 from linescape.data.archives import files as archive_files
+from linescape.data.archives.cifar import CIFAR10, CIFAR100, Layout, read_cifar, read_pickle
+from linescape.data.archives.idx import read_idx, read_mnist
 from linescape.data.dataset import Dataset, Split, rank_in_class
-from linescape.data.pickles import read_pickle
 from linescape.data.treatments import moments, shrink
 from linescape.errors import DataError, RecipeError
 from linescape.recipe import Data, Poison
@@ -137,6 +138,7 @@ def test_mnist_files(tmp_path: Path, end: str) -> None:
     assert train_labels.tolist() == [n % 10 for n in range(30)]
 
 
+packed = partial(gzip.compress, mtime=0)  # the names of tests must not change with the time
 WHOLE = idx(np.zeros((50, 28, 28)))
 
 
@@ -152,14 +154,11 @@ WHOLE = idx(np.zeros((50, 28, 28)))
         (b"\x89PNG" + WHOLE[4:], "starts with 89 50"),
         (struct.pack(">4B3I", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(100), "more than any set"),
         (struct.pack(">4B3I", 0, 0, 8, 3, 600_000, 28, 28) + bytes(100), "before its header says"),
-        (gzip.compress(WHOLE, mtime=0)[:-20], "damaged"),
-        (gzip.compress(WHOLE, mtime=0)[:12], "damaged"),
-        (gzip.compress(np.random.default_rng(0).bytes(5000), mtime=0)[:40] + b"\xff" * 50, "damaged"),
-        (
-            gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 600_000, 28, 28) + bytes(99), mtime=0),
-            "before its header says",
-        ),
-        (gzip.compress(WHOLE + bytes(20), mtime=0), "goes on after"),
+        (packed(WHOLE)[:-20], "damaged"),
+        (packed(WHOLE)[:12], "damaged"),
+        (packed(np.random.default_rng(0).bytes(5000))[:40] + b"\xff" * 50, "damaged"),
+        (packed(struct.pack(">4B3I", 0, 0, 8, 3, 600_000, 28, 28) + bytes(99)), "before its header says"),
+        (packed(WHOLE + bytes(20)), "goes on after"),
     ],
 )
 def test_bad_idx_files_are_refused_without_taking_memory(tmp_path: Path, content: bytes, said: str) -> None:

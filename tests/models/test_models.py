@@ -215,7 +215,7 @@ def test_blocks_cover_every_tensor_once_from_input_to_output(spec: Model, shape:
         order.append(found[0])
     blocks = list(network.blocks)
     assert set(order) == set(blocks)
-    assert blocks[-1] == models.head(spec)
+    assert blocks[-1] == models.HEAD
     if not isinstance(spec, MLP | ResNet):
         assert list(dict.fromkeys(order)) == blocks
 
@@ -225,7 +225,7 @@ def test_the_head_gives_the_logits(spec: Model, shape: tuple[int, ...]) -> None:
     narrow, wide = shapes(meta(spec, shape, 3)), shapes(meta(spec, shape, 5))
     network = meta(spec, shape, 3)
     differ = [name for name in narrow if narrow[name] != wide[name]]
-    prefixes = network.blocks[models.head(spec)]
+    prefixes = network.blocks[models.HEAD]
     assert differ
     assert all(any(name.startswith(prefix + ".") for prefix in prefixes) for name in differ)
 

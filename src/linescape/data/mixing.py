@@ -32,8 +32,10 @@ class Mixed(NamedTuple):
 
     def loss(self, outputs: Tensor) -> Tensor:
         """Mean cross entropy of logits ``(batch, classes)`` in nats, each label counted by its share."""
-        own = F.cross_entropy(outputs, self.targets)
-        return own if self.share == 1 else self.share * own + (1 - self.share) * F.cross_entropy(outputs, self.partners)
+        loss = F.cross_entropy(outputs, self.targets)
+        if self.share == 1:
+            return loss
+        return self.share * loss + (1 - self.share) * F.cross_entropy(outputs, self.partners)
 
 
 def mix(inputs: Tensor, targets: Tensor, strength: float, seed: int) -> Mixed:

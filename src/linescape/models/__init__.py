@@ -1,7 +1,6 @@
 """From a recipe's model to a network whose blocks have names.
 
-Every network has an attribute ``blocks``: block name to the prefixes of its tensors, from input to output. The
-last block, the layer that gives the logits, is ``fc`` in all of them.
+Every network has an attribute ``blocks``: block name to the prefixes of its tensors, from input to output.
 """
 
 from __future__ import annotations
@@ -19,7 +18,10 @@ from linescape.models.mlp import MLP
 from linescape.models.resnet import ResNet
 from linescape.models.vgg import VGG
 
-__all__ = ["MLP", "VGG", "EfficientNetLite", "LeNet", "Network", "ResNet", "build", "draw", "head", "redraw"]
+__all__ = ["HEAD", "MLP", "VGG", "EfficientNetLite", "LeNet", "Network", "ResNet", "build", "draw", "redraw"]
+
+HEAD = "fc"
+"""The block that gives the logits in every network, which training on other labels has to replace."""
 
 Network = MLP | LeNet | VGG | ResNet | EfficientNetLite
 
@@ -63,11 +65,6 @@ def draw(spec: recipe.Model, shape: tuple[int, ...], classes: int, init: recipe.
         network = build(spec, shape, classes)
         redraw(network, init)
     return network
-
-
-def head(spec: recipe.Model) -> str:  # noqa: ARG001 - today the same for every network
-    """The name of the block that gives the logits, which pre-training on other labels has to replace."""
-    return "fc"
 
 
 _SCHEMES: dict[str, Callable[[Tensor], Tensor]] = {

@@ -65,8 +65,8 @@ class Branch(nn.Module):
 class FixupBranch(nn.Module):
     """A residual block without normalisation that trains (Zhang, Dauphin & Ma 2019, arXiv 1901.09321).
 
-    A scalar bias, at first 0, stands before each convolution (``bias1a``, ...) and before each addition or activation
-    (``bias1b``, ...), and a scalar multiplier ``scale``, at first 1, after the last convolution. Names are those of
+    A scalar bias, at first 0, precedes each convolution (``bias1a``, ...) and each addition or activation
+    (``bias1b``, ...), and a scalar multiplier ``scale``, at first 1, follows the last convolution. Names are those of
     the authors' code. The authors train the scalars at a tenth of the learning rate; at one rate for all, deep
     networks (20 layers) become unstable from 0.05 on.
     """

@@ -11,7 +11,7 @@ def norm(kind: Norm, channels: int) -> nn.Module:
     """A layer that normalises `channels` feature maps; the identity for ``none``.
 
     ``group`` has 32 groups (Wu & He 2018, arXiv 1803.08494), fewer in narrow networks so that each group has two
-    channels or more; ``layer`` is one group: every channel and place of an example together.
+    channels or more; ``layer`` is one group: all channels and positions of an example together.
     """
     if kind == "batch":
         return nn.BatchNorm2d(channels)

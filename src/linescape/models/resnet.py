@@ -21,7 +21,7 @@ class ResNet(nn.Module):
     ``imagenet`` with or without pooling, width 64, 3 channels, batch norm; the stem ``cifar`` has another shape of
     ``conv1.weight`` and nothing else). Depths 6n + 2 have three stages of n basic blocks (He et al. 2015, section 4.2);
     the first block of the second and third stage has a projection shortcut (option B; the source's CIFAR networks have
-    option A, which pads with zeros). Group and layer norm stand at the names of the batch norm (``bn1``).
+    option A, which pads with zeros). Group and layer norm have the names of the batch norm (``bn1``).
 
     ``norm="none"`` is Fixup (`branches.FixupBranch`). Without skips there is nothing to fix up: convolutions
     then have a bias, and the initialisation is He's.

@@ -248,7 +248,7 @@ def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
 
 
 def _has_data(name: str) -> bool:
-    return not isinstance(sets.known(name).source, sets.Published) or sets.locate(name) is not None
+    return sets.known(name).make is not None or sets.locate(name) is not None
 
 
 def _has_weights(file: str) -> bool:

@@ -84,7 +84,7 @@ def pretrained(recipe: Recipe, on: Data, reset: tuple[str, ...] = (), **changes:
     """
     _check_blocks(recipe.model, reset)
     other = replace(recipe, data=on, **changes)
-    return replace(recipe, init=Trained(other, reset=(*reset, models.head(recipe.model))))
+    return replace(recipe, init=Trained(other, reset=(*reset, models.HEAD)))
 
 
 def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Recipe:

@@ -1,12 +1,14 @@
-"""What the names in a pickle stand for: inert things, of which nothing is imported or called."""
+"""What the names of torch in a pickle stand for: descriptions, of which nothing is imported or called."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+
+from linescape.data.pickles import UnreadableError as UnreadableError
+from linescape.data.pickles import call, fill
 
 DIMENSIONS = 64
 """Of a tensor: the most that PyTorch knows."""
@@ -32,10 +34,6 @@ DTYPES = {
 """The class of a storage, by its name in a file -> what its elements are."""
 
 
-class UnreadableError(Exception):
-    """The pickle is damaged, or asks for what pickles of data do not contain."""
-
-
 class Storage(NamedTuple):
     """Where a file says that numbers lie: the key of the storage, and what they are."""
 
@@ -53,53 +51,6 @@ class Described(NamedTuple):
     stride: tuple[int, ...]
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Foreign:
-    """An object of a class that is not a checkpoint's business.
-
-    Attributes:
-        kind: the name of the class, or of the function that would have made it.
-        state: its attributes, where the pickle sets them.
-    """
-
-    kind: str
-    state: Any = None
-
-
-class Name(NamedTuple):
-    """A class or function that a pickle names."""
-
-    full: str
-
-    @property
-    def known(self) -> bool:
-        """Whether it makes a part of a tensor or dictionary."""
-        return self.full in _CALLED
-
-
-def named(module: str, name: str) -> Any:
-    """What a name in a pickle stands for: a dtype, or a `Name`."""
-    found = vars(torch).get(name) if module == "torch" else None
-    if module in ("torch", "torch.storage") and name in DTYPES:
-        return DTYPES[name]
-    return found if isinstance(found, torch.dtype) else Name(f"{module}.{name}")
-
-
-def call(what: Any, given: Any) -> Any:
-    """What a call in a pickle makes: something known, or a `Foreign` object.
-
-    Raises:
-        UnreadableError: it is no call, or not one as torch.save writes it.
-    """
-    if not isinstance(given, tuple):
-        raise UnreadableError("it calls a function with something that is no tuple")
-    if isinstance(what, Foreign):
-        return Foreign(what.kind)
-    if not isinstance(what, Name):
-        raise UnreadableError("it calls something that is no function")
-    return _CALLED[what.full](*given) if what.known else Foreign(what.full)
-
-
 def shape(value: Any) -> tuple[int, ...]:
     """Sizes, strides or offsets as a pickle holds them.
 
@@ -111,17 +62,12 @@ def shape(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def fill(held: dict[Any, Any], items: Iterable[Any]) -> None:
-    """Set the items with a key that no hash or text of which costs more than its own bytes."""
-    held.update((key, value) for key, value in items if key is None or isinstance(key, str | int | float | Foreign))
-
-
 def _ordered(items: Any = None) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
+    made: dict[Any, Any] = {}
     if items:
-        fill(found, items)
+        fill(made, items)
         items.clear()  # a pickle can name one list many times, and would make it into any amount of memory
-    return found
+    return made
 
 
 def _tensor(
@@ -146,13 +92,14 @@ def _first(value: Any, *_: Any) -> Any:
     return value
 
 
-_CALLED: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._tensor._rebuild_from_type_v2": lambda make, _kind, given, _state=None: call(make, given),
+    "torch._tensor._rebuild_from_type_v2": lambda make, _kind, given, _state=None: call(make, given, FUNCTIONS),
     "torch.Size": _first,
 }
+"""What is called for the names in a pickle that make a part of a tensor or dictionary."""

@@ -19,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 
 import torch
+from platformdirs import user_cache_path
 from torch import Tensor
 
 from linescape import atomic
@@ -46,7 +47,7 @@ def kernels() -> ctypes.CDLL | None:
         return None
     source = resources.files(__package__).joinpath("kernels.c").read_bytes()
     key = hashlib.sha256(b"\0".join([source, program.encode(), platform.machine().encode(), _abilities()])).hexdigest()
-    kept = _cache() / f"kernels-{key[:16]}.so"
+    kept = user_cache_path("linescape", appauthor=False) / "compiled" / f"kernels-{key[:16]}.so"
     with suppress(OSError):  # it is not there yet, or cannot be read
         if kept.stat().st_uid == os.getuid():  # what another user has put there is not run
             return ctypes.CDLL(str(kept))
@@ -61,13 +62,8 @@ def kernels() -> ctypes.CDLL | None:
         return None
 
 
-def _cache() -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME")  # https://specifications.freedesktop.org/basedir-spec
-    return (Path(folder) if folder else Path("~/.cache").expanduser()) / "linescape" / "compiled"
-
-
 def _compile(program: str, source: bytes, scratch: Path) -> Path:
-    """Compile, and link against nothing: the threads are to be those that torch has loaded."""
+    """Compile, and link against nothing: the threads are those that torch has loaded, not a second set of them."""
     code, compiled, linked = (scratch / f"kernels{end}" for end in (".c", ".o", ".so"))
     code.write_bytes(source)
     for arguments in (
