@@ -9,7 +9,7 @@ published numbers next to them.
 
 from linescape.analysis.tables.arms import accuracy, comparable, means, not_monotone, partial, rising, shapes
 from linescape.analysis.tables.layerwise import LAYERWISE, blocks
-from linescape.analysis.tables.published import accuracies_beside, points_beside, ranges_beside
+from linescape.analysis.tables.published import published_accuracies, published_points, published_ranges
 from linescape.analysis.tables.results import LEARNT, SHAPES, Results, Source, classes, kind, read, test_set
 from linescape.analysis.tables.trainings import decays, learnt, not_learnt
 from linescape.shape import TOLERANCE
@@ -21,7 +21,6 @@ __all__ = [
     "TOLERANCE",
     "Results",
     "Source",
-    "accuracies_beside",
     "accuracy",
     "blocks",
     "classes",
@@ -33,8 +32,9 @@ __all__ = [
     "not_learnt",
     "not_monotone",
     "partial",
-    "points_beside",
-    "ranges_beside",
+    "published_accuracies",
+    "published_points",
+    "published_ranges",
     "read",
     "rising",
     "shapes",

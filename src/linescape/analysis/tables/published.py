@@ -43,7 +43,7 @@ _ENDS = {"start": "loss at the start", "highest": "highest loss", "end": "loss a
 """Quantities of `published.Range` that are not statistics of `linescape.shape`, in words."""
 
 
-def accuracies_beside(results: Results, level: float = 0.95) -> pl.DataFrame:
+def published_accuracies(results: Results, level: float = 0.95) -> pl.DataFrame:
     """A row for each arm with a published test accuracy, in %.
 
     Columns: arm, title, published, spread (what is printed after ±), n, mean, low, high (as `accuracy`), difference
@@ -61,12 +61,12 @@ def accuracies_beside(results: Results, level: float = 0.95) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=_ACCURACY)
 
 
-def ranges_beside(results: Results) -> pl.DataFrame:
+def published_ranges(results: Results) -> pl.DataFrame:
     """A row for each published range over runs, of a line on test loss.
 
     Columns: arm, title, line (its label), quantity, label (of it, with its unit), published_low (null: only the upper
     end is known), published_high, n (runs that did not diverge), low, high (over these; null if there are none),
-    setting, differs, how as `accuracies_beside`.
+    setting, differs, how as `published_accuracies`.
     """
     rows = []
     for entry in published.of(results.study, RANGES):
@@ -80,7 +80,7 @@ def ranges_beside(results: Results) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=_RANGE)
 
 
-def points_beside(results: Results) -> pl.DataFrame:
+def published_points(results: Results) -> pl.DataFrame:
     """A row for each published point of a line.
 
     Columns: arm, title, label, alpha, loss (published; test, nats), n (runs that did not diverge), measured (their mean

@@ -1,4 +1,4 @@
-"""Numbers: a dot for each run."""
+"""Statistics of runs: a dot for each run."""
 
 from __future__ import annotations
 
@@ -62,9 +62,12 @@ def accuracy(table: pl.DataFrame, runs: pl.DataFrame, reference: str = "") -> Fi
 
 @matplotlib.rc_context(STYLE)
 def shape_against_accuracy(runs: pl.DataFrame, numbers: Sequence[str], notes: Mapping[str, str]) -> Figure:
-    """A panel for each shape number: test accuracy over it, a dot for each run, coloured by group.
+    """A panel for each shape statistic: test accuracy against it, a dot for each run, coloured by group.
 
-    `notes` are words under a panel's title, such as a correlation, by number.
+    Args:
+        runs: `tables.Results.runs`.
+        numbers: names of shape statistics.
+        notes: text above a panel, such as a correlation, by name of the statistic.
     """
     figure, panels = panel.grid(len(numbers), columns=3, height=2.5)
     groups = runs["group"].unique(maintain_order=True).to_list()
@@ -96,7 +99,7 @@ def shape_against_accuracy(runs: pl.DataFrame, numbers: Sequence[str], notes: Ma
 
 @matplotlib.rc_context(STYLE)
 def distance_against_rise(runs: pl.DataFrame, tolerance: float) -> Figure:
-    """The largest rise of each run's line over the distance moved; dotted: what still counts as monotone."""
+    """The largest rise of each run's line against the distance moved; dotted: up to here a line counts as monotone."""
     figure = Figure((WIDE * 0.85, 3.3), layout="constrained")
     panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
     groups = runs["group"].unique(maintain_order=True).to_list()

@@ -1,4 +1,4 @@
-"""Layer-wise lines in numbers: a row for each block, a panel for each statistic."""
+"""Statistics of layer-wise lines: a row for each block, a panel for each statistic."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from linescape.report.figures import panel
 from linescape.report.figures.panel import BLUE, INK, RULE, SOFT, STYLE, WIDE
 
 _PANELS = {
-    "start_above_end": "lost when this block alone is set back, nats",
+    "start_above_end": "loss increase when set back, nats",
     "hump": "hump, nats",
-    "tail_rise": "below the final loss, nats",
+    "tail_rise": "minimum below the final loss, nats",
 }
 
 
