@@ -272,7 +272,7 @@ def test_every_definition_and_treatment_has_a_cell_for_each_question() -> None:
         "Pre-trained on CIFAR-10, minus its baseline",
         "Relative distance, AUC",
     ]
-    statistics = treated().heights.filter(
+    statistics = treated().statistics.filter(
         (pl.col("label") == "treatments") & (pl.col("batchnorm") == "end") & (pl.col("number") == "hump")
     )
     means = dict(statistics.group_by("arm").agg(pl.col("value").mean()).iter_rows())
@@ -299,7 +299,7 @@ def test_without_lines_of_their_own_the_definitions_are_compared_on_whole_lines(
     assert verdict(answers.barrier_and_batchnorm(alone, {})) == (
         "There is too little data to say: no cell has an interval."
     )
-    nothing = dataclasses.replace(results(), heights=results().heights.clear())
+    nothing = dataclasses.replace(results(), statistics=results().statistics.clear())
     assert verdict(answers.barrier_and_batchnorm(nothing, {})) == "No line is measured yet."
 
 
@@ -326,7 +326,7 @@ def test_three_against_three_runs_are_too_few_for_a_barrier() -> None:
     assert "too few runs (3 and 3) for a 95 % interval" in verdict(found)
     found = answers.interventions_and_shape(made_up(2, 3, test_hump=hump), {})
     assert "There is too little data to say which interventions change the shape" in sentences.of(found).headline
-    assert "Group 0: too few runs for an interval of the shape in any of 1 arm." in verdict(found)
+    assert "Too few runs for an interval of the shape: group 0 (1 arm)." in verdict(found)
 
 
 @pytest.mark.parametrize("follows", [True, False])

@@ -65,7 +65,7 @@ def test_every_block_of_every_run_has_its_statistics() -> None:
 
 def test_places_are_where_the_numbers_are_found() -> None:
     alphas = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
-    found = layerwise._places(alphas, np.array([2.0, 1.0, 1.8, 0.2, 0.5]))
+    found = layerwise._positions(alphas, np.array([2.0, 1.0, 1.8, 0.2, 0.5]))
     assert found == {"start_above_end": 0.0, "hump": 0.5, "tail_rise": 0.75}
 
 

@@ -173,7 +173,7 @@ def test_barrier_statistics_of_the_whole_line_have_bootstrap_intervals() -> None
     made = study()
     run = next(arm for arm in made.arms if arm.name == "adversarial").runs[1]
     loss = FakeStore.with_trouble(made).curve(run.lines["whole"])["test", "cross_entropy"]
-    own = of(results().heights, "adversarial", 1)
+    own = of(results().statistics, "adversarial", 1)
     assert own["number"].to_list() == list(LOSS_STATISTICS)
     found = estimates(loss.alphas, loss.values, LOSS_STATISTICS)["hump"]
     row = own.filter(pl.col("number") == "hump").row(0, named=True)
@@ -191,7 +191,7 @@ def test_a_line_with_treatments_is_apart_and_makes_no_number_of_the_runs() -> No
     assert read.runs["test_hump"].to_list() == plain.runs["test_hump"].to_list()
     assert set(read.lines.filter(pl.col("label") == "treatments")["kind"]) == {"treatments"}
     assert set(read.lines.filter(pl.col("kind") == "whole")["label"]) == {"whole"}
-    own = of(read.heights, "base").filter(pl.col("label") == "treatments")
+    own = of(read.statistics, "base").filter(pl.col("label") == "treatments")
     assert own["batchnorm"].unique(maintain_order=True).to_list() == list(TREATMENTS)
     assert own["low"].null_count() == own.height == len(TREATMENTS) * len(LOSS_STATISTICS)
 

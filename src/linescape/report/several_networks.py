@@ -82,7 +82,7 @@ def _facts(found: ProbeTables, names: Sequence[str]) -> list[tuple[str, str]]:
         ("networks", str(len(names))),
         ("lines", str(len(curves))),
         ("positions on a line", appendix.span(found.walks["positions"])),
-        *((f"{data} examples", f"{count:,}") for data, count in examples.items()),
+        *((f"{caption('name', data=data)} examples", f"{count:,}") for data, count in examples.items()),
         ("parameters", f"{found.moved['parameters'][0]:,}"),
     ]
 

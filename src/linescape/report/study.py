@@ -49,8 +49,9 @@ class _Content:
         made = answers(self.results)
         written = [sentences.of(answer) for answer in made]
         self.answers_file(made, written)
-        for name in ("runs", "lines", "heights", "layers", "distances", "walks"):
+        for name in ("runs", "lines", "layers", "distances", "walks"):
             self.output.table(name, getattr(self.results, name))
+        self.output.table("heights", self.results.statistics)
         test_lines = self.lines.test
         content: dict[str, Any] = {
             "version": version("linescape"),

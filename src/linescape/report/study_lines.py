@@ -72,7 +72,7 @@ class StudyLines:
         if not runs.height:
             return None
         words = caption("rises", examples=appendix.span(runs["test_examples"]), tolerance=TOLERANCE)
-        return self.output.draw("rises", figures.rises(runs, self.results.heights, TOLERANCE), words)
+        return self.output.draw("rises", figures.rises(runs, self.results.statistics, TOLERANCE), words)
 
     def _shapes(self) -> Markup:
         table = tables.shapes(self.runs).with_columns(

@@ -68,10 +68,10 @@ def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:
     return [
         ("lines", str(len(probe.curves))),
         ("positions on a line", str(len(whole.alphas))),
-        *((f"{data} examples", f"{count:,}") for data, count in examples.items()),
+        *((f"{caption('name', data=data)} examples", f"{count:,}") for data, count in examples.items()),
         *(
             (
-                f"{data} perplexity, start to end" + (f", {treatment}" if several else ""),
+                f"{caption('name', data=data)} perplexity, start to end" + (f", {treatment}" if several else ""),
                 " to ".join(map(number, (along[0], along[-1]))),
             )
             for (data, treatment), along in whole.perplexities.items()

@@ -42,7 +42,7 @@ def barrier_and_batchnorm(
     the cells of a question), none (the value of no effect), sign (of the uncorrected interval), stands (the corrected
     one has the same), main (whether it is the cell that the other answers are about).
     """
-    statistics = results.heights.filter(pl.col("number").is_in(BARRIERS))
+    statistics = results.statistics.filter(pl.col("number").is_in(BARRIERS))
     several = statistics.filter(pl.col("label") == "treatments")
     statistics = several if several.height else statistics
     treatments = statistics["batchnorm"].unique(maintain_order=True).to_list()

@@ -63,7 +63,7 @@ def rises(runs: pl.DataFrame, statistics: pl.DataFrame, tolerance: float) -> Fig
 
     Args:
         runs: `tables.rising`; filled dots are runs whose line rises significantly.
-        statistics: `tables.Results.heights`, with intervals.
+        statistics: `tables.Results.statistics`, with intervals.
         tolerance: rise up to which a line counts as monotone, in nats; dotted.
     """
     intervals = statistics.filter((pl.col("number") == "min_delta") & pl.col("low").is_not_null())
