@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
@@ -203,6 +204,16 @@ def test_tables_and_figures_are_written_with_the_page(written: Path) -> None:
     assert suffixes == {".svg", ".pdf", ".png"}
 
 
+def test_answers_are_a_file_of_outcomes_and_sentences_too(written: Path) -> None:
+    answers = json.loads((written.parent / "answers.json").read_text())
+    assert len(answers) == 7
+    assert answers[0]["name"] == "shape-and-accuracy"
+    assert answers[0]["outcomes"]["hump"] in {"above", "below", "inconclusive", "no interval"}
+    page = unescape(written.read_text()).replace("\u00a0", " ")
+    for answer in answers:
+        assert all(paragraph in page for paragraph in answer["verdict"].split("\n"))
+
+
 def test_single_convolutions_have_a_figure_of_their_own(tmp_path: Path) -> None:
     made = study(2, 11).only("base")
     names = [f"layer2.{block}.conv{conv}" for block in range(3) for conv in (1, 2)]
@@ -323,21 +334,6 @@ def _climb() -> np.ndarray:
 def test_lines_to_the_last_have_no_heat_map(tmp_path: Path) -> None:
     report.write_probe(sample_lines("last"), tmp_path, "to the last")
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"lines"}
-
-
-@pytest.mark.parametrize(
-    ("value", "words"),
-    [
-        (None, "–"),
-        (math.nan, "undefined"),
-        (math.inf, "∞"),
-        (-math.inf, "−∞"),
-        (-0.001, "0.00"),
-        (-1234.5, "−1,234.50"),
-    ],
-)
-def test_numbers_in_words(value: float | None, words: str) -> None:
-    assert number(value) == words
 
 
 def test_a_table_says_what_is_not_measured_and_what_is_undefined() -> None:

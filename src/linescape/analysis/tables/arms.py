@@ -47,9 +47,9 @@ def accuracy(runs: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
     """A row for each arm: test accuracy in %, and its difference from the baseline arm.
 
     Columns: arm, group, title, n (runs measured that did not diverge, over which everything else is computed),
-    diverged (runs), mean, deviation (between runs, n - 1), low, high (t interval, cut at 0 and 100), baseline, difference,
-    difference_low, difference_high (Welch's interval; null where the baseline has another test set or is the arm
-    itself). Intervals as in `linescape.analysis.inference`, not corrected for multiple comparisons: of 20 arms
+    diverged (runs), mean, deviation (between runs, n - 1), low, high (t interval, cut at 0 and 100), baseline,
+    difference, difference_low, difference_high (Welch's interval; null where the baseline has another test set or is
+    the arm itself). Intervals as in `linescape.analysis.inference`, not corrected for multiple comparisons: of 20 arms
     without an effect, one is expected to exclude zero.
     """
     rows = []
