@@ -87,8 +87,8 @@ def test_no_verdict_says_more_than_its_interval() -> None:
         assert row["number"] == ("barrier_above_chord" if row["start"] == "pre-trained" else "hump")
         assert row["low_all"] == row["low"] or math.isnan(row["low"])
         assert start.outcomes[row["arm"]] == Outcome.of(row)
-        assert (row["low"] > 0) == (" raises " in said)
-        assert (row["high"] < 0) == (" lowers " in said)
+        assert (row["low"] > 0) == (f"the {row['label']} is higher" in said)
+        assert (row["high"] < 0) == (f"the {row['label']} is lower" in said)
         assert math.isnan(row["low"]) == ("too few runs" in said or "nothing to change" in said)
     changed = changes.numbers.fill_nan(None).filter((pl.col("low_all") > 0) | (pl.col("high_all") < 0))
     assert changed.filter(pl.col("number") != "accuracy").height == 0 or "The shape changes in" in (
@@ -169,7 +169,7 @@ def test_a_start_that_raises_the_barrier_beyond_doubt() -> None:
         {"arm 1": "trained on wrong labels", "arm 2": "pre-trained"},
     )
     first, second = verdict(found).split("\n")
-    assert first.startswith("Arm 1 raises the hump: ")
+    assert first.startswith("Arm 1: the hump is higher, ")
     assert "Inconclusive: the difference is " in second
 
 
@@ -315,7 +315,7 @@ def test_restarts_are_compared_with_the_same_runs_of_their_baseline() -> None:
     assert (row["runs"], row["baseline_runs"], row["paired"]) == (7, 7, True)
     assert row["baseline_mean"] == pytest.approx(height[1:].mean())
     assert -0.12 < row["low"] < row["high"] < -0.09
-    assert verdict(found).startswith("Arm 1 lowers the hump: ")
+    assert verdict(found).startswith("Arm 1: the hump is lower, ")
     few = answers.start_and_barrier(kept.filter(pl.col("seed") < 4), {"arm 1": RESTARTED})
     assert "too few runs (3 pairs) for a 95 % interval" in verdict(few)
 

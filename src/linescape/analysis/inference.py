@@ -141,8 +141,8 @@ def holm(p_values: ArrayLike) -> Array:
     adjusted = np.full(p_values.shape, math.nan)
     order = [int(i) for i in np.argsort(p_values) if not np.isnan(p_values[i])]
     worst = 0.0
-    for place, i in enumerate(order):
-        worst = max(worst, min(1.0, (len(order) - place) * float(p_values[i])))
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - rank) * float(p_values[i])))
         adjusted[i] = worst
     return adjusted
 
@@ -270,13 +270,13 @@ def _clustered_variance(scores: Array, flags: NDArray[np.bool_], labels: NDArray
     sums = np.array(
         [[((own - area) * side)[labels == arm].sum() for side in (flags, ~flags)] for arm in arms]
     )  # (arms, classes)
-    there = [len(set(labels[side].tolist())) for side in (flags, ~flags)]
-    if min(there) < 2:
+    arm_counts = [len(set(labels[side].tolist())) for side in (flags, ~flags)]
+    if min(arm_counts) < 2:
         return math.nan
     count, rest, clusters = above.size, below.size, len(arms)
     ten, one = (
-        held / (held - 1) * float((sums[:, side] ** 2).sum()) / size**2
-        for side, (held, size) in enumerate(zip(there, (count, rest), strict=True))
+        arms_with_class / (arms_with_class - 1) * float((sums[:, side] ** 2).sum()) / size**2
+        for side, (arms_with_class, size) in enumerate(zip(arm_counts, (count, rest), strict=True))
     )
     mixed = clusters / (clusters - 1) * float((sums[:, 0] * sums[:, 1]).sum()) / (count * rest)
     return ten + one + 2 * mixed

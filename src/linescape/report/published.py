@@ -14,8 +14,8 @@ from linescape.report.text import caption
 from linescape.studies.vlaar2022.published import SOURCE
 
 _SETTING = [
-    Column("setting", "published for"),
-    Column("differs", "here"),
+    Column("setting", "published for", "once"),
+    Column("differs", "differences here", "once"),
     Column("how", "how it was obtained", "once"),
 ]
 ACCURACY = [

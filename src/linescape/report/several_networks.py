@@ -24,50 +24,50 @@ _LOSS = "cross_entropy"
 
 def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
     """Write the report of a probe of several networks; arguments as `two_networks.write`."""
-    output, found = Folder(folder), ProbeTables.of(probe)
+    output, frames = Folder(folder), ProbeTables.of(probe)
     all_notes = [*dict.fromkeys([*probe.notes, *notes])]
-    found.write(output, title, all_notes)
-    data, treatment = found.shown
-    pairs = _pairs(found)
+    frames.write(output, title, all_notes)
+    data, treatment = frames.shown
+    pairs = _pairs(frames)
     output.table("pairs", pairs)
     names = list(dict.fromkeys([*pairs["start"], *pairs["end"]]))
     last = {start: probe.curves[label] for label, (start, end) in probe.pairs.items() if end == names[-1]}
     lines = figures.fan(last, data, treatment, classes)
-    drawings = [output.draw("lines", lines, caption("lines_to_the_last", last=names[-1], where=found.where))]
+    drawings = [output.draw("lines", lines, caption("lines_to_the_last", last=names[-1], where=frames.where))]
     if len(pairs) > len(last) and pairs["barrier_above_chord_value"].is_not_null().any():
         heat_map = figures.pairs(pairs, "barrier_above_chord_value", "barrier above chord, nats")
-        drawings.append(output.draw("barriers", heat_map, caption("barriers", where=found.where)))
+        drawings.append(output.draw("barriers", heat_map, caption("barriers", where=frames.where)))
     return output.page(
         "several_networks.html",
         {
             "version": version("linescape"),
             "title": title,
-            "facts": _facts(found, names),
+            "facts": _facts(frames, names),
             "verdicts": _verdicts(pairs, data),
             "drawings": drawings,
-            "pairs": _table(pairs, found),
+            "pairs": _table(pairs, frames),
             "folded": len(pairs) > 30,
-            "explorer": found.explorer(classes),
+            "explorer": frames.explorer(classes),
             "definitions": appendix.definitions(),
-            "provenance": appendix.provenance(found.walks),
+            "provenance": appendix.provenance(frames.walks),
             "notes": [*appendix.treatments(probe.treatments), *all_notes],
         },
     )
 
 
-def _pairs(found: ProbeTables) -> pl.DataFrame:
+def _pairs(frames: ProbeTables) -> pl.DataFrame:
     """A row for each line: start, end, barrier statistics of the shown loss, p-value of a rise, distances."""
-    data, treatment = found.shown
-    moved = {row["group"]: row for row in found.moved.iter_rows(named=True)}
-    resamples = max(1000, 40 * len(found.probe.pairs))  # so that Holm's smallest p can be 0.025
+    data, treatment = frames.shown
+    moved = {row["group"]: row for row in frames.moved.iter_rows(named=True)}
+    resamples = max(1000, 40 * len(frames.probe.pairs))  # so that Holm's smallest p can be 0.025
     rows = []
-    for label, (start, end) in found.probe.pairs.items():
+    for label, (start, end) in frames.probe.pairs.items():
         row: dict[str, str | float | None] = {"start": start, "end": end}
-        statistics = found.probe.heights.get((label, data, _LOSS, treatment), {})
+        statistics = frames.probe.heights.get((label, data, _LOSS, treatment), {})
         for name in _SHOWN:
             if name in statistics:
                 row |= {f"{name}_{part}": getattr(statistics[name], part) for part in ("value", "low", "high")}
-        series = [s for s in found.probe.curves[label] if (s.data, s.measure, s.batchnorm) == (data, _LOSS, treatment)]
+        series = [s for s in frames.probe.curves[label] if (s.data, s.measure, s.batchnorm) == (data, _LOSS, treatment)]
         tested = [rise_p_value(s.alphas, s.values, resamples=resamples) for s in series if s.values.shape[1] > 1]
         row["p_value"] = tested[0] if tested else None
         rows.append(row | {name: moved[label][name] for name in DISTANCES})
@@ -75,15 +75,15 @@ def _pairs(found: ProbeTables) -> pl.DataFrame:
     return pl.DataFrame(rows, {"start": pl.String, "end": pl.String, **dict.fromkeys(numbers, pl.Float64)})
 
 
-def _facts(found: ProbeTables, names: Sequence[str]) -> list[tuple[str, str]]:
-    curves = list(found.probe.curves.values())
+def _facts(frames: ProbeTables, names: Sequence[str]) -> list[tuple[str, str]]:
+    curves = list(frames.probe.curves.values())
     examples = {series.data: series.values.shape[1] for series in curves[0]}
     return [
         ("networks", str(len(names))),
         ("lines", str(len(curves))),
-        ("positions on a line", appendix.span(found.walks["positions"])),
+        ("positions on a line", appendix.span(frames.walks["positions"])),
         *((f"{caption('name', data=data)} examples", f"{count:,}") for data, count in examples.items()),
-        ("parameters", f"{found.moved['parameters'][0]:,}"),
+        ("parameters", f"{frames.moved['parameters'][0]:,}"),
     ]
 
 
@@ -102,7 +102,7 @@ def _verdicts(pairs: pl.DataFrame, data: str) -> list[str]:
     return sentences
 
 
-def _table(pairs: pl.DataFrame, found: ProbeTables) -> Markup:
+def _table(pairs: pl.DataFrame, frames: ProbeTables) -> Markup:
     columns = [Column("start", "from", "once"), Column("end", "to")]
     if pairs[f"{_SHOWN[0]}_value"].is_not_null().any():
         for name in _SHOWN:
@@ -112,4 +112,4 @@ def _table(pairs: pl.DataFrame, found: ProbeTables) -> Markup:
             ]
         columns.append(Column("p_value", "p of a rise", "number", 3))
     columns += [Column(name, DISTANCES[name].label, "number", 3) for name in ("distance", "relative_distance")]
-    return page.table(pairs, columns, caption("pairs", where=found.where, treatments=found.probe.treatments))
+    return page.table(pairs, columns, caption("pairs", where=frames.where, treatments=frames.probe.treatments))

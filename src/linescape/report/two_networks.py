@@ -30,16 +30,16 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
         notes: to print beside the probe's own notes.
         classes: number of classes, to draw the chance level.
     """
-    output, found = Folder(folder), ProbeTables.of(probe)
-    numbers, moved = found.numbers, found.moved
+    output, frames = Folder(folder), ProbeTables.of(probe)
+    numbers, moved = frames.numbers, frames.moved
     all_notes = [*dict.fromkeys([*probe.notes, *notes])]
-    found.write(output, title, all_notes)
+    frames.write(output, title, all_notes)
     whole = probe.curves[WHOLE]
-    data, treatment = found.shown
+    data, treatment = frames.shown
     block_figures = []
     if len(probe.curves) > 1:
         figure = figures.blocks(probe.curves, data, treatment, classes)
-        block_figures.append(output.draw("layers", figure, caption("block_lines", where=found.where)))
+        block_figures.append(output.draw("layers", figure, caption("block_lines", where=frames.where)))
     return output.page(
         "two_networks.html",
         {
@@ -51,10 +51,10 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             "numbers": _number_table(numbers.filter(pl.col("line") == WHOLE)),
             "blocks": block_figures,
             "block_numbers": _block_table(numbers, data, treatment),
-            "explorer": found.explorer(classes),
+            "explorer": frames.explorer(classes),
             "distances": _distance_table(moved, caption("without_batchnorm", treatments=probe.treatments)),
             "definitions": appendix.definitions(),
-            "provenance": appendix.provenance(found.walks),
+            "provenance": appendix.provenance(frames.walks),
             "notes": [*appendix.treatments(probe.treatments), *all_notes],
             "not_interpolated": ", ".join(whole.provenance.get("not_interpolated", ())),
         },

@@ -92,15 +92,18 @@ def _asked(runs: pl.DataFrame, compared: Mapping[str, str], level: float, wide: 
     levels = (level, wide)
     arms = measured["arm"].to_list()
     rho, rho_all = (
-        inference.rank_correlation(measured["value"], measured["test_accuracy"], arms, level=at) for at in levels
+        inference.rank_correlation(measured["value"], measured["test_accuracy"], arms, level=level_)
+        for level_ in levels
     )
     estimates["Correlation with test accuracy, ρ"] = (0.0, measured.height, rho, rho_all)
     risen, arms = moved["value"] > tolerance, moved["arm"].to_list()
-    area, area_all = (inference.auc(moved["relative_distance"], risen, arms, at) for at in levels)
+    area, area_all = (inference.auc(moved["relative_distance"], risen, arms, confidence) for confidence in levels)
     estimates["Relative distance, AUC"] = (0.5, moved.height, area, area_all)
     for arm, title in compared.items():
         own, base = sides(known, arm) if arm in known["arm"] else (known.clear(), known.clear())
-        apart, apart_all = (inference.permutation_difference(own["value"], base["value"], at) for at in levels)
+        apart, apart_all = (
+            inference.permutation_difference(own["value"], base["value"], confidence) for confidence in levels
+        )
         estimates[_minus_baseline(title)] = (0.0, own.height + base.height, apart, apart_all)
     return estimates
 

@@ -30,7 +30,7 @@ def correlations(numbers: pl.DataFrame, groups: pl.DataFrame, chosen: Sequence[s
     names = groups["group"].unique(maintain_order=True).to_list()
     rows = ["all runs", "within groups, pooled", *names]
     figure, panels = panel.grid(len(chosen), columns=3, height=0.75 + 0.24 * len(rows))
-    for place, (axes, number) in enumerate(zip(panels, chosen, strict=False)):
+    for index, (axes, number) in enumerate(zip(panels, chosen, strict=False)):
         whole = numbers.filter(pl.col("number") == number).row(0, named=True)
         _estimate(axes, 0, whole["spearman"], whole["low"], whole["high"], INK, True)
         _estimate(axes, 1, whole["grouped"], whole["grouped_low"], whole["grouped_high"], INK, True)
@@ -43,7 +43,7 @@ def correlations(numbers: pl.DataFrame, groups: pl.DataFrame, chosen: Sequence[s
         axes.set_ylim(len(rows) - 0.5, -0.6)
         axes.set_xlim(-1.03, 1.03)
         axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
-        axes.set_yticks(range(len(rows)), rows if place % 3 == 0 else [""] * len(rows))
+        axes.set_yticks(range(len(rows)), rows if index % 3 == 0 else [""] * len(rows))
         axes.set_title(SHAPES[number].label, loc="left", fontsize=8.5, color=INK)
         panel.plain(axes, grid="x")
         axes.tick_params(axis="y", labelcolor=INK)
@@ -77,8 +77,8 @@ def rises(runs: pl.DataFrame, statistics: pl.DataFrame, tolerance: float) -> Fig
     for y, (arm, group) in enumerate(arms.select("arm", "group").iter_rows()):
         of_arm = shown.filter(pl.col("arm") == arm)
         step = min(0.2, 0.7 / max(1, of_arm.height - 1))
-        for place, row in enumerate(of_arm.iter_rows(named=True)):
-            offset = step * (place - (of_arm.height - 1) / 2)
+        for index, row in enumerate(of_arm.iter_rows(named=True)):
+            offset = step * (index - (of_arm.height - 1) / 2)
             _estimate(
                 axes, y + offset, row["value"], max(0.0, row["low"]), row["high"], panel.of_group(group), row["rises"]
             )
@@ -117,7 +117,7 @@ def choices(table: pl.DataFrame) -> Figure:
     for axes in panels[len(questions) :]:
         axes.set_visible(False)
     tints = {"+": (RED, 0.3), "−": (BLUE, 0.3), "inconclusive": (RULE, 0.25)}
-    for place, (axes, question) in enumerate(zip(panels, questions, strict=False)):
+    for index, (axes, question) in enumerate(zip(panels, questions, strict=False)):
         for row in table.filter(pl.col("question") == question).iter_rows(named=True):
             x, y = treatments.index(row["batchnorm"]), labels.index(row["label"])
             if row["sign"] in tints:
@@ -136,7 +136,7 @@ def choices(table: pl.DataFrame) -> Figure:
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xticks(range(len(treatments)), treatments)
         axes.xaxis.tick_top()
-        axes.set_yticks(range(len(labels)), labels if place % columns == 0 else [""] * len(labels))
+        axes.set_yticks(range(len(labels)), labels if index % columns == 0 else [""] * len(labels))
         axes.set_title(textwrap.fill(question, 60), loc="left", fontsize=8.5, color=INK, pad=8)
         panel.plain(axes, grid="x")
         axes.grid(visible=False)

@@ -42,15 +42,15 @@ def group(
         panel.alpha_axis(axes, labels=True)
         drawn = []
         for name in names:
-            own = mean.filter(pl.col("arm") == name)
+            subset = mean.filter(pl.col("arm") == name)
             colour, style = (
                 panel.look(arms.index(name)) if name in arms else (RULE, ("-", "--")[behind.index(name) % 2])
             )
             if name in arms:
                 panel.single_runs(axes, single.filter(pl.col("arm") == name), colour, top)
-            if own.height:
-                panel.line(axes, own["alpha"], own["mean"], colour, 2.0, style)
-                drawn.append((own, colour, style))
+            if subset.height:
+                panel.line(axes, subset["alpha"], subset["mean"], colour, 2.0, style)
+                drawn.append((subset, colour, style))
         panel.notes(axes, single.filter(pl.col("arm").is_in(arms)), top, measure)
         if measure == "error":
             panel.names_beside(axes, drawn)
@@ -121,8 +121,8 @@ def parts(
         panel.title(axes, title)
         for value, (colour, style) in looks.items():
             panel.single_runs(axes, single.filter(pl.col(by) == value), colour, top)
-            own = mean.filter(pl.col(by) == value)
-            panel.line(axes, own["alpha"], own["mean"], colour, 1.8, style)
+            subset = mean.filter(pl.col(by) == value)
+            panel.line(axes, subset["alpha"], subset["mean"], colour, 1.8, style)
         panel.notes(axes, single, top, measure)
     panel.around(figure, measure, lines)
     handles = [panels[0].plot([], [], color=colour, ls=style, lw=2)[0] for colour, style in looks.values()]
@@ -211,15 +211,15 @@ def _bands(
         panel.quantity(axes, measure, together)
         panel.alpha_axis(axes, labels=True, alphas=together["alpha"])
         for (colour, style), frame in zip(looks, series.values(), strict=True):
-            own = frame.filter(pl.col("measure") == measure)
-            mean, error = own["mean"].to_numpy(), own["standard_error"].to_numpy()
+            subset = frame.filter(pl.col("measure") == measure)
+            mean, error = subset["mean"].to_numpy(), subset["standard_error"].to_numpy()
             if named is None:
                 axes.fill_between(
-                    own["alpha"], mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.16, lw=0
+                    subset["alpha"], mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.16, lw=0
                 )
-            handles += panel.line(axes, own["alpha"], own["mean"], colour, 1.7, style)
-            panel.marks(axes, own["alpha"], own["mean"], colour, top)
+            handles += panel.line(axes, subset["alpha"], subset["mean"], colour, 1.7, style)
+            panel.marks(axes, subset["alpha"], subset["mean"], colour, top)
         panel.notes(axes, drawn, top, measure)
-    places = range(len(series)) if named is None else named
-    panel.key(figure, [handles[place] for place in places], [list(series)[place] for place in places])
+    shown = range(len(series)) if named is None else named
+    panel.key(figure, [handles[index] for index in shown], [list(series)[index] for index in shown])
     return figure
