@@ -150,12 +150,19 @@ def holm(p_values: ArrayLike) -> Array:
 def rank_correlation(
     x: ArrayLike, y: ArrayLike, arms: Sequence[str], kind: Kind = "spearman", level: float = 0.95
 ) -> Estimate:
-    """Spearman's rho or Kendall's tau-b of all runs `x`, `y` ``(n,)``; `arms` ``(n,)`` names the arm of each.
+    """Spearman's rho or Kendall's tau-b over all runs.
 
     Interval: Fisher's z, its standard error from leaving out one arm at a time (jackknife), t with arms - 1 degrees
     of freedom. It generalises to other interventions like these. Pairs with NaN are left out; infinite values
     have the outermost ranks. NaN without two different values of each; NaN ends below `FEWEST_ARMS` arms, for a
     perfect correlation, and if the correlation is undefined without some arm.
+
+    Args:
+        x: a value for each run ``(n,)``.
+        y: a value for each run ``(n,)``.
+        arms: the arm of each run ``(n,)``.
+        kind: ``spearman`` or ``kendall``.
+        level: confidence level.
     """
     from scipy import stats
 
@@ -180,7 +187,7 @@ def within_arms(
     ``sum_a S_xy / sqrt(sum_a S_xx sum_a S_yy)`` over arms a, where S are sums of products of ranks within the arm
     minus their mean (``spearman``), or of signs of differences between pairs of its runs (``kendall``: tau-b of the
     pairs within arms). Arms in which x or y does not vary, such as those of one run, are left out.
-    Interval and NaN as `rank_correlation`.
+    Arguments, interval and NaN as `rank_correlation`.
     """
     return within_groups(x, y, arms, arms, kind, level)
 
@@ -228,7 +235,7 @@ def within_groups(
 
 
 def auc(scores: ArrayLike, positive: ArrayLike, arms: Sequence[str], level: float = 0.95) -> Estimate:
-    """How well `scores` ``(n,)`` identify the `positive` runs ``(n,)``: the area under the ROC curve.
+    """How well scores identify positive runs: the area under the ROC curve.
 
     The probability that a positive run has a higher score than a negative one, ties counted half: 0.5 is chance,
     below 0.5 the relation is inverse. Interval: Obuchowski's variance with arms as clusters
@@ -237,6 +244,12 @@ def auc(scores: ArrayLike, positive: ArrayLike, arms: Sequence[str], level: floa
     Medicine 25, 2006, 559-573; a score interval from Hanley and McNeil's variance) with both class sizes divided by
     the mean number of runs per arm, as if the runs of an arm were copies; its width is never zero. NaN scores are left
     out. NaN if no run or every run is positive; NaN ends below `FEWEST_ARMS` arms.
+
+    Args:
+        scores: a score for each run ``(n,)``.
+        positive: whether each run is positive ``(n,)``.
+        arms: the arm of each run ``(n,)``.
+        level: confidence level.
     """
     from scipy import special, stats
 

@@ -37,7 +37,15 @@ def barrier_and_batchnorm(
 ) -> Answer:
     """The main estimates for each definition of the barrier under each treatment of BatchNorm.
 
-    From the lines labelled ``treatments`` if there are any, else from the whole lines. Columns of `numbers`, a row for
+    From the lines labelled ``treatments`` if there are any, else from the whole lines.
+
+    Args:
+        results: of the study.
+        starts: as `initialisations.starts` returns them.
+        level: confidence level of the uncorrected intervals.
+        tolerance: rise in nats that a monotone line may have.
+
+    Columns of `numbers`, a row for
     each question and cell: question, number, label, batchnorm, runs, value, low, high, low_all, high_all (corrected for
     the cells of a question), none (the value of no effect), sign (of the uncorrected interval), stands (the corrected
     one has the same), main (whether it is the cell that the other answers are about).
@@ -92,8 +100,8 @@ def _asked(runs: pl.DataFrame, compared: Mapping[str, str], level: float, wide: 
     levels = (level, wide)
     arms = measured["arm"].to_list()
     rho, rho_all = (
-        inference.rank_correlation(measured["value"], measured["test_accuracy"], arms, level=level_)
-        for level_ in levels
+        inference.rank_correlation(measured["value"], measured["test_accuracy"], arms, level=confidence)
+        for confidence in levels
     )
     estimates["Correlation with test accuracy, ρ"] = (0.0, measured.height, rho, rho_all)
     risen, arms = moved["value"] > tolerance, moved["arm"].to_list()

@@ -169,20 +169,47 @@ def title(axes: Axes, words: str) -> None:
 
 
 def line(axes: Axes, alphas: pl.Series, values: pl.Series, colour: str, width: float, style: str) -> list[Line2D]:
-    """One curve, with gaps where it is NaN or infinite."""
+    """Draw one curve, with gaps where it is NaN or infinite.
+
+    Args:
+        axes: the panel.
+        alphas: positions.
+        values: at these positions.
+        colour: of the line.
+        width: of the line, in points.
+        style: matplotlib's line style.
+
+    Returns:
+        The line, for a legend.
+    """
     drawn = np.where(np.isfinite(values.to_numpy()), values.to_numpy(), np.nan)
     return axes.plot(alphas.to_numpy(), drawn, color=colour, lw=width, ls=style, solid_joinstyle="round", zorder=3)
 
 
 def single_runs(axes: Axes, lines: pl.DataFrame, colour: str, top: float) -> None:
-    """Single runs, thin, with their `marks`."""
+    """Draw single runs as thin lines, with their `marks`.
+
+    Args:
+        axes: the panel.
+        lines: rows of `tables.Results.lines`.
+        colour: of the lines.
+        top: upper limit of the panel.
+    """
     for _, run in lines.group_by(["seed"], maintain_order=True):
         line(axes, run["alpha"], run["mean"], colour, 0.7, "-")[0].set(alpha=0.45, zorder=2)
         marks(axes, run["alpha"], run["mean"], colour, top)
 
 
 def marks(axes: Axes, alphas: pl.Series, values: pl.Series, colour: str, top: float) -> None:
-    """On the upper edge: where a curve first and last leaves the panel (▲) and where it is NaN (×)."""
+    """Mark on the upper edge where a curve first and last leaves the panel (▲) and where it is NaN (×).
+
+    Args:
+        axes: the panel.
+        alphas: positions.
+        values: at these positions.
+        colour: of the marks.
+        top: upper limit of the panel.
+    """
     edge = blended_transform_factory(axes.transData, axes.transAxes)
     for mark, where in (
         ("^", alphas.filter(values.is_not_nan() & (values > top))),
@@ -194,7 +221,14 @@ def marks(axes: Axes, alphas: pl.Series, values: pl.Series, colour: str, top: fl
 
 
 def notes(axes: Axes, lines: pl.DataFrame, top: float, measure: str) -> None:
-    """A note in the panel on values that it does not show."""
+    """Write a note in the panel on values that it does not show.
+
+    Args:
+        axes: the panel.
+        lines: the rows drawn, with a column ``mean``.
+        top: upper limit of the panel.
+        measure: what is drawn; errors never leave the panel.
+    """
     values = lines["mean"].to_numpy()
     texts = []
     if measure != "error" and (values > top).any():
