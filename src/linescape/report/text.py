@@ -42,7 +42,14 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
 
 
 def interval(row: Mapping[str, Any], low: str = "low", high: str = "high", digits: int = 2) -> str:
-    """The columns `low` and `high` of a row as ``a to b``; ``no interval`` for NaN."""
+    """An interval as ``a to b``; ``no interval`` for NaN.
+
+    Args:
+        row: the estimate.
+        low: column of the lower end.
+        high: column of the upper end.
+        digits: after the decimal point.
+    """
     if math.isnan(row[low]):
         return "no interval"
     return f"{number(row[low], digits)} to {number(row[high], digits)}"

@@ -98,5 +98,12 @@ def for_all(estimate: Estimate, prefix: str = "") -> dict[str, float]:
 
 
 def excludes(row: Mapping[str, Any], value: float, low: str = "low_all", high: str = "high_all") -> bool:
-    """Whether an interval excludes a value; NaN excludes nothing."""
+    """Whether an interval excludes a value; NaN excludes nothing.
+
+    Args:
+        row: the estimate.
+        value: the value of no effect.
+        low: column of the lower end.
+        high: column of the upper end.
+    """
     return bool(row[low] > value or row[high] < value)

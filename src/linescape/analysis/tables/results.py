@@ -123,8 +123,9 @@ class Results:
             wrong labels; else null), decay_sum (`training.loop.decay_sum`; NaN for Adam, null where it is not known),
             test_ and train_accuracy (%) and _loss (nats) at the end (of the whole test half),
             distance, relative_distance and distance_per_parameter (see `geometry.state.Distance`), `SHAPES` of the
-            whole line's cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples (that the whole
-            line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy, see `shape`).
+            whole line's cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples
+            (that the whole line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy,
+            see `shape`).
         lines: a row for each position of each line: arm, group, title, seed, label, kind (see `kind`), data, measure,
             batchnorm, alpha, mean (over examples), standard_error, not_finite (examples).
         statistics: a row for each of `shape.LOSS_STATISTICS` of test cross entropy of each run's whole line, and of its
