@@ -47,7 +47,7 @@ def export(results: Path, scale: str, run: Study, store: Store) -> None:
     for file, frame in (
         ("log", store.log(trained)),
         ("lines", lines),
-        ("heights", found.heights.select("label", "data", "number", "value", "low", "high")),
+        ("heights", found.statistics.select("label", "data", "number", "value", "low", "high")),
         ("layers", found.layers.drop("arm", "group", "title", "seed")),
         ("distances", found.distances.drop("arm", "group", "title", "seed")),
     ):

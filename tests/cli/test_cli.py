@@ -123,7 +123,7 @@ def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_
     (tmp_path / "site" / "index.html").write_text("mine")
     code, _, err = line("probe", *pair, *OF_OWN, "--out", "site")
     assert code == 2
-    assert "holds an index.html that is no report of a probe" in err
+    assert "contains an index.html that is not the report of a probe" in err
     assert (tmp_path / "site" / "index.html").read_text() == "mine"
 
 
