@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line, Only
@@ -91,3 +92,23 @@ def test_a_sample_is_measured_and_nothing_else() -> None:
     expected, found = (scan(whole, evaluator, 3) for evaluator in evaluators)
     assert found["cross_entropy"].values.shape == (3, 20)
     assert_close(found, expected)
+
+
+def test_a_sample_that_walks_another_path_leaves_no_stale_position() -> None:
+    net, whole, data = small()
+    evaluator = Evaluator(net, {"d": data})
+    evaluator.start_path(whole, 2)
+    evaluator.load_position(whole, 0.25)
+    scan(Only(whole, ["fc.weight"]), evaluator.sample({"d": np.arange(9)}), 2)
+    evaluator.load_position(whole, 0.25)
+    assert all(torch.equal(value, whole.at(0.25)[name]) for name, value in evaluator.model.state_dict().items())
+
+
+def test_counting_and_sampling_leave_the_random_state_alone() -> None:
+    net, _, (inputs, targets) = small()
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=8)  # which draws a seed whenever it is read
+    before = torch.get_rng_state()
+    evaluator = Evaluator(net, {"d": loader})
+    evaluator.count_operations()
+    evaluator.sample({"d": np.arange(3)})
+    assert torch.equal(torch.get_rng_state(), before)

@@ -2,9 +2,9 @@
 
 The threads of one operation wait for each other, many times a pass. On idle cores that costs little. Where another
 program uses a core, each wait may take as long as that program's turn, tens of milliseconds, and a pass that is short
-without it becomes many times as long. So a network uses several threads only where a pass takes long by itself. That is
-told by counting operations, not by timing: one walk uses the same number of threads, and so gives the same bits, on all
-machines with as many cores, busy or idle.
+without it becomes many times as long. So a network uses several threads only where a pass takes long by itself. This
+follows from counted operations, not from timing, so that the same walk uses the same number of threads on all machines
+with as many cores, busy or idle, and gives the same bits.
 """
 
 from __future__ import annotations

@@ -49,7 +49,9 @@ def repeatable(name: str, given: Any) -> Iterable[Any]:
         raise DataError(
             f"The data {name!r} are a {type(given).__name__}. Give (inputs, targets) tensors or an iterable of batches."
         )
-    if iter(given) is given:
+    with torch.random.fork_rng([]):  # from which the iterator of a DataLoader draws
+        readable_once = iter(given) is given
+    if readable_once:
         raise DataError(
             f"The data {name!r} can be read only once (a {type(given).__name__}), but every alpha reads them. Pass "
             "list(...) of it, or an object that starts anew each time."

@@ -206,10 +206,12 @@ class Evaluator:
             MeasureError: outputs cannot be measured.
         """
         self.count_operations()  # so that all samples use the threads that suit all examples
-        for name in rows if self._by_position else ():
-            self._view.count_positions(name, self._runner.targets)
+        with self._runner.random_state_kept():  # from which a DataLoader draws
+            for name in rows if self._by_position else ():
+                self._view.count_positions(name, self._runner.targets)
+            view = self._view.sample(rows, calibration)
         sampled = Evaluator.__new__(Evaluator)
-        sampled._set_up(self.measures, self._view.sample(rows, calibration), self._runner, self._fast)
+        sampled._set_up(self.measures, view, self._runner, self._fast)
         return sampled
 
     def count_operations(self) -> int:
