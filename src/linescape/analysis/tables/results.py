@@ -96,7 +96,7 @@ class Source(Protocol):
     def diverged(self, recipe: Recipe) -> bool:
         """Whether a finished training ended in NaN or infinity."""
 
-    def about(self, task: Train | Scan) -> dict[str, Any]:
+    def record(self, task: Train | Scan) -> dict[str, Any]:
         """What is noted of a settled task, such as ``seconds``."""
 
     def curve(self, scan: Scan) -> Curve:
