@@ -31,7 +31,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "drawing networks": ("models:build", "models:draw"),
     "placing networks": ("evaluation.evaluator:Evaluator.load_position",),
     "writing files": ("atomic:write",),
-    "reading files": ("store:Store._read", "store:Store.about", "store:Store.has"),
+    "reading files": ("store:Store._read", "store:Store.record", "store:Store.has"),
     "starts, ends, curves": ("do:_start", "do:state", "do:collect", "do:measuring", "store:Store.save_point"),
     "training's own loop": ("do:_train",),
     "walking's own loop": ("do:_scan",),
