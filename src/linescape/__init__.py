@@ -17,6 +17,7 @@ from linescape.geometry import groups
 from linescape.geometry.paths import Bend, Line, Only, Path, Ray
 from linescape.geometry.state import Distance, State, difference, distance, distances, lerp, norm
 from linescape.interpolation.curve import Curve, Point, Series
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import Probe, between, probe
 from linescape.interpolation.scanning import collect, cost, scan, walk
 from linescape.interpolation.stopping import Until
@@ -37,6 +38,7 @@ __all__ = [
     "Point",
     "Probe",
     "Ray",
+    "ScanOptions",
     "Series",
     "State",
     "Until",

@@ -16,7 +16,7 @@ from linescape.analysis.answers import choices
 from linescape.analysis.answers.initialisations import ADVERSARIAL, RESTARTED
 from linescape.report import answers as answered
 from linescape.report.page import Folder
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 from linescape.studies.vlaar2022 import published
 from tests.support.fake_study import TREATMENTS, FakeStore, results, study
 
@@ -33,7 +33,7 @@ def made_up(arms: int, runs: int = 3, groups: int = 1, **columns: Any) -> pl.Dat
             "seed": i % runs,
             "test_set": "x",
             "status": "done",
-            **{f"test_{number}": 0.0 for number in SHAPES},
+            **{f"test_{number}": 0.0 for number in DEFINITIONS},
             "test_accuracy": 90.0,
             "distance": 1.0,
             "relative_distance": 1.0,
@@ -45,7 +45,7 @@ def made_up(arms: int, runs: int = 3, groups: int = 1, **columns: Any) -> pl.Dat
 
 
 def test_definitions_are_of_all_shape_numbers_and_of_no_others() -> None:
-    assert set(SHAPES) == set(tables.SHAPES)
+    assert set(DEFINITIONS) == set(tables.SHAPES)
 
 
 def test_a_study_gets_the_answers_that_its_arms_ask_for() -> None:
@@ -169,7 +169,7 @@ def test_without_any_barrier_there_is_nothing_to_change() -> None:
 
 def test_nothing_measured_is_said() -> None:
     empty = made_up(3).with_columns(
-        *(pl.lit(None, pl.Float64).alias(f"test_{number}") for number in SHAPES),
+        *(pl.lit(None, pl.Float64).alias(f"test_{number}") for number in DEFINITIONS),
         test_accuracy=pl.lit(None, pl.Float64),
         distance=pl.lit(None, pl.Float64),
     )

@@ -356,7 +356,7 @@ def test_statistics_of_batchnorm_are_those_of_a_plain_loop(tmp_path: Path) -> No
     start, end = checkpoints.read(tmp_path / "a"), checkpoints.read(tmp_path / "b")
     measured = averaging.recalibrated(start, end, 0.3, after, Evaluator(after, {"train": batches}))
     notes = averaging.average(start, end, 0.3, tmp_path / "out", measured)
-    assert any("were measured anew: net.1.num_batches_tracked, net.1.running_mean" in note for note in notes)
+    assert any("were recomputed: net.1.num_batches_tracked, net.1.running_mean" in note for note in notes)
 
     first, last = before.state_dict(), after.state_dict()
     expected = network()

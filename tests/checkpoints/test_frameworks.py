@@ -26,6 +26,7 @@ from linescape import checkpoints, models, recipe
 from linescape.errors import CheckpointError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from tests.support import optional
 from tests.support.fsdp_save import network, trained
@@ -304,7 +305,7 @@ def test_a_pair_of_resnets_saved_in_every_format_gives_the_same_curve_to_the_bit
         for path, module in zip(paths, ends, strict=True):
             write(path, module.state_dict())
         start, end = (checkpoints.read(path).into(ends[0]) for path in paths)
-        curves.append(scan(Line(start, end), evaluator, alphas=[0, 0.3, 1], progress=False))
+        curves.append(scan(Line(start, end), evaluator, ScanOptions(alphas=[0, 0.3, 1], progress=False)))
     values = [next(iter(curve.values.values())) for curve in curves]
     assert values[0].shape == (3, 8)
     assert len(set(values[0].mean(1).tolist())) == 3

@@ -27,6 +27,7 @@ from linescape.evaluation.measures import cross_entropy, error, squared_error
 from linescape.geometry.paths import Bend, Line, Only, Path, Ray
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, scan, walk
 from tests.support import optional
 
@@ -89,8 +90,8 @@ def compared(path: Path, net: nn.Module, data: Any, relative: float = 1e-5, **op
     """The curve with the engine, once it is that of plain calls."""
     alphas = options.pop("alphas", ALPHAS)
     plain, fast = (Evaluator(net, {"d": data}, fast=fast, **options) for fast in (False, True))
-    found = scan(path, fast, alphas)
-    assert_close(found, scan(path, plain, alphas), relative)
+    found = scan(path, fast, ScanOptions(alphas=alphas))
+    assert_close(found, scan(path, plain, ScanOptions(alphas=alphas)), relative)
     return found
 
 
@@ -225,7 +226,9 @@ def test_the_engine_gives_the_curve_of_plain_calls(name: str) -> None:
     data = {"train": (inputs, labels(40)), "test": (inputs[30:39], labels(9))}
     plain, fast = (Evaluator(net, data, batch_size=16, fast=fast) for fast in (False, True))
     for where, path in lines(net, whole).items():
-        expected, found = (scan(path, ev, ALPHAS, batchnorm.TREATMENTS) for ev in (plain, fast))
+        expected, found = (
+            scan(path, ev, ScanOptions(alphas=ALPHAS, batchnorm=batchnorm.TREATMENTS)) for ev in (plain, fast)
+        )
         assert not noted(found), where
         assert fast.engine.cuts, where
         assert_close(found, expected)
@@ -262,7 +265,9 @@ def test_networks_that_only_export_can_read_are_graphs_too(build: Callable[[], n
     whole = line_of(net, inputs)
     plain, fast = (Evaluator(net, {"train": (inputs, labels(len(inputs)))}, fast=fast) for fast in (False, True))
     for path in (whole, Only(whole, [name for name in whole.end if name.startswith(("fc", "bn", "stage7", "head"))])):
-        expected, found = (scan(path, ev, 2, batchnorm.TREATMENTS) for ev in (plain, fast))
+        expected, found = (
+            scan(path, ev, ScanOptions(alphas=2, batchnorm=batchnorm.TREATMENTS)) for ev in (plain, fast)
+        )
         assert not noted(found)
         assert_close(found, expected, 1e-5 if build is Padded else 1e-4)  # one pixel a map at the end, of 8 images
 
@@ -316,7 +321,7 @@ def test_wide_convolutions_are_done_by_winograd_where_that_pays(
             Evaluator(net, {"d": data}, [cross_entropy], fast=fast, precision=precision if fast else None)
             for fast in (False, True)
         )
-        assert_close(scan(path, fast, 2), scan(path, plain, 2), relative)
+        assert_close(scan(path, fast, ScanOptions(alphas=2)), scan(path, plain, ScanOptions(alphas=2)), relative)
         if path is whole:
             assert len(transformed) == 2 * winograds  # once at each position, though batches are several
 
@@ -483,7 +488,10 @@ def test_keeping_changes_no_bit(build: Callable[[], nn.Module], monkeypatch: pyt
 
     monkeypatch.setattr(engine, "begin", nothing_left)
     for path in lines(net, line_of(net, IMAGES)).values():
-        expected, found = (scan(path, ev, ALPHAS, ("interpolate", "start")) for ev in (forgetting, keeping))
+        expected, found = (
+            scan(path, ev, ScanOptions(alphas=ALPHAS, batchnorm=("interpolate", "start")))
+            for ev in (forgetting, keeping)
+        )
         assert not kept_bytes(engine)
         assert all(np.array_equal(found.values[key], values) for key, values in expected.values.items())
         most = max(most, kept_bytes(keeping.engine))
@@ -499,7 +507,9 @@ def test_no_more_is_kept_than_allowed(memory: float) -> None:
         Only(whole, ["fc.weight"]),
         Only(whole, [n for n in whole.end if n.startswith(("conv2", "bn2"))]),
     ):
-        curves = [scan(path, evaluator, 3, ("interpolate", "end")) for evaluator in evaluators]
+        curves = [
+            scan(path, evaluator, ScanOptions(alphas=3, batchnorm=("interpolate", "end"))) for evaluator in evaluators
+        ]
         assert_close(curves[1], curves[0])
         assert kept_bytes(evaluators[1].engine) <= memory
 
@@ -634,7 +644,7 @@ def test_the_note_is_there_only_where_export_was_tried() -> None:
     whole = line_of(net, VECTORS)
     evaluator = Evaluator(net, {"d": (VECTORS, labels(40))})
     evaluator._fast = None
-    assert not noted(scan(whole, evaluator, 3))
+    assert not noted(scan(whole, evaluator, ScanOptions(alphas=3)))
 
 
 class Answer(NamedTuple):
@@ -709,7 +719,7 @@ def test_one_evaluator_measures_several_data_sets_of_one_size() -> None:
     net, whole, (inputs, targets) = small()
     data = {"a": (inputs, targets), "b": (inputs.flip(0), targets.flip(0))}
     tail = Only(whole, [name for name in whole.end if name.startswith("fc")])
-    curve = scan(tail, Evaluator(net, data, fast=True), 3)
+    curve = scan(tail, Evaluator(net, data, fast=True), ScanOptions(alphas=3))
     assert np.allclose(curve["a", "cross_entropy"].values, curve["b", "cross_entropy"].values[:, ::-1], rtol=1e-4)
 
 
@@ -760,8 +770,8 @@ def test_an_encoder_with_padding_masks_is_a_graph_for_each_length() -> None:
     batches = [masked(12, 5), masked(7, 5), masked(9, 6)]
     plain, fast = (Evaluator(net, {"d": batches}, fast=fast) for fast in (False, True))
     for path in (whole, Only(whole, ["fc.weight", "fc.bias"])):
-        found = scan(path, fast, ALPHAS)
-        assert_close(found, scan(path, plain, ALPHAS))
+        found = scan(path, fast, ScanOptions(alphas=ALPHAS))
+        assert_close(found, scan(path, plain, ScanOptions(alphas=ALPHAS)))
         assert not noted(found)
     assert kept_bytes(fast.engine) < 40 * 8 * 4 * 3  # what the classifier reads, not the encoder's insides
 
@@ -818,9 +828,9 @@ def test_a_language_model_is_a_graph_and_its_lower_layers_are_kept() -> None:
     plain, fast = (Evaluator(net, data, [surprise], batch_size=8, fast=fast) for fast in (False, True))
     last = [name for name in whole.end if name.startswith("blocks.1")]
     for path in (whole, Only(whole, last), Only(whole, ["norm.weight"]), Only(whole, ["head.weight"])):
-        found = scan(path, fast, ALPHAS)
+        found = scan(path, fast, ScanOptions(alphas=ALPHAS))
         assert not noted(found)
-        assert_close(found, scan(path, plain, ALPHAS))
+        assert_close(found, scan(path, plain, ScanOptions(alphas=ALPHAS)))
         if path is not whole and "norm.weight" in path.moving:
             assert kept_bytes(fast.engine) >= 20 * 6 * 16 * 4
     assert kept_bytes(fast.engine) < 20 * 6 * 16  # tied, the head moves the embedding too: only places are kept
@@ -852,8 +862,8 @@ def test_bfloat16_is_near_and_says_how_far_it_is() -> None:
     for model in (net, Head(), Branching()):
         given = data if model is net else (VECTORS, labels(40))
         path = whole if model is net else Line(State.from_module(Head()), State.from_module(Head()))
-        exact = scan(path, Evaluator(model, {"d": given}, fast=False), ALPHAS)
-        found = scan(path, Evaluator(model, {"d": given}, precision="bfloat16"), ALPHAS)
+        exact = scan(path, Evaluator(model, {"d": given}, fast=False), ScanOptions(alphas=ALPHAS))
+        found = scan(path, Evaluator(model, {"d": given}, precision="bfloat16"), ScanOptions(alphas=ALPHAS))
         np.testing.assert_allclose(found["cross_entropy"].mean, exact["cross_entropy"].mean, rtol=0.05)
         assert not np.array_equal(found["cross_entropy"].values, exact["cross_entropy"].values)
         assert found.provenance["precision"] == "bfloat16"
@@ -924,7 +934,7 @@ def test_arguments_that_are_no_tensors_are_part_of_the_graph() -> None:
                 forward=lambda model, batch, t=twice, s=scale: (model(x=batch[0], twice=t, scale=s), batch[1]),  # type: ignore[misc]
                 fast=fast,
             )
-            curves.append(scan(line, evaluator, ALPHAS))
+            curves.append(scan(line, evaluator, ScanOptions(alphas=ALPHAS)))
         assert curves[0].provenance["notes"] == curves[1].provenance["notes"]
         found, expected = (curve["test", "cross_entropy"].values for curve in curves)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -936,9 +946,9 @@ def test_a_heavy_network_is_walked_with_its_weights_as_they_lie(monkeypatch: pyt
     monkeypatch.setattr("linescape.engine.fast.LIGHT", 1e4)
     weights = sum(value.nbytes for value in net.state_dict().values())
     for path in (line, Only(line, ["fc.weight", "fc.bias"])):
-        curve = scan(path, Evaluator(net, {"test": data}, fast=True, memory=weights - 1), ALPHAS)
+        curve = scan(path, Evaluator(net, {"test": data}, fast=True, memory=weights - 1), ScanOptions(alphas=ALPHAS))
         assert "so no faster form of them was made beside" in curve.provenance["notes"][0]
-        plain = scan(path, Evaluator(net, {"test": data}, fast=False), ALPHAS)
+        plain = scan(path, Evaluator(net, {"test": data}, fast=False), ScanOptions(alphas=ALPHAS))
         found, expected = (each["test", "cross_entropy"].values for each in (curve, plain))
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -946,10 +956,10 @@ def test_a_heavy_network_is_walked_with_its_weights_as_they_lie(monkeypatch: pyt
 def test_without_a_copy_the_network_itself_is_the_working_copy() -> None:
     net = nn.Sequential(nn.Linear(4, 3))
     line, data = line_of(net, drawn(20, 4)), (drawn(20, 4), labels(20))
-    expected = scan(line, Evaluator(net, {"test": data}), ALPHAS)
+    expected = scan(line, Evaluator(net, {"test": data}), ScanOptions(alphas=ALPHAS))
     evaluator = Evaluator(net, {"test": data}, copy=False)
     assert evaluator.model is net
-    found = scan(line, evaluator, ALPHAS)
+    found = scan(line, evaluator, ScanOptions(alphas=ALPHAS))
     assert np.array_equal(found["test", "cross_entropy"].values, expected["test", "cross_entropy"].values)
     assert all(torch.equal(value, line.end[name]) for name, value in net.state_dict().items())
 
@@ -964,7 +974,7 @@ def test_the_callers_network_is_left_as_it_was() -> None:
     whole = Line(State.from_module(net), State.from_module(InPlace()))
     random = torch.get_rng_state()
     evaluator = Evaluator(net, {"train": (IMAGES, labels(40))}, fast=True)
-    scan(whole, evaluator, 3, ("interpolate", "recalibrate"))
+    scan(whole, evaluator, ScanOptions(alphas=3, batchnorm=("interpolate", "recalibrate")))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(dict(vars(layer)) == held for layer, held in attributes.items())
     assert torch.equal(torch.get_rng_state(), random)
@@ -986,7 +996,7 @@ def test_other_paths_and_positions_beyond_the_ends() -> None:
     ):
         compared(path, net, data, alphas=alphas, batch_size=16)
     compared(whole, net, data, alphas=(-0.2, 0.0, 1.0, 1.1))
-    compared(Only(whole, ["fc.weight", "fc.bias"], rest=third), net, data, alphas=alphas)
+    compared(Only(whole, ["fc.weight", "fc.bias"], fixed=third), net, data, alphas=alphas)
 
 
 @pytest.mark.parametrize("block", ["", "fc1", "fc2"])
@@ -1014,13 +1024,13 @@ def test_a_walk_goes_on_where_it_was_cut_and_an_evaluator_walks_again() -> None:
     net, whole, (inputs, targets) = small()
     data = {"d": (inputs, targets)}
     one = Evaluator(net, data, fast=True)
-    expected = scan(whole, one, ALPHAS)
+    expected = scan(whole, one, ScanOptions(alphas=ALPHAS))
     for path in lines(net, whole).values():
-        scan(path, one, 3)
-    assert np.array_equal(scan(whole, one, ALPHAS)["error"].values, expected["error"].values)
+        scan(path, one, ScanOptions(alphas=3))
+    assert np.array_equal(scan(whole, one, ScanOptions(alphas=ALPHAS))["error"].values, expected["error"].values)
     two = Evaluator(net, data, fast=True)
-    points = list(walk(whole, two, ALPHAS, done=(0.0,)))
-    points += walk(whole, one, ALPHAS, done=(0.4, 1.0))
+    points = list(walk(whole, two, ScanOptions(alphas=ALPHAS), done=(0.0,)))
+    points += walk(whole, one, ScanOptions(alphas=ALPHAS), done=(0.4, 1.0))
     found = collect(points, whole, two)
     assert np.array_equal(found["cross_entropy"].values, expected["cross_entropy"].values)
 
@@ -1029,9 +1039,9 @@ def test_direct_evaluation_between_points_changes_nothing() -> None:
     net, whole, (inputs, targets) = small()
     for path in (whole, Only(whole, ["fc.weight"])):
         evaluator = Evaluator(net, {"d": (inputs, targets)}, fast=True)
-        expected = scan(path, evaluator, ALPHAS)
+        expected = scan(path, evaluator, ScanOptions(alphas=ALPHAS))
         points = []
-        for point in walk(path, evaluator, ALPHAS):
+        for point in walk(path, evaluator, ScanOptions(alphas=ALPHAS)):
             points.append(point)
             evaluator(whole.at(0.7))
         assert np.array_equal(collect(points, path, evaluator)["error"].values, expected["error"].values)
@@ -1042,10 +1052,10 @@ def test_a_short_walk_keeps_no_later_one_from_its_graph(monkeypatch: pytest.Monk
     whole = line_of(net, IMAGES)
     evaluator = Evaluator(net, {"d": (IMAGES, labels(40))})
     monkeypatch.setattr("linescape.evaluation.evaluator.WORTH", 0)
-    scan(whole, evaluator, 2)
+    scan(whole, evaluator, ScanOptions(alphas=2))
     assert not evaluator.engine.cuts
     monkeypatch.setattr("linescape.evaluation.evaluator.WORTH_PREPARING", {"cpu": 0, "cuda": 0})
-    assert not noted(scan(whole, evaluator, 2))
+    assert not noted(scan(whole, evaluator, ScanOptions(alphas=2)))
     assert evaluator.engine.cuts
 
 
@@ -1053,6 +1063,6 @@ def test_a_sample_is_measured_and_nothing_else() -> None:
     net, whole, data = small()
     rows = np.arange(0, 40, 2)
     evaluators = [Evaluator(net, {"d": data}, fast=fast, batch_size=8).sample({"d": rows}) for fast in (False, True)]
-    expected, found = (scan(whole, evaluator, 3) for evaluator in evaluators)
+    expected, found = (scan(whole, evaluator, ScanOptions(alphas=3)) for evaluator in evaluators)
     assert found["cross_entropy"].values.shape == (3, 20)
     assert_close(found, expected)

@@ -20,6 +20,7 @@ from linescape.errors import RecipeError, StateError
 from linescape.evaluation.evaluator import Evaluator, Precision
 from linescape.geometry import groups
 from linescape.interpolation import resume
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import WHOLE as WHOLE_LINE
 from linescape.interpolation.probing import Probe, between, probe
 
@@ -133,6 +134,7 @@ def probe_files(
     if alphas == 2:
         raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
     kept = out / "points"
+    options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
     if held := resume.count(kept):
         remark(f"{kept} holds {held} points of a probe that was stopped: what fits is not measured again.")
     if end is None:
@@ -147,7 +149,7 @@ def probe_files(
         )
         evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
         states = course.states(network, device)
-        found = between(states, evaluator, pairs or "last", alphas, batchnorm, None, adaptive, until, kept)
+        found = between(states, evaluator, pairs or "last", options)
         title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
     else:
         if pairs:
@@ -159,7 +161,7 @@ def probe_files(
         chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
         evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
         begin, finish = (held.into(network).to(device) for held in (first, last))
-        found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, None, adaptive, until, kept)
+        found = probe(begin, finish, evaluator, chosen, options)
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
     _show(found)
     for note in dict.fromkeys((*found.notes, *notes)):
@@ -230,7 +232,7 @@ def _show(found: Probe) -> None:
 def _table(found: Probe) -> Table:
     """Heights of each line; what is the same in all rows stands in the title, the rest in one column, ``of``."""
     # Between several networks there are many lines.
-    heights = {key: of for key, of in found.heights.items() if not found.pairs or key[2] == "cross_entropy"}
+    heights = {key: of for key, of in found.statistics.items() if not found.pairs or key[2] == "cross_entropy"}
     data, measures, treatments = ({key[part] for key in heights} for part in (1, 2, 3))
     title = "Heights" + _same(" of {}", measures) + _same(" on {} data", data)
     title += (_same(", BatchNorm {}", treatments) if found.treatments else "") + ", with 95 % intervals over examples"

@@ -12,7 +12,7 @@ from linescape.analysis.answers import Answer
 from linescape.analysis.tables import TOLERANCE
 from linescape.report import columns, figures, page
 from linescape.report.page import Drawing, Folder
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 
 SCATTERED = ("min_delta", "hump", "tail_rise", "plateau_loss", "barrier_above_chord", "area")
 """The shape numbers that are drawn against test accuracy; the table has all."""
@@ -65,7 +65,7 @@ def _empty(answer: Answer) -> list[str]:
 
 def _left_out(answer: Answer) -> str:
     """The panels that are not drawn, in one line; empty if all are."""
-    empty = [SHAPES[name].label if name in SHAPES else name for name in _empty(answer)]
+    empty = [DEFINITIONS[name].label if name in DEFINITIONS else name for name in _empty(answer)]
     if not empty:
         return ""
     return f"Not drawn, since their intervals are undefined or nearly the whole range: {'; '.join(empty)}."

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from linescape.report import page
 from linescape.report.page import Column
-from linescape.shape.definitions import DISTANCES, LAYERWISE, SHAPES
+from linescape.shape.definitions import DEFINITIONS, DISTANCES, LAYERWISE
 
 _TREATMENTS = {
     "interpolate": "BatchNorm, interpolate: running statistics move along the line with the weights.",
@@ -24,7 +24,7 @@ def definitions() -> Markup:
     """The table of what each number means."""
     rows = [
         {"label": d.label, "formula": d.formula, "unit": d.unit, "meaning": d.meaning, "source": d.source}
-        for d in (*SHAPES.values(), LAYERWISE["start_above_end"], *DISTANCES.values())
+        for d in (*DEFINITIONS.values(), LAYERWISE["start_above_end"], *DISTANCES.values())
     ]
     columns = [
         Column(name, title)

@@ -120,7 +120,7 @@ def _numbers(probe: Probe) -> pl.DataFrame:
             "low": found.low,
             "high": found.high,
         }
-        for (line, data, measure, treatment), heights in probe.heights.items()
+        for (line, data, measure, treatment), heights in probe.statistics.items()
         for name, found in heights.items()
     ]
     words = ("line", "data", "measure", "batchnorm", "number")

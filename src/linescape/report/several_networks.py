@@ -15,7 +15,7 @@ from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
 from linescape.report.probe_tables import Found
 from linescape.shape import rise_p_value
-from linescape.shape.definitions import DISTANCES, SHAPES
+from linescape.shape.definitions import DEFINITIONS, DISTANCES
 
 _SHOWN = ("barrier_above_chord", "min_delta")
 _LOSS = "cross_entropy"
@@ -74,7 +74,7 @@ def _pairs(found: Found) -> pl.DataFrame:
     rows = []
     for label, (start, end) in found.probe.pairs.items():
         row: dict[str, str | float | None] = {"start": start, "end": end}
-        heights = found.probe.heights.get((label, data, _LOSS, treatment), {})
+        heights = found.probe.statistics.get((label, data, _LOSS, treatment), {})
         for name in _SHOWN:
             if name in heights:
                 row |= {f"{name}_{part}": getattr(heights[name], part) for part in ("value", "low", "high")}
@@ -128,7 +128,7 @@ def _table(pairs: pl.DataFrame, found: Found) -> Markup:
     if pairs[f"{_SHOWN[0]}_value"].is_not_null().any():
         for name in _SHOWN:
             columns += [
-                Column(f"{name}_value", f"{SHAPES[name].label}, nats", "number"),
+                Column(f"{name}_value", f"{DEFINITIONS[name].label}, nats", "number"),
                 Column(f"{name}_low", "95 % interval", "interval", 2, f"{name}_high"),
             ]
         columns.append(Column("p_value", "p of a rise", "number", 3))

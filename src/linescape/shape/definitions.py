@@ -1,6 +1,6 @@
-"""What the numbers in a table mean: a short name, the formula, the unit, and where it comes from.
+"""The definition of each statistic in a table or figure: label, formula, unit, meaning and source.
 
-The formulas are computed in `linescape.shape` and `linescape.geometry.state`; here they are put for readers.
+`linescape.shape.statistics` and `linescape.geometry.state` compute them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Definition:
-    """One number.
+    """The definition of a statistic.
 
     Attributes:
         label: two or three words for a table or an axis.
         formula: in Unicode, with L(α) for the loss at α; L(0) is the start, L(1) the end.
-        unit: ``nats``, ``α`` (a length or position on the line), ``fraction``; empty for a pure number.
+        unit: ``nats``, ``α`` (a length or position on the line), ``fraction``; empty where there is none.
         meaning: one sentence.
         source: the work that defines it, or ``own``.
     """
@@ -31,7 +31,7 @@ class Definition:
 _LUCAS = "Lucas et al. 2021"
 _LIM = "Lim et al. 2024"
 
-SHAPES: Mapping[str, Definition] = {
+DEFINITIONS: Mapping[str, Definition] = {
     "min_delta": Definition(
         "min Δ (largest rise)",
         "max over α₁ ≤ α₂ of L(α₂) − L(α₁)",
@@ -128,7 +128,7 @@ SHAPES: Mapping[str, Definition] = {
         "own, after Wang et al. 2023",
     ),
 }
-"""The shape numbers of `linescape.shape.summary`."""
+"""The statistics of a curve, as of `linescape.shape.summary`."""
 
 LAYERWISE: Mapping[str, Definition] = {
     "start_above_end": Definition(
@@ -138,8 +138,8 @@ LAYERWISE: Mapping[str, Definition] = {
         "Of a layer-wise line: what is lost when this block alone is set back to its start.",
         "Zhang et al. 2022; Chatterji et al. 2020",
     ),
-    "hump": SHAPES["hump"],
-    "tail_rise": SHAPES["tail_rise"],
+    "hump": DEFINITIONS["hump"],
+    "tail_rise": DEFINITIONS["tail_rise"],
 }
 """The statistics of a layer-wise line, `linescape.analysis.tables.LAYERWISE`."""
 
