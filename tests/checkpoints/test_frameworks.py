@@ -142,7 +142,7 @@ def test_lightning(whole: bool, tmp_path: Path) -> None:
     found = checkpoints.read(path)
     same(found, module.state_dict())
     same(found.named_as(module.model.state_dict()), module.model.state_dict())
-    assert found.form.container == "state_dict"
+    assert found.file_format.container == "state_dict"
 
 
 def test_timm(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_hugging_face(size: str, tmp_path: Path) -> None:
     expected = {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}  # which is tied
     found = checkpoints.read(tmp_path / "net")
     same({name: found[name] for name in sorted(found)}, {name: expected[name] for name in sorted(expected)})
-    assert found.form.kind == "hugging face"
+    assert found.file_format.kind == "hugging face"
 
 
 def bin_folder(folder: Path, weights: Mapping[str, Tensor], parts: int) -> Path:
@@ -250,7 +250,7 @@ def test_distributed_checkpoints_of_one_process(container: str, tmp_path: Path) 
     found = checkpoints.read(distributed(tmp_path / "net", whole))
     same({name: found[name] for name in weights}, weights)
     assert len(found) == len(weights)
-    assert found.form == checkpoints.Form("distributed", container)
+    assert found.file_format == checkpoints.FileFormat("distributed", container)
 
 
 @pytest.mark.slow

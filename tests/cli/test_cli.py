@@ -117,7 +117,7 @@ def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_
     code, _, err = line("probe", *pair, *OF_OWN, "--out", "file/probe")
     assert code == 2
     assert "a part of its path is a file" in err
-    assert "Heights" not in err
+    assert "Statistics" not in err
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("mine")
     code, _, err = line("probe", *pair, *OF_OWN, "--out", "site")
@@ -204,7 +204,7 @@ def test_an_average_is_a_checkpoint_like_its_second(line: Line, pair: list[str],
     assert code == 0, err
     assert out.strip() == "c.safetensors"
     assert "were recomputed: 1.num_batches_tracked, 1.running_mean, 1.running_var" in err
-    assert checkpoints.read(tmp_path / out.strip()).form.kind == "safetensors"
+    assert checkpoints.read(tmp_path / out.strip()).file_format.kind == "safetensors"
     code, _, err = line("average", *pair, "-o", "c.safetensors")
     assert code == 2
     assert "is there already" in err

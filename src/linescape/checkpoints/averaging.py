@@ -113,8 +113,8 @@ def recalibrated(
     if not batchnorm.layers(network):
         return {}
     measured = evaluator.recalibrated(Line(start.into(network), end.into(network)), alpha)
-    in_file = end.named_as(network.state_dict()).form.spelled
-    names = {end.form.spelled.get(name, name): name for name in end}
+    in_file = end.named_as(network.state_dict()).file_format.spelled
+    names = {end.file_format.spelled.get(name, name): name for name in end}
     return {names[in_file.get(name, name)]: value for name, value in measured.items()}
 
 

@@ -57,7 +57,7 @@ class Reading:
 
 PLAIN = Reading()
 
-_HEIGHTS = {"barrier": "barrier_above_chord", "min Delta": "min_delta"}
+_STATISTICS = {"barrier": "barrier_above_chord", "min Delta": "min_delta"}
 """Short for a narrow terminal -> name in `linescape.shape`."""
 
 
@@ -75,7 +75,7 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
     found = compare(first, last)
     for path, held in ((start, first), (end, last)):
         count = sum(value.numel() for value in held.values())
-        tell(f"{path}: {held.form.kind}, {len(held):,} tensors, {count:,} numbers")
+        tell(f"{path}: {held.file_format.kind}, {len(held):,} tensors, {count:,} numbers")
         for note in held.notes:
             tell(f"  {note}")
     tell(str(found))
@@ -230,23 +230,23 @@ def _show(found: Probe) -> None:
 
 
 def _table(found: Probe) -> Table:
-    """Heights of each line; what is the same in all rows stands in the title, the rest in one column, ``of``."""
+    """Statistics of each line; what is the same in all rows stands in the title, the rest in one column, ``of``."""
     # Between several networks there are many lines.
-    heights = {key: of for key, of in found.statistics.items() if not found.pairs or key[2] == "cross_entropy"}
-    data, measures, treatments = ({key[part] for key in heights} for part in (1, 2, 3))
-    title = "Heights" + _same(" of {}", measures) + _same(" on {} data", data)
+    statistics = {key: of for key, of in found.statistics.items() if not found.pairs or key[2] == "cross_entropy"}
+    data, measures, treatments = ({key[part] for key in statistics} for part in (1, 2, 3))
+    title = "Statistics" + _same(" of {}", measures) + _same(" on {} data", data)
     title += (_same(", BatchNorm {}", treatments) if found.treatments else "") + ", with 95 % intervals over examples"
-    caption = ", ".join(f"{short}: {name}" for short, name in _HEIGHTS.items())
+    caption = ", ".join(f"{short}: {name}" for short, name in _STATISTICS.items())
     table = Table(title=title, caption=caption, box=box.SIMPLE, pad_edge=False)  # fits 80 columns
     table.add_column("line", overflow="fold")  # blocks of transformers differ in the ends of long names
     differ = [part for part, values in ((1, data), (2, measures), (3, treatments)) if len(values) > 1]
     if differ:
         table.add_column("of")
-    for short in _HEIGHTS:
+    for short in _STATISTICS:
         table.add_column(short, no_wrap=True)
-    for key, numbers in heights.items():
+    for key, numbers in statistics.items():
         of = [" ".join(key[part] for part in differ)] if differ else []
-        shown = (numbers[name] for name in _HEIGHTS.values())
+        shown = (numbers[name] for name in _STATISTICS.values())
         table.add_row(key[0], *of, *(f"{number.value:.3g} ({number.low:.3g}, {number.high:.3g})" for number in shown))
     return table
 

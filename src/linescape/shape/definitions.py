@@ -18,7 +18,7 @@ class Definition:
         formula: in Unicode, with L(α) for the loss at α; L(0) is the start, L(1) the end.
         unit: ``nats``, ``α`` (a length or position on the line), ``fraction``; empty where there is none.
         meaning: one sentence.
-        source: the work that defines it, or ``own``.
+        source: the work that defines it, or ``linescape``.
     """
 
     label: str
@@ -36,29 +36,29 @@ DEFINITIONS: Mapping[str, Definition] = {
         "min Δ (largest rise)",
         "max over α₁ ≤ α₂ of L(α₂) − L(α₁)",
         "nats",
-        "The largest rise anywhere on the line, hump or overshoot alike; 0 means monotone.",
+        "The largest rise anywhere on the line, whether hump or overshoot; 0 means monotone.",
         _LUCAS,
     ),
     "hump": Definition(
         "hump",
         "max over β of min( L(β) − min L before β, L(β) − min L after β )",
         "nats",
-        "What has to be climbed and is given back later; no rise that lasts until the end.",
-        "own",
+        "The largest rise that is undone later; a rise that lasts until the end does not count.",
+        "linescape",
     ),
     "tail_rise": Definition(
         "tail rise",
         "L(1) − min L",
         "nats",
         "How far the end lies above the lowest point of the line: the overshoot past the minimum.",
-        "own",
+        "linescape",
     ),
     "interior_peak": Definition(
         "interior peak",
         "max over 0 < α < 1 of L(α) − L(0)",
         "nats",
         "How far the line climbs above its start; negative if it stays below.",
-        "own",
+        "linescape",
     ),
     "barrier_above_chord": Definition(
         "barrier above chord",
@@ -71,7 +71,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "barrier above mean",
         "max L − [L(0) + L(1)] / 2",
         "nats",
-        "Made for two trained networks; from a random start it is at least half of the descent, for every line.",
+        "Defined for two trained networks; from a random start it is at least half of the descent, for every line.",
         "Frankle et al. 2020",
     ),
     "barrier_above_max_end": Definition(
@@ -79,14 +79,14 @@ DEFINITIONS: Mapping[str, Definition] = {
         "max L − max( L(0), L(1) )",
         "nats",
         "Height above the worse of the two networks.",
-        "own",
+        "linescape",
     ),
-    "area": Definition("mean loss", "∫ L(α) dα from 0 to 1", "nats", "The mean loss along the line.", "own"),
+    "area": Definition("mean loss", "∫ L(α) dα from 0 to 1", "nats", "The mean loss along the line.", "linescape"),
     "monotone_fraction": Definition(
         "monotone fraction",
         "share of steps with L(αₖ₊₁) ≤ L(αₖ)",
         "fraction",
-        "How many steps do not rise, whatever their size: on a plateau it is a coin's share.",
+        "How many steps do not rise, whatever their size; on a plateau noise alone makes it about one half.",
         _LIM,
     ),
     "convexity": Definition(
@@ -104,28 +104,28 @@ DEFINITIONS: Mapping[str, Definition] = {
         _LIM,
     ),
     "position_of_max": Definition(
-        "position of maximum", "argmax L", "α", "Where the loss is highest, ends included.", "own"
+        "position of maximum", "argmax L", "α", "Where the loss is highest, ends included.", "linescape"
     ),
     "peak": Definition(
         "position of hump",
         "α at the top of the highest hump",
         "α",
-        "Where a training that starts at the barrier starts; without a hump the highest inner point.",
-        "own",
+        "Where a training from the barrier starts; without a hump, the highest inner point.",
+        "linescape",
     ),
     "plateau_loss": Definition(
         "plateau (loss)",
         "longest interval with |L(α) − ln K| ≤ 0.1",
         "α",
-        "How long the loss stays at the level of guessing among K classes.",
-        "own, after Wang et al. 2023",
+        "How long the loss stays at that of guessing among K classes.",
+        "linescape, after Wang et al. 2023",
     ),
     "plateau_error": Definition(
         "plateau (error)",
         "longest interval with error ≥ 0.95 (1 − 1/K)",
         "α",
-        "How long the error stays at the level of guessing, or above.",
-        "own, after Wang et al. 2023",
+        "How long the error stays at that of guessing, or above.",
+        "linescape, after Wang et al. 2023",
     ),
 }
 """The statistics of a curve, as of `linescape.shape.summary`."""
@@ -135,7 +135,7 @@ LAYERWISE: Mapping[str, Definition] = {
         "lost at the start",
         "L(0) − L(1)",
         "nats",
-        "Of a layer-wise line: what is lost when this block alone is set back to its start.",
+        "Of a layer-wise line: how much the loss rises when this block alone is reset to its start.",
         "Zhang et al. 2022; Chatterji et al. 2020",
     ),
     "hump": DEFINITIONS["hump"],
@@ -148,7 +148,7 @@ DISTANCES: Mapping[str, Definition] = {
         "relative distance",
         "‖θ₁ − θ₀‖ / ‖θ₀‖",
         "",
-        "How far all parameters moved, over the size of the start; running statistics of BatchNorm do not count.",
+        "How far all parameters moved, divided by the norm of the start; running statistics of BatchNorm do not count.",
         _LUCAS,
     ),
     "distance": Definition(
@@ -158,8 +158,8 @@ DISTANCES: Mapping[str, Definition] = {
         "distance per parameter",
         "‖θ₁ − θ₀‖ / √(number of parameters)",
         "",
-        "Root mean square change of one parameter: comparable between sizes of networks.",
-        "own",
+        "Root mean square change of one parameter, comparable between networks of different sizes.",
+        "linescape",
     ),
 }
 """The distances of `linescape.geometry.state.Distance`."""

@@ -1,4 +1,4 @@
-"""What the names in a pickle stand for: inert things, of which nothing is imported or called."""
+"""What the names in a pickle stand for: inert objects; nothing is imported or called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 DIMENSIONS = 64
-"""Of a tensor: the most that PyTorch knows."""
+"""The most that a tensor of PyTorch can have."""
 
 DTYPES = {
     f"{kind}Storage": dtype
@@ -33,11 +33,11 @@ DTYPES = {
 
 
 class UnreadableError(Exception):
-    """The pickle is damaged, or asks for what pickles of data do not contain."""
+    """The pickle is damaged, or has operations that pickles of data do not contain."""
 
 
 class Storage(NamedTuple):
-    """Where a file says that numbers lie: the key of the storage, and what they are."""
+    """A storage as a file describes it: its key and the type of its elements."""
 
     dtype: torch.dtype
     key: str
@@ -55,7 +55,7 @@ class Described(NamedTuple):
 
 @dataclass(slots=True, eq=False, repr=False)
 class Foreign:
-    """An object of a class that is not a checkpoint's business.
+    """An object of any other class.
 
     Attributes:
         kind: the name of the class, or of the function that would have made it.
@@ -73,35 +73,35 @@ class Name(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether it makes a part of a tensor or dictionary."""
+        """Whether it makes a tensor, a part of one, or a dictionary."""
         return self.full in _CALLED
 
 
 def named(module: str, name: str) -> Any:
     """What a name in a pickle stands for: a dtype, or a `Name`."""
-    found = vars(torch).get(name) if module == "torch" else None
+    value = vars(torch).get(name) if module == "torch" else None
     if module in ("torch", "torch.storage") and name in DTYPES:
         return DTYPES[name]
-    return found if isinstance(found, torch.dtype) else Name(f"{module}.{name}")
+    return value if isinstance(value, torch.dtype) else Name(f"{module}.{name}")
 
 
-def call(what: Any, given: Any) -> Any:
-    """What a call in a pickle makes: something known, or a `Foreign` object.
+def call(function: Any, arguments: Any) -> Any:
+    """The result of a call in a pickle: something known, or a `Foreign` object.
 
     Raises:
-        UnreadableError: it is no call, or not one as torch.save writes it.
+        UnreadableError: it is no call, or none that torch.save writes.
     """
-    if not isinstance(given, tuple):
+    if not isinstance(arguments, tuple):
         raise UnreadableError("it calls a function with something that is no tuple")
-    if isinstance(what, Foreign):
-        return Foreign(what.kind)
-    if not isinstance(what, Name):
+    if isinstance(function, Foreign):
+        return Foreign(function.kind)
+    if not isinstance(function, Name):
         raise UnreadableError("it calls something that is no function")
-    return _CALLED[what.full](*given) if what.known else Foreign(what.full)
+    return _CALLED[function.full](*arguments) if function.known else Foreign(function.full)
 
 
 def shape(value: Any) -> tuple[int, ...]:
-    """Sizes, strides or offsets as a pickle holds them.
+    """Sizes, strides or offsets in a pickle.
 
     Raises:
         UnreadableError: they are not integers, or more than a tensor has dimensions.
@@ -111,17 +111,17 @@ def shape(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def fill(held: dict[Any, Any], items: Iterable[Any]) -> None:
-    """Set the items with a key that no hash or text of which costs more than its own bytes."""
-    held.update((key, value) for key, value in items if key is None or isinstance(key, str | int | float | Foreign))
+def fill(target: dict[Any, Any], items: Iterable[Any]) -> None:
+    """Set those items whose key costs no more to hash or print than its bytes in the file."""
+    target.update((key, value) for key, value in items if key is None or isinstance(key, str | int | float | Foreign))
 
 
 def _ordered(items: Any = None) -> dict[Any, Any]:
-    found: dict[Any, Any] = {}
+    ordered: dict[Any, Any] = {}
     if items:
-        fill(found, items)
-        items.clear()  # a pickle can name one list many times, and would make it into any amount of memory
-    return found
+        fill(ordered, items)
+        items.clear()  # a pickle can refer to one list many times, which would take any amount of memory
+    return ordered
 
 
 def _tensor(
@@ -153,6 +153,6 @@ _CALLED: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._tensor._rebuild_from_type_v2": lambda make, _kind, given, _state=None: call(make, given),
+    "torch._tensor._rebuild_from_type_v2": lambda make, _class, arguments, _state=None: call(make, arguments),
     "torch.Size": _first,
 }

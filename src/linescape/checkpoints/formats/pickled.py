@@ -1,13 +1,13 @@
 """The pickle inside a torch file, read as data: nothing that it names is imported or called.
 
-A pickle is a program for a small machine that calls functions by name. This is such a machine of its own: it knows the
-operations that data consist of, and every name stands for one of a few inert things: an ordered dictionary, a tensor's
-description, or for anything else a `Foreign` object that swallows what it is given. So files that hold a training
-script's own classes can be read too, without them.
+A pickle is a program for a small stack machine that calls functions by name. This is a separate machine of that kind:
+it has only the operations that data consist of, and every name stands for one of a few inert things: an ordered
+dictionary, a tensor's description, or for anything else a `Foreign` object that ignores its arguments. So files with
+the classes of a training script can be read too, without those classes.
 
-What a file can cost is bounded. `pickle.Unpickler` would take memory and time that no bytes of the file stand for, or
-overflow the C stack, for a memo slot far out, a class for each name, or tuples in tuples as a key; `torch.load` with
-``weights_only`` refuses such files, and takes whatever memory a file asks for.
+What a file can cost is bounded. `pickle.Unpickler` would use far more memory and time than the file has bytes, or
+overflow the C stack, for a very high memo index, a class for each name, or nested tuples as a key; `torch.load` with
+``weights_only`` refuses such files, but allocates whatever memory a file asks for.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ import torch
 from linescape.checkpoints.formats.inert import Foreign, Name, Storage, UnreadableError, call, fill, named
 
 OPERATIONS = 20_000_000
-"""The most that one pickle may hold; each makes an object of about 100 bytes at most. A tensor takes about 40."""
+"""The most in one pickle; each makes an object of about 100 bytes at most. A tensor takes about 40."""
 
 TEXT = 1 << 16
-"""Bytes of the longest text or bytes that are read; longer ones are no names, and are passed over."""
+"""Bytes of the longest text or bytes that are read; longer ones are no names, and are skipped."""
 
 
 class Loaded(NamedTuple):
-    """What a pickle holds.
+    """The contents of a pickle.
 
     Attributes:
         content: tensors in it are `Described`, objects of other classes `Foreign`. A dictionary has only the items with
             a plain key, and sets are lists.
-        storages: all that it mentions, by key.
+        storages: all that are mentioned, by key.
         foreign: the names of classes and functions that were not called.
     """
 
@@ -44,7 +44,7 @@ class Loaded(NamedTuple):
 
 
 def load(file: IO[bytes]) -> Loaded:
-    """The next pickle of a file, which stands behind it afterwards.
+    """The next pickle of a file, whose position is after it afterwards.
 
     Raises:
         UnreadableError: it is damaged or no pickle of data.
@@ -59,7 +59,7 @@ def load(file: IO[bytes]) -> Loaded:
 
 
 class _Machine:
-    """A stack, marks in it, and a memo of what is used again."""
+    """A stack, marks in it, and a memo of objects that are used again."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -113,10 +113,10 @@ class _Machine:
     def name(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise UnreadableError("it names a function by something that is no name")
-        found = named(module, name)
-        if isinstance(found, Name) and not found.known:
-            self.foreign.add(found.full)
-        self.push(found)
+        meaning = named(module, name)
+        if isinstance(meaning, Name) and not meaning.known:
+            self.foreign.add(meaning.full)
+        self.push(meaning)
 
     def line(self) -> str:
         read = self.file.readline(1000)
@@ -129,10 +129,10 @@ class _Machine:
         return self.pop(), second
 
     def set_items(self, items: list[Any]) -> None:
-        held = self.top()
-        if isinstance(held, dict):
-            fill(held, zip(items[::2], items[1::2], strict=True))
-        elif not isinstance(held, Foreign):
+        target = self.top()
+        if isinstance(target, dict):
+            fill(target, zip(items[::2], items[1::2], strict=True))
+        elif not isinstance(target, Foreign):
             raise UnreadableError("it sets items of something that has none")
 
     def make_dictionary(self) -> None:
@@ -145,16 +145,16 @@ class _Machine:
         self.push(call(*self.pair()))
 
     def append(self, items: list[Any]) -> None:
-        held = self.top()
-        if isinstance(held, list):
-            held.extend(items)
-        elif not isinstance(held, Foreign):
+        target = self.top()
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, Foreign):
             raise UnreadableError("it appends to something that is no list")
 
     def build(self) -> None:
         state = self.pop()
-        if isinstance(held := self.top(), Foreign):  # what else has attributes needs none
-            held.state = state
+        if isinstance(target := self.top(), Foreign):  # nothing else needs its attributes
+            target.state = state
 
     def drop(self) -> None:
         if self.marks and len(self.stack) == self.marks[-1]:
@@ -173,56 +173,58 @@ class _Machine:
 
 
 _DO: dict[bytes, Callable[[_Machine], Any]] = {
-    b"\x80": lambda at: at.number("<B"),  # PROTO
-    b"\x95": lambda at: at.number("<Q"),  # FRAME
-    b"(": lambda at: at.marks.append(len(at.stack)),
-    b"N": lambda at: at.push(None),
-    b"\x88": lambda at: at.push(True),
-    b"\x89": lambda at: at.push(False),
-    b"J": lambda at: at.push(at.number("<i")),
-    b"K": lambda at: at.push(at.number("<B")),
-    b"M": lambda at: at.push(at.number("<H")),
-    b"\x8a": lambda at: at.push(int.from_bytes(at.file.read(at.number("<B")), "little", signed=True)),
-    b"G": lambda at: at.push(at.number(">d")),
-    b"U": lambda at: at.text("<B", "latin1"),  # as Python 2 wrote
-    b"T": lambda at: at.text("<I", "latin1"),
-    b"X": lambda at: at.text("<I", "utf-8"),
-    b"\x8c": lambda at: at.text("<B", "utf-8"),
-    b"\x8d": lambda at: at.text("<Q", "utf-8"),
-    b"C": lambda at: at.text("<B", None),
-    b"B": lambda at: at.text("<I", None),
-    b"\x8e": lambda at: at.text("<Q", None),
-    b"\x96": lambda at: at.text("<Q", None),
-    b"]": lambda at: at.push([]),
-    b"}": lambda at: at.push({}),
-    b")": lambda at: at.push(()),
-    b"\x8f": lambda at: at.push([]),
-    b"l": lambda at: at.push(at.marked()),
-    b"t": lambda at: at.push(tuple(at.marked())),
-    b"\x91": lambda at: at.push(at.marked()),
-    b"\x85": lambda at: at.push((at.pop(),)),
-    b"\x86": lambda at: at.push(at.pair()),
-    b"\x87": lambda at: at.push((*reversed((at.pop(), at.pop(), at.pop())),)),
-    b"d": lambda at: at.make_dictionary(),
-    b"a": lambda at: at.append([at.pop()]),
-    b"e": lambda at: at.append(at.marked()),
-    b"\x90": lambda at: at.append(at.marked()),
-    b"s": lambda at: at.set_items(list(at.pair())),
-    b"u": lambda at: at.set_items(at.marked()),
-    b"0": lambda at: at.drop(),
-    b"1": lambda at: at.marked(),
-    b"2": lambda at: at.push(at.top()),
-    b"q": lambda at: at.memo.update({at.number("<B"): at.top()}),
-    b"r": lambda at: at.memo.update({at.number("<I"): at.top()}),
-    b"\x94": lambda at: at.memo.update({len(at.memo): at.top()}),
-    b"h": lambda at: at.push(at.memo[at.number("<B")]),
-    b"j": lambda at: at.push(at.memo[at.number("<I")]),
-    b"c": lambda at: at.name(at.line(), at.line()),
-    b"\x93": lambda at: at.name(*at.pair()),
-    b"R": lambda at: at.push(call(*at.pair())),
-    b"\x81": lambda at: at.push(call(*at.pair())),  # NEWOBJ
-    b"\x92": lambda at: at.make(),  # NEWOBJ_EX
-    b"b": lambda at: at.build(),
-    b"Q": lambda at: at.refer(),
+    b"\x80": lambda machine: machine.number("<B"),  # PROTO
+    b"\x95": lambda machine: machine.number("<Q"),  # FRAME
+    b"(": lambda machine: machine.marks.append(len(machine.stack)),
+    b"N": lambda machine: machine.push(None),
+    b"\x88": lambda machine: machine.push(True),
+    b"\x89": lambda machine: machine.push(False),
+    b"J": lambda machine: machine.push(machine.number("<i")),
+    b"K": lambda machine: machine.push(machine.number("<B")),
+    b"M": lambda machine: machine.push(machine.number("<H")),
+    b"\x8a": lambda machine: machine.push(
+        int.from_bytes(machine.file.read(machine.number("<B")), "little", signed=True)
+    ),
+    b"G": lambda machine: machine.push(machine.number(">d")),
+    b"U": lambda machine: machine.text("<B", "latin1"),  # as Python 2 wrote
+    b"T": lambda machine: machine.text("<I", "latin1"),
+    b"X": lambda machine: machine.text("<I", "utf-8"),
+    b"\x8c": lambda machine: machine.text("<B", "utf-8"),
+    b"\x8d": lambda machine: machine.text("<Q", "utf-8"),
+    b"C": lambda machine: machine.text("<B", None),
+    b"B": lambda machine: machine.text("<I", None),
+    b"\x8e": lambda machine: machine.text("<Q", None),
+    b"\x96": lambda machine: machine.text("<Q", None),
+    b"]": lambda machine: machine.push([]),
+    b"}": lambda machine: machine.push({}),
+    b")": lambda machine: machine.push(()),
+    b"\x8f": lambda machine: machine.push([]),
+    b"l": lambda machine: machine.push(machine.marked()),
+    b"t": lambda machine: machine.push(tuple(machine.marked())),
+    b"\x91": lambda machine: machine.push(machine.marked()),
+    b"\x85": lambda machine: machine.push((machine.pop(),)),
+    b"\x86": lambda machine: machine.push(machine.pair()),
+    b"\x87": lambda machine: machine.push((*reversed((machine.pop(), machine.pop(), machine.pop())),)),
+    b"d": lambda machine: machine.make_dictionary(),
+    b"a": lambda machine: machine.append([machine.pop()]),
+    b"e": lambda machine: machine.append(machine.marked()),
+    b"\x90": lambda machine: machine.append(machine.marked()),
+    b"s": lambda machine: machine.set_items(list(machine.pair())),
+    b"u": lambda machine: machine.set_items(machine.marked()),
+    b"0": lambda machine: machine.drop(),
+    b"1": lambda machine: machine.marked(),
+    b"2": lambda machine: machine.push(machine.top()),
+    b"q": lambda machine: machine.memo.update({machine.number("<B"): machine.top()}),
+    b"r": lambda machine: machine.memo.update({machine.number("<I"): machine.top()}),
+    b"\x94": lambda machine: machine.memo.update({len(machine.memo): machine.top()}),
+    b"h": lambda machine: machine.push(machine.memo[machine.number("<B")]),
+    b"j": lambda machine: machine.push(machine.memo[machine.number("<I")]),
+    b"c": lambda machine: machine.name(machine.line(), machine.line()),
+    b"\x93": lambda machine: machine.name(*machine.pair()),
+    b"R": lambda machine: machine.push(call(*machine.pair())),
+    b"\x81": lambda machine: machine.push(call(*machine.pair())),  # NEWOBJ
+    b"\x92": lambda machine: machine.make(),  # NEWOBJ_EX
+    b"b": lambda machine: machine.build(),
+    b"Q": lambda machine: machine.refer(),
 }
 """The operations that pickles of data consist of, by their codes (`pickletools` has their names)."""
