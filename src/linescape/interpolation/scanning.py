@@ -48,6 +48,11 @@ _CLOSE = {
 def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT) -> Curve:
     """Measure a path and return its curve; both ends are measured and checked against direct evaluation.
 
+    Args:
+        path: from `linescape.geometry.paths`.
+        evaluator: the network and its data.
+        options: which positions and examples are measured, and how; see `ScanOptions`.
+
     Raises:
         EndsError: the scan does not reproduce the networks at its ends.
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
@@ -96,7 +101,7 @@ def walk(
     Args:
         path: from `linescape.geometry.paths`.
         evaluator: the network and its data.
-        options: of which positions and treatments count: all positions are measured, on all examples.
+        options: its positions and treatments of BatchNorm; all positions are measured, on all examples.
         done: positions that have been measured before.
 
     Raises:
