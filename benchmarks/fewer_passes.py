@@ -23,6 +23,7 @@ from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.paths import Path as Walk
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.recipe import Random
 from linescape.studies import execute
@@ -119,7 +120,7 @@ def on_the_grid(name: str, path: Walk, evaluator: Evaluator, treatment: str, fol
     kept = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        scan(path, evaluator, GRID, treatment, progress=False).save(kept)
+        scan(path, evaluator, ScanOptions(alphas=GRID, batchnorm=treatment, progress=False)).save(kept)
     return Curve.load(kept)
 
 
@@ -138,7 +139,7 @@ def main() -> None:
     for name in asked.lines or LINES[asked.scale]:
         path, evaluator, treatment = line(name, store, asked.scale)
         whole = on_the_grid(name, path, evaluator, treatment, asked.cache / asked.scale)
-        few = scan(path, evaluator, GRID, treatment, progress=False, adaptive=True)
+        few = scan(path, evaluator, ScanOptions(alphas=GRID, batchnorm=treatment, progress=False, adaptive=True))
         passes = few.provenance["passes"]
         row: dict[str, object] = {"examples": whole["cross_entropy"].values.shape[1]}
         row |= {"share": round(passes["spent"] / passes["grid"], 4), "alphas": few.alphas.round(3).tolist()}

@@ -34,6 +34,7 @@ from linescape.evaluation.measures import cross_entropy
 from linescape.geometry.paths import Line
 from linescape.geometry.paths import Path as LinePath
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.recipe import MLP, Random
 
@@ -125,7 +126,7 @@ def _memory(folder: Path, precision: str) -> dict[str, float]:
     evaluator = ours.evaluator(pair, precision)
     line = Line(start, end)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-    scan(line, evaluator, 5, progress=False)
+    scan(line, evaluator, ScanOptions(alphas=5, progress=False))
     peak = _resident("VmHWM") - before
     size = getattr(evaluator, "batch_size", None)
     batch = min(len(inputs), size if isinstance(size, int) else 250)
@@ -151,8 +152,12 @@ def _warm_up(precision: str) -> None:
     states = [models.draw(MLP((8,)), (8,), 2, Random(), seed) for seed in (0, 1)]
     data = torch.randn(64, 8), torch.randint(0, 2, (64,))
     pair = Pair(states[0].eval(), State.from_module(states[0]), State.from_module(states[1]), *data, Path())
-    scan(pair.line, ours.evaluator(pair, precision), 3, progress=False)
-    scan(pair.line, Evaluator(pair.network, {"test": data}, measures=(cross_entropy,)), 3, progress=False)
+    scan(pair.line, ours.evaluator(pair, precision), ScanOptions(alphas=3, progress=False))
+    scan(
+        pair.line,
+        Evaluator(pair.network, {"test": data}, measures=(cross_entropy,)),
+        ScanOptions(alphas=3, progress=False),
+    )
     with torch.inference_mode():
         nn.Conv2d(3, 8, 3)(torch.randn(2, 3, 16, 16))
 

@@ -11,6 +11,7 @@ from benchmarks.pairs import Pair
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
 from linescape.geometry.paths import Only
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 
 
@@ -27,7 +28,7 @@ def evaluator(pair: Pair, precision: str = "float32") -> Evaluator:
 
 def whole_line(pair: Pair, alphas: int, precision: str = "float32") -> Losses:
     """All that a user waits for: the evaluator is built and the line drawn here, both ends are checked."""
-    curve = scan(pair.line, evaluator(pair, precision), alphas, progress=False)
+    curve = scan(pair.line, evaluator(pair, precision), ScanOptions(alphas=alphas, progress=False))
     return curve.alphas.tolist(), curve["test", "cross_entropy"].values.mean(1, dtype="float64").tolist()
 
 
@@ -37,7 +38,7 @@ def layer_wise(pair: Pair, groups: Mapping[str, tuple[str, ...]], alphas: int, p
     positions: list[float] = []
     losses: list[float] = []
     for number, names in enumerate(groups.values()):
-        curve = scan(Only(line, names), measured, alphas, progress=False)
+        curve = scan(Only(line, names), measured, ScanOptions(alphas=alphas, progress=False))
         # The lines stand one behind the other: 0 to 1 is the first, 2 to 3 the second.
         positions += [2 * number + alpha for alpha in curve.alphas.tolist()]
         losses += curve["test", "cross_entropy"].values.mean(1, dtype="float64").tolist()

@@ -17,6 +17,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import _own_precision, scan
 from linescape.recipe import Data, Optimizer, Poison, Random, Recipe, ResNet, Schedule
 from linescape.studies.execute import do
@@ -69,7 +70,7 @@ def test_each_example_of_a_line_is_that_of_float64(device: str, fast: bool) -> N
     line = Line(start.to(device), end.to(device))
     block = tuple(name for name in end if name.startswith("layer2"))
     for path in (line, Only(line, block)):
-        curve = scan(path, measured, 5, progress=False)
+        curve = scan(path, measured, ScanOptions(alphas=5, progress=False))
         for alpha, values in zip(curve.alphas.tolist(), curve["test", "cross_entropy"].values, strict=True):
             base = start if path is line else end.replace({name: start[name] for name in block})
             assert np.allclose(values, textbook(module, base, end, alpha, inputs, targets), rtol=1e-4, atol=1e-4)
@@ -83,7 +84,9 @@ def test_treatments_of_batchnorm_are_those_of_the_cpu(device: str, treatment: st
         module, start, end, inputs, targets = network()
         given = {"train": (inputs[:40], targets[:40]), "test": (inputs[40:], targets[40:])}
         measured = Evaluator(module.to(at), given, measures=(cross_entropy,))
-        curve = scan(Line(start.to(at), end.to(at)), measured, 3, treatment, progress=False)
+        curve = scan(
+            Line(start.to(at), end.to(at)), measured, ScanOptions(alphas=3, batchnorm=treatment, progress=False)
+        )
         found.append(curve["test", "cross_entropy", treatment].values)
     assert np.allclose(found[1], found[0], rtol=1e-3, atol=1e-3)
 
@@ -131,7 +134,7 @@ def test_a_curve_says_where_float32_is_tf32(device: str, allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = allowed
     module, start, end, inputs, targets = network()
     measured = Evaluator(module.to(device), {"test": (inputs, targets)}, measures=(cross_entropy,))
-    curve = scan(Line(start.to(device), end.to(device)), measured, 2, progress=False)
+    curve = scan(Line(start.to(device), end.to(device)), measured, ScanOptions(alphas=2, progress=False))
     has_it = device == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
     expected = "float32, convolutions in TF32" if allowed and has_it else "float32"
     assert curve.provenance["precision"] == expected

@@ -18,6 +18,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import error
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.keeper import Keeper
 from tests.support import optional
@@ -81,6 +82,16 @@ def test_start_chosen_steps_and_end_are_kept_to_the_bit_and_probed(tmp_path: Pat
     assert "step 0 to step 7" in keeper.page.read_text()
 
 
+def test_the_scan_has_the_options_of_the_keeper(tmp_path: Path) -> None:
+    model = network()
+    with Keeper(model, tmp_path, data=TEST, options=ScanOptions(alphas=3, batchnorm="end")) as keeper:
+        for _ in steps_of(model, sgd(model), 2):
+            keeper.step()
+    assert keeper.probe is not None
+    assert keeper.probe.curves["whole"].alphas.tolist() == [0.0, 0.5, 1.0]
+    assert keeper.probe.treatments == ("end",)
+
+
 def test_a_training_with_a_keeper_ends_in_the_same_bits(tmp_path: Path) -> None:
     def trained(keep: bool) -> tuple[dict[str, Tensor], list[Tensor], Tensor]:
         model = network()
@@ -117,7 +128,7 @@ def test_after_an_exception_what_was_kept_is_named_and_nothing_is_probed(tmp_pat
     with pytest.raises(ZeroDivisionError) as raised:
         broken()
     assert raised.value.__notes__ == [
-        f"linescape kept steps 0, 1, 2 in {tmp_path / 'checkpoints'}; the end was not reached."
+        f"linescape saved steps 0, 1, 2 in {tmp_path / 'checkpoints'}; the training did not reach its end."
     ]
     assert len(list((tmp_path / "checkpoints").iterdir())) == 3
     assert keeper.probe is None
@@ -131,7 +142,7 @@ def test_checkpoints_of_another_training_are_never_mixed_with(tmp_path: Path) ->
     before = {path: path.read_bytes() for path in keeper.kept.values()}
     for value in model.parameters():
         value.data.add_(1)
-    with pytest.raises(StoreError, match=r"holds checkpoints of another training \(step-0.*Name another folder"):
+    with pytest.raises(StoreError, match=r"has checkpoints of another training \(step-0.*Name another folder"):
         Keeper(model, tmp_path).__enter__()
     assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
 
@@ -267,9 +278,9 @@ def test_in_lightning_an_exception_passes(tmp_path: Path) -> None:
     keeper = Keeper(model, tmp_path, steps=1, data=TEST)
     with pytest.raises(ZeroDivisionError) as raised:
         fit(package, model, keeper.lightning(), fail_at=2)
-    assert "linescape kept steps 0, 1, 2" in raised.value.__notes__[0]
+    assert "linescape saved steps 0, 1, 2" in raised.value.__notes__[0]
     assert keeper.probe is None
-    with pytest.raises(RecipeError, match="is no part of"):
+    with pytest.raises(RecipeError, match="is not part of"):
         fit(package, network(), Keeper(model, tmp_path / "other").lightning())
 
 
@@ -291,7 +302,7 @@ def test_the_callback_of_hugging_face_follows_its_steps(tmp_path: Path) -> None:
     assert all(same(path, weights[step]) for step, path in keeper.kept.items())
     assert keeper.probe
     other = transformers.trainer_callback.CallbackHandler([keeper.trainer()], network(), None, None, None)
-    with pytest.raises(RecipeError, match="is no part of"):
+    with pytest.raises(RecipeError, match="is not part of"):
         other.on_train_begin(None, state, control)
 
 

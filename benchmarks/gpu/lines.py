@@ -26,6 +26,7 @@ from benchmarks.pairs import Pair
 from linescape.geometry.groups import Groups, by_prefix
 from linescape.geometry.paths import Only, Path
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.recipe import ResNet
 
@@ -95,7 +96,9 @@ class Lines:
     def walk(self, alphas: int, kind: Arithmetic) -> dict[str, Curve]:
         """All that a user waits for: the evaluator is built, the lines are drawn and their ends are checked."""
         measured = ours.evaluator(self.pair, "bfloat16" if kind == "bfloat16" else "float32")
-        return {name: scan(path, measured, alphas, progress=False) for name, path in self.paths.items()}
+        return {
+            name: scan(path, measured, ScanOptions(alphas=alphas, progress=False)) for name, path in self.paths.items()
+        }
 
 
 def textbook(pair: Pair, path: Path, alpha: float, count: int, dtype: torch.dtype) -> Tensor:

@@ -28,6 +28,7 @@ __all__ = [
     "Point",
     "Probe",
     "Ray",
+    "ScanOptions",
     "Series",
     "State",
     "Until",
@@ -60,6 +61,7 @@ if typing.TYPE_CHECKING:
     from linescape.geometry.paths import Bend, Line, Only, Path, Ray
     from linescape.geometry.state import Distance, State, difference, distance, distances, lerp, norm
     from linescape.interpolation.curve import Curve, Point, Series
+    from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.probing import Probe, between, probe
     from linescape.interpolation.scanning import collect, cost, scan, walk
     from linescape.interpolation.stopping import Until
@@ -74,6 +76,7 @@ else:
         "geometry.paths": {"Bend", "Line", "Only", "Path", "Ray"},
         "geometry.state": {"Distance", "State", "difference", "distance", "distances", "lerp", "norm"},
         "interpolation.curve": {"Curve", "Point", "Series"},
+        "interpolation.options": {"ScanOptions"},
         "interpolation.probing": {"Probe", "between", "probe"},
         "interpolation.scanning": {"collect", "cost", "scan", "walk"},
         "interpolation.stopping": {"Until"},

@@ -1,13 +1,13 @@
-"""Keeper: beside a training of one's own, keeps its start, chosen steps and its end, and probes when it has ended.
+"""Keeper: during a training, saves its start, chosen steps and its end, and probes the line when it has ended.
 
     with Keeper(model, "run", steps=(100, 1000), data={"test": (inputs, targets)}) as keeper:
         for batch in batches:
             ...  # a training step
             keeper.step()
-    keeper.probe.heights  # and run/report/index.html
+    keeper.probe.statistics  # and run/report/index.html
 
 In Lightning and in Hugging Face's Trainer the callbacks `Keeper.lightning` and `Keeper.trainer` do the same. The
-training's own numbers do not change: not its weights, mode, gradients or random state.
+training does not change: not its weights, mode, gradients or random state.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Container, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -28,27 +29,30 @@ from linescape.errors import RecipeError, StoreError, abbreviate
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.state import State
 from linescape.interpolation import resume
+from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.probing import Probe, probe
 
 
 class Keeper:
-    """Keeps checkpoints of a training as safetensors in ``FOLDER/checkpoints``, named by their step.
+    """Saves checkpoints of a training as safetensors in ``FOLDER/checkpoints``, named by their step.
 
-    The start is kept on entering, the end on leaving without an exception. After an exception what was kept stays, is
-    named in a note of the exception, and nothing is probed. Where several processes train together, the first one
-    writes; it must hold all weights (not so with FSDP, or DeepSpeed's ZeRO-3).
+    The start is saved on entering, the end on leaving without an exception. After an exception the saved checkpoints
+    remain, a note of the exception names them, and nothing is probed. Where several processes train together, the first
+    one writes; it must have all weights (which is not so with FSDP, or DeepSpeed's ZeRO-3).
 
     Args:
-        model: the network that is trained. Names are kept without the prefixes of `torch.compile` and data parallelism.
-        folder: of this training alone.
-        steps: which steps to keep besides, such as ``(100, 1000)``; a number stands for all its multiples.
-        data: what to probe the line from start to end on, as for `Evaluator`, or an `Evaluator` of the network, for
-            `measures` and `forward` of one's own. Without it nothing is probed.
+        model: the network that is trained. Names are saved without the prefixes of `torch.compile` and data
+            parallelism.
+        folder: for this training only.
+        steps: further steps to save, such as ``(100, 1000)``; a number stands for all its multiples.
+        data: what to measure the line from start to end on, as for `Evaluator`; or an `Evaluator` of the network, which
+            may have other `measures` and `forward`. Without it nothing is probed.
+        options: of the scan; points are kept in ``FOLDER/report/points`` until the page is written.
 
     Attributes:
         kept: step -> file, in the order of writing.
         probe: the line from start to end, once the training has ended.
-        page: the report of it, ``FOLDER/report/index.html``.
+        page: its report, ``FOLDER/report/index.html``.
 
     Raises:
         RecipeError: a number of steps below 1.
@@ -60,44 +64,49 @@ class Keeper:
         folder: str | Path,
         steps: int | Container[int] = (),
         data: Mapping[str, Any] | Evaluator | None = None,
+        options: ScanOptions = DEFAULT,
     ) -> None:
         if isinstance(steps, int) and steps < 1:
-            raise RecipeError(f"steps={steps} names no step to keep. Give the distance of two, or a list of steps.")
+            raise RecipeError(
+                f"steps={steps} names no step to save. Give the number of steps between two checkpoints, or a list of "
+                "steps."
+            )
         self.model = _inner(model)
         self.folder = Path(folder)
         self.steps = range(steps, sys.maxsize, steps) if isinstance(steps, int) else steps
         self.data = data
+        self.options = options
         self.kept: dict[int, Path] = {}
         self.probe: Probe | None = None
         self.page: Path | None = None
         self._now = 0
 
     def __enter__(self) -> Self:
-        """Keep the start.
+        """Save the start.
 
         Raises:
-            StoreError: the folder holds checkpoints of another training, or cannot be written.
-            DataError, StateError: the data cannot be probed on, or the evaluator is another network's.
+            StoreError: the folder has checkpoints of another training, or cannot be written.
+            DataError, StateError: the network cannot be measured on the data, or the evaluator is of another network.
         """
         self._begin(0)
         return self
 
     def step(self) -> None:
-        """Say that a step has been done.
+        """Call this after each training step.
 
         Raises:
-            StoreError: the step is to be kept and cannot be written.
+            StoreError: a checkpoint cannot be written.
         """
         self._reach(self._now + 1)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Keep the end and probe, or add to an exception what was kept.
+        """Save the end and probe, or add a note to an exception that names the saved checkpoints.
 
         Raises:
             StoreError: something cannot be written.
-            DataError, MeasureError, StateError, EndsError: as `probe`; all checkpoints are kept by then.
+            DataError, MeasureError, StateError, EndsError: as `probe`; all checkpoints have been saved by then.
         """
         if error is None:
             self._end()
@@ -157,14 +166,14 @@ class Keeper:
     def _begin(self, step: int) -> None:
         if not _first_process():
             return
-        place = self.folder / "checkpoints"
-        found = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
-        if found:
+        folder = self.folder / "checkpoints"
+        files = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        if files:
             raise StoreError(
-                f"{place} holds checkpoints of another training ({abbreviate(found, 3)}), "
-                "which would be mixed with this one's. Name another folder, or delete that one."
+                f"{folder} has checkpoints of another training ({abbreviate(files, 3)}), "
+                "which would be mixed with those of this one. Name another folder, or delete that one."
             )
-        # What cannot be measured is said before hours of training and not after them.
+        # What cannot be measured is an error before hours of training and not after them.
         if self.data is not None:
             with self._random_state_kept():
                 if isinstance(self.data, Evaluator):
@@ -176,7 +185,7 @@ class Keeper:
         self._keep(step)
 
     def _reach(self, step: int) -> None:
-        """The training has done this step; some frameworks count several at once."""
+        """The training has reached this step; some frameworks count several at once."""
         if any(passed in self.steps for passed in range(self._now + 1, step + 1)):
             self._keep(step)
         self._now = step
@@ -195,10 +204,10 @@ class Keeper:
             evaluator = self.data if isinstance(self.data, Evaluator) else Evaluator(self.model, self.data)
             ends = (checkpoints.read(self.kept[step]).into(evaluator.model) for step in (start, end))
             first, last = (state.to(evaluator.device) for state in ends)
-            place = self.folder / "report"
-            self.probe = probe(first, last, evaluator, keep=place / "points")
-            self.page = report.write_probe(self.probe, place, f"step {start} to step {end}")
-            resume.clear(place / "points")
+            folder = self.folder / "report"
+            self.probe = probe(first, last, evaluator, options=replace(self.options, keep=folder / "points"))
+            self.page = report.write_probe(self.probe, folder, f"step {start} to step {end}")
+            resume.clear(folder / "points")
 
     def _keep(self, step: int) -> None:
         if _first_process():
@@ -209,13 +218,15 @@ class Keeper:
     def _name_kept(self, error: BaseException) -> None:
         if self.kept:
             steps = ", ".join(map(str, self.kept))
-            error.add_note(f"linescape kept steps {steps} in {self.folder / 'checkpoints'}; the end was not reached.")
+            error.add_note(
+                f"linescape saved steps {steps} in {self.folder / 'checkpoints'}; the training did not reach its end."
+            )
 
     def _check_trained(self, trained: nn.Module) -> None:
-        own = {id(value) for value in trained.parameters()}
-        if not all(id(value) in own for value in self.model.parameters()):
+        trained_parameters = {id(value) for value in trained.parameters()}
+        if not all(id(value) in trained_parameters for value in self.model.parameters()):
             raise RecipeError(
-                f"The trainer trains a {type(trained).__name__} which the keeper's {type(self.model).__name__} is no "
+                f"The trainer trains a {type(trained).__name__} which the keeper's {type(self.model).__name__} is not "
                 "part of, so its checkpoints would not change. Give the keeper the network that is trained."
             )
 

@@ -17,7 +17,7 @@ from linescape.analysis.answers.initialisations import ADVERSARIAL, RESTARTED
 from linescape.report import sentences
 from linescape.report.answers import answer_entry
 from linescape.report.page import Folder
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 from linescape.studies.vlaar2022 import published
 from tests.support.fake_study import TREATMENTS, FakeStore, results, study
 
@@ -34,7 +34,7 @@ def made_up(arms: int, runs: int = 3, groups: int = 1, **columns: Any) -> pl.Dat
             "seed": i % runs,
             "test_set": "x",
             "status": "done",
-            **{f"test_{number}": 0.0 for number in SHAPES},
+            **{f"test_{number}": 0.0 for number in DEFINITIONS},
             "test_accuracy": 90.0,
             "distance": 1.0,
             "relative_distance": 1.0,
@@ -50,7 +50,7 @@ def verdict(answer: Answer) -> str:
 
 
 def test_definitions_are_of_all_shape_numbers_and_of_no_others() -> None:
-    assert set(SHAPES) == set(tables.SHAPES)
+    assert set(DEFINITIONS) == set(tables.DEFINITIONS)
 
 
 def test_a_study_gets_the_answers_that_its_arms_ask_for() -> None:
@@ -180,7 +180,7 @@ def test_without_any_barrier_there_is_nothing_to_change() -> None:
 
 def test_nothing_measured_is_said() -> None:
     empty = made_up(3).with_columns(
-        *(pl.lit(None, pl.Float64).alias(f"test_{number}") for number in SHAPES),
+        *(pl.lit(None, pl.Float64).alias(f"test_{number}") for number in DEFINITIONS),
         test_accuracy=pl.lit(None, pl.Float64),
         distance=pl.lit(None, pl.Float64),
     )

@@ -14,6 +14,7 @@ from linescape.checkpoints.diff import compare
 from linescape.errors import CheckpointError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 
 
@@ -36,11 +37,13 @@ def test_a_new_head_stays_at_the_end(tmp_path: Path) -> None:
         first, last = pair(start, end, fit, tuned)
         assert first["head.weight"] is last["head.weight"]
         assert torch.equal(first["body.weight"], base.state_dict()["body.weight"])
-        assert last.notes[0].startswith("At rest, as not in both or of another shape: head.weight, head.bias.")
+        assert last.notes[0].startswith(
+            "Held fixed, as only one checkpoint has them or their shapes differ: head.weight, head.bias."
+        )
     line = Line(first.into(tuned), last.into(tuned))
     assert line.moving == {"body.weight", "body.bias"}
     data = torch.randn(20, 4), torch.randint(0, 3, (20,))
-    curve = scan(line, Evaluator(tuned, {"test": data}), 3)
+    curve = scan(line, Evaluator(tuned, {"test": data}), ScanOptions(alphas=3))
     mixed = net(3).eval()
     mixed.load_state_dict({**base.state_dict(), **{n: v for n, v in tuned.state_dict().items() if "head" in n}})
     expected = nn.functional.cross_entropy(mixed(data[0]), data[1])
@@ -84,7 +87,7 @@ def test_two_types_become_the_wider_one() -> None:
     first, last = pair(contents(half), contents(tensors))
     assert first["body.weight"].dtype == torch.float32
     assert torch.equal(first["body.weight"], half["body.weight"].float())
-    assert last.notes[-1].startswith("Taken in the wider of two types: body.bias, body.weight")
+    assert last.notes[-1].startswith("Converted to the wider of two types: body.bias, body.weight")
 
 
 class Tied(nn.Module):
@@ -120,7 +123,7 @@ def test_a_comparison_names_what_differs() -> None:
     assert found.dtypes == {"body.bias": ("float32", "float16")}
     assert found.moves == ("body.weight", "body.bias", "norm.running_mean")
     assert found.not_interpolated == ("norm.num_batches_tracked",)
-    assert set(found.rests) == {"norm.weight", "norm.bias", "norm.running_var"}
+    assert set(found.equal) == {"norm.weight", "norm.bias", "norm.running_var"}
     assert set(found.distances) == {"all", "body", "norm"}
     away = [tuned[name].double() - base[name].double() for name in ("body.weight", "body.bias")]
     expected = float(torch.cat([tensor.reshape(-1) for tensor in away]).norm())

@@ -131,11 +131,11 @@ def test_each_format_is_read_by_the_library_that_defines_it(form: str, alpha: fl
     assert f"Not floating, so taken from {'the end' if alpha else 'the start'}: " in " ".join(notes)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["end", "out", "start"]
     again = checkpoints.read(tmp_path / "out")
-    assert (again.form.kind, again.form.container) == (
-        (kept := checkpoints.read(tmp_path / "end").form).kind,
+    assert (again.file_format.kind, again.file_format.container) == (
+        (kept := checkpoints.read(tmp_path / "end").file_format).kind,
         kept.container,
     )
-    assert again.form.spelled == kept.spelled
+    assert again.file_format.spelled == kept.spelled
 
 
 def test_a_safetensors_file_keeps_its_order_and_texts(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_file_that_has_changed_is_an_error(changed: Tensors, tmp_path: Path) -
         safetensors.torch.save_file(contiguous(tensors(1)), path)
     for name in ("file", "folder"):
         held = replace(found := checkpoints.read(tmp_path / name), tensors={**found, **changed})
-        with pytest.raises(CheckpointError, match="no longer holds the tensors"):
+        with pytest.raises(CheckpointError, match="no longer has the tensors"):
             averaging.average(held, held, 0.5, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
@@ -356,7 +356,7 @@ def test_statistics_of_batchnorm_are_those_of_a_plain_loop(tmp_path: Path) -> No
     start, end = checkpoints.read(tmp_path / "a"), checkpoints.read(tmp_path / "b")
     measured = averaging.recalibrated(start, end, 0.3, after, Evaluator(after, {"train": batches}))
     notes = averaging.average(start, end, 0.3, tmp_path / "out", measured)
-    assert any("were measured anew: net.1.num_batches_tracked, net.1.running_mean" in note for note in notes)
+    assert any("were recomputed: net.1.num_batches_tracked, net.1.running_mean" in note for note in notes)
 
     first, last = before.state_dict(), after.state_dict()
     expected = network()

@@ -251,7 +251,7 @@ def test_a_moving_average_is_offered_and_read_when_asked_for(container: str, ins
     path = saved(tmp_path / "a.pt", {"model": net().state_dict(), container: held, "epoch": 3})
     found = checkpoints.read(path)
     assert same(found, net().state_dict())
-    assert f"A moving average of the weights is there too, under '{container}': --ema reads it." in found.notes
+    assert f"The file also has a moving average of the weights, under '{container}': --ema reads it." in found.notes
     assert same(checkpoints.read(path, ema=True), average)
     with pytest.raises(CheckpointError, match="no moving average of the weights"):
         checkpoints.read(saved(tmp_path / "b.pt", {"model": net().state_dict()}), ema=True)
@@ -263,7 +263,7 @@ def test_names_are_fitted_to_the_network(tmp_path: Path) -> None:
     found = checkpoints.read(saved(tmp_path / "a.ckpt", {"state_dict": lightning})).named_as(tensors)
     assert same(found, tensors)
     assert found.notes == ("Took 'model.' off 9 names and left out loss.weight.",)
-    assert found.form.spelled["first.weight"] == "model.first.weight"
+    assert found.file_format.spelled["first.weight"] == "model.first.weight"
     inner = checkpoints.read(saved(tmp_path / "b.pt", dict(tensors))).named_as([f"backbone.{name}" for name in tensors])
     assert list(inner) == [f"backbone.{name}" for name in tensors]
     assert inner.notes == ("Put 'backbone.' before 9 names.",)

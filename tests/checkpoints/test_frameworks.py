@@ -26,6 +26,7 @@ from linescape import checkpoints, models, recipe
 from linescape.errors import CheckpointError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from tests.support import optional
 from tests.support.fsdp_save import network, trained
@@ -141,7 +142,7 @@ def test_lightning(whole: bool, tmp_path: Path) -> None:
     found = checkpoints.read(path)
     same(found, module.state_dict())
     same(found.named_as(module.model.state_dict()), module.model.state_dict())
-    assert found.form.container == "state_dict"
+    assert found.file_format.container == "state_dict"
 
 
 def test_timm(tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_hugging_face(size: str, tmp_path: Path) -> None:
     expected = {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}  # which is tied
     found = checkpoints.read(tmp_path / "net")
     same({name: found[name] for name in sorted(found)}, {name: expected[name] for name in sorted(expected)})
-    assert found.form.kind == "hugging face"
+    assert found.file_format.kind == "hugging face"
 
 
 def bin_folder(folder: Path, weights: Mapping[str, Tensor], parts: int) -> Path:
@@ -249,7 +250,7 @@ def test_distributed_checkpoints_of_one_process(container: str, tmp_path: Path) 
     found = checkpoints.read(distributed(tmp_path / "net", whole))
     same({name: found[name] for name in weights}, weights)
     assert len(found) == len(weights)
-    assert found.form == checkpoints.Form("distributed", container)
+    assert found.file_format == checkpoints.FileFormat("distributed", container)
 
 
 @pytest.mark.slow
@@ -304,7 +305,7 @@ def test_a_pair_of_resnets_saved_in_every_format_gives_the_same_curve_to_the_bit
         for path, module in zip(paths, ends, strict=True):
             write(path, module.state_dict())
         start, end = (checkpoints.read(path).into(ends[0]) for path in paths)
-        curves.append(scan(Line(start, end), evaluator, alphas=[0, 0.3, 1], progress=False))
+        curves.append(scan(Line(start, end), evaluator, ScanOptions(alphas=[0, 0.3, 1], progress=False)))
     values = [next(iter(curve.values.values())) for curve in curves]
     assert values[0].shape == (3, 8)
     assert len(set(values[0].mean(1).tolist())) == 3

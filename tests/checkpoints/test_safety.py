@@ -344,7 +344,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "plan outside": (plan(elsewhere(offset=1 << 62)), "damaged"),
     "plan length": (plan(elsewhere(length=1 << 62)), "damaged"),
     "plan transformed": (plan(elsewhere(transform_descriptors=["zstd"])), "compressed"),
-    "plan of many times one part": (plan(in_parts(4000, 256 * 4000, 256)), "files of their own"),
+    "plan of many times one part": (plan(in_parts(4000, 256 * 4000, 256)), "share bytes of a file"),
     "plan parts overlap": (plan(in_parts(2, 512, 128)), "overlap"),
     "plan parts outside": (plan(in_parts(2, 512, 300)), "not all of it"),
     "plan huge": (plan(in_parts(1, 1 << 50, 0)), "not all of it"),

@@ -54,7 +54,9 @@ def test_what_is_left_out_is_named(folder: Path) -> None:
     said = " ".join(found.notes)
     assert "in this order: step-90, step-900, step-1000, last." in said
     assert "Left out step-3000.pt. It holds NaN or infinity." in said
-    assert "Left out step-4000.pt. Names, shapes or types of its tensors are not those of most others (0.bias" in said
+    assert (
+        "Left out step-4000.pt. Names, shapes or types of its tensors differ from those of most others (0.bias" in said
+    )
     assert "Left out step-5000.pt." in said
     assert "Left out config.json." in said
     assert "Left out logs-5." in said
@@ -94,13 +96,13 @@ def test_names_that_differ_by_their_suffix_only_are_kept_apart(tmp_path: Path) -
 
 
 def test_fewer_than_two_checkpoints_are_no_line(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="holds no checkpoints among its 0 entries, and a line needs two"):
+    with pytest.raises(CheckpointError, match="has no checkpoints among its 0 entries, and a line needs two"):
         trajectory.find(tmp_path)
     torch.save(network(0).state_dict(), tmp_path / "a.pt")
     (tmp_path / "b.pt").write_bytes(b"PK and no more")
-    with pytest.raises(CheckpointError, match=r"holds 1 checkpoint among its 2 entries.*Left out b\.pt"):
+    with pytest.raises(CheckpointError, match=r"has 1 checkpoint among its 2 entries.*Left out b\.pt"):
         trajectory.find(tmp_path)
-    with pytest.raises(CheckpointError, match="is no folder that can be listed"):
+    with pytest.raises(CheckpointError, match="cannot be listed as a folder"):
         trajectory.find(tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="is no folder that can be listed"):
+    with pytest.raises(CheckpointError, match="cannot be listed as a folder"):
         trajectory.find(tmp_path / "absent")

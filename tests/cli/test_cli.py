@@ -182,7 +182,7 @@ def test_the_checkpoints_of_a_training_are_walked_to_the_last(line: Line, run: P
     [
         (["training", *OF_OWN, "--layers"], "are for two checkpoints. Name both"),
         (["a.pt", "b.safetensors", *OF_OWN, "--pairs", "all"], "--pairs is for a folder"),
-        (["a.pt", *OF_OWN], "is no folder that can be listed"),
+        (["a.pt", *OF_OWN], "cannot be listed as a folder"),
         (["training", *OF_OWN, "--pairs", "some"], "--pairs"),
     ],
 )
@@ -204,8 +204,8 @@ def test_an_average_is_a_checkpoint_like_its_second(line: Line, pair: list[str],
     code, out, err = line("average", *pair, "--alpha", "0.3", "-o", "c.safetensors", *OF_OWN)
     assert code == 0, err
     assert out.strip() == "c.safetensors"
-    assert "were measured anew: 1.num_batches_tracked, 1.running_mean, 1.running_var" in err
-    assert checkpoints.read(tmp_path / out.strip()).form.kind == "safetensors"
+    assert "were recomputed: 1.num_batches_tracked, 1.running_mean, 1.running_var" in err
+    assert checkpoints.read(tmp_path / out.strip()).file_format.kind == "safetensors"
     code, _, err = line("average", *pair, "-o", "c.safetensors")
     assert code == 2
     assert "is there already" in err

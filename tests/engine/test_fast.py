@@ -16,6 +16,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from tests.support import optional
 from tests.support.engine import (
@@ -44,7 +45,9 @@ def test_the_engine_gives_the_curve_of_plain_calls(name: str) -> None:
     data = {"train": (inputs, labels(40)), "test": (inputs[30:39], labels(9))}
     plain, fast = (Evaluator(net, data, batch_size=16, fast=fast) for fast in (False, True))
     for where, path in lines(net, whole).items():
-        expected, found = (scan(path, ev, ALPHAS, batchnorm.TREATMENTS) for ev in (plain, fast))
+        expected, found = (
+            scan(path, ev, ScanOptions(alphas=ALPHAS, batchnorm=batchnorm.TREATMENTS)) for ev in (plain, fast)
+        )
         assert not noted(found), where
         assert fast.engine.batch_invariant, where
         assert_close(found, expected)
@@ -75,7 +78,7 @@ def test_one_evaluator_measures_several_data_sets_of_one_size() -> None:
     net, whole, (inputs, targets) = small()
     data = {"a": (inputs, targets), "b": (inputs.flip(0), targets.flip(0))}
     tail = Only(whole, [name for name in whole.end if name.startswith("fc")])
-    curve = scan(tail, Evaluator(net, data, fast=True), 3)
+    curve = scan(tail, Evaluator(net, data, fast=True), ScanOptions(alphas=3))
     assert np.allclose(curve["a", "cross_entropy"].values, curve["b", "cross_entropy"].values[:, ::-1], rtol=1e-4)
 
 
@@ -101,9 +104,9 @@ def test_a_language_model_is_a_graph_and_its_lower_layers_are_kept() -> None:
     plain, fast = (Evaluator(net, data, [surprise], batch_size=8, fast=fast) for fast in (False, True))
     last = [name for name in whole.end if name.startswith("blocks.1")]
     for path in (whole, Only(whole, last), Only(whole, ["norm.weight"]), Only(whole, ["head.weight"])):
-        found = scan(path, fast, ALPHAS)
+        found = scan(path, fast, ScanOptions(alphas=ALPHAS))
         assert not noted(found)
-        assert_close(found, scan(path, plain, ALPHAS))
+        assert_close(found, scan(path, plain, ScanOptions(alphas=ALPHAS)))
         if path is not whole and "norm.weight" in path.moving:
             assert kept_bytes(fast.engine) >= 20 * 6 * 16 * 4
     assert kept_bytes(fast.engine) < 20 * 6 * 16  # tied, the head moves the embedding too: only places are kept
@@ -135,8 +138,8 @@ def test_bfloat16_is_near_and_says_how_far_it_is() -> None:
     for model in (net, Head(), Branching()):
         given = data if model is net else (VECTORS, labels(40))
         path = whole if model is net else Line(State.from_module(Head()), State.from_module(Head()))
-        exact = scan(path, Evaluator(model, {"d": given}, fast=False), ALPHAS)
-        found = scan(path, Evaluator(model, {"d": given}, precision="bfloat16"), ALPHAS)
+        exact = scan(path, Evaluator(model, {"d": given}, fast=False), ScanOptions(alphas=ALPHAS))
+        found = scan(path, Evaluator(model, {"d": given}, precision="bfloat16"), ScanOptions(alphas=ALPHAS))
         np.testing.assert_allclose(found["cross_entropy"].mean, exact["cross_entropy"].mean, rtol=0.05)
         assert not np.array_equal(found["cross_entropy"].values, exact["cross_entropy"].values)
         assert found.provenance["precision"] == "bfloat16"
@@ -168,8 +171,8 @@ def test_a_heavy_network_is_walked_with_its_weights_as_they_lie(monkeypatch: pyt
     monkeypatch.setattr("linescape.engine.fast.LIGHT", 1e4)
     weights = sum(value.nbytes for value in net.state_dict().values())
     for path in (line, Only(line, ["fc.weight", "fc.bias"])):
-        curve = scan(path, Evaluator(net, {"test": data}, fast=True, memory=weights - 1), ALPHAS)
+        curve = scan(path, Evaluator(net, {"test": data}, fast=True, memory=weights - 1), ScanOptions(alphas=ALPHAS))
         assert "so no faster copy of them was made" in curve.provenance["notes"][0]
-        plain = scan(path, Evaluator(net, {"test": data}, fast=False), ALPHAS)
+        plain = scan(path, Evaluator(net, {"test": data}, fast=False), ScanOptions(alphas=ALPHAS))
         found, expected = (each["test", "cross_entropy"].values for each in (curve, plain))
         np.testing.assert_allclose(found, expected, rtol=1e-5)

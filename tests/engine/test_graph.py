@@ -16,6 +16,7 @@ from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from tests.support.engine import ALPHAS, assert_close, compared, drawn, kept_bytes, labels, line_of, noted
 from tests.support.engine_networks import (
@@ -45,7 +46,9 @@ def test_networks_that_only_export_can_read_are_graphs_too(build: Callable[[], n
     whole = line_of(net, inputs)
     plain, fast = (Evaluator(net, {"train": (inputs, labels(len(inputs)))}, fast=fast) for fast in (False, True))
     for path in (whole, Only(whole, [name for name in whole.end if name.startswith(("fc", "bn", "stage7", "head"))])):
-        expected, found = (scan(path, ev, 2, batchnorm.TREATMENTS) for ev in (plain, fast))
+        expected, found = (
+            scan(path, ev, ScanOptions(alphas=2, batchnorm=batchnorm.TREATMENTS)) for ev in (plain, fast)
+        )
         assert not noted(found)
         assert_close(found, expected, 1e-5 if build is Padded else 1e-4)  # one pixel a map at the end, of 8 images
 
@@ -161,7 +164,7 @@ def test_the_note_is_there_only_where_export_was_tried() -> None:
     whole = line_of(net, VECTORS)
     evaluator = Evaluator(net, {"d": (VECTORS, labels(40))})
     evaluator._fast = None
-    assert not noted(scan(whole, evaluator, 3))
+    assert not noted(scan(whole, evaluator, ScanOptions(alphas=3)))
 
 
 class Answer(NamedTuple):
@@ -218,8 +221,8 @@ def test_an_encoder_with_padding_masks_is_a_graph_for_each_length() -> None:
     batches = [masked(12, 5), masked(7, 5), masked(9, 6)]
     plain, fast = (Evaluator(net, {"d": batches}, fast=fast) for fast in (False, True))
     for path in (whole, Only(whole, ["fc.weight", "fc.bias"])):
-        found = scan(path, fast, ALPHAS)
-        assert_close(found, scan(path, plain, ALPHAS))
+        found = scan(path, fast, ScanOptions(alphas=ALPHAS))
+        assert_close(found, scan(path, plain, ScanOptions(alphas=ALPHAS)))
         assert not noted(found)
     assert kept_bytes(fast.engine) < 40 * 8 * 4 * 3  # what the classifier reads, not the encoder's insides
 
@@ -245,7 +248,7 @@ def test_arguments_that_are_no_tensors_are_part_of_the_graph() -> None:
                 forward=lambda model, batch, t=twice, s=scale: (model(x=batch[0], twice=t, scale=s), batch[1]),  # type: ignore[misc]
                 fast=fast,
             )
-            curves.append(scan(line, evaluator, ALPHAS))
+            curves.append(scan(line, evaluator, ScanOptions(alphas=ALPHAS)))
         assert curves[0].provenance["notes"] == curves[1].provenance["notes"]
         found, expected = (curve["test", "cross_entropy"].values for curve in curves)
         np.testing.assert_allclose(found, expected, rtol=1e-5)

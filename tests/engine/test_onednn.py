@@ -10,6 +10,7 @@ from torch import Tensor
 from linescape.engine.native import build, winograd
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from tests.support.engine import assert_close, compared, labels, line_of, lines, needs_compiler
 from tests.support.engine_networks import wide
@@ -42,7 +43,7 @@ def test_wide_convolutions_are_done_by_winograd_where_that_pays(
             Evaluator(net, {"d": data}, [cross_entropy], fast=fast, precision=precision if fast else None)
             for fast in (False, True)
         )
-        assert_close(scan(path, fast, 2), scan(path, plain, 2), relative)
+        assert_close(scan(path, fast, ScanOptions(alphas=2)), scan(path, plain, ScanOptions(alphas=2)), relative)
         if path is whole:
             assert len(transformed) == 2 * winograds  # once at each position, though batches are several
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Only
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from tests.support.engine import ALPHAS, assert_close, kept_bytes, labels, line_of, lines
 from tests.support.engine_networks import IMAGES, WIDE, InPlace, Preact, small
@@ -30,7 +31,10 @@ def test_keeping_changes_no_bit(build: Callable[[], nn.Module], monkeypatch: pyt
 
     monkeypatch.setattr(engine, "start_path", nothing_left)
     for path in lines(net, line_of(net, IMAGES)).values():
-        expected, found = (scan(path, ev, ALPHAS, ("interpolate", "start")) for ev in (forgetting, keeping))
+        expected, found = (
+            scan(path, ev, ScanOptions(alphas=ALPHAS, batchnorm=("interpolate", "start")))
+            for ev in (forgetting, keeping)
+        )
         assert not kept_bytes(engine)
         assert all(np.array_equal(found.values[key], values) for key, values in expected.values.items())
         most = max(most, kept_bytes(keeping.engine))
@@ -46,6 +50,8 @@ def test_no_more_is_kept_than_allowed(memory: float) -> None:
         Only(whole, ["fc.weight"]),
         Only(whole, [n for n in whole.end if n.startswith(("conv2", "bn2"))]),
     ):
-        curves = [scan(path, evaluator, 3, ("interpolate", "end")) for evaluator in evaluators]
+        curves = [
+            scan(path, evaluator, ScanOptions(alphas=3, batchnorm=("interpolate", "end"))) for evaluator in evaluators
+        ]
         assert_close(curves[1], curves[0])
         assert kept_bytes(evaluators[1].engine) <= memory

@@ -28,7 +28,7 @@ def test_other_paths_and_positions_beyond_the_ends() -> None:
     ):
         compared(path, net, data, alphas=alphas, batch_size=16)
     compared(whole, net, data, alphas=(-0.2, 0.0, 1.0, 1.1))
-    compared(Only(whole, ["fc.weight", "fc.bias"], rest=third), net, data, alphas=alphas)
+    compared(Only(whole, ["fc.weight", "fc.bias"], fixed=third), net, data, alphas=alphas)
 
 
 @pytest.mark.parametrize("block", ["", "fc1", "fc2"])

@@ -12,6 +12,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 
 Images = tuple[Tensor, Tensor]
@@ -52,7 +53,7 @@ def test_each_treatment_is_what_it_says(pair: Pair, images: Images) -> None:
     net, start, end = pair
     line = Line(start, end)
     whole = Evaluator(net, {"train": images}, [cross_entropy], batch_size=37)
-    curve = scan(line, whole, alphas=7, batchnorm=batchnorm.TREATMENTS)
+    curve = scan(line, whole, ScanOptions(alphas=7, batchnorm=batchnorm.TREATMENTS))
     for index, alpha in enumerate(curve.alphas):
         state = line.at(float(alpha))
         expected = {
@@ -70,7 +71,7 @@ def test_each_treatment_is_what_it_says(pair: Pair, images: Images) -> None:
 
 def test_recalibration_averages_over_batches(pair: Pair, images: Images, evaluator: Evaluator) -> None:
     line = Line(pair[1], pair[2])
-    curve = scan(line, evaluator, alphas=3, batchnorm="recalibrate")
+    curve = scan(line, evaluator, ScanOptions(alphas=3, batchnorm="recalibrate"))
     state = line.at(0.5)
     expected = by_hand(state, images, of_data(state, images, 20))
     np.testing.assert_allclose(curve["train"].values[1], expected, rtol=1e-4, atol=1e-5)
@@ -80,14 +81,16 @@ def test_at_the_start_nothing_depends_on_the_other_end(pair: Pair, images: Image
     # The check of Vlaar & Frankle's figures: under `interpolate`, L(0) is that of the initial network in eval mode.
     _, start, end = pair
     other = end.replace({name: value * 3 for name, value in end.items() if value.dtype.is_floating_point})
-    first, second = (scan(Line(start, to), evaluator, alphas=2)["train"].values[0] for to in (end, other))
+    first, second = (scan(Line(start, to), evaluator, ScanOptions(alphas=2))["train"].values[0] for to in (end, other))
     assert np.array_equal(first, second)
 
 
 def test_treatments_leave_no_trace(pair: Pair, evaluator: Evaluator) -> None:
     line = Line(pair[1], pair[2])
-    alone = scan(line, evaluator, alphas=5)["train"].values
-    among = scan(line, evaluator, alphas=5, batchnorm=("batch", "recalibrate", "end", "interpolate", "start"))
+    alone = scan(line, evaluator, ScanOptions(alphas=5))["train"].values
+    among = scan(
+        line, evaluator, ScanOptions(alphas=5, batchnorm=("batch", "recalibrate", "end", "interpolate", "start"))
+    )
     assert np.array_equal(among["interpolate"].values, alone)
     assert not any(layer.training or layer.momentum != 0.1 for layer in batchnorm.layers(evaluator.model).values())
 
@@ -97,7 +100,7 @@ def test_a_layer_wise_line_moves_the_blocks_statistics_with_it(
 ) -> None:
     _, start, end = pair
     norm = [name for name in end if name.startswith("bn.")]
-    curve = scan(Only(Line(start, end), norm), evaluator, alphas=3)
+    curve = scan(Only(Line(start, end), norm), evaluator, ScanOptions(alphas=3))
     state = end.replace({name: Line(start, end).at(0.5)[name] for name in norm})
     np.testing.assert_allclose(curve["train"].values[1], by_hand(state, images, of_state(state)), rtol=1e-4, atol=1e-5)
 
@@ -106,7 +109,9 @@ def test_without_batchnorm_the_result_says_so() -> None:
     net = nn.Linear(3, 2)
     start, end = State.from_module(net), State.from_module(nn.Linear(3, 2))
     data = {"train": (torch.randn(9, 3), torch.zeros(9, dtype=torch.long))}
-    curve = scan(Line(start, end), Evaluator(net, data), alphas=3, batchnorm=("interpolate", "recalibrate"))
+    curve = scan(
+        Line(start, end), Evaluator(net, data), ScanOptions(alphas=3, batchnorm=("interpolate", "recalibrate"))
+    )
     assert "no BatchNorm" in curve.provenance["notes"][0]
     both = [curve["cross_entropy", treatment].values for treatment in ("interpolate", "recalibrate")]
     assert np.array_equal(both[0], both[1])
@@ -116,8 +121,8 @@ def test_unknown_treatments_and_missing_calibration_are_refused(pair: Pair, imag
     net, start, end = pair
     evaluator = Evaluator(net, {"test": images})
     with pytest.raises(MeasureError, match="'recalibrat'.*Did you mean 'recalibrate'"):
-        scan(Line(start, end), evaluator, batchnorm="recalibrat")
+        scan(Line(start, end), evaluator, ScanOptions(batchnorm="recalibrat"))
     with pytest.raises(MeasureError, match="repeat"):
-        scan(Line(start, end), evaluator, batchnorm=("end", "end"))
+        scan(Line(start, end), evaluator, ScanOptions(batchnorm=("end", "end")))
     with pytest.raises(DataError, match="needs the data 'train', but there are only"):
-        scan(Line(start, end), evaluator, batchnorm="recalibrate")
+        scan(Line(start, end), evaluator, ScanOptions(batchnorm="recalibrate"))

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, scan, walk
 from tests.support.engine import ALPHAS, assert_close, drawn, labels, line_of, lines, noted
 from tests.support.engine_networks import IMAGES, InPlace, small
@@ -21,10 +22,10 @@ from tests.support.engine_networks import IMAGES, InPlace, small
 def test_without_a_copy_the_network_itself_is_the_working_copy() -> None:
     net = nn.Sequential(nn.Linear(4, 3))
     line, data = line_of(net, drawn(20, 4)), (drawn(20, 4), labels(20))
-    expected = scan(line, Evaluator(net, {"test": data}), ALPHAS)
+    expected = scan(line, Evaluator(net, {"test": data}), ScanOptions(alphas=ALPHAS))
     evaluator = Evaluator(net, {"test": data}, copy=False)
     assert evaluator.model is net
-    found = scan(line, evaluator, ALPHAS)
+    found = scan(line, evaluator, ScanOptions(alphas=ALPHAS))
     assert np.array_equal(found["test", "cross_entropy"].values, expected["test", "cross_entropy"].values)
     assert all(torch.equal(value, line.end[name]) for name, value in net.state_dict().items())
 
@@ -39,7 +40,7 @@ def test_the_callers_network_is_left_as_it_was() -> None:
     whole = Line(State.from_module(net), State.from_module(InPlace()))
     random = torch.get_rng_state()
     evaluator = Evaluator(net, {"train": (IMAGES, labels(40))}, fast=True)
-    scan(whole, evaluator, 3, ("interpolate", "recalibrate"))
+    scan(whole, evaluator, ScanOptions(alphas=3, batchnorm=("interpolate", "recalibrate")))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(dict(vars(layer)) == held for layer, held in attributes.items())
     assert torch.equal(torch.get_rng_state(), random)
@@ -50,13 +51,13 @@ def test_a_walk_goes_on_where_it_was_cut_and_an_evaluator_walks_again() -> None:
     net, whole, (inputs, targets) = small()
     data = {"d": (inputs, targets)}
     one = Evaluator(net, data, fast=True)
-    expected = scan(whole, one, ALPHAS)
+    expected = scan(whole, one, ScanOptions(alphas=ALPHAS))
     for path in lines(net, whole).values():
-        scan(path, one, 3)
-    assert np.array_equal(scan(whole, one, ALPHAS)["error"].values, expected["error"].values)
+        scan(path, one, ScanOptions(alphas=3))
+    assert np.array_equal(scan(whole, one, ScanOptions(alphas=ALPHAS))["error"].values, expected["error"].values)
     two = Evaluator(net, data, fast=True)
-    points = list(walk(whole, two, ALPHAS, done=(0.0,)))
-    points += walk(whole, one, ALPHAS, done=(0.4, 1.0))
+    points = list(walk(whole, two, ScanOptions(alphas=ALPHAS), done=(0.0,)))
+    points += walk(whole, one, ScanOptions(alphas=ALPHAS), done=(0.4, 1.0))
     found = collect(points, whole, two)
     assert np.array_equal(found["cross_entropy"].values, expected["cross_entropy"].values)
 
@@ -65,9 +66,9 @@ def test_direct_evaluation_between_points_changes_nothing() -> None:
     net, whole, (inputs, targets) = small()
     for path in (whole, Only(whole, ["fc.weight"])):
         evaluator = Evaluator(net, {"d": (inputs, targets)}, fast=True)
-        expected = scan(path, evaluator, ALPHAS)
+        expected = scan(path, evaluator, ScanOptions(alphas=ALPHAS))
         points = []
-        for point in walk(path, evaluator, ALPHAS):
+        for point in walk(path, evaluator, ScanOptions(alphas=ALPHAS)):
             points.append(point)
             evaluator(whole.at(0.7))
         assert np.array_equal(collect(points, path, evaluator)["error"].values, expected["error"].values)
@@ -78,10 +79,10 @@ def test_a_short_walk_keeps_no_later_one_from_its_graph(monkeypatch: pytest.Monk
     whole = line_of(net, IMAGES)
     evaluator = Evaluator(net, {"d": (IMAGES, labels(40))})
     monkeypatch.setattr("linescape.evaluation.evaluator.WORTH", 0)
-    scan(whole, evaluator, 2)
+    scan(whole, evaluator, ScanOptions(alphas=2))
     assert not evaluator.engine.batch_invariant
     monkeypatch.setattr("linescape.evaluation.evaluator.WORTH_PREPARING", {"cpu": 0, "cuda": 0})
-    assert not noted(scan(whole, evaluator, 2))
+    assert not noted(scan(whole, evaluator, ScanOptions(alphas=2)))
     assert evaluator.engine.batch_invariant
 
 
@@ -89,7 +90,7 @@ def test_a_sample_is_measured_and_nothing_else() -> None:
     net, whole, data = small()
     rows = np.arange(0, 40, 2)
     evaluators = [Evaluator(net, {"d": data}, fast=fast, batch_size=8).sample({"d": rows}) for fast in (False, True)]
-    expected, found = (scan(whole, evaluator, 3) for evaluator in evaluators)
+    expected, found = (scan(whole, evaluator, ScanOptions(alphas=3)) for evaluator in evaluators)
     assert found["cross_entropy"].values.shape == (3, 20)
     assert_close(found, expected)
 
@@ -99,7 +100,7 @@ def test_a_sample_that_walks_another_path_leaves_no_stale_position() -> None:
     evaluator = Evaluator(net, {"d": data})
     evaluator.start_path(whole, 2)
     evaluator.load_position(whole, 0.25)
-    scan(Only(whole, ["fc.weight"]), evaluator.sample({"d": np.arange(9)}), 2)
+    scan(Only(whole, ["fc.weight"]), evaluator.sample({"d": np.arange(9)}), ScanOptions(alphas=2))
     evaluator.load_position(whole, 0.25)
     assert all(torch.equal(value, whole.at(0.25)[name]) for name, value in evaluator.model.state_dict().items())
 

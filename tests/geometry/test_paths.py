@@ -47,10 +47,10 @@ def test_only_moves_its_names_and_rests_at_the_end_or_the_start(pair: Pair) -> N
     assert torch.equal(final.at(0.3)["conv.weight"], end["conv.weight"])
     assert torch.equal(final.at(0.3)["fc.weight"], line.at(0.3)["fc.weight"])
     assert equal(final.at(1.0), end)
-    initial = Only(line, ["fc.weight"], rest=start)
+    initial = Only(line, ["fc.weight"], fixed=start)
     assert torch.equal(initial.at(0.3)["conv.weight"], start["conv.weight"])
     assert equal(initial.at(0.0), start)
-    elsewhere = Only(line, ["fc.weight"], rest=line.at(0.5))
+    elsewhere = Only(line, ["fc.weight"], fixed=line.at(0.5))
     assert [path.describe()["rest"] for path in (final, initial, elsewhere)] == ["end", "start", "elsewhere"]
 
 

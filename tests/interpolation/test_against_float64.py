@@ -14,6 +14,7 @@ from linescape.evaluation.measures import cross_entropy
 from linescape.geometry.groups import by_block
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.recipe import Data, Optimizer, Random, Recipe, ResNet, Schedule
 from linescape.training.loop import train
@@ -59,7 +60,7 @@ def test_the_curve_agrees_with_float64_at_all_alphas(trained: Trained, block: st
     network, start, end, inputs, targets = trained
     line = Line(start, end)
     path = Only(line, by_block(network)[block]) if block else line
-    curve = scan(path, Evaluator(network, {"test": (inputs, targets)}, [cross_entropy]), alphas=50)
+    curve = scan(path, Evaluator(network, {"test": (inputs, targets)}, [cross_entropy]), ScanOptions(alphas=50))
     moving = set(by_block(network)[block]) if block else set(end)
     exact = [in_float64(trained, float(alpha), moving) for alpha in curve.alphas]
     np.testing.assert_allclose(curve["test"].mean, exact, rtol=1e-5, atol=1e-6)
@@ -67,7 +68,9 @@ def test_the_curve_agrees_with_float64_at_all_alphas(trained: Trained, block: st
 
 def test_both_ends_are_the_checkpoints_own_losses(trained: Trained) -> None:
     network, start, end, inputs, targets = trained
-    curve = scan(Line(start, end), Evaluator(network, {"test": (inputs, targets)}, [cross_entropy]), alphas=2)
+    curve = scan(
+        Line(start, end), Evaluator(network, {"test": (inputs, targets)}, [cross_entropy]), ScanOptions(alphas=2)
+    )
     for index, state in enumerate((start, end)):
         fresh = models.build(RECIPE.model, (1, 14, 14), 10)
         fresh.load_state_dict(state.state_dict())

@@ -14,6 +14,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import squared_error
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 
 
@@ -33,7 +34,7 @@ def test_a_linear_models_line_is_a_parabola() -> None:
     x, y = numbers(20, 4, seed=0), numbers(20, 3, seed=1)
     net = nn.Linear(4, 3, bias=False).double()
     start, end = (State({"weight": numbers(3, 4, seed=seed)}) for seed in (2, 3))
-    curve = scan(Line(start, end), Evaluator(net, {"train": (x, y)}, [squared_error]), alphas=50)
+    curve = scan(Line(start, end), Evaluator(net, {"train": (x, y)}, [squared_error]), ScanOptions(alphas=50))
     residual, direction = x @ start["weight"].T - y, x @ (end["weight"] - start["weight"]).T
     c0, c1, c2 = residual.square().sum(1), 2 * (residual * direction).sum(1), direction.square().sum(1)
     exact = np.stack([(c0 + a * c1 + a * a * c2).numpy() for a in curve.alphas])
@@ -47,7 +48,9 @@ def test_a_quadratic_falls_as_the_square_of_the_rest_of_the_way() -> None:
     net = nn.Linear(5, 1, bias=False).double()
     start, end = (State({"weight": numbers(1, 5, seed=seed)}) for seed in (1, 2))
     y = x @ end["weight"].T
-    losses = scan(Line(start, end), Evaluator(net, {"train": (x, y)}, [squared_error]), alphas=50)["train"].mean
+    losses = scan(Line(start, end), Evaluator(net, {"train": (x, y)}, [squared_error]), ScanOptions(alphas=50))[
+        "train"
+    ].mean
     close(losses, (1 - np.linspace(0, 1, 50)) ** 2 * losses[0])
 
 
@@ -62,17 +65,17 @@ def test_a_two_layer_linear_network_gives_a_quartic_and_layer_wise_parabolas() -
     evaluator = Evaluator(net, {"train": (x, y)}, [squared_error])
     line = Line(start, end)
 
-    whole = scan(line, evaluator, alphas=50)
+    whole = scan(line, evaluator, ScanOptions(alphas=50))
     product = [a2 @ a1, a2 @ d1 + d2 @ a1, d2 @ d1]  # W2 W1 as a polynomial in alpha
     exact = [mean_square(x @ (product[0] + a * product[1] + a * a * product[2]).T - y) for a in whole.alphas]
     close(whole["train"].mean, exact)
     quartic = np.polynomial.Polynomial.fit(whole.alphas, whole["train"].mean, 4)
     np.testing.assert_allclose(quartic(whole.alphas), whole["train"].mean, rtol=1e-9)
 
-    first = scan(Only(line, ["0.weight"]), evaluator, alphas=50)
+    first = scan(Only(line, ["0.weight"]), evaluator, ScanOptions(alphas=50))
     exact = [mean_square(x @ (b2 @ (a1 + a * d1)).T - y) for a in first.alphas]
     close(first["train"].mean, exact)
-    second = scan(Only(line, ["1.weight"], rest=start), evaluator, alphas=50)
+    second = scan(Only(line, ["1.weight"], fixed=start), evaluator, ScanOptions(alphas=50))
     exact = [mean_square(x @ ((a2 + a * d2) @ a1).T - y) for a in second.alphas]
     close(second["train"].mean, exact)
     assert first["train"].mean[-1] == whole["train"].mean[-1]  # all layer-wise lines meet at the end
@@ -88,7 +91,7 @@ def test_a_chain_of_scalars_from_zero_grows_as_alpha_to_the_depth(depth: int) ->
     def output(outputs: Tensor, _: Tensor) -> Tensor:
         return outputs[:, 0]
 
-    curve = scan(Line(start, end), Evaluator(net, {"unit": (x, x)}, [output]), alphas=50)
+    curve = scan(Line(start, end), Evaluator(net, {"unit": (x, x)}, [output]), ScanOptions(alphas=50))
     final = math.prod(float(end[f"{i}.weight"]) for i in range(depth))
     close(curve["unit"].mean, curve.alphas**depth * final)
 
@@ -107,6 +110,6 @@ def test_permuted_hidden_units_keep_the_end_and_change_the_path() -> None:
         }
     )
     evaluator = Evaluator(net, {"train": (x, y)}, [squared_error])
-    plain, moved = (scan(Line(start, to), evaluator, alphas=11)["train"].mean for to in (end, permuted))
+    plain, moved = (scan(Line(start, to), evaluator, ScanOptions(alphas=11))["train"].mean for to in (end, permuted))
     close(plain[-1], moved[-1])
     assert np.abs(plain[5] - moved[5]) > 1e-3

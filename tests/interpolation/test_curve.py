@@ -90,5 +90,5 @@ def test_perplexity_is_the_exponential_of_the_mean_cross_entropy() -> None:
     assert curve["test", "cross_entropy"].perplexity.tolist() == pytest.approx([4, 3])
     assert list(curve.perplexities) == [("test", "interpolate")]
     assert not Curve(curve.alphas, values).perplexities
-    with pytest.raises(MeasureError, match="exponential of a cross entropy"):
+    with pytest.raises(MeasureError, match="exponential of the mean cross entropy"):
         _ = curve["test", "error"].perplexity

@@ -20,6 +20,7 @@ from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.interpolation import refinement, stopping
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import probe
 from linescape.interpolation.scanning import scan
 from linescape.interpolation.stopping import Until
@@ -74,7 +75,7 @@ POPULATIONS = {
     "bump on a plateau": np.minimum(2.3 + 0.3 * bell(0.4, 0.1), 2.3 - 10 * (GRID - 0.8)),
     "falling": 0.3 + 2 * (1 - GRID) ** 2,
 }
-SHAPES = {
+DEFINITIONS = {
     **POPULATIONS,
     "cliff": np.minimum(2.3, 0.2 + 40 * (1 - GRID)),
     "overshoot": 2.3 - 2 * GRID + 30 * np.maximum(GRID - 0.97, 0),
@@ -88,10 +89,10 @@ SHAPES = {
 # -- positions ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", DEFINITIONS)
 def test_an_adaptive_walk_finds_the_numbers_of_the_grid(name: str) -> None:
-    losses = noisy(SHAPES[name], 3000, seed=2, scale=0.5)  # on a real plateau they differ about so much
-    curve = scan(LINE, table(losses), adaptive=True)
+    losses = noisy(DEFINITIONS[name], 3000, seed=2, scale=0.5)  # on a real plateau they differ about so much
+    curve = scan(LINE, table(losses), ScanOptions(adaptive=True))
     assert len(curve.alphas) <= 8
     assert {0.0, 1.0} <= set(curve.alphas.tolist()) <= set(GRID.tolist())
     assert curve["test", "looked_up"].values.shape[1] == 3000
@@ -109,8 +110,8 @@ def test_an_adaptive_walk_is_a_part_of_the_whole_one(pair: Pair, images: Images)
     net, start, end = pair
     evaluator = Evaluator(net, {"train": images, "test": (images[0][:20], images[1][:20])})
     treatments = ("interpolate", "recalibrate")
-    few = scan(Line(start, end), evaluator, 31, treatments, adaptive=True)
-    whole = scan(Line(start, end), evaluator, few.alphas.tolist(), treatments)
+    few = scan(Line(start, end), evaluator, ScanOptions(alphas=31, batchnorm=treatments, adaptive=True))
+    whole = scan(Line(start, end), evaluator, ScanOptions(alphas=few.alphas.tolist(), batchnorm=treatments))
     assert len(few.alphas) < 31
     for key, values in whole.values.items():
         np.testing.assert_array_equal(few.values[key], values)
@@ -124,38 +125,38 @@ def test_an_adaptive_walk_is_a_part_of_the_whole_one(pair: Pair, images: Images)
 def test_what_is_not_finite_is_found_and_kept(odd: float) -> None:
     losses = noisy(POPULATIONS["falling"], 500, seed=0)
     losses[40:60, ::20] = odd
-    curve = scan(LINE, table(losses), adaptive=True)
+    curve = scan(LINE, table(losses), ScanOptions(adaptive=True))
     assert not np.isfinite(curve["looked_up"].mean).all()
     for ends in (0, -1):
         losses[ends] = odd
-        assert 0 in scan(LINE, table(losses), adaptive=True).alphas
+        assert 0 in scan(LINE, table(losses), ScanOptions(adaptive=True)).alphas
 
 
 def test_weights_give_a_few_examples_the_mean_of_all() -> None:
     rng = np.random.default_rng(0)
     some, mean = rng.lognormal(size=(3, 50)), np.array([1.5, 1.7, 1.9])
-    found = refinement.weights(some, mean)
+    found = refinement.calibration_weights(some, mean)
     assert found.sum() == pytest.approx(1)
     np.testing.assert_allclose(some @ found, mean)
-    twice = refinement.weights(np.vstack([some, some, np.ones((1, 50))]), np.array([*mean, *mean, 1]))
+    twice = refinement.calibration_weights(np.vstack([some, some, np.ones((1, 50))]), np.array([*mean, *mean, 1]))
     np.testing.assert_allclose(twice, found)
     some[1, 3] = np.inf
-    np.testing.assert_allclose(some[[0, 2]] @ refinement.weights(some, mean), mean[[0, 2]])
+    np.testing.assert_allclose(some[[0, 2]] @ refinement.calibration_weights(some, mean), mean[[0, 2]])
 
 
 def test_what_is_known_is_not_asked_for() -> None:
     every = np.arange(GRID.size)
-    for curve in SHAPES.values():
-        assert refinement.missing(GRID, [curve], every) is None
-        asked = refinement.missing(GRID, [curve], np.array([0, 100]))
+    for curve in DEFINITIONS.values():
+        assert refinement.next_position(GRID, [curve], every) is None
+        asked = refinement.next_position(GRID, [curve], np.array([0, 100]))
         assert asked is None or 0 < asked < 100
-    assert refinement.missing(GRID, [SHAPES["barrier"]], np.array([0, 100])) == np.argmax(bell(0.6, 0.15))
-    assert set(refinement.first(np.linspace(0, 1, 11))) == set(range(11))
+    assert refinement.next_position(GRID, [DEFINITIONS["barrier"]], np.array([0, 100])) == np.argmax(bell(0.6, 0.15))
+    assert set(refinement.rough_positions(np.linspace(0, 1, 11))) == set(range(11))
 
 
 def test_positions_beyond_the_ends_are_not_chosen_from() -> None:
     with pytest.raises(AlphaError, match="chooses from 0 to 1"):
-        scan(LINE, table(noisy(SHAPES["flat"], 100, 0)), [-0.5, 0.5], adaptive=True)
+        scan(LINE, table(noisy(DEFINITIONS["flat"], 100, 0)), ScanOptions(alphas=[-0.5, 0.5], adaptive=True))
 
 
 # -- examples ----------------------------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ def test_a_sample_measures_its_rows_as_the_whole_does(pair: Pair, images: Images
 
 def test_drawing_stops_when_the_interval_is_narrow_enough() -> None:
     losses = noisy(POPULATIONS["barrier"], 6000, seed=3)
-    curve = scan(LINE, table(losses), 21, until=0.3)
+    curve = scan(LINE, table(losses), ScanOptions(alphas=21, until=0.3))
     until = curve.provenance["until"]
     assert until["reached"]
     drawn = curve.provenance["examples"]["test"]
@@ -215,20 +216,20 @@ def test_drawing_stops_when_the_interval_is_narrow_enough() -> None:
     np.testing.assert_array_equal(values, losses[::5, rows])
     spent = curve.provenance["passes"]["spent"]
     assert spent == 21 * drawn + 2 * DIRECT  # both ends are checked on a few examples
-    probed = probe(LINE.start, LINE.end, table(losses), alphas=21, until=0.3)
-    height = probed.heights["whole", "test", "looked_up", "interpolate"]["min_delta"]
+    probed = probe(LINE.start, LINE.end, table(losses), options=ScanOptions(alphas=21, until=0.3))
+    height = probed.statistics["whole", "test", "looked_up", "interpolate"]["min_delta"]
     interval = until["intervals"]["test/looked_up/interpolate"]["min_delta"]
     assert [height.value, height.low, height.high, height.level] == [*interval, 0.95]
 
 
 def test_what_cannot_be_reached_is_said() -> None:
-    curve = scan(LINE, table(noisy(POPULATIONS["barrier"], 600, seed=3)), 11, until=1e-4)
+    curve = scan(LINE, table(noisy(POPULATIONS["barrier"], 600, seed=3)), ScanOptions(alphas=11, until=1e-4))
     assert not curve.provenance["until"]["reached"]
     assert curve.provenance["examples"] == {"test": 600}
     assert "not to the +-0.0001 asked for" in curve.provenance["notes"][-1]
     losses = noisy(POPULATIONS["barrier"], 2000, seed=3)
     losses[50] = np.inf
-    infinite = scan(LINE, table(losses), 11, until=0.1)
+    infinite = scan(LINE, table(losses), ScanOptions(alphas=11, until=0.1))
     assert infinite.provenance["examples"] == {"test": stopping.FIRST}
     assert not infinite.provenance["until"]["reached"]
 
@@ -243,9 +244,9 @@ def test_data_of_unequal_size_are_drawn_side_by_side(pair: Pair) -> None:
     evaluator = Evaluator(net, data, batch_size=100)
     wanted = Until(1e-6, ("area",), "error")
     for adaptively in (False, True):
-        curve = scan(Line(start, end), evaluator, 9, adaptive=adaptively, until=wanted)
+        curve = scan(Line(start, end), evaluator, ScanOptions(alphas=9, adaptive=adaptively, until=wanted))
         assert curve.provenance["examples"] == {"train": 300, "test": 900}
-        whole = scan(Line(start, end), evaluator, curve.alphas.tolist())
+        whole = scan(Line(start, end), evaluator, ScanOptions(alphas=curve.alphas.tolist()))
         for key, values in whole.values.items():
             np.testing.assert_allclose(curve.values[key], values, rtol=1e-4, atol=1e-6)
 
@@ -260,17 +261,17 @@ def test_impossible_wishes(images: Images, pair: Pair) -> None:
     net, start, end = pair
     with pytest.raises(RecipeError, match="Did you mean 'min_delta'"):
         Until(0.1, ("min_dlta",))
-    with pytest.raises(RecipeError, match="names no height"):
+    with pytest.raises(RecipeError, match="names no statistic"):
         Until(0.1, ())
     evaluator = Evaluator(net, {"test": images})
     with pytest.raises(MeasureError, match="Did you mean 'error'"):
-        scan(Line(start, end), evaluator, until=Until(0.1, measure="eror"))
+        scan(Line(start, end), evaluator, ScanOptions(until=Until(0.1, measure="eror")))
 
     def twice(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs[:, :2].flatten()
 
     with pytest.raises(DataError, match="one value for each row"):
-        scan(Line(start, end), Evaluator(net, {"test": images}, [twice]), until=1.0)
+        scan(Line(start, end), Evaluator(net, {"test": images}, [twice]), ScanOptions(until=1.0))
 
 
 # -- coverage ----------------------------------------------------------------------------------------------------
@@ -300,7 +301,7 @@ def coverage(name: str, way: str, simulations: int) -> dict[str, float]:
     covers, drawn = dict.fromkeys(NAMES, 0.0), 0.0
     for seed in range(simulations):
         until = None if way == "adaptive" else WITHIN[name]
-        curve = scan(LINE, table(noisy(population, 2000, seed)), until=until, progress=False, **WAYS[way])
+        curve = scan(LINE, table(noisy(population, 2000, seed)), ScanOptions(until=until, progress=False, **WAYS[way]))
         drawn += curve.provenance["examples"]["test"] / simulations
         for height, (low, high) in stated(curve).items():
             true = LOSS_STATISTICS[height](grid, population[::step])

@@ -25,6 +25,7 @@ from linescape.geometry.paths import Line, Only
 from linescape.geometry.paths import Path as Way
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from tests.support import optional
 
@@ -146,11 +147,11 @@ def test_lines_of_a_causal_model_are_means_over_its_tokens(kind: str) -> None:
     assert {"Llama": "model.layers.1", "GPT2": "transformer.h.1"}[kind] in blocks
     assert "lm_head" not in blocks or kind == "Llama"  # tied to the embedding in GPT-2
     for label, path in paths.items():
-        curve = scan(path, evaluator, ALPHAS)
+        curve = scan(path, evaluator, ScanOptions(alphas=ALPHAS))
         assert means(curve) == pytest.approx(plain(model, path, batches), rel=1e-4), label
         assert not fell_back(curve), label
         assert curve.provenance["positions_per_example"] == {"test": (18 + 7 + 12 + 18 + 2 + 2 + 15) / 7}
-    whole = scan(line, evaluator, ALPHAS)["cross_entropy"]
+    whole = scan(line, evaluator, ScanOptions(alphas=ALPHAS))["cross_entropy"]
     assert whole.perplexity.tolist() == pytest.approx(np.exp(plain(model, line, batches)), rel=1e-4)
     assert whole.perplexity[0] > 200  # of 256
     assert whole.perplexity[-1] < 60
@@ -162,13 +163,15 @@ def test_blocks_of_text_and_a_models_own_batches_are_one_measure(tmp_path: Path)
     model.save_pretrained(tmp_path / "m")  # type: ignore[operator]
     found = specs.network_and_data(None, f"text:{tmp_path / 'a.txt'},length=32", None, tmp_path / "m")
     line = Line(start, end)
-    curve = scan(line, Evaluator(*found[:2], fast=True), ALPHAS)
+    curve = scan(line, Evaluator(*found[:2], fast=True), ScanOptions(alphas=ALPHAS))
     tokens = torch.tensor(list(TEXT))
     windows = tokens[: (len(tokens) - 1) // 32 * 32 + 1].unfold(0, 33, 32)
     batch = {"input_ids": windows, "labels": windows}
     assert len(found.data["test"]) == 3  # batches
     assert means(curve) == pytest.approx(plain(model, line, [batch]), rel=1e-4)
-    assert means(scan(line, Evaluator(model, {"d": [batch]}, fast=False), ALPHAS)) == pytest.approx(means(curve), 1e-4)
+    assert means(scan(line, Evaluator(model, {"d": [batch]}, fast=False), ScanOptions(alphas=ALPHAS))) == pytest.approx(
+        means(curve), 1e-4
+    )
     assert not fell_back(curve)
 
 
@@ -189,7 +192,7 @@ def test_an_encoder_with_padding_masks() -> None:
     chosen |= groups.by_pattern(model, {"attention": r"\.attention\.", "mlp": r"layer\.\d+\.(intermediate|output)\."})
     assert len(chosen["attention"]) == 2 * 10
     for path in (line, *(Only(line, names) for names in chosen.values())):
-        curve = scan(path, evaluator, ALPHAS)
+        curve = scan(path, evaluator, ScanOptions(alphas=ALPHAS))
         assert means(curve) == pytest.approx(plain(model, path, batches), rel=1e-4)
         assert not fell_back(curve)
         assert "positions_per_example" not in curve.provenance
@@ -201,7 +204,7 @@ def test_layer_wise_lines_keep_the_blocks_before() -> None:
     batches = [sentences(20, torch.Generator().manual_seed(1))]
     names = groups.by_block(model)["bert.encoder.layer.1"]
     evaluator = Evaluator(model, {"test": batches}, fast=True)
-    scan(Only(Line(start, end), names), evaluator, ALPHAS)
+    scan(Only(Line(start, end), names), evaluator, ScanOptions(alphas=ALPHAS))
     kept = [held for plan in evaluator.engine._plans.values() if plan for held in plan.kept.values()]
     assert kept
     assert any(isinstance(v, Tensor) and v.shape == (20, 12, 32) for held in kept for v in held.values())
@@ -241,7 +244,7 @@ def test_the_mean_is_over_positions_however_they_are_batched() -> None:
     batches = list(zip(torch.split(words, 33), torch.split(targets, 33), strict=True))
     for data, forward in (((words, targets), default_forward), (batches, default_forward), (batches, own)):
         for fast in (True, False):
-            curve = scan(line, Evaluator(model, {"d": data}, fast=fast, forward=forward), 5)
+            curve = scan(line, Evaluator(model, {"d": data}, fast=fast, forward=forward), ScanOptions(alphas=5))
             assert curve["cross_entropy"].mean[0] == pytest.approx(float(losses), rel=1e-5)
             assert curve["error"].mean[0] == pytest.approx(float(wrong), rel=1e-5)
             assert curve.provenance["positions_per_example"]["d"] == float((targets != -100).sum()) / 700
@@ -256,11 +259,11 @@ def test_walks_with_fewer_passes_have_the_means_of_all_tokens() -> None:
     model, other = Tagger().eval(), Tagger()
     line = Line(State.from_module(model), State.from_module(other))
     data = {"d": tagged(3000)}
-    full = scan(line, Evaluator(model, data), 101)["cross_entropy"]
-    fewer = scan(line, Evaluator(model, data), 101, adaptive=True)["cross_entropy"]
+    full = scan(line, Evaluator(model, data), ScanOptions(alphas=101))["cross_entropy"]
+    fewer = scan(line, Evaluator(model, data), ScanOptions(alphas=101, adaptive=True))["cross_entropy"]
     at = [int(np.argmin(abs(full.alphas - alpha))) for alpha in fewer.alphas]
     assert fewer.mean.tolist() == pytest.approx(full.mean[at].tolist(), rel=1e-5)
-    drawn = scan(line, Evaluator(model, data), 11, until=0.05)["cross_entropy"]
+    drawn = scan(line, Evaluator(model, data), ScanOptions(alphas=11, until=0.05))["cross_entropy"]
     assert 250 <= drawn.values.shape[1] < 3000
     assert np.abs(drawn.mean - full.mean[::10]).max() < 4 * full.standard_error.max() * math.sqrt(
         3000 / drawn.values.shape[1]

@@ -14,6 +14,7 @@ from linescape.errors import StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State, distance
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import between
 from linescape.interpolation.scanning import scan
 from tests.support.networks import ConvNet, lived_in
@@ -47,26 +48,26 @@ def test_each_line_is_the_scan_of_its_two_ends(images: Images) -> None:
     net = ConvNet()
     states = Lazy(images[0], 3)
     evaluator = Evaluator(net, {"test": images})
-    found = between(states, evaluator, "all", alphas=5)
+    found = between(states, evaluator, "all", ScanOptions(alphas=5))
     assert found.pairs == {f"step-{a} to step-{b}": (f"step-{a}", f"step-{b}") for a, b in ((0, 1), (0, 2), (1, 2))}
     for label, (start, end) in found.pairs.items():
-        own = scan(Line(states[start], states[end]), Evaluator(net, {"test": images}), 5)
+        own = scan(Line(states[start], states[end]), Evaluator(net, {"test": images}), ScanOptions(alphas=5))
         for key, values in own.values.items():
             np.testing.assert_array_equal(found.curves[label].values[key], values)
         assert found.distances[label].total == distance(states[start], states[end])
-    assert {line for line, *_ in found.heights} == set(found.pairs)
+    assert {line for line, *_ in found.statistics} == set(found.pairs)
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_no_more_than_two_ends_are_held(images: Images, fast: bool) -> None:
     net = ConvNet()
     states = Lazy(images[0], 4)
-    found = between(states, Evaluator(net, {"test": images}, fast=fast), alphas=3)
+    found = between(states, Evaluator(net, {"test": images}, fast=fast), options=ScanOptions(alphas=3))
     assert list(found.pairs.values()) == [(f"step-{number}", "step-3") for number in range(3)]
     assert len(states.made) == 4  # the common end once
     assert states.most == 2
     states = Lazy(images[0], 4)
-    between(states, Evaluator(net, {"test": images}, fast=fast), "all", alphas=3)
+    between(states, Evaluator(net, {"test": images}, fast=fast), "all", ScanOptions(alphas=3))
     assert states.most == 2
 
 
@@ -79,6 +80,6 @@ def test_one_state_is_no_line(images: Images) -> None:
 def test_equal_networks_have_a_flat_line(images: Images) -> None:
     net = ConvNet()
     state = lived_in(net, images[0], 0)
-    found = between({"a": state, "b": state}, Evaluator(net, {"test": images}), alphas=3)
+    found = between({"a": state, "b": state}, Evaluator(net, {"test": images}), options=ScanOptions(alphas=3))
     assert found.distances["a to b"].total == 0
     assert len(np.unique(found.curves["a to b"]["test", "cross_entropy"].mean)) == 1

@@ -22,6 +22,7 @@ from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
 from linescape.interpolation import resume
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import Probe, between, probe
 from linescape.interpolation.scanning import scan
 from tests.support.networks import ConvNet, lived_in
@@ -89,7 +90,13 @@ def test_a_probe_loses_no_point(
 
     def probed(keep: Path | None = None) -> Probe:
         evaluator = Evaluator(net, {"train": images, "test": [images]}, batch_size=10, fast=fast)
-        return probe(start, end, evaluator, by_block(net), 4, ("interpolate", "recalibrate", "end"), keep=keep)
+        return probe(
+            start,
+            end,
+            evaluator,
+            by_block(net),
+            ScanOptions(alphas=4, batchnorm=("interpolate", "recalibrate", "end"), keep=keep),
+        )
 
     stopping.left = after
     with pytest.raises(KeyboardInterrupt):
@@ -109,7 +116,7 @@ def test_lines_between_several_lose_no_point(images: Images, tmp_path: Path, sto
     states = {f"step-{number}": lived_in(net, images[0], number) for number in range(3)}
 
     def probed(keep: Path | None = None) -> Probe:
-        return between(states, Evaluator(net, {"test": images}), "all", alphas=3, keep=keep)
+        return between(states, Evaluator(net, {"test": images}), "all", ScanOptions(alphas=3, keep=keep))
 
     stopping.left = 5
     with pytest.raises(KeyboardInterrupt):
@@ -121,10 +128,10 @@ def test_lines_between_several_lose_no_point(images: Images, tmp_path: Path, sto
 
 def test_points_of_another_grid_are_used(pair: Pair, images: Images, tmp_path: Path, stopping: Stopping) -> None:
     net, start, end = pair
-    scan(Line(start, end), Evaluator(net, {"test": images}), 3, keep=tmp_path)
-    fine = scan(Line(start, end), Evaluator(net, {"test": images}), 5, keep=tmp_path)
+    scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=3, keep=tmp_path))
+    fine = scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=5, keep=tmp_path))
     assert stopping.measured == 5
-    assert_same({"": fine}, {"": scan(Line(start, end), Evaluator(net, {"test": images}), 5)})
+    assert_same({"": fine}, {"": scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=5))})
 
 
 def spoil(place: Path) -> None:
@@ -146,12 +153,15 @@ def test_damaged_points_are_measured_again(
     pair: Pair, images: Images, tmp_path: Path, stopping: Stopping, damage: Callable[[Path], None]
 ) -> None:
     net, start, end = pair
-    whole = scan(Line(start, end), Evaluator(net, {"test": images}), 4, keep=tmp_path)
+    whole = scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=4, keep=tmp_path))
     (folder,) = tmp_path.iterdir()
     damage(folder / "0.0.safetensors")
     damage(folder / "1.0.safetensors")
     assert [point.alpha for point in resume.read(folder)] == [1 / 3, 2 / 3]
-    assert_same({"": scan(Line(start, end), Evaluator(net, {"test": images}), 4, keep=tmp_path)}, {"": whole})
+    assert_same(
+        {"": scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=4, keep=tmp_path))},
+        {"": whole},
+    )
     assert stopping.measured == 6
 
 
@@ -182,7 +192,7 @@ def test_points_of_anything_else_are_not_used(images: Images, tmp_path: Path) ->
 
     def named(path: Line | Only = line, treatments: tuple[str, ...] = ("interpolate",), **changes: object) -> Path:
         settings = {"model": net, "data": {"test": images}, "batch_size": 250} | changes
-        return resume.place_of(tmp_path, path, Evaluator(**settings), treatments)  # type: ignore[arg-type]
+        return resume.folder_of(tmp_path, path, Evaluator(**settings), treatments)  # type: ignore[arg-type]
 
     one = named()
     assert named() == one
@@ -191,7 +201,7 @@ def test_points_of_anything_else_are_not_used(images: Images, tmp_path: Path) ->
         named(Line(start, turned)),
         named(Line(turned, end)),
         named(Only(line, ["inner.weight"])),
-        named(Only(line, ["inner.weight"], rest=start)),
+        named(Only(line, ["inner.weight"], fixed=start)),
         named(treatments=("recalibrate",)),
         named(data={"test": (images[0], last)}),
         named(data={"test": (images[0][:36], images[1][:36])}),
@@ -211,8 +221,8 @@ def test_another_probe_in_the_same_folder_is_measured(pair: Pair, images: Images
     net, start, end = pair
     for first, last in ((start, end), (end, start)):
         evaluator = Evaluator(net, {"test": images})
-        found = scan(Line(first, last), evaluator, 3, keep=tmp_path)
-        assert_same({"": found}, {"": scan(Line(first, last), Evaluator(net, {"test": images}), 3)})
+        found = scan(Line(first, last), evaluator, ScanOptions(alphas=3, keep=tmp_path))
+        assert_same({"": found}, {"": scan(Line(first, last), Evaluator(net, {"test": images}), ScanOptions(alphas=3))})
     assert resume.count(tmp_path) == 6
 
 
@@ -231,7 +241,8 @@ class Mixing(nn.Module):
 def test_what_the_engine_found_is_said_again(images: Images, tmp_path: Path, stopping: Stopping) -> None:
     net, start, end = Mixing(), State.from_module(Mixing()), State.from_module(Mixing())
     first, again = (
-        scan(Line(start, end), Evaluator(net, {"test": images}, fast=True), 3, keep=tmp_path) for _ in range(2)
+        scan(Line(start, end), Evaluator(net, {"test": images}, fast=True), ScanOptions(alphas=3, keep=tmp_path))
+        for _ in range(2)
     )
     assert stopping.measured == 3
     assert "called as it is" in first.provenance["notes"][0]
@@ -243,10 +254,10 @@ def test_threads_are_taken_over(pair: Pair, images: Images, tmp_path: Path, monk
     monkeypatch.setattr("linescape.engine.threads.LARGE", 0)
     monkeypatch.setattr("linescape.engine.threads.using", lambda _: __import__("contextlib").nullcontext())
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    scan(Line(start, end), Evaluator(net, {"test": images}), 3, keep=tmp_path)
+    scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=3, keep=tmp_path))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     evaluator = Evaluator(net, {"test": images})
-    scan(Line(start, end), evaluator, 5, keep=tmp_path)
+    scan(Line(start, end), evaluator, ScanOptions(alphas=5, keep=tmp_path))
     assert evaluator.threads == 2
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -258,14 +269,22 @@ def test_a_small_network_has_one_thread_whatever_the_folder_holds(
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     (tmp_path / "2-of-another-walk").mkdir()
     evaluator = Evaluator(net, {"test": images})
-    assert resume.place_of(tmp_path, Line(start, end), evaluator, ("interpolate",)).name.startswith("1-")
+    assert resume.folder_of(tmp_path, Line(start, end), evaluator, ("interpolate",)).name.startswith("1-")
     assert evaluator.threads == 1
 
 
 def test_nothing_is_left_where_nothing_was_measured(pair: Pair, images: Images, tmp_path: Path) -> None:
     net, start, end = pair
     with pytest.raises(MeasureError):
-        scan(Line(start, end), Evaluator(net, {"test": images}), 3, "recalibrat", keep=tmp_path / "points")
-    scan(Line(start, end), Evaluator(net, {"test": images}), 3, adaptive=True, keep=tmp_path / "points")
+        scan(
+            Line(start, end),
+            Evaluator(net, {"test": images}),
+            ScanOptions(alphas=3, batchnorm="recalibrat", keep=tmp_path / "points"),
+        )
+    scan(
+        Line(start, end),
+        Evaluator(net, {"test": images}),
+        ScanOptions(alphas=3, adaptive=True, keep=tmp_path / "points"),
+    )
     assert not list(tmp_path.iterdir())
     resume.clear(tmp_path / "points")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,32 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from linescape.errors import AlphaError, DataError, EndsError, MeasureError
+from linescape.errors import DataError, EndsError, MeasureError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy, error
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.interpolation.scanning import collect, cost, grid, scan, walk
+from linescape.interpolation.options import ScanOptions
+from linescape.interpolation.scanning import collect, cost, scan, walk
 from tests.support.networks import ConvNet, Tied
 
 Images = tuple[Tensor, Tensor]
 Pair = tuple[nn.Module, State, State]
-
-
-def test_grids_hold_both_ends() -> None:
-    assert grid(50) == tuple(float(a) for a in np.linspace(0, 1, 50))
-    assert grid(50)[49] == 1.0
-    assert grid([0.5]) == (0.0, 0.5, 1.0)
-    assert grid([-0.5, 0.0, 2.1]) == (-0.5, 0.0, 1.0, 2.1)
-
-
-@pytest.mark.parametrize(
-    ("alphas", "said"),
-    [(1, "two ends"), ([], "empty"), ([0.2, math.nan], "NaN"), ([0.5, 0.2], "rise"), ([0.1, 0.1], "rise")],
-)
-def test_bad_alphas_are_refused(alphas: Any, said: str) -> None:
-    with pytest.raises(AlphaError, match=said):
-        grid(alphas)
 
 
 def test_the_callers_network_is_untouched(pair: Pair, images: Images) -> None:
@@ -44,7 +30,11 @@ def test_the_callers_network_is_untouched(pair: Pair, images: Images) -> None:
     net.train()
     net.get_parameter("conv.bias").requires_grad_(False)
     before, random = {n: v.clone() for n, v in net.state_dict().items()}, torch.get_rng_state()
-    scan(Line(start, end), Evaluator(net, {"train": images}), alphas=3, batchnorm=("interpolate", "recalibrate"))
+    scan(
+        Line(start, end),
+        Evaluator(net, {"train": images}),
+        ScanOptions(alphas=3, batchnorm=("interpolate", "recalibrate")),
+    )
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert net.training
     assert [p.requires_grad for p in net.parameters()] == [True, False, True, True, True, True]
@@ -54,7 +44,8 @@ def test_the_callers_network_is_untouched(pair: Pair, images: Images) -> None:
 def test_means_are_over_examples_whatever_the_batches(pair: Pair, images: Images) -> None:
     net, start, end = pair
     curves = [
-        scan(Line(start, end), Evaluator(net, {"test": images}, batch_size=size), alphas=5) for size in (37, 20, 1)
+        scan(Line(start, end), Evaluator(net, {"test": images}, batch_size=size), ScanOptions(alphas=5))
+        for size in (37, 20, 1)
     ]
     for curve in curves:
         found = curve["cross_entropy"].mean
@@ -80,7 +71,9 @@ def test_batches_may_be_tuples_dictionaries_loaders_or_anything(pair: Pair, imag
         Evaluator(Keywords(), {"d": [{"pixels": x, "labels": y}]}),
         Evaluator(net, {"d": [{"deep": {"x": x, "y": y}}]}, forward=custom),
     ]
-    curves = [scan(Line(start, end), evaluator, alphas=3)["cross_entropy"].values for evaluator in evaluators]
+    curves = [
+        scan(Line(start, end), evaluator, ScanOptions(alphas=3))["cross_entropy"].values for evaluator in evaluators
+    ]
     assert all(np.array_equal(curve, curves[0]) for curve in curves)
 
 
@@ -88,7 +81,7 @@ def test_tied_weights_move_once() -> None:
     net, other = Tied(), Tied()
     tokens = torch.arange(7)
     line = Line(State.from_module(net), State.from_module(other))
-    curve = scan(line, Evaluator(net, {"train": (tokens, tokens)}), alphas=3)
+    curve = scan(line, Evaluator(net, {"train": (tokens, tokens)}), ScanOptions(alphas=3))
     middle = Tied()
     line.at(0.5).load_into(middle)
     assert np.allclose(curve["cross_entropy"].values[1], cross_entropy(middle(tokens), tokens).detach().numpy())
@@ -100,7 +93,7 @@ def test_train_and_test_and_own_measures_in_one_walk(pair: Pair, images: Images)
 
     net, start, end = pair
     data = {"train": images, "test": (images[0][:10], images[1][:10])}
-    curve = scan(Line(start, end), Evaluator(net, data, [cross_entropy, error, margin]), alphas=4)
+    curve = scan(Line(start, end), Evaluator(net, data, [cross_entropy, error, margin]), ScanOptions(alphas=4))
     assert set(curve.values) == {
         (d, m, "interpolate") for d in ("train", "test") for m in ("cross_entropy", "error", "margin")
     }
@@ -128,22 +121,22 @@ def test_the_ends_are_checked(pair: Pair, images: Images) -> None:
         calls = list(torch.randn(100, 1, 3))
 
     line = Line(start, end)
-    assert scan(line, Evaluator(net, {"d": images}), alphas=3).provenance["largest_deviation_at_ends"] == {
+    assert scan(line, Evaluator(net, {"d": images}), ScanOptions(alphas=3)).provenance["largest_deviation_at_ends"] == {
         "start": 0.0,
         "end": 0.0,
     }
     with pytest.raises(EndsError, match="data change between passes"):
-        scan(line, Evaluator(net, {"d": Shuffled()}), alphas=3)
+        scan(line, Evaluator(net, {"d": Shuffled()}), ScanOptions(alphas=3))
     with pytest.raises(EndsError, match="random in eval mode"):
-        scan(line, Evaluator(Noisy(), {"d": images}), alphas=3)
+        scan(line, Evaluator(Noisy(), {"d": images}), ScanOptions(alphas=3))
 
 
 def test_a_walk_goes_on_where_it_was_cut(pair: Pair, images: Images) -> None:
     net, start, end = pair
-    line, alphas = Line(start, end), grid(9)
-    whole = scan(line, Evaluator(net, {"d": images}), alphas=9)
-    first = list(walk(line, Evaluator(net, {"d": images}), alphas[:4]))
-    rest = list(walk(line, Evaluator(net, {"d": images}), alphas, done={p.alpha for p in first}))
+    line, options = Line(start, end), ScanOptions(alphas=9)
+    whole = scan(line, Evaluator(net, {"d": images}), options)
+    first = list(islice(walk(line, Evaluator(net, {"d": images}), options), 4))
+    rest = list(walk(line, Evaluator(net, {"d": images}), options, done={p.alpha for p in first}))
     joined = collect([*rest, *first], line, Evaluator(net, {"d": images}))
     assert len(rest) == 5
     assert np.array_equal(joined["cross_entropy"].values, whole["cross_entropy"].values)
@@ -153,7 +146,7 @@ def test_infinite_losses_are_results(images: Images) -> None:
     net = ConvNet()
     start = State.from_module(net)
     end = start.replace({"fc.weight": torch.full((3, 4), 1e38), "conv.weight": torch.full((4, 1, 3, 3), 1e30)})
-    curve = scan(Line(start, end), Evaluator(net, {"d": images}), alphas=3)
+    curve = scan(Line(start, end), Evaluator(net, {"d": images}), ScanOptions(alphas=3))
     rows = curve.frame().filter(measure="cross_entropy")
     assert rows["not_finite"].to_list()[0] == 0
     assert rows["not_finite"].to_list()[2] > 0
@@ -206,7 +199,11 @@ def test_bad_measures_are_refused(images: Images) -> None:
 
 def test_an_estimate_counts_the_passes(pair: Pair, images: Images) -> None:
     net, start, end = pair
-    found = cost(Line(start, end), Evaluator(net, {"train": images}), grid(50), ("interpolate", "recalibrate"))
+    found = cost(
+        Line(start, end),
+        Evaluator(net, {"train": images}),
+        ScanOptions(alphas=50, batchnorm=("interpolate", "recalibrate")),
+    )
     assert found.passes == 50 * 2 * 37
     assert found.seconds > 0
     assert "50 alphas, 3,700 forward passes, about" in str(found)
@@ -214,7 +211,7 @@ def test_an_estimate_counts_the_passes(pair: Pair, images: Images) -> None:
 
 def test_progress_is_drawn_where_asked(pair: Pair, images: Images, capsys: pytest.CaptureFixture[str]) -> None:
     net, start, end = pair
-    scan(Line(start, end), Evaluator(net, {"d": images}), alphas=3, progress=False)
+    scan(Line(start, end), Evaluator(net, {"d": images}), ScanOptions(alphas=3, progress=False))
     assert capsys.readouterr().err == ""
-    scan(Line(start, end), Evaluator(net, {"d": images}), alphas=3, progress=True)
+    scan(Line(start, end), Evaluator(net, {"d": images}), ScanOptions(alphas=3, progress=True))
     assert "3 alphas" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from linescape.errors import StoreError
 from linescape.interpolation.curve import Curve
 from linescape.report import figures
 from linescape.report.figures import panel
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 from tests.support.fake_study import FakeStore, results, study
 
 
@@ -68,7 +68,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     ),
     "accuracy": lambda: figures.accuracy(tables.accuracy(results().runs), results().runs, "base"),
     "partial": lambda: figures.accuracy(tables.partial(results()), results().runs),
-    "shape": lambda: figures.shape_against_accuracy(results().runs, list(SHAPES)[:4], {"hump": "ρ = 0"}),
+    "shape": lambda: figures.shape_against_accuracy(results().runs, list(DEFINITIONS)[:4], {"hump": "ρ = 0"}),
     "distance": lambda: figures.distance_against_rise(sound(), 0.05),
     "distances": lambda: figures.distances(results().distances),
     "correlations": lambda: figures.correlations(

@@ -283,7 +283,11 @@ def test_lines_between_several_networks_are_a_row_each(several: Path) -> None:
     found = sample_lines()
     for row, (key, statistics) in zip(
         pairs.iter_rows(named=True),
-        ((key, value) for key, value in found.heights.items() if key[1:] == ("test", "cross_entropy", "interpolate")),
+        (
+            (key, value)
+            for key, value in found.statistics.items()
+            if key[1:] == ("test", "cross_entropy", "interpolate")
+        ),
         strict=True,
     ):
         assert key[0] == f"{row['start']} to {row['end']}"

@@ -515,7 +515,7 @@ def test_bad_samples() -> None:
         shape.probability_monotone([0, 1], np.ones((2, 5)), resamples=0)
     with pytest.raises(RecipeError, match="probability 95"):
         estimates([0, 1], np.ones((2, 5)), LOSS_STATISTICS, level=95)
-    with pytest.raises(RecipeError, match="'largest' made shape"):
+    with pytest.raises(RecipeError, match="'largest' returned shape"):
         estimates([0, 1], np.ones((2, 5)), {"largest": lambda alphas, losses: np.max(losses)})
 
 

@@ -18,6 +18,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line, Only, Path
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 
 Batch = tuple[Tensor, ...]
@@ -80,8 +81,8 @@ def compared(path: Path, net: nn.Module, data: Any, relative: float = 1e-5, **op
     """The curve with the engine, once it is that of plain calls."""
     alphas = options.pop("alphas", ALPHAS)
     plain, fast = (Evaluator(net, {"d": data}, fast=fast, **options) for fast in (False, True))
-    found = scan(path, fast, alphas)
-    assert_close(found, scan(path, plain, alphas), relative)
+    found = scan(path, fast, ScanOptions(alphas=alphas))
+    assert_close(found, scan(path, plain, ScanOptions(alphas=alphas)), relative)
     return found
 
 

@@ -10,6 +10,7 @@ import torch
 
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block
+from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import probe
 from tests.support.killing import lives
 from tests.support.networks import ConvNet, lived_in
@@ -25,7 +26,9 @@ def main(root: Path) -> None:
     def body(folder: Path) -> None:
         treatments = ("interpolate", "recalibrate")
         evaluator = Evaluator(net, {"train": images}, batch_size=10, fast=True)
-        found = probe(start, end, evaluator, by_block(net), 5, treatments, keep=folder / "points")
+        found = probe(
+            start, end, evaluator, by_block(net), ScanOptions(alphas=5, batchnorm=treatments, keep=folder / "points")
+        )
         for label, curve in found.curves.items():
             curve.save(folder / f"{label}.safetensors")
 

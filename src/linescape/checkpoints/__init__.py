@@ -1,9 +1,9 @@
 """Checkpoints: read and written in any common format (`formats`), aligned, compared, averaged, and found in a folder.
 
-`align` makes two checkpoints the two ends of a line, `diff` says how they differ, `averaging` writes the network at one
-alpha between them, `trajectory` finds the checkpoints of one training in a folder.
+`align` makes two checkpoints the two ends of a line, `diff` compares them, `averaging` writes the network at one alpha
+between them, `trajectory` finds the checkpoints of one training in a folder.
 """
 
-from linescape.checkpoints.formats import Contents, Form, encode, read, write, write_like
+from linescape.checkpoints.formats import Contents, FileFormat, encode, read, write, write_like
 
-__all__ = ["Contents", "Form", "encode", "read", "write", "write_like"]
+__all__ = ["Contents", "FileFormat", "encode", "read", "write", "write_like"]

@@ -1,7 +1,7 @@
-"""Two checkpoints made into the two ends of one line: names fitted, what only one of them has left at rest.
+"""Aligns two checkpoints as the two ends of one line: names are matched, and what only one of them has is held fixed.
 
-A fine-tune often has a new head, or names from another script. What is not in both, or has another shape, can stay at
-the end's values, where the user says so; it is listed.
+A fine-tune often has a new head, or names from another script. Tensors that are not in both, or have another shape, can
+be held fixed at the end's values where the user says so; they are listed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from torch import nn
 
 from linescape.checkpoints.formats import Contents
 from linescape.errors import CheckpointError, abbreviate
+from linescape.geometry.mismatch import Mismatch
 from linescape.geometry.state import tied_names, with_tied_names
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How two checkpoints are made to fit together.
+    """How two checkpoints are aligned.
 
     Attributes:
-        rename: (pattern, replacement) pairs, applied to all names of both as by `re.sub`, one after another.
+        rename: (pattern, replacement) pairs, applied to all names of both by `re.sub`, one after another.
         allow_missing: patterns, searched in names; tensors that match need not be in both, nor have one shape.
         only_shared: as if all names matched.
     """
@@ -40,10 +41,10 @@ class Fit:
 def pair(
     start: Contents, end: Contents, fit: Fit | None = None, module: nn.Module | None = None
 ) -> tuple[Contents, Contents]:
-    """Two checkpoints with the same names, shapes and types; both carry notes of what was done.
+    """Two checkpoints with the same names, shapes and types; notes of both say what was done.
 
-    Tensors that `fit` allows to be missing have the end's value in both (or that of the only checkpoint that has them),
-    so they rest. Where only the type differs, both are taken in the wider one, which changes no value.
+    Tensors that `fit` allows to be missing have the end's value in both (or that of the only checkpoint with them), so
+    they are held fixed. Where only the type differs, both are converted to the wider one, which changes no value.
 
     Args:
         start: the checkpoint at alpha = 0.
@@ -59,36 +60,34 @@ def pair(
     if module is not None:
         wanted, tied = module.state_dict(), tied_names(module)
         start, end = (
-            replace(found, tensors=with_tied_names(found, tied))
-            for found in (start.named_as(wanted), end.named_as(wanted))
+            replace(contents, tensors=with_tied_names(contents, tied))
+            for contents in (start.named_as(wanted), end.named_as(wanted))
         )
         _check_shapes(end, module)
         known = set(wanted)
     else:
         start = start.named_as(end)
         known = set(end)
-    names = [name for name in dict.fromkeys((*end, *start)) if name in known]
-    further = [name for name in dict.fromkeys((*end, *start)) if name not in known]
-    missing = [name for name in names if name not in start or name not in end]
-    shapes = [name for name in names if name in start and name in end and start[name].shape != end[name].shape]
+    mismatch = Mismatch.between(end, start)
+    missing = [name for name in (*mismatch.only_left, *mismatch.only_right) if name in known]
+    shapes = [name for name in mismatch.shapes if name in known]
+    further = [name for name in (*end, *mismatch.only_right) if name not in known]
     refused = [name for name in (*missing, *shapes, *further) if not fit.allows(name)]
     if refused:
-        inside = f" in this {type(module).__name__}" if module is not None else ""
+        network = f" in this {type(module).__name__}" if module is not None else ""
         raise CheckpointError(
-            f"{start.path} and {end.path} do not fit together{inside}: {_described(refused, start, end, known)}. A "
-            "line needs the same tensors at both ends. To leave such tensors at the end's values, name them with "
-            "--allow-missing PATTERN, or take --only-shared; for other names of the same tensors, --rename "
+            f"{start.path} and {end.path} do not fit together{network}: {_described(refused, start, end, known)}. A "
+            "line needs the same tensors at both ends. To hold such tensors fixed at the end's values, name them with "
+            "--allow-missing PATTERN, or use --only-shared; for other names of the same tensors, use --rename "
             "PATTERN=NEW."
         )
-    held_start, held_end = dict(start), dict(end)
-    for name in missing:
-        held_start[name] = held_end[name] = held_end[name] if name in held_end else held_start[name]
-    for name in shapes:
-        held_start[name] = held_end[name]
-    types = {name for name in names if held_start[name].dtype != held_end[name].dtype}
-    for name in types:
-        wider = torch.promote_types(held_start[name].dtype, held_end[name].dtype)
-        held_start[name], held_end[name] = held_start[name].to(wider), held_end[name].to(wider)
+    first, last = dict(start), dict(end)
+    for name in (*missing, *shapes):
+        first[name] = last[name] = last[name] if name in last else first[name]
+    dtypes = {name for name in mismatch.dtypes if name in known and name not in shapes}
+    for name in dtypes:
+        wider = torch.promote_types(first[name].dtype, last[name].dtype)
+        first[name], last[name] = first[name].to(wider), last[name].to(wider)
     notes = [
         f"No tensor that differs matches {pattern!r} of --allow-missing."
         for pattern in fit.allow_missing
@@ -96,47 +95,47 @@ def pair(
     ]
     if missing or shapes:
         notes.append(
-            f"At rest, as not in both or of another shape: {', '.join((*missing, *shapes))}. They have the end's "
-            "values, or those of the only one that has them, along the whole line, so alpha = 0 is not the start "
-            "checkpoint's own network."
+            f"Held fixed, as only one checkpoint has them or their shapes differ: {', '.join((*missing, *shapes))}. "
+            "They have the end's values, or those of the only checkpoint that has them, along the whole line, so the "
+            "network at alpha = 0 is not that of the start checkpoint."
         )
     if further:
         notes.append(f"Left out, as the network or the end has no such tensors: {', '.join(further)}.")
-    if types:
-        notes.append(f"Taken in the wider of two types: {abbreviate(sorted(types))}.")
+    if dtypes:
+        notes.append(f"Converted to the wider of two types: {abbreviate(sorted(dtypes))}.")
+    names = [name for name in (*end, *mismatch.only_right) if name in known]
     return (
-        replace(start, tensors={name: held_start[name] for name in names}),
-        replace(end, tensors={name: held_end[name] for name in names}, notes=(*end.notes, *notes)),
+        replace(start, tensors={name: first[name] for name in names}),
+        replace(end, tensors={name: last[name] for name in names}, notes=(*end.notes, *notes)),
     )
 
 
 def _check_shapes(end: Contents, module: nn.Module) -> None:
-    """The end's own tensors have the network's shapes: they are what stays at rest."""
-    wanted = module.state_dict()
-    differ = [name for name, value in end.items() if name in wanted and value.shape != wanted[name].shape]
+    """The end's shapes must be the network's, since what is held fixed has the end's values."""
+    differ = Mismatch.between(end, module.state_dict()).shapes
     if differ:
-        shapes = [f"{name} {tuple(end[name].shape)} and {tuple(wanted[name].shape)}" for name in differ]
+        shapes = [f"{name} {of_end} and {of_network}" for name, (of_end, of_network) in differ.items()]
         raise CheckpointError(
             f"The end, {end.path}, is no checkpoint of this {type(module).__name__}: its shapes and the network's "
-            f"differ ({abbreviate(shapes)}). Name the network that the end is of (classes, width, depth), or the two "
-            "checkpoints the other way round."
+            f"differ ({abbreviate(shapes)}). Name the network of the end (classes, width, depth), or swap the two "
+            "checkpoints."
         )
 
 
-def renamed(found: Contents, fit: Fit) -> Contents:
+def renamed(contents: Contents, fit: Fit) -> Contents:
     """A checkpoint under the names that `fit` gives its tensors.
 
     Raises:
         CheckpointError: a pattern is no regular expression, or two tensors would have one name.
     """
-    names = {name: name for name in found}
+    names = {name: name for name in contents}
     for pattern, new in fit.rename:
         try:
             names = {old: re.sub(pattern, new, name) for old, name in names.items()}
         except (re.error, IndexError) as error:
             raise CheckpointError(f"{pattern!r} cannot be replaced by {new!r} in names: {error}.") from error
     changed = sum(old != new for old, new in names.items())
-    return found.renamed(names, f"Renamed {changed} tensors.") if changed else found
+    return contents.renamed(names, f"Renamed {changed} tensors.") if changed else contents
 
 
 def _described(refused: Collection[str], start: Contents, end: Contents, known: Collection[str]) -> str:

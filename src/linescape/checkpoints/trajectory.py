@@ -18,19 +18,19 @@ from linescape.geometry.state import State, is_finite
 
 Read = Callable[[Path], Contents]
 
-_Form = frozenset[tuple[str, torch.Size, torch.dtype]]
+_Signature = frozenset[tuple[str, torch.Size, torch.dtype]]
 """Names, shapes and types of a checkpoint's tensors."""
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Where a training has been: at least two checkpoints of one network.
+    """The course of a training: at least two checkpoints of one network.
 
     Attributes:
         paths: files and folders by name, first to last; suffixes are left off where that keeps names apart.
-        metadata: the texts that the last checkpoint holds beside its tensors.
+        metadata: the texts in the last checkpoint besides its tensors.
         notes: the order, what was left out and why, and what was changed on reading, in words.
-        read: how a checkpoint is read.
+        read: reads a checkpoint.
     """
 
     paths: Mapping[str, Path]
@@ -40,87 +40,89 @@ class Trajectory:
 
     @property
     def last(self) -> Path:
-        """Where the last checkpoint is."""
+        """The path of the last checkpoint."""
         return list(self.paths.values())[-1]
 
     def states(self, module: nn.Module, device: str = "cpu") -> Mapping[str, State]:
-        """The checkpoints as states of a network on a device, each read when it is asked for and not kept."""
+        """The checkpoints as states of a network on a device, each read when it is asked for, and not cached."""
         return _States(self, module, device)
 
 
 def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
-    """The checkpoints in a folder: all files and folders in it that `read` takes.
+    """The checkpoints in a folder: all files and folders in it that `read` can read.
 
     Names are ordered by the numbers in them, so that ``step-900`` comes before ``step-1000``; names without a number
     come last. What cannot be read, holds NaN or infinity, or has other tensors than most is left out.
 
     Raises:
-        CheckpointError: the folder cannot be listed, or holds fewer than two checkpoints.
+        CheckpointError: the folder cannot be listed, or has fewer than two checkpoints.
     """
     folder = Path(folder)
     try:
-        entries = [path for path in sorted(folder.iterdir(), key=_place) if not path.name.startswith(".")]
+        entries = [path for path in sorted(folder.iterdir(), key=_position) if not path.name.startswith(".")]
     except OSError as error:
         raise CheckpointError(
-            f"{folder} is no folder that can be listed ({error.strerror or error}). Name two checkpoints, or a folder "
-            "of checkpoints of one training."
+            f"{folder} cannot be listed as a folder ({error.strerror or error}). Name two checkpoints, or a folder of "
+            "checkpoints of one training."
         ) from error
-    forms: dict[Path, _Form] = {}
-    left: dict[Path, str] = {}
+    signatures: dict[Path, _Signature] = {}
+    left_out: dict[Path, str] = {}
     notes: dict[str, None] = {}
     metadata: dict[Path, Mapping[str, str]] = {}
     for path in entries:
         try:
-            found = read(path)
+            contents = read(path)
         except CheckpointError as error:
-            left[path] = str(error)
+            left_out[path] = str(error)
             continue
-        if not all(map(is_finite, found.values())):
-            left[path] = "It holds NaN or infinity."
+        if not all(map(is_finite, contents.values())):
+            left_out[path] = "It holds NaN or infinity."
             continue
-        forms[path] = _form(found)
-        metadata[path] = found.metadata or {}
-        notes |= dict.fromkeys(found.notes)
-    usual = Counter(reversed(forms.values())).most_common(1)  # of equally many the later ones
-    for path, form in forms.items():
-        if form != usual[0][0]:
-            form = _form(read(path).named_as([name for name, *_ in usual[0][0]]))  # a script may name them otherwise
-        if form != usual[0][0]:
-            names = sorted({name for name, *_ in form ^ usual[0][0]})
-            left[path] = (
-                f"Names, shapes or types of its tensors are not those of most others ({abbreviate(names[:3])})."
+        signatures[path] = _signature(contents)
+        metadata[path] = contents.metadata or {}
+        notes |= dict.fromkeys(contents.notes)
+    # Of equally many the later ones.
+    usual = next((signature for signature, _ in Counter(reversed(signatures.values())).most_common(1)), frozenset())
+    for path, signature in signatures.items():
+        if signature != usual:  # a script may have other names for the same tensors
+            signature = _signature(read(path).named_as([name for name, *_ in usual]))
+        if signature != usual:
+            names = sorted({name for name, *_ in signature ^ usual})
+            left_out[path] = (
+                f"Names, shapes or types of its tensors differ from those of most others ({abbreviate(names[:3])})."
             )
-    kept = [path for path in forms if path not in left]
-    said = [f"Left out {path.name}. {reason}" for path, reason in left.items()]
+    kept = [path for path in signatures if path not in left_out]
+    reasons = [f"Left out {path.name}. {reason}" for path, reason in left_out.items()]
     if len(kept) < 2:
         raise CheckpointError(
-            f"{folder} holds {len(kept) or 'no'} checkpoint{'s' * (not kept)} among its {len(entries)} entries, and a "
-            f"line needs two. Name two checkpoints, or a folder of checkpoints of one training. {' '.join(said[-3:])}"
+            f"{folder} has {len(kept) or 'no'} checkpoint{'s' * (not kept)} among its {len(entries)} entries, and a "
+            "line needs two. Name two checkpoints, or a folder of checkpoints of one training. "
+            f"{' '.join(reasons[-3:])}"
         )
     paths = _named(kept)
     order = f"{len(paths)} checkpoints, in this order: {', '.join(paths)}."
-    return Trajectory(paths, metadata[kept[-1]], (order, *said, *notes), read)
+    return Trajectory(paths, metadata[kept[-1]], (order, *reasons, *notes), read)
 
 
-def _form(found: Contents) -> _Form:
-    return frozenset((name, value.shape, value.dtype) for name, value in found.items())
+def _signature(contents: Contents) -> _Signature:
+    return frozenset((name, value.shape, value.dtype) for name, value in contents.items())
 
 
 class _States(Mapping[str, State]):
-    def __init__(self, of: Trajectory, module: nn.Module, device: str) -> None:
-        self._of, self._module, self._device = of, module, device
+    def __init__(self, trajectory: Trajectory, module: nn.Module, device: str) -> None:
+        self._trajectory, self._module, self._device = trajectory, module, device
 
     def __getitem__(self, name: str) -> State:
-        return self._of.read(self._of.paths[name]).into(self._module).to(self._device)
+        return self._trajectory.read(self._trajectory.paths[name]).into(self._module).to(self._device)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._of.paths)
+        return iter(self._trajectory.paths)
 
     def __len__(self) -> int:
-        return len(self._of.paths)
+        return len(self._trajectory.paths)
 
 
-def _place(path: Path) -> tuple[bool, list[int], str]:
+def _position(path: Path) -> tuple[bool, list[int], str]:
     numbers = [int(digits) for digits in re.findall(r"\d+", path.name if path.is_dir() else path.stem)]
     return not numbers, numbers, path.name
 

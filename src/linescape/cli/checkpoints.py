@@ -79,7 +79,7 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
     differences = compare(first, last)
     for path, contents in ((start, first), (end, last)):
         count = sum(tensor.numel() for tensor in contents.values())
-        echo(f"{path}: {contents.form.kind}, {len(contents):,} tensors, {count:,} values")
+        echo(f"{path}: {contents.file_format.kind}, {len(contents):,} tensors, {count:,} values")
         for note in contents.notes:
             echo(f"  {note}")
     echo(str(differences))
@@ -149,12 +149,14 @@ def probe_files(
     from linescape.evaluation.evaluator import Evaluator
     from linescape.geometry import groups
     from linescape.interpolation import resume
+    from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.probing import between, probe
 
     report.check_place(out)
     if alphas == 2:
         raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
     kept = out / "points"
+    options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
     if held := resume.count(kept):
         echo_err(f"{kept} holds {held} points of an interrupted probe; those that match are not measured again.")
     if end is None:
@@ -169,7 +171,7 @@ def probe_files(
         )
         evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
         states = course.states(network, device)
-        found = between(states, evaluator, pairs or "last", alphas, batchnorm, None, adaptive, until, kept)
+        found = between(states, evaluator, pairs or "last", options)
         title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
     else:
         if pairs:
@@ -181,7 +183,7 @@ def probe_files(
         chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
         evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
         begin, finish = (held.into(network).to(device) for held in (first, last))
-        found = probe(begin, finish, evaluator, chosen, alphas, batchnorm, None, adaptive, until, kept)
+        found = probe(begin, finish, evaluator, chosen, options)
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
     _show(found)
     for note in dict.fromkeys((*found.notes, *notes)):
@@ -262,7 +264,7 @@ def _show(result: Probe) -> None:
 def _table(result: Probe) -> Table:
     """Statistics of each line; what all rows share stands in the title, the rest in the column ``of``."""
     # Between several networks there are many lines.
-    rows = {key: row for key, row in result.heights.items() if not result.pairs or key[2] == "cross_entropy"}
+    rows = {key: row for key, row in result.statistics.items() if not result.pairs or key[2] == "cross_entropy"}
     data, measures, treatments = ({key[part] for key in rows} for part in (1, 2, 3))
     title = "Statistics" + _same(" of {}", measures) + _same(" on {} data", data)
     title += (_same(", BatchNorm {}", treatments) if result.treatments else "") + ", with 95 % intervals over examples"

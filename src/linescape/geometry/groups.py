@@ -1,13 +1,13 @@
 """Which tensors move together: a group is a name and the tensors that it stands for.
 
-Every function returns `Groups`, a dictionary from group name to tensor names as a `State` holds them: a tied
-tensor appears under its first name, so that it moves once.
+Every function returns `Groups`, a dictionary from group name to tensor names as in a `State`: a tied tensor appears
+under its first name, so that it moves once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 
@@ -26,14 +26,14 @@ NORMS: tuple[type[nn.Module], ...] = (
 
 
 def by_layer(module: nn.Module) -> Groups:
-    """One group for each submodule that owns parameters or buffers itself (a convolution, a norm, a linear layer)."""
-    held = State.from_module(module, copy=False)
+    """One group for each submodule with parameters or buffers that are not its children's (a convolution, a norm)."""
+    state = State.from_module(module, copy=False)
     return _collect(
-        held,
+        state,
         {
             name or "(top)": _own(name, layer)
             for name, layer in module.named_modules()
-            if any(own in held or own in held.tied for own in _own(name, layer))
+            if any(tensor in state or tensor in state.tied for tensor in _own(name, layer))
         },
     )
 
@@ -44,117 +44,117 @@ def by_convolution(module: nn.Module) -> Groups:
     Finer than blocks, coarser than `by_layer`: a convolution moves with the statistics of its own outputs. Parameters
     that are part of neither, such as Fixup's scalars, are in no group.
     """
-    held = State.from_module(module, copy=False)
-    found: dict[str, list[str]] = {}
+    state = State.from_module(module, copy=False)
+    groups: dict[str, list[str]] = {}
     last: list[str] = []
     for name, layer in module.named_modules():
         if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
-            last = found.setdefault(name, [])
-            last += _under(held, name)
+            last = groups.setdefault(name, [])
+            last += _under(state, name)
         elif isinstance(layer, NORMS):
-            last += _under(held, name)
-    return _collect(held, found)
+            last += _under(state, name)
+    return _collect(state, groups)
 
 
 def by_block(module: nn.Module) -> Groups:
     """The named blocks of a network: its attribute ``blocks`` if it has one, else its children and repeated parts.
 
     ``blocks`` maps a block's name to the prefixes of its submodules or parameters, from input to output. The
-    convolutions that carry a ResNet's skip connections belong to their stage, as Vlaar & Frankle 2022 have it.
+    convolutions on a ResNet's skip connections belong to their stage, as in Vlaar & Frankle 2022.
 
-    Otherwise blocks are the top-level children. One of them that holds, at whatever depth, a ``ModuleList``, or a
-    ``Sequential`` with two or more children of one class, is taken apart into that list's children
-    (``bert.encoder.layer.0``, ``layer1.0``) and what stands beside it on the way (``bert.embeddings``); these blocks
-    are not taken apart further. What has no tensors (activations, pooling), or only such as are tied to an earlier
-    block's, is left out.
+    Otherwise blocks are the top-level children. A child that contains, at any depth, a ``ModuleList``, or a
+    ``Sequential`` with two or more children of one class, is split into that list's children
+    (``bert.encoder.layer.0``, ``layer1.0``) and its other parts (``bert.embeddings``); these blocks are not split
+    further. Parts without tensors (activations, pooling), or with none but those tied to an earlier block's, are left
+    out.
 
     Raises:
         GroupError: the network has no children with tensors, or `blocks` names something that it lacks.
     """
-    held = State.from_module(module, copy=False)
+    state = State.from_module(module, copy=False)
     declared = getattr(module, "blocks", None)
     if isinstance(declared, Mapping):
         parts = dict(module.named_modules())
-        # A declared part may hold nothing in this network: the place of a norm layer, where there is no norm.
-        held_by = {
-            block: [p for p in prefixes if p not in parts or _under(held, p)] for block, prefixes in declared.items()
+        # A declared part may be empty in this network, as a norm layer is where there is no norm.
+        declared_here = {
+            block: [p for p in prefixes if p not in parts or _under(state, p)] for block, prefixes in declared.items()
         }
-        return by_prefix(module, held_by)
-    names = [name for child in _children(module, "", held) for name in _taken_apart(*child, held)]
+        return by_prefix(module, declared_here)
+    names = [name for child in _children(module, "", state) for name in _split(*child, state)]
     names += [name for name, _ in module.named_parameters(recurse=False)]
     if not names:
-        raise GroupError(f"{type(module).__name__} has no parts that hold tensors, so there are no blocks to move.")
-    found: Groups = {}
+        raise GroupError(f"{type(module).__name__} has no parts with tensors, so there are no blocks to move.")
+    blocks: Groups = {}
     for name, tensors in by_prefix(module, {name: (name,) for name in names}).items():
-        if not any(set(tensors) <= set(earlier) for earlier in found.values()):
-            found[name] = tensors
-    return found
+        if not any(set(tensors) <= set(earlier) for earlier in blocks.values()):
+            blocks[name] = tensors
+    return blocks
 
 
-def _children(module: nn.Module, prefix: str, held: State) -> list[tuple[str, nn.Module]]:
+def _children(module: nn.Module, prefix: str, state: State) -> list[tuple[str, nn.Module]]:
     named = [(f"{prefix}.{name}" if prefix else name, child) for name, child in module.named_children()]
-    return [(name, child) for name, child in named if _under(held, name)]
+    return [(name, child) for name, child in named if _under(state, name)]
 
 
-def _taken_apart(name: str, module: nn.Module, held: State) -> list[str]:
-    """The names of a module's repeated parts and of what stands beside them; its own name where it has none."""
-    children = _children(module, name, held)
+def _split(name: str, module: nn.Module, state: State) -> list[str]:
+    """The names of a module's repeated parts and of its other parts; its own name if nothing in it is repeated."""
+    children = _children(module, name, state)
     if _repeats(module, children):
-        return _items(children, held)
-    parts = {child: _taken_apart(child, of, held) for child, of in children}
-    if all(found == [child] for child, found in parts.items()):
+        return _items(children, state)
+    parts = {child: _split(child, inner, state) for child, inner in children}
+    if all(names == [child] for child, names in parts.items()):
         return [name]
-    own = [f"{name}.{parameter}" for parameter, _ in module.named_parameters(recurse=False)]
-    return [*own, *(part for found in parts.values() for part in found)]
+    direct = [f"{name}.{parameter}" for parameter, _ in module.named_parameters(recurse=False)]
+    return [*direct, *(part for names in parts.values() for part in names)]
 
 
-def _items(children: list[tuple[str, nn.Module]], held: State) -> list[str]:
-    """A list's children; those that are lists of blocks themselves are stages, and their children stand for them."""
-    found: list[str] = []
+def _items(children: list[tuple[str, nn.Module]], state: State) -> list[str]:
+    """A list's children; a child that is itself a list of blocks is a stage, and is replaced by its children."""
+    names: list[str] = []
     for name, child in children:
-        inner = _children(child, name, held)
-        found += _items(inner, held) if _repeats(child, inner) else [name]
-    return found
+        inner = _children(child, name, state)
+        names += _items(inner, state) if _repeats(child, inner) else [name]
+    return names
 
 
 def _repeats(module: nn.Module, children: list[tuple[str, nn.Module]]) -> bool:
-    kinds = [type(child) for _, child in children]
-    return isinstance(module, nn.ModuleList) or (isinstance(module, nn.Sequential) and len(kinds) > len(set(kinds)))
+    types = [type(child) for _, child in children]
+    return isinstance(module, nn.ModuleList) or (isinstance(module, nn.Sequential) and len(types) > len(set(types)))
 
 
 def by_name(names: Iterable[str]) -> Groups:
-    """Blocks as they show in tensor names alone: up to the first number, as in ``layer1.0`` or ``encoder.layer.3``.
+    """Blocks from tensor names alone: up to the first number, as in ``layer1.0`` or ``encoder.layer.3``.
 
     A name without a number is grouped by all but its last part, as a layer.
     """
-    found: dict[str, list[str]] = {}
+    blocks: dict[str, list[str]] = {}
     for name in names:
         parts = name.split(".")
-        number = next((place for place, part in enumerate(parts[:-1]) if part.isdigit()), len(parts) - 2)
-        found.setdefault(".".join(parts[: number + 1]) or name, []).append(name)
-    return {group: tuple(held) for group, held in found.items()}
+        last = next((index for index, part in enumerate(parts[:-1]) if part.isdigit()), len(parts) - 2)
+        blocks.setdefault(".".join(parts[: last + 1]) or name, []).append(name)
+    return {block: tuple(tensors) for block, tensors in blocks.items()}
 
 
 def by_prefix(module: nn.Module, mapping: Mapping[str, Iterable[str] | str]) -> Groups:
-    """Groups of one's own: each name maps to tensor names or to the submodules whose tensors belong to it.
+    """Custom groups: each name maps to tensor names or to the submodules whose tensors belong to it.
 
     Raises:
-        GroupError: an entry is neither a tensor nor a submodule that holds tensors.
+        GroupError: an entry is neither a tensor nor a submodule with tensors.
     """
-    held = State.from_module(module, copy=False)
-    found: dict[str, list[str]] = {}
+    state = State.from_module(module, copy=False)
+    groups: dict[str, list[str]] = {}
     for group, prefixes in mapping.items():
-        names = found.setdefault(group, [])
+        names = groups.setdefault(group, [])
         for prefix in [prefixes] if isinstance(prefixes, str) else prefixes:
-            under = _under(held, prefix)
+            under = _under(state, prefix)
             if not under:
-                known = dict.fromkeys([*dict(module.named_modules()), *held, *held.tied])
+                known = dict.fromkeys([*dict(module.named_modules()), *state, *state.tied])
                 raise GroupError(
-                    f"Group {group!r} names {prefix!r}, which is no tensor of the network and no part that holds "
+                    f"Group {group!r} names {prefix!r}, which is no tensor of the network and no part with "
                     f"tensors. {suggest(prefix, filter(None, known))}"
                 )
             names += under
-    return _collect(held, found)
+    return _collect(state, groups)
 
 
 def by_pattern(module: nn.Module, patterns: Mapping[str, str] | Iterable[str]) -> Groups:
@@ -165,35 +165,35 @@ def by_pattern(module: nn.Module, patterns: Mapping[str, str] | Iterable[str]) -
     Raises:
         GroupError: a pattern matches no tensor or is no regular expression.
     """
-    held = State.from_module(module, copy=False)
+    state = State.from_module(module, copy=False)
     named = dict(patterns) if isinstance(patterns, Mapping) else {pattern: pattern for pattern in patterns}
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for group, pattern in named.items():
         try:
             search = re.compile(pattern).search
         except re.error as error:
             raise GroupError(f"{pattern!r} is not a regular expression: {error}.") from error
-        found[group] = [name for name in (*held, *held.tied) if search(name)]
-        if not found[group]:
-            raise GroupError(f"The pattern {pattern!r} matches no tensor of the network. {suggest(pattern, held)}")
-    return _collect(held, found)
+        groups[group] = [name for name in (*state, *state.tied) if search(name)]
+        if not groups[group]:
+            raise GroupError(f"The pattern {pattern!r} matches no tensor of the network. {suggest(pattern, state)}")
+    return _collect(state, groups)
 
 
 def by_type(module: nn.Module, types: Mapping[str, type[nn.Module] | tuple[type[nn.Module], ...]]) -> Groups:
-    """One group for each kind of layer, for example ``{"norms": NORMS, "convolutions": nn.Conv2d}``.
+    """One group for each type of layer, for example ``{"norms": NORMS, "convolutions": nn.Conv2d}``.
 
     Raises:
-        GroupError: the network has no layer of a kind that holds tensors.
+        GroupError: the network has no layer of a type with tensors.
     """
-    held = State.from_module(module, copy=False)
-    found: dict[str, list[str]] = {}
-    for group, kinds in types.items():
-        layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, kinds)]
-        found[group] = [own for name, layer in layers for own in _under(held, name)]
-        if not found[group]:
+    state = State.from_module(module, copy=False)
+    groups: dict[str, list[str]] = {}
+    for group, classes in types.items():
+        layers = [name for name, layer in module.named_modules() if isinstance(layer, classes)]
+        groups[group] = [tensor for name in layers for tensor in _under(state, name)]
+        if not groups[group]:
             present = dict.fromkeys(type(layer).__name__ for layer in module.modules())
             raise GroupError(f"The network has no layer for group {group!r}. It has: {', '.join(present)}.")
-    return _collect(held, found)
+    return _collect(state, groups)
 
 
 def choose(groups: Groups, names: Iterable[str]) -> Groups:
@@ -210,9 +210,8 @@ def choose(groups: Groups, names: Iterable[str]) -> Groups:
     return chosen
 
 
-def _under(held: State, prefix: str) -> list[str]:
-    inside: Callable[[str], bool] = lambda name: name == prefix or name.startswith(prefix + ".")  # noqa: E731
-    return [name for name in (*held, *held.tied) if inside(name)]
+def _under(state: State, prefix: str) -> list[str]:
+    return [name for name in (*state, *state.tied) if name == prefix or name.startswith(prefix + ".")]
 
 
 def _own(name: str, layer: nn.Module) -> list[str]:
@@ -220,11 +219,11 @@ def _own(name: str, layer: nn.Module) -> list[str]:
     return [f"{name}.{tensor}" if name else tensor for tensor in tensors]
 
 
-def _collect(held: State, groups: Mapping[str, Iterable[str]]) -> Groups:
+def _collect(state: State, groups: Mapping[str, Iterable[str]]) -> Groups:
     def first(name: str) -> str:
-        return held.tied.get(name, name)
+        return state.tied.get(name, name)
 
     return {
-        group: tuple(dict.fromkeys(first(name) for name in names if first(name) in held))
+        group: tuple(dict.fromkeys(first(name) for name in names if first(name) in state))
         for group, names in groups.items()
     }

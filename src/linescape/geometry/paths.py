@@ -1,7 +1,7 @@
 """Paths through the space of states: a position alpha gives a state.
 
-A path says, tensor by tensor, where alpha = 0 is `start` and alpha = 1 is `end`. Each position is computed from
-the ends anew, never by adding steps, so both ends are bit-exact.
+A path gives each tensor at each position; alpha = 0 is the start and alpha = 1 the end. Each position is computed from
+the ends, never by adding steps, so both ends are bit-exact.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from linescape.geometry.state import State, check_finite, check_pair, is_finite,
 
 
 class Path(ABC):
-    """A curve alpha -> state. `names` are its tensors; `moving` those that depend on alpha."""
+    """A curve alpha -> state. `template` has its tensors; `moving` names those that depend on alpha."""
 
     @property
     @abstractmethod
@@ -51,7 +51,7 @@ class Path(ABC):
         return self.template.replace({name: self.tensor(name, alpha) for name in self.template})
 
     def describe(self) -> dict[str, object]:
-        """What a result should say of the path: its kind, how many tensors move, and which do not (JSON-able)."""
+        """The path for the provenance of a result: its kind, how many tensors move, and which do not (JSON-able)."""
         floating = {name for name, value in self.template.items() if value.dtype.is_floating_point}
         return {
             "path": type(self).__name__,
@@ -79,7 +79,7 @@ class Line(Path):
 
     @property
     def straight(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     @property
@@ -99,7 +99,7 @@ class Line(Path):
         return lerp(self.start[name], self.end[name], alpha)
 
     def write(self, name: str, alpha: float, into: Tensor) -> None:
-        """As for every path."""
+        """Write ``lerp(start, end, alpha)`` of one tensor into another of its shape, without allocating."""
         start, end = self.start[name], self.end[name]
         if alpha in (0.0, 1.0) or not end.dtype.is_floating_point or into.dtype != end.dtype:
             into.copy_(self.tensor(name, alpha))
@@ -108,31 +108,37 @@ class Line(Path):
 
 
 class Only(Path):
-    """Some tensors on a path, all others at rest: layer-wise interpolation (Chatterji et al. 2020, arXiv 1912.00528).
+    """Some tensors on a path, the others held fixed: layer-wise interpolation.
 
-    With ``rest=path.at(1)``, the default, the others stay at their final state, so the layer-wise line meets the whole
-    line at alpha = 1; with ``rest=path.at(0)`` they stay at the initial state (no published source).
+    Source: Chatterji et al. 2020 (arXiv 1912.00528).
+
+    Args:
+        path: of all tensors.
+        names: of the tensors that move.
+        fixed: the state of the others. The default, ``path.at(1)``, is their final state, so that the layer-wise line
+            meets the whole line at alpha = 1; with ``path.at(0)`` they stay at the initial state (no published source).
 
     Raises:
         GroupError: a name is not a tensor of the path, or none is given.
     """
 
-    def __init__(self, path: Path, names: Iterable[str], rest: State | None = None) -> None:
-        held = path.template
+    def __init__(self, path: Path, names: Iterable[str], fixed: State | None = None) -> None:
+        template = path.template
         self.path = path
-        self.names = frozenset(held.tied.get(name, name) for name in names)
+        self.names = frozenset(template.tied.get(name, name) for name in names)
         if not self.names:
             raise GroupError("The group is empty, so nothing would move. Name at least one tensor.")
         for name in self.names:
-            if name not in held:
-                raise GroupError(f"The path has no tensor {name!r}. {suggest(name, held)}")
-        self.rest = path.at(1.0) if rest is None else rest
-        check_pair(held, self.rest)
+            if name not in template:
+                raise GroupError(f"The path has no tensor {name!r}. {suggest(name, template)}")
+        if fixed is not None:
+            check_pair(template, fixed)
+        self.fixed = path.at(1.0) if fixed is None else fixed
 
     @property
     def template(self) -> State:
-        """The resting state."""
-        return self.rest
+        """The fixed state."""
+        return self.fixed
 
     @cached_property
     def moving(self) -> frozenset[str]:
@@ -141,35 +147,35 @@ class Only(Path):
 
     @property
     def straight(self) -> bool:
-        """Whether the path is, of which this is a part."""
+        """Whether the path that the tensors move on is straight."""
         return self.path.straight
 
     def tensor(self, name: str, alpha: float) -> Tensor:
-        """The path's tensor if it was chosen, else the resting one."""
-        return self.path.tensor(name, alpha) if name in self.names else self.rest[name]
+        """The path's tensor if it was chosen, else the fixed one."""
+        return self.path.tensor(name, alpha) if name in self.names else self.fixed[name]
 
     def write(self, name: str, alpha: float, into: Tensor) -> None:
-        """As for every path."""
+        """Write one tensor into another of its shape, where possible without allocating."""
         if name in self.names:
             self.path.write(name, alpha, into)
         else:
-            into.copy_(self.rest[name])
+            into.copy_(self.fixed[name])
 
     def describe(self) -> dict[str, object]:
-        """As for every path, and where the others rest: at its ``end``, its ``start``, or ``elsewhere``."""
-        others = [name for name in self.rest if name not in self.names]
-        at = [
-            where
-            for where, alpha in (("end", 1.0), ("start", 0.0))
-            if all(torch.equal(self.rest[name], self.path.tensor(name, alpha)) for name in others)
+        """The path for the provenance of a result, and where the others are: ``end``, ``start`` or ``elsewhere``."""
+        others = [name for name in self.fixed if name not in self.names]
+        ends = [
+            end
+            for end, alpha in (("end", 1.0), ("start", 0.0))
+            if all(torch.equal(self.fixed[name], self.path.tensor(name, alpha)) for name in others)
         ]
-        return {**super().describe(), "of": type(self.path).__name__, "rest": at[0] if at else "elsewhere"}
+        return {**super().describe(), "of": type(self.path).__name__, "rest": ends[0] if ends else "elsewhere"}
 
 
 class Ray(Path):
     """``theta(alpha) = origin + alpha * direction``, as with a random direction; both must be floating where they move.
 
-    `direction` may leave tensors out: they rest at the origin.
+    Tensors that `direction` leaves out are held fixed at the origin.
 
     Raises:
         StateError: a direction's tensor is unknown, has another shape, or is not finite.
@@ -183,7 +189,7 @@ class Ray(Path):
             if value.shape != origin[name].shape:
                 raise StateError(
                     f"The direction's {name!r} has shape {tuple(value.shape)}, the origin's "
-                    f"{tuple(origin[name].shape)}. A direction needs the shapes of the state that it leaves."
+                    f"{tuple(origin[name].shape)}. A direction needs the shapes of its origin."
                 )
             if not is_finite(value):
                 raise StateError(f"The direction's {name!r} holds NaN or infinity, so no point of the ray is finite.")
@@ -205,17 +211,17 @@ class Ray(Path):
 
     def tensor(self, name: str, alpha: float) -> Tensor:
         """``origin + alpha * direction`` of one tensor; half precision is computed in float32 and rounded once."""
-        held = self.origin[name]
-        if name not in self.direction or not held.dtype.is_floating_point or alpha == 0.0:
-            return held
-        wide = torch.promote_types(held.dtype, torch.float32)
-        return torch.add(held.to(wide), self.direction[name].to(wide), alpha=alpha).to(held.dtype)
+        origin = self.origin[name]
+        if name not in self.direction or not origin.dtype.is_floating_point or alpha == 0.0:
+            return origin
+        wide = torch.promote_types(origin.dtype, torch.float32)
+        return torch.add(origin.to(wide), self.direction[name].to(wide), alpha=alpha).to(origin.dtype)
 
 
 class Bend(Path):
     """Straight pieces through several states; by default at equally spaced alphas from 0 to 1.
 
-    Before the first and after the last position the outer pieces go on straight.
+    Before the first and after the last position the outer pieces are continued straight.
 
     Raises:
         StateError: states do not fit together or are not finite.
@@ -245,7 +251,7 @@ class Bend(Path):
         return frozenset().union(*(piece.moving for piece in self.pieces))
 
     def tensor(self, name: str, alpha: float) -> Tensor:
-        """The tensor on the piece that holds alpha; bit-exact at each state."""
+        """The tensor on the piece around alpha; bit-exact at each state."""
         index = max(i for i, position in enumerate(self.positions[:-1]) if i == 0 or position <= alpha)
         left, right = self.positions[index], self.positions[index + 1]
         inner = 1.0 if alpha == right else (alpha - left) / (right - left)

@@ -1,6 +1,6 @@
-"""The space that lines are drawn in: a network's parameters and buffers by name.
+"""A network as a point: its parameters and buffers by name.
 
-A `State` is a snapshot. Nothing done to it reaches the network that it came from.
+A `State` is a snapshot: nothing done to it reaches the network that it came from.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from linescape.errors import StateError, abbreviate, suggest
+from linescape.geometry.mismatch import check_alike
 
 _HALF = (torch.float16, torch.bfloat16)
-_PART = 1 << 15
-"""Numbers computed with at once where a whole tensor might not fit: few enough for the cache and one thread."""
+_CHUNK = 1 << 15
+"""Elements per chunk where a temporary as large as a tensor might not fit: few enough for the cache and one thread."""
 
 
 @dataclass(frozen=True, eq=False)
 class State(Mapping[str, Tensor]):
     """A network's parameters and buffers by name; as a mapping, first all parameters, then all buffers.
 
-    A tensor that the network uses under several names (tied weights) is held once, under its first
+    A tensor that the network uses under several names (tied weights) is stored once, under its first
     name; `tied` maps each further name to that one. Buffers that the network does not save
     (``persistent=False``) are left out.
     """
@@ -46,7 +47,7 @@ class State(Mapping[str, Tensor]):
         Args:
             module: any network.
             tensors: by name.
-            copy: whether to copy them; without, whoever holds them must not write to them.
+            copy: whether to copy them; otherwise they must not be written to elsewhere.
 
         Raises:
             StateError: names or shapes are not the module's, or tensors that the module ties differ.
@@ -54,8 +55,7 @@ class State(Mapping[str, Tensor]):
         expected = module.state_dict(keep_vars=True)
         tied = tied_names(module)
         tensors = with_tied_names(tensors, tied)
-        _check_names(expected, tensors, "the network", "the state dict")
-        _check_shapes(expected, tensors, "the network", "the state dict")
+        check_alike(expected, tensors, "the network", "the state dict")
         parameters: dict[str, Tensor] = {}
         buffers: dict[str, Tensor] = {}
         for name, slot in expected.items():
@@ -68,8 +68,8 @@ class State(Mapping[str, Tensor]):
                         "untie them in the model."
                     )
                 continue
-            kind = parameters if isinstance(slot, nn.Parameter) else buffers
-            kind[name] = tensors[name].detach().clone() if copy else tensors[name].detach()
+            role = parameters if isinstance(slot, nn.Parameter) else buffers
+            role[name] = tensors[name].detach().clone() if copy else tensors[name].detach()
         return cls(parameters, buffers, tied)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -98,12 +98,10 @@ class State(Mapping[str, Tensor]):
 
     def check_fits(self, module: nn.Module) -> None:
         """Raise `StateError` naming the tensors by which this state and a module's differ in name or shape."""
-        expected = module.state_dict()
-        _check_names(expected, self.state_dict(), "the network", "the state")
-        _check_shapes(expected, self.state_dict(), "the network", "the state")
+        check_alike(module.state_dict(), self.state_dict(), "the network", "the state")
 
     def replace(self, tensors: Mapping[str, Tensor]) -> State:
-        """This state with some tensors exchanged (names as held; others raise `StateError`)."""
+        """This state with some tensors replaced, by their first names; unknown names raise `StateError`."""
         for name in tensors:
             if name not in self:
                 raise StateError(f"The state has no tensor {name!r}. {suggest(name, self)}")
@@ -126,15 +124,15 @@ def tied_names(module: nn.Module) -> dict[str, str]:
 
 
 def with_tied_names(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> dict[str, Tensor]:
-    """With all names of tied weights, of which a file may hold one (as Hugging Face's safetensors do)."""
-    found = dict(tensors)
+    """Tensors under all names of tied weights; a file may have only one of them (as Hugging Face's safetensors do)."""
+    complete = dict(tensors)
     for name, owner in tied.items():
-        if name in found:
-            found.setdefault(owner, found[name])
+        if name in complete:
+            complete.setdefault(owner, complete[name])
     for name, owner in tied.items():
-        if owner in found:
-            found.setdefault(name, found[owner])
-    return found
+        if owner in complete:
+            complete.setdefault(name, complete[owner])
+    return complete
 
 
 def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
@@ -153,14 +151,13 @@ def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
 
 def check_pair(start: State, end: State) -> None:
     """Raise `StateError` naming the tensors by which two states differ in name, shape, dtype or role."""
-    _check_names(start, end, "the start", "the end")
-    _check_shapes(start, end, "the start", "the end")
-    for name in start:
-        if start[name].dtype != end[name].dtype:
-            raise StateError(
-                f"{name!r} is {start[name].dtype} at the start and {end[name].dtype} at the end, so the line has no "
-                "precision of its own. Convert one of the two networks."
-            )
+    dtypes = check_alike(start, end, "the start", "the end").dtypes
+    if dtypes:
+        name, (first, last) = next(iter(dtypes.items()))
+        raise StateError(
+            f"{name!r} is {first} at the start and {last} at the end, so it is unclear which precision the line has. "
+            "Convert one of the two networks."
+        )
     if dict(start.tied) != dict(end.tied):
         raise StateError(
             f"The start ties {dict(start.tied)} and the end ties {dict(end.tied)}: they are states of different "
@@ -169,7 +166,7 @@ def check_pair(start: State, end: State) -> None:
 
 
 def is_finite(value: Tensor) -> bool:
-    """Whether a tensor holds neither NaN nor infinity; takes no memory, and little time."""
+    """Whether a tensor contains neither NaN nor infinity; takes no memory, and little time."""
     if not value.dtype.is_floating_point or not value.numel():
         return True
     return all(bool(extreme.isfinite()) for extreme in torch.aminmax(value))  # NaN is both
@@ -178,7 +175,7 @@ def is_finite(value: Tensor) -> bool:
 def check_finite(state: State, what: str) -> None:
     """Raise `StateError` naming the tensors of a state that hold NaN or infinity."""
     bad = {
-        name: sum(int((~torch.isfinite(part)).sum()) for (part,) in _parts(value))
+        name: sum(int((~torch.isfinite(chunk)).sum()) for (chunk,) in _chunks(value))
         for name, value in state.items()
         if not is_finite(value)
     }
@@ -206,7 +203,7 @@ def norm(state: State) -> float:
     Running statistics of BatchNorm are measurements of the data, not weights (so Lucas et al. 2021,
     arXiv 2104.11044). An empty state has norm 0; NaN gives NaN.
     """
-    return _norm(part for value in state.parameters.values() for (part,) in _parts(value))
+    return _norm(chunk for value in state.parameters.values() for (chunk,) in _chunks(value))
 
 
 def distance(start: State, end: State) -> float:
@@ -240,10 +237,10 @@ def distances(start: State, end: State, groups: Mapping[str, tuple[str, ...]] | 
     check_pair(start, end)
     result = {}
     for group, names in {"all": tuple(start.parameters), **(groups or {})}.items():
-        held = [name for name in names if name in start.parameters]
-        total = _norm(_subtract(*parts) for name in held for parts in _parts(end[name], start[name]))
-        base = _norm(part for name in held for (part,) in _parts(start[name]))
-        count = sum(start[name].numel() for name in held)
+        parameters = [name for name in names if name in start.parameters]
+        total = _norm(_subtract(*chunks) for name in parameters for chunks in _chunks(end[name], start[name]))
+        base = _norm(chunk for name in parameters for (chunk,) in _chunks(start[name]))
+        count = sum(start[name].numel() for name in parameters)
         result[group] = Distance(
             total=total,
             relative=total / base if base else (math.inf if total else math.nan),
@@ -263,35 +260,10 @@ def _norm(tensors: Iterator[Tensor]) -> float:
     return math.sqrt(sum(float(value.detach().double().square().sum()) for value in tensors))
 
 
-def _parts(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Tensors of one shape in parts, so that what is computed from them stays small beside them."""
-    return zip(*(torch.split(tensor.detach().reshape(-1), _PART) for tensor in tensors), strict=True)
+def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of one shape in chunks, so that temporaries stay small."""
+    return zip(*(torch.split(tensor.detach().reshape(-1), _CHUNK) for tensor in tensors), strict=True)
 
 
 def _identical(left: Tensor, right: Tensor) -> bool:
     return left is right or torch.equal(left, right)
-
-
-def _check_names(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is: str, right_is: str) -> None:
-    missing = [name for name in left if name not in right]
-    extra = [name for name in right if name not in left]
-    if missing or extra:
-        parts = []
-        if missing:
-            parts.append(f"{len(missing)} only in {left_is} ({abbreviate(missing)})")
-        if extra:
-            parts.append(f"{len(extra)} only in {right_is} ({abbreviate(extra)})")
-        raise StateError(
-            f"{left_is[:1].upper()}{left_is[1:]} and {right_is} have different tensors: {'; '.join(parts)}. A line "
-            "needs the same tensors at both ends. Load both checkpoints with the model that made them."
-        )
-
-
-def _check_shapes(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is: str, right_is: str) -> None:
-    differ = [name for name in left if left[name].shape != right[name].shape]
-    if differ:
-        listed = abbreviate([f"{n}: {tuple(left[n].shape)} and {tuple(right[n].shape)}" for n in differ])
-        raise StateError(
-            f"{len(differ)} tensors have one shape in {left_is} and another in {right_is} ({listed}). A line needs the "
-            "same shapes at both ends. Check that both come from one architecture (width, classes)."
-        )

@@ -1,6 +1,6 @@
-"""Walks along a path: the loss and error at each alpha, as a curve.
+"""From a path to a curve: the loss and error at each alpha.
 
-`scanning` walks a path and checks both ends, `probing` measures everything about the line between two networks,
-`curve` holds the result and `resume` its points on disk. Walks with fewer passes are in `economical`, which uses
-`refinement` (fewer alphas) and `stopping` (fewer examples).
+`scanning` measures a path and checks both ends, `options` says how, `probing` measures everything about the line
+between two networks, `curve` is the result and `resume` its points on disk. Scans with fewer forward passes are in
+`economical`, which uses `refinement` (fewer alphas) and `stopping` (fewer examples).
 """

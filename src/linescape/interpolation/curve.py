@@ -1,4 +1,4 @@
-"""Curve: what a walk found. Positions, per-example values, and where they come from.
+"""Curve: the result of a scan. Positions, per-example values, and provenance.
 
 Per-example values are kept, so that intervals and tests need no second pass.
 """
@@ -25,7 +25,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One position of a walk.
+    """One position of a scan.
 
     Attributes:
         alpha: the position.
@@ -40,7 +40,7 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One measure on one data set under one BatchNorm treatment along a walk.
+    """One measure on one data set under one BatchNorm treatment along a path.
 
     Attributes:
         alphas: positions ``(n,)``, rising.
@@ -63,15 +63,15 @@ class Series:
 
     @property
     def perplexity(self) -> np.ndarray:
-        """Exponential of the mean cross entropy at each alpha ``(n,)``: over how many tokens the model hesitates.
+        """Exponential of the mean cross entropy at each alpha ``(n,)``: as if the model chose among that many tokens.
 
         Raises:
             MeasureError: the measure is no cross entropy.
         """
         if not self.measure.endswith("cross_entropy"):
             raise MeasureError(
-                f"A perplexity is the exponential of a cross entropy, but this series is of {self.measure!r}. Take the "
-                "series of the measure 'cross_entropy'."
+                f"Perplexity is the exponential of the mean cross entropy, but this series is of {self.measure!r}. Use "
+                "the series of the measure 'cross_entropy'."
             )
         with np.errstate(over="ignore"):  # infinite beyond what can be written
             return np.asarray(np.exp(self.mean))
@@ -93,7 +93,7 @@ class Series:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The result of a walk.
+    """The result of a scan.
 
     Attributes:
         alphas: positions ``(n,)``, rising, 0 and 1 among them.
@@ -111,16 +111,16 @@ class Curve:
         Raises:
             MeasureError: there is no such series, or more than one.
         """
-        asked = (key,) if isinstance(key, str) else key
-        found = [held for held in self.values if all(part in held for part in asked)]
-        if len(found) != 1:
-            known = ["/".join(held) for held in (found or self.values)]
-            said = "/".join(asked)
+        parts = (key,) if isinstance(key, str) else key
+        matching = [series for series in self.values if all(part in series for part in parts)]
+        if len(matching) != 1:
+            known = ["/".join(series) for series in (matching or self.values)]
+            name = "/".join(parts)
             raise MeasureError(
-                f"{len(found)} series of this curve match {said!r}; name one. "
-                + (f"They are: {', '.join(known)}." if found else suggest(said, known))
+                f"{len(matching)} series of this curve match {name!r}; name one. "
+                + (f"They are: {', '.join(known)}." if matching else suggest(name, known))
             )
-        return Series(self.alphas, self.values[found[0]], *found[0])
+        return Series(self.alphas, self.values[matching[0]], *matching[0])
 
     def __iter__(self) -> Any:
         """All series."""

@@ -1,6 +1,6 @@
-"""A walk with fewer passes: finds the positions that matter, draws examples until they suffice, and counts the cost.
+"""A scan with fewer forward passes: finds the positions that matter, draws examples until they suffice.
 
-It is given a function that walks; what it hands back are ordinary points, all of the same positions and examples.
+It is given a function that measures positions, and returns ordinary points, all of the same positions and examples.
 """
 
 from __future__ import annotations
@@ -9,20 +9,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from linescape.errors import AlphaError, DataError, MeasureError, suggest
-from linescape.evaluation import batchnorm as bn
-from linescape.evaluation import subsets
+from linescape.errors import DataError, MeasureError, suggest
+from linescape.evaluation import batchnorm, subsets
 from linescape.evaluation.evaluator import DIRECT, Evaluator
-from linescape.interpolation import refinement as choosing
-from linescape.interpolation import stopping
+from linescape.interpolation import refinement, stopping
 from linescape.interpolation.curve import Key, Point
-from linescape.interpolation.stopping import Look, Until
+from linescape.interpolation.options import ScanOptions
+from linescape.interpolation.stopping import InterimLook, Until
 
 INNER = 6
-"""Positions between the ends that an adaptive walk measures on all examples."""
+"""Positions between the ends that an adaptive scan measures on all examples."""
 
 ROUGH = 2
-"""What an adaptive walk may spend on finding them, in positions measured on all examples.
+"""What an adaptive scan may spend on finding them, in positions measured on all examples.
 
 With the ends and the `INNER` ones that makes 10 positions, a tenth of a grid of 101.
 """
@@ -33,227 +32,237 @@ KINKS = 12
 FEWEST = 50
 """Examples with which positions are found at least; with fewer than some 700 in all, that is more than `ROUGH`."""
 
-Walk = Callable[[Evaluator, Sequence[float]], Iterator[Point]]
+MeasureAt = Callable[[Evaluator, Sequence[float]], Iterator[Point]]
 Rows = Mapping[str, np.ndarray]
-"""Name of the data -> places of examples in it ``(n,)``, rising."""
+"""Name of the data -> indices of examples in it ``(n,)``, rising."""
 
 
 class Sample:
     """Some examples measured along a path. It grows by examples and by positions, all examples at all positions."""
 
-    def __init__(self, walk: Walk, alphas: Sequence[float]) -> None:
-        self.walk = walk
+    def __init__(self, measure_at: MeasureAt, alphas: Sequence[float]) -> None:
+        self.measure_at = measure_at
         self.alphas = sorted(alphas)
-        self.pieces: list[tuple[Evaluator, Rows]] = []
+        self.instalments: list[tuple[Evaluator, Rows]] = []
         self.points: dict[float, list[Point]] = {}
 
     def draw(self, evaluator: Evaluator, rows: Rows) -> None:
-        """Add the examples of an evaluator, which stand at `rows` of the whole data."""
-        self.pieces.append((evaluator, rows))
-        self._measure(self.alphas, self.pieces[-1:])
+        """Add the examples of an evaluator, which are `rows` of the whole data."""
+        self.instalments.append((evaluator, rows))
+        self._measure(self.alphas, self.instalments[-1:])
 
-    def go_to(self, alphas: Sequence[float]) -> None:
-        """Add positions."""
+    def add_positions(self, alphas: Sequence[float]) -> None:
+        """Measure all examples at further positions."""
         self.alphas = sorted([*self.alphas, *alphas])
-        self._measure(alphas, self.pieces)
+        self._measure(alphas, self.instalments)
 
     def rows(self, data: str) -> np.ndarray:
-        """Which examples of the data are here, in the order in which they were drawn."""
-        return np.concatenate([rows[data] for _, rows in self.pieces if data in rows])
+        """The indices of the sample's examples in some data, in the order in which they were drawn."""
+        return np.concatenate([rows[data] for _, rows in self.instalments if data in rows])
 
     def values(self, key: Key) -> np.ndarray:
         """Per-example values ``(alphas, examples)``, examples in the order of the data."""
         drawn = [[point.values[key] for point in self.points[alpha] if key in point.values] for alpha in self.alphas]
         return np.stack([np.concatenate(parts) for parts in drawn])[:, np.argsort(self.rows(key[0]))]
 
-    def whole(self) -> list[Point]:
-        """A point for each position, of all examples."""
-        held = {key: self.values(key) for key in self.points[self.alphas[0]][0].values}
+    def merged(self) -> list[Point]:
+        """A point of all examples for each position."""
+        series = {key: self.values(key) for key in self.points[self.alphas[0]][0].values}
         return [
-            Point(alpha, {key: values[k] for key, values in held.items()}, sum(p.seconds for p in self.points[alpha]))
+            Point(alpha, {key: values[k] for key, values in series.items()}, sum(p.seconds for p in self.points[alpha]))
             for k, alpha in enumerate(self.alphas)
         ]
 
-    def _measure(self, alphas: Sequence[float], pieces: Sequence[tuple[Evaluator, Rows]]) -> None:
-        for evaluator, rows in pieces:
-            for point in self.walk(evaluator, alphas):
+    def _measure(self, alphas: Sequence[float], instalments: Sequence[tuple[Evaluator, Rows]]) -> None:
+        for evaluator, rows in instalments:
+            for point in self.measure_at(evaluator, alphas):
                 for (data, measure, _), values in point.values.items():
                     if len(values) != len(rows[data]):
                         raise DataError(
                             f"{len(rows[data])} examples of {data!r} were measured, but {measure} gave {len(values)} "
-                            "values. To walk with some of the examples, a batch must give one value for each row."
+                            "values. To scan with some of the examples, a batch must give one value for each row."
                         )
                 self.points.setdefault(point.alpha, []).append(point)
 
 
-class Sparing:
-    """Finds positions, draws examples, and accounts for both.
+class EconomicalScan:
+    """Finds positions, draws examples, and counts what both cost.
 
     Args:
-        walk: measures an evaluator's examples at some positions of the path.
+        measure_at: measures an evaluator's examples at some positions of the path.
         evaluator: the network and all data.
-        grid: the positions to choose from, rising, 0 and 1 among them.
-        treatments: of BatchNorm.
-        report: told the forward passes made so far.
+        options: with `adaptive`, `until` or both.
+        report: called with the number of forward passes so far.
 
     Attributes:
         passes: forward passes of one example each.
-        about: what was done, for a curve's provenance (JSON-able).
+        provenance: what was done, for a curve's provenance (JSON-able).
         notes: what a reader of the curve should know, in words.
     """
 
     def __init__(
         self,
-        walk: Walk,
+        measure_at: MeasureAt,
         evaluator: Evaluator,
-        grid: Sequence[float],
-        treatments: tuple[str, ...],
+        options: ScanOptions,
         report: Callable[[int], None] = lambda _: None,
     ) -> None:
-        self.walk, self.evaluator, self.grid, self.treatments, self.report = walk, evaluator, grid, treatments, report
+        self.measure_at, self.evaluator, self.options, self.report = measure_at, evaluator, options, report
+        self.grid, self.treatments = options.positions, options.treatments
         self.totals = {data: subsets.count(batches) for data, batches in evaluator.data.items()}
         # One order for good: the same line gives the same curve, and lines on the same data share their examples.
         rng = np.random.default_rng(0)
         self.order = {data: rng.permutation(total) for data, total in self.totals.items()}
         self.calibrating = self.totals.get(evaluator.calibration, 0)
-        self.norms = bool(bn.layers(evaluator.model))
+        self.has_batchnorm = bool(batchnorm.layers(evaluator.model))
         self.passes = 0
-        self.about: dict[str, object] = {}
+        self.provenance: dict[str, object] = {}
         self.notes: list[str] = []
 
-    def measure(self, adaptive: bool, until: Until | None) -> tuple[list[Point], Evaluator]:
-        """The points, and an evaluator of the examples that they are of, for the check of both ends (which is counted).
+    def measure(self) -> tuple[list[Point], Evaluator]:
+        """The points, and an evaluator of their examples for the check of both ends (whose cost is counted).
 
         Raises:
-            AlphaError: positions to choose from lie outside [0, 1].
             DataError, MeasureError, StateError: data, outputs or tensors do not fit.
         """
+        adaptive, until = self.options.adaptive, self.options.stopping_rule
         known = list(self.evaluator.measures)
         measure = (until.measure if until else None) or known[0]
         if measure not in known:
-            raise MeasureError(f"There is no measure {measure!r} to be sure of. {suggest(measure, known)}")
+            raise MeasureError(
+                f"Examples cannot be drawn until {measure!r} is known: the evaluator has no such measure. "
+                f"{suggest(measure, known)}"
+            )
         keys = [(data, measure, treatment) for data in self.totals for treatment in self.treatments]
         most = max(self.totals.values())
-        sample = Sample(self._walk_whole, (0.0, 1.0) if adaptive else self.grid)
-        self._draw(sample, 0, most if until is None else stopping.more([], until.within, most) or most)
+        sample = Sample(self._measure_whole, (0.0, 1.0) if adaptive else self.grid)
+        first = most if until is None else stopping.next_sample_size([], until.within, most) or most
+        self._draw(sample, 0, first)
         if adaptive:
-            self.about["adaptive"] = self._place(sample, keys, all_drawn=until is None)
+            self.provenance["adaptive"] = self._choose_positions(sample, keys, all_drawn=until is None)
         if until:
-            self.about["until"] = self._suffice(sample, keys, until, most)
+            self.provenance["until"] = self._draw_until(sample, keys, until, most)
         rows = {data: np.sort(sample.rows(data)) for data in self.totals}
-        drawn = {data: len(at) for data, at in rows.items()}
+        drawn = {data: len(indices) for data, indices in rows.items()}
         checked = self.evaluator if drawn == self.totals else self.evaluator.sample(rows)
-        self.about["passes"] = {
+        self.provenance["passes"] = {
             "spent": self.passes + 2 * sum(min(count, DIRECT) for count in drawn.values()),
-            "grid": len(self.grid) * self._at_one(sum(self.totals.values()), self.calibrating),
+            "grid": len(self.grid) * self._passes_at_one(sum(self.totals.values()), self.calibrating),
         }
-        return sample.whole(), checked
+        return sample.merged(), checked
 
-    def _place(self, sample: Sample, keys: Sequence[Key], all_drawn: bool) -> dict[str, object]:
+    def _choose_positions(self, sample: Sample, keys: Sequence[Key], all_drawn: bool) -> dict[str, object]:
         """Find the positions that matter with a few examples, and measure the sample there."""
         alphas = np.array(self.grid)
-        if alphas[0] < 0 or alphas[-1] > 1:
-            raise AlphaError(
-                f"The positions run from {alphas[0]:g} to {alphas[-1]:g}, but adaptive=True chooses from 0 to 1, where "
-                "the numbers of a curve are. Leave the others out, or walk without it."
-            )
-        places = choosing.first(alphas)
-        share = {data: max(FEWEST, ROUGH * total // max(1, places.size - 2)) for data, total in self.totals.items()}
+        rough_indices = refinement.rough_positions(alphas)
+        counts = {
+            data: max(FEWEST, ROUGH * total // max(1, rough_indices.size - 2)) for data, total in self.totals.items()
+        }
         if not all_drawn:  # the sample may turn out to be a small part of the data
-            share = {data: min(few, stopping.FIRST) for data, few in share.items()}
+            counts = {data: min(count, stopping.FIRST) for data, count in counts.items()}
         # From the far end of the order: if those who decide where to look were also those looked at first, a position
         # would be chosen for the same chance that makes its loss look high.
-        rows = {data: np.sort(self.order[data][-few:]) for data, few in share.items()}
+        rows = {data: np.sort(self.order[data][-count:]) for data, count in counts.items()}
         calibration = rows.get(self.evaluator.calibration)
-        inside = [self.grid[place] for place in places[1:-1]]
+        inside = [self.grid[index] for index in rough_indices[1:-1]]
 
-        def walk(evaluator: Evaluator, at: Sequence[float]) -> Iterator[Point]:
-            return self._walk(evaluator, at, 0 if calibration is None else len(calibration))
+        def measure_few(evaluator: Evaluator, positions: Sequence[float]) -> Iterator[Point]:
+            return self._counted(evaluator, positions, 0 if calibration is None else len(calibration))
 
-        rough = Sample(walk, inside if all_drawn else [0.0, *inside, 1.0])
+        rough = Sample(measure_few, inside if all_drawn else [0.0, *inside, 1.0])
         rough.draw(self.evaluator.sample(rows, calibration), rows)
 
-        def few(key: Key) -> np.ndarray:
-            held = dict(zip(rough.alphas, rough.values(key), strict=True))
+        def values_of_few(key: Key) -> np.ndarray:
+            by_alpha = dict(zip(rough.alphas, rough.values(key), strict=True))
             if all_drawn:  # what is measured on all examples is measured on these too
-                held |= {a: v[rows[key[0]]] for a, v in zip(sample.alphas, sample.values(key), strict=True)}
-            return np.stack([held[self.grid[place]] for place in places]).astype(np.float64)
+                by_alpha |= {a: v[rows[key[0]]] for a, v in zip(sample.alphas, sample.values(key), strict=True)}
+            return np.stack([by_alpha[self.grid[index]] for index in rough_indices]).astype(np.float64)
 
-        inner, kinks = INNER, KINKS
+        inner, allowed_kinks = INNER, KINKS
         while True:
-            told = np.searchsorted(alphas, sample.alphas)
-            places = np.union1d(places, told)
+            measured = np.searchsorted(alphas, sample.alphas)
+            rough_indices = np.union1d(rough_indices, measured)
             means = {key: sample.values(key).mean(axis=1, dtype=np.float64) for key in keys}
-            curves = [choosing.likely(alphas, places, few(key), told, mean) for key, mean in means.items()]
-            unsure = np.unique(np.concatenate([choosing.unsure(alphas, places, curve) for curve in curves]))[:kinks]
-            if unsure.size:
-                rough.go_to([self.grid[at] for at in unsure])
-                places, kinks, inner = np.union1d(places, unsure), kinks - unsure.size, INNER - 1
+            curves = [
+                refinement.predict_curve(alphas, rough_indices, values_of_few(key), measured, mean)
+                for key, mean in means.items()
+            ]
+            kinks = np.unique(np.concatenate([refinement.kinks(alphas, rough_indices, curve) for curve in curves]))
+            kinks = kinks[:allowed_kinks]
+            if kinks.size:
+                rough.add_positions([self.grid[index] for index in kinks])
+                rough_indices = np.union1d(rough_indices, kinks)
+                allowed_kinks, inner = allowed_kinks - kinks.size, INNER - 1
                 continue
-            place = choosing.missing(alphas, curves, told)
-            if place is None or told.size >= 2 + inner:
+            chosen = refinement.next_position(alphas, curves, measured)
+            if chosen is None or measured.size >= 2 + inner:
                 break
-            sample.go_to([self.grid[place]])
-            if not all_drawn and self.grid[place] not in rough.alphas:
-                rough.go_to([self.grid[place]])
+            sample.add_positions([self.grid[chosen]])
+            if not all_drawn and self.grid[chosen] not in rough.alphas:
+                rough.add_positions([self.grid[chosen]])
         self.notes.append(
             f"{len(sample.alphas)} of {len(self.grid)} positions were measured, those that barrier_above_chord and "
-            "min_delta need; other numbers of the course are coarse, and a bump between positions may be missed."
+            "min_delta need. Statistics of the course, such as the mean loss, are coarse, and a bump between positions "
+            "may be missed."
         )
         return {
             "grid": len(self.grid),
             "rough_alphas": rough.alphas,
-            "rough_examples": {data: len(at) for data, at in rows.items()},
+            "rough_examples": {data: len(indices) for data, indices in rows.items()},
             "rough_means": {"/".join(key): rough.values(key).mean(axis=1, dtype=np.float64).tolist() for key in keys},
         }
 
-    def _suffice(self, sample: Sample, keys: Sequence[Key], until: Until, most: int) -> dict[str, object]:
+    def _draw_until(self, sample: Sample, keys: Sequence[Key], until: Until, most: int) -> dict[str, object]:
         """Draw examples until the intervals are narrow enough."""
-        looks: list[Look] = []
+        looks: list[InterimLook] = []
         while True:
-            held = {key: sample.values(key) for key in keys}
-            looks.append(stopping.look(sample.alphas, held, until.heights, len(looks)))
-            wanted = stopping.more(looks, until.within, most)
-            if wanted is None:
+            values = {key: sample.values(key) for key in keys}
+            looks.append(stopping.look(sample.alphas, values, until.statistics, len(looks)))
+            size = stopping.next_sample_size(looks, until.within, most)
+            if size is None:
                 break
-            self._draw(sample, looks[-1].examples, wanted)
+            self._draw(sample, looks[-1].examples, size)
         last = looks[-1]
         self.notes.append(
-            f"Up to {last.examples} of {most} examples were drawn; {' and '.join(until.heights)} are known to "
-            f"+-{last.half:.3g}"
-            + ("." if last.half <= until.within else f", not to the +-{until.within:g} asked for: no more would help.")
+            f"Up to {last.examples} of {most} examples were drawn; {' and '.join(until.statistics)} are known to "
+            f"+-{last.half_width:.3g}"
+            + (
+                "."
+                if last.half_width <= until.within
+                else f", not to the +-{until.within:g} asked for: no more would help."
+            )
         )
         return {
             "within": until.within,
-            "reached": last.half <= until.within,
+            "reached": last.half_width <= until.within,
             "level": stopping.LEVEL,
             "intervals": {
-                "/".join(key): {name: [found.value, found.low, found.high] for name, found in numbers.items()}
-                for key, numbers in last.intervals.items()
+                "/".join(key): {name: [each.value, each.low, each.high] for name, each in by_name.items()}
+                for key, by_name in last.intervals.items()
             },
             "looks": [
-                {"examples": look.examples, "half_width": look.half, "spent": spent}
+                {"examples": look.examples, "half_width": look.half_width, "spent": spent}
                 for look, spent in zip(looks, stopping.SPENT, strict=False)
             ],
         }
 
-    def _draw(self, sample: Sample, seen: int, wanted: int) -> None:
-        rows = {data: np.sort(order[seen:wanted]) for data, order in self.order.items() if seen < len(order)}
-        everything = {data: len(at) for data, at in rows.items()} == self.totals
-        drawn = self.evaluator if everything else self.evaluator.sample(rows)
-        sample.draw(drawn, rows)
+    def _draw(self, sample: Sample, drawn: int, wanted: int) -> None:
+        rows = {data: np.sort(order[drawn:wanted]) for data, order in self.order.items() if drawn < len(order)}
+        everything = {data: len(indices) for data, indices in rows.items()} == self.totals
+        evaluator = self.evaluator if everything else self.evaluator.sample(rows)
+        sample.draw(evaluator, rows)
 
-    def _walk_whole(self, evaluator: Evaluator, alphas: Sequence[float]) -> Iterator[Point]:
-        return self._walk(evaluator, alphas, self.calibrating)
+    def _measure_whole(self, evaluator: Evaluator, alphas: Sequence[float]) -> Iterator[Point]:
+        return self._counted(evaluator, alphas, self.calibrating)
 
-    def _walk(self, evaluator: Evaluator, alphas: Sequence[float], calibrating: int) -> Iterator[Point]:
-        for point in self.walk(evaluator, alphas):
+    def _counted(self, evaluator: Evaluator, alphas: Sequence[float], calibrating: int) -> Iterator[Point]:
+        for point in self.measure_at(evaluator, alphas):
             examples = {data: len(values) for (data, _, _), values in point.values.items()}
-            self.passes += self._at_one(sum(examples.values()), calibrating)
+            self.passes += self._passes_at_one(sum(examples.values()), calibrating)
             self.report(self.passes)
             yield point
 
-    def _at_one(self, examples: int, calibrating: int) -> int:
+    def _passes_at_one(self, examples: int, calibrating: int) -> int:
         """Forward passes at one position."""
-        again = calibrating if self.norms and "recalibrate" in self.treatments else 0
-        return (len(self.treatments) if self.norms else 1) * examples + again
+        recalibrating = calibrating if self.has_batchnorm and "recalibrate" in self.treatments else 0
+        return (len(self.treatments) if self.has_batchnorm else 1) * examples + recalibrating

@@ -1,12 +1,11 @@
-"""Networks in, everything about the lines between them out: curves, shape numbers with intervals, distances."""
+"""Networks in, everything about the lines between them out: curves, their statistics with intervals, distances."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 from typing import Literal
 
 from linescape.errors import StateError
@@ -15,8 +14,9 @@ from linescape.geometry.groups import Groups
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import Distance, State, distances
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.scanning import scan
-from linescape.interpolation.stopping import LEVEL, Until
+from linescape.interpolation.stopping import LEVEL
 from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
 WHOLE = "whole"
@@ -43,52 +43,47 @@ class Probe:
 
     @property
     def treatments(self) -> tuple[str, ...]:
-        """How the statistics of BatchNorm were treated; none for a network without them."""
+        """Treatments of BatchNorm statistics; none for a network without them."""
         curve = next(iter(self.curves.values()))
         return tuple(curve.provenance.get("batchnorm", dict.fromkeys(series.batchnorm for series in curve)))
 
     @cached_property
-    def heights(self) -> Mapping[tuple[str, str, str, str], Mapping[str, Estimate]]:
-        """(line, data, measure, batchnorm) -> each height by name, with its 95 % interval over examples.
+    def statistics(self) -> Mapping[tuple[str, str, str, str], Mapping[str, Estimate]]:
+        """(line, data, measure, batchnorm) -> each of `shape.LOSS_STATISTICS` with its 95 % interval over examples.
 
-        Where examples were drawn until a height was known closely enough, its interval is the one that the stopping
-        does not spoil. Series of a single example have no interval and are left out.
+        Where examples were drawn until a statistic was known closely enough, its interval is the one that remains valid
+        in spite of the stopping. Series of a single example have no interval and are left out.
         """
-        found = {}
+        statistics = {}
         for label, curve in self.curves.items():
             stated = curve.provenance.get("until", {}).get("intervals", {})
             for series in curve:
                 if series.values.shape[1] > 1:
                     key = (series.data, series.measure, series.batchnorm)
-                    kept = stated.get("/".join(key), {}).items()
-                    sequential = {name: Estimate(value, low, high, LEVEL) for name, (value, low, high) in kept}
-                    found[label, *key] = estimates(series.alphas, series.values, LOSS_STATISTICS) | sequential
-        return found
+                    intervals = stated.get("/".join(key), {}).items()
+                    sequential = {name: Estimate(value, low, high, LEVEL) for name, (value, low, high) in intervals}
+                    statistics[label, *key] = estimates(series.alphas, series.values, LOSS_STATISTICS) | sequential
+        return statistics
 
 
 def probe(
-    start: State,
-    end: State,
-    evaluator: Evaluator,
-    groups: Groups | None = None,
-    alphas: int | Sequence[float] | None = None,
-    batchnorm: str | Sequence[str] = "interpolate",
-    progress: bool | None = None,
-    adaptive: bool = False,
-    until: float | Until | None = None,
-    keep: Path | None = None,
+    start: State, end: State, evaluator: Evaluator, groups: Groups | None = None, options: ScanOptions = DEFAULT
 ) -> Probe:
-    """Walk the whole line and each group's layer-wise line; arguments as for `scan` and `groups`.
+    """Scan the line of the whole network and each group's layer-wise line.
+
+    Args:
+        start: the network at alpha = 0.
+        end: the network at alpha = 1.
+        evaluator: the network and its data.
+        groups: name -> tensors that move together, as from `linescape.geometry.groups`.
+        options: of every line.
 
     Raises:
-        StateError, AlphaError, GroupError, EndsError, DataError, MeasureError, RecipeError: as the steps that it takes.
+        StateError, GroupError, EndsError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
     line = Line(start, end)
-    paths = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
-    curves = {
-        label: scan(path, evaluator, alphas, batchnorm, progress, adaptive, until, keep)
-        for label, path in paths.items()
-    }
+    lines = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
+    curves = {label: scan(path, evaluator, options) for label, path in lines.items()}
     return Probe(curves, distances(start, end, groups), tuple(curves[WHOLE].provenance["notes"]))
 
 
@@ -96,26 +91,22 @@ def between(
     states: Mapping[str, State],
     evaluator: Evaluator,
     pairs: Literal["last", "all"] = "last",
-    alphas: int | Sequence[float] | None = None,
-    batchnorm: str | Sequence[str] = "interpolate",
-    progress: bool | None = None,
-    adaptive: bool = False,
-    until: float | Until | None = None,
-    keep: Path | None = None,
+    options: ScanOptions = DEFAULT,
 ) -> Probe:
-    """Walk the lines between several networks, such as the checkpoints of one training; other arguments as for `scan`.
+    """Scan the lines between several networks, such as the checkpoints of one training.
 
-    `states` may be a mapping that reads a state when it is asked for it: no more than the two ends of a line are held
-    at a time.
+    `states` may be a mapping that reads a state when it is asked for it: no more than the two ends of a line are in
+    memory at a time.
 
     Args:
         states: networks by name, in their order.
         evaluator: the network and its data.
         pairs: ``last``, from each to the last; or ``all``, from each to each that comes later.
+        options: of every line.
 
     Raises:
         StateError: there are fewer than two states, or they do not fit together.
-        AlphaError, EndsError, DataError, MeasureError, RecipeError: as the steps that it takes.
+        EndsError, DataError, MeasureError, StoreError: as `scan`.
     """
     names = list(states)
     if len(names) < 2:
@@ -123,16 +114,16 @@ def between(
     chosen = list(combinations(names, 2)) if pairs == "all" else [(name, names[-1]) for name in names[:-1]]
     curves: dict[str, Curve] = {}
     moved: dict[str, Distance] = {}
-    held: dict[str, State] = {}
+    in_memory: dict[str, State] = {}
     for pair in chosen:
         evaluator.release()
-        held = {name: state for name, state in held.items() if name in pair}  # before another one is read
+        in_memory = {name: state for name, state in in_memory.items() if name in pair}  # before another one is read
         for name in pair:
-            if name not in held:
-                held[name] = states[name]
-        start, end = (held[name] for name in pair)
+            if name not in in_memory:
+                in_memory[name] = states[name]
+        start, end = (in_memory[name] for name in pair)
         label = f"{pair[0]} to {pair[1]}"
-        curves[label] = scan(Line(start, end), evaluator, alphas, batchnorm, progress, adaptive, until, keep)
+        curves[label] = scan(Line(start, end), evaluator, options)
         moved[label] = distances(start, end)["all"]
         del start, end
     notes = dict.fromkeys(note for curve in curves.values() for note in curve.provenance["notes"])

@@ -1,4 +1,4 @@
-"""Points of walks, kept in a folder while they are walked, so that a walk that was stopped goes on."""
+"""Points of a scan, saved in a folder while it runs, so that a scan that was stopped continues."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path as Place
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,12 +17,12 @@ from linescape import atomic, tensor_file
 from linescape.engine import compiler
 from linescape.evaluation.batches import tensors
 from linescape.evaluation.evaluator import Evaluator
-from linescape.geometry.paths import Path
+from linescape.geometry import paths
 from linescape.interpolation.curve import Point
 
 
-def read(folder: Place) -> list[Point]:
-    """The points in a folder; damaged ones are left out, and so measured again."""
+def read(folder: Path) -> list[Point]:
+    """The points in a folder; damaged ones are left out and so measured again."""
     found = []
     for place in sorted(folder.glob("*.safetensors")):
         try:
@@ -35,8 +35,8 @@ def read(folder: Place) -> list[Point]:
     return found
 
 
-def keep(folder: Place, point: Point) -> None:
-    """Write one point of a walk into its folder.
+def keep(folder: Path, point: Point) -> None:
+    """Write one point of a scan into its folder.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -48,28 +48,34 @@ def keep(folder: Place, point: Point) -> None:
     atomic.write(folder / f"{point.alpha!r}.safetensors", content, durable=False)
 
 
-def count(folder: Place) -> int:
-    """How many points of all walks there are in a folder of such folders."""
+def count(folder: Path) -> int:
+    """How many points of all scans there are in a folder of such folders."""
     return sum(1 for _ in folder.glob("*/*.safetensors"))
 
 
-def clear(folder: Place) -> None:
-    """Take the points of all walks out of a folder of such folders, and the folders that are empty then."""
-    with suppress(OSError):  # a left-over costs room, nothing else
-        for walk in list(folder.glob("*-*")):
-            for place in (*walk.glob("*.safetensors"), *walk.glob(f".*{atomic.SUFFIX}")):
-                place.unlink(missing_ok=True)
-            walk.rmdir()
+def clear(folder: Path) -> None:
+    """Remove the points of all scans from a folder of such folders, and the folders that are then empty."""
+    with suppress(OSError):  # a left-over takes room on the disk, nothing else
+        for scan in list(folder.glob("*-*")):
+            for file in (*scan.glob("*.safetensors"), *scan.glob(f".*{atomic.SUFFIX}")):
+                file.unlink(missing_ok=True)
+            scan.rmdir()
         folder.rmdir()
 
 
-def place_of(folder: Place, path: Path, evaluator: Evaluator, batchnorm: tuple[str, ...]) -> Place:
-    """Where in `folder` the points of a walk along a straight path are kept: by the content of what it measures.
+def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: tuple[str, ...]) -> Path:
+    """The folder inside `folder` for the points of a straight path, named by the content of what is measured.
 
-    Equal are the tensors at both ends, which of them move, all data, the settings, the versions, and to the bit the
-    direct values of the first examples at both ends, in which the network's code shows. The last bits depend on the
-    number of threads: it is in the name too. Where the network is large enough for all cores, a walk that began on
-    fewer cores goes on with as many threads as it had.
+    The name depends on the tensors at both ends, which of them move, all data, the settings, the versions, and the bits
+    of the direct values of the first examples at both ends, which show the network's code. The last bits of a result
+    depend on the number of threads: it is part of the name too. Where the network is large enough for several threads, a
+    scan that began on fewer cores goes on with as many threads as it had.
+
+    Args:
+        folder: of the points of all scans.
+        path: the path that is scanned.
+        evaluator: the network and its data.
+        treatments: of BatchNorm statistics.
 
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
@@ -77,37 +83,37 @@ def place_of(folder: Place, path: Path, evaluator: Evaluator, batchnorm: tuple[s
     if (evaluator.threads or 1) > 1:  # a small network has one thread on every machine
         evaluator.threads = _threads(folder) or evaluator.threads
     direct = [evaluator.spot_check(path.at(alpha)) for alpha in (0.0, 1.0)]
-    about = {
+    settings = {
         "versions": [version("linescape"), str(torch.__version__), compiler()],
         "device": evaluator.device.type,
         "measures": list(evaluator.measures),
-        "settings": [evaluator.precision, evaluator.batch_size, evaluator.calibration, batchnorm],
+        "settings": [evaluator.precision, evaluator.batch_size, evaluator.calibration, treatments],
         "moving": sorted(path.moving),
         "names": list(path.template),
         "data": list(evaluator.data),
     }
-    found = hashlib.sha256(json.dumps(about).encode())
+    digest = hashlib.sha256(json.dumps(settings).encode())
     for values in (*direct[0].values(), *direct[1].values()):
-        _add(found, torch.from_numpy(values))
+        _add(digest, torch.from_numpy(values))
     for name in path.template:
-        _add(found, path.tensor(name, 1.0))
+        _add(digest, path.tensor(name, 1.0))
     for name in sorted(path.moving):
-        _add(found, path.tensor(name, 0.0))
+        _add(digest, path.tensor(name, 0.0))
     with torch.random.fork_rng([]):  # which a DataLoader draws from
         for tensor in (t for batches in evaluator.data.values() for batch in batches for t in tensors(batch)):
-            _add(found, tensor)
-    return folder / f"{evaluator.threads or 0}-{found.hexdigest()}"
+            _add(digest, tensor)
+    return folder / f"{evaluator.threads or 0}-{digest.hexdigest()}"
 
 
-def _threads(folder: Place) -> int | None:
-    """The number of threads of the walks in a folder, where as many may be used."""
-    numbers = (place.name.partition("-")[0] for place in folder.glob("*-*"))
+def _threads(folder: Path) -> int | None:
+    """The number of threads of the scans in a folder, if it is no more than may be used."""
+    numbers = (scan.name.partition("-")[0] for scan in folder.glob("*-*"))
     return next((int(n) for n in sorted(numbers) if n.isdigit() and 1 <= int(n) <= torch.get_num_threads()), None)
 
 
-def _add(to: hashlib._Hash, tensor: Tensor) -> None:
-    to.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    to.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+def _add(digest: hashlib._Hash, tensor: Tensor) -> None:
+    digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:

@@ -1,13 +1,13 @@
-"""When to stop drawing examples: as soon as the numbers asked for are known closely enough, and honestly so.
+"""When to stop drawing examples: as soon as the statistics are known closely enough, with intervals that stay valid.
 
-Examples are drawn in a few instalments, the same ones at all alphas, and after each the intervals are looked at.
-Looking often and stopping at a good moment spoils an interval: at every look there is a chance that it misses the
-truth, and one look at which it happens to be narrow is enough. So the 5 % that a 95 % interval may miss are divided
-beforehand over the `SPENT` looks, and the intervals of all looks together hold with 95 %, whatever made one stop
-(Bonferroni; alpha spending: Lan & DeMets 1983, Biometrika 70). Most is left for the second look, at which it usually
-ends: its size is worked out from the width found at the first. What is stated is therefore a 95 % interval, though it
-is cut from the resamples at a higher level. (Without this care, intervals of a fixed width are right in the limit of
-small widths only: Chow & Robbins 1965, Ann. Math. Stat. 36.)
+Examples are drawn in a few instalments, the same ones at all alphas, and the intervals are computed after each.
+Computing them often and stopping at a good moment spoils an interval: at every interim look there is a chance that it
+misses the truth, and one look at which it happens to be narrow is enough. So the 5 % that a 95 % interval may miss are
+divided beforehand over the `SPENT` looks, and the intervals of all looks together hold with 95 %, whatever made one
+stop (Bonferroni; alpha spending: Lan & DeMets 1983, Biometrika 70). Most is left for the second look, which is usually
+the last: its size follows from the width at the first. The interval that is stated is therefore a 95 % interval,
+although it is computed from the resamples at a higher level. (Without this care, intervals of a fixed width are right
+in the limit of small widths only: Chow & Robbins 1965, Ann. Math. Stat. 36.)
 
 The intervals themselves are those of `linescape.shape.intervals`, with their limits.
 """
@@ -46,15 +46,16 @@ class Until:
 
     Attributes:
         within: half the width of the widest interval, in the unit of the measure (nats for cross entropy, % for error).
-        heights: which numbers, of `linescape.shape.LOSS_STATISTICS`.
-        measure: of which measure; the evaluator's first by default. All data and treatments of BatchNorm must do.
+        statistics: names in `linescape.shape.LOSS_STATISTICS`.
+        measure: of which measure; the evaluator's first by default. The intervals must be narrow enough on all data
+            and under all treatments of BatchNorm.
 
     Raises:
-        RecipeError: `within` is not a positive number, or a height is unknown.
+        RecipeError: `within` is not a positive number, or a statistic is unknown.
     """
 
     within: float
-    heights: tuple[str, ...] = ("barrier_above_chord", "min_delta")
+    statistics: tuple[str, ...] = ("barrier_above_chord", "min_delta")
     measure: str | None = None
 
     def __post_init__(self) -> None:
@@ -63,66 +64,69 @@ class Until:
                 f"until={self.within} is no half width of an interval. Give a positive number in the unit of the "
                 "measure, such as 0.01 for 0.01 nats."
             )
-        for height in self.heights:
-            if height not in LOSS_STATISTICS:
-                raise RecipeError(f"There is no height {height!r} to be sure of. {suggest(height, LOSS_STATISTICS)}")
-        if not self.heights:
-            raise RecipeError("until= names no height, so nothing would ever be known closely enough. Name one.")
+        for name in self.statistics:
+            if name not in LOSS_STATISTICS:
+                raise RecipeError(
+                    f"Examples cannot be drawn until {name!r} is known: there is no such statistic. "
+                    f"{suggest(name, LOSS_STATISTICS)}"
+                )
+        if not self.statistics:
+            raise RecipeError("until= names no statistic, so there is nothing to know more closely. Name one.")
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen after an instalment.
+class InterimLook:
+    """The intervals after an instalment.
 
     Attributes:
-        examples: how many each of the data had then at most.
-        intervals: series -> height -> its interval, at the level of this look.
-        half: half the width of the widest interval; NaN where a number is NaN or infinite.
+        examples: how many had been drawn by then, of the data that have most.
+        intervals: series -> statistic -> its interval, at the level of this look.
+        half_width: of the widest interval; NaN where a statistic is NaN or infinite.
     """
 
     examples: int
     intervals: Mapping[Key, Mapping[str, Estimate]]
-    half: float
+    half_width: float
 
 
-def look(alphas: ArrayLike, values: Mapping[Key, ArrayLike], heights: Sequence[str], number: int) -> Look:
-    """Look at the intervals for the `number`-th time (from 0).
+def look(alphas: ArrayLike, values: Mapping[Key, ArrayLike], statistics: Sequence[str], number: int) -> InterimLook:
+    """Compute the intervals for the `number`-th time (from 0).
 
     Args:
         alphas: positions ``(m,)``.
         values: series -> per-example values ``(m, examples)``.
-        heights: names of the numbers.
+        statistics: names in `linescape.shape.LOSS_STATISTICS`.
         number: index into `SPENT`.
 
     Raises:
         DataError: there are fewer than two examples.
     """
-    functions = {name: LOSS_STATISTICS[name] for name in heights}
+    functions = {name: LOSS_STATISTICS[name] for name in statistics}
     level = 1 - SPENT[number]
-    found = {
-        key: estimates(alphas, held, functions, resamples=RESAMPLES, level=level, seed=number)
-        for key, held in values.items()
+    intervals = {
+        key: estimates(alphas, series, functions, resamples=RESAMPLES, level=level, seed=number)
+        for key, series in values.items()
     }
-    halves = [(each.high - each.low) / 2 for numbers in found.values() for each in numbers.values()]
-    most = max(np.shape(held)[1] for held in values.values())
-    return Look(most, found, max(halves) if all(map(math.isfinite, halves)) else math.nan)
+    halves = [(each.high - each.low) / 2 for by_name in intervals.values() for each in by_name.values()]
+    most = max(np.shape(series)[1] for series in values.values())
+    return InterimLook(most, intervals, max(halves) if all(map(math.isfinite, halves)) else math.nan)
 
 
-def more(looks: Sequence[Look], within: float, total: int) -> int | None:
+def next_sample_size(looks: Sequence[InterimLook], within: float, total: int) -> int | None:
     """How many examples to have at the next look; None to stop.
 
-    It stops when the last look was close enough, when all `total` examples are drawn, and when a number is NaN or
-    infinite, for more examples would not change that.
+    Drawing stops when the last intervals are narrow enough, when all `total` examples are drawn, and when a statistic
+    is NaN or infinite, which more examples would not change.
     """
     if not looks:
         return min(FIRST, total)
     last = looks[-1]
-    if math.isnan(last.half) or last.half <= within or last.examples >= total or len(looks) == len(SPENT):
+    if math.isnan(last.half_width) or last.half_width <= within or last.examples >= total or len(looks) == len(SPENT):
         return None
     if len(looks) == len(SPENT) - 1:
         return total
     wider = _quantile(len(looks)) / _quantile(len(looks) - 1)
-    needed = MARGIN * last.examples * (wider * last.half / within) ** 2
+    needed = MARGIN * last.examples * (wider * last.half_width / within) ** 2
     return min(total, math.ceil(max(min(needed, total), 1.25 * last.examples)))
 
 

@@ -13,7 +13,7 @@ from linescape.report import columns, figures, page
 from linescape.report.page import Drawing, Folder
 from linescape.report.sentences import Sentences
 from linescape.report.text import caption, interval, number
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 
 SCATTERED = ("min_delta", "hump", "tail_rise", "plateau_loss", "barrier_above_chord", "area")
 """The shape statistics that are drawn against test accuracy; the table has all."""
@@ -36,7 +36,7 @@ def answer_entry(answer: Answer, words: Sentences, runs: pl.DataFrame, output: F
     if answer.groups is not None and answer.groups.height:
         output.table(f"answer-{answer.name}-groups", answer.groups)
         tables.append(page.table(answer.groups, columns.GROUPS[answer.name], "By group of interventions."))
-    empty = [SHAPES[name].label if name in SHAPES else name for name in _empty(answer)]
+    empty = [DEFINITIONS[name].label if name in DEFINITIONS else name for name in _empty(answer)]
     return {
         "name": answer.name,
         "words": words,

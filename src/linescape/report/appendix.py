@@ -10,7 +10,7 @@ from markupsafe import Markup
 from linescape.report import page
 from linescape.report.page import Column
 from linescape.report.text import caption
-from linescape.shape.definitions import DISTANCES, LAYERWISE, SHAPES
+from linescape.shape.definitions import DEFINITIONS, DISTANCES, LAYERWISE
 from linescape.studies.planning import duration
 
 _TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
@@ -20,7 +20,7 @@ def definitions() -> Markup:
     """The table of definitions."""
     rows = [
         {"label": d.label, "formula": d.formula, "unit": d.unit, "meaning": d.meaning, "source": d.source}
-        for d in (*SHAPES.values(), LAYERWISE["start_above_end"], *DISTANCES.values())
+        for d in (*DEFINITIONS.values(), LAYERWISE["start_above_end"], *DISTANCES.values())
     ]
     columns = [
         Column(name, title)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linescape.report.page import Column
-from linescape.shape.definitions import DISTANCES, SHAPES
+from linescape.shape.definitions import DEFINITIONS, DISTANCES
 
 ACCURACY = [
     Column("group", "group", "once"),
@@ -24,7 +24,11 @@ SHAPE = [
     Column("not_monotone_of", "any rise"),
     Column("rising_of", "rising"),
     *(
-        Column(name, f"{SHAPES[name].label}{f', {SHAPES[name].unit}' if SHAPES[name].unit else ''}", "number")
+        Column(
+            name,
+            f"{DEFINITIONS[name].label}{f', {DEFINITIONS[name].unit}' if DEFINITIONS[name].unit else ''}",
+            "number",
+        )
         for name in (
             "min_delta",
             "hump",

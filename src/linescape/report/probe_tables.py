@@ -116,7 +116,7 @@ def _numbers(probe: Probe) -> pl.DataFrame:
             "low": estimate.low,
             "high": estimate.high,
         }
-        for (line, data, measure, treatment), statistics in probe.heights.items()
+        for (line, data, measure, treatment), statistics in probe.statistics.items()
         for name, estimate in statistics.items()
     ]
     words = ("line", "data", "measure", "batchnorm", "number")

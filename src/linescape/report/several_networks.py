@@ -16,7 +16,7 @@ from linescape.report.page import Column, Folder
 from linescape.report.probe_tables import ProbeTables
 from linescape.report.text import caption
 from linescape.shape import rise_p_value
-from linescape.shape.definitions import DISTANCES, SHAPES
+from linescape.shape.definitions import DEFINITIONS, DISTANCES
 
 _SHOWN = ("barrier_above_chord", "min_delta")
 _LOSS = "cross_entropy"
@@ -63,7 +63,7 @@ def _pairs(frames: ProbeTables) -> pl.DataFrame:
     rows = []
     for label, (start, end) in frames.probe.pairs.items():
         row: dict[str, str | float | None] = {"start": start, "end": end}
-        statistics = frames.probe.heights.get((label, data, _LOSS, treatment), {})
+        statistics = frames.probe.statistics.get((label, data, _LOSS, treatment), {})
         for name in _SHOWN:
             if name in statistics:
                 row |= {f"{name}_{part}": getattr(statistics[name], part) for part in ("value", "low", "high")}
@@ -107,7 +107,7 @@ def _table(pairs: pl.DataFrame, frames: ProbeTables) -> Markup:
     if pairs[f"{_SHOWN[0]}_value"].is_not_null().any():
         for name in _SHOWN:
             columns += [
-                Column(f"{name}_value", f"{SHAPES[name].label}, nats", "number"),
+                Column(f"{name}_value", f"{DEFINITIONS[name].label}, nats", "number"),
                 Column(f"{name}_low", "95 % interval", "interval", 2, f"{name}_high"),
             ]
         columns.append(Column("p_value", "p of a rise", "number", 3))

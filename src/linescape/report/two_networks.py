@@ -17,7 +17,7 @@ from linescape.report.page import Column, Folder
 from linescape.report.probe_tables import ProbeTables
 from linescape.report.text import caption, number
 from linescape.shape import rise_p_value
-from linescape.shape.definitions import DISTANCES, SHAPES
+from linescape.shape.definitions import DEFINITIONS, DISTANCES
 
 
 def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
@@ -113,8 +113,8 @@ def _number_table(numbers: pl.DataFrame) -> Markup:
     series = losses.select("data", "batchnorm").unique(maintain_order=True).rows()
     several = len({treatment for _, treatment in series}) > 1
     rows: list[dict[str, Any]] = []
-    for name in (name for name in SHAPES if name in losses["number"]):
-        row: dict[str, Any] = {"label": SHAPES[name].label}
+    for name in (name for name in DEFINITIONS if name in losses["number"]):
+        row: dict[str, Any] = {"label": DEFINITIONS[name].label}
         for index, (data, treatment) in enumerate(series):
             estimate = losses.row(
                 by_predicate=(pl.col("number") == name) & (pl.col("data") == data) & (pl.col("batchnorm") == treatment),
@@ -147,7 +147,7 @@ def _block_table(numbers: pl.DataFrame, data: str, treatment: str) -> Markup:
     columns = [Column("line", "line")]
     for name in shown:
         columns += [
-            Column(f"{name}_value", f"{SHAPES[name].label}, nats", "number"),
+            Column(f"{name}_value", f"{DEFINITIONS[name].label}, nats", "number"),
             Column(f"{name}_low", "95 % interval", "interval", 2, f"{name}_high"),
         ]
     return page.table(pl.DataFrame(rows), columns, caption("block_table", data=data)) if rows else Markup()

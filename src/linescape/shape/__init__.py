@@ -1,16 +1,15 @@
-"""From a curve to a few numbers, and how sure they are.
+"""Statistics of a curve, such as barriers, rises and plateaus, and their intervals.
 
-`numbers` holds one function a number: barriers, rises, plateaus. `intervals` resamples the examples
-behind a curve and gives each number an interval.
+`statistics` has one function for each; `intervals` resamples the examples behind a curve to give each an interval.
 """
 
 from linescape.shape.intervals import Estimate, estimate, estimates, probability_monotone, rise_p_value
-from linescape.shape.numbers import (
+from linescape.shape.statistics import (
     LOSS_STATISTICS,
     STATISTICS,
     TOLERANCE,
     Bump,
-    Number,
+    Statistic,
     area,
     barrier_above_chord,
     barrier_above_max_end,
@@ -37,7 +36,7 @@ __all__ = [
     "TOLERANCE",
     "Bump",
     "Estimate",
-    "Number",
+    "Statistic",
     "area",
     "barrier_above_chord",
     "barrier_above_max_end",

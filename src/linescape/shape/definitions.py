@@ -16,7 +16,7 @@ class Definition:
     Attributes:
         label: a few words for a table or an axis.
         formula: in Unicode, with L(α) for the loss at α; L(0) is the start, L(1) the end.
-        unit: ``nats``, ``α`` (a length or position on the line), ``fraction``; empty for a pure number.
+        unit: ``nats``, ``α`` (a length or position on the line), ``fraction``; empty where there is none.
         meaning: one sentence.
         source: the work that defines it, or ``linescape``.
     """
@@ -31,7 +31,7 @@ class Definition:
 _LUCAS = "Lucas et al. 2021"
 _LIM = "Lim et al. 2024"
 
-SHAPES: Mapping[str, Definition] = {
+DEFINITIONS: Mapping[str, Definition] = {
     "min_delta": Definition(
         "min Δ (largest rise)",
         "max over α₁ ≤ α₂ of L(α₂) − L(α₁)",
@@ -138,8 +138,8 @@ LAYERWISE: Mapping[str, Definition] = {
         "On a layer-wise line: increase of the loss when this block alone is set back to its initialisation.",
         "Zhang et al. 2022; Chatterji et al. 2020",
     ),
-    "hump": SHAPES["hump"],
-    "tail_rise": SHAPES["tail_rise"],
+    "hump": DEFINITIONS["hump"],
+    "tail_rise": DEFINITIONS["tail_rise"],
 }
 """The statistics of a layer-wise line, `linescape.analysis.tables.LAYERWISE`."""
 

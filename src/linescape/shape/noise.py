@@ -1,9 +1,9 @@
-"""How much of a barrier or a rise the noise of a sample makes by itself, at the places that compete for it.
+"""How much of a barrier or a rise the noise of a sample makes by itself, at the positions that compete for it.
 
 Barriers and rises are maxima over positions, or pairs of positions, of differences of mean losses. Where many of these
 are nearly equal, as on a plateau, the largest measured one is the one that noise has lifted most. A maximum of sums is
-at most the sum of maxima, so the population's number is at least the measured one less the largest difference in the
-noise; and only differences that could be the largest one matter: those within the noise of the measured number (the
+at most the sum of maxima, so the population's value is at least the measured one less the largest difference in the
+noise; and only differences that could be the largest one matter: those within the noise of the measured value (the
 moment selection of Andrews & Soares, Econometrica 78, 2010, 119-157).
 """
 
@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from linescape.shape import numbers
+from linescape.shape import statistics
+from linescape.shape.statistics import Array
 
-Array = NDArray[np.float64]
 _AT_ONCE = 100_000  # differences: 0.8 MB stays in a core's cache, which is 8 times faster than 16 MB
 
 
 def lifted(function: Any, alphas: Array, mean: Array, curves: Array, share: float) -> float:
-    """The `share` quantile of what noise adds to a number of `linescape.shape`; 0 for other functions.
+    """The `share` quantile of what noise adds to a statistic of `linescape.shape`; 0 for other functions.
 
     Args:
-        function: the number.
+        function: the statistic.
         alphas: positions ``(n,)``.
         mean: the mean curve ``(n,)``.
         curves: resampled mean curves ``(resamples, n)``.
@@ -64,17 +64,17 @@ def _pairs_largest(low: Array, high: Array, height: Array, noise: Array, share: 
     return float(np.quantile(top, share))
 
 
-def _parts(places: NDArray[np.intp], resamples: int) -> Iterator[NDArray[np.intp]]:
+def _parts(indices: NDArray[np.intp], resamples: int) -> Iterator[NDArray[np.intp]]:
     size = max(1, _AT_ONCE // resamples)
-    for first in range(0, places.size, size):
-        yield places[first : first + size]
+    for first in range(0, indices.size, size):
+        yield indices[first : first + size]
 
 
-# -- which differences a number is the largest of ------------------------------------------------------------------
+# -- which differences a statistic is the largest of ------------------------------------------------------------------
 
 
 def _above_chord(alphas: Array, curves: Array) -> Array:
-    return curves - (curves[..., :1] * (1 - alphas) + curves[..., -1:] * alphas)
+    return curves - statistics.chord(alphas, curves)
 
 
 def _above_mean(_: Array, curves: Array) -> Array:
@@ -90,10 +90,10 @@ def _end_above(_: Array, curves: Array) -> Array:
 
 
 _ABOVE: Mapping[Any, Callable[[Array, Array], Array]] = {
-    numbers.barrier_above_chord: _above_chord,
-    numbers.barrier_above_mean: _above_mean,
-    numbers.interior_peak: _above_start,
-    numbers.tail_rise: _end_above,
+    statistics.barrier_above_chord: _above_chord,
+    statistics.barrier_above_mean: _above_mean,
+    statistics.interior_peak: _above_start,
+    statistics.tail_rise: _end_above,
 }
 
 
@@ -115,14 +115,14 @@ def _rises_and_falls(mean: Array) -> tuple[Any, Any, Array]:
 
 def _above_both_ends(mean: Array) -> tuple[Any, Any, Array]:
     """Each position over either end; it is as high as over the larger one."""
-    places = np.arange(mean.size)
+    positions = np.arange(mean.size)
     height = mean - max(mean[0], mean[-1])
-    ends = np.concatenate([np.zeros_like(places), np.full_like(places, mean.size - 1)])
-    return ends, np.concatenate([places, places]), np.concatenate([height, height])
+    ends = np.concatenate([np.zeros_like(positions), np.full_like(positions, mean.size - 1)])
+    return ends, np.concatenate([positions, positions]), np.concatenate([height, height])
 
 
 _RISES: Mapping[Any, Callable[[Array], tuple[Any, Any, Array]]] = {
-    numbers.min_delta: _rises,
-    numbers.hump: _rises_and_falls,
-    numbers.barrier_above_max_end: _above_both_ends,
+    statistics.min_delta: _rises,
+    statistics.hump: _rises_and_falls,
+    statistics.barrier_above_max_end: _above_both_ends,
 }

@@ -29,7 +29,8 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Line, Only, Path
 from linescape.geometry.state import State, is_finite
-from linescape.interpolation.scanning import collect, grid, walk
+from linescape.interpolation.options import ScanOptions
+from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Data, Random, Recipe, Trained, Weights
 from linescape.shape import TOLERANCE, hump
 from linescape.studies.store import Store
@@ -150,14 +151,14 @@ def _scan(task: Scan, store: Store, device: str, report: Report, finished: Calla
     if task.block:
         groups = by_convolution(evaluator.model) | by_block(evaluator.model)
         names = choose(groups, [task.block])[task.block]
-        path = Only(path, names, rest=path.at(1.0 if task.rest == "end" else 0.0))
-    alphas = grid(task.alphas)
+        path = Only(path, names, fixed=path.at(1.0 if task.rest == "end" else 0.0))
+    options = ScanOptions(alphas=task.alphas, batchnorm=task.batchnorm)
     points = store.points(task)
-    for point in walk(path, evaluator, alphas, task.batchnorm, done={point.alpha for point in points}):
+    for point in walk(path, evaluator, options, done={point.alpha for point in points}):
         points.append(point)
         store.save_point(task, point)
-        report(len(points) / len(alphas))
-    store.save_curve(task, collect(points, path, evaluator, task.batchnorm), finished())
+        report(len(points) / len(options.positions))
+    store.save_curve(task, collect(points, path, evaluator), finished())
 
 
 def state(moment: Moment, store: Store) -> State:

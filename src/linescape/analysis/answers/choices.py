@@ -14,7 +14,7 @@ from linescape.analysis.answers.contrasts import sides
 from linescape.analysis.answers.initialisations import ADVERSARIAL, PRETRAINED, PRIMARY
 from linescape.analysis.tables import TOLERANCE, Results
 from linescape.shape import Estimate
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 
 BARRIERS = (
     "hump",
@@ -65,7 +65,16 @@ def barrier_and_batchnorm(
             runs = results.runs.join(of_cell.select("arm", "seed", "value"), on=["arm", "seed"], maintain_order="left")
             for question, (none, count, plain, widest) in _asked(runs, compared, level, wide, tolerance).items():
                 primary = PRIMARY.get(asked_of.get(question, ""), BARRIERS[0])
-                estimate = (question, name, SHAPES[name].label, treatment, count, plain.value, plain.low, plain.high)
+                estimate = (
+                    question,
+                    name,
+                    DEFINITIONS[name].label,
+                    treatment,
+                    count,
+                    plain.value,
+                    plain.low,
+                    plain.high,
+                )
                 row = dict(zip(_COLUMNS, (*estimate, widest.low, widest.high, none), strict=True))
                 row["sign"] = _sign(row, "low", "high")
                 row["stands"] = row["sign"] in (ABOVE, BELOW) and _sign(row, "low_all", "high_all") == row["sign"]

@@ -10,7 +10,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import columns, for_all
 from linescape.shape import Estimate
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 
 
 def contrast(runs: pl.DataFrame, arm: str, name: str, paired: bool, level: float, wide: float) -> dict[str, Any]:
@@ -36,8 +36,8 @@ def contrast(runs: pl.DataFrame, arm: str, name: str, paired: bool, level: float
     return {
         **{key: of_arm[key][0] for key in ("group", "arm", "title", "baseline")},
         "number": name,
-        "label": "test accuracy" if name == "accuracy" else SHAPES[name].label,
-        "unit": "%" if name == "accuracy" else SHAPES[name].unit,
+        "label": "test accuracy" if name == "accuracy" else DEFINITIONS[name].label,
+        "unit": "%" if name == "accuracy" else DEFINITIONS[name].unit,
         "paired": paired,
         "runs": x.len(),
         "baseline_runs": y.len(),

@@ -10,7 +10,7 @@ import polars as pl
 from linescape.analysis import inference, tables
 from linescape.analysis.answers.answer import Answer, Outcome, columns, excludes, for_all, pool, pooled, widened
 from linescape.analysis.tables import TOLERANCE
-from linescape.shape.definitions import DISTANCES, SHAPES
+from linescape.shape.definitions import DEFINITIONS, DISTANCES
 
 PRIMARY = ("relative_distance", "hump")
 """Declared before looking: the AUC of the relative distance for lines with a hump above the tolerance. The source's
@@ -37,7 +37,7 @@ def distance_and_monotonicity(runs: pl.DataFrame, level: float = 0.95, tolerance
             "distance": distance,
             "label": DISTANCES[distance].label,
             "rise": rise,
-            "rise_label": SHAPES[rise].label,
+            "rise_label": DEFINITIONS[rise].label,
             **_measured(kept, distance, rise, level, level if (distance, rise) == PRIMARY else wide, tolerance),
         }
         x, y, arms, groups = kept[distance], kept[f"test_{rise}"], kept["arm"].to_list(), kept["group"].to_list()

@@ -9,7 +9,7 @@ import polars as pl
 
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, excludes, for_all, pool, pooled, widened
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 
 _WITH_END = (
     "tail_rise",
@@ -39,7 +39,7 @@ def shape_and_accuracy(runs: pl.DataFrame, level: float = 0.95) -> Answer:
     that group alone, NaN below `inference.FEWEST_ARMS` arms), without... (all runs but those of the group).
     """
     kept = pool(runs).filter(pl.col("test_accuracy").is_not_nan())
-    varying = [name for name in SHAPES if kept[f"test_{name}"].drop_nans().n_unique() > 1]
+    varying = [name for name in DEFINITIONS if kept[f"test_{name}"].drop_nans().n_unique() > 1]
     wide = widened(level, len(varying))
     rows = [_row(name, kept, level, level if name == PRIMARY else wide, wide) for name in varying]
     by_group = _by_group(varying, kept, level)
@@ -49,7 +49,7 @@ def shape_and_accuracy(runs: pl.DataFrame, level: float = 0.95) -> Answer:
     facts = {
         **pooled(runs, kept),
         "fewest_arms": inference.FEWEST_ARMS,
-        "constant": [SHAPES[name].label for name in SHAPES if name not in varying],
+        "constant": [DEFINITIONS[name].label for name in DEFINITIONS if name not in varying],
         "primary": primary,
         "statistics": len(rows),
         "clear": clear,
@@ -71,7 +71,7 @@ def _row(name: str, kept: pl.DataFrame, level: float, across: float, wide: float
     arms, groups = kept["arm"].to_list(), kept["group"].to_list()
     row: dict[str, Any] = {
         "number": name,
-        "label": SHAPES[name].label,
+        "label": DEFINITIONS[name].label,
         "runs": int(x.is_not_nan().sum()),
         "arms": len(set(arms)),
     }
@@ -103,7 +103,7 @@ def _by_group(varying: list[str], kept: pl.DataFrame, level: float) -> pl.DataFr
             rows.append(
                 {
                     "number": name,
-                    "label": SHAPES[name].label,
+                    "label": DEFINITIONS[name].label,
                     "group": group,
                     "runs": own.height,
                     "arms": arms,

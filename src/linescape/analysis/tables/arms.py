@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.tables.results import SHAPES, Results
+from linescape.analysis.tables.results import DEFINITIONS, Results
 from linescape.recipe import Trained
 from linescape.shape import TOLERANCE, Estimate
 
@@ -73,14 +73,14 @@ def shapes(runs: pl.DataFrame, tolerance: float = TOLERANCE) -> pl.DataFrame:
 
     Columns: arm, group, title, n (lines measured of runs that did not diverge), not_monotone (how many of them have
     min_delta above `tolerance` nats), rising (how many of them rise significantly, see `rising`), and the mean of
-    each of `SHAPES`, NaN if it is NaN for one run.
+    each of `DEFINITIONS`, NaN if it is NaN for one run.
     """
     measured = rising(runs.filter(_sound & pl.col("test_min_delta").is_not_null()))
     return measured.group_by(list(_HEAD), maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("n"),
         not_monotone(tolerance).sum().cast(pl.Int64).alias("not_monotone"),
         pl.col("rises").sum().cast(pl.Int64).alias("rising"),
-        *(pl.col(f"test_{number}").mean().alias(number) for number in SHAPES),
+        *(pl.col(f"test_{number}").mean().alias(number) for number in DEFINITIONS),
     )
 
 

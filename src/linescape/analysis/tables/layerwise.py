@@ -12,10 +12,10 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.errors import MeasureError
 from linescape.interpolation.curve import Curve
-from linescape.shape import Number, estimates, hump, peak, start_above_end, tail_rise
+from linescape.shape import Statistic, estimates, hump, peak, start_above_end, tail_rise
 from linescape.studies.study import Run
 
-LAYERWISE: Mapping[str, Number] = {"start_above_end": start_above_end, "hump": hump, "tail_rise": tail_rise}
+LAYERWISE: Mapping[str, Statistic] = {"start_above_end": start_above_end, "hump": hump, "tail_rise": tail_rise}
 """The statistics of a layer-wise line on test data: of the loss in nats, of the error in percentage points."""
 
 ROW: dict[str, pl.DataType | type[pl.DataType]] = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from linescape import shape
 from linescape.analysis.tables.arms import accuracy
 from linescape.analysis.tables.results import Results
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 from linescape.studies.study import Arm
 from linescape.studies.vlaar2022 import published
 from linescape.studies.vlaar2022.published import ACCURACIES, LINES, RANGES
@@ -149,8 +149,8 @@ def _ends(entry: published.Range, alphas: NDArray[np.float64], losses: NDArray[n
 
 def _label(entry: published.Range) -> str:
     if entry.quantity not in _ENDS:
-        unit = SHAPES[entry.quantity].unit
-        return f"{SHAPES[entry.quantity].label}{f', {unit}' if unit else ''}"
+        unit = DEFINITIONS[entry.quantity].unit
+        return f"{DEFINITIONS[entry.quantity].label}{f', {unit}' if unit else ''}"
     low, high = entry.between
     where = f" at α = {low:g}" if low == high else f" from α = {low:g} to {high:g}"
     return f"{_ENDS[entry.quantity]}{where if entry.quantity == 'loss' else ''}, nats"

@@ -20,7 +20,7 @@ from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value
 from linescape.studies.study import Arm, Moment, Run, Scan, Study, Train
 from linescape.training.loop import decay_sum
 
-SHAPES = (*STATISTICS, "plateau_loss", "plateau_error")
+DEFINITIONS = (*STATISTICS, "plateau_loss", "plateau_error")
 """Statistics of a run's line, as in `linescape.shape`; columns `test_...` and `train_...` of `Results.runs`."""
 
 LEARNT = 20.0
@@ -35,7 +35,7 @@ _MEASURED = (
     "distance",
     "relative_distance",
     "distance_per_parameter",
-    *(f"{data}_{number}" for data in ("test", "train") for number in SHAPES),
+    *(f"{data}_{number}" for data in ("test", "train") for number in DEFINITIONS),
 )
 _RUN: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("arm", "group", "title", "baseline"), pl.String),
@@ -122,7 +122,7 @@ class Results:
             error on these in % in its last epoch; else null), start_learnt (whether that is at most `LEARNT` of the
             wrong labels; else null), decay_sum (`training.loop.decay_sum`; NaN for Adam, null where it is not known),
             test_ and train_accuracy (%) and _loss (nats) at the end (of the whole test half),
-            distance, relative_distance and distance_per_parameter (see `geometry.state.Distance`), `SHAPES` of the
+            distance, relative_distance and distance_per_parameter (see `geometry.state.Distance`), `DEFINITIONS` of the
             whole line's cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples
             (that the whole line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy,
             see `shape`).

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, whatever its format: tensors by name, mapped from the file and read when they are used."""
+"""The contents of a checkpoint, whatever its format: tensors by name, mapped from the file, read when they are used."""
 
 from __future__ import annotations
 
@@ -12,36 +12,34 @@ from torch import Tensor, nn
 from linescape.errors import CheckpointError, StateError, abbreviate
 from linescape.geometry.state import State
 
-Kind = Literal["safetensors", "torch", "hugging face", "distributed"]
-
 LEADING = {"module.": "DataParallel", "_orig_mod.": "torch.compile", "_forward_module.": "DeepSpeed"}
-"""Prefixes that wrappers put before every name."""
+"""Prefixes that wrappers add to every name."""
 
 WRAPPERS = 8
-"""How many, one in another, are looked for."""
+"""How many nested wrappers are looked for."""
 
 DEEP = 8
-"""How many parts a prefix has at most."""
+"""The most parts of a prefix."""
 
 WITHIN = {
     "_orig_mod.": "torch.compile",
     "_fsdp_wrapped_module.": "FSDP",
     "_checkpoint_wrapped_module.": "activation checkpointing",
 }
-"""Parts that wrappers of a part of the network put into names."""
+"""What wrappers of a part of the network add inside names."""
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a checkpoint was written, as far as it takes to write another like it.
+class FileFormat:
+    """How a checkpoint was written, as far as is needed to write another like it.
 
     Attributes:
         kind: of the file or folder.
-        container: the key of a torch file under which the state dict lies; empty where it is the file's own content.
+        container: the key of the state dict in a torch file; empty where the state dict is the whole content.
         spelled: name -> the name in the file, where they differ.
     """
 
-    kind: Kind
+    kind: Literal["safetensors", "torch", "hugging face", "distributed"]
     container: str = ""
     spelled: Mapping[str, str] = field(default_factory=dict)
 
@@ -50,41 +48,40 @@ class Form:
 class Contents(Mapping[str, Tensor]):
     """The tensors of a checkpoint by name, on the CPU.
 
-    They are mapped from the file: they take memory only as they are read, and the file must stay as it is meanwhile.
+    They are mapped from the file: they take memory only as they are read, and the file must not change meanwhile.
 
     Attributes:
-        tensors: by name, wrappers' prefixes taken off.
+        tensors: by name, without wrappers' prefixes.
         notes: what was left out or changed on reading, in words.
-        metadata: the texts that a safetensors file holds beside its tensors.
+        metadata: the texts in a safetensors file besides its tensors.
         path: the file or folder.
-        form: how it was written.
+        file_format: how it was written.
     """
 
     tensors: Mapping[str, Tensor]
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, str] | None = None
     path: str = ""
-    form: Form = Form("safetensors")
+    file_format: FileFormat = FileFormat("safetensors")
 
     def into(self, module: nn.Module) -> State:
         """The tensors as a state of a network; the network itself is not changed.
 
         Raises:
-            CheckpointError: the checkpoint is another network's; the message names the first tensors.
+            CheckpointError: the checkpoint is of another network; the message names the first tensors.
         """
         fitting = self.named_as(module.state_dict())
         try:
             return State.from_state_dict(module, fitting, copy=False)
         except StateError as error:
-            kind = type(module).__name__
-            raise CheckpointError(f"{self.path} is no checkpoint of this {kind}. {error}") from error
+            network = type(module).__name__
+            raise CheckpointError(f"{self.path} is no checkpoint of this {network}. {error}") from error
 
     def named_as(self, wanted: Collection[str]) -> Contents:
-        """With the prefix taken off, or put before each name, by which most names become those wanted (half at least).
+        """Without, or with, the prefix by which most names become those wanted (half at least).
 
-        A training script's class often holds the network as ``self.model``, so that its checkpoint says ``model.fc``
-        for the network's ``fc``. What lies outside the prefix, such as the weights of a loss, is left out; a note says
-        all that.
+        A training script's class often has the network as ``self.model``, so that its checkpoint says ``model.fc`` for
+        the network's ``fc``. What is outside the prefix, such as the weights of a loss, is left out; a note says so.
         """
         known = set(wanted)
         most = sum(name in known for name in self)
@@ -92,17 +89,17 @@ class Contents(Mapping[str, Tensor]):
             return self
         most = max(most, (len(known) - 1) // 2)
         if best := _prefix(self, known, most):
-            found = {name: name.removeprefix(best) for name in self if name.startswith(best)}
-            outside = [name for name in self if name not in found]
-            said = f"Took {best!r} off {len(found)} names" + (
+            inside = {name: name.removeprefix(best) for name in self if name.startswith(best)}
+            outside = [name for name in self if name not in inside]
+            note = f"Took {best!r} off {len(inside)} names" + (
                 f" and left out {abbreviate(outside)}." if outside else "."
             )
-            return self.renamed(found, said)
+            return self.renamed(inside, note)
         if best := _prefix(known, self, most):
             return self.renamed({name: best + name for name in self}, f"Put {best!r} before {len(self)} names.")
         return self
 
-    def renamed(self, names: Mapping[str, str], said: str) -> Contents:
+    def renamed(self, names: Mapping[str, str], note: str) -> Contents:
         """Under other names (old -> new), with a note of it; what is not named is left out.
 
         Raises:
@@ -114,25 +111,25 @@ class Contents(Mapping[str, Tensor]):
                 f"Under new names several tensors of {self.path} would be called {abbreviate(twice)}, so all but one "
                 "would be lost. Rename fewer."
             )
-        spelled = {new: self.form.spelled.get(old, old) for old, new in names.items()}
+        spelled = {new: self.file_format.spelled.get(old, old) for old, new in names.items()}
         return replace(
             self,
             tensors={new: self.tensors[old] for old, new in names.items()},
-            notes=(*self.notes, said),
-            form=replace(self.form, spelled={new: old for new, old in spelled.items() if new != old}),
+            notes=(*self.notes, note),
+            file_format=replace(self.file_format, spelled={new: old for new, old in spelled.items() if new != old}),
         )
 
     @property
     def tied(self) -> dict[str, str]:
-        """Further names of tensors that lie in one place of the file (tied weights) -> the first name of each."""
+        """Further names of tensors with the same memory in the file (tied weights) -> the first name of each."""
         first: dict[object, str] = {}
-        found: dict[str, str] = {}
+        tied: dict[str, str] = {}
         for name, value in self.items():
-            place = (value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
-            owner = first.setdefault(place, name)
+            memory = (value.data_ptr(), value.dtype, value.shape, value.stride()) if value.numel() else name
+            owner = first.setdefault(memory, name)
             if owner != name:
-                found[name] = owner
-        return found
+                tied[name] = owner
+        return tied
 
     def __getitem__(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -144,37 +141,41 @@ class Contents(Mapping[str, Tensor]):
         return len(self.tensors)
 
 
-def unwrapped(found: Contents) -> Contents:
-    """Without what wrappers add to names: before all of them, or inside where this leaves each name its own."""
-    averaged = found.tensors.get("n_averaged")
-    if averaged is not None and len(found) > 1 and all(n.startswith("module.") for n in found if n != "n_averaged"):
+def unwrapped(contents: Contents) -> Contents:
+    """Without what wrappers add to names, before all of them or inside, as long as names stay different."""
+    averaged = contents.tensors.get("n_averaged")
+    if (
+        averaged is not None
+        and len(contents) > 1
+        and all(n.startswith("module.") for n in contents if n != "n_averaged")
+    ):
         count = averaged.item() if averaged.numel() == 1 else "some"
-        others = {name: name for name in found if name != "n_averaged"}
-        found = found.renamed(others, f"These weights are an average over {count} (torch.optim.swa_utils).")
+        others = {name: name for name in contents if name != "n_averaged"}
+        contents = contents.renamed(others, f"These weights are an average over {count} (torch.optim.swa_utils).")
     for _ in range(WRAPPERS):
-        prefix = next((prefix for prefix in LEADING if all(name.startswith(prefix) for name in found)), None)
+        prefix = next((prefix for prefix in LEADING if all(name.startswith(prefix) for name in contents)), None)
         if not prefix:
             break
-        said = f"Took {prefix!r} ({LEADING[prefix]}) off {len(found)} names."
-        found = found.renamed({name: name.removeprefix(prefix) for name in found}, said)
+        note = f"Took {prefix!r} ({LEADING[prefix]}) off {len(contents)} names."
+        contents = contents.renamed({name: name.removeprefix(prefix) for name in contents}, note)
     for part, wrapper in WITHIN.items():
-        inside = [name for name in found if f".{part}" in f".{name}"]
-        names = {name: f".{name}".replace(f".{part}", ".")[1:] for name in found}
+        inside = [name for name in contents if f".{part}" in f".{name}"]
+        names = {name: f".{name}".replace(f".{part}", ".")[1:] for name in contents}
         if inside and len(set(names.values())) == len(names):
-            found = found.renamed(names, f"Took {part!r} ({wrapper}) out of {len(inside)} names.")
-    return found
+            contents = contents.renamed(names, f"Took {part!r} ({wrapper}) out of {len(inside)} names.")
+    return contents
 
 
 def _prefix(names: Iterable[str], known: Container[str], most: int) -> str:
-    """What to take off names, so that more of them than `most` are known: the shortest that does so for most of all."""
-    found: Counter[str] = Counter()
+    """The prefix without which most names are known, more than `most`; the shortest of equals, empty for none."""
+    counts: Counter[str] = Counter()
     for name in names:
-        place = -1
+        dot = -1
         for _ in range(DEEP):
-            place = name.find(".", place + 1)
-            if place < 0:
+            dot = name.find(".", dot + 1)
+            if dot < 0:
                 break
-            if name[place + 1 :] in known:
-                found[name[: place + 1]] += 1
-    best = min(found, key=lambda prefix: (-found[prefix], len(prefix), prefix), default="")
-    return best if found[best] > most else ""
+            if name[dot + 1 :] in known:
+                counts[name[: dot + 1]] += 1
+    best = min(counts, key=lambda prefix: (-counts[prefix], len(prefix), prefix), default="")
+    return best if counts[best] > most else ""

@@ -1,4 +1,4 @@
-"""Tensors that lie in a file: mapped, so that they take memory only as they are read, and checked to lie inside."""
+"""Tensors in a file: mapped, so that they take memory only as they are read, and checked to lie inside the file."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ LARGEST = (1 << 63) - 1
 
 
 def plain(path: Path) -> int:
-    """The size in bytes of a file that is not a folder, a pipe or a device, reading which could wait for ever.
+    """The size in bytes of a regular file; reading a pipe or a device could wait for ever.
 
     Raises:
         CheckpointError: it is missing or something else.
     """
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} could not be opened: {getattr(error, 'strerror', error)}.") from error
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         raise CheckpointError(f"{path} is no plain file but a folder, a pipe or a device. Name the checkpoint's file.")
-    return found.st_size
+    return status.st_size
 
 
 class OutsideError(Exception):
@@ -38,7 +38,7 @@ class OutsideError(Exception):
 
 @dataclass(frozen=True)
 class Mapped:
-    """A file, mapped into memory; writing to a tensor does not reach it."""
+    """A file, mapped into memory; writing to a tensor does not change the file."""
 
     path: Path
     storage: torch.UntypedStorage
@@ -59,13 +59,13 @@ class Mapped:
         return cls(path, storage)
 
     def tensor(
-        self, dtype: torch.dtype, place: tuple[int, int], offset: int, size: Sequence[int], stride: Sequence[int]
+        self, dtype: torch.dtype, span: tuple[int, int], offset: int, size: Sequence[int], stride: Sequence[int]
     ) -> Tensor:
-        """A strided tensor over the bytes ``place[0]`` to ``place[1]`` of the file.
+        """A strided tensor over the bytes ``span[0]`` to ``span[1]`` of the file.
 
         Args:
             dtype: of the tensor.
-            place: begin and end of its storage, in bytes of the file.
+            span: begin and end of its storage, in bytes of the file.
             offset: of its first element in the storage, in elements.
             size: its shape.
             stride: in elements, one a dimension.
@@ -73,15 +73,15 @@ class Mapped:
         Raises:
             OutsideError: it does not lie in its storage, or has more elements than that.
         """
-        begin, end = place
+        begin, end = span
         inside = 0 <= begin <= end <= self.storage.nbytes()
         numbers = (offset, *size, *stride)
         regular = len(size) == len(stride) and min(numbers) >= 0 and max(numbers) <= LARGEST
         count = math.prod(size)
         last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=False))
-        held = (end - begin) // dtype.itemsize
+        available = (end - begin) // dtype.itemsize
         # No more elements than the file has: with strides of zero a few bytes would become any amount of memory.
-        if not inside or not regular or (count and (last >= held or count > held)):
+        if not inside or not regular or (count and (last >= available or count > available)):
             raise OutsideError(f"a tensor of shape {tuple(size)} does not fit into {end - begin:,} bytes")
         try:
             if not count:

@@ -1,4 +1,4 @@
-"""Reads a checkpoint: its format is told by what is in it, not by its name."""
+"""Reads a checkpoint; its format follows from its content, not from its name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from linescape.checkpoints.formats import distributed, hugging_face, torch_file
-from linescape.checkpoints.formats.contents import Contents, Form, unwrapped
+from linescape.checkpoints.formats.contents import Contents, FileFormat, unwrapped
 from linescape.checkpoints.formats.mapped import plain
 from linescape.errors import CheckpointError
 
 HEADER = 1 << 24
-"""Bytes of the header of a safetensors file at most: 300,000 tensors. It takes 24 times its size to read."""
+"""The most bytes of the header of a safetensors file: 300,000 tensors. Reading it takes 24 times its size."""
 
 
 def read(path: str | Path, ema: bool = False) -> Contents:
@@ -23,18 +23,18 @@ def read(path: str | Path, ema: bool = False) -> Contents:
 
     Args:
         path: a file, or a folder that is one checkpoint.
-        ema: read the moving average of the weights that a file of torch.save holds beside them.
+        ema: read the moving average of the weights that a file of torch.save may also have.
 
     Raises:
-        CheckpointError: it is missing, empty, cut short, no checkpoint, or holds no moving average.
+        CheckpointError: it is missing, empty, cut short, no checkpoint, or has no moving average.
     """
     path = Path(path)
-    found = _folder(path, ema) if path.is_dir() else read_file(path, ema)
-    if not found.tensors:
+    contents = _folder(path, ema) if path.is_dir() else read_file(path, ema)
+    if not contents.tensors:
         raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
     if ema:
-        found = _average(found)
-    return unwrapped(replace(found, path=str(path)))
+        contents = _average(contents)
+    return unwrapped(replace(contents, path=str(path)))
 
 
 def _folder(path: Path, ema: bool) -> Contents:
@@ -50,7 +50,7 @@ def _folder(path: Path, ema: bool) -> Contents:
 
 
 def read_file(path: Path, ema: bool = False) -> Contents:
-    """Read one file, its names as they are spelled in it.
+    """Read one file, with its own names.
 
     Raises:
         CheckpointError: as `read`.
@@ -61,7 +61,7 @@ def read_file(path: Path, ema: bool = False) -> Contents:
             head = file.read(16)
         if not size:
             raise CheckpointError(
-                f"{path} is empty: its program was stopped while writing it. Use an earlier checkpoint."
+                f"{path} is empty: its program may have been stopped while writing it. Use an earlier checkpoint."
             )
         # Before the others: a header whose length ends in 0x80 begins like a pickle.
         header = head[8:9] == b"{"
@@ -94,15 +94,15 @@ def _safetensors(path: Path, head: bytes, size: int) -> Contents:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:  # which maps the file
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Contents(tensors, metadata=file.metadata(), path=str(path), form=Form("safetensors"))
+            return Contents(tensors, metadata=file.metadata(), path=str(path), file_format=FileFormat("safetensors"))
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} begins like a safetensors file but is damaged or cut short ({error}). Copy or download it again."
         ) from error
 
 
-def _average(found: Contents) -> Contents:
-    """Without what a class that keeps an average holds beside it (such as ema-pytorch's)."""
+def _average(contents: Contents) -> Contents:
+    """Only the average, where a class such as ema-pytorch's also saves other tensors."""
     prefix = "ema_model."
-    names: Mapping[str, str] = {name: name.removeprefix(prefix) for name in found if name.startswith(prefix)}
-    return found.renamed(names, f"Took {prefix!r} off {len(names)} names.") if names else found
+    names: Mapping[str, str] = {name: name.removeprefix(prefix) for name in contents if name.startswith(prefix)}
+    return contents.renamed(names, f"Took {prefix!r} off {len(names)} names.") if names else contents

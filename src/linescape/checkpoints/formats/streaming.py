@@ -1,7 +1,7 @@
-"""Writes a checkpoint in the form of another one: same format, files, names and order, one tensor after the other.
+"""Writes a checkpoint in the format of another one: same files, names and order, one tensor after the other.
 
-Whatever its size, about one tensor is in memory. A file of ``torch.save`` takes its size on disk twice meanwhile:
-PyTorch writes one from all tensors at once, so they are first written to a file beside it, and mapped from there.
+Whatever its size, about one tensor is in memory. Writing a file of ``torch.save`` takes twice its size on disk: PyTorch
+needs all tensors at once, so they are first written to a temporary file and mapped from there.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ from linescape.checkpoints.formats.reading import read_file
 from linescape.errors import CheckpointError, StoreError, abbreviate
 
 Tensors = Callable[[str], Tensor]
-"""Name -> tensor, on the CPU, of the shape and type that it has in the checkpoint to write one like. Each name is asked
-for once, and its tensor written before the next is asked for."""
+"""Name -> tensor, on the CPU, with the shape and type of the checkpoint whose format is used. Called once for each
+name; each tensor is written before the next call."""
 
 SMALL = 64 << 20
-"""Bytes up to which a file beside the weights is copied: the largest tokenizers have half of that."""
+"""Bytes up to which other files of the folder are copied: the largest tokenizers have half of that."""
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".index.json")
 _ALIGNED = 64
 
 
-def write_like(like: Contents, tensor: Tensors, out: str | Path, about: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write other tensors in the form of a checkpoint.
+def write_like(like: Contents, tensor: Tensors, out: str | Path, provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    """Write other tensors in the format of a checkpoint.
 
     Args:
-        like: the checkpoint, as `linescape.checkpoints.read` gives it; its file is read again.
-        tensor: what to write under each of its names.
-        out: where: a file, or a folder where the checkpoint is one. It is there whole or not at all.
-        about: what safetensors files say of their making, under ``linescape`` in their texts (JSON-able).
+        like: the checkpoint, from `linescape.checkpoints.read`; its file is read again.
+        tensor: returns what to write under each of its names.
+        out: a file, or a folder if the checkpoint is one. It is written completely or not at all.
+        provenance: what safetensors files record under ``linescape`` in their texts (JSON-able).
 
     Returns:
         What was left out, in words.
 
     Raises:
-        StoreError: something is there already, or the place cannot be written.
+        StoreError: `out` exists already or cannot be written.
         CheckpointError: the checkpoint's file no longer holds the tensors that were read from it.
     """
     out = Path(out)
     if out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size)):
         raise StoreError(f"{out} is there already, and nothing is written over. Name another place, or remove it.")
-    if out.is_dir() and like.form.kind in ("safetensors", "torch"):
+    if out.is_dir() and like.file_format.kind in ("safetensors", "torch"):
         raise StoreError(f"{out} is a folder, but {like.path} is a file, and so is what is written. Name a file.")
-    names = {like.form.spelled.get(name, name): name for name in like}
+    names = {like.file_format.spelled.get(name, name): name for name in like}
     spelled = replace(like, tensors={old: like[name] for old, name in names.items()})
     try:
-        with atomic.replacing(out) as place:
-            notes = _write(spelled, lambda name: tensor(names[name]), place, about)
+        with atomic.replacing(out) as target:
+            notes = _write(spelled, lambda name: tensor(names[name]), target, provenance)
     except RuntimeError as error:
         if "inline_container" not in str(error):  # PyTorch's writer of archives, and what it makes of a full disk
             raise
@@ -70,29 +70,29 @@ def write_like(like: Contents, tensor: Tensors, out: str | Path, about: Mapping[
     return notes
 
 
-def _write(like: Contents, tensor: Tensors, place: Path, about: Mapping[str, Any]) -> tuple[str, ...]:
-    match like.form.kind:
+def _write(like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any]) -> tuple[str, ...]:
+    match like.file_format.kind:
         case "safetensors":
-            _safetensors(like, tensor, place, about)
+            _safetensors(like, tensor, target, provenance)
             return ()
         case "hugging face":
-            return _hugging_face(like, tensor, place, about)
+            return _hugging_face(like, tensor, target, provenance)
         case "torch":
-            _torch(like, tensor, place)
+            _torch(like, tensor, target)
         case "distributed":
-            _distributed(like, tensor, place)
+            _distributed(like, tensor, target)
     if any("eft out" in note for note in like.notes):
         return ("Only the network's tensors are written, without what was left out on reading.",)
     return ()
 
 
-def _safetensors(like: Contents, tensor: Tensors, place: Path, about: Mapping[str, Any]) -> None:
-    """The header first, so the file's own: how it names types, in which order tensors lie (which aligns them)."""
+def _safetensors(like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any]) -> None:
+    """With the header of the old file, which has the spelling of types and the order of tensors (and so alignment)."""
     with Path(like.path).open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         given: dict[str, Any] = json.loads(file.read(length))
     order = sorted((name for name in given if name in like), key=lambda name: given[name]["data_offsets"])
-    header: dict[str, Any] = {"__metadata__": _texts(like.metadata or {}, about)}
+    header: dict[str, Any] = {"__metadata__": _texts(like.metadata or {}, provenance)}
     if [name for name in like if name not in given]:
         raise _changed(like)
     end = 0
@@ -103,7 +103,7 @@ def _safetensors(like: Contents, tensor: Tensors, place: Path, about: Mapping[st
         header[name] = {**given[name], "data_offsets": [begin, end]}
     written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     written += b" " * (-len(written) % 8)
-    with place.open("wb") as file:
+    with target.open("wb") as file:
         file.write(struct.pack("<Q", len(written)) + written)
         for name in order:
             file.write(_bytes(tensor(name)))
@@ -111,24 +111,24 @@ def _safetensors(like: Contents, tensor: Tensors, place: Path, about: Mapping[st
 
 def _changed(like: Contents) -> CheckpointError:
     return CheckpointError(
-        f"{like.path} no longer holds the tensors that were read from it: it has changed, or they have been converted "
-        "or added to. Read it again, and write from what was read."
+        f"{like.path} no longer has the tensors that were read from it: the file has changed, or they have been "
+        "converted or added to. Read it again, and write what was read."
     )
 
 
-def _texts(metadata: Mapping[str, str], about: Mapping[str, Any]) -> dict[str, str]:
-    """The file's texts, and among linescape's own what is new."""
+def _texts(metadata: Mapping[str, str], provenance: Mapping[str, Any]) -> dict[str, str]:
+    """The file's texts, with the new provenance added to what linescape recorded before."""
     try:
         known = dict(json.loads(metadata["linescape"]))
     except (KeyError, ValueError, TypeError):
         known = {}
-    return {**metadata, "linescape": json.dumps({**known, **about})}
+    return {**metadata, "linescape": json.dumps({**known, **provenance})}
 
 
-def _torch(like: Contents, tensor: Tensors, place: Path) -> None:
-    scratch = place.with_name(f".tensors-{place.name}")
+def _torch(like: Contents, tensor: Tensors, target: Path) -> None:
+    scratch = target.with_name(f".tensors-{target.name}")
     tied = like.tied
-    places: dict[str, tuple[int, int]] = {}
+    spans: dict[str, tuple[int, int]] = {}
     try:
         with scratch.open("wb") as file:
             file.write(bytes(_ALIGNED))  # an empty file cannot be mapped
@@ -137,67 +137,67 @@ def _torch(like: Contents, tensor: Tensors, place: Path) -> None:
                     file.write(bytes(-file.tell() % _ALIGNED))
                     begin = file.tell()
                     file.write(_bytes(tensor(name)))
-                    places[name] = begin, file.tell()
-        _save_mapped(like, places, tied, Mapped.of(scratch), place)
+                    spans[name] = begin, file.tell()
+        _save_mapped(like, spans, tied, Mapped.of(scratch), target)
     finally:
         scratch.unlink(missing_ok=True)
 
 
 def _save_mapped(
-    like: Contents, places: Mapping[str, tuple[int, int]], tied: Mapping[str, str], mapped: Mapped, place: Path
+    like: Contents, spans: Mapping[str, tuple[int, int]], tied: Mapping[str, str], mapped: Mapped, target: Path
 ) -> None:
-    own = {
+    tensors = {
         name: mapped.tensor(like[name].dtype, where, 0, like[name].shape, _contiguous(like[name].shape))
-        for name, where in places.items()
+        for name, where in spans.items()
     }
-    held: dict[str, Any] = {name: own[tied.get(name, name)] for name in like}
-    for container in reversed(like.form.container.split("/") if like.form.container else ()):
-        held = {container: held}
-    torch.save(held, place)
+    content: dict[str, Any] = {name: tensors[tied.get(name, name)] for name in like}
+    for container in reversed(like.file_format.container.split("/") if like.file_format.container else ()):
+        content = {container: content}
+    torch.save(content, target)
 
 
 def _contiguous(shape: torch.Size) -> tuple[int, ...]:
-    return tuple(math.prod(shape[place + 1 :]) for place in range(len(shape)))
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _hugging_face(like: Contents, tensor: Tensors, place: Path, about: Mapping[str, Any]) -> tuple[str, ...]:
+def _hugging_face(like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any]) -> tuple[str, ...]:
     folder = Path(like.path)
     parts = list(hugging_face.files(folder) or ())
-    place.mkdir()
+    target.mkdir()
     written: set[str] = set()
     for name in parts:
         part = read_file(folder / name)
-        held = replace(part, tensors={name: like[name] for name in part if name in like})
-        _write(held, tensor, place / name, about)
-        written |= set(held)
+        new_part = replace(part, tensors={name: like[name] for name in part if name in like})
+        _write(new_part, tensor, target / name, provenance)
+        written |= set(new_part)
     if written != set(like):
         raise _changed(like)
     index = hugging_face.index(folder)
     if index:
-        shutil.copyfile(index, place / index.name)
-    others = sorted(path for path in folder.iterdir() if path.name not in (*parts, place.name) and path != index)
+        shutil.copyfile(index, target / index.name)
+    others = sorted(path for path in folder.iterdir() if path.name not in (*parts, target.name) and path != index)
     left = [path.name for path in others if not _belongs(path, folder)]
     for path in others:
         if path.name not in left:
-            shutil.copyfile(path, place / path.name)
+            shutil.copyfile(path, target / path.name)
     return (f"Not copied from {folder}: {abbreviate(left)}.",) if left else ()
 
 
 def _belongs(path: Path, folder: Path) -> bool:
-    """Whether a file of the folder is copied. Links may lead to where Hugging Face's cache keeps its files."""
+    """Whether a file of the folder is copied. Links may lead into Hugging Face's cache, where its files are."""
     target, home = path.resolve(), folder.resolve()
     inside = target.parent in (home, home.parent.parent / "blobs")
     return inside and target.is_file() and not path.name.endswith(_WEIGHTS) and target.stat().st_size <= SMALL
 
 
-def _distributed(like: Contents, tensor: Tensors, place: Path) -> None:
-    """By PyTorch's own writer, which asks its planner for one tensor after the other."""
+def _distributed(like: Contents, tensor: Tensors, target: Path) -> None:
+    """With PyTorch's writer, which asks its planner for one tensor after the other."""
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
     from torch.distributed.checkpoint.filesystem import FileSystemWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
-    container = like.form.container
+    container = like.file_format.container
     prefix = f"{container}." if container else ""
 
     class OneByOne(DefaultSavePlanner):
@@ -210,7 +210,7 @@ def _distributed(like: Contents, tensor: Tensors, place: Path) -> None:
         try:
             save(
                 {container: empty} if container else empty,
-                storage_writer=FileSystemWriter(place),
+                storage_writer=FileSystemWriter(target),
                 planner=OneByOne(),
                 no_dist=True,
             )

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, of any age: where each tensor lies in them, then mapped from there."""
+"""Files of ``torch.save``, of any age: finds where each tensor is and maps it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO, Any
 from torch import Tensor
 
 from linescape.checkpoints.formats import pickled
-from linescape.checkpoints.formats.contents import Contents, Form
+from linescape.checkpoints.formats.contents import Contents, FileFormat
 from linescape.checkpoints.formats.inert import Described
 from linescape.checkpoints.formats.mapped import Mapped, OutsideError
 from linescape.checkpoints.formats.pickled import Loaded
@@ -21,7 +21,7 @@ from linescape.data.pickles import Foreign, UnreadableError
 from linescape.errors import CheckpointError, abbreviate
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
-"""Keys under which training scripts keep the state dict beside epoch, optimizer and the like."""
+"""Keys of the state dict in files of training scripts, which also have epoch, optimizer and the like."""
 
 LISTED = 1 << 25
 """Bytes of an archive's list of entries at most: some 400,000 tensors."""
@@ -33,12 +33,12 @@ RESAVE = (
 
 _AGAIN = "Copy or download it again."
 _OTHER_ORDER = (
-    f"was written on a machine of another byte order than this one ({sys.byteorder}-endian). Write it again here, or "
-    "as safetensors, which have one order everywhere."
+    f"was written on a machine with another byte order than this one ({sys.byteorder}-endian). Write it again here, or "
+    "as safetensors, which have the same order everywhere."
 )
 _LEGACY = 0x1950A86A20F9469CFC6C
-Place = Callable[[Described], tuple[int, int]]
-"""Where in the file the bytes of a tensor's storage begin and end."""
+Locate = Callable[[Described], tuple[int, int]]
+"""Described tensor -> where in the file the bytes of its storage begin and end."""
 
 
 def read(path: Path, ema: bool) -> Contents:
@@ -46,37 +46,37 @@ def read(path: Path, ema: bool) -> Contents:
 
     Args:
         path: the file; it begins like one of torch.save.
-        ema: read the moving average of the weights that the file holds beside them.
+        ema: read the moving average of the weights that the file also has.
 
     Raises:
-        CheckpointError: it is cut short or damaged, holds something else, or no moving average.
+        CheckpointError: it is cut short or damaged, is something else, or has no moving average.
     """
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
         file.seek(0)
-        loaded, place = (zip_archive if zipped else _legacy)(file, str(path))
-    return _state_dict(path, loaded, Mapped.of(path), place, ema)
+        loaded, locate = (zip_archive if zipped else _legacy)(file, str(path))
+    return _state_dict(path, loaded, Mapped.of(path), locate, ema)
 
 
-def tensor(mapped: Mapped, described: Described, place: Place) -> Tensor:
+def tensor(mapped: Mapped, described: Described, locate: Locate) -> Tensor:
     """A described tensor of a file.
 
     Raises:
         CheckpointError: it lies outside the file.
     """
     try:
-        return mapped.tensor(described.dtype, place(described), described.offset, described.size, described.stride)
+        return mapped.tensor(described.dtype, locate(described), described.offset, described.size, described.stride)
     except (OutsideError, KeyError) as error:
         raise CheckpointError(f"{mapped.path} is cut short or damaged ({error}). {_AGAIN}") from error
 
 
-def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Place]:
-    """What an archive of torch.save holds, and where its storages lie.
+def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Locate]:
+    """The contents of an archive of torch.save, and where its storages are.
 
     Args:
-        file: the archive alone, from its own first byte on.
-        name: what to call it in a message.
-        begin: of the archive in the file that is mapped.
+        file: only the archive, from its first byte.
+        name: of the file in messages.
+        begin: where the archive begins in the mapped file.
 
     Raises:
         CheckpointError: it is damaged, compressed, or no archive of torch.save.
@@ -98,8 +98,8 @@ def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Pla
         )
     if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries.values()):
         raise CheckpointError(
-            f"{name} is a compressed archive, which torch.save never writes: what it holds cannot be read where it "
-            "lies. Write it again with torch.save."
+            f"{name} is a compressed archive, which torch.save never writes: its tensors cannot be mapped. Write "
+            "it again with torch.save."
         )
 
     size = _size(file)
@@ -141,13 +141,13 @@ def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Pla
         raise CheckpointError(
             f"{name} begins like a file of torch.save but is cut short or damaged ({error}). {_AGAIN}"
         ) from error
-    places = {key: (first + begin, last + begin) for key, (first, last) in storages.items()}
-    return loaded, lambda described: places[described.storage.key]
+    spans = {key: (first + begin, last + begin) for key, (first, last) in storages.items()}
+    return loaded, lambda described: spans[described.storage.key]
 
 
-def _legacy(file: IO[bytes], name: str) -> tuple[Loaded, Place]:
-    """The format before PyTorch 1.6: five pickles, then each storage: how many elements, and these."""
-    places: dict[str, tuple[int, int]] = {}
+def _legacy(file: IO[bytes], name: str) -> tuple[Loaded, Locate]:
+    """The format before PyTorch 1.6: five pickles, then for each storage the number of elements and the elements."""
+    spans: dict[str, tuple[int, int]] = {}
     try:
         magic, _, system = (pickled.load(file).content for _ in range(3))
         if magic != _LEGACY:
@@ -156,25 +156,25 @@ def _legacy(file: IO[bytes], name: str) -> tuple[Loaded, Place]:
             raise CheckpointError(f"{name} {_OTHER_ORDER}")
         loaded = pickled.load(file)
         keys = pickled.load(file).content
-        at = file.tell()
+        position = file.tell()
         size = _size(file)
         for key in keys:
-            file.seek(at)
+            file.seek(position)
             (count,) = struct.unpack("<q", file.read(8))
-            begin, at = at + 8, at + 8 + count * loaded.storages[key].dtype.itemsize
-            if count < 0 or at > size:
+            begin, position = position + 8, position + 8 + count * loaded.storages[key].dtype.itemsize
+            if count < 0 or position > size:
                 raise OutsideError(f"storage {key} of {count:,} elements is cut short")
-            places[key] = begin, at
+            spans[key] = begin, position
     except (UnreadableError, OutsideError, struct.error, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{name} begins like a file of torch.save but is cut short or damaged, or no checkpoint ({error}). "
             f"{_AGAIN} {RESAVE}"
         ) from error
-    return loaded, lambda described: places[described.storage.key]
+    return loaded, lambda described: spans[described.storage.key]
 
 
 class _Bounded:
-    """A file for `zipfile`, which reads a list of entries whole, and makes 20 bytes of each of its bytes."""
+    """A file for `zipfile`, which reads a whole list of entries and takes 20 bytes of memory for each of its bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
@@ -190,13 +190,13 @@ def _size(file: IO[bytes]) -> int:
     return file.seek(0, io.SEEK_END)
 
 
-def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: bool) -> Contents:
+def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, locate: Locate, ema: bool) -> Contents:
     top, notes = loaded.content, []
     if not isinstance(top, Mapping):
-        kind = {Described: "Tensor"}.get(type(top), type(top).__name__)
+        type_name = {Described: "Tensor"}.get(type(top), type(top).__name__)
         if isinstance(top, Foreign):
             raise CheckpointError(f"{path} holds more than tensors: reading it would call {top.kind!r}. {RESAVE}")
-        raise CheckpointError(f"{path} holds a {kind}, not tensors by name. Save `model.state_dict()` instead.")
+        raise CheckpointError(f"{path} holds a {type_name}, not tensors by name. Save `model.state_dict()` instead.")
     averages = [key for key in map(str, top) if "ema" in key.lower().replace("-", "_").split("_")]
     averages = [key for key in averages if _under(top, (key,)) is not None]
     if ema and not averages:
@@ -205,12 +205,12 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: b
             "weights themselves, without --ema."
         )
     keys = _under(top, averages if ema else CONTAINERS)
-    held = top
+    entries = top
     for key in keys or ():
-        held = held[key]
-    found = {str(key): value for key, value in held.items() if _named(key, value)}
-    skipped = [str(key) for key, value in held.items() if not _named(key, value)]
-    if not found:
+        entries = entries[key]
+    tensors = {str(key): value for key, value in entries.items() if _named(key, value)}
+    skipped = [str(key) for key, value in entries.items() if not _named(key, value)]
+    if not tensors:
         raise CheckpointError(
             f"{path} holds no tensors by name (its keys are {abbreviate(skipped)}). The state dict is looked for under "
             f"{', '.join(CONTAINERS)} or at the top. Save `model.state_dict()` instead."
@@ -218,25 +218,25 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, place: Place, ema: b
     if keys and (others := [str(key) for key in top if key != keys[0]]):
         notes.append(f"Read {'/'.join(keys)!r} and left out {abbreviate(others)}.")
     if averages and not ema:
-        notes.append(f"A moving average of the weights is there too, under {averages[0]!r}: --ema reads it.")
+        notes.append(f"The file also has a moving average of the weights, under {averages[0]!r}: --ema reads it.")
     if skipped:
         notes.append(f"Left out what is no tensor: {abbreviate(skipped)}.")
     if loaded.foreign:
-        notes.append(f"Objects of {abbreviate(loaded.foreign)} were not made, as nothing from a file is run.")
-    tensors = {name: tensor(mapped, described, place) for name, described in found.items()}
-    return Contents(tensors, tuple(notes), path=str(path), form=Form("torch", "/".join(keys or ())))
+        notes.append(f"Objects of {abbreviate(loaded.foreign)} were not created, as no code from a file is run.")
+    mapped_tensors = {name: tensor(mapped, described, locate) for name, described in tensors.items()}
+    return Contents(mapped_tensors, tuple(notes), path=str(path), file_format=FileFormat("torch", "/".join(keys or ())))
 
 
 def _named(key: object, value: object) -> bool:
     return isinstance(value, Described) and not isinstance(key, Foreign)
 
 
-def _under(held: Mapping[Any, Any], keys: Iterable[str], depth: int = 3) -> tuple[str, ...] | None:
-    """The keys that lead to tensors by name: under one of the given keys, or none where they lie here."""
+def _under(entries: Mapping[Any, Any], keys: Iterable[str], depth: int = 3) -> tuple[str, ...] | None:
+    """The keys that lead to tensors by name: under one of the given keys, or no key where they are at this level."""
     for key in keys:
-        inner = held.get(key)
+        inner = entries.get(key)
         if isinstance(inner, Mapping) and depth:
             further = _under(inner, CONTAINERS, depth - 1)
             if further is not None:
                 return key, *further
-    return () if any(_named(key, value) for key, value in held.items()) else None
+    return () if any(_named(key, value) for key, value in entries.items()) else None

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from linescape.report.figures import panel
 from linescape.report.figures.panel import COLOURS, INK, RULE, SOFT, STYLE, WIDE
-from linescape.shape.definitions import DISTANCES, SHAPES
+from linescape.shape.definitions import DEFINITIONS, DISTANCES
 
 
 @matplotlib.rc_context(STYLE)
@@ -85,8 +85,8 @@ def shape_against_accuracy(runs: pl.DataFrame, numbers: Sequence[str], notes: Ma
                 alpha=0.8,
             )
         left_out = runs[f"test_{number}"].drop_nulls().len() - finite.height
-        unit = SHAPES[number].unit
-        axes.set_xlabel(f"{SHAPES[number].label}{f', {unit}' if unit else ''}", color=SOFT)
+        unit = DEFINITIONS[number].unit
+        axes.set_xlabel(f"{DEFINITIONS[number].label}{f', {unit}' if unit else ''}", color=SOFT)
         axes.locator_params(axis="x", nbins=4)  # small numbers have long labels
         note = notes.get(number, "") + (f"   ({left_out} not finite, not drawn)" if left_out else "")
         axes.set_title(note, loc="left", fontsize=8, color=INK)

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from linescape.report.figures import panel
 from linescape.report.figures.panel import BLUE, GRID, INK, RED, RULE, SOFT, STYLE, WIDE
-from linescape.shape.definitions import SHAPES
+from linescape.shape.definitions import DEFINITIONS
 
 
 @matplotlib.rc_context(STYLE)
@@ -44,7 +44,7 @@ def correlations(numbers: pl.DataFrame, groups: pl.DataFrame, chosen: Sequence[s
         axes.set_xlim(-1.03, 1.03)
         axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
         axes.set_yticks(range(len(rows)), rows if index % 3 == 0 else [""] * len(rows))
-        axes.set_title(SHAPES[number].label, loc="left", fontsize=8.5, color=INK)
+        axes.set_title(DEFINITIONS[number].label, loc="left", fontsize=8.5, color=INK)
         panel.plain(axes, grid="x")
         axes.tick_params(axis="y", labelcolor=INK)
     for axes in panels[-3:]:

@@ -1,15 +1,15 @@
-"""The shape of a curve in numbers: one function for each definition that the field uses.
+"""Statistics of a curve: one function for each definition that the field uses.
 
 Every function takes `alphas` ``(n,)``, increasing, with 0 and 1 among them, and `losses` ``(..., n)``:
 one curve gives a float, many curves give an array of the leading shape. Below, L(a) is the loss at
-alpha = a, and a height has the unit of the losses (nats for cross entropy, % for error).
+alpha = a; a height has the unit of the losses (nats for cross entropy, % for error).
 
 - Only the segment 0 <= alpha <= 1 counts, which must have both ends; points beyond it are cut off.
-- A NaN on the segment makes every number of that curve NaN. Infinity stays: an infinite loss inside
-  is an infinite barrier, and where a formula would subtract infinity from infinity the number is NaN.
+- A NaN on the segment makes every statistic of that curve NaN. Infinity stays: an infinite loss inside
+  is an infinite barrier, and where a formula would subtract infinity from infinity the statistic is NaN.
 - `AlphaError` when alphas are unsorted, do not fit the losses, or lack an end.
 
-The barriers disagree on one curve. For alphas 0, 1/3, 2/3, 1 and losses 2, 1, 3, 0.5: min_delta 2,
+The barriers of one curve differ. For alphas 0, 1/3, 2/3, 1 and losses 2, 1, 3, 0.5: min_delta 2,
 above the chord 2, above the mean 1.75, above the larger end 1. Hence a name for each.
 """
 
@@ -32,14 +32,14 @@ TOLERANCE = 0.05
 the plateaus that Vlaar & Frankle (2022) call free of barriers. Lucas et al. (2021) use 0.001 and 0 on training loss."""
 
 _ROUNDING = 8 * float(np.finfo(np.float64).eps)  # a straight line computed in float64 still counts as straight
-_infinite = np.errstate(invalid="ignore")  # infinity - infinity is the NaN that the numbers promise
+_infinite = np.errstate(invalid="ignore")  # infinity - infinity is the NaN that the docstrings promise
 
 
-class Number(Protocol):
-    """A number of a curve: ``(n,)`` and ``(n,)`` -> float; ``(n,)`` and ``(..., n)`` -> array ``(...)``."""
+class Statistic(Protocol):
+    """A statistic of a curve: ``(n,)`` and ``(n,)`` -> float; ``(n,)`` and ``(..., n)`` -> array ``(...)``."""
 
     def __call__(self, alphas: ArrayLike, losses: ArrayLike) -> Any:
-        """The number of each curve."""
+        """The statistic of each curve."""
 
 
 def segment(alphas: ArrayLike, losses: ArrayLike) -> tuple[Array, Array]:
@@ -57,9 +57,9 @@ def segment(alphas: ArrayLike, losses: ArrayLike) -> tuple[Array, Array]:
     if not np.isfinite(alphas).all() or (np.diff(alphas) <= 0).any():
         raise AlphaError("The alphas are not finite and increasing, so the curve has no order. Sort them.")
     if 0.0 not in alphas or 1.0 not in alphas:
-        found = f"run from {alphas[0]:g} to {alphas[-1]:g}" if alphas.size else "are empty"
+        extent = f"run from {alphas[0]:g} to {alphas[-1]:g}" if alphas.size else "are empty"
         raise AlphaError(
-            f"The {alphas.size} alphas {found} and lack 0 or 1. A curve's shape is measured between its "
+            f"The {alphas.size} alphas {extent} and lack 0 or 1. A curve's shape is measured between its "
             "two networks: measure both ends, alpha = 0 and alpha = 1 exactly."
         )
     inside = (alphas >= 0) & (alphas <= 1)
@@ -71,7 +71,8 @@ def _finish(losses: Array, value: ArrayLike) -> Any:
     return value if value.ndim else float(value)
 
 
-def _chord(alphas: Array, losses: Array) -> Array:
+def chord(alphas: Array, losses: Array) -> Array:
+    """The straight line between the ends of curves ``(..., n)``, at each alpha ``(n,)``."""
     return losses[..., :1] * (1 - alphas) + losses[..., -1:] * alphas  # both ends exact, unlike a + alpha * (b - a)
 
 
@@ -98,7 +99,7 @@ def barrier_above_chord(alphas: ArrayLike, losses: ArrayLike) -> Any:
     start. NaN if an end is infinite.
     """
     alphas, losses = segment(alphas, losses)
-    return _finish(losses, np.max(losses - _chord(alphas, losses), axis=-1))
+    return _finish(losses, np.max(losses - chord(alphas, losses), axis=-1))
 
 
 @_infinite
@@ -148,7 +149,7 @@ def min_delta(alphas: ArrayLike, losses: ArrayLike) -> Any:
 
 
 def _humps(losses: Array) -> Array:
-    """For each point, the height that it stands above both the lowest point before it and the lowest after."""
+    """For each point, its height above the higher of two: the lowest point before it and the lowest after it."""
     before = np.minimum.accumulate(losses, axis=-1)
     after = np.minimum.accumulate(losses[..., ::-1], axis=-1)[..., ::-1]
     return _above(losses, np.maximum(before, after))
@@ -157,13 +158,13 @@ def _humps(losses: Array) -> Array:
 def hump(alphas: ArrayLike, losses: ArrayLike) -> Any:
     """The largest h such that the loss rises by h and later falls by h; a height, >= 0.
 
-    max over b of min(L(b) - min_{a<=b} L(a), L(b) - min_{c>=b} L(c)): what has to be climbed and is
-    given back, so no rise that lasts until alpha = 1. It is the same for the reversed curve, and noise
+    max over b of min(L(b) - min_{a<=b} L(a), L(b) - min_{c>=b} L(c)): a rise that is undone later,
+    so no rise that lasts until alpha = 1. It is the same for the reversed curve, and noise
     of at most e at every point changes it by at most 2e. Own definition. With `tail_rise`, for every curve,
 
         max(hump, tail_rise) <= min_delta <= hump + tail_rise,
 
-    and min_delta is the larger of both whenever the curve's lowest point comes after the largest rise,
+    and min_delta is the larger of the two whenever the curve's lowest point comes after the largest rise,
     or that rise lasts to the end: on any usual path from an initialisation.
     """
     _, losses = segment(alphas, losses)
@@ -211,13 +212,13 @@ def bumps(alphas: ArrayLike, losses: ArrayLike, *, published: bool = False) -> l
     4, 3, 2, 1, 1.5. `published` forgets it too: for comparison with their tables only.
 
     Raises:
-        AlphaError: as all numbers, and for more than one curve.
+        AlphaError: as all statistics, and for more than one curve.
     """
     alphas, losses = segment(alphas, losses)
     if losses.ndim != 1:
         raise AlphaError(f"Losses of shape {losses.shape} are many curves. Bumps are listed for one curve at a time.")
     last = alphas.size - 1
-    found = []
+    listed = []
     k = 0
     while k < last:
         if losses[k + 1] <= losses[k]:
@@ -228,9 +229,9 @@ def bumps(alphas: ArrayLike, losses: ArrayLike, *, published: bool = False) -> l
         stretch = losses[k : end + 1]
         if not (published and k == last - 1):
             height = float(np.max(_above(stretch, losses[k])))
-            found.append(Bump(float(alphas[k]), float(alphas[end] - alphas[k]), height))
+            listed.append(Bump(float(alphas[k]), float(alphas[end] - alphas[k]), height))
         k = end
-    return found
+    return listed
 
 
 # -- course ------------------------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ def bumps(alphas: ArrayLike, losses: ArrayLike, *, published: bool = False) -> l
 def monotone_fraction(alphas: ArrayLike, losses: ArrayLike) -> Any:
     """The fraction of steps between neighbouring alphas on which the loss does not rise (Lim et al. 2024).
 
-    1 means monotone. It counts steps, not their size: on a plateau it is a coin's fraction.
+    1 means monotone. It counts steps, not their size: on a plateau noise alone makes it about one half.
     """
     _, losses = segment(alphas, losses)
     return _finish(losses, np.mean(losses[..., 1:] <= losses[..., :-1], axis=-1))
@@ -271,8 +272,8 @@ def fraction_below_chord(alphas: ArrayLike, losses: ArrayLike) -> Any:
     alphas, losses = segment(alphas, losses)
     _, middle = _interior(alphas, losses)
     ends = losses[..., [0, -1]]
-    chord = _chord(alphas, losses)[..., 1:-1] + _ROUNDING * np.max(np.abs(ends), axis=-1, keepdims=True)
-    return _finish(losses, np.where(np.isinf(ends).any(axis=-1), np.nan, np.mean(middle <= chord, axis=-1)))
+    highest = chord(alphas, losses)[..., 1:-1] + _ROUNDING * np.max(np.abs(ends), axis=-1, keepdims=True)
+    return _finish(losses, np.where(np.isinf(ends).any(axis=-1), np.nan, np.mean(middle <= highest, axis=-1)))
 
 
 def area(alphas: ArrayLike, losses: ArrayLike) -> Any:
@@ -291,7 +292,7 @@ def peak(alphas: ArrayLike, losses: ArrayLike) -> Any:
     """The alpha at the top of the highest `hump`, the first of several: where to "initialise at the barrier".
 
     Without a hump (the curve falls, rises, or falls and then rises) the highest inner point. A hump no
-    higher than the noise has a top too: look at `hump` first. `AlphaError` without a point inside.
+    higher than the noise also has a top, so check `hump` first. `AlphaError` without a point inside.
     """
     alphas, losses = segment(alphas, losses)
     inner, middle = _interior(alphas, losses)
@@ -342,7 +343,7 @@ def plateau_error(alphas: ArrayLike, errors: ArrayLike, chance: float, tolerance
 
 # -- all of them -------------------------------------------------------------------------------------------------
 
-LOSS_STATISTICS: Mapping[str, Number] = {
+LOSS_STATISTICS: Mapping[str, Statistic] = {
     "barrier_above_chord": barrier_above_chord,
     "barrier_above_mean": barrier_above_mean,
     "barrier_above_max_end": barrier_above_max_end,
@@ -352,9 +353,9 @@ LOSS_STATISTICS: Mapping[str, Number] = {
     "tail_rise": tail_rise,
     "area": area,
 }
-"""The numbers in the unit of the losses: they change little when the curve does, so intervals suit them."""
+"""The statistics in the unit of the losses: a small change of the curve changes them little, so intervals suit them."""
 
-STATISTICS: Mapping[str, Number] = {
+STATISTICS: Mapping[str, Statistic] = {
     **LOSS_STATISTICS,
     "monotone_fraction": monotone_fraction,
     "convexity": convexity,
@@ -362,25 +363,29 @@ STATISTICS: Mapping[str, Number] = {
     "position_of_max": position_of_max,
     "peak": peak,
 }
-"""Every number that needs nothing but a curve, by name."""
+"""Every statistic that needs nothing but a curve, by name."""
 
 
 def summary(
     alphas: ArrayLike, losses: ArrayLike, errors: ArrayLike | None = None, classes: int | None = None
 ) -> dict[str, float]:
-    """All numbers of one curve by name: losses ``(n,)`` in nats and, for `plateau_error`, errors ``(n,)`` in %.
+    """All statistics of one curve by name; the plateaus have the default tolerances.
 
-    The plateaus are there when the number of (balanced) `classes` is known, with the default tolerances.
+    Args:
+        alphas: positions ``(n,)``.
+        losses: in nats ``(n,)``.
+        errors: in % ``(n,)``, for `plateau_error`.
+        classes: number of (balanced) classes; without it the plateaus are left out.
 
     Raises:
-        AlphaError: as all numbers, for more than one curve, and without a point inside.
+        AlphaError: as all statistics, for more than one curve, and without a point inside.
     """
     for curve in (losses, errors):
         if curve is not None and np.ndim(curve) != 1:
             raise AlphaError(f"Losses or errors of shape {np.shape(curve)} are not one curve. Summarise one at a time.")
-    numbers = {name: float(number(alphas, losses)) for name, number in STATISTICS.items()}
+    values = {name: float(statistic(alphas, losses)) for name, statistic in STATISTICS.items()}
     if classes is not None:
-        numbers["plateau_loss"] = plateau_loss(alphas, losses, math.log(classes))
+        values["plateau_loss"] = plateau_loss(alphas, losses, math.log(classes))
         if errors is not None:
-            numbers["plateau_error"] = plateau_error(alphas, errors, 100 * (1 - 1 / classes))
-    return numbers
+            values["plateau_error"] = plateau_error(alphas, errors, 100 * (1 - 1 / classes))
+    return values

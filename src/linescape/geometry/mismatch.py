@@ -1,0 +1,69 @@
+"""The one comparison of two sets of named tensors: names, shapes and types, which a line needs alike at both ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from linescape.errors import StateError, abbreviate
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Where two sets of named tensors differ, in the order of the left one.
+
+    Attributes:
+        only_left: names.
+        only_right: names, in the order of the right one.
+        shapes: name -> shapes in left and right, where they differ.
+        dtypes: name -> types in left and right, where they differ.
+    """
+
+    only_left: tuple[str, ...]
+    only_right: tuple[str, ...]
+    shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    dtypes: Mapping[str, tuple[torch.dtype, torch.dtype]]
+
+    @classmethod
+    def between(cls, left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> Mismatch:
+        """Compare two sets of tensors; values do not matter."""
+        both = {name: (left[name], right[name]) for name in left if name in right}
+        return cls(
+            tuple(name for name in left if name not in right),
+            tuple(name for name in right if name not in left),
+            {
+                name: (tuple(one.shape), tuple(other.shape))
+                for name, (one, other) in both.items()
+                if one.shape != other.shape
+            },
+            {name: (one.dtype, other.dtype) for name, (one, other) in both.items() if one.dtype != other.dtype},
+        )
+
+
+def check_alike(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is: str, right_is: str) -> Mismatch:
+    """Raise `StateError` naming the tensors by which two sets differ in name or shape; types may differ.
+
+    Args:
+        left: tensors by name.
+        right: tensors by name.
+        left_is: what a message calls the left set, such as ``the start``.
+        right_is: what it calls the right set.
+    """
+    mismatch = Mismatch.between(left, right)
+    if mismatch.only_left or mismatch.only_right:
+        sides = ((mismatch.only_left, left_is), (mismatch.only_right, right_is))
+        listed = "; ".join(f"{len(names)} only in {side} ({abbreviate(names)})" for names, side in sides if names)
+        raise StateError(
+            f"{left_is[:1].upper()}{left_is[1:]} and {right_is} have different tensors: {listed}. A line needs the "
+            "same tensors at both ends. Load both checkpoints with the model that made them."
+        )
+    if mismatch.shapes:
+        listed = abbreviate([f"{name}: {one} and {other}" for name, (one, other) in mismatch.shapes.items()])
+        raise StateError(
+            f"{len(mismatch.shapes)} tensors have one shape in {left_is} and another in {right_is} ({listed}). A line "
+            "needs the same shapes at both ends. Check that both come from one architecture (width, classes)."
+        )
+    return mismatch
