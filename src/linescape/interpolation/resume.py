@@ -68,8 +68,8 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
 
     The name depends on the tensors at both ends, which of them move, all data, the settings, the versions, and the bits
     of the direct values of the first examples at both ends, which show the network's code. The last bits of a result
-    depend on the number of threads: it is part of the name too. Where the network is large enough for several threads, a
-    scan that began on fewer cores goes on with as many threads as it had.
+    depend on the number of threads: it is part of the name too. Where the network is large enough for several threads,
+    a scan that began on fewer cores goes on with as many threads as it had.
 
     Args:
         folder: of the points of all scans.
