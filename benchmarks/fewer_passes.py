@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import results
-from linescape import shape, studies
+from linescape import models, shape, studies
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Line, Only
@@ -25,6 +25,7 @@ from linescape.geometry.paths import Path as Walk
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
+from linescape.recipe import Random
 from linescape.studies import execute
 from linescape.studies.store import Store
 
@@ -105,7 +106,8 @@ def line(name: str, store: Store, scale: str) -> tuple[Walk, Evaluator, str]:
     arm, run, label = whole.split("/")
     task = studies.find("vlaar2022", scale.removesuffix("-held-out")).only(arm).arms[0].runs[int(run)].lines[label]
     dataset = execute.load(task.end.recipe.data, task.end.recipe.seed)
-    evaluator = execute.measuring(task.end.recipe, dataset, "cpu", None, 2000)
+    network = models.draw(task.end.recipe.model, dataset.shape, dataset.classes, Random(), 0)
+    evaluator = execute.measuring(network, dataset, "cpu", None, 2000)
     path: Walk = Line(execute.state(task.start, store), execute.state(task.end, store))
     if task.block:
         groups = by_convolution(evaluator.model) | by_block(evaluator.model)

@@ -41,9 +41,9 @@ from linescape.recipe import MLP, Random
 
 def place(evaluator: Evaluator, path: LinePath, alpha: float) -> None:
     """Move every weight that moves, by whatever the evaluator asks for."""
-    parameters = list(inspect.signature(evaluator.place).parameters)
+    parameters = list(inspect.signature(evaluator.load_position).parameters)
     known: dict[str, Any] = {"path": path, "alpha": alpha, "names": path.moving}
-    evaluator.place(**{name: known[name] for name in parameters if name in known})
+    evaluator.load_position(**{name: known[name] for name in parameters if name in known})
 
 
 def main() -> None:

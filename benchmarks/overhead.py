@@ -24,12 +24,12 @@ ARMS, RUNS = ("base", "no-weight-decay", "mlp-images"), 2
 PASSES = ("steps of training", "measuring")
 PARTS: dict[str, tuple[str, ...]] = {
     "steps of training": ("step:Step.__call__",),
-    "measuring": ("evaluate:Evaluator.__call__", "evaluate:Evaluator.measure"),
+    "measuring": ("evaluation.evaluator:Evaluator.__call__", "evaluation.evaluator:Evaluator.measure"),
     "augmenting and normalising": ("data.dataset:Dataset.normalise", "train:augment", "train:mix"),
     "making optimizers": ("step:Step.__init__",),
     "reading data": ("data:load",),
     "drawing networks": ("models:build", "models:draw"),
-    "placing networks": ("evaluate:Evaluator.place",),
+    "placing networks": ("evaluation.evaluator:Evaluator.load_position",),
     "writing files": ("atomic:write",),
     "reading files": ("store:Store._read", "store:Store.about", "store:Store.has"),
     "starts, ends, curves": ("do:_start", "do:state", "do:collect", "do:measuring", "store:Store.save_point"),

@@ -47,7 +47,7 @@ def export(results: Path, scale: str, run: Study, store: Store) -> None:
     for file, frame in (
         ("log", store.log(trained)),
         ("lines", lines),
-        ("heights", found.heights.select("label", "data", "number", "value", "low", "high")),
+        ("heights", found.statistics.select("label", "data", "number", "value", "low", "high")),
         ("layers", found.layers.drop("arm", "group", "title", "seed")),
         ("distances", found.distances.drop("arm", "group", "title", "seed")),
     ):
@@ -55,7 +55,7 @@ def export(results: Path, scale: str, run: Study, store: Store) -> None:
     about = {
         "key": trained.key,
         "processor": processor(),
-        "trained": {key: value for key, value in store.about(Train(trained)).items() if key != "files"},
+        "trained": {key: value for key, value in store.record(Train(trained)).items() if key != "files"},
         "run": found.runs.row(0, named=True),
     }
     atomic.write(place / "run.json", json.dumps(about, indent=1, default=str).encode())

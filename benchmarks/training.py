@@ -35,9 +35,9 @@ from torch.utils.data import Dataset as TorchDataset
 from linescape import models
 from linescape.data import Dataset
 from linescape.geometry.state import State
-from linescape.recipe import Data, Optimizer, Precision, Random, Recipe, ResNet, Schedule
+from linescape.recipe import Data, Optimizer, Random, Recipe, ResNet, Schedule, TrainingPrecision
 from linescape.studies.execute import one_thread
-from linescape.studies.timing import Run, made_up
+from linescape.studies.timing import Workload, made_up
 from linescape.training.loop import train
 
 ROUNDS = 5
@@ -45,7 +45,8 @@ BATCH, SHAPE, CLASSES = 128, (3, 32, 32), 10
 CIFAR = 50_000
 STEPS = {"cpu": {16: 5, 64: 1}, "cuda": {16: 200, 64: 200}}
 """Width of the ResNet-18 -> steps in a round."""
-WAYS = ("plain", "float32", "bfloat16")
+WAYS = ("plain", "float32", "native", "bfloat16")
+"""`native`: float32 with linescape's own convolutions (`recipe.Optimizer.native`); on the CPU only."""
 PRODUCTS = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 """Sides of the matrices that are multiplied."""
 
@@ -95,15 +96,15 @@ def plain(network: nn.Module, dataset: Dataset, spec: Optimizer, device: str) ->
             yield loss.item()
 
 
-def recipe(width: int, precision: Precision) -> Recipe:
-    optimizer = Optimizer(lr=0.1, weight_decay=5e-4, batch_size=BATCH, precision=precision)
+def recipe(width: int, precision: TrainingPrecision, native: bool) -> Recipe:
+    optimizer = Optimizer(lr=0.1, weight_decay=5e-4, batch_size=BATCH, precision=precision, native=native)
     return Recipe(Data("cifar10", augment="crop-flip"), ResNet(18, width), optimizer, Schedule(10_000_000))
 
 
 def serve(pipe: Connection, way: str, width: int, device: str, count: int) -> None:
     """Be one way: at each message, do a round of so many steps and answer with its seconds."""
-    spec = recipe(width, "bfloat16" if way == "bfloat16" else "float32")
-    dataset = made_up(Run("step", spec, SHAPE, CLASSES, BATCH * max(count, 50 if device == "cuda" else 0)))
+    spec = recipe(width, "bfloat16" if way == "bfloat16" else "float32", way == "native")
+    dataset = made_up(Workload("step", spec, SHAPE, CLASSES, BATCH * max(count, 50 if device == "cuda" else 0)))
     network = models.draw(spec.model, SHAPE, CLASSES, Random(), 0)
     if way == "plain":
         torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
@@ -169,9 +170,10 @@ def compare(width: int, device: str, rates: dict[str, float], count: int, rounds
     """All ways at one width, `count` steps a round; `rates` of matrix products rise with each round."""
     start = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    took: dict[str, list[float]] = {way: [] for way in WAYS}
+    ways = tuple(way for way in WAYS if way != "native" or device == "cpu")
+    took: dict[str, list[float]] = {way: [] for way in ways}
     try:
-        for way in WAYS:
+        for way in ways:
             pipes[way], other = start.Pipe()
             process = start.Process(target=serve, args=(other, way, width, device, count))
             process.start()
@@ -179,8 +181,8 @@ def compare(width: int, device: str, rates: dict[str, float], count: int, rounds
             processes.append(process)
             pipes[way].recv()
         for round_ in range(rounds + 1):
-            first = round_ % len(WAYS)
-            for way in (*WAYS[first:], *WAYS[:first]):
+            first = round_ % len(ways)
+            for way in (*ways[first:], *ways[:first]):
                 pipes[way].send(True)
                 took[way].append(pipes[way].recv())
             for name in ("float32", "bfloat16"):
@@ -193,7 +195,7 @@ def compare(width: int, device: str, rates: dict[str, float], count: int, rounds
             process.terminate()
     images, each = count * BATCH, operations(width)
     found: dict[str, object] = {}
-    for way in WAYS:
+    for way in ways:
         timed = took[way][1:]  # the first warms up
         per_second = images / statistics.median(timed)
         found[way] = {

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from linescape.data.archives import read_mnist
+from linescape.data.archives.idx import read_mnist
 
 TARGET = Path(__file__).parents[1] / "src" / "linescape" / "data" / "fashion_mini"
 PER_CLASS = {"train": 1000, "t10k": 200}

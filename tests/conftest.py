@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
+
+# One thread for each pool of threads, here and in the processes that tests start: tests run on all cores already, and
+# pools that fight for cores take several times as long. Read when the libraries are loaded, so before the imports.
+os.environ |= {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1"),
+    "OMP_WAIT_POLICY": "PASSIVE",  # the few tests of two threads must not keep a core busy with waiting
+    "LINESCAPE_DATA": str(Path(__file__).parent / "no-data"),  # absent: no test sees the machine's data sets
+    "COLUMNS": "200",  # wide enough for the paths of parallel tests in tables
+}
 
 import pytest
 import torch
@@ -12,16 +22,16 @@ from torch import Tensor, nn
 from linescape.geometry.state import State
 from tests.support.networks import ConvNet, lived_in
 
-torch.set_num_threads(1)
-os.environ["LINESCAPE_DATA"] = str(Path(__file__).parent / "no-data")  # absent: no test sees the machine's data sets
-os.environ["COLUMNS"] = "200"  # wide enough for the paths of parallel tests in tables
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # half a million imported objects, which each full collection would look at for 0.3 s
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_a_line_ends_at_what_its_trainings_log_says(device: str, tmp_path: Path)
     log, curve = store.log(RECIPE), store.curve(line)
     assert curve["test", "cross_entropy"].mean[-1] == pytest.approx(log["test_loss"][-1], rel=1e-4)
     assert log["test_loss"][-1] < 2.3
-    assert store.about(Train(RECIPE))["device"] == ("cpu" if device == "cpu" else torch.cuda.get_device_name())
+    assert store.record(Train(RECIPE))["device"] == ("cpu" if device == "cpu" else torch.cuda.get_device_name())
 
 
 @pytest.mark.parametrize("allowed", [False, True])

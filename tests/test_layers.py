@@ -100,3 +100,16 @@ def test_no_module_has_the_name_of_a_public_function_beside_it() -> None:
                     if f"{source}.{alias.name}".strip(".") not in MODULES
                 }
         assert not functions & beside, f"{file}: {functions & beside}"
+
+
+def test_tests_mirror_the_package() -> None:
+    tests = ROOT / "tests"
+    folders = {file.parent.relative_to(tests).as_posix() for file in tests.rglob("*.py")}
+    packages = {file.parent.relative_to(PACKAGE).as_posix() for file in PACKAGE.rglob("__init__.py")}
+    assert folders - packages <= {"support", "benchmarks"}
+
+
+def test_what_tests_share_stands_in_support() -> None:
+    tests = ROOT / "tests"
+    others = {file for file in tests.rglob("*.py") if not re.fullmatch(r"test_\w+\.py|__init__\.py", file.name)}
+    assert {file for file in others if file.parent != tests / "support"} == {tests / "conftest.py"}

@@ -7,7 +7,15 @@ import subprocess
 import sys
 import types
 
+import pytest
+
 import linescape
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that are loaded after some code has run in a new process."""
+    code = f"import sys; {code}; print(*sys.modules, file=sys.stderr)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split())
 
 
 def test_the_public_names_are_sorted_documented_and_all_there_is() -> None:
@@ -21,10 +29,25 @@ def test_the_public_names_are_sorted_documented_and_all_there_is() -> None:
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
     assert visible <= set(linescape.__all__)
+    assert set(linescape.__all__) <= set(dir(linescape))
+
+
+def test_a_name_that_is_not_there_is_an_ordinary_error() -> None:
+    with pytest.raises(AttributeError, match="module 'linescape' has no attribute 'Lime'"):
+        _ = linescape.Lime  # type: ignore[attr-defined]
+    with pytest.raises(ImportError, match="cannot import name 'Lime'"):
+        from linescape import Lime  # type: ignore[attr-defined]  # noqa: F401
 
 
 def test_importing_linescape_is_light_and_never_needs_torchvision() -> None:
+    assert not {"torch", "numpy", "polars"} & loaded_by("import linescape; linescape.__version__; dir(linescape)")
     heavy = {"torchvision", "matplotlib", "scipy", "sklearn", "jinja2", "cyclopts"}
-    code = "import sys, linescape; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not heavy & set(loaded)
+    assert not heavy & loaded_by("from linescape import *")
+
+
+@pytest.mark.parametrize("words", ["--help", "--version", "probe --help", "study run --help", "data get --help"])
+def test_help_and_version_load_nothing_heavy(words: str) -> None:
+    heavy = {"torch", "numpy", "matplotlib", "polars", "scipy", "pandas", "jinja2"}
+    loaded = loaded_by(f"from linescape import cli; sys.argv = ['linescape', *{words.split()}]; cli.main()")
+    assert "cyclopts" in loaded
+    assert not heavy & loaded

@@ -40,7 +40,7 @@ def keep(one: Study, store: Store, folder: Path, piece_bytes: int = PIECE_BYTES)
         "sha256": hashlib.sha256(content).hexdigest(),
         "pieces": -(-len(content) // piece_bytes),
         "step": store.trained(recipe).step,
-        "about": {name: value for name, value in store.about(Train(recipe)).items() if name != "files"},
+        "about": {name: value for name, value in store.record(Train(recipe)).items() if name != "files"},
         "log": store.log(recipe).to_dicts(),
     }
     atomic.write(folder / f"{name}.json", json.dumps(note, indent=1).encode())

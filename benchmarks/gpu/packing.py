@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from linescape import atomic
-from linescape.data.archives.cifar import as_binary
+from linescape.data.archives.cifar import CIFAR10
+from linescape.data.archives.files import Half
 from linescape.data.sets import locate, read
 from linescape.errors import DataError
 
@@ -30,6 +33,22 @@ def pack(folder: Path, root: Path | None = None, part_bytes: int = PART_BYTES) -
         DataError: it is not there, or not whole.
     """
     return pack_files(as_binary(*read(NAME, root)), folder, part_bytes)
+
+
+def as_binary(train: Half, test: Half) -> dict[str, bytes]:
+    """The files of CIFAR-10's binary form, by name: what `linescape.data.archives.cifar` reads fastest.
+
+    Args:
+        train: images ``(n, 3, 32, 32)`` and labels ``(n,)``; a fifth of them goes into each file.
+        test: likewise, into one file.
+    """
+    layout = CIFAR10[1]
+    train_rows, test_rows = (
+        np.concatenate([labels[:, None].astype(np.uint8), images.reshape(-1, 3072)], 1)
+        for images, labels in (train, test)
+    )
+    parts = np.array_split(train_rows, len(layout.train))
+    return {name: rows.tobytes() for name, rows in zip(layout.files, (*parts, test_rows), strict=True)}
 
 
 def pack_files(files: Mapping[str, bytes], folder: Path, part_bytes: int = PART_BYTES) -> list[Path]:
@@ -69,7 +88,7 @@ def join(folder: Path, to: Path) -> None:
     whole = b"".join(_checked(folder / name, noted) for name, noted in held["parts"].items())
     content = unpacker.decompress(whole, max_length=sum(sizes) + 1)
     at = 0
-    with atomic.beside(to) as place:
+    with atomic.replacing(to) as place:
         place.mkdir()
         for name, noted in held["files"].items():
             piece = content[at : at + noted["bytes"]]

@@ -23,7 +23,7 @@ from benchmarks.gpu.steps import Outcome
 from linescape import studies
 from linescape.errors import DataError, LinescapeError
 from linescape.studies.execute import do
-from linescape.studies.run import words
+from linescape.studies.run import describe
 from linescape.studies.store import Store
 from linescape.studies.study import Study, Task, Train, in_order
 
@@ -87,13 +87,13 @@ def complete(settings: Settings, one: Study, store: Store, keep: bool) -> None:
     for task in in_order(one.tasks()):
         if store.has(task):
             continue
-        _check(settings, f"{runs.name(one)} goes on with: {words(task)}")
+        _check(settings, f"{runs.name(one)} goes on with: {describe(task)}")
         with store.claim(task) as held:
             if not held:
                 raise OutOfTime(f"another process is at work on {runs.name(one)}")
             do(task, store, settings.device, lambda share, task=task: _stop(settings, one, task, share))  # type: ignore[misc]
         if isinstance(task, Train):
-            print(f"  {runs.name(one)}: {words(task)}, {store.about(task)['seconds']:.0f} s", flush=True)
+            print(f"  {runs.name(one)}: {describe(task)}, {store.record(task)['seconds']:.0f} s", flush=True)
             if keep and task == Train(runs.recipe(one)):
                 kept.keep(one, store, settings.state / "kept")
     results = settings.state / "results"
@@ -158,4 +158,4 @@ def _check(settings: Settings, what: str) -> None:
 
 def _stop(settings: Settings, one: Study, task: Task, share: float) -> None:
     if share < 1.0:  # what is complete is written
-        _check(settings, f"{runs.name(one)} goes on with: {words(task)}, {share:.0%} done")
+        _check(settings, f"{runs.name(one)} goes on with: {describe(task)}, {share:.0%} done")

@@ -6,22 +6,12 @@
 
 Layer-wise: ``Only(line, groups.by_block(start)["layer1"])``. Everything at once: ``probe``. Trainings and studies are
 in `linescape.recipe`, `linescape.training.loop`, `linescape.studies.study` and `linescape.studies.run`.
+
+A name is imported when it is first used, so that ``linescape --help`` does not wait for torch.
 """
 
-from linescape import shape
-from linescape.errors import LinescapeError
-from linescape.evaluation import batchnorm
-from linescape.evaluation.evaluator import Evaluator
-from linescape.evaluation.measures import cross_entropy, error, squared_error
-from linescape.geometry import groups
-from linescape.geometry.paths import Bend, Line, Only, Path, Ray
-from linescape.geometry.state import Distance, State, difference, distance, distances, lerp, norm
-from linescape.interpolation.curve import Curve, Point, Series
-from linescape.interpolation.options import ScanOptions
-from linescape.interpolation.probing import Probe, between, probe
-from linescape.interpolation.scanning import collect, cost, scan, walk
-from linescape.interpolation.stopping import Until
-from linescape.keeper import Keeper
+import importlib
+import typing
 
 __version__ = "0.1.0"
 
@@ -60,3 +50,48 @@ __all__ = [
     "squared_error",
     "walk",
 ]
+
+if typing.TYPE_CHECKING:
+    from linescape import shape
+    from linescape.errors import LinescapeError
+    from linescape.evaluation import batchnorm
+    from linescape.evaluation.evaluator import Evaluator
+    from linescape.evaluation.measures import cross_entropy, error, squared_error
+    from linescape.geometry import groups
+    from linescape.geometry.paths import Bend, Line, Only, Path, Ray
+    from linescape.geometry.state import Distance, State, difference, distance, distances, lerp, norm
+    from linescape.interpolation.curve import Curve, Point, Series
+    from linescape.interpolation.options import ScanOptions
+    from linescape.interpolation.probing import Probe, between, probe
+    from linescape.interpolation.scanning import collect, cost, scan, walk
+    from linescape.interpolation.stopping import Until
+    from linescape.keeper import Keeper
+else:
+    _NAMES = {
+        "errors": {"LinescapeError"},
+        "evaluation.batchnorm": {"batchnorm"},
+        "evaluation.evaluator": {"Evaluator"},
+        "evaluation.measures": {"cross_entropy", "error", "squared_error"},
+        "geometry.groups": {"groups"},
+        "geometry.paths": {"Bend", "Line", "Only", "Path", "Ray"},
+        "geometry.state": {"Distance", "State", "difference", "distance", "distances", "lerp", "norm"},
+        "interpolation.curve": {"Curve", "Point", "Series"},
+        "interpolation.options": {"ScanOptions"},
+        "interpolation.probing": {"Probe", "between", "probe"},
+        "interpolation.scanning": {"collect", "cost", "scan", "walk"},
+        "interpolation.stopping": {"Until"},
+        "keeper": {"Keeper"},
+        "shape": {"shape"},
+    }
+
+    def __getattr__(name):
+        for path, names in _NAMES.items():
+            if name in names:
+                module = importlib.import_module(f"linescape.{path}")
+                value = module if path.endswith(name) else getattr(module, name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module 'linescape' has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

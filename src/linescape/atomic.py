@@ -1,4 +1,4 @@
-"""A file or folder is whole or not there: written beside its place, flushed, then renamed over it."""
+"""A file or folder is whole or not there: it is written under another name, flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REASONS = {
 }
 
 SUFFIX = ".partial"
-"""The end of the names of files that are being written; one that stays behind belongs to a killed process."""
+"""The end of the names of files that are being written; one that is left over is from a killed process."""
 
 
 def write(path: Path, content: bytes, *, durable: bool = True) -> None:
@@ -31,46 +31,46 @@ def write(path: Path, content: bytes, *, durable: bool = True) -> None:
 
     Args:
         path: the file; missing folders above it are made.
-        content: all of it.
-        durable: also survive a power failure (waits for the disk).
+        content: the whole content.
+        durable: wait until the disk has it, so that it survives a power failure.
 
     Raises:
-        StoreError: the disk is full, or the place may not be written to.
+        StoreError: the disk is full, or the folder may not be written to.
     """
-    with beside(path, durable=durable) as place:
-        place.write_bytes(content)
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
-def beside(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """A place to write a file or a folder at, which becomes `path` once all of it is written; else nothing is left.
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A path to write a file or a folder at, renamed to `path` at the end; after an error nothing of it is left.
 
     Args:
         path: the file or folder; missing folders above it are made.
-        durable: also survive a power failure (waits for the disk).
+        durable: wait until the disk has it, so that it survives a power failure.
 
     Raises:
-        StoreError: the disk is full, or the place may not be written to.
+        StoreError: the disk is full, or the folder may not be written to.
     """
-    place = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{SUFFIX}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield place
+        yield temporary
         if durable:
-            for written in (place, *place.rglob("*")):
+            for written in (temporary, *temporary.rglob("*")):
                 _flush(written)
-        place.replace(path)
+        temporary.replace(path)
         if durable:
             _flush(path.parent)
-    except StoreError:  # which is an OSError, and says already what is wrong
+    except StoreError:  # an OSError too, which already says what is wrong
         raise
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):  # after the rename it is gone
-            if place.is_dir():
-                shutil.rmtree(place)
-            place.unlink(missing_ok=True)
+            if temporary.is_dir():
+                shutil.rmtree(temporary)
+            temporary.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:

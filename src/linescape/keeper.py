@@ -178,9 +178,9 @@ class Keeper:
             with self._random_state_kept():
                 if isinstance(self.data, Evaluator):
                     State.from_module(self.model, copy=False).check_fits(self.data.model)
-                    self.data.look()
+                    self.data.count_operations()
                 else:
-                    Evaluator(self.model, self.data).look()
+                    Evaluator(self.model, self.data).count_operations()
         self._now = step
         self._keep(step)
 

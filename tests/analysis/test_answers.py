@@ -12,9 +12,10 @@ import pytest
 from scipy import stats
 
 from linescape.analysis import answers, tables
-from linescape.analysis.answers import choices
+from linescape.analysis.answers import Answer, Outcome, choices
 from linescape.analysis.answers.initialisations import ADVERSARIAL, RESTARTED
-from linescape.report import answers as answered
+from linescape.report import sentences
+from linescape.report.answers import answer_entry
 from linescape.report.page import Folder
 from linescape.shape.definitions import DEFINITIONS
 from linescape.studies.vlaar2022 import published
@@ -44,6 +45,10 @@ def made_up(arms: int, runs: int = 3, groups: int = 1, **columns: Any) -> pl.Dat
     return pl.DataFrame(rows, schema=results().runs.schema)
 
 
+def verdict(answer: Answer) -> str:
+    return sentences.of(answer).verdict
+
+
 def test_definitions_are_of_all_shape_numbers_and_of_no_others() -> None:
     assert set(DEFINITIONS) == set(tables.SHAPES)
 
@@ -71,26 +76,31 @@ def test_a_study_gets_the_answers_that_its_arms_ask_for() -> None:
 def test_no_verdict_says_more_than_its_interval() -> None:
     shape, changes, distance, start, partial, _, sensitivity = answers.answers(results())
     hump = shape.numbers.filter(pl.col("number") == "hump").row(0, named=True)
-    assert (hump["low"] <= 0 <= hump["high"]) == shape.verdict.startswith("Inconclusive")
+    assert (hump["low"] <= 0 <= hump["high"]) == verdict(shape).startswith("Inconclusive")
+    assert shape.outcomes == {"hump": Outcome.of(hump)}
     assert hump["low_all"] == hump["low"]
     row = distance.numbers.row(0, named=True)
     assert (row["distance"], row["rise"]) == ("relative_distance", "hump")
-    assert (row["low"] <= 0.5 <= row["high"]) == ("Inconclusive" in distance.verdict)
-    for row, said in zip(start.numbers.filter("primary").to_dicts(), start.verdict.split("\n"), strict=True):
+    assert (row["low"] <= 0.5 <= row["high"]) == ("Inconclusive" in verdict(distance))
+    assert distance.outcomes == {"relative_distance": Outcome.of(row, null=0.5)}
+    for row, said in zip(start.numbers.filter("primary").to_dicts(), verdict(start).split("\n"), strict=True):
         assert row["number"] == ("barrier_above_chord" if row["start"] == "pre-trained" else "hump")
         assert row["low_all"] == row["low"] or math.isnan(row["low"])
-        assert (row["low"] > 0) == (" raises " in said)
-        assert (row["high"] < 0) == (" lowers " in said)
+        assert start.outcomes[row["arm"]] == Outcome.of(row)
+        assert (row["low"] > 0) == (f"the {row['label']} is higher" in said)
+        assert (row["high"] < 0) == (f"the {row['label']} is lower" in said)
         assert math.isnan(row["low"]) == ("too few runs" in said or "nothing to change" in said)
     changed = changes.numbers.fill_nan(None).filter((pl.col("low_all") > 0) | (pl.col("high_all") < 0))
-    assert changed.filter(pl.col("number") != "accuracy").height == 0 or "The shape changes in" in changes.headline
+    assert changed.filter(pl.col("number") != "accuracy").height == 0 or "The shape changes in" in (
+        sentences.of(changes).headline
+    )
     for row, said in zip(
-        start.numbers.filter(pl.col("number") == "accuracy").to_dicts(), start.verdict.split("\n"), strict=True
+        start.numbers.filter(pl.col("number") == "accuracy").to_dicts(), verdict(start).split("\n"), strict=True
     ):
         assert (row["low_all"] > 0) == ("accuracy is higher" in said)
         assert (row["high_all"] < 0) == ("accuracy is lower" in said)
     for row in partial.numbers.filter(pl.col("difference").is_not_null()).to_dicts():
-        line = next(text for text in partial.verdict.split("\n") if row["title"] in text)
+        line = next(text for text in verdict(partial).split("\n") if row["title"] in text)
         assert line.startswith("Less") == (row["high_all"] < 0)
     for row in sensitivity.numbers.to_dicts():
         assert (row["sign"] == "+") == (row["low"] > row["none"])
@@ -105,16 +115,17 @@ def test_a_clear_relation_is_said_with_its_interval() -> None:
     found = answers.shape_and_accuracy(
         made_up(14, test_hump=hump, test_area=noise, test_accuracy=80 - hump + 0.5 * noise)
     )
-    assert found.verdict.startswith("Lines with a higher hump have lower test accuracy")
-    assert "Across interventions, 1 of 2 shape statistics" in found.verdict
-    assert "hump (ρ = −" in found.verdict
-    assert "Without variation" in found.method
+    assert verdict(found).startswith("Lines with a higher hump have lower test accuracy")
+    assert "Over all interventions, 1 of 2 shape statistics is correlated with test accuracy" in verdict(found)
+    assert "hump (ρ = −" in verdict(found)
+    assert "Without variation" in sentences.of(found).method
 
 
 def test_no_relation_is_inconclusive() -> None:
     rng = np.random.default_rng(1)
     found = answers.shape_and_accuracy(made_up(12, test_hump=rng.normal(size=36), test_accuracy=rng.normal(size=36)))
-    assert found.verdict.startswith("Inconclusive: the 95 % interval of the hump's rank correlation")
+    assert verdict(found).startswith("Inconclusive: the rank correlation ρ of the hump with test accuracy is ")
+    assert verdict(found).split("\n")[0].endswith(" includes 0.")
 
 
 def test_a_relation_inside_arms_alone_is_said_as_such() -> None:
@@ -122,20 +133,20 @@ def test_a_relation_inside_arms_alone_is_said_as_such() -> None:
     inside, arm = rng.normal(size=48), np.repeat(rng.normal(size=12), 4) * 50
     other, noise = np.repeat(rng.normal(size=12), 4) * 50, 0.3 * rng.normal(size=48)
     found = answers.shape_and_accuracy(made_up(12, 4, test_hump=inside + arm, test_accuracy=inside + other + noise))
-    assert "Inside arms, where only the seed differs, these are correlated with it: hump" in found.verdict
-    assert found.here == "inconclusive"
+    assert "Within arms, where only the seed differs, the correlation is clear for: hump" in verdict(found)
+    assert sentences.of(found).here == "inconclusive"
 
 
 def test_three_arms_are_too_few() -> None:
     rng = np.random.default_rng(3)
     found = answers.shape_and_accuracy(made_up(3, test_hump=rng.normal(size=9), test_accuracy=rng.normal(size=9)))
-    assert "needs 4 arms" in found.verdict
+    assert "needs at least 4 arms" in verdict(found)
 
 
-@pytest.mark.parametrize(("rise", "words"), [(0.0, "all are monotone"), (1.0, "none is monotone")])
+@pytest.mark.parametrize(("rise", "words"), [(0.0, "all 18 lines are monotone"), (1.0, "none of 18 lines is monotone")])
 def test_distance_cannot_be_asked_without_both_kinds(rise: float, words: str) -> None:
     found = answers.distance_and_monotonicity(made_up(6, test_hump=np.full(18, rise)))
-    assert words in found.verdict
+    assert words in verdict(found)
     assert math.isnan(found.numbers["auc"][0])
 
 
@@ -143,11 +154,11 @@ def test_distance_that_goes_with_rises_is_said_and_its_opposite_too() -> None:
     rise = np.repeat([0.0] * 7 + [1.0] * 7, 3)
     far = rise + 0.01 * np.random.default_rng(4).random(42)
     found = answers.distance_and_monotonicity(made_up(14, test_hump=rise, relative_distance=far))
-    assert "larger relative distance" in found.verdict
-    assert " a larger relative distance goes with lines that are not monotone" in found.headline
+    assert "larger relative distance" in verdict(found)
+    assert "Lines that are not monotone have a larger relative distance" in sentences.of(found).headline
     found = answers.distance_and_monotonicity(made_up(14, test_hump=rise, relative_distance=-far))
-    assert "smaller relative distance" in found.verdict
-    assert " a smaller relative distance goes with lines that are not monotone" in found.headline
+    assert "smaller relative distance" in verdict(found)
+    assert "Lines that are not monotone have a smaller relative distance" in sentences.of(found).headline
 
 
 def test_a_start_that_raises_the_barrier_beyond_doubt() -> None:
@@ -157,14 +168,14 @@ def test_a_start_that_raises_the_barrier_beyond_doubt() -> None:
         made_up(3, 6, test_hump=rise, test_barrier_above_chord=rise),
         {"arm 1": "trained on wrong labels", "arm 2": "pre-trained"},
     )
-    first, second = found.verdict.split("\n")
-    assert first.startswith("Arm 1 raises the hump: ")
-    assert "Inconclusive: the 95 % interval of the difference" in second
+    first, second = verdict(found).split("\n")
+    assert first.startswith("Arm 1: the hump is higher, ")
+    assert "Inconclusive: the difference is " in second
 
 
 def test_without_any_barrier_there_is_nothing_to_change() -> None:
     found = answers.start_and_barrier(made_up(2), {"arm 1": "pre-trained"})
-    assert "no line of either arm has a barrier above" in found.verdict
+    assert "no line of either arm has a barrier above chord" in verdict(found)
 
 
 def test_nothing_measured_is_said() -> None:
@@ -173,9 +184,9 @@ def test_nothing_measured_is_said() -> None:
         test_accuracy=pl.lit(None, pl.Float64),
         distance=pl.lit(None, pl.Float64),
     )
-    assert "needs 4 arms" in answers.shape_and_accuracy(empty).verdict
-    assert answers.distance_and_monotonicity(empty).verdict == "No line is measured yet."
-    assert "not measured yet" in answers.start_and_barrier(empty, {"arm 1": "pre-trained"}).verdict
+    assert "needs at least 4 arms" in verdict(answers.shape_and_accuracy(empty))
+    assert verdict(answers.distance_and_monotonicity(empty)) == "No line is measured yet."
+    assert "not measured yet" in verdict(answers.start_and_barrier(empty, {"arm 1": "pre-trained"}))
 
 
 def test_one_group_that_makes_the_correlation_is_found_out() -> None:
@@ -183,10 +194,10 @@ def test_one_group_that_makes_the_correlation_is_found_out() -> None:
     far = np.repeat(np.arange(16) >= 8, 3) * 10.0  # the arms of the second of two groups, high in both
     hump, accuracy = far + rng.normal(size=48), far + rng.normal(size=48)
     found = answers.shape_and_accuracy(made_up(16, 3, 2, test_hump=hump, test_accuracy=accuracy))
-    assert "Across interventions, 1 of 1 shape statistics" in found.verdict
-    assert "0 of these hold whichever group of interventions is left out" in found.verdict
-    assert "hump (without group 0, group 1)" in found.verdict
-    assert "Inside groups of interventions every interval includes 0." in found.verdict
+    assert "Over all interventions, 1 of 1 shape statistic is correlated with test accuracy" in verdict(found)
+    assert "0 of these remain clear whichever group of interventions is left out" in verdict(found)
+    assert "hump (without group 0, group 1)" in verdict(found)
+    assert "Within groups of interventions, every interval includes 0." in verdict(found)
 
 
 def test_a_relation_in_every_group_stands_without_any_of_them() -> None:
@@ -195,8 +206,8 @@ def test_a_relation_in_every_group_stands_without_any_of_them() -> None:
     found = answers.shape_and_accuracy(
         made_up(20, 3, 4, test_hump=hump, test_accuracy=-hump + 0.1 * rng.normal(size=60))
     )
-    assert "Each holds whichever group of interventions is left out." in found.verdict
-    assert "Inside groups of interventions these are correlated with it: hump" in found.verdict
+    assert "Each correlation remains clear whichever group of interventions is left out." in verdict(found)
+    assert "Within groups of interventions, the correlation is clear for: hump" in verdict(found)
     assert found.groups is not None
     assert (found.groups["inside"] < -0.5).all()
     assert (found.groups["arms"] == 5).all()
@@ -215,7 +226,7 @@ def test_a_group_of_few_arms_has_no_relation_of_its_own() -> None:
 def test_numbers_that_hold_the_final_loss_are_named() -> None:
     x = np.repeat(np.random.default_rng(9).normal(size=12), 3)
     found = answers.shape_and_accuracy(made_up(12, test_area=x, test_accuracy=-x + 0.01 * np.arange(36)))
-    assert "The formula of mean loss holds the loss at the end itself" in found.verdict
+    assert "The formula of mean loss contains the loss at the end of the line" in verdict(found)
 
 
 @pytest.mark.parametrize("slope", [-1.0, 0.0, 1.0])
@@ -224,21 +235,21 @@ def test_the_headline_claims_what_the_plain_interval_of_the_primary_contrast_hol
     rise = np.repeat(rng.random(14), 3)
     accuracy = slope * rise + 0.2 * rng.normal(size=42)
     found = answers.shape_and_accuracy(made_up(14, test_hump=rise, test_area=rng.random(42), test_accuracy=accuracy))
-    row = found.numbers.filter(pl.col("number") == "hump").row(0, named=True)
+    row, words = found.numbers.filter(pl.col("number") == "hump").row(0, named=True), sentences.of(found)
     assert (row["low_all"], row["high_all"]) == (row["low"], row["high"])
-    assert (row["low"] > 0) == ("higher test accuracy" in found.headline)
-    assert (row["high"] < 0) == ("lower test accuracy" in found.headline)
-    assert (row["low"] <= 0 <= row["high"]) == ("Inconclusive" in found.headline) == (found.here == "inconclusive")
+    assert (row["low"] > 0) == ("higher test accuracy" in words.headline)
+    assert (row["high"] < 0) == ("lower test accuracy" in words.headline)
+    assert (row["low"] <= 0 <= row["high"]) == ("Inconclusive" in words.headline) == (words.here == "inconclusive")
 
 
-def test_distance_has_rank_correlations_beside_the_auc() -> None:
+def test_distance_has_rank_correlations_and_the_auc() -> None:
     rng = np.random.default_rng(11)
     rise, far = rng.random(36), np.repeat(rng.random(12), 3)
     found = answers.distance_and_monotonicity(made_up(12, 3, 3, test_hump=rise, relative_distance=far), 0.95, 0.5)
     row = found.numbers.row(0, named=True)
     assert row["spearman"] == pytest.approx(stats.spearmanr(far, rise).statistic)
     assert row["kendall"] == pytest.approx(stats.kendalltau(far, rise).statistic)
-    assert f"ρ = {row['spearman']:.2f}".replace("-", "−") in found.verdict
+    assert f"ρ = {row['spearman']:.2f}".replace("-", "−") in verdict(found)
     assert found.groups is not None
     assert found.groups["group"].to_list() == ["group 0", "group 1", "group 2"]
 
@@ -261,10 +272,10 @@ def test_every_definition_and_treatment_has_a_cell_for_each_question() -> None:
         "Pre-trained on CIFAR-10, minus its baseline",
         "Relative distance, AUC",
     ]
-    heights = treated().heights.filter(
+    statistics = treated().statistics.filter(
         (pl.col("label") == "treatments") & (pl.col("batchnorm") == "end") & (pl.col("number") == "hump")
     )
-    means = dict(heights.group_by("arm").agg(pl.col("value").mean()).iter_rows())
+    means = dict(statistics.group_by("arm").agg(pl.col("value").mean()).iter_rows())
     cell = found.numbers.filter(
         pl.col("question").str.starts_with("Adversarial")
         & (pl.col("batchnorm") == "end")
@@ -276,20 +287,20 @@ def test_every_definition_and_treatment_has_a_cell_for_each_question() -> None:
         for row in main.to_dicts()
         if row["sign"] != choices.UNDEFINED
     )
-    assert f"of {found.numbers.height - 4} other cells can be compared with the primary one" in found.verdict
-    assert f" {same} say the same, " in found.verdict
+    assert f"of {found.numbers.height - 4} other cells can be compared with the primary cell" in verdict(found)
+    assert f": {same} agree, " in verdict(found)
 
 
 def test_without_lines_of_their_own_the_definitions_are_compared_on_whole_lines() -> None:
     found = answers.barrier_and_batchnorm(results(), {})
     assert found.numbers["batchnorm"].unique().to_list() == ["interpolate"]
-    assert "from the whole lines" in found.method
+    assert "from the whole lines" in sentences.of(found).method
     alone = dataclasses.replace(results(), runs=results().runs.filter(pl.col("arm") == "base"))
-    assert (
-        answers.barrier_and_batchnorm(alone, {}).verdict == "There is too little data to say: no cell has an interval."
+    assert verdict(answers.barrier_and_batchnorm(alone, {})) == (
+        "There is too little data to say: no cell has an interval."
     )
-    nothing = dataclasses.replace(results(), heights=results().heights.clear())
-    assert answers.barrier_and_batchnorm(nothing, {}).verdict == "No line is measured yet."
+    nothing = dataclasses.replace(results(), statistics=results().statistics.clear())
+    assert verdict(answers.barrier_and_batchnorm(nothing, {})) == "No line is measured yet."
 
 
 def test_restarts_are_compared_with_the_same_runs_of_their_baseline() -> None:
@@ -304,18 +315,18 @@ def test_restarts_are_compared_with_the_same_runs_of_their_baseline() -> None:
     assert (row["runs"], row["baseline_runs"], row["paired"]) == (7, 7, True)
     assert row["baseline_mean"] == pytest.approx(height[1:].mean())
     assert -0.12 < row["low"] < row["high"] < -0.09
-    assert found.verdict.startswith("Arm 1 lowers the hump: ")
+    assert verdict(found).startswith("Arm 1: the hump is lower, ")
     few = answers.start_and_barrier(kept.filter(pl.col("seed") < 4), {"arm 1": RESTARTED})
-    assert "too few runs (3 pairs) for a 95 % interval" in few.verdict
+    assert "too few runs (3 pairs) for a 95 % interval" in verdict(few)
 
 
 def test_three_against_three_runs_are_too_few_for_a_barrier() -> None:
     hump = [0.0, 0.01, 0.0, 1.0, 1.1, 1.2]
     found = answers.start_and_barrier(made_up(2, 3, test_hump=hump), {"arm 1": ADVERSARIAL})
-    assert "too few runs (3 and 3) for a 95 % interval" in found.verdict
+    assert "too few runs (3 and 3) for a 95 % interval" in verdict(found)
     found = answers.interventions_and_shape(made_up(2, 3, test_hump=hump), {})
-    assert "There is too little data to say which interventions change the shape" in found.headline
-    assert "Group 0: too few runs for an interval of the shape in any of 1 arms." in found.verdict
+    assert "There is too little data to say which interventions change the shape" in sentences.of(found).headline
+    assert "Too few runs for an interval of the shape: group 0 (1 arm)." in verdict(found)
 
 
 @pytest.mark.parametrize("follows", [True, False])
@@ -326,43 +337,45 @@ def test_interventions_that_change_the_shape_and_whether_accuracy_follows(follow
     found = answers.interventions_and_shape(made_up(3, 10, 3, test_hump=hump, test_accuracy=accuracy), {})
     changed = found.numbers.fill_nan(None).filter(pl.col("low_all") > 0)
     assert changed.select("arm", "number").rows() == [("arm 1", "hump")]
-    assert "Group 1: the shape changes in 1 of 1 arms that have an interval: arm 1, hump +1.90" in found.verdict
-    assert found.headline.endswith(f"test accuracy changes too in {int(follows)} of these 1.")
+    assert "Group 1: the shape changes in 1 of 1 arm with an interval: arm 1, hump +1.90" in verdict(found)
+    assert sentences.of(found).headline.endswith(f"test accuracy changes too in {int(follows)} of these 1.")
 
 
-def test_what_the_source_answers_stands_beside_what_is_found() -> None:
-    found = {answer.name: answer for answer in answers.answers(results())}
+def test_an_answer_is_given_with_the_sources_own() -> None:
+    found = {answer.name: sentences.of(answer) for answer in answers.answers(results())}
     assert set(published.FINDINGS) <= set(found)
     said = found["shape-and-accuracy"].published
     assert said.startswith("Source: no, the shape of the linear path is not a reliable indicator")
-    assert f"Here: {found['shape-and-accuracy'].here}; " in said
-    assert said.endswith("seeds.")
+    assert said.endswith(f"Here, with 3 seeds: {found['shape-and-accuracy'].here}.")
     assert found["barrier-and-batchnorm"].published == ""
     other = dataclasses.replace(results(), study=dataclasses.replace(results().study, name="another"))
-    assert {answer.published for answer in answers.answers(other)} == {""}
+    assert {sentences.of(answer).published for answer in answers.answers(other)} == {""}
 
 
 def test_a_panel_without_information_is_left_out_and_named(tmp_path: Path) -> None:
     found = answers.shape_and_accuracy(results().runs)
+    words = sentences.of(found)
     ends = {"hump": (-0.5, 0.6), "area": (-0.99, 1.0)}
     numbers = found.numbers.with_columns(
         pl.col("number").replace_strict({k: v[i] for k, v in ends.items()}, default=math.nan).alias(end)
         for i, end in enumerate(("low", "high"))
     )
-    shown = answered.entry(dataclasses.replace(found, numbers=numbers), results().runs, Folder(tmp_path))
-    assert shown["left_out"].startswith("Not drawn, since their intervals are undefined or nearly the whole range: ")
-    assert "mean loss" in shown["left_out"]
-    assert "hump" not in shown["left_out"]
+    shown = answer_entry(dataclasses.replace(found, numbers=numbers), words, results().runs, Folder(tmp_path))
+    assert shown["not_drawn"].startswith(
+        "Not drawn, because the intervals are undefined or span nearly the whole range: "
+    )
+    assert "mean loss" in shown["not_drawn"]
+    assert "hump" not in shown["not_drawn"]
     nothing = dataclasses.replace(found, numbers=numbers.with_columns(low=math.nan))
-    shown = answered.entry(nothing, results().runs, Folder(tmp_path))
+    shown = answer_entry(nothing, words, results().runs, Folder(tmp_path))
     assert shown["drawings"] == []
-    assert "hump" in shown["left_out"]
+    assert "hump" in shown["not_drawn"]
 
 
 def test_starts_that_did_not_learn_their_wrong_labels_are_called_so() -> None:
     runs = results().runs
     poisoned = runs.with_columns(start_learnt=pl.when(pl.col("arm") == "adversarial").then(False))
     special = {"adversarial": "trained on wrong labels"}
-    assert "in 3 of 3 runs the wrong labels were not learnt" in answers.start_and_barrier(poisoned, special).verdict
+    assert "in 3 of 3 runs the wrong labels were not learnt" in verdict(answers.start_and_barrier(poisoned, special))
     learnt = poisoned.with_columns(start_learnt=~pl.col("start_learnt"))
-    assert "not learnt" not in answers.start_and_barrier(learnt, special).verdict
+    assert "not learnt" not in verdict(answers.start_and_barrier(learnt, special))

@@ -13,7 +13,7 @@ from linescape import shape
 from linescape.analysis import answers, tables
 from linescape.analysis.answers.layers import layers_and_line, primary_block
 from linescape.analysis.tables import layerwise
-from linescape.report import figures
+from linescape.report import figures, sentences
 from linescape.shape import TOLERANCE
 from linescape.studies.vlaar2022 import published
 from tests.support.fake_study import BLOCKS, results
@@ -38,7 +38,7 @@ def verdict(changes: dict[tuple[str, str], list[float]], blocks: tuple[str, ...]
     values: dict[tuple[str, str], list[float]] = {}
     for block in ("whole", *blocks):
         values |= flat(block)
-    return layers_and_line(replace(results(), layers=rows(values | changes)), "base").verdict
+    return sentences.of(layers_and_line(replace(results(), layers=rows(values | changes)), "base")).verdict
 
 
 def test_every_block_of_every_run_has_its_statistics() -> None:
@@ -65,7 +65,7 @@ def test_every_block_of_every_run_has_its_statistics() -> None:
 
 def test_places_are_where_the_numbers_are_found() -> None:
     alphas = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
-    found = layerwise._places(alphas, np.array([2.0, 1.0, 1.8, 0.2, 0.5]))
+    found = layerwise._positions(alphas, np.array([2.0, 1.0, 1.8, 0.2, 0.5]))
     assert found == {"start_above_end": 0.0, "hump": 0.5, "tail_rise": 0.75}
 
 
@@ -81,21 +81,21 @@ def test_the_mean_over_runs_has_the_t_interval() -> None:
 
 def test_a_hump_of_one_block_is_said_with_its_interval() -> None:
     said = verdict({("layer1", "hump"): [0.70, 0.75, 0.72]})
-    assert said.startswith("With a hump: layer1, 0.72 nats (")  # the primary block, not widened
-    assert "No rise at all in any of 3 runs: layer2; fc." in said
+    assert said.startswith("Blocks whose line has a hump: layer1, 0.72 nats (")  # the primary block, not widened
+    assert "No rise in any of 3 runs: layer2, fc." in said
 
 
 def test_a_hump_that_may_be_none_is_inconclusive() -> None:
     said = verdict({("layer1", "hump"): [0.0, 0.0, 0.9]})
-    assert "With a hump" not in said
+    assert "has a hump" not in said
     assert "Inconclusive whether the hump is above 0.05 nats: layer1" in said
 
 
 def test_other_blocks_are_widened() -> None:
     values = [0.20, 0.24, 0.28]
-    assert "With a hump: layer1" in verdict({("layer1", "hump"): values})
+    assert "Blocks whose line has a hump: layer1" in verdict({("layer1", "hump"): values})
     said = verdict({("layer2", "hump"): values})
-    assert "With a hump" not in said
+    assert "has a hump" not in said
     assert "layer2" in said
 
 
@@ -107,10 +107,10 @@ def test_blocks_are_ordered_by_what_is_lost_and_depths_are_said() -> None:
             ("fc", "tail_rise"): [0.070, 0.071, 0.072],
         }
     )
-    assert "most first: layer2, 7.10 nats" in said
+    assert "largest first: layer2, 7.10 nats" in said
     assert said.index("layer2, 7.10") < said.index("fc, 1.80")
-    assert "Below the final loss by more than 0.05 nats goes the line of fc, by 0.07 nats" in said
-    none = "No block's line is shown to go below the final loss"
+    assert "minimum lies more than 0.05 nats below the final loss: fc, by 0.07 nats" in said
+    none = "No block's line is shown to fall more than 0.05 nats below the final loss"
     assert none in verdict({("fc", "tail_rise"): [0.0, 0.0, 0.3]})
     assert none in verdict({("fc", "tail_rise"): [0.001, 0.0011, 0.0009]})  # consistent, but noise is too
 
@@ -136,7 +136,7 @@ def test_the_sources_own_findings_are_numbers() -> None:
     worst = sorted((b for b in found if b != "whole"), key=lambda b: -found[b]["start_above_end"])
     assert worst[:2] == ["layer2", "layer1"]
     answer = next(a for a in answers.answers(results()) if a.name == "layers-and-line")
-    assert "layer2 (0.42 nats) and layer3 (0.74 nats)" in answer.published
+    assert "layer2 (0.42 nats) and layer3 (0.74 nats)" in sentences.of(answer).published
 
 
 def test_what_is_lost_at_the_start_is_a_difference() -> None:
@@ -148,7 +148,7 @@ def test_what_is_lost_at_the_start_is_a_difference() -> None:
 def test_a_block_whose_loss_is_infinite_is_said_and_drawn() -> None:
     values = {("layer1", "start_above_end"): [math.inf] * 3, ("layer1", "hump"): [math.nan] * 3}
     said = verdict(values)
-    assert "most first: layer1, ∞ nats (no interval)" in said
+    assert "largest first: layer1, ∞ nats (no interval)" in said
     every: dict[tuple[str, str], list[float]] = {}
     for block in ("whole", "layer1", "layer2", "fc"):
         every |= flat(block)

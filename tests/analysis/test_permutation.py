@@ -64,7 +64,7 @@ def test_what_has_no_difference_or_no_interval() -> None:
     assert math.isnan(inference.permutation_difference([0.0] * 5, [0.0] * 5).low)
     assert math.isnan(inference.permutation_difference([math.inf] * 5, [0.0] * 5).low)
     assert math.isnan(inference.permutation_p_value([math.nan] * 5, [0.0] * 5))
-    with pytest.raises(ValueError, match="5 and 4 values are no pairs"):
+    with pytest.raises(ValueError, match="5 and 4 values cannot be paired"):
         inference.paired_difference([0.0] * 5, [0.0] * 4)
 
 

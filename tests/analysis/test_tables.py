@@ -12,6 +12,7 @@ from scipy import stats
 from linescape.analysis import tables
 from linescape.analysis.tables.results import _start_learnt
 from linescape.recipe import Data, Poison, Recipe, Trained
+from linescape.report.text import caption
 from linescape.shape import LOSS_STATISTICS, estimates, rise_p_value, summary
 from linescape.studies.study import Moment
 from tests.support.fake_study import BLOCKS, TREATMENTS, FakeStore, results, study
@@ -168,11 +169,11 @@ def test_an_interval_of_accuracy_ends_at_100() -> None:
     assert tables.accuracy(equal)["high"].is_nan().all()
 
 
-def test_heights_of_the_whole_line_have_bootstrap_intervals() -> None:
+def test_barrier_statistics_of_the_whole_line_have_bootstrap_intervals() -> None:
     made = study()
     run = next(arm for arm in made.arms if arm.name == "adversarial").runs[1]
     loss = FakeStore.with_trouble(made).curve(run.lines["whole"])["test", "cross_entropy"]
-    own = of(results().heights, "adversarial", 1)
+    own = of(results().statistics, "adversarial", 1)
     assert own["number"].to_list() == list(LOSS_STATISTICS)
     found = estimates(loss.alphas, loss.values, LOSS_STATISTICS)["hump"]
     row = own.filter(pl.col("number") == "hump").row(0, named=True)
@@ -190,7 +191,7 @@ def test_a_line_with_treatments_is_apart_and_makes_no_number_of_the_runs() -> No
     assert read.runs["test_hump"].to_list() == plain.runs["test_hump"].to_list()
     assert set(read.lines.filter(pl.col("label") == "treatments")["kind"]) == {"treatments"}
     assert set(read.lines.filter(pl.col("kind") == "whole")["label"]) == {"whole"}
-    own = of(read.heights, "base").filter(pl.col("label") == "treatments")
+    own = of(read.statistics, "base").filter(pl.col("label") == "treatments")
     assert own["batchnorm"].unique(maintain_order=True).to_list() == list(TREATMENTS)
     assert own["low"].null_count() == own.height == len(TREATMENTS) * len(LOSS_STATISTICS)
 
@@ -241,12 +242,13 @@ def test_arms_whose_wrong_labels_were_not_learnt_are_called_so() -> None:
     table = tables.learnt(found)
     assert table["arm"].unique().to_list() == ["adversarial"]
     assert table["learnt"].to_list() == [True, False, False]
-    (said,) = tables.not_learnt(found)
-    assert "in 2 of 3 runs (training error on them 86.5 to 86.8 %)" in said
-    assert tables.not_learnt(results()) == []
+    (row,) = tables.not_learnt(found).to_dicts()
+    assert (row["failed"], row["known"], row["lowest"], row["highest"]) == (2, 3, 86.5, 86.8)
+    assert "in 2 of 3 runs (training error on them 86.5 to 86.8 %)" in caption("not_learnt", arm=row)
+    assert tables.not_learnt(results()).is_empty()
 
 
-def test_how_much_weight_decay_acts_is_told_for_sgd() -> None:
+def test_the_effect_of_weight_decay_is_known_for_sgd() -> None:
     frame = tables.decays(results())
     assert set(frame["arm"]) <= {arm.name for arm in study().arms}
     assert frame["decay_sum"].is_sorted(descending=True)

@@ -25,7 +25,6 @@ from benchmarks.gpu.steps import Step
 
 from benchmarks import pairs, plain, runs, training
 from linescape import studies
-from linescape.data.archives.cifar import as_binary
 from linescape.data.sets import read
 from linescape.errors import DamagedError, DataError
 from linescape.studies.store import Store
@@ -44,7 +43,7 @@ def at_toy_size(folder: Path, seconds: float = 600.0, **changes: Any) -> Setting
 def files() -> dict[str, bytes]:
     random = np.random.default_rng(0)
     half = (random.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8), np.arange(10))
-    return as_binary(half, half)
+    return packing.as_binary(half, half)
 
 
 def test_a_set_is_whole_again(files: dict[str, bytes], tmp_path: Path) -> None:

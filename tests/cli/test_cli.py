@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import pickle
 import re
@@ -60,7 +61,7 @@ def raises():
 
 @pytest.fixture
 def line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Line]:
-    """Run a command in a folder of its own; gives exit code, standard output, standard error."""
+    """Run a command in a temporary folder; returns exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     (tmp_path / "own.py").write_text(OWN)
@@ -122,7 +123,7 @@ def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_
     (tmp_path / "site" / "index.html").write_text("mine")
     code, _, err = line("probe", *pair, *OF_OWN, "--out", "site")
     assert code == 2
-    assert "holds an index.html that is no report of a probe" in err
+    assert "contains an index.html that is not the report of a probe" in err
     assert (tmp_path / "site" / "index.html").read_text() == "mine"
 
 
@@ -158,7 +159,7 @@ def run(pair: list[str], tmp_path: Path) -> Path:
             torch.save({"model": tensors, "epoch": step}, folder / name)
         else:
             checkpoints.write(folder / name, tensors)
-    (folder / "notes.txt").write_text("dear")
+    (folder / "notes.txt").write_text("precious")
     return folder
 
 
@@ -177,7 +178,7 @@ def test_the_checkpoints_of_a_training_are_walked_to_the_last(line: Line, run: P
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["training", *OF_OWN, "--layers"], "are for two checkpoints. Name both"),
         (["a.pt", "b.safetensors", *OF_OWN, "--pairs", "all"], "--pairs is for a folder"),
@@ -185,10 +186,10 @@ def test_the_checkpoints_of_a_training_are_walked_to_the_last(line: Line, run: P
         (["training", *OF_OWN, "--pairs", "some"], "--pairs"),
     ],
 )
-def test_a_folder_and_two_files_are_told_apart(line: Line, run: Path, words: list[str], said: str) -> None:
+def test_a_folder_and_two_files_are_told_apart(line: Line, run: Path, words: list[str], message: str) -> None:
     code, _, err = line("probe", *words)
     assert code == 2
-    assert said in err
+    assert message in err
     assert "Traceback" not in err
 
 
@@ -247,7 +248,10 @@ def test_studies_are_listed_and_planned(line: Line) -> None:
     assert "1 of 1 trainings" in out
 
 
-def test_a_part_of_a_study_runs_once_and_is_reported(line: Line, tmp_path: Path) -> None:
+def test_a_part_of_a_study_runs_once_and_is_reported(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linescape.studies.run.ALONE_SECONDS", math.inf)  # tests/studies/test_run.py has the helpers
     part = ["vlaar2022", "--arms", "mlp-spiral", "--runs", "2", "--store", "results"]
     code, _, err = line("study", "run", *part)
     assert code == 0, err
@@ -287,7 +291,7 @@ def not_a_number(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (cut, "cut short or damaged"),
         (code_in, "never runs code from a file"),
@@ -298,19 +302,19 @@ def not_a_number(path: Path) -> None:
     ],
 )
 def test_bad_checkpoints_end_in_one_message(
-    line: Line, pair: list[str], tmp_path: Path, spoil: Callable[[Path], None], said: str
+    line: Line, pair: list[str], tmp_path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     spoil(tmp_path / pair[0])
     code, out, err = line("probe", *pair, *OF_OWN)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "probe").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--model", "own:network", "--data", "own:empty"], "no examples"),
         (
@@ -340,15 +344,15 @@ def test_bad_checkpoints_end_in_one_message(
         ([*OF_OWN, "--device", "quantum"], "cannot be used"),
     ],
 )
-def test_bad_requests_end_in_one_message(line: Line, pair: list[str], words: list[str], said: str) -> None:
+def test_bad_requests_end_in_one_message(line: Line, pair: list[str], words: list[str], message: str) -> None:
     code, _, err = line("probe", *pair, *words)
     assert code == 2
-    assert said in err
+    assert message in err
     assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["study", "run", "vlar2022"], "Did you mean 'vlaar2022'"),
         (["study", "run", "vlaar2022", "--scale", "huge"], "no scale 'huge'"),
@@ -362,10 +366,10 @@ def test_bad_requests_end_in_one_message(line: Line, pair: list[str], words: lis
         (["flatten"], "flatten"),
     ],
 )
-def test_unknown_names_end_in_one_message(line: Line, words: list[str], said: str) -> None:
+def test_unknown_names_end_in_one_message(line: Line, words: list[str], message: str) -> None:
     code, _, err = line(*words)
     assert code == 2
-    assert said in err
+    assert message in err
     assert "Traceback" not in err
 
 
@@ -381,11 +385,11 @@ def test_a_full_disk_ends_in_one_message(line: Line, monkeypatch: pytest.MonkeyP
 
 def test_a_folder_of_something_else_is_left_alone(line: Line, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "thesis.tex").write_text("dear")
+    (tmp_path / "runs" / "thesis.tex").write_text("precious")
     code, _, err = line("study", "run", "vlaar2022", "--arms", "mlp-spiral", "--runs", "1")
     assert code == 2
     assert "is no folder of results" in err
-    assert (tmp_path / "runs" / "thesis.tex").read_text() == "dear"
+    assert (tmp_path / "runs" / "thesis.tex").read_text() == "precious"
 
 
 def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
@@ -398,7 +402,7 @@ def test_ctrl_c_ends_with_130_and_the_same_command_goes_on(tmp_path: Path) -> No
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "the same command goes on" in err
+    assert "run the same command again to continue" in err
     assert "Traceback" not in err
     again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
@@ -422,12 +426,12 @@ def test_a_stopped_probe_goes_on(line: Line, pair: list[str], tmp_path: Path, mo
         patch.setattr(resume, "keep", stop)
         code, _, err = line(*words)
         assert code == 130
-        assert "What was finished is kept; the same command goes on from there" in err
+        assert "Finished work is kept: run the same command again to continue" in err
         left = 10  # of the 16, 6 are there
         code, _, err = line(*words)
     assert code == 0, err
     assert left == 0
-    assert f"{Path('probe', 'points')} holds 6 points of a probe that was stopped" in err
+    assert f"{Path('probe', 'points')} holds 6 points of an interrupted probe" in err
     assert not (tmp_path / "probe" / "points").exists()
     for table in sorted((tmp_path / "whole" / "tables").iterdir()):
         assert (tmp_path / "probe" / "tables" / table.name).read_bytes() == table.read_bytes()

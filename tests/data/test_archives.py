@@ -16,15 +16,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from linescape.data.archives import CIFAR10, CIFAR100, find, read_folders, read_npz, read_parquet, read_strips
-from linescape.data.archives import files as archive_files
+from linescape.data.archives.cifar import CIFAR10, CIFAR100, read_cifar
+from linescape.data.archives.folders import read_folders
+from linescape.data.archives.forms import find
+from linescape.data.archives.npz import read_npz
+from linescape.data.archives.parquet import read_parquet
 from linescape.data.archives.pictures import decode, decode_all
 from linescape.errors import DataError
 from tests.support.sets_on_disk import (
     cifar_files,
     no_large_allocation,
     png,
-    strip_files,
     write_files,
     write_mnist,
     write_tar,
@@ -82,56 +84,17 @@ def test_bad_pictures_are_refused_without_taking_memory(content: bytes, said: st
             decode(content, "a picture")
 
 
+def test_grey_pictures_among_coloured_ones_get_colours() -> None:
+    both = decode_all([(png(GREY[0]), "first"), (png(COLOUR[0]), "second")])
+    np.testing.assert_array_equal(both, np.stack([np.repeat(GREY[0], 3, axis=0), COLOUR[0]]))
+
+
 def test_pictures_are_of_one_size_and_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"second has pixels \(8, 8\) and the first picture has \(8, 8, 3\)"):
-        decode_all([(png(COLOUR[0]), "first"), (png(GREY[0]), "second")])
+    with pytest.raises(DataError, match=r"second has 7 x 8 pixels and the first image has 8 x 8"):
+        decode_all([(png(COLOUR[0]), "first"), (png(COLOUR[0][:, :, 1:]), "second")])
     monkeypatch.setattr("linescape.data.archives.pictures.MOST", 500)
     with pytest.raises(DataError, match="more than 500 bytes"):
         decode_all((png(image), "a picture") for image in COLOUR)
-
-
-# ---- strips ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_strips_round_trip(tmp_path: Path, packed: bool) -> None:
-    files, images, labels = strip_files()
-    if packed:
-        place = write_tar(tmp_path / "a.tgz", {f"package/{name}": files[name] for name in files})
-    else:
-        place = write_files(tmp_path / "package", files)
-    (train, train_labels), (test, test_labels) = read_strips(place)
-    np.testing.assert_array_equal(np.concatenate([train, test]), images)
-    assert [*train_labels, *test_labels] == labels
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("data_batch_3.png", None, r"has no data_batch_3\.png"),
-        ("test_lables.json", None, r"has no test_lables\.json"),
-        ("data_batch_3.png", png(np.zeros((4, 1023, 3), np.uint8)), "1024 columns"),
-        ("data_batch_3.png", png(np.zeros((4, 1024), np.uint8)), "1024 columns"),
-        ("data_batch_3.png", png(np.zeros((5, 1024, 3), np.uint8)), "20 labels for 21 images"),
-        ("data_batch_3.png", announces(1024, 20_000), "announces 1024 x 20000"),
-        ("test_lables.json", b"[1, 2, 3]", "3 labels for 4 images"),
-        ("test_lables.json", b"[1, 2, 3, 10]", "whole numbers from 0 to 9"),
-        ("test_lables.json", b"[1, 2, 3, true]", "whole numbers from 0 to 9"),
-        ("test_lables.json", b"[1, 2, 3, 1e400]", "whole numbers from 0 to 9"),
-        ("test_lables.json", b'{"a": 1}', "whole numbers from 0 to 9"),
-        ("test_lables.json", b"[" * 100_000, "no readable JSON"),
-        ("test_lables.json", b"[" + b"9" * 100_000 + b"]", "no readable JSON"),
-        ("test_lables.json", b"\xff\xfe\xfa", "no readable JSON"),
-    ],
-)
-def test_bad_strips_are_refused(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
-    files, _, _ = strip_files()
-    if content is None:
-        del files[name]
-    else:
-        files[name] = content
-    with no_large_allocation(), pytest.raises(DataError, match=said):
-        read_strips(write_files(tmp_path, files))
 
 
 # ---- folders ---------------------------------------------------------------------------------------------------------
@@ -168,7 +131,7 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
         read_folders(tmp_path)
     write_folders(tmp_path)
     (tmp_path / "test" / "bird").mkdir()
-    with pytest.raises(DataError, match=r"the same folders \(bird\)"):
+    with pytest.raises(DataError, match=r"the same classes \(bird\)"):
         read_folders(tmp_path)
     (tmp_path / "test" / "bird").rmdir()
     (tmp_path / "train" / "dog" / "0.png").write_bytes(png(np.zeros((9, 8, 3), np.uint8)))
@@ -370,11 +333,6 @@ def packed_cifar(place: Path) -> None:
     write_tar(place / "from the web.tgz", {"cifar-10-batches-py/readme.html": b"x", **held})
 
 
-def packed_strips(place: Path) -> None:
-    place.mkdir()
-    write_tar(place / "a.tgz", {"package/index.js": b"", **{f"package/{n}": c for n, c in strip_files()[0].items()}})
-
-
 def in_folders(place: Path) -> None:
     write_folders(place)
     (place / "train" / "notes.txt").write_text("mine")
@@ -397,9 +355,6 @@ def in_tables(place: Path) -> None:
         (cifar_folder, (20, 4), 6),
         (lambda place: cifar_folder(place / "cifar-10-batches-bin"), (20, 4), 6),
         (packed_cifar, (20, 4), 1),
-        (packed_strips, (20, 4), 1),
-        (lambda place: write_files(place, strip_files()[0]), (20, 4), 8),
-        (lambda place: write_files(place / "package", strip_files()[0]), (20, 4), 8),
         (write_mnist, (30, 20), 4),
         (lambda place: write_mnist(place / "raw", end=".gz"), (30, 20), 4),
         (in_folders, (6, 2), 8),
@@ -442,6 +397,6 @@ def test_what_is_no_set_is_not_taken_for_one(tmp_path: Path) -> None:
 
 
 def test_a_large_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_files, "MOST", 100)
+    monkeypatch.setattr("linescape.data.archives.files.MOST", 100)
     with pytest.raises(DataError, match="larger than 100 bytes"):
-        read_strips(write_files(tmp_path, strip_files()[0]))
+        read_cifar(write_files(tmp_path, cifar_files(CIFAR10[1])[0]), CIFAR10[1])

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from linescape.engine import threads
+from linescape.evaluation.evaluator import Evaluator
+from linescape.geometry.paths import Line
+from linescape.geometry.state import State
 
 
 @pytest.fixture(autouse=True)
@@ -16,22 +20,33 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
-def call(alone: float, together: float) -> None:
-    time.sleep(alone if torch.get_num_threads() == 1 else together)
-
-
-@pytest.mark.parametrize(
-    ("alone", "together", "best"),
-    [(0.002, 0.02, 1), (0.01, 0.015, 1), (0.03, 0.01, 2), (0.25, 9.0, 2)],
-)
-def test_threads_are_taken_where_they_pay(alone: float, together: float, best: int) -> None:
-    assert threads.fitting(lambda: call(alone, together), lambda: call(alone / 8, together / 8), 1 / 8) == best
-    assert torch.get_num_threads() == 2
-
-
-def test_one_thread_needs_no_trial() -> None:
+def test_large_calls_have_all_threads_and_small_ones_one() -> None:
+    assert threads.suitable(threads.LARGE) == 2
+    assert threads.suitable(0.99 * threads.LARGE) == 1
     torch.set_num_threads(1)
-    assert threads.fitting(lambda: pytest.fail("called"), lambda: pytest.fail("called"), 0.5) == 1
+    assert threads.suitable(10 * threads.LARGE) == 1
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(20, 1), (40, 2)])
+def test_an_evaluator_chooses_by_the_operations_of_its_largest_batch(
+    batch_size: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "LARGE", 30 * 2 * 12 * 3)
+    net, data = nn.Linear(12, 3), (torch.randn(40, 12), torch.zeros(40, dtype=torch.long))
+    evaluator = Evaluator(net, {"few": (data[0][:8], data[1][:8]), "all": data}, batch_size=batch_size)
+    assert evaluator.threads == expected
+    assert evaluator.sample({"all": np.arange(4)}).threads == expected  # as many as for all examples
+
+
+def test_no_walk_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads, graph and kernels are the same however long calls take."""
+    net = nn.Linear(12, 3)
+    evaluator = Evaluator(net, {"test": (torch.randn(40, 12), torch.zeros(40, dtype=torch.long))}, fast=True)
+    monkeypatch.setattr("time.perf_counter", lambda: pytest.fail("the clock was read"))
+    path = Line(State.from_module(net), State.from_module(nn.Linear(12, 3)))
+    evaluator.start_path(path, 50)
+    evaluator.load_position(path, 0.5)
+    assert evaluator.measure("interpolate", {})["test", "error"].shape == (40,)
 
 
 def test_the_number_is_set_back_after_an_error() -> None:

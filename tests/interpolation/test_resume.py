@@ -251,15 +251,26 @@ def test_what_the_engine_found_is_said_again(images: Images, tmp_path: Path, sto
 
 def test_threads_are_taken_over(pair: Pair, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net, start, end = pair
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr("linescape.engine.threads.fitting", lambda *_: 2)
+    monkeypatch.setattr("linescape.engine.threads.LARGE", 0)
     monkeypatch.setattr("linescape.engine.threads.using", lambda _: __import__("contextlib").nullcontext())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=3, keep=tmp_path))
-    monkeypatch.setattr("linescape.engine.threads.fitting", lambda *_: 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     evaluator = Evaluator(net, {"test": images})
     scan(Line(start, end), evaluator, ScanOptions(alphas=5, keep=tmp_path))
     assert evaluator.threads == 2
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_small_network_has_one_thread_whatever_the_folder_holds(
+    pair: Pair, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, start, end = pair
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    (tmp_path / "2-of-another-walk").mkdir()
+    evaluator = Evaluator(net, {"test": images})
+    assert resume.folder_of(tmp_path, Line(start, end), evaluator, ("interpolate",)).name.startswith("1-")
+    assert evaluator.threads == 1
 
 
 def test_nothing_is_left_where_nothing_was_measured(pair: Pair, images: Images, tmp_path: Path) -> None:

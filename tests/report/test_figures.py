@@ -74,7 +74,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "correlations": lambda: figures.correlations(
         found().numbers, by_group(), ["min_delta", "hump", "area", "convexity"]
     ),
-    "rises": lambda: figures.rises(tables.rising(sound()), results().heights, 0.05),
+    "rises": lambda: figures.rises(tables.rising(sound()), results().statistics, 0.05),
     "choices": lambda: figures.choices(
         answers.barrier_and_batchnorm(results(), {"adversarial": "pre-trained"}).numbers
     ),
@@ -167,7 +167,7 @@ def test_figures_of_nothing_are_empty_not_errors() -> None:
     assert figures.parts(nothing, tables.means(nothing), runs)
     assert figures.accuracy(tables.accuracy(runs), runs)
     assert figures.distances(results().distances.clear())
-    assert figures.rises(tables.rising(runs), results().heights.clear(), 0.05)
+    assert figures.rises(tables.rising(runs), results().statistics.clear(), 0.05)
 
 
 def test_a_number_that_is_not_finite_is_counted_beside_its_panel() -> None:
@@ -202,7 +202,7 @@ def test_a_rise_is_drawn_with_its_interval_and_filled_if_it_is_told_from_noise()
     assert len(dots) == runs["test_min_delta"].is_finite().sum()
     assert len(filled) == runs["rises"].sum() > 0
     bars = [np.asarray(line.get_xdata(), float) for line in axes.lines if len(line.get_xdata()) == 2]  # type: ignore[arg-type]
-    highs = results().heights.filter(pl.col("number") == "min_delta")["high"]
+    highs = results().statistics.filter(pl.col("number") == "min_delta")["high"]
     assert max(bar[1] for bar in bars) in highs.to_list()
 
 

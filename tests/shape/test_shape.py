@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import math
 import time
 from collections.abc import Callable
+from functools import cache
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -214,7 +215,7 @@ def test_bumps_are_the_rises(curve: tuple[Array, Array]) -> None:
     found = bumps(alphas, losses)
     assert max((bump.height for bump in found), default=0.0) == shape.min_delta(alphas, losses)
     assert all(bump.width > 0 and bump.height > 0 for bump in found)
-    assert all(left.start + left.width <= right.start + 1e-12 for left, right in itertools.pairwise(found))
+    assert all(left.start + left.width <= right.start + 1e-12 for left, right in pairwise(found))
     assert (not found) == (shape.monotone_fraction(alphas, losses) == 1)
     published = bumps(alphas, losses, published=True)
     assert published == [bump for bump in found if bump.start != alphas[-2]]
@@ -375,45 +376,58 @@ def draw(population: Array, examples: int, rng: np.random.Generator) -> Array:
     return population[:, None] * np.exp(effects - (1 + 1e-9) / 2)
 
 
+@cache
 def coverage(
-    population: Array, examples: int, simulations: int, resamples: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """For each height: how often its interval covers the population's, and how often it lies above."""
-    covers, above = dict.fromkeys(LOSS_STATISTICS, 0.0), dict.fromkeys(LOSS_STATISTICS, 0.0)
-    for seed in range(simulations):
+    names: tuple[str, ...], examples: int, simulations: int, resamples: int
+) -> dict[str, tuple[dict[str, float], dict[str, float]]]:
+    """For each population and height: how often its interval covers the population's, and how often it lies above.
+
+    All populations in one loop, since equal resamples are drawn once.
+    """
+    found = {name: (dict.fromkeys(LOSS_STATISTICS, 0.0), dict.fromkeys(LOSS_STATISTICS, 0.0)) for name in names}
+    for seed, name in product(range(simulations), names):
+        population, (covers, above) = POPULATIONS[name], found[name]
         values = draw(population, examples, np.random.default_rng([seed, 1]))  # not the bits of the resamples
-        for name, found in estimates(ALPHAS, values, LOSS_STATISTICS, resamples=resamples, seed=seed).items():
-            true = LOSS_STATISTICS[name](ALPHAS, population)
-            covers[name] += (found.low <= true + 1e-12 and true - 1e-12 <= found.high) / simulations
-            above[name] += (found.low > true + 1e-12) / simulations
-    return covers, above
+        for number, interval in estimates(ALPHAS, values, LOSS_STATISTICS, resamples=resamples, seed=seed).items():
+            true = LOSS_STATISTICS[number](ALPHAS, population)
+            covers[number] += (interval.low <= true + 1e-12 and true - 1e-12 <= interval.high) / simulations
+            above[number] += (interval.low > true + 1e-12) / simulations
+    return found
 
 
 @pytest.mark.parametrize("name", ["barrier", "small"])
 def test_intervals_of_a_real_barrier_cover(name: str) -> None:
-    covers, _ = coverage(POPULATIONS[name], 800, 300, resamples=250)
+    covers, _ = coverage(("barrier", "small"), 800, 300, resamples=250)[name]
     assert min(covers.values()) >= 0.93, covers
 
 
 @pytest.mark.parametrize(("name", "alarms"), [("falling", 0.06), ("flat", 0.12), ("plateau", 0.12)])
 def test_intervals_seldom_claim_what_is_not_there(name: str, alarms: float) -> None:
-    _, above = coverage(POPULATIONS[name], 500, 200, resamples=250)
+    _, above = coverage(("falling", "flat", "plateau"), 500, 200, resamples=250)[name]
     assert max(above.values()) <= alarms, above
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", POPULATIONS)
 def test_coverage_in_a_thousand_simulations(name: str) -> None:
-    covers, above = coverage(POPULATIONS[name], 2000, 1000, resamples=300)
+    covers, above = coverage((name,), 2000, 1000, resamples=300)[name]
     print(name, {height: (round(covers[height], 3), round(above[height], 3)) for height in LOSS_STATISTICS})
     assert min(covers.values()) >= (0.87 if name in ("flat", "plateau") else 0.93), covers
 
 
+@cache
+def said_to_rise() -> dict[str, float]:
+    """Population -> the share of its samples with a small p-value, in one loop as in `coverage`."""
+    rises: dict[str, list[bool]] = {"flat": [], "plateau": [], "small": []}
+    for seed, name in product(range(150), rises):
+        values = draw(POPULATIONS[name], 800, np.random.default_rng([seed, 1]))
+        rises[name].append(shape.rise_p_value(ALPHAS, values, resamples=199, seed=seed) <= 0.05)
+    return {name: float(np.mean(small)) for name, small in rises.items()}
+
+
 @pytest.mark.parametrize(("name", "least", "most"), [("flat", 0, 0.08), ("plateau", 0, 0.08), ("small", 0.9, 1)])
 def test_rise_p_value_keeps_its_level(name: str, least: float, most: float) -> None:
-    samples = [draw(POPULATIONS[name], 800, np.random.default_rng([seed, 1])) for seed in range(150)]
-    found = [shape.rise_p_value(ALPHAS, values, resamples=199, seed=k) <= 0.05 for k, values in enumerate(samples)]
-    assert least <= np.mean(found) <= most
+    assert least <= said_to_rise()[name] <= most
 
 
 def test_probability_monotone_of_clear_cases() -> None:

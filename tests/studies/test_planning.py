@@ -17,7 +17,7 @@ from linescape.studies.planning import JOINING, POINT, READING, TASK, duration, 
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Task, Train
-from linescape.studies.timing import Run
+from linescape.studies.timing import Workload
 from linescape.training import interventions as change
 
 STEP, PASS = 0.5, 0.25
@@ -31,7 +31,7 @@ WHOLE = Scan(Moment(BASE, "start"), Moment(BASE))
 class Fake:
     """In place of `Timer`: any step takes `STEP` seconds, any pass `PASS`."""
 
-    asked: list[Run]
+    asked: list[Workload]
     own, wall = 2.0, 3.0
 
     def __init__(self, device: str, beside: int) -> None:
@@ -44,9 +44,9 @@ class Fake:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def seconds(self, run: Run) -> float:
-        Fake.asked.append(run)
-        return STEP if run.kind == "step" else PASS
+    def seconds(self, workload: Workload) -> float:
+        Fake.asked.append(workload)
+        return STEP if workload.kind == "step" else PASS
 
 
 @pytest.fixture(autouse=True)
@@ -216,11 +216,11 @@ def test_what_needs_another_waits_for_it() -> None:
 
 def test_runs_are_timed_while_helpers_do_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "ENOUGH", 0.0)
-    step = Run("step", Recipe(Data("spiral"), MLP((4,)), Optimizer(lr=0.0, batch_size=8)), (2,), 2)
-    images = Run("pass", Recipe(Data("fashion-mini"), ResNet(8, 4)), (1, 8, 8), 10, 20)
+    step = Workload("step", Recipe(Data("spiral"), MLP((4,)), Optimizer(lr=0.0, batch_size=8)), (2,), 2)
+    images = Workload("pass", Recipe(Data("fashion-mini"), ResNet(8, 4)), (1, 8, 8), 10, 20)
     with timing.Timer("cpu", 1) as timer:
         assert timer.seconds(step) > 0
-        (helper,) = timer.helpers
+        (helper,) = timer.running
         assert timer.seconds(images) > 0
         assert helper.poll() is None
         helper.kill()
@@ -232,7 +232,7 @@ def test_runs_are_timed_while_helpers_do_the_same(monkeypatch: pytest.MonkeyPatc
 def test_made_up_inputs_have_the_form_of_the_set() -> None:
     for name in ("fashion-mini", "spiral"):
         known = sets.known(name)
-        made = timing.made_up(Run("pass", Recipe(Data(name)), known.shape, known.classes, 300))
+        made = timing.made_up(Workload("pass", Recipe(Data(name)), known.shape, known.classes, 300))
         assert (made.shape, made.train.inputs.dtype) == (known.shape, data.load(Data(name)).train.inputs.dtype)
         assert len(made.test) == 300
 

@@ -17,9 +17,10 @@ from msgspec.structs import replace
 
 import linescape.studies.execute
 import linescape.studies.run
+from linescape import models
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State, lerp
-from linescape.recipe import MLP, Data, Optimizer, Recipe, ResNet, Schedule
+from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedule
 from linescape.studies.run import do, work
 from linescape.studies.store import Store
 from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
@@ -114,8 +115,8 @@ def test_helpers_take_what_is_free(done: Store, tmp_path: Path, monkeypatch: pyt
 def test_helpers_end_with_the_one_that_called_them(tmp_path: Path) -> None:
     endless = replace(FLAT, schedule=Schedule(100_000))
     with linescape.studies.run._Helpers(1, Store(tmp_path), "cpu", [Train(endless)]) as helpers:
-        helpers.begun = -math.inf
-        helpers.call()
+        helpers.created = -math.inf
+        helpers.start_late()
         (helper,) = helpers.running
         begun = time.monotonic()
         while not (tmp_path / "train").exists() and time.monotonic() - begun < 60:
@@ -137,6 +138,18 @@ def test_a_task_computes_with_one_thread_whatever_the_cores(done: Store, tmp_pat
     finally:
         torch.set_num_threads(before)
     assert results(Store(tmp_path), (Train(BASE),)) == results(done, (Train(BASE),))
+
+
+def test_a_training_builds_its_network_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built, build = list[Model](), models.build
+
+    def counted(spec: Model, shape: tuple[int, ...], classes: int) -> models.Network:
+        built.append(spec)
+        return build(spec, shape, classes)
+
+    monkeypatch.setattr(models, "build", counted)
+    do(Train(BASE), Store(tmp_path))
+    assert built == [BASE.model]
 
 
 def test_a_finished_study_is_not_touched(done: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +206,7 @@ def test_layer_wise_lines_meet_the_whole_line_at_the_end(done: Store) -> None:
 
 
 def test_the_note_says_where_a_result_comes_from(done: Store) -> None:
-    about = done.about(Train(BASE))
+    about = done.record(Train(BASE))
     assert set(about) >= {"finished", "seconds", "device", "versions", "diverged", "files"}
     assert set(about["versions"]) == {"linescape", "torch", "numpy", "python"}
 

@@ -68,6 +68,7 @@ CURVE = Curve(np.array([0.0, 1.0]), {("test", "error", "interpolate"): np.array(
             "770163e3a8d405a2",
         ),
         (Recipe(optimizer=Optimizer(precision="bfloat16")), "bfa2706574655341"),
+        (Recipe(optimizer=Optimizer(native=True)), "bfb97af0036f016a"),
         (Recipe(init=Trained(PLAIN, ("fc",), "own", False, "kept")), "ff661f87e1af313a"),
         (Recipe(init=Barrier(PLAIN)), "d0bb8183475f1113"),
         (Recipe(init=Weights("resnet18-f37072fd.pth", "f37072fd")), "eeff52edc7659484"),
@@ -128,6 +129,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
                 "weight_decay": 0.0,
                 "batch_size": 128,
                 "precision": "float32",
+                "native": False,
             },
             "schedule": {
                 "epochs": 100,
@@ -147,7 +149,8 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
     assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",)} | examples
     other = {"reset": (), "to": "fresh", "statistics": True, "optimizer": "new"}
     assert {**msgspec.to_builtins(Trained(PLAIN)), "recipe": 0} == {"from": "trained", "recipe": 0, **other}
-    assert msgspec.to_builtins(Weights("a", "b")) == {"from": "weights", "file": "a", "sha256": "b", "reset": ("fc",)}
+    weights = {"from": "weights", "file": "a", "sha256": "0" * 8, "reset": ("fc",)}
+    assert msgspec.to_builtins(Weights("a", "0" * 8)) == weights
     assert msgspec.to_builtins(EfficientNetLite()) == {"name": "efficientnet-lite", "resolution": 0}
     assert msgspec.to_builtins(Poison()) == {"copies": 1, "zeroed": 0.1}
     assert msgspec.to_builtins(MLP()) == {"name": "mlp", "hidden": (200, 200), "activation": "relu", "norm": "none"}
@@ -182,7 +185,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert store.diverged(PLAIN)
     assert store.declined(TASK) is None
     assert np.array_equal(store.curve(LINE)["test"].values, CURVE["test"].values, equal_nan=True)
-    assert store.about(LINE)["seconds"] == 2.0
+    assert store.record(LINE)["seconds"] == 2.0
 
 
 def test_a_store_says_in_words_what_it_holds(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ class FakeStore:
     def diverged(self, recipe: Recipe) -> bool:
         return recipe in self.lost
 
-    def about(self, task: Train | Scan) -> dict[str, Any]:
+    def record(self, task: Train | Scan) -> dict[str, Any]:
         return {"seconds": 45.0 if isinstance(task, Train) else 12.5}
 
     def state(self, moment: Moment) -> State:

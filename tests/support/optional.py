@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import warnings
 from functools import cache
@@ -17,7 +18,9 @@ def load(name: str) -> Any:
         warnings.simplefilter("ignore")  # theirs, of each other
         if not _torchvision_fits():
             _declared()
-        return pytest.importorskip(name)
+        package = pytest.importorskip(name)
+    gc.freeze()  # as in conftest, for what was imported now
+    return package
 
 
 @cache

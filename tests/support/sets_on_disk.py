@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from linescape.data.archives import Layout
+from linescape.data.archives.cifar import Layout
 
 
 def idx(array: np.ndarray[Any, Any]) -> bytes:

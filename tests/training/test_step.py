@@ -16,6 +16,7 @@ from linescape import models
 from linescape.data import Mixed, mix
 from linescape.engine import with_winograd
 from linescape.engine.native import build
+from linescape.errors import RecipeError
 from linescape.recipe import MLP, Model, Optimizer, ResNet
 from linescape.training import step as module
 from linescape.training.step import Step, seeded
@@ -58,20 +59,22 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["momentum", "plain", "adam", "adamw"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_at_once_has_the_bits_of_in_pieces(optimizer: Optimizer, precision: Literal["float32", "bfloat16"]) -> None:
+def test_a_captured_step_has_the_bits_of_an_eager_one(
+    optimizer: Optimizer, precision: Literal["float32", "bfloat16"]
+) -> None:
     spec = replace(optimizer, precision=precision)
     pieces, once = Step(network(), spec, "cpu", 4), Step(network(), spec, "cpu", 4)
     for batch in batches(16, 16, 9, 16):
-        assert torch.equal(pieces.in_pieces(batch), once.at_once(batch))
+        assert torch.equal(pieces.eager_step(batch), once.captured_step(batch))
         assert same(held(pieces), held(once))
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["momentum", "plain", "adam", "adamw"])
-@pytest.mark.parametrize("way", [Step.in_pieces, Step.at_once])
+@pytest.mark.parametrize("way", [Step.eager_step, Step.captured_step])
 def test_a_lost_loss_moves_nothing(optimizer: Optimizer, way: Callable[[Step, Mixed], Tensor]) -> None:
     step = Step(network(MLP((8,))), optimizer, "cpu", 4)
     first, second = batches(16, 16)
-    step.in_pieces(first)
+    step.eager_step(first)
     before = held(step)
     met = way(step, second._replace(inputs=second.inputs * torch.nan))
     assert met[0].isnan()
@@ -97,6 +100,38 @@ def test_winograd_has_the_gradients_of_a_convolution(bias: bool) -> None:
     for mine, exact in zip(*found, strict=True):
         assert float((mine - exact).norm() / exact.norm()) < 3e-6
     assert not torch.equal(found[0][0], nn.functional.conv2d(given, fast.weight, fast.bias, padding=1))
+
+
+def trained(optimizer: Optimizer) -> dict[str, Tensor]:
+    step = Step(network(ResNet(8, 32)), optimizer, "cpu", 2)
+    for number, batch in enumerate(batches(16, 16)):
+        step(batch, 0.1, number)
+    return held(step)
+
+
+def test_a_compiler_changes_no_bit_unless_the_recipe_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = trained(SGD)
+    monkeypatch.setattr(build, "kernels", lambda: None)
+    assert same(trained(SGD), here)
+
+
+@pytest.mark.skipif(not build.kernels(), reason="no compiler, or not for this machine's CPU")
+def test_native_convolutions_are_used_where_the_recipe_asks_for_them() -> None:
+    plain, native = trained(SGD), trained(replace(SGD, native=True))
+    assert not same(plain, native)
+    assert torch.allclose(plain["conv1.weight"], native["conv1.weight"], atol=1e-4)
+
+
+def test_native_convolutions_that_are_not_there_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    native = replace(SGD, native=True)
+    with pytest.raises(RecipeError, match=r"native=True\), but it is to run on meta.*give the recipe native=False"):
+        Step(network(ResNet(8, 32)), native, "meta", 1)
+    monkeypatch.setattr(build, "kernels", lambda: None)
+    with pytest.raises(RecipeError, match="cannot be compiled on this machine"):
+        Step(network(ResNet(8, 32)), native, "cpu", 1)
+    assert same(
+        held(Step(network(), native, "cpu", 1)), held(Step(network(), SGD, "cpu", 1))
+    )  # no layer is wide enough
 
 
 @pytest.mark.skipif(not build.kernels(), reason="no compiler, or not for this machine's CPU")
@@ -125,7 +160,7 @@ def test_bfloat16_gives_nearly_the_gradients_of_float32() -> None:
     found = []
     for precision in ("float32", "bfloat16"):
         step = Step(network(MLP((32,), "tanh")), replace(SGD, precision=precision), "cpu", 1)
-        step.in_pieces(batch)
+        step.eager_step(batch)
         found.append(torch.cat([p.grad.flatten() for p in step.module.parameters() if p.grad is not None]))
     assert {gradient.dtype for gradient in found} == {torch.float32}
     away = float((found[0] - found[1]).norm() / found[0].norm())
@@ -152,7 +187,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step], Step]:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", recording)
 
-    def record(self: module._Recorded, step: Step, batch: Mixed) -> None:
+    def record(self: module._CapturedStep, step: Step, batch: Mixed) -> None:
         # A real recording does nothing yet; here it would do a step, which is taken back.
         network, optimizer = copy.deepcopy(step.module.state_dict()), copy.deepcopy(step.optimizer.state_dict())
         init(self, step, batch)
@@ -160,16 +195,16 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step], Step]:
         step.optimizer.load_state_dict(optimizer)
         self.step = step  # type: ignore[attr-defined]
 
-    def call(self: module._Recorded, batch: Mixed) -> Tensor:
+    def call(self: module._CapturedStep, batch: Mixed) -> Tensor:
         replay(self, batch)
-        return self.step.at_once(Mixed(self.inputs, self.targets, self.targets, 1.0))  # type: ignore[attr-defined, no-any-return]
+        return self.step.captured_step(Mixed(self.inputs, self.targets, self.targets, 1.0))  # type: ignore[attr-defined, no-any-return]
 
-    init, replay = module._Recorded.__init__, module._Recorded.__call__
-    monkeypatch.setattr(module._Recorded, "__init__", record)
-    monkeypatch.setattr(module._Recorded, "__call__", call)
+    init, replay = module._CapturedStep.__init__, module._CapturedStep.__call__
+    monkeypatch.setattr(module._CapturedStep, "__init__", record)
+    monkeypatch.setattr(module._CapturedStep, "__call__", call)
 
     def enable(step: Step) -> Step:
-        step.records = True
+        step.captures = True
         return step
 
     return enable
@@ -182,20 +217,20 @@ def test_whole_batches_are_replayed_after_a_few_steps(as_on_a_gpu: Callable[[Ste
     for at, batch in enumerate(given):
         assert torch.equal(plain(batch, 0.1 / (at + 1), at), gpu(batch, 0.1 / (at + 1), at))
         assert same(held(plain), held(gpu))
-    assert gpu.recorded is not None
-    assert gpu.recorded.graph.replays == 2  # type: ignore[attr-defined] # the fourth and the last; one is short, one mixed
-    assert gpu.pieces == 5
+    assert gpu.captured is not None
+    assert gpu.captured.graph.replays == 2  # type: ignore[attr-defined] # the fourth and the last; one is short, one mixed
+    assert gpu.eager_steps == 5
 
 
 def test_without_a_graph_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nat a line of torch")
 
-    monkeypatch.setattr(module._Recorded, "__init__", fails)
+    monkeypatch.setattr(module._CapturedStep, "__init__", fails)
     plain, step = Step(network(), SGD, "cpu", 6), Step(network(), SGD, "cpu", 6)
-    step.records = True
+    step.captures = True
     given = batches(*[16] * 6)
-    with pytest.warns(UserWarning, match=r"done piece by piece, only slower: operation not permitted.*capturing$"):
+    with pytest.warns(UserWarning, match=r"so steps are eager, which is slower: operation not permitted.*capturing$"):
         met = [step(batch, 0.1, 0) for batch in given]
     assert torch.equal(torch.stack(met), torch.stack([plain(batch, 0.1, 0) for batch in given]))
     assert same(held(plain), held(step))
@@ -208,7 +243,9 @@ def test_without_a_compiler_it_goes_on() -> None:
 
     plain, step = Step(network(), SGD, "cpu", 2), Step(network(), SGD, "cpu", 2)
     step.forward = Uncompilable()
-    with pytest.warns(UserWarning, match="could not be compiled, so it is trained as it is, only slower: no Triton"):
+    with pytest.warns(
+        UserWarning, match="could not be compiled, so it is trained as it is, which is slower: no Triton"
+    ):
         met = [step(batch, 0.1, 0) for batch in batches(16, 16)]
     assert torch.equal(torch.stack(met), torch.stack([plain(batch, 0.1, 0) for batch in batches(16, 16)]))
 
@@ -248,7 +285,7 @@ def test_a_gpu_trains_alike(optimizer: Optimizer) -> None:
     for at, batch in enumerate(batches(*[16] * 6, 9, 16)):
         there = Mixed(batch.inputs.cuda(), batch.targets.cuda(), batch.partners.cuda(), 1.0)
         assert torch.allclose(plain(batch, 0.01, at), step(there, 0.01, at).cpu(), rtol=0.02)
-    assert step.recorded is not None
+    assert step.captured is not None
 
 
 @pytest.mark.gpu
@@ -260,4 +297,4 @@ def test_a_gpu_trains_alike_with_the_network_compiled(monkeypatch: pytest.Monkey
         there = Mixed(batch.inputs.cuda(), batch.targets.cuda(), batch.partners.cuda(), 1.0)
         assert torch.allclose(plain(batch, 0.01, at), step(there, 0.01, at).cpu(), rtol=0.02)
     assert step.forward is not step.module
-    assert step.recorded is not None
+    assert step.captured is not None

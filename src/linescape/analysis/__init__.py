@@ -1,5 +1,5 @@
-"""A study's results as tables, and its questions answered with intervals; reads results, computes no networks.
+"""A study's results as tables, and its questions answered with intervals. Reads results and evaluates no network.
 
-`tables` holds data frames, `inference` intervals across runs, `permutation` tests between few runs, `answers` one
-question a file.
+`tables` makes data frames, `inference` intervals across runs, `permutation` tests between few runs, `answers` the
+result of each question as data.
 """

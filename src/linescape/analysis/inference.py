@@ -1,13 +1,12 @@
-"""From a few runs to an interval: means, differences, effects, rank correlations and areas under the ROC curve.
+"""Intervals from few runs: means, differences, effects, rank correlations and areas under the ROC curve.
 
-A study has some arms (interventions) with a few runs (seeds) each. Runs of one arm resemble each other, so that
-45 runs in 15 arms say little more about a relation across interventions than 15 would. Every interval across arms
-here therefore takes the arm, not the run, as the unit that was drawn. Intervals are `Estimate`s; where the data
+A study has arms (interventions) with a few runs (seeds) each. Runs of one arm resemble each other, so that 45 runs in
+15 arms are hardly more informative about a relation across interventions than 15 runs. Every interval across arms
+therefore takes the arm, not the run, as the sampling unit. Intervals are `Estimate`s; where the data
 cannot give one, its ends are NaN, never a width of zero.
 
-Why not the bootstrap for these. In simulations (5, 8, 15 and 30 arms of 3 runs; none, a half or 95 % of the variance
-between arms; one number often zero or not; 300 studies each), intervals meant to hold the true value in 95 % of
-studies did so in
+Why not the bootstrap. In simulations (5, 8, 15 and 30 arms of 3 runs; none, half or 95 % of the variance between arms;
+one statistic often zero or not; 300 studies each), nominal 95 % intervals contained the true value in
 
                                           rank correlation     AUC
     percentile bootstrap over whole arms      87-96 %        71-93 %
@@ -54,14 +53,14 @@ Array = NDArray[np.float64]
 Kind = Literal["spearman", "kendall"]
 
 FEWEST_ARMS = 4
-"""With fewer arms an interval across arms would be all of [-1, 1] or luck; it is left undefined."""
+"""With fewer arms an interval across arms is undefined: it would be all of [-1, 1] or chance."""
 
 
 def mean(values: ArrayLike, level: float = 0.95) -> Estimate:
     """The mean of independent `values` ``(n,)`` and its t interval (n - 1 degrees of freedom).
 
-    NaN ends for fewer than two values, and if all are equal: then their spread is unknown, not zero. Values that
-    are not finite make the mean so, without an interval; no value gives NaN.
+    NaN ends for fewer than two values, and for equal values, whose spread is unknown, not zero. Values that are not
+    finite give such a mean without an interval; no values give NaN.
     """
     from scipy import stats
 
@@ -102,9 +101,9 @@ def standardised(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) ->
     """Hedges' g: the difference of means in units of the runs' standard deviation, without small samples' bias.
 
     ``J (mean - mean) / s`` with s pooled over both sides and J = Γ(f/2) / (√(f/2) Γ((f-1)/2)), f = n₁ + n₂ - 2 (Hedges
-    1981). Interval: those effects for which the measured t is no surprise under the noncentral t distribution (Steiger
-    & Fouladi 1997), exact for normal values of equal spread, else approximate. NaN ends (and NaN where neither side
-    varies, since then there is no unit) as `difference`.
+    1981). Interval: the effects that a test with the noncentral t distribution does not reject (Steiger & Fouladi
+    1997), exact for normal values of equal variance, else approximate. NaN ends (and NaN where neither side
+    varies, which leaves no unit) as `difference`.
     """
     from scipy import special, stats
     from scipy.optimize import brentq
@@ -134,16 +133,16 @@ def standardised(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) ->
 
 
 def holm(p_values: ArrayLike) -> Array:
-    """Holm's (1979) adjusted p-values ``(n,)``: all tests that stay at most a are true together but in a of studies.
+    """Holm's (1979) adjusted p-values ``(n,)``: rejecting those of at most a has a family-wise error rate of at most a.
 
-    NaN is no test: it stays NaN and does not count.
+    NaN is not a test: it stays NaN and does not count.
     """
     p_values = np.asarray(p_values, np.float64)
     adjusted = np.full(p_values.shape, math.nan)
     order = [int(i) for i in np.argsort(p_values) if not np.isnan(p_values[i])]
     worst = 0.0
-    for place, i in enumerate(order):
-        worst = max(worst, min(1.0, (len(order) - place) * float(p_values[i])))
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(order) - rank) * float(p_values[i])))
         adjusted[i] = worst
     return adjusted
 
@@ -151,12 +150,19 @@ def holm(p_values: ArrayLike) -> Array:
 def rank_correlation(
     x: ArrayLike, y: ArrayLike, arms: Sequence[str], kind: Kind = "spearman", level: float = 0.95
 ) -> Estimate:
-    """Spearman's rho or Kendall's tau-b of all runs `x`, `y` ``(n,)``; `arms` ``(n,)`` says which arm each is of.
+    """Spearman's rho or Kendall's tau-b over all runs.
 
     Interval: Fisher's z, its standard error from leaving out one arm at a time (jackknife), t with arms - 1 degrees
-    of freedom. It is about studies with other interventions like these. Pairs with NaN are left out; infinite values
+    of freedom. It generalises to other interventions like these. Pairs with NaN are left out; infinite values
     have the outermost ranks. NaN without two different values of each; NaN ends below `FEWEST_ARMS` arms, for a
     perfect correlation, and if the correlation is undefined without some arm.
+
+    Args:
+        x: a value for each run ``(n,)``.
+        y: a value for each run ``(n,)``.
+        arms: the arm of each run ``(n,)``.
+        kind: ``spearman`` or ``kendall``.
+        level: confidence level.
     """
     from scipy import stats
 
@@ -176,12 +182,12 @@ def rank_correlation(
 def within_arms(
     x: ArrayLike, y: ArrayLike, arms: Sequence[str], kind: Kind = "spearman", level: float = 0.95
 ) -> Estimate:
-    """The rank correlation inside arms: differences between arms cannot make it.
+    """The rank correlation within arms: differences between arms cannot cause it.
 
     ``sum_a S_xy / sqrt(sum_a S_xx sum_a S_yy)`` over arms a, where S are sums of products of ranks within the arm
     minus their mean (``spearman``), or of signs of differences between pairs of its runs (``kendall``: tau-b of the
-    pairs within arms). Arms in which x or y does not vary, as those of one run, say nothing and are left out.
-    Interval and NaN as `rank_correlation`.
+    pairs within arms). Arms in which x or y does not vary, such as those of one run, are left out.
+    Arguments, interval and NaN as `rank_correlation`.
     """
     return within_groups(x, y, arms, arms, kind, level)
 
@@ -194,20 +200,28 @@ def within_groups(
     kind: Kind = "spearman",
     level: float = 0.95,
 ) -> Estimate:
-    """The same inside `groups` ``(n,)`` of arms: differences between groups cannot make it, those between arms can.
+    """The rank correlation within groups of arms: differences between groups cannot cause it, those between arms can.
 
-    Groups in which x or y does not vary, as those of one run, are left out. The unit of the interval is the arm.
+    Groups in which x or y does not vary, such as those of one run, are left out. The unit of the interval is the arm.
+
+    Args:
+        x: values ``(n,)``.
+        y: values ``(n,)``.
+        arms: the arm of each run ``(n,)``.
+        groups: the group of each run ``(n,)``.
+        kind: ``spearman`` or ``kendall``, as in `within_arms`.
+        level: confidence level.
     """
     strata = _finite_pairs(x, y, groups)[2]
     a, b, labels = _finite_pairs(x, y, arms)
 
     def products(kept: NDArray[np.bool_]) -> dict[str, tuple[float, float, float]]:
-        """Of the groups in which both vary."""
-        own = {group: kept & (strata == group) for group in sorted(set(strata.tolist()))}
-        found = {group: _products(a[runs], b[runs], kind) for group, runs in own.items()}
-        return {group: sums for group, sums in found.items() if sums[1] > 0 and sums[2] > 0}
+        """Sums of the groups in which both vary."""
+        members = {group: kept & (strata == group) for group in sorted(set(strata.tolist()))}
+        sums = {group: _products(a[runs], b[runs], kind) for group, runs in members.items()}
+        return {group: own for group, own in sums.items() if own[1] > 0 and own[2] > 0}
 
-    telling = np.isin(strata, list(products(np.ones(labels.size, bool))))
+    varying = np.isin(strata, list(products(np.ones(labels.size, bool))))
 
     def correlation(kept: NDArray[np.bool_]) -> float:
         sums = list(products(kept).values())
@@ -216,20 +230,26 @@ def within_groups(
         xy, xx, yy = np.sum(sums, axis=0)
         return float(xy / math.sqrt(xx * yy))
 
-    strata, a, b, labels = strata[telling], a[telling], b[telling], labels[telling]
+    strata, a, b, labels = strata[varying], a[varying], b[varying], labels[varying]
     return _jackknife(correlation, labels, level)
 
 
 def auc(scores: ArrayLike, positive: ArrayLike, arms: Sequence[str], level: float = 0.95) -> Estimate:
-    """How well `scores` ``(n,)`` single out the `positive` runs ``(n,)``: the area under the ROC curve.
+    """How well scores identify positive runs: the area under the ROC curve.
 
-    The chance that a positive run has the higher score than a negative one, ties counted half: 0.5 is no better
-    than a coin, below 0.5 the relation is the other way round. Interval: Obuchowski's variance with arms as clusters
+    The probability that a positive run has a higher score than a negative one, ties counted half: 0.5 is chance,
+    below 0.5 the relation is inverse. Interval: Obuchowski's variance with arms as clusters
     (Biometrics 53, 1997, 567-578) on the logit scale, t with arms - 1 degrees of freedom. Where that variance is
     unknown, as when the classes separate perfectly or one is in a single arm: Newcombe's fifth method (Statistics in
     Medicine 25, 2006, 559-573; a score interval from Hanley and McNeil's variance) with both class sizes divided by
-    the mean number of runs an arm, that is, as if the runs of an arm were copies; never a point. NaN scores are left
+    the mean number of runs per arm, as if the runs of an arm were copies; its width is never zero. NaN scores are left
     out. NaN if no run or every run is positive; NaN ends below `FEWEST_ARMS` arms.
+
+    Args:
+        scores: a score for each run ``(n,)``.
+        positive: whether each run is positive ``(n,)``.
+        arms: the arm of each run ``(n,)``.
+        level: confidence level.
     """
     from scipy import special, stats
 
@@ -263,20 +283,20 @@ def _clustered_variance(scores: Array, flags: NDArray[np.bool_], labels: NDArray
     sums = np.array(
         [[((own - area) * side)[labels == arm].sum() for side in (flags, ~flags)] for arm in arms]
     )  # (arms, classes)
-    there = [len(set(labels[side].tolist())) for side in (flags, ~flags)]
-    if min(there) < 2:
+    arm_counts = [len(set(labels[side].tolist())) for side in (flags, ~flags)]
+    if min(arm_counts) < 2:
         return math.nan
     count, rest, clusters = above.size, below.size, len(arms)
     ten, one = (
-        held / (held - 1) * float((sums[:, side] ** 2).sum()) / size**2
-        for side, (held, size) in enumerate(zip(there, (count, rest), strict=True))
+        arms_with_class / (arms_with_class - 1) * float((sums[:, side] ** 2).sum()) / size**2
+        for side, (arms_with_class, size) in enumerate(zip(arm_counts, (count, rest), strict=True))
     )
     mixed = clusters / (clusters - 1) * float((sums[:, 0] * sums[:, 1]).sum()) / (count * rest)
     return ten + one + 2 * mixed
 
 
 def _newcombe(area: float, count: int, rest: int, clusters: int, level: float) -> Estimate:
-    """Newcombe's interval with the runs of an arm counted as one."""
+    """Newcombe's interval with the runs of an arm counted as one run."""
     from scipy import stats
     from scipy.optimize import brentq
 
@@ -285,7 +305,7 @@ def _newcombe(area: float, count: int, rest: int, clusters: int, level: float) -
     z = float(stats.norm.ppf((1 + level) / 2))
 
     def outside(true: float) -> float:
-        """Positive where a true area is too far from the measured one to be believed."""
+        """Positive where a true area is too far from the measured one to be in the interval."""
         variance = true * (1 - true) * (1 + star * (1 - true) / (2 - true) + star * true / (1 + true)) / pairs
         return (true - area) ** 2 - z**2 * variance
 
@@ -315,7 +335,7 @@ def _products(x: Array, y: Array, kind: Kind) -> tuple[float, float, float]:
 
 
 def _jackknife(correlation: Callable[[NDArray[np.bool_]], float], labels: NDArray[np.str_], level: float) -> Estimate:
-    """A correlation with the interval that leaving out one arm at a time gives on Fisher's z."""
+    """A correlation and its jackknife interval on Fisher's z, leaving out one arm at a time."""
     from scipy import stats
 
     value = correlation(np.ones(labels.size, bool))

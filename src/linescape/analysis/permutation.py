@@ -1,19 +1,19 @@
-"""Differences of barriers between few runs: by permutation, since barriers are often exactly zero.
+"""Differences of barriers between few runs, by permutation tests, because barriers are often exactly zero.
 
-A barrier (hump, min Delta, height above a chord) is zero on every line that falls, so that in an arm half of the runs
-may have none and the others one of any height. Welch's interval takes such values for normal ones. Here a difference
-is compared with those that other assignments of the same values to the two arms give (Fisher 1935; Pitman 1937): all
-of them where they are few, else 20,000 drawn ones. The interval holds every shift of one arm that this test does not
-reject, found exactly: for each assignment the shifts at which it is at least as extreme form one interval.
+A barrier (hump, min Delta, height above a chord) is zero on every decreasing line, so that in an arm half of the runs
+may have none and the others one of any height. Welch's interval assumes normal values. Here a difference is compared
+with those under all other assignments of the same values to the two arms (Fisher 1935; Pitman 1937), or under 20,000
+random ones where there are more. The interval contains every shift of one arm that this test does not reject, computed
+exactly: for each assignment the shifts at which it is at least as extreme form one interval.
 
-What follows from counting: with 3 against 3 runs the smallest p-value is 0.1, so no 95 % interval exists; 3
-against 4 are the fewest, or 6 pairs.
+With 3 against 3 runs the smallest p-value is 0.1, so no 95 % interval exists; the fewest runs that have one are 3
+against 4, or 6 pairs.
 
-What is certain and what is not. Where the two arms are alike, the test says otherwise in at most 5 % of studies,
-exactly and whatever the values. The interval supposes besides that one arm is the other one shifted. Rises that are
-zero in half of the runs are no such thing: where one arm's were three times as high, intervals of 4 to 10 runs a side
-held the true difference of means in 86-89 % of simulated studies (Welch's in 87-90 %), of alike arms in 95-99 %. So
-whether an interval excludes 0 can be relied on, its other end less (`benchmarks/intervals_of_barriers.py`).
+The test is exact: if both arms have the same distribution, it rejects in at most 5 % of studies, whatever the values.
+The interval also assumes that one arm is a shift of the other. Rises that are zero in half of the runs violate this:
+where one arm's rises were three times as high, intervals of 4 to 10 runs a side contained the true difference of means
+in 86-89 % of simulated studies (Welch's in 87-90 %), and in 95-99 % where the arms were alike. So whether an interval
+excludes 0 is reliable, its far end less so (`benchmarks/intervals_of_barriers.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from linescape.shape import Estimate
 Array = NDArray[np.float64]
 
 MOST = 20_000
-"""Assignments that are all looked at; of more, as many are drawn."""
+"""Up to this number of assignments all are evaluated; of more, this many are drawn."""
 
 _SLACK = 1e-9  # sums of the same values in another order are the same
 
@@ -37,7 +37,7 @@ _SLACK = 1e-9  # sums of the same values in another order are the same
 def permutation_difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> Estimate:
     """mean(values) - mean(baseline) of independent runs ``(n,)``, ``(m,)``, with the interval of the permutation test.
 
-    The shifts by which all `values` could be larger than `baseline` without the test at 1 - `level` noticing. NaN ends
+    The shifts of `values` against `baseline` that the test at 1 - `level` does not reject. NaN ends
     where no interval exists: too few runs (see above), values that are not finite, or no spread at all. NaN for an
     empty side.
     """
@@ -55,7 +55,7 @@ def paired_difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.9
     """The mean of ``values - baseline`` of pairs of runs ``(n,)``, with the interval of the sign-flip test.
 
     Pairs are runs that share a seed or a start. NaN as `permutation_difference`; fewer than 6 pairs have no 95 %
-    interval. The test supposes that differences are distributed symmetrically about their mean.
+    interval. The test assumes that differences are distributed symmetrically about their mean.
 
     Raises:
         ValueError: the two sides differ in length.
@@ -88,7 +88,9 @@ def paired_p_value(values: ArrayLike, baseline: ArrayLike) -> float:
 def _pairs(values: ArrayLike, baseline: ArrayLike) -> tuple[Array, Array]:
     x, y = np.asarray(values, np.float64), np.asarray(baseline, np.float64)
     if x.shape != y.shape:
-        raise ValueError(f"{x.size} and {y.size} values are no pairs. Give one of each for every pair of runs.")
+        raise ValueError(
+            f"{x.size} and {y.size} values cannot be paired. Give one value of each side for every pair of runs."
+        )
     return x, y
 
 

@@ -1,4 +1,4 @@
-"""The command line: a few lines a command. Answers go to standard output, everything else to standard error."""
+"""The command line. Results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from cyclopts import App, CycloptsError
 from rich.markup import escape
 
 from linescape.cli import checkpoints, data, studies
-from linescape.cli.consoles import aside
+from linescape.cli.consoles import stderr
 from linescape.errors import LinescapeError
 
 __all__ = ["app", "main"]
 
 app = App(
     name="linescape",
-    help="What lies on the straight line between two neural networks.",
-    help_format="plaintext",
+    help="Measure the loss along the straight line between two neural networks.",
+    help_format="markdown",
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
@@ -30,15 +30,15 @@ app.command(checkpoints.average_files, name="average")
 
 
 def main() -> None:
-    """Run the command line; exits with 2 after a message about what was asked or found, with 130 after Ctrl-C."""
+    """Run the command line. Exits with 2 after an error message, and with 130 after Ctrl-C."""
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
     except (LinescapeError, CycloptsError) as error:
-        aside.print(f"[bold red]linescape:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        stderr.print(f"[bold red]linescape:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        aside.print(
-            "linescape: stopped. What was finished is kept; the same command goes on from there, but walks with "
-            "--adaptive or --until begin again."
+        stderr.print(
+            "linescape: interrupted. Finished work is kept: run the same command again to continue. Scans with "
+            "--adaptive or --until start over."
         )
         sys.exit(130)

@@ -1,22 +1,22 @@
-"""Where commands write: answers to standard output, everything else to standard error."""
+"""Where commands write: results to standard output, everything else to standard error."""
 
 from __future__ import annotations
 
 from cyclopts import Parameter
 from rich.console import Console
 
-answer = Console()
-aside = Console(stderr=True)
+stdout = Console()
+stderr = Console(stderr=True)
 
 Many = Parameter(consume_multiple=True, negative="")
-"""An option that takes several words."""
+"""An option that takes several values."""
 
 
-def tell(text: str) -> None:
-    """Write an answer as it is: lines are not broken, so that paths can be copied."""
-    answer.print(text, markup=False, highlight=False, soft_wrap=True)
+def echo(text: str) -> None:
+    """Write a result verbatim to standard output; lines are not wrapped, so that paths can be copied."""
+    stdout.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def remark(text: str) -> None:
-    """Write as it is what a user should know beside the answer."""
-    aside.print(text, markup=False, highlight=False, soft_wrap=True)
+def echo_err(text: str) -> None:
+    """Write a note or a warning verbatim to standard error."""
+    stderr.print(text, markup=False, highlight=False, soft_wrap=True)

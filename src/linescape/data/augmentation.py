@@ -15,7 +15,7 @@ def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
     """A changed copy of a batch; the batch itself for ``none``.
 
     ``flip`` mirrors left and right with probability 1/2. ``crop`` pads an eighth of the side (4 of 32) with zeros on
-    each side and cuts the old size out at a uniform place. ``cutout`` zeroes a square of half the side around a
+    each side and cuts the old size out at a uniform position. ``cutout`` zeroes a square of half the side around a
     uniform pixel, cut off at the border (DeVries & Taylor 2017, arXiv 1708.04552). Images are changed before they
     are normalised, as in torchvision's usual recipe, so a zero is black.
 
@@ -66,8 +66,8 @@ def _cutout(images: Tensor, generator: torch.Generator) -> Tensor:
     inside = []
     for length in (height, width):
         first = _draw(length, batch, generator, images.device) - side // 2
-        place = torch.arange(length, device=images.device)
-        inside.append((place >= first) & (place < first + side))
+        pixel = torch.arange(length, device=images.device)
+        inside.append((pixel >= first) & (pixel < first + side))
     outside = ~(inside[0][:, :, None] & inside[1][:, None, :])
     return images * outside[:, None]  # ten times as fast as masked_fill on bytes
 

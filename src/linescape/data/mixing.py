@@ -26,14 +26,16 @@ class Mixed(NamedTuple):
     share: float
 
     @property
-    def foremost(self) -> Tensor:
+    def majority_label(self) -> Tensor:
         """The label of the larger share ``(batch,)``."""
         return self.targets if self.share >= 0.5 else self.partners
 
     def loss(self, outputs: Tensor) -> Tensor:
         """Mean cross entropy of logits ``(batch, classes)`` in nats, each label counted by its share."""
-        own = F.cross_entropy(outputs, self.targets)
-        return own if self.share == 1 else self.share * own + (1 - self.share) * F.cross_entropy(outputs, self.partners)
+        loss = F.cross_entropy(outputs, self.targets)
+        if self.share == 1:
+            return loss
+        return self.share * loss + (1 - self.share) * F.cross_entropy(outputs, self.partners)
 
 
 def mix(inputs: Tensor, targets: Tensor, strength: float, seed: int) -> Mixed:

@@ -1,134 +1,267 @@
-"""The few pickle operations that CIFAR's Python archives consist of, read without executing anything.
+"""Pickles read as data: nothing that they name is imported or called.
 
-A pickle is a program. Before it is run, every operation is checked against a short list; and the four
-names of numpy that it may mention stand for functions of this module, so no code that the file
-chooses is ever called, and no memory is taken that the file's own bytes do not fill.
+A pickle is a program for a small machine that calls functions by name. This is such a machine: it knows the operations
+that data consist of. Of the functions that a pickle names it calls the few of its own that are given to it under these
+names; all else becomes a `Foreign` object that swallows what it is given. So files that hold a training script's
+own classes can be read too, without them. Readers of a format say what its names stand for:
+`linescape.checkpoints.formats.pickled` for torch, `linescape.data.archives.cifar` for CIFAR.
+
+What a file can cost is bounded. `pickle.Unpickler` would take memory and time that no bytes of the file stand for, or
+overflow the C stack, for a memo slot far out, a class for each name, or tuples in tuples as a key; `torch.load` with
+``weights_only`` refuses such files, and takes whatever memory a file asks for.
 """
+
+# ruff: noqa: D102 - most methods are operations, which pickletools describes
 
 from __future__ import annotations
 
-import io
-import pickle
 import pickletools
-from collections.abc import Callable
-from typing import Any
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import IO, Any, ClassVar, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from linescape.errors import DataError
-
-_OPERATIONS = """
-    PROTO FRAME STOP MARK EMPTY_DICT EMPTY_LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 NONE NEWTRUE NEWFALSE
-    BININT BININT1 BININT2 LONG1 BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINUNICODE SHORT_BINUNICODE
-    PUT BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET APPEND APPENDS SETITEM SETITEMS GLOBAL STACK_GLOBAL REDUCE
-    BUILD
-""".split()  # noqa: SIM905 - as many lines as words otherwise
-_TYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "i4": np.dtype("<i4"), "i8": np.dtype("<i8")}
+_NAME = 2000
+"""Characters of the longest name; a few bytes of a pickle can name it again and again, and each takes its memory."""
 
 
-def read_pickle(content: bytes, source: str) -> dict[str, Any]:
-    """A pickled dictionary of arrays, lists, numbers and text; byte keys become text.
+class UnreadableError(Exception):
+    """The pickle is damaged, or asks for what pickles of data do not contain."""
 
-    Args:
-        content: the whole pickle, protocol 2 to 4.
-        source: what to call it in a message.
 
-    Raises:
-        DataError: the pickle asks for anything else, is damaged, or holds no dictionary.
+@dataclass(slots=True, eq=False, repr=False)
+class Foreign:
+    """An object that is described and not made.
+
+    Attributes:
+        kind: the name of the class, or of the function that would have made it.
+        state: its attributes, where the pickle sets them.
     """
-    try:
-        _check_operations(content)
-        found = _DataOnly(io.BytesIO(content), encoding="bytes").load()
-    except DataError:
-        raise
-    except Exception as error:  # a damaged pickle can fail in any way; none of its own code has run
-        raise DataError(
-            f"{source} is not a readable pickle ({error}), so the images in it are not what their authors published. "
-            "Download the archive again."
-        ) from error
-    if not isinstance(found, dict):
-        raise DataError(
-            f"{source} holds a {type(found).__name__} where CIFAR's files hold a dictionary of data and labels. "
-            "Download the archive again."
-        )
-    return {
-        key.decode("latin1") if isinstance(key, bytes) else str(key): value.values
-        if isinstance(value, _Array)
-        else value
-        for key, value in found.items()
-    }
+
+    kind: str
+    state: Any = None
 
 
-def _check_operations(content: bytes) -> None:
-    for count, (operation, argument, position) in enumerate(pickletools.genops(content)):
-        if operation.name not in _OPERATIONS:
-            _refuse(f"the operation {operation.name} at byte {position}")
-        # A memo slot far beyond the operations so far would make the reader allocate all slots before it.
-        if operation.name.endswith("PUT") and isinstance(argument, int) and argument > count:
-            _refuse(f"the memo slot {argument} at byte {position}")
+class Name(NamedTuple):
+    """A class or function that a pickle names."""
+
+    full: str
 
 
-def _refuse(what: str) -> None:
-    raise DataError(
-        f"The pickle asks for {what}. Files of CIFAR hold only arrays, lists and text, and nothing from a file is ever "
-        "executed. Do not use this file; download the archive from its authors' page."
+def fill(dictionary: dict[Any, Any], items: Iterable[Any]) -> None:
+    """Set the items with a key that no hash or text of which costs more than its own bytes."""
+    dictionary.update(
+        (key, value) for key, value in items if key is None or isinstance(key, str | int | float | Foreign)
     )
 
 
-class _Array:
-    """What stands for a numpy array while a pickle is read."""
+def call(what: Any, arguments: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
+    """What a call in a pickle makes: what one of the functions gives, or a `Foreign` object.
 
-    __slots__ = ("values",)
-
-    def __init__(self) -> None:
-        self.values: npt.NDArray[Any] = np.empty(0, np.uint8)
-
-    def __setstate__(self, state: tuple[int, tuple[int, ...], _Type, bool, bytes]) -> None:
-        _, shape, kind, column_major, raw = state
-        self.values = np.frombuffer(raw, kind.dtype).reshape(shape, order="F" if column_major else "C")
-
-
-class _Type:
-    """What stands for a numpy data type."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, code: bytes | str) -> None:
-        name = code.decode("latin1") if isinstance(code, bytes) else code
-        if name not in _TYPES:
-            _refuse(f"an array of type {name!r}")
-        self.dtype: np.dtype[Any] = _TYPES[name]
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[1] in (b">", ">"):
-            self.dtype = self.dtype.newbyteorder(">")
+    Raises:
+        UnreadableError: it is no call.
+    """
+    if not isinstance(arguments, tuple):
+        raise UnreadableError("it calls a function with something that is no tuple")
+    if isinstance(what, Foreign):
+        return Foreign(what.kind)
+    if not isinstance(what, Name):
+        raise UnreadableError("it calls something that is no function")
+    return functions[what.full](*arguments) if what.full in functions else Foreign(what.full)
 
 
-class _Function:
-    """A function that a pickle may call, with nothing on it that a pickle could change."""
+class Machine:
+    """A stack, marks in it, and a memo of what is used again.
 
-    __slots__ = ("call",)
+    Attributes:
+        functions: names in a pickle -> what is called for them.
+        longest: bytes of the longest text or bytes that are read; longer ones are passed over.
+        refused: codes of operations that this format has no use for.
+        foreign: the names in the pickle that are no `functions`.
+    """
 
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self.call = call
+    functions: ClassVar[Mapping[str, Callable[..., Any]]]
+    longest: ClassVar[int]
+    refused: ClassVar[bytes] = b""
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self.call(*arguments)
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self.foreign: set[str] = set()
 
-    def __setstate__(self, state: object) -> None:
-        _refuse("a change to one of the reader's functions")
+    def run(self, most: int) -> Any:
+        """What the next pickle of the file holds; the file stands behind it afterwards.
+
+        A dictionary has only the items with a plain key, and sets are lists.
+
+        Args:
+            most: operations that the pickle may hold; each makes an object of about 100 bytes at most.
+
+        Raises:
+            UnreadableError: it is damaged or no pickle of data.
+        """
+        try:
+            for _ in range(most):
+                code = self.file.read(1)
+                if code == b".":
+                    return self.pop()
+                if code not in OPERATIONS or code in self.refused:
+                    name = next((op.name for op in pickletools.opcodes if op.code.encode("latin1") == code), repr(code))
+                    raise UnreadableError(f"it holds the operation {name}" if code else "it is cut short")
+                OPERATIONS[code](self)
+        except UnreadableError:
+            raise
+        except Exception as error:  # a damaged pickle can fail in any way; none of its own code has run
+            raise UnreadableError(f"{type(error).__name__}: {error}") from error
+        raise UnreadableError(f"it holds more than {most:,} operations")
+
+    def named(self, module: str, name: str) -> Any:
+        """What a name in the pickle stands for."""
+        full = f"{module}.{name}"
+        if full not in self.functions:
+            self.foreign.add(full)
+        return Name(full)
+
+    def refer(self) -> None:
+        """Replace a reference to something outside of the pickle by what it stands for."""
+        raise UnreadableError("it refers to something outside")
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise UnreadableError("it takes more than it has put")
+        return self.stack.pop()
+
+    def top(self) -> Any:
+        self.push(value := self.pop())
+        return value
+
+    def marked(self) -> list[Any]:
+        mark = self.marks.pop()
+        items = self.stack[mark:]
+        del self.stack[mark:]
+        return items
+
+    def number(self, form: str) -> Any:
+        (value,) = struct.unpack(form, self.file.read(struct.calcsize(form)))
+        return value
+
+    def text(self, length: str, encoding: str | None) -> None:
+        count = self.number(length)
+        if count > self.longest:
+            self.file.seek(count, 1)
+            return self.push(Foreign("a long text"))
+        read = self.file.read(count)
+        return self.push(read.decode(encoding, "surrogatepass") if encoding else read)
+
+    def name(self, module: Any, name: Any) -> None:
+        if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > _NAME:
+            raise UnreadableError("it names a function by something that is no name")
+        self.push(self.named(module, name))
+
+    def line(self) -> str:
+        read = self.file.readline(1000)
+        if not read.endswith(b"\n"):
+            raise UnreadableError("it names a function by more than a name")
+        return read[:-1].decode()
+
+    def pair(self) -> tuple[Any, Any]:
+        second = self.pop()
+        return self.pop(), second
+
+    def set_items(self, items: list[Any]) -> None:
+        target = self.top()
+        if isinstance(target, dict):
+            fill(target, zip(items[::2], items[1::2], strict=True))
+        elif not isinstance(target, Foreign):
+            raise UnreadableError("it sets items of something that has none")
+
+    def make_dictionary(self) -> None:
+        items = self.marked()
+        self.push({})
+        self.set_items(items)
+
+    def call(self) -> None:
+        self.push(call(*self.pair(), self.functions))
+
+    def call_with_keywords(self) -> None:
+        self.pop()  # arguments by name, which only objects of other classes have
+        self.call()
+
+    def append(self, items: list[Any]) -> None:
+        target = self.top()
+        if isinstance(target, list):
+            target.extend(items)
+        elif not isinstance(target, Foreign):
+            raise UnreadableError("it appends to something that is no list")
+
+    def build(self) -> None:
+        state = self.pop()
+        if isinstance(target := self.top(), Foreign):  # what else has attributes needs none
+            target.state = state
+
+    def drop(self) -> None:
+        if self.marks and len(self.stack) == self.marks[-1]:
+            self.marks.pop()
+        else:
+            self.pop()
 
 
-class _DataOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        match module, name:
-            case (("numpy.core.multiarray" | "numpy._core.multiarray"), "_reconstruct"):
-                return _Function(lambda *_: _Array())
-            case "numpy", "ndarray":
-                return None  # only ever an argument of _reconstruct
-            case "numpy", "dtype":
-                return _Function(lambda code, *_: _Type(code))
-            case "_codecs", "encode":
-                return _Function(lambda text, _: text.encode("latin1"))
-        return _refuse(f"{module}.{name}")
+OPERATIONS: dict[bytes, Callable[[Machine], Any]] = {
+    b"\x80": lambda m: m.number("<B"),  # PROTO
+    b"\x95": lambda m: m.number("<Q"),  # FRAME
+    b"(": lambda m: m.marks.append(len(m.stack)),
+    b"N": lambda m: m.push(None),
+    b"\x88": lambda m: m.push(True),
+    b"\x89": lambda m: m.push(False),
+    b"J": lambda m: m.push(m.number("<i")),
+    b"K": lambda m: m.push(m.number("<B")),
+    b"M": lambda m: m.push(m.number("<H")),
+    b"\x8a": lambda m: m.push(int.from_bytes(m.file.read(m.number("<B")), "little", signed=True)),
+    b"G": lambda m: m.push(m.number(">d")),
+    b"U": lambda m: m.text("<B", "latin1"),  # as Python 2 wrote
+    b"T": lambda m: m.text("<I", "latin1"),
+    b"X": lambda m: m.text("<I", "utf-8"),
+    b"\x8c": lambda m: m.text("<B", "utf-8"),
+    b"\x8d": lambda m: m.text("<Q", "utf-8"),
+    b"C": lambda m: m.text("<B", None),
+    b"B": lambda m: m.text("<I", None),
+    b"\x8e": lambda m: m.text("<Q", None),
+    b"\x96": lambda m: m.text("<Q", None),
+    b"]": lambda m: m.push([]),
+    b"}": lambda m: m.push({}),
+    b")": lambda m: m.push(()),
+    b"\x8f": lambda m: m.push([]),
+    b"l": lambda m: m.push(m.marked()),
+    b"t": lambda m: m.push(tuple(m.marked())),
+    b"\x91": lambda m: m.push(m.marked()),
+    b"\x85": lambda m: m.push((m.pop(),)),
+    b"\x86": lambda m: m.push(m.pair()),
+    b"\x87": lambda m: m.push((*reversed((m.pop(), m.pop(), m.pop())),)),
+    b"d": lambda m: m.make_dictionary(),
+    b"a": lambda m: m.append([m.pop()]),
+    b"e": lambda m: m.append(m.marked()),
+    b"\x90": lambda m: m.append(m.marked()),
+    b"s": lambda m: m.set_items(list(m.pair())),
+    b"u": lambda m: m.set_items(m.marked()),
+    b"0": lambda m: m.drop(),
+    b"1": lambda m: m.marked(),
+    b"2": lambda m: m.push(m.top()),
+    b"q": lambda m: m.memo.update({m.number("<B"): m.top()}),
+    b"r": lambda m: m.memo.update({m.number("<I"): m.top()}),
+    b"\x94": lambda m: m.memo.update({len(m.memo): m.top()}),
+    b"h": lambda m: m.push(m.memo[m.number("<B")]),
+    b"j": lambda m: m.push(m.memo[m.number("<I")]),
+    b"c": lambda m: m.name(m.line(), m.line()),
+    b"\x93": lambda m: m.name(*m.pair()),
+    b"R": lambda m: m.call(),
+    b"\x81": lambda m: m.call(),  # NEWOBJ
+    b"\x92": lambda m: m.call_with_keywords(),  # NEWOBJ_EX
+    b"b": lambda m: m.build(),
+    b"Q": lambda m: m.refer(),
+}
+"""The operations that pickles of data consist of, by their codes (`pickletools` has their names)."""

@@ -1,4 +1,4 @@
-"""How forward passes are made fast: a call of the network as a graph, rewritten, and done once where once is enough."""
+"""Fast forward passes along a path: the network as a graph, simplified, each part computed as often as needed."""
 
 from linescape.engine.fast import Fast
 from linescape.engine.flops import operations

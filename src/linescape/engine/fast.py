@@ -1,9 +1,8 @@
-"""Fast: stands in for a network where it is called, and computes the same with less.
+"""Fast: stands in for a network where it is called, and computes the same with fewer operations.
 
-While a path is walked, the same batches pass through the same network again and again, of which only some weights have
-changed. So the call is taken as a graph (`graph`), made cheaper (`rewrite`), and cut by what has to be done how often
-(`split`). A network that cannot be taken as a graph, or whose graph does not give what the network gives, is called as
-it is, and `notes` says so.
+Along a path the same batches pass through the same network again and again, and only some weights change. So the call
+is taken as a graph (`graph`), simplified (`rewrite`), and cut by how often each part must be computed (`partition`). A
+network that cannot be taken as a graph, or whose graph gives other results, is called as it is, and `notes` says why.
 """
 
 from __future__ import annotations
@@ -19,50 +18,60 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from linescape.engine import rewrite
-from linescape.engine.graph import APART, Call, Graph, Inseparable, NotExportable, apart, export, refuse_hooks
+from linescape.engine.graph import (
+    TOLERANCES,
+    Call,
+    Graph,
+    Inseparable,
+    NotExportable,
+    export,
+    refuse_hooks,
+    relative_difference,
+)
 from linescape.engine.native import build
 from linescape.engine.onednn import Kernels, fastest
 from linescape.engine.partition import split
 from linescape.engine.tracing import check_examples_apart, trace
 
 _CACHE = 24_000_000
-"""Bytes that the largest result of an operation should take: batches are passed in parts of that size. By a rule and
-not by timing, so that the same walk gives the same bits. With 1 MB of L2 cache a core and 32 MB of L3, ResNet-18 of
-width 64 is within 5 % of its best from half to twice as much."""
+"""Bytes that the largest result of an operation should take: batches are split into parts of that size. A fixed rule,
+not timing, so that the same walk gives the same bits. With 1 MB of L2 cache a core and 32 MB of L3, ResNet-18 of width
+64 is within 5 % of its best between half and twice this size."""
 
 _CACHE_ON_GPU = 400_000_000
 """The same on a GPU, where it only bounds memory, and small parts would leave the GPU waiting for Python: 512 images of
-3 x 32 x 32 for a ResNet-18 of width 64, 124 of 3 x 224 x 224. Chosen by counting, not measured."""
+3 x 32 x 32 for a ResNet-18 of width 64, 124 of 3 x 224 x 224. Counted, not measured."""
 
 _LEAST, _MOST = 16, 512
-"""Examples in a part at least and at most: few do not fill a matrix product, and more gain nothing."""
+"""Fewest and most examples in a part: fewer do not fill a matrix product, and more gain nothing."""
 
 _KINDS = 8
-"""Kinds of call that are exported at most: each takes seconds, and sequences of many lengths are many kinds."""
+"""Most kinds of call that are exported: each takes seconds, and sequences of many lengths are many kinds."""
 
-_WHOLE = 1 << 60
-
-Ends = Callable[[str, str], Tensor]
-
+_UNLIMITED = 1 << 60
 
 LIGHT = 2.5e8
-"""Bytes of weights that may always be held a second time."""
+"""Bytes of weights of which a second copy is always allowed."""
+
+Ends = Callable[[str, str], Tensor]
+"""(name, ``start`` or ``end``) -> the tensor at that end of a straight path."""
 
 
 class Fast(nn.Module):
-    """A network that is called like the one it stands in for.
+    """A module that is called like the network that it stands in for.
 
     Args:
-        network: in eval mode. Its weights may be written to between calls; `moved` must then be called.
+        network: in eval mode. Its weights may be written to between calls; `update` must then be called.
         dtype: what to compute in; by default the network's own type.
         memory: bytes of results that may be kept between calls, for all batches together. A network whose weights take
-            more (and more than `LIGHT`) is used with its weights as they lie: folded or in another order they would be
-            held a second time.
+            more (and more than `LIGHT`) is used with its weights in their own layout, as folded or reordered weights
+            are a second copy.
 
     Attributes:
-        notes: why the network is called as it is, where it is.
-        of: the path that is walked.
-        compiled: whether operations of `kernels.c` were there for it, which other machines may not have.
+        notes: why the network is called as it is, if it is.
+        path: the path that is walked.
+        may_prepare: whether the walk is worth seconds of preparation.
+        compiled: whether the kernels of `kernels.c` were available, which other machines may lack.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9) -> None:
@@ -72,10 +81,10 @@ class Fast(nn.Module):
         self.memory = memory
         self.training = False
         self.notes: dict[str, None] = {}
-        self.of: object = None
+        self.path: object = None
         self.compiled = False
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
-        self._path: frozenset[str] = frozenset()
+        self._moving: frozenset[str] = frozenset()
         self._ends: Ends | None = None
         self._examples: int | None = None
         self._alpha = 0.0
@@ -84,7 +93,7 @@ class Fast(nn.Module):
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], _Plan | None] = {}
         self._batch: object = None
-        self._left = memory
+        self._memory_left = memory
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -93,16 +102,16 @@ class Fast(nn.Module):
             return getattr(super().__getattr__("network"), name)
 
     def __getitem__(self, index: Any) -> Any:
-        """A layer of a network that can be indexed."""
+        """A layer of the network, where it can be indexed."""
         return self.network[index]  # type: ignore[index]
 
     @property
-    def cuts(self) -> bool:
-        """Whether every call so far was found to give the same however its examples are put into batches."""
-        known = self._plans.values()
-        return bool(known) and all(plan is not None and plan.cuts for plan in known)
+    def batch_invariant(self) -> bool:
+        """Whether the results of all calls so far do not depend on how examples are put into batches."""
+        plans = self._plans.values()
+        return bool(plans) and all(plan is not None and plan.batch_invariant for plan in plans)
 
-    def begin(
+    def start_path(
         self,
         path: object,
         moving: frozenset[str],
@@ -110,44 +119,44 @@ class Fast(nn.Module):
         examples: int | None = None,
         may_prepare: bool = True,
     ) -> None:
-        """A path begins, along which only tensors of these names change. What was kept is dropped.
+        """Start a path along which only some tensors change, and drop what was kept for the last one.
 
         Args:
-            path: which path, as `of` says from now on.
-            moving: names of parameters and buffers.
-            ends: where the path is straight, gives a tensor at its ``start`` and at its ``end``.
-            examples: in all batches together, if known.
-            may_prepare: whether the walk is worth seconds: those of `torch.export`, and of the compiler once.
+            path: identifies the path.
+            moving: names of the parameters and buffers that change.
+            ends: for a straight path, gives its tensors at both ends.
+            examples: number in all batches together, if known.
+            may_prepare: whether the walk is worth seconds of preparation, by `torch.export` and once by the compiler.
         """
-        self.of = path
-        self._path, self._ends, self._examples, self.may_prepare = moving, ends, examples, may_prepare
+        self.path = path
+        self._moving, self._ends, self._examples, self.may_prepare = moving, ends, examples, may_prepare
         self._plans = {}
         self.compiled = False
-        self._left = self.memory
+        self._memory_left = self.memory
 
-    def moved(
+    def update(
         self, view: str, alpha: float, also: frozenset[str] = frozenset(), but: frozenset[str] = frozenset()
     ) -> None:
-        """The moving tensors have new values, on a straight path those at alpha.
+        """Take note that the moving tensors have new values: on a straight path, those at alpha.
 
         Args:
-            view: under which name results are kept apart, where one path is looked at in several ways.
+            view: name of the way in which the path is measured; results of different views are kept apart.
             alpha: the position.
-            also: tensors that change in this view though the path does not move them.
+            also: tensors that change in this view although the path does not move them.
             but: tensors that have the same values at all positions in this view.
         """
-        self._view, self._alpha = (view, (self._path | also) - but), alpha
+        self._view, self._alpha = (view, (self._moving | also) - but), alpha
         self._batch = None
         for plan in self._plans.values():
             if plan is not None:
-                plan.move(alpha)
+                plan.update(alpha)
 
-    def at(self, batch: object) -> None:
-        """The next call is for the batch of this name; equal names stand for equal batches."""
+    def set_batch(self, batch: object) -> None:
+        """Name the batch of the next call; equal names stand for equal batches."""
         self._batch = batch
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the network returns."""
+        """What the network returns for these arguments."""
         batch, self._batch = self._batch, None  # a second call for one batch may have other inputs
         try:
             call = Call.of(args, kwargs)
@@ -159,23 +168,23 @@ class Fast(nn.Module):
                 self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
             plan = None
         if plan is None:
-            return self._as_it_is(args, kwargs)
+            return self._call_network(args, kwargs)
         parts = call.parts(plan.examples)
         if batch is None:
-            found = [plan.run(part) for part in parts]
+            results = [plan.run(part) for part in parts]
         else:
-            found = [self._kept(plan, (batch, i), part) for i, part in enumerate(parts)]
-        outputs = found[0] if len(found) == 1 else [torch.cat(pieces) for pieces in zip(*found, strict=True)]
+            results = [self._run_keeping(plan, (batch, i), part) for i, part in enumerate(parts)]
+        outputs = results[0] if len(results) == 1 else [torch.cat(pieces) for pieces in zip(*results, strict=True)]
         return pytree.tree_unflatten(outputs, plan.graph.spec)
 
-    def _kept(self, plan: _Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
+    def _run_keeping(self, plan: _Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
         values = plan.kept.get(key)
         if values is None:
             values = plan.keepable(part)
-            size = _held(values.values(), part)
-            if size <= self._left:
+            size = _added_bytes(values.values(), part)
+            if size <= self._memory_left:
                 plan.kept[key] = values
-                self._left -= size
+                self._memory_left -= size
         return plan.run(part, values)
 
     def _plan(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan | None:
@@ -193,16 +202,16 @@ class Fast(nn.Module):
         return self._plans[key]
 
     def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
-        """A plan of a call that has no graph yet: `trace` is tried first, as it takes a hundredth of the time."""
+        """A plan for a kind of call that has no graph yet: `trace` is tried first, as it is a hundred times faster."""
         refuse_hooks(self.network)
         network = self.network
         if self.dtype is not None:
             network = copy.deepcopy(network).to(self.dtype)
-        given, named = pytree.tree_map(self._rounded, (args, dict(kwargs)))
+        rounded_args, rounded_kwargs = pytree.tree_map(self._rounded, (args, dict(kwargs)))
         try:
-            if named:
+            if rounded_kwargs:
                 raise NotExportable("it is called with names")
-            return self._checked(trace(network, given), call, args, kwargs)
+            return self._checked(trace(network, rounded_args), call, args, kwargs)
         except Inseparable:
             raise
         except NotExportable:
@@ -211,19 +220,19 @@ class Fast(nn.Module):
         if self._exported == _KINDS:
             raise NotExportable(f"it is called in more than {_KINDS} ways")
         self._exported += 1
-        graph = export(network, given, named)
-        check_examples_apart(graph, network, Call.of(given, named))
+        graph = export(network, rounded_args, rounded_kwargs)
+        check_examples_apart(graph, network, Call.of(rounded_args, rounded_kwargs))
         return self._checked(graph, call, args, kwargs)
 
     def _checked(self, graph: Graph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
-        """A plan that gives what the network gives.
+        """A plan whose results were compared with those of the network.
 
         Raises:
-            NotExportable: there is none.
+            NotExportable: the graph cannot be used.
         """
         try:
             plan = self._planned(graph, call)
-            plan.move(self._alpha)
+            plan.update(self._alpha)
             self._check(plan, call, args, kwargs)
         except NotExportable:
             raise
@@ -236,11 +245,11 @@ class Fast(nn.Module):
         weights = sum(tensor.nbytes for tensor in self.network.state_dict().values())
         heavy = weights > max(self.memory, LIGHT)
         if heavy:
-            self.notes[f"Its weights take {weights / 1e9:.1f} GB, so no faster form of them was made beside."] = None
+            self.notes[f"Its weights take {weights / 1e9:.1f} GB, so no faster copy of them was made."] = None
         if self._ends is not None and self._examples is not None:
             plan = _Plan(graph, self.network, moving, self.dtype, self._ends, heavy, self._kernels())
-            # What is not kept would be computed twice, not once; and infinity at an end is none between the ends.
-            if self._examples * plan.room <= self.memory and plan.finite(call):
+            # What is not kept would be computed twice, not once. And what is infinite at an end is finite between.
+            if self._examples * plan.kept_bytes <= self.memory and plan.finite(call):
                 return plan
         return _Plan(graph, self.network, moving, self.dtype, heavy=heavy, kernels=self._kernels())
 
@@ -252,23 +261,24 @@ class Fast(nn.Module):
         return Kernels(self.memory, self._examples or math.inf)
 
     def _check(self, plan: _Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Compare some examples with the network itself, and two halves with the whole.
+        """Compare the results for some examples with the network's own, and those of two halves with the whole.
 
         Raises:
-            NotExportable: they differ, as when the examples of a batch act on each other.
+            NotExportable: they differ, as where the examples of a batch act on each other.
         """
-        count = _LEAST if plan.cuts else _WHOLE
-        few, cut = call.first(count), pytree.tree_map(call.cut(count), (args, dict(kwargs)))
-        half = math.ceil(few.examples / 2) if plan.cuts and few.examples > 3 else _WHOLE
+        count = _LEAST if plan.batch_invariant else _UNLIMITED
+        few, few_arguments = call.head(count), pytree.tree_map(call.head_of_leaf(count), (args, dict(kwargs)))
+        half = math.ceil(few.examples / 2) if plan.batch_invariant and few.examples > 3 else _UNLIMITED
         with torch.no_grad():
-            expected = pytree.tree_leaves(self._as_it_is(*cut))
-            found = [plan.run(part) for part in few.parts(half)]
-        for pieces, whole in zip(zip(*found, strict=True), expected, strict=True):
+            expected = pytree.tree_leaves(self._call_network(*few_arguments))
+            results = [plan.run(part) for part in few.parts(half)]
+        for pieces, whole in zip(zip(*results, strict=True), expected, strict=True):
             value = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
-            if value.shape != whole.shape or apart(value, whole) > APART.get(self.dtype or whole.dtype, 0.0):
+            tolerance = TOLERANCES.get(self.dtype or whole.dtype, 0.0)
+            if value.shape != whole.shape or relative_difference(value, whole) > tolerance:
                 raise NotExportable("its graph does not give what the network gives, or examples act on each other")
 
-    def _as_it_is(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def _call_network(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         with self._autocast():
             return self.network(*args, **kwargs)
 
@@ -284,7 +294,17 @@ class Fast(nn.Module):
 
 
 class _Plan:
-    """One graph for one set of moving tensors, and what is known of their present values."""
+    """A graph, rewritten and cut for one set of moving tensors, with the present values of all but the batch.
+
+    Args:
+        graph: of one kind of call.
+        network: whose tensors the graph reads.
+        moving: names of the tensors that change.
+        dtype: what to compute in; None is the network's own type.
+        ends: of a straight path, where results at its two ends are to be mixed.
+        heavy: whether the weights are too large for a second copy.
+        kernels: whether and how compiled kernels may be used.
+    """
 
     def __init__(
         self,
@@ -297,55 +317,55 @@ class _Plan:
         kernels: Kernels | None = None,
     ) -> None:
         self.graph = graph
-        held = dict(_tensors(network))
+        tensors = dict(_tensors(network))
         self.values: dict[str, Any] = {
-            **{place: held[name] for place, name in graph.weights.items()},
+            **{placeholder: tensors[name] for placeholder, name in graph.weights.items()},
             **graph.constants,
         }
-        written = {_memory(held[name]) for name in moving}
-        moves = {place for place, tensor in self.values.items() if _memory(tensor) in written}
+        written = {_address(tensors[name]) for name in moving}
+        moves = {placeholder for placeholder, tensor in self.values.items() if _address(tensor) in written}
         operations = copy.deepcopy(graph.graph)
-        named = {id(held[name]): name for name in moving}
-        if ends is not None and all(id(self.values[place]) in named for place in moves):
-            for place, (of, end) in rewrite.between_ends(operations, graph.inputs, moves).items():
-                self.values[place] = ends(named[id(self.values[of])], end).to(self.values[of])
+        names = {id(tensors[name]): name for name in moving}
+        if ends is not None and all(id(self.values[placeholder]) in names for placeholder in moves):
+            for new, (weight, end) in rewrite.between_ends(operations, graph.inputs, moves).items():
+                self.values[new] = ends(names[id(self.values[weight])], end).to(self.values[weight])
         if not heavy:
             rewrite.fold_batch_norms(operations, graph.inputs, moves)
         if dtype is not None:
             rewrite.in_precision(operations, [*self.values, *graph.inputs], dtype)
-        on_cpu = all(tensor.device.type == "cpu" for tensor in held.values())
+        on_cpu = all(tensor.device.type == "cpu" for tensor in tensors.values())
         onednn = not heavy and on_cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         rewrite.channels_last(operations, graph.inputs, weights=not onednn and not heavy)
         if onednn:
             fastest(operations, graph.inputs, [*moves, rewrite.ALPHA], kernels)
-            self.values |= kernels.rooms if kernels else {}
+            self.values |= kernels.buffers if kernels else {}
         self.parts = split(operations, graph.inputs, [*moves, rewrite.ALPHA])
         width = graph.floats * (dtype or torch.float32).itemsize
-        self.cuts = graph.rows and graph.examples[0] <= 2 and graph.examples[1] == math.inf
+        self.batch_invariant = graph.rows and graph.examples[0] <= 2 and graph.examples[1] == math.inf
         cache = _CACHE if on_cpu else _CACHE_ON_GPU
-        self.examples = min(max(cache // max(width, 1), _LEAST), _MOST) if self.cuts else _WHOLE
-        self.room = _bytes(operations, self.parts.kept.gives, dtype)
+        self.examples = min(max(cache // max(width, 1), _LEAST), _MOST) if self.batch_invariant else _UNLIMITED
+        self.kept_bytes = _bytes(operations, self.parts.kept.gives, dtype)
         self.kept: dict[object, dict[str, Any]] = {}
         self.stale = True
         self.parts.fixed.run(self.values)
 
-    def move(self, alpha: float) -> None:
-        """The moving tensors have new values."""
+    def update(self, alpha: float) -> None:
+        """Take note that the moving tensors have new values, those at alpha."""
         self.values[rewrite.ALPHA] = alpha
         self.stale = True
 
     def serves(self, call: Call) -> bool:
-        """Whether the graph is for so many examples."""
+        """Whether the graph holds for as many examples as the call has."""
         least, most = self.graph.examples
         return least <= call.examples <= most
 
     def finite(self, call: Call) -> bool:
-        """Whether what is kept of the first examples is."""
-        values = self.keepable(call.first(2 * _LEAST if self.cuts else _WHOLE).tensors).values()
+        """Whether what would be kept of the first examples is finite."""
+        values = self.keepable(call.head(2 * _LEAST if self.batch_invariant else _UNLIMITED).tensors).values()
         return all(bool(value.isfinite().all()) for value in values if isinstance(value, Tensor))
 
     def keepable(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
-        """What of a batch does not depend on moving weights, and the rest needs."""
+        """The values that depend on a batch but not on moving weights, and that the rest of the graph needs."""
         values = {**self.values, **dict(zip(self.graph.inputs, inputs, strict=True))}
         self.parts.kept.run(values)
         return {name: values[name] for name in self.parts.kept.gives}
@@ -363,10 +383,10 @@ class _Plan:
 
 def _bytes(graph: fx.Graph, names: Iterable[str], dtype: torch.dtype | None) -> int:
     """Bytes of these results for one example."""
-    wanted, total = set(names), 0
+    counted, total = set(names), 0
     for node in graph.nodes:
         value = node.meta.get("val")
-        if node.name in wanted and isinstance(value, Tensor):
+        if node.name in counted and isinstance(value, Tensor):
             kind = dtype if dtype and value.is_floating_point() else value.dtype
             total += math.prod(int(side) for side in value.shape[1:]) * kind.itemsize
     return total
@@ -377,12 +397,12 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from network.named_buffers(remove_duplicate=False)
 
 
-def _memory(tensor: Tensor) -> int:
+def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _held(values: Iterable[Any], inputs: Iterable[Tensor]) -> int:
-    """Bytes that keeping these values takes, where the inputs are held anyway."""
-    known = {_memory(tensor) for tensor in inputs}
-    found = {_memory(value): value.untyped_storage().nbytes() for value in values if isinstance(value, Tensor)}
-    return sum(size for memory, size in found.items() if memory not in known)
+def _added_bytes(values: Iterable[Any], inputs: Iterable[Tensor]) -> int:
+    """Bytes that keeping these values takes in addition to the inputs."""
+    of_inputs = {_address(tensor) for tensor in inputs}
+    sizes = {_address(value): value.untyped_storage().nbytes() for value in values if isinstance(value, Tensor)}
+    return sum(size for address, size in sizes.items() if address not in of_inputs)

@@ -1,4 +1,4 @@
-"""How many multiplications and additions a call takes."""
+"""Number of multiplications and additions of a call."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _ATTENTION = (
 
 
 def operations(call: Callable[[], object]) -> int:
-    """Of matrix products, convolutions and attention; others are few beside them.
+    """Multiplications and additions of matrix products, convolutions and attention; all others are negligible.
 
-    Torch has a counter too (`torch.utils.flop_counter`), whose first use takes more than a second.
+    The first use of torch's own counter (`torch.utils.flop_counter`) takes more than a second.
     """
     counter = _Counter()
     with counter:
@@ -29,8 +29,8 @@ def operations(call: Callable[[], object]) -> int:
     return counter.total
 
 
-class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees each operation of torch while it is done."""
+class DispatchObserver(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Base of what intercepts each operation of torch."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -40,26 +40,26 @@ class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False  # else torch imports its compiler to keep it out, which takes more than a second
 
 
-class _Counter(Watching):  # type: ignore[no-untyped-call]
+class _Counter(DispatchObserver):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        self.total += 2 * _products(func, args, found)
-        return found
+        result = func(*args, **(kwargs or {}))
+        self.total += 2 * _products(func, args, result)
+        return result
 
 
-def _products(func: Any, args: tuple[Any, ...], found: Any) -> int:
+def _products(func: Any, args: tuple[Any, ...], result: Any) -> int:
     if func is aten.convolution.default:
         transposed = args[6]
-        places = args[0] if transposed else found
-        return int(args[1].numel() * places.numel() // places.shape[1])
+        positions = args[0] if transposed else result
+        return int(args[1].numel() * positions.numel() // positions.shape[1])
     if func in (aten.mm.default, aten.bmm.default, aten.linear.default):
-        return int(found.numel() * args[0].shape[-1])
+        return int(result.numel() * args[0].shape[-1])
     if func in (aten.addmm.default, aten.baddbmm.default):
-        return int(found.numel() * args[1].shape[-1])
+        return int(result.numel() * args[1].shape[-1])
     if func in _ATTENTION:
         query, key = args[:2]
         return int(2 * math.prod(query.shape) * key.shape[-2])

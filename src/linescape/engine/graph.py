@@ -1,4 +1,4 @@
-"""A call of a network as a graph of plain operations, by `torch.export`: nothing is executed that is not in it.
+"""A call of a network as a graph of plain operations, by `torch.export`.
 
 Weights and inputs are both placeholders, so one graph serves every state of the network and every batch of a kind.
 """
@@ -23,25 +23,25 @@ aten = torch.ops.aten
 
 
 class NotExportable(Exception):  # noqa: N818 - caught by the engine, which then calls the network itself
-    """A call cannot be turned into a graph; the text says why."""
+    """A call cannot be turned into a graph; the message says why."""
 
 
-APART = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
-"""How far results may be from the network's own, relative to the largest of them."""
+TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.2}
+"""Largest difference of results from the network's own, relative to the largest of these."""
 
 
 class Inseparable(NotExportable):
-    """The examples of a batch act on each other, so that batches must be called as they are given."""
+    """The examples of a batch act on each other, so batches must be passed as they are given."""
 
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """The arguments of a call, taken apart.
+    """The arguments of a call.
 
     Attributes:
         tensors: all tensors among the arguments, in order.
         batched: which of them have one row for each example.
-        examples: rows of those.
+        examples: number of these rows.
         kind: equal for calls that one graph can serve; hashable.
     """
 
@@ -52,7 +52,7 @@ class Call:
 
     @classmethod
     def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
-        """Take the first axis of the first tensor for the examples, and every tensor with as many rows for batched.
+        """Describe a call. The first axis of its first tensor counts the examples; tensors as long are batched.
 
         Raises:
             NotExportable: there is no tensor with a first axis, or an argument cannot be compared.
@@ -75,13 +75,13 @@ class Call:
             raise NotExportable(f"the network is called with a {type(error).__name__}: {error}") from error
         return cls(tensors, batched, examples, kind)
 
-    def first(self, count: int) -> Call:
-        """The call for the first examples only."""
-        tensors = tuple(map(self.cut(count), self.tensors))
+    def head(self, count: int) -> Call:
+        """The call for the first `count` examples only."""
+        tensors = tuple(map(self.head_of_leaf(count), self.tensors))
         return Call(tensors, self.batched, min(count, self.examples), self.kind)
 
-    def cut(self, count: int) -> Callable[[Any], Any]:
-        """A function that cuts what has one row for each example, and leaves other things alone."""
+    def head_of_leaf(self, count: int) -> Callable[[Any], Any]:
+        """A function that takes the first `count` rows of an argument with one row an example, and returns others."""
         rows = {id(tensor) for tensor, rows in zip(self.tensors, self.batched, strict=True) if rows}
         return lambda leaf: leaf[:count] if id(leaf) in rows else leaf
 
@@ -107,9 +107,9 @@ class Graph:
         constants: placeholder -> a tensor that the code itself holds.
         inputs: placeholders of the call's tensors, in order.
         spec: how the outputs, a flat list of tensors, are put together.
-        rows: every output has one row for each example, so a call can be made in parts.
+        rows: whether every output has one row for each example, so that a call can be made in parts.
         floats: numbers in the largest result of an operation, for one example.
-        examples: the least and the most examples that it is for.
+        examples: the fewest and the most examples that the graph holds for.
     """
 
     graph: fx.Graph
@@ -123,10 +123,10 @@ class Graph:
 
 
 def refuse_hooks(network: nn.Module) -> None:
-    """A hook may do anything, such as keep a value for later, and would be called once only.
+    """Refuse a network with hooks, which may do anything and would be called once only.
 
     Raises:
-        NotExportable: there is one.
+        NotExportable: there is a hook.
     """
     if any(layer._forward_hooks or layer._forward_pre_hooks for layer in network.modules()):
         raise NotExportable("the network has hooks")
@@ -134,45 +134,48 @@ def refuse_hooks(network: nn.Module) -> None:
 
 @contextmanager
 def attributes_kept(network: nn.Module) -> Iterator[None]:
-    """Take away what reading the code left on a network.
+    """Remove the attributes that tracing leaves on a network.
 
     Raises:
         NotExportable: the network's own code has set an attribute.
     """
     before: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        (held, {name: list(value) if type(value) is list else value for name, value in held.items()})
+        (attributes, {name: list(value) if type(value) is list else value for name, value in attributes.items()})
         for layer in network.modules()
-        for held in (layer._buffers, vars(layer))
+        for attributes in (layer._buffers, vars(layer))
     ]
     changed: set[str] = set()
     try:
         yield
     finally:
-        for held, values in before:
-            changed |= {name for name, value in held.items() if name not in values or not _same(values[name], value)}
-            held.clear()
-            held.update(values)
+        for attributes, old in before:
+            changed |= {name for name, value in attributes.items() if name not in old or not _same(old[name], value)}
+            attributes.clear()
+            attributes.update(old)
     if any(not name.startswith("_tensor_constant") for name in changed):
         raise NotExportable("it sets attributes when it is called")
 
 
 def _same(before: object, now: object) -> bool:
-    """`torch.export` puts other tuples and lists of the same things in the place of a layer's own."""
-    (old, of_old), (new, of_new) = pytree.tree_flatten(before), pytree.tree_flatten(now)
-    return bool(of_old == of_new) and all(left is right for left, right in zip(old, new, strict=True))
+    """Whether two values have the same leaves: `torch.export` replaces tuples and lists by equal ones."""
+    (old, old_spec), (new, new_spec) = pytree.tree_flatten(before), pytree.tree_flatten(now)
+    return bool(old_spec == new_spec) and all(left is right for left, right in zip(old, new, strict=True))
 
 
-def apart(found: Tensor, expected: Tensor) -> float:
-    """Largest difference relative to the largest expected value, where both are finite; infinite where one is not."""
+def relative_difference(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference relative to the largest expected value; infinite where only one of both is finite.
+
+    Values of other types than floating point give 0 where all are equal, otherwise 1.
+    """
     if not expected.is_floating_point():
-        return float((found != expected).any())
-    found, expected = found.double(), expected.double()
+        return float((actual != expected).any())
+    actual, expected = actual.double(), expected.double()
     finite = expected.isfinite()
-    if not bool((finite == found.isfinite()).all()):
+    if not bool((finite == actual.isfinite()).all()):
         return float("inf")
     if not bool(finite.any()):
         return 0.0
-    difference = (found - expected)[finite].abs().max()
+    difference = (actual - expected)[finite].abs().max()
     return float(difference / expected[finite].abs().max().clamp(min=1e-30)) if float(difference) else 0.0
 
 
@@ -199,20 +202,20 @@ def export(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
             )
             if any(_mutates(node) for node in program.graph.nodes):
                 program = program.run_decompositions({})
-        return _taken_from(program)
+        return _graph_of(program)
     except NotExportable:
         raise
     except Exception as error:  # whatever a network's code and torch raise: it can still be called
         raise NotExportable(str(error).strip().split("\n")[0] or type(error).__name__) from error
 
 
-def _taken_from(program: torch.export.ExportedProgram) -> Graph:
+def _graph_of(program: torch.export.ExportedProgram) -> Graph:
     signature, graph = program.graph_signature, copy.deepcopy(program.graph)
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise NotExportable("the network changes a buffer or an input when it is called")
     # A copy gives nodes other names where those are words of Python's, such as `input`.
     names = {old.name: new.name for old, new in zip(program.graph.nodes, graph.nodes, strict=True)}
-    held = {names[n]: of for n, of in {**signature.inputs_to_parameters, **signature.inputs_to_buffers}.items()}
+    weights = {names[n]: to for n, to in {**signature.inputs_to_parameters, **signature.inputs_to_buffers}.items()}
     constants = {
         names[name]: program.constants[target]
         for name, target in signature.inputs_to_lifted_tensor_constants.items()
@@ -220,7 +223,7 @@ def _taken_from(program: torch.export.ExportedProgram) -> Graph:
     }
     tensors = {n.name for n in graph.nodes if n.op == "placeholder" and isinstance(n.meta.get("val"), Tensor)}
     inputs = tuple(names[n] for n in signature.user_inputs if isinstance(n, str) and names[n] in tensors)
-    for node in [n for n in graph.nodes if n.op == "placeholder" and n.name not in {*held, *constants, *inputs}]:
+    for node in [n for n in graph.nodes if n.op == "placeholder" and n.name not in {*weights, *constants, *inputs}]:
         if node.users:
             raise NotExportable(f"the network computes with {node.name!r}, which is no tensor")
         graph.erase_node(node)  # such as use_cache=False: the graph is for calls with this very value
@@ -240,7 +243,7 @@ def _taken_from(program: torch.export.ExportedProgram) -> Graph:
     with_rows = [value for value in values if value.ndim and value.shape[0] == batch]
     return Graph(
         graph,
-        held,
+        weights,
         constants,
         inputs,
         program.call_spec.out_spec,
@@ -251,17 +254,17 @@ def _taken_from(program: torch.export.ExportedProgram) -> Graph:
 
 
 def _range(program: torch.export.ExportedProgram, batch: int | torch.SymInt) -> tuple[float, float]:
-    """Control flow that depends on the number of examples was followed for some numbers only."""
+    """Numbers of examples for which control flow is as in the graph."""
     if isinstance(batch, int):
         return batch, batch
-    known = program.range_constraints.get(batch.node.expr)
-    if known is None:
+    limits = program.range_constraints.get(batch.node.expr)
+    if limits is None:
         raise NotExportable("the number of its examples is bound to something else")
-    return float(known.lower), float(known.upper)
+    return float(limits.lower), float(limits.upper)
 
 
 def _check_operations(graph: fx.Graph) -> None:
-    """Raise `NotExportable` where an operation draws, joins examples, or chooses what is done."""
+    """Raise `NotExportable` for random numbers, statistics of a batch, and control flow that depends on values."""
     for node in graph.nodes:
         if node.op == "call_function" and draws(node.target, node.args, node.kwargs):
             raise NotExportable(f"the network draws random numbers ({node.target})")
@@ -272,16 +275,16 @@ def _check_operations(graph: fx.Graph) -> None:
 
 
 def draws(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    """Whether an operation draws random numbers: dropout does not where it is switched off."""
+    """Whether an operation draws random numbers; dropout that is switched off does not."""
     if torch.Tag.nondeterministic_seeded not in getattr(target, "tags", ()):
         return False
-    given = {argument.name: argument.default_value for argument in target._schema.arguments}
-    given |= dict(zip(given, args, strict=False)) | dict(kwargs)
-    return bool(next((given[name] for name in ("train", "training", "dropout_p") if name in given), True))
+    values = {argument.name: argument.default_value for argument in target._schema.arguments}
+    values |= dict(zip(values, args, strict=False)) | dict(kwargs)
+    return bool(next((values[name] for name in ("train", "training", "dropout_p") if name in values), True))
 
 
 def _as_batch_norm(graph: fx.Graph, node: fx.Node) -> None:
-    """One operation with one result, as `torch.export` gives it where nothing changes in place."""
+    """Replace a decomposed BatchNorm by the single operation that `torch.export` gives without decompositions."""
     x, weight, bias, mean, var, momentum, eps = node.args
     firsts = [user for user in node.users if user.target is operator.getitem and user.args[1] == 0]
     if len(firsts) != len(node.users):
@@ -306,7 +309,7 @@ def _dynamic_shapes(network: nn.Module, args: Any, kwargs: Any) -> Any:
 
 
 class _without_inplace:  # noqa: N801 - a context manager
-    """Inside, layers such as ``ReLU(inplace=True)`` write their result elsewhere: kept values are not overwritten."""
+    """Switches ``inplace=True`` of layers such as ReLU off, so that kept values are not overwritten."""
 
     def __init__(self, network: nn.Module) -> None:
         self.layers = [layer for layer in network.modules() if getattr(layer, "inplace", False) is True]
@@ -330,5 +333,5 @@ def _is_tensor(node: fx.Node) -> bool:
 
 
 def largest(shapes: Iterable[Sequence[object]]) -> int:
-    """Numbers in the largest of these shapes."""
+    """Number of elements of the largest of these shapes."""
     return max((math.prod(int(side) for side in shape) for shape in shapes), default=0)  # type: ignore[call-overload]

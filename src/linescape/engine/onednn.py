@@ -1,8 +1,8 @@
-"""Replaces operations of a graph by the fastest that there are on the CPU, with what follows them taken in.
+"""Replaces operations of a graph by the fastest available on the CPU, fused with what follows them.
 
-Weights are put into the order that oneDNN computes in, once for each state, and the addition and the ReLU after a
-convolution happen while its result is in the cache. Where this machine could compile them (`compiled`), convolutions
-are done by `winograd` and the results of two ends mixed by `mixing`.
+Weights are put into the layout that oneDNN computes in, once for each state, and the addition and the ReLU after a
+convolution happen while its result is in the cache. Where the kernels of `linescape.engine.native` are available, they
+compute wide 3x3 convolutions (`winograd`) and mix the results of two ends (`blend`).
 """
 
 from __future__ import annotations
@@ -25,21 +25,28 @@ _ACTIVATIONS = {aten.relu.default: "relu", aten.sigmoid.default: "sigmoid", aten
 
 @dataclass
 class Kernels:
-    """That compiled operations may be used, and what for.
+    """Limits for the use of compiled kernels, and the memory that they need.
 
     Attributes:
         memory: bytes that weights in Winograd's form, which are four times as large, may take; counted down.
-        examples: that are passed for one state, if known.
-        rooms: new placeholder -> memory that weights in that form are written to.
+        examples: number that are measured for one state; infinite if unknown.
+        buffers: new placeholder -> memory that weights in that form are written to.
     """
 
     memory: float
     examples: float = math.inf
-    rooms: dict[str, Tensor] = field(default_factory=dict)
+    buffers: dict[str, Tensor] = field(default_factory=dict)
 
 
 def fastest(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str], kernels: Kernels | None = None) -> None:
-    """Replace convolutions, linear layers, and mixtures of two results."""
+    """Replace convolutions, linear layers, and mixtures of the results at two ends.
+
+    Args:
+        graph: is changed.
+        inputs: names of the placeholders of a batch.
+        moving: names of the placeholders that change along the path.
+        kernels: limits for compiled kernels; None where there are none.
+    """
     of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
     for node in list(graph.nodes):
         if node.target is torch.lerp and kernels is not None:
@@ -47,7 +54,7 @@ def fastest(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str], kerne
         if node.target not in (aten.conv2d.default, aten.linear.default):
             continue
         weight = argument(node, 1)
-        if weight in of_inputs or not _of_onednn(weight.meta["val"].dtype):
+        if weight in of_inputs or not _supported(weight.meta["val"].dtype):
             continue
         if node.target is aten.conv2d.default:
             _convolution(graph, node, of_moving, kernels)
@@ -56,16 +63,18 @@ def fastest(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str], kerne
     graph.eliminate_dead_code()
 
 
-def _of_onednn(dtype: torch.dtype) -> bool:
+def _supported(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 @dataclass(frozen=True)
 class _Tail:
-    """What follows an operation and can be done with it: the addition of another result, a ReLU.
+    """What follows an operation and can be fused with it: the addition of another result, a ReLU.
 
     Attributes:
         last: the last operation of these.
+        other: the other result; None without an addition.
+        relu: whether there is a ReLU.
     """
 
     last: fx.Node
@@ -77,42 +86,42 @@ class _Tail:
         last, other = node, None
         user = _only_user(node)
         if user is not None and user.target is aten.add.Tensor and not user.kwargs:
-            beside = user.args[1] if user.args[0] is node else user.args[0]
+            addend = user.args[1] if user.args[0] is node else user.args[0]
             alike = (
-                isinstance(beside, fx.Node)
-                and beside is not node
-                and _shape(beside) == _shape(node)
-                and beside.meta["val"].dtype == node.meta["val"].dtype
+                isinstance(addend, fx.Node)
+                and addend is not node
+                and _shape(addend) == _shape(node)
+                and addend.meta["val"].dtype == node.meta["val"].dtype
             )
-            # What can be kept must not be drawn into an addition that moves.
+            # What can be kept must not be fused with an addition that moves.
             if alike and (node in of_moving or user not in of_moving):
-                last, other = user, beside
+                last, other = user, addend
         user = _only_user(last)
         relu = user is not None and user.target is aten.relu.default
         return cls(user if user is not None and relu else last, other, relu)
 
 
 def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node], kernels: Kernels | None) -> None:
-    x, weight, bias = (argument(node, at) for at in range(3))
-    stride, padding, dilation = (_pair(argument(node, at), default) for at, default in ((3, 1), (4, 0), (5, 1)))
+    x, weight, bias = (argument(node, position) for position in range(3))
+    stride, padding, dilation = (_pair(argument(node, k), default) for k, default in ((3, 1), (4, 0), (5, 1)))
     geometry = (padding, stride, dilation, argument(node, 6) or 1)
     tail = _Tail.of(node, of_moving)
     with graph.inserting_before(tail.last):
         if kernels is not None and geometry == ([1, 1], [1, 1], [1, 1], 1) and _suits_winograd(kernels, x, weight):
             weight, bias = _unrounded(weight), _unrounded(bias)
-            into = placeholder(graph, f"room_for_{weight.name}")
-            kernels.rooms[into.name] = torch.empty(_transformed(weight), dtype=torch.float32)
-            kernels.memory -= kernels.rooms[into.name].nbytes
+            into = placeholder(graph, f"buffer_for_{weight.name}")
+            kernels.buffers[into.name] = torch.empty(_transformed(weight), dtype=torch.float32)
+            kernels.memory -= kernels.buffers[into.name].nbytes
             transformed = graph.call_function(winograd.transformed, (weight, into))
             new = graph.call_function(winograd.convolution, (x, transformed, bias, tail.other, tail.relu))
         else:
             packed = graph.call_function(torch.ops.mkldnn._reorder_convolution_weight.default, (weight, *geometry))
-            one, after = torch.ops.mkldnn._convolution_pointwise, "relu" if tail.relu else None
+            fused, activation = torch.ops.mkldnn._convolution_pointwise, "relu" if tail.relu else None
             if tail.other is None:
-                new = graph.call_function(one.default, (x, packed, bias, *geometry, after or "none", [], ""))
+                new = graph.call_function(fused.default, (x, packed, bias, *geometry, activation or "none", [], ""))
             else:
-                args: Any = (x, tail.other, packed, bias, *geometry, "add", 1.0, after, [], "")
-                new = graph.call_function(one.binary, args)
+                args: Any = (x, tail.other, packed, bias, *geometry, "add", 1.0, activation, [], "")
+                new = graph.call_function(fused.binary, args)
     _replace(tail.last, new, of_moving)
 
 
@@ -127,23 +136,23 @@ def _suits_winograd(kernels: Kernels, x: fx.Node, weight: fx.Node) -> bool:
 
 
 def _transformed(weight: fx.Node) -> int:
-    """Numbers of a weight in Winograd's form."""
+    """Number of elements of a weight in Winograd's form."""
     outputs, inputs = weight.meta["val"].shape[:2]
     return 36 * int(outputs) * int(inputs)
 
 
 def _mixture(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node]) -> None:
-    """Results of two ends, and a BatchNorm after them."""
+    """Replace a mixture of the results at two ends, with a BatchNorm and what else follows it."""
     start, end, alpha = node.args
     value = node.meta["val"]
-    if value.ndim != 4 or not _of_onednn(value.dtype) or not blend.suits(int(value.shape[1])):
+    if value.ndim != 4 or not _supported(value.dtype) or not blend.suits(int(value.shape[1])):
         return
     last, norm = node, ()
     user = _only_user(node)
     if user is not None and user.target is aten.batch_norm.default and not user.args[5]:
-        given = [_unrounded(argument(user, at)) for at in range(1, 5)]
-        if given[2] is not None and all(arg is None or arg.op == "placeholder" for arg in given):
-            last, norm = user, (*given, argument(user, 7))
+        tensors = [_unrounded(argument(user, position)) for position in range(1, 5)]
+        if tensors[2] is not None and all(arg is None or arg.op == "placeholder" for arg in tensors):
+            last, norm = user, (*tensors, argument(user, 7))
     tail = _Tail.of(last, of_moving)
     with graph.inserting_before(tail.last):
         factors = graph.call_function(blend.factors, (alpha, int(value.shape[1]), *norm))
@@ -152,7 +161,7 @@ def _mixture(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node]) -> None:
 
 
 def _unrounded(node: Any) -> Any:
-    """What `in_precision` has rounded, where float32 is read."""
+    """The value before `in_precision` rounded it, for kernels that read float32."""
     return node.args[0] if isinstance(node, fx.Node) and node.target is aten.to.dtype else node
 
 

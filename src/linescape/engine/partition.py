@@ -1,13 +1,13 @@
-"""Which operations of a graph need to be done how often, while the moving weights take one value after another.
+"""Cuts a graph by how often its operations must be computed along a path.
 
-===========  ======================  ==================================================
-part         depends on              is done
-===========  ======================  ==================================================
-``fixed``    resting weights         once
-``states``   moving weights          once for each state
-``kept``     inputs, resting ones    once for each batch, and its results are kept
-``live``     inputs, moving ones     every time
-===========  ======================  ==================================================
+==========  =========================  =============================================
+part        depends on                 is computed
+==========  =========================  =============================================
+``fixed``   fixed weights              once
+``states``  moving weights             once for each state
+``kept``    inputs and fixed weights   once for each batch, and its results are kept
+``live``    inputs and moving weights  every time
+==========  =========================  =============================================
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Part:
     """Some operations of a graph as one function.
 
     Attributes:
-        module: called with the values of `needs`, in order; gives those of `gives`.
+        module: called with the values of `needs`, in order; returns those of `gives`.
         needs: names of values from other parts, or placeholders.
         gives: names of its values that other parts need or that the graph returns.
     """
@@ -36,14 +36,14 @@ class Part:
     gives: tuple[str, ...]
 
     def run(self, values: MutableMapping[str, Any]) -> None:
-        """Add this part's values."""
+        """Compute this part from `values`, and add its results to them."""
         if self.gives:
             values.update(zip(self.gives, self.module(*[values[name] for name in self.needs]), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """A graph cut by how often its operations are needed; see the module."""
+    """The four parts of a graph, see the module, and the names of its outputs."""
 
     fixed: Part
     states: Part
@@ -53,7 +53,7 @@ class Parts:
 
 
 def split(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> Parts:
-    """Cut a graph into its four parts."""
+    """Cut a graph into its four parts, where `inputs` and `moving` are names of placeholders."""
     of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
     operations = [node for node in graph.nodes if node.op in ("call_function", "call_method")]
     returned = graph.output_node().all_input_nodes

@@ -1,8 +1,8 @@
-"""Makes a graph cheaper without changing what it computes, but for rounding.
+"""Makes a graph cheaper without changing what it computes, except for rounding.
 
 A BatchNorm with fixed statistics after a convolution or a linear layer is a scaling of its weights: it is folded into
-them, once for each state in place of once for each example. Images are laid out channels last. What is only for the CPU
-is in `cpu`.
+them, once for each state instead of once for each example. Images are laid out with channels last. Rewrites for the CPU
+only are in `onednn`.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from torch import Tensor, fx
 aten = torch.ops.aten
 
 ALPHA = "position_alpha"
-"""Placeholder of the position on a straight line."""
+"""Name of the placeholder for the position on a straight line."""
 
 _PRODUCTS = 64
-"""Products to one number of a result from which on mixing two results is faster than computing one."""
+"""Products for one number of a result from which on mixing two results is faster than computing one."""
 
 _CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 
 
 def dependents(graph: fx.Graph, names: Iterable[str]) -> set[fx.Node]:
     """The placeholders of these names, and every node that depends on one."""
-    wanted = set(names)
-    found: set[fx.Node] = set()
+    roots = set(names)
+    depending: set[fx.Node] = set()
     for node in graph.nodes:
-        if (node.op == "placeholder" and node.name in wanted) or any(arg in found for arg in node.all_input_nodes):
-            found.add(node)
-    return found
+        if (node.op == "placeholder" and node.name in roots) or any(arg in depending for arg in node.all_input_nodes):
+            depending.add(node)
+    return depending
 
 
 def fold_batch_norms(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> None:
@@ -42,7 +42,7 @@ def fold_batch_norms(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[st
     for node in list(graph.nodes):
         if node.target is not aten.batch_norm.default:
             continue
-        layer, *norm, training = (argument(node, at) for at in range(6))
+        layer, *norm, training = (argument(node, position) for position in range(6))
         if training or not isinstance(layer, fx.Node) or layer.target not in (*_CONVOLUTIONS, aten.linear.default):
             continue
         weight, bias = argument(layer, 1), argument(layer, 2)
@@ -89,10 +89,11 @@ def folded(
 
 
 def between_ends(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Where a layer with moving weights reads what rests, its result is on the line between two fixed ones.
+    """Compute layers with moving weights and a fixed input from their results at the two ends.
 
-    ``W(alpha) x + b(alpha) = (1 - alpha) (W0 x + b0) + alpha (W1 x + b1)`` for weights on a straight line. So the two
-    ends' results are found once for each batch and only mixed at each position, from the placeholder `ALPHA`.
+    ``W(alpha) x + b(alpha) = (1 - alpha) (W0 x + b0) + alpha (W1 x + b1)`` for weights on a straight line. So the
+    results at the two ends are computed once for each batch and only mixed at each position, from the placeholder
+    `ALPHA`.
 
     Returns:
         New placeholder -> (the weight's placeholder, ``start`` or ``end``).
@@ -112,18 +113,18 @@ def between_ends(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) 
             continue
         if alpha is None:
             alpha = placeholder(graph, ALPHA)
-        found = []
+        results = []
         for end in ("start", "end"):
             args = list(node.args)
-            for at, arg in enumerate(args):
+            for position, arg in enumerate(args):
                 if arg in weights and arg.name in names:
-                    args[at] = placeholder(graph, f"{arg.name}_{end}", like=arg)
-                    new[args[at].name] = (arg.name, end)
+                    args[position] = placeholder(graph, f"{arg.name}_{end}", like=arg)
+                    new[args[position].name] = (arg.name, end)
             with graph.inserting_before(node):
-                found.append(graph.call_function(node.target, tuple(args)))
-            found[-1].meta = dict(node.meta)
+                results.append(graph.call_function(node.target, tuple(args)))
+            results[-1].meta = dict(node.meta)
         with graph.inserting_before(node):
-            mixed = graph.call_function(torch.lerp, (*found, alpha))
+            mixed = graph.call_function(torch.lerp, (*results, alpha))
         mixed.meta = dict(node.meta)
         node.replace_all_uses_with(mixed)
         graph.erase_node(node)
@@ -131,20 +132,20 @@ def between_ends(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) 
 
 
 def placeholder(graph: fx.Graph, name: str, like: fx.Node | None = None) -> fx.Node:
-    """The placeholder of a name, new where there is none."""
-    known: fx.Node
-    for known in graph.nodes:
-        if known.op == "placeholder" and known.name == name:
-            return known
+    """The placeholder of this name, which is added if there is none."""
+    node: fx.Node
+    for node in graph.nodes:
+        if node.op == "placeholder" and node.name == name:
+            return node
     with graph.inserting_before(next(iter(graph.nodes))):
         new = graph.placeholder(name)
     new.meta = dict(like.meta) if like else {}
     return new
 
 
-def in_precision(graph: fx.Graph, places: Iterable[str], dtype: torch.dtype) -> None:
-    """Round weights (after folding) and inputs to a type, where the graph was made for a network of that type."""
-    names = set(places)
+def in_precision(graph: fx.Graph, placeholders: Iterable[str], dtype: torch.dtype) -> None:
+    """Round weights (after folding) and inputs to a type, in a graph that was made for a network of that type."""
+    names = set(placeholders)
     for node in list(graph.nodes):
         of_folding = node.target is operator.getitem and node.args[0].target is folded
         if not of_folding and not (node.op == "placeholder" and node.name in names):
@@ -169,9 +170,9 @@ def _placeholders_first(graph: fx.Graph) -> None:
 
 
 def channels_last(graph: fx.Graph, inputs: Iterable[str], weights: bool) -> None:
-    """Lay out images that a convolution reads with the channels last, as convolutions are faster then.
+    """Lay out images that a convolution reads with the channels last, as convolutions are then faster.
 
-    So should `weights` be laid out, unless something else orders them.
+    With `weights`, those of the convolutions too.
     """
     names = set(inputs)
     first = next(node for node in graph.nodes if node.op != "placeholder")
@@ -197,6 +198,6 @@ def _laid_out(graph: fx.Graph, node: fx.Node) -> fx.Node:
     return new
 
 
-def argument(node: fx.Node, at: int) -> Any:
+def argument(node: fx.Node, position: int) -> Any:
     """A positional argument, or None where it is left out."""
-    return node.args[at] if len(node.args) > at else None
+    return node.args[position] if len(node.args) > position else None

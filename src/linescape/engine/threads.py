@@ -1,43 +1,31 @@
-"""How many threads pay for a network on the CPU, and how many processes for a study.
+"""How many threads suit a network on the CPU, and how many processes a study.
 
-The threads of one operation wait for each other, many times a pass. A narrow network gains little from them, and
-where another program uses the cores it loses much: a walk that took 6 s with one thread took 39 s with two (2 cores,
-both busy elsewhere). So it is tried.
+The threads of one operation wait for each other, many times a pass. On idle cores that costs little. Where another
+program uses a core, each wait may take as long as that program's turn, tens of milliseconds, and a pass that is short
+without it becomes many times as long. So a network uses several threads only where a pass takes long by itself. That is
+told by counting operations, not by timing: one walk uses the same number of threads, and so gives the same bits, on all
+machines with as many cores, busy or idle.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
-_LONG = 0.1
-"""Seconds of a call with one thread from which on waiting is a small part of it, and trying costs too much."""
-
 LARGE = 4e10
-"""Operations of a call that certainly takes so long, so that nothing need be tried."""
-
-_PAYS = 1.1
-"""Times that more threads must be faster: a narrow gain is lost when another program starts."""
+"""Operations of one call from which on several threads are used; see `suitable`."""
 
 
-def fitting(call: Callable[[], object], small: Callable[[], object], share: float) -> int:
-    """Threads for many calls like this one: torch's present number, or 1 where more do not pay; takes some calls.
+def suitable(operations: float) -> int:
+    """Threads for calls of so many operations each: torch's present number from `LARGE` on, otherwise 1.
 
-    `small` is a call with this share of the work: where even that takes long, no others are tried.
+    Measured on two cores, idle and with other programs on both (dev/LOG.md, 2026-11-28). Below `LARGE`, a busy machine
+    costs two threads more than an idle one gives them.
     """
-    most = torch.get_num_threads()
-    if most == 1:
-        return 1
-    with using(1):
-        small()  # the first call also allocates
-        if _seconds(small) > share * _LONG:
-            return most
-        alone = _fastest(call)
-    return most if alone > _PAYS * _fastest(call) else 1
+    return torch.get_num_threads() if operations >= LARGE else 1
 
 
 def cores(device: str) -> int:
@@ -59,17 +47,3 @@ def using(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    begun = time.perf_counter()
-    call()
-    return time.perf_counter() - begun
-
-
-def _fastest(call: Callable[[], object]) -> float:
-    """The least of a few calls, more of short ones: noise only ever adds."""
-    took: list[float] = []
-    while len(took) < 8 and sum(took) < _LONG / 2:
-        took.append(_seconds(call))
-    return min(took)

@@ -1,7 +1,7 @@
-"""A call of a network as a graph, by `torch.fx`: in milliseconds, where the code is plain.
+"""A call of a network as a graph, by `torch.fx`: in milliseconds, for plain code.
 
-`graph.export` reads more code but costs seconds. This one takes networks that are called with tensors only and whose
-control flow and shapes do not depend on them; everything else it leaves to `export`.
+`graph.export` understands more code but costs seconds. Tracing needs a network that is called with tensors only and
+whose control flow and shapes do not depend on them; everything else is left to `export`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
-from linescape.engine.flops import Watching
+from linescape.engine.flops import DispatchObserver
 from linescape.engine.graph import (
-    APART,
+    TOLERANCES,
     Call,
     Graph,
     Inseparable,
     NotExportable,
-    apart,
     attributes_kept,
     draws,
     largest,
+    relative_difference,
 )
 
 aten = torch.ops.aten
@@ -62,11 +62,11 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
             graph = _Tracer().trace(network)
             inputs = tuple(node.name for node in graph.nodes if node.op == "placeholder")
             weights, constants = _plain(graph, network)
-        held = constants | {place: _tensors(network)[name] for place, name in weights.items()}
+        tensors = constants | {placeholder: _tensors(network)[name] for placeholder, name in weights.items()}
         shapes: dict[fx.Node, Any] = {}
         rows: set[fx.Node] = set()
         with pure:
-            for node, two, three in _together(graph, held, call, pure):
+            for node, two, three in _together(graph, tensors, call, pure):
                 if not _fit(two, three):
                     raise NotExportable("its shapes depend on the number of examples")
                 _check_apart(two, three)
@@ -85,8 +85,8 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
         if value is not None:
             node.meta["val"] = value
         nodes = [arg for arg in node.args if isinstance(arg, fx.Node)]
-        tensors = len(nodes) == len(node.args) and all(shapes[arg] is not None for arg in nodes)
-        if node.target in _ADD and not node.kwargs and tensors:
+        only_tensors = len(nodes) == len(node.args) and all(shapes[arg] is not None for arg in nodes)
+        if node.target in _ADD and not node.kwargs and only_tensors:
             node.op, node.target = "call_function", aten.add.Tensor
     graph.eliminate_dead_code()
     return Graph(
@@ -104,16 +104,16 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
 def check_examples_apart(graph: Graph, network: nn.Module, call: Call) -> None:
     """Compare every value for the first two examples with that for the first three.
 
-    Outputs alone would not do: they may be 0 for the weights at hand.
+    Comparing outputs alone is not enough: they may be 0 for the present weights.
 
     Raises:
         Inseparable: examples act on each other.
     """
     least, most = graph.examples
     if call.examples >= 3 and graph.rows and least <= 2 and most >= 3:
-        tensors = _tensors(network)
-        held = {**graph.constants, **{place: tensors[name] for place, name in graph.weights.items()}}
-        for _, two, three in _together(graph.graph, held, call, _Pure()):
+        of_network = _tensors(network)
+        tensors = {**graph.constants, **{node: of_network[name] for node, name in graph.weights.items()}}
+        for _, two, three in _together(graph.graph, tensors, call, _Pure()):
             if _fit(two, three):
                 _check_apart(two, three)
 
@@ -121,12 +121,12 @@ def check_examples_apart(graph: Graph, network: nn.Module, call: Call) -> None:
 def _check_apart(two: Any, three: Any) -> None:
     if isinstance(two, Tensor) and two is not three and two.is_floating_point():
         first = three[: len(two)] if two.ndim else three
-        if apart(two, first) > APART.get(two.dtype, 0.0):
+        if relative_difference(two, first) > TOLERANCES.get(two.dtype, 0.0):
             raise Inseparable("the examples of a batch act on each other")
 
 
 def _fit(two: Any, three: Any) -> bool:
-    """Whether a value has one row an example, or the same shape for any number of them."""
+    """Whether a value has one row for each example, or the same shape for any number of examples."""
     if not isinstance(two, Tensor) or two.shape == three.shape:
         return True
     return (2, *two.shape[1:]) == two.shape and (3, *two.shape[1:]) == three.shape
@@ -136,16 +136,16 @@ class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
-        """Code is followed into every layer but this one, which looks at its input's shape first."""
+        """Whether a layer is not traced into: only BatchNorm, whose code depends on its input's shape."""
         return isinstance(m, _BatchNorm) and type(m).forward is _BatchNorm.forward
 
 
-class _Pure(Watching):  # type: ignore[no-untyped-call]
-    """Refuses what cannot be repeated from a graph: random numbers, and writing to a value that is used elsewhere."""
+class _Pure(DispatchObserver):  # type: ignore[no-untyped-call]
+    """Refuses what a graph cannot repeat: random numbers, and writing to a value that is used elsewhere."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: set[int] = set()
+        self.inputs: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -154,17 +154,17 @@ class _Pure(Watching):  # type: ignore[no-untyped-call]
         if func._schema.is_mutable:
             written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
             values = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **kwargs}
-            if any(isinstance(values.get(n), Tensor) and _memory(values[n]) in self.given for n in written):
+            if any(isinstance(values.get(n), Tensor) and _address(values[n]) in self.inputs for n in written):
                 raise NotExportable(f"it writes to a value ({func})")
         return func(*args, **kwargs)
 
 
-def _memory(tensor: Tensor) -> int:
+def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
 def _plain(graph: fx.Graph, network: nn.Module) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Give layers the names that `rewrite` knows and make placeholders of tensors that the network holds.
+    """Rename layers to the operations that `rewrite` knows, and make placeholders of the network's tensors.
 
     Returns:
         Placeholder -> name of a parameter or buffer; placeholder -> another tensor.
@@ -183,20 +183,20 @@ def _plain(graph: fx.Graph, network: nn.Module) -> tuple[dict[str, str], dict[st
     of_network = _tensors(network)
     weights: dict[str, str] = {}
     constants: dict[str, Tensor] = {}
-    known: dict[str, fx.Node] = {}
+    placeholders: dict[str, fx.Node] = {}
     for node in list(graph.nodes):
         if node.op != "get_attr":
             continue
         name = str(node.target)
-        if name not in known:
+        if name not in placeholders:
             with graph.inserting_before(first):
-                known[name] = graph.placeholder(f"weight_{len(known)}")
+                placeholders[name] = graph.placeholder(f"weight_{len(placeholders)}")
             if name in of_network:
-                weights[known[name].name] = name
+                weights[placeholders[name].name] = name
             else:
                 owner, _, last = name.rpartition(".")
-                constants[known[name].name] = vars(network.get_submodule(owner))[last]
-        node.replace_all_uses_with(known[name])
+                constants[placeholders[name].name] = vars(network.get_submodule(owner))[last]
+        node.replace_all_uses_with(placeholders[name])
         graph.erase_node(node)
     if not all(isinstance(value, Tensor) for value in constants.values()):
         raise NotExportable("it holds something else than tensors")
@@ -221,21 +221,21 @@ def _replacement(graph: fx.Graph, node: fx.Node, network: nn.Module) -> fx.Node 
         assert isinstance(layer, _BatchNorm)
         if layer.running_mean is None:
             raise NotExportable("it has a BatchNorm that always uses its batch")
-        held = [
+        tensors = [
             None if getattr(layer, name) is None else graph.get_attr(f"{node.target}.{name}")
             for name in ("weight", "bias", "running_mean", "running_var")
         ]
-        return graph.call_function(aten.batch_norm.default, (node.args[0], *held, False, 0.0, layer.eps, False))
+        return graph.call_function(aten.batch_norm.default, (node.args[0], *tensors, False, 0.0, layer.eps, False))
     if node.op not in ("call_function", "call_method"):
         return None
     if node.op == "call_function" and node.target in _LAYERS:
-        given = {**dict(zip(_ORDER, node.args, strict=False)), **node.kwargs}
-        if isinstance(given.get("padding"), str):
+        arguments = {**dict(zip(_ORDER, node.args, strict=False)), **node.kwargs}
+        if isinstance(arguments.get("padding"), str):
             return None
-        named = [given[name] for name in _ORDER if name in given]
-        if list(given) != list(_ORDER[: len(named)]):
+        in_order = [arguments[name] for name in _ORDER if name in arguments]
+        if list(arguments) != list(_ORDER[: len(in_order)]):
             return None
-        return graph.call_function(_LAYERS[node.target], tuple(named))
+        return graph.call_function(_LAYERS[node.target], tuple(in_order))
     if node.target in _RELU and node.args:
         written = str(getattr(node.target, "__name__", node.target)).endswith("_")
         if _read_once(node) or not (written or any(node.args[1:]) or any(node.kwargs.values())):
@@ -243,30 +243,42 @@ def _replacement(graph: fx.Graph, node: fx.Node, network: nn.Module) -> fx.Node 
     return None
 
 
-def _together(graph: fx.Graph, held: dict[str, Tensor], call: Call, pure: _Pure) -> Iterator[tuple[fx.Node, Any, Any]]:
-    """Each node, and what it gives for the first two and for the first three examples; let go of after its last use."""
-    inputs = [iter(call.first(count).tensors) for count in (2, 3)]
-    found: dict[fx.Node, list[Any]] = {}
+def _together(
+    graph: fx.Graph, tensors: dict[str, Tensor], call: Call, pure: _Pure
+) -> Iterator[tuple[fx.Node, Any, Any]]:
+    """Run a graph for the first two and for the first three examples side by side.
+
+    Args:
+        graph: its placeholders are the keys of `tensors`, then the call's tensors.
+        tensors: placeholder -> value.
+        call: of at least three examples.
+        pure: watches the operations.
+
+    Yields:
+        Each node and its two values, which are released after their last use.
+    """
+    inputs = [iter(call.head(count).tensors) for count in (2, 3)]
+    values: dict[fx.Node, list[Any]] = {}
     last = {used: node for node in graph.nodes for used in node.all_input_nodes}
     for node in graph.nodes:
         if node.op == "output":
             break
         if node.op == "placeholder":
-            found[node] = [held[node.name] if node.name in held else next(given) for given in inputs]
+            values[node] = [tensors[node.name] if node.name in tensors else next(given) for given in inputs]
         else:
-            found[node] = [
-                _value(node, lambda used, at=at: found[used][at], pure)  # type: ignore[misc]
-                for at in range(len(inputs))
+            values[node] = [
+                _value(node, lambda used, run=run: values[used][run], pure)  # type: ignore[misc]
+                for run in range(len(inputs))
             ]
-        yield node, *found[node]
+        yield node, *values[node]
         for used in node.all_input_nodes:
             if last[used] is node:
-                del found[used]
+                del values[used]
 
 
-def _value(node: fx.Node, of: Callable[[fx.Node], Any], pure: _Pure) -> Any:
-    args, kwargs = fx.node.map_arg((node.args, node.kwargs), of)
-    pure.given = {_memory(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+def _value(node: fx.Node, value_of: Callable[[fx.Node], Any], pure: _Pure) -> Any:
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), value_of)
+    pure.inputs = {_address(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
     if node.op == "call_method":
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
     return node.target(*args, **kwargs)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Data as they are given, tensors or batches of any nesting, and what is done to a batch: moved, cut, taken apart."""
+"""The user's data, as tensors or as batches of any nesting, and functions of one batch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader, RandomSampler
 from linescape.errors import DataError
 
 
-def whole(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
-    """Inputs and targets, where data are given as two tensors; otherwise None.
+def as_tensors(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
+    """Inputs and targets as tensors, where data are given as two tensors or arrays; otherwise None.
 
     Raises:
         DataError: they have different lengths, or none.
@@ -30,12 +30,12 @@ def whole(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def split(inputs: Tensor, targets: Tensor, size: int) -> list[Any]:
-    """Batches (inputs, targets) of so many examples."""
+    """Batches (inputs, targets) of `size` examples each, the last one perhaps of fewer."""
     return list(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
 
 
 def repeatable(name: str, given: Any) -> Iterable[Any]:
-    """Data that are given as batches, if they give the same batches each time, as far as that can be told.
+    """The data, if they can be read again and again and are not known to change from one pass to the next.
 
     Raises:
         DataError: they are shuffled, can be read only once, or are no batches.
@@ -57,42 +57,45 @@ def repeatable(name: str, given: Any) -> Iterable[Any]:
     return given
 
 
-def changed(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A batch with each of its tensors changed; mappings become dictionaries, tuples and lists become lists."""
+def map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch with `change` applied to each of its tensors; mappings become dictionaries, tuples and lists lists."""
     if isinstance(batch, Tensor):
         return change(batch)
     if isinstance(batch, Mapping):
-        return {name: changed(value, change) for name, value in batch.items()}
+        return {name: map_tensors(value, change) for name, value in batch.items()}
     if isinstance(batch, tuple | list):
-        return [changed(value, change) for value in batch]
+        return [map_tensors(value, change) for value in batch]
     return batch
 
 
-def moved(batch: Any, device: torch.device) -> Any:
+def to_device(batch: Any, device: torch.device) -> Any:
     """A batch on a device."""
-    return changed(batch, lambda tensor: tensor.to(device, non_blocking=True))
+    return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
 
 
-def cut(batch: Any, count: int) -> tuple[Any, float]:
-    """The first examples of a batch, and which share they are; all of it where it cannot be told what an example is."""
-    rows = lengths(batch)
-    if len(rows) != 1 or max(rows) <= count:
+def head(batch: Any, count: int) -> tuple[Any, float]:
+    """The first `count` examples of a batch and the fraction of the batch that they are.
+
+    All of the batch where its tensors differ in length, so that it is unknown what one example is.
+    """
+    sizes = lengths(batch)
+    if len(sizes) != 1 or max(sizes) <= count:
         return batch, 1.0
-    return changed(batch, lambda tensor: tensor[:count]), count / max(rows)
+    return map_tensors(batch, lambda tensor: tensor[:count]), count / max(sizes)
 
 
 def described(batch: Any) -> str:
-    """Shapes and types of a batch's tensors, in words."""
+    """Shapes and types of a batch's tensors as text, for error messages."""
     return ", ".join(f"{tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}" for part in tensors(batch))
 
 
 def lengths(batch: Any) -> set[int]:
-    """The lengths of a batch's tensors: one, the number of its examples, where each has an entry for each of them."""
+    """The different lengths of a batch's tensors; a single one is the number of examples."""
     return {len(tensor) if tensor.ndim else 0 for tensor in tensors(batch)}
 
 
 def tensors(batch: Any) -> Iterator[Tensor]:
-    """A batch's tensors, in its order."""
+    """The tensors of a batch, in order."""
     if isinstance(batch, Tensor):
         yield batch
     elif isinstance(batch, Mapping | tuple | list):

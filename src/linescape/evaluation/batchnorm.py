@@ -2,14 +2,14 @@
 
 ========================  ====================================================================================
 ``interpolate``           they move with the weights, so both ends are exact (Vlaar & Frankle 2022; the default)
-``recalibrate``           measured anew at every alpha: cumulative average over the calibration batches
+``recalibrate``           recomputed at every alpha: cumulative average over the calibration batches
                           (Lucas et al. 2021; Jordan et al. 2022, arXiv 2211.08403)
 ``start``, ``end``        those of the path at alpha = 0, or at alpha = 1, everywhere
-``batch``                 those of the very batch that is measured, so the result depends on the batch size
+``batch``                 those of the batch that is measured, so the result depends on the batch size
 ========================  ====================================================================================
 
 Interpolated statistics need not fit the interpolated weights: activations can collapse or explode between the
-ends. Where that matters, measure ``recalibrate`` beside ``interpolate``.
+ends. Where that matters, measure both ``recalibrate`` and ``interpolate``.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def layers(module: nn.Module) -> dict[str, _BatchNorm]:
 def statistics(module: nn.Module) -> frozenset[str]:
     """Names of the running statistics."""
     return frozenset(
-        f"{name}.{held}" if name else held
+        f"{name}.{buffer}" if name else buffer
         for name, layer in layers(module).items()
-        for held, _ in layer.named_buffers()
+        for buffer, _ in layer.named_buffers()
     )
 
 
@@ -56,7 +56,7 @@ def statistics(module: nn.Module) -> frozenset[str]:
 def treated(
     module: nn.Module, treatment: str, ends: Mapping[str, Mapping[str, Tensor]], calibrate: Callable[[], None]
 ) -> Iterator[None]:
-    """Put a treatment on a module in eval mode, and take it off again.
+    """Apply a treatment to a module in eval mode, and undo it at the end.
 
     Args:
         module: the network, with the path's statistics in place.
@@ -84,8 +84,8 @@ def treated(
                 layer.train()
         else:
             for name, layer in norms.items():
-                for held, buffer in layer.named_buffers(recurse=False):
-                    buffer.copy_(ends[treatment][f"{name}.{held}" if name else held])
+                for last, buffer in layer.named_buffers(recurse=False):
+                    buffer.copy_(ends[treatment][f"{name}.{last}" if name else last])
         yield
     finally:
         for name, layer in norms.items():

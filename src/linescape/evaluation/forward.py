@@ -1,4 +1,4 @@
-"""What a batch is: how inputs and targets are told apart, and which output belongs to which target.
+"""The inputs and targets of a batch, and which output belongs to which target.
 
 The output at a position belongs to the target at the same position: ``(tokens[:, :-1], tokens[:, 1:])`` are inputs and
 targets of a language model, and likewise in a dictionary with ``targets``. But ``labels`` in a dictionary are as a
@@ -45,7 +45,7 @@ def default_forward(model: nn.Module, batch: Any) -> tuple[Any, Any]:
 
 
 def default_targets(model: nn.Module, batch: Any) -> Any:
-    """The targets that `default_forward` gives, without a call of the model.
+    """The targets that `default_forward` returns, without a call of the model.
 
     Raises:
         DataError: as `default_forward`.
@@ -56,21 +56,21 @@ def default_targets(model: nn.Module, batch: Any) -> Any:
         return targets[:, 1:]
     if isinstance(batch, Mapping) and _repeats(batch.get("input_ids"), targets):
         raise DataError(
-            f"The labels of a batch are its input_ids, and a {type(_own(model)).__name__} is not known to shift them "
-            "by one, so it would be measured at repeating its input. For a language model yield the tuple "
+            f"The labels of a batch are its input_ids, and a {type(_network(model)).__name__} is not known to shift "
+            "them by one, so it would be measured at repeating its input. For a language model yield the tuple "
             "(tokens[:, :-1], tokens[:, 1:]), or pass `forward=lambda model, batch: (outputs, targets)`."
         )
     return targets
 
 
 def predicts_next(model: nn.Module) -> bool:
-    """Whether a network is a causal language model of Hugging Face, told by its class's name."""
-    return any(kind.__name__.endswith(_CAUSAL) for kind in type(_own(model)).__mro__)
+    """Whether a network is a causal language model of Hugging Face, judged by the names of its classes."""
+    return any(kind.__name__.endswith(_CAUSAL) for kind in type(_network(model)).__mro__)
 
 
 def is_hugging_face(model: nn.Module) -> bool:
     """Whether a network is one of Hugging Face, called with names such as ``input_ids``."""
-    return predicts_next(model) or any(kind.__name__ == "PreTrainedModel" for kind in type(_own(model)).__mro__)
+    return predicts_next(model) or any(kind.__name__ == "PreTrainedModel" for kind in type(_network(model)).__mro__)
 
 
 def _inputs(batch: Any) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -95,7 +95,7 @@ def _label(batch: Mapping[str, Any]) -> str:
     return label
 
 
-def _own(model: nn.Module) -> nn.Module:
+def _network(model: nn.Module) -> nn.Module:
     return model.network if isinstance(model, Fast) else model
 
 
@@ -107,7 +107,7 @@ def _shifted(model: nn.Module, batch: Any) -> bool:
 
 
 def _repeats(tokens: Any, targets: Any) -> bool:
-    """Whether targets are the input itself; a masked language model keeps few tokens, and hides most of those."""
+    """Whether targets are the input itself; those of a masked language model are, at a few positions only."""
     if not (isinstance(tokens, Tensor) and isinstance(targets, Tensor) and targets.ndim == 2):
         return False
     counts = targets != IGNORED

@@ -1,7 +1,7 @@
-"""What is measured on each example: functions of (outputs, targets) that return one number an example.
+"""Measures: functions of (outputs, targets) that return one number for each example.
 
-A measure of one's own is any such function; its ``__name__`` is its name in the result. A measure that needs a
-reduction over time or pixels does it inside, so that an example is whatever the batch's first axis counts.
+Any such function can be a measure; its ``__name__`` is its name in the result. It reduces over time or pixels itself:
+an example is whatever the first axis of a batch counts.
 
 Where an example is a sequence of tokens, or an image with a class for each pixel, `cross_entropy` and `error` give the
 mean over its positions that count: those whose target is not `IGNORED`. Means over examples are then means over
@@ -32,7 +32,7 @@ def by_position(measure: _Measure) -> _Measure:
 
     Its values are multiplied by the number of these positions in the example over their mean number in the data, so
     that the mean over examples is the mean over positions (of a loss: the one whose exponential is the perplexity), and
-    intervals still draw whole examples. Without it, a measure of one's own is averaged over examples.
+    intervals still draw whole examples. A measure without this mark is averaged over examples.
     """
     vars(measure)["by_position"] = True
     return measure
@@ -101,7 +101,7 @@ def error(outputs: Tensor, targets: Tensor) -> Tensor:
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Squared differences summed over all axes but the first, in squared units of the target, shape ``(batch,)``.
 
-    Integer targets ``(batch,)`` beside outputs ``(batch, classes)`` stand for one-hot vectors.
+    Integer targets ``(batch,)`` with outputs ``(batch, classes)`` stand for one-hot vectors.
 
     Raises:
         DataError: a class number is not in ``[0, classes)``.

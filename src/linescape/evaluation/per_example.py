@@ -1,4 +1,4 @@
-"""Per-example values: measured of a batch, and scaled where examples have a target for each of many positions."""
+"""Per-example values of a batch, and their scale where examples have a target for each of many positions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Values = dict[tuple[str, str], np.ndarray]
 
 
 def of_batch(measures: Mapping[str, Measure], outputs: Any, targets: Any) -> dict[str, np.ndarray]:
-    """Name of the measure -> values ``(batch,)``.
+    """The values of each measure ``(batch,)``, by its name.
 
     Raises:
         MeasureError: a measure gives no value an example, or two give different numbers of them.
     """
-    found: dict[str, np.ndarray] = {}
+    by_measure: dict[str, np.ndarray] = {}
     for name, measure in measures.items():
         values = measure(outputs, targets)
         if not isinstance(values, Tensor) or values.ndim != 1:
@@ -30,15 +30,15 @@ def of_batch(measures: Mapping[str, Measure], outputs: Any, targets: Any) -> dic
                 f"The measure {name!r} returned {_shape(values)}; it must return one value an example, "
                 "shape (batch,), so that intervals can be computed. Leave out its mean or sum."
             )
-        found[name] = _numpy(values)
-    sizes = {name: len(values) for name, values in found.items()}
+        by_measure[name] = _numpy(values)
+    sizes = {name: len(values) for name, values in by_measure.items()}
     if len(set(sizes.values())) > 1:
         raise MeasureError(f"The measures disagree on the number of examples in a batch: {sizes}.")
-    return found
+    return by_measure
 
 
 def positions_of_an_example(data: str, counts: Sequence[np.ndarray]) -> float:
-    """The mean number of positions that count, from those of each example, batch by batch.
+    """The mean number of positions of an example that count, from those of each example, batch by batch.
 
     Raises:
         DataError: no position counts.
@@ -56,18 +56,18 @@ def scaled(data: str, values: np.ndarray, counts: np.ndarray, mean: float) -> np
     """Values ``(n,)`` whose mean over all examples is the mean over all positions.
 
     Args:
-        data: their name.
+        data: name of the data.
         values: the mean of each example over its positions.
         counts: how many positions of each example count ``(n,)``.
-        mean: of all examples, from `positions_of_an_example`.
+        mean: mean number of positions in all examples, from `positions_of_an_example`.
 
     Raises:
         MeasureError: there are not as many values as counts.
     """
     if len(values) != len(counts):
         raise MeasureError(
-            f"Positions that count were found in {len(counts)} examples of {data!r}, but {len(values)} values were "
-            "measured. Let the first axis of targets count the examples."
+            f"The targets of {data!r} have {len(counts)} examples, but {len(values)} values were measured, so values "
+            "and positions do not belong together. Let the first axis of the targets count the examples."
         )
     with np.errstate(invalid="ignore"):  # an example of no position may be infinite
         return np.asarray(values * (counts / mean)).astype(values.dtype)

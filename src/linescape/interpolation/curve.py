@@ -6,7 +6,6 @@ Per-example values are kept, so that intervals and tests need no second pass.
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +15,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from linescape import atomic
+from linescape import atomic, tensor_file
 from linescape.errors import MeasureError, StoreError, suggest
 
 Key = tuple[str, str, str]
@@ -187,9 +184,9 @@ class Curve:
 
     def to_bytes(self) -> bytes:
         """The whole curve as a safetensors file."""
-        tensors = {str(i): np.ascontiguousarray(values) for i, values in enumerate(self.values.values())}
-        about = {"format": "linescape-curve-1", "series": list(self.values), "provenance": self.provenance}
-        return save({"alphas": self.alphas, **tensors}, metadata={"linescape": json.dumps(about)})
+        arrays = {"alphas": self.alphas} | {str(i): values for i, values in enumerate(self.values.values())}
+        note = {"format": "linescape-curve-1", "series": list(self.values), "provenance": self.provenance}
+        return tensor_file.encode_with_note(tensor_file.from_arrays(arrays), note)
 
     @classmethod
     def load(cls, path: str | Path) -> Curve:
@@ -199,11 +196,10 @@ class Curve:
             StoreError: the file is missing, damaged or no curve.
         """
         try:
-            with safe_open(path, framework="numpy") as file:
-                about = json.loads((file.metadata() or {})["linescape"])
-                values = {tuple(key): file.get_tensor(str(i)) for i, key in enumerate(about["series"])}
-                return cls(file.get_tensor("alphas"), values, about["provenance"])
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            tensors, note = tensor_file.decode_with_note(Path(path).read_bytes())
+            values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
+            return cls(tensors["alphas"].numpy(), values, note["provenance"])
+        except (OSError, KeyError, ValueError) as error:
             raise StoreError(
                 f"{path} is not a curve that linescape wrote, or is damaged ({error}). Walk it again."
             ) from error

@@ -251,7 +251,6 @@ class EconomicalScan:
         everything = {data: len(indices) for data, indices in rows.items()} == self.totals
         evaluator = self.evaluator if everything else self.evaluator.sample(rows)
         sample.draw(evaluator, rows)
-        self.evaluator.threads = self.evaluator.threads or evaluator.threads  # timed once
 
     def _measure_whole(self, evaluator: Evaluator, alphas: Sequence[float]) -> Iterator[Point]:
         return self._counted(evaluator, alphas, self.calibrating)

@@ -116,7 +116,7 @@ def between(
     moved: dict[str, Distance] = {}
     in_memory: dict[str, State] = {}
     for pair in chosen:
-        evaluator.forget()
+        evaluator.release()
         in_memory = {name: state for name, state in in_memory.items() if name in pair}  # before another one is read
         for name in pair:
             if name not in in_memory:

@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from torch import Tensor
 
-from linescape import atomic
+from linescape import atomic, tensor_file
 from linescape.engine import compiler
 from linescape.evaluation.batches import tensors
 from linescape.evaluation.evaluator import Evaluator
@@ -25,17 +23,16 @@ from linescape.interpolation.curve import Point
 
 def read(folder: Path) -> list[Point]:
     """The points in a folder; damaged ones are left out and so measured again."""
-    found = []
-    for place in sorted(folder.glob("*.safetensors")):
+    points = []
+    for file in sorted(folder.glob("*.safetensors")):
         try:
-            with safe_open(place, framework="numpy") as file:
-                about = json.loads(file.metadata()["linescape"])
-                values = {tuple(key): file.get_tensor(str(i)) for i, key in enumerate(about["series"])}
-            if about["digest"] == _digest(values.values()):
-                found.append(Point(about["alpha"], values, about["seconds"]))
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+            tensors, note = tensor_file.decode_with_note(file.read_bytes())
+            values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
+            if note["digest"] == _digest(values.values()):
+                points.append(Point(note["alpha"], values, note["seconds"]))
+        except (OSError, KeyError, ValueError, TypeError):
             continue
-    return found
+    return points
 
 
 def keep(folder: Path, point: Point) -> None:
@@ -44,10 +41,10 @@ def keep(folder: Path, point: Point) -> None:
     Raises:
         StoreError: the folder cannot be written.
     """
-    held = {str(i): np.ascontiguousarray(values) for i, values in enumerate(point.values.values())}
-    series, digest = list(point.values), _digest(held.values())
-    about = {"alpha": point.alpha, "seconds": point.seconds, "series": series, "digest": digest}
-    content = save(held, {"linescape": json.dumps(about)})
+    arrays = {str(i): np.ascontiguousarray(values) for i, values in enumerate(point.values.values())}
+    series, digest = list(point.values), _digest(arrays.values())
+    note = {"alpha": point.alpha, "seconds": point.seconds, "series": series, "digest": digest}
+    content = tensor_file.encode_with_note(tensor_file.from_arrays(arrays), note)
     atomic.write(folder / f"{point.alpha!r}.safetensors", content, durable=False)
 
 
@@ -71,7 +68,8 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
 
     The name depends on the tensors at both ends, which of them move, all data, the settings, the versions, and the bits
     of the direct values of the first examples at both ends, which show the network's code. The last bits of a result
-    depend on the number of threads, which is found by timing: it is part of the name too, and is used again.
+    depend on the number of threads, so it is part of the name too. Where the network is large enough for all cores, a
+    scan that began on fewer cores continues with as many threads as it had.
 
     Args:
         folder: of the points of all scans.
@@ -82,9 +80,9 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
     """
-    if evaluator.device.type == "cpu":
-        evaluator.threads = evaluator.threads or _threads(folder)
-    direct = [evaluator.first(path.at(alpha)) for alpha in (0.0, 1.0)]
+    if (evaluator.threads or 1) > 1:  # a small network has one thread on every machine
+        evaluator.threads = _threads(folder) or evaluator.threads
+    direct = [evaluator.spot_check(path.at(alpha)) for alpha in (0.0, 1.0)]
     settings = {
         "versions": [version("linescape"), str(torch.__version__), compiler()],
         "device": evaluator.device.type,
@@ -119,7 +117,7 @@ def _add(digest: hashlib._Hash, tensor: Tensor) -> None:
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for values in arrays:
-        found.update(values.data)
-    return found.hexdigest()
+        digest.update(values.data)
+    return digest.hexdigest()

@@ -65,7 +65,7 @@ def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT)
     known: dict[float, Point] = {}
     folder = None
     if options.keep is not None and path.straight:
-        evaluator.begin(path, len(alphas))  # so that errors are the same as without `keep`
+        evaluator.start_path(path, len(alphas))  # so that errors are the same as without `keep`
         folder = resume.folder_of(Path(options.keep), path, evaluator, options.treatments)
         known = {point.alpha: point for point in resume.read(folder) if point.alpha in alphas}
     points = walk(path, evaluator, options, known)
@@ -119,17 +119,17 @@ def _measured(
 ) -> Iterator[Point]:
     norms = batchnorm.statistics(evaluator.model)
     distinct = treatments if norms else treatments[:1]  # without BatchNorm all treatments are one
-    evaluator.begin(path, len(alphas) * len(distinct))
+    evaluator.start_path(path, len(alphas) * len(distinct))
     ends = {end: {n: path.tensor(n, alpha).clone() for n in norms} for end, alpha in (("start", 0.0), ("end", 1.0))}
     if alphas and alphas[0] in done:
-        evaluator.place(path, alphas[0])
+        evaluator.load_position(path, alphas[0])
         for treatment in distinct:
-            evaluator.settle(treatment, ends)
+            evaluator.warm_up(treatment, ends)
     for alpha in alphas:
         if alpha in done:
             continue
         begun = time.perf_counter()
-        evaluator.place(path, alpha)
+        evaluator.load_position(path, alpha)
         measured = {treatment: evaluator.measure(treatment, ends) for treatment in distinct}
         values = {
             (data, measure, treatment): array
@@ -228,7 +228,7 @@ def _check_end(
         return None
     state = path.at(point.alpha)
     try:
-        return _compare(point, evaluator, exact, evaluator.first(state))
+        return _compare(point, evaluator, exact, evaluator.spot_check(state))
     except EndsError:  # where examples of a batch act on each other, fewer of them have other values
         return _compare(point, evaluator, exact, evaluator(state))
 
@@ -266,7 +266,7 @@ def _precision(
     deviations: dict[str, dict[str, float]] = {}
     if "interpolate" in treatments:
         for point in (ordered[0], ordered[len(ordered) // 2], ordered[-1]):
-            for (data, measure), exact in evaluator.first(path.at(point.alpha)).items():
+            for (data, measure), exact in evaluator.spot_check(path.at(point.alpha)).items():
                 values = point.values[data, measure, "interpolate"][: len(exact)]
                 worst = deviations.setdefault(
                     f"{data}/{measure}", {"examples": len(exact), "mean": 0.0, "example": 0.0}

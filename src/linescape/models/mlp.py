@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from linescape import recipe
-from linescape.errors import RecipeError, suggest
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 _NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": nn.Identity}
@@ -26,12 +25,6 @@ class MLP(nn.Module):
 
     def __init__(self, spec: recipe.MLP, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        if any(width < 1 for width in spec.hidden):
-            raise RecipeError(f"Hidden widths are {spec.hidden}. Give one unit or more for each hidden layer.")
-        if spec.activation not in _ACTIVATIONS:
-            raise RecipeError(f"There is no activation {spec.activation!r}. {suggest(spec.activation, _ACTIVATIONS)}")
-        if spec.norm not in _NORMS:
-            raise RecipeError(f"An MLP has no normalisation {spec.norm!r}. {suggest(spec.norm, _NORMS)}")
         widths = (math.prod(shape), *spec.hidden, classes)
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(_NORMS[spec.norm](width) for width in spec.hidden)

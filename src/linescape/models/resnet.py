@@ -7,13 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from linescape import recipe
-from linescape.errors import RecipeError, suggest
 from linescape.models.branches import Branch, Conv, FixupBranch
 from linescape.models.enlarging import checked, enlarged
 from linescape.models.norms import norm
 
 _FOUR_STAGES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
-_STEMS = ("cifar", "imagenet", "imagenet-no-pool")
 
 
 class ResNet(nn.Module):
@@ -23,7 +21,7 @@ class ResNet(nn.Module):
     ``imagenet`` with or without pooling, width 64, 3 channels, batch norm; the stem ``cifar`` has another shape of
     ``conv1.weight`` and nothing else). Depths 6n + 2 have three stages of n basic blocks (He et al. 2015, section 4.2);
     the first block of the second and third stage has a projection shortcut (option B; the source's CIFAR networks have
-    option A, which pads with zeros). Group and layer norm stand at the names of the batch norm (``bn1``).
+    option A, which pads with zeros). Group and layer norm have the names of the batch norm (``bn1``).
 
     ``norm="none"`` is Fixup (`branches.FixupBranch`). Without skips there is nothing to fix up: convolutions
     then have a bias, and the initialisation is He's.
@@ -76,23 +74,8 @@ class ResNet(nn.Module):
 
 
 def _stages(spec: recipe.ResNet) -> tuple[int, ...]:
-    """Blocks in each stage, once the specification is known to be possible."""
-    if spec.width < 1:
-        raise RecipeError(
-            f"The width of a ResNet is {spec.width}. Give one channel or more (64, or 16 for the CIFAR layout)."
-        )
-    if spec.stem not in _STEMS:
-        raise RecipeError(f"A ResNet has no stem {spec.stem!r}. {suggest(spec.stem, _STEMS)}")
-    if spec.depth in _FOUR_STAGES:
-        return _FOUR_STAGES[spec.depth]
-    blocks, rest = divmod(spec.depth - 2, 6)
-    if rest or blocks < 1:
-        lower = max(1, blocks)
-        raise RecipeError(
-            f"There is no ResNet of depth {spec.depth}. Use 18, 34 or 50 (four stages), or 6n + 2 (three stages), such "
-            f"as {6 * lower + 2} or {6 * lower + 8}."
-        )
-    return (blocks,) * 3
+    """Blocks in each stage."""
+    return _FOUR_STAGES.get(spec.depth) or ((spec.depth - 2) // 6,) * 3
 
 
 def _branch(depth: int, inputs: int, width: int, stride: int) -> tuple[Conv, ...]:

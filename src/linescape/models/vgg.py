@@ -5,12 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from linescape import recipe
-from linescape.errors import RecipeError, suggest
 from linescape.models.norms import norm
 
 _CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 _WIDTHS = (1, 2, 4, 8, 8)
-_HEADS = ("cifar", "imagenet")
 
 
 class VGG(nn.Module):
@@ -27,13 +25,6 @@ class VGG(nn.Module):
 
     def __init__(self, spec: recipe.VGG, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
-        if spec.depth not in _CONVOLUTIONS:
-            known = ", ".join(map(str, _CONVOLUTIONS))
-            raise RecipeError(f"There is no VGG of depth {spec.depth}. Known: {known}.")
-        if spec.width < 1:
-            raise RecipeError(f"The width of a VGG is {spec.width}. Give one channel or more (64 in the source).")
-        if spec.head not in _HEADS:
-            raise RecipeError(f"A VGG has no head {spec.head!r}. {suggest(spec.head, _HEADS)}")
         layers: list[nn.Module] = []
         channels = shape[0]
         self.blocks = {}

@@ -1,4 +1,4 @@
-"""What the pages of a study and of a probe both say: what numbers mean, and how they were made."""
+"""What every page ends with: definitions of the statistics, and provenance."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from markupsafe import Markup
 
 from linescape.report import page
 from linescape.report.page import Column
+from linescape.report.text import caption
 from linescape.shape.definitions import DEFINITIONS, DISTANCES, LAYERWISE
+from linescape.studies.planning import duration
 
-_TREATMENTS = {
-    "interpolate": "BatchNorm, interpolate: running statistics move along the line with the weights.",
-    "recalibrate": "BatchNorm, recalibrate: running statistics are measured anew on training batches at every α.",
-    "start": "BatchNorm, start: running statistics of the start all along.",
-    "end": "BatchNorm, end: running statistics of the end all along.",
-    "batch": "BatchNorm, batch: statistics of each batch that is measured.",
-}
+_TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
 
 
 def definitions() -> Markup:
-    """The table of what each number means."""
+    """The table of definitions."""
     rows = [
         {"label": d.label, "formula": d.formula, "unit": d.unit, "meaning": d.meaning, "source": d.source}
         for d in (*DEFINITIONS.values(), LAYERWISE["start_above_end"], *DISTANCES.values())
@@ -29,18 +25,21 @@ def definitions() -> Markup:
     columns = [
         Column(name, title)
         for name, title in (
-            ("label", "number"),
+            ("label", "statistic"),
             ("formula", "formula"),
             ("unit", "unit"),
-            ("meaning", "what it is"),
+            ("meaning", "meaning"),
             ("source", "source"),
         )
     ]
-    return page.table(pl.DataFrame(rows), columns, "L(α): mean loss over the test examples at α; K: number of classes.")
+    return page.table(pl.DataFrame(rows), columns, caption("definitions"))
 
 
 def provenance(walks: pl.DataFrame, runs: pl.DataFrame | None = None) -> Markup:
-    """The table of versions, devices, examples and time."""
+    """The table of versions, devices, examples and time.
+
+    `walks` has a row for each line (as `tables.Results.walks`), `runs` one for each training (`tables.Results.runs`).
+    """
     rows = [
         {"what": words, "value": value}
         for words, value in (
@@ -48,15 +47,15 @@ def provenance(walks: pl.DataFrame, runs: pl.DataFrame | None = None) -> Markup:
             ("torch", listed(walks["torch"])),
             ("Python", listed(walks["python"])),
             ("device", listed(walks["device"])),
-            ("precision of lines", listed(walks["dtype"])),
-            ("precision of trainings", "" if runs is None else listed(runs["precision"])),
+            ("precision on lines", listed(walks["dtype"])),
+            ("precision in training", "" if runs is None else listed(runs["precision"])),
             ("BatchNorm statistics", listed(walks["batchnorm"])),
             ("positions on a line", span(walks["positions"])),
-            ("test examples measured", span(walks["test_examples"])),
-            ("training examples measured", span(walks["train_examples"])),
+            ("test examples evaluated", span(walks["test_examples"])),
+            ("training examples evaluated", span(walks["train_examples"])),
             ("seeds", "" if runs is None else listed(runs["seed"].sort())),
-            ("time of trainings", "" if runs is None else duration(float(runs["seconds"].sum()))),
-            ("time of lines", duration(float(walks["seconds"].sum()))),
+            ("training time", "" if runs is None else compute_time(float(runs["seconds"].sum()))),
+            ("time for lines", compute_time(float(walks["seconds"].sum()))),
         )
         if value
     ]
@@ -64,28 +63,24 @@ def provenance(walks: pl.DataFrame, runs: pl.DataFrame | None = None) -> Markup:
     return page.table(frame, [Column("what", ""), Column("value", "")])
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words; empty for none."""
-    if not seconds:
-        return ""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+def compute_time(seconds: float) -> str:
+    """Seconds in a suitable unit; empty for none."""
+    return duration(seconds) if seconds else ""
 
 
 def treatments(names: Iterable[str]) -> list[str]:
     """A sentence for each treatment of BatchNorm statistics."""
-    return [_TREATMENTS[name] for name in dict.fromkeys(names) if name in _TREATMENTS]
+    return [caption("batchnorm", treatment=name) for name in dict.fromkeys(names) if name in _TREATMENTS]
 
 
 def listed(values: pl.Series) -> str:
-    """The different values, in words."""
+    """The distinct values, separated by semicolons."""
     return "; ".join(str(value) for value in values.drop_nulls().unique(maintain_order=True) if value != "")
 
 
 def span(values: pl.Series) -> str:
     """Smallest to largest; empty for none."""
-    found = sorted(set(values.drop_nulls().to_list()))
-    if not found:
+    distinct = sorted(set(values.drop_nulls().to_list()))
+    if not distinct:
         return ""
-    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+    return f"{distinct[0]:,}" if len(distinct) == 1 else f"{distinct[0]:,} to {distinct[-1]:,}"

@@ -1,4 +1,4 @@
-"""Which columns the tables of a study's page show, and how."""
+"""Columns of the tables on a study's page."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ SHAPE = [
 
 PARTIAL = [
     Column("title", "arm"),
-    Column("reset", "set back to random"),
+    Column("reset", "reinitialised"),
     Column("n", "runs", "number", 0),
     Column("mean", "mean, %", "number"),
     Column("deviation", "s.d.", "number"),
-    Column("difference", "from scratch, points", "signed"),
+    Column("difference", "minus from scratch, points", "signed"),
     Column("difference_low", "95 % interval", "interval", to="difference_high"),
 ]
 
@@ -67,18 +67,18 @@ MISSING = [
 ]
 
 _RANK = [
-    Column("label", "shape number"),
+    Column("label", "shape statistic"),
     Column("runs", "runs", "number", 0),
     Column("spearman", "ρ", "number"),
     Column("low", "95 %", "interval", to="high"),
-    Column("low_all", "95 % for all", "interval", to="high_all"),
+    Column("low_all", "95 %, corrected", "interval", to="high_all"),
     Column("kendall", "τ", "number"),
-    Column("grouped", "ρ inside groups", "number"),
+    Column("grouped", "ρ within groups", "number"),
     Column("grouped_low", "95 %", "interval", to="grouped_high"),
-    Column("grouped_low_all", "95 % for all", "interval", to="grouped_high_all"),
-    Column("within", "ρ inside arms", "number"),
+    Column("grouped_low_all", "95 %, corrected", "interval", to="grouped_high_all"),
+    Column("within", "ρ within arms", "number"),
     Column("within_low", "95 %", "interval", to="within_high"),
-    Column("within_low_all", "95 % for all", "interval", to="within_high_all"),
+    Column("within_low_all", "95 %, corrected", "interval", to="within_high_all"),
 ]
 _RANKS = [
     Column("spearman", "ρ with the rise", "number"),
@@ -95,9 +95,9 @@ ANSWERS = {
         Column("not_monotone", "not monotone", "number", 0),
         Column("auc", "AUC", "number"),
         Column("low", "95 %", "interval", to="high"),
-        Column("low_all", "95 % for all", "interval", to="high_all"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
         *_RANKS,
-        Column("grouped", "ρ inside groups", "number"),
+        Column("grouped", "ρ within groups", "number"),
         Column("grouped_low", "95 %", "interval", to="grouped_high"),
     ],
     "interventions-and-shape": [
@@ -105,25 +105,25 @@ ANSWERS = {
         Column("title", "arm", "once"),
         Column("label", "statistic"),
         Column("runs", "runs", "number", 0),
-        Column("baseline_runs", "baseline's runs", "number", 0),
+        Column("baseline_runs", "baseline runs", "number", 0),
         Column("mean", "mean", "number"),
-        Column("baseline_mean", "baseline's", "number"),
+        Column("baseline_mean", "baseline mean", "number"),
         Column("unit", ""),
         Column("difference", "difference", "signed"),
         Column("low", "95 %", "interval", to="high"),
-        Column("low_all", "95 % for all", "interval", to="high_all"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
     ],
     "start-and-barrier": [
         Column("title", "arm", "once"),
-        Column("start", "start", "once"),
-        Column("label", "number"),
+        Column("start", "initialisation", "once"),
+        Column("label", "statistic"),
         Column("runs", "runs", "number", 0),
         Column("mean", "mean", "number"),
-        Column("baseline_mean", "baseline's", "number"),
+        Column("baseline_mean", "baseline mean", "number"),
         Column("unit", ""),
         Column("difference", "difference", "signed"),
         Column("low", "95 %", "interval", to="high"),
-        Column("low_all", "95 % for all", "interval", to="high_all"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
         Column("effect", "g", "signed"),
         Column("effect_low", "95 %", "interval", to="effect_high"),
     ],
@@ -134,19 +134,19 @@ ANSWERS = {
         Column("runs", "runs", "number", 0),
         Column("value", "value", "number"),
         Column("low", "95 %", "interval", to="high"),
-        Column("low_all", "95 % for all", "interval", to="high_all"),
-        Column("sign", "says"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
+        Column("sign", "sign"),
     ],
     "layers-and-line": [
         Column("title", "arm", "once"),
         Column("block", "block", "once"),
-        Column("measure", "of"),
+        Column("measure", "measure"),
         Column("label", "statistic"),
         Column("runs", "runs", "number", 0),
         Column("mean", "mean", "number"),
         Column("low", "95 %", "interval", to="high"),
-        Column("low_all", "95 % for all", "interval", to="high_all"),
-        Column("lowest", "over runs", "interval", to="highest"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
+        Column("lowest", "range over runs", "interval", to="highest"),
         Column("clear", "clear", "number", 0),
         Column("alpha", "at α", "number"),
     ],
@@ -154,37 +154,37 @@ ANSWERS = {
         Column("title", "arm"),
         Column("n", "runs", "number", 0),
         Column("mean", "mean, %", "number"),
-        Column("difference", "from scratch, points", "signed"),
+        Column("difference", "minus from scratch, points", "signed"),
         Column("difference_low", "95 %", "interval", to="difference_high"),
-        Column("low_all", "95 % for all", "interval", to="high_all"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
     ],
 }
-"""By the name of the answer."""
+"""Tables of answers, by name."""
 
 GROUPS = {
     "shape-and-accuracy": [
-        Column("label", "shape number", "once"),
+        Column("label", "shape statistic", "once"),
         Column("group", "group"),
         Column("runs", "runs", "number", 0),
         Column("arms", "arms", "number", 0),
-        Column("inside", "ρ inside", "number"),
+        Column("inside", "ρ within", "number"),
         Column("inside_low", "95 %", "interval", to="inside_high"),
-        Column("inside_low_all", "95 % for all", "interval", to="inside_high_all"),
+        Column("inside_low_all", "95 %, corrected", "interval", to="inside_high_all"),
         Column("without", "ρ without it", "number"),
         Column("without_low", "95 %", "interval", to="without_high"),
-        Column("without_low_all", "95 % for all", "interval", to="without_high_all"),
+        Column("without_low_all", "95 %, corrected", "interval", to="without_high_all"),
     ],
     "distance-and-monotonicity": [
         Column("group", "group"),
         Column("runs", "runs", "number", 0),
         Column("arms", "arms", "number", 0),
         Column("not_monotone", "not monotone", "number", 0),
-        Column("auc", "AUC inside", "number"),
+        Column("auc", "AUC within", "number"),
         Column("low", "95 %", "interval", to="high"),
-        Column("low_all", "95 % for all", "interval", to="high_all"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
         *_RANKS,
         Column("without_auc", "AUC without it", "number"),
         Column("without_low", "95 %", "interval", to="without_high"),
     ],
 }
-"""The same for an answer by group of interventions."""
+"""Tables of answers by group of interventions."""

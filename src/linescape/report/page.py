@@ -1,4 +1,4 @@
-"""From figures, tables and words to one HTML file."""
+"""Figures, tables and sentences as one HTML file."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from linescape import atomic
 from linescape.report import figures
 from linescape.report.figures.panel import COLOURS, GRID, INK, RULE, SOFT
+from linescape.report.text import number
 
 _VARIABLES = {
     "#ffffff": "none",
@@ -29,8 +30,7 @@ _VARIABLES = {
     GRID: "var(--grid)",
     **{colour: f"var(--c{index})" for index, colour in enumerate(COLOURS)},
 }
-"""Colours of figures as the page's own, so that they follow light and dark."""
-
+"""Colours of figures as variables of the page, so that they follow light and dark mode."""
 
 _LONG = re.compile(r"-?\d+\.\d{2,}")  # a tenth of a point is finer than any screen
 
@@ -41,10 +41,10 @@ class Column:
 
     Attributes:
         name: of the frame's column, or of its lower end for ``interval``.
-        title: what stands above it.
+        title: its heading.
         kind: ``text``; ``once``, text that is not repeated below itself; ``number`` with `digits`; ``signed`` with a
             plus; ``interval`` of this and the column `to`.
-        digits: after the point.
+        digits: after the decimal point.
         to: the column of the upper end.
     """
 
@@ -102,7 +102,7 @@ class Folder:
 
 
 def inline(svg: str, name: str, label: str) -> Markup:
-    """A figure's SVG file as part of a page: ids of its own, the page's colours and letters, short numbers."""
+    """A figure's SVG file as part of a page: unique ids, the page's colours and font, short numbers."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", body))
@@ -129,7 +129,7 @@ def _shorter(match: re.Match[str]) -> str:
 
 
 def table(frame: pl.DataFrame, columns: Sequence[Column], caption: str = "") -> Markup:
-    """A frame as an HTML table; null is a dash (not measured), NaN is said in words."""
+    """A frame as an HTML table; null (not measured) is a dash, NaN is ``undefined``."""
     template = _environment().get_template("table.html")
     rows: list[dict[str, Any]] = []
     before: dict[str, Any] = {}
@@ -142,22 +142,12 @@ def table(frame: pl.DataFrame, columns: Sequence[Column], caption: str = "") -> 
     return Markup(template.render(columns=columns, rows=rows, caption=caption))  # noqa: S704
 
 
-def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
-    """A number with a true minus sign; – for null, words for NaN, ∞."""
-    if value is None:
-        return "–"
-    if not math.isfinite(value):
-        return "undefined" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    text = f"{value:{'+' if signed else ''},.{digits}f}"
-    return (text.lstrip("+-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
-
-
 def explorer(lines: pl.DataFrame, chance: Mapping[str, Mapping[str, float | None]]) -> Markup:
-    """The numbers of the explorer as JSON that is safe inside a script element.
+    """The curves of the explorer as JSON that is safe inside a script element.
 
     Args:
         lines: columns arm, title, label, seed, data, measure, batchnorm, alpha, mean, standard_error.
-        chance: arm -> measure -> level of guessing.
+        chance: arm -> measure -> chance level.
     """
     names = ("label", "data", "measure", "batchnorm")
     grids: list[list[float]] = []
@@ -179,7 +169,7 @@ def explorer(lines: pl.DataFrame, chance: Mapping[str, Mapping[str, float | None
 
 
 def _short(values: pl.Series, digits: int) -> list[float | str | None]:
-    """Numbers to so many significant digits; NaN as null, infinity as a word, since JSON has neither."""
+    """Values rounded to significant digits; NaN as null, infinity as ``inf``, because JSON has neither."""
     return [
         None if math.isnan(value) else float(f"{value:.{digits}g}") if math.isfinite(value) else "inf"
         for value in values
@@ -199,15 +189,13 @@ def _cell(row: Mapping[str, Any], column: Column) -> str:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
+    return Environment(
         loader=PackageLoader("linescape.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["number"] = number
-    return made
 
 
 def as_json(content: object) -> bytes:

@@ -15,22 +15,23 @@ _DATA = "probe.json"
 
 
 def check_place(folder: str | Path) -> None:
-    """See to it that a report can be written to a folder, before hours of measuring.
+    """Check that a report can be written to a folder, before hours of measuring.
 
     Raises:
-        StoreError: it cannot be written, or holds a page of something else.
+        StoreError: it cannot be written, or contains another page.
     """
     folder = Path(folder)
     if (folder / "index.html").exists() and not (folder / _DATA).exists():
         raise StoreError(
-            f"{folder} holds an index.html that is no report of a probe, and would be replaced. Name another folder."
+            f"{folder} contains an index.html that is not the report of a probe and would be replaced. "
+            "Name another folder."
         )
     new = not folder.exists()
-    tried = folder / ".linescape"
-    atomic.write(tried, b"", durable=False)
-    tried.unlink(missing_ok=True)
+    trial = folder / ".linescape"
+    atomic.write(trial, b"", durable=False)
+    trial.unlink(missing_ok=True)
     if new:
-        folder.rmdir()  # a request that fails leaves nothing
+        folder.rmdir()  # a request that fails leaves nothing behind
 
 
 def write_probe(
@@ -39,11 +40,11 @@ def write_probe(
     """Write the report of a probe: ``index.html``, ``probe.json``, ``figures/`` and ``tables/``; returns the page.
 
     Args:
-        probe: what was found.
+        probe: the probe.
         folder: where to write; a report of an earlier probe is replaced.
-        title: what the networks are.
-        notes: what a reader should know beside the probe's own notes.
-        classes: number of classes, to draw the level of guessing.
+        title: of the page.
+        notes: to print beside the probe's own notes.
+        classes: number of classes, to draw the chance level.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -52,7 +53,7 @@ def write_probe(
     before = _linked(Path(folder) / "index.html")
     write = several_networks.write if probe.pairs else two_networks.write
     written = write(probe, folder, title, notes, classes)
-    for file in before - _linked(written):  # an earlier report had lines that this one has not
+    for file in before - _linked(written):  # an earlier report may have had other lines
         (Path(folder) / file).unlink(missing_ok=True)
     return written
 

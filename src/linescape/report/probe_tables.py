@@ -1,4 +1,4 @@
-"""What a probe found, as data frames and files: the same for two networks and for several."""
+"""A probe as data frames and files, for two networks and for several."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from linescape import atomic
 from linescape.interpolation.probing import Probe
 from linescape.report import page
 from linescape.report.page import Folder
+from linescape.report.text import caption
 
 
 @dataclass(frozen=True)
-class Found:
+class ProbeTables:
     """A probe as data frames.
 
     Attributes:
         probe: the probe.
         lines: a row for each position and series: as `Curve.frame`, and label; test data first.
-        numbers: a row for each shape number: line, data, measure, batchnorm, number, value, low, high.
+        numbers: a row for each shape statistic: line, data, measure, batchnorm, number, value, low, high.
         moved: a row for each group or pair: group, distance, relative_distance, distance_per_parameter, parameters.
     """
 
@@ -39,12 +40,12 @@ class Found:
         moved = [
             {
                 "group": group,
-                "distance": found.total,
-                "relative_distance": found.relative,
-                "distance_per_parameter": found.per_parameter,
-                "parameters": found.count,
+                "distance": distance.total,
+                "relative_distance": distance.relative,
+                "distance_per_parameter": distance.per_parameter,
+                "parameters": distance.count,
             }
-            for group, found in probe.distances.items()
+            for group, distance in probe.distances.items()
         ]
         ordered = pl.concat([lines.filter(pl.col("data") == "test"), lines.filter(pl.col("data") != "test")])
         return cls(probe, ordered, _numbers(probe), pl.DataFrame(moved))
@@ -56,18 +57,13 @@ class Found:
 
     @property
     def where(self) -> str:
-        """Of what they are, in words."""
+        """`shown` in words."""
         data, treatment = self.shown
-        return f"{data} data" + (f", BatchNorm {treatment}" if self.probe.treatments else "")
-
-    @property
-    def distances_said(self) -> str:
-        """What a reader of distances should know."""
-        return "Running statistics of BatchNorm do not count." if self.probe.treatments else ""
+        return caption("where", data=data, treatment=treatment if self.probe.treatments else "")
 
     @property
     def walks(self) -> pl.DataFrame:
-        """A row for each line: how it was walked."""
+        """A row for each line: how it was evaluated."""
         rows = [
             {
                 **{name: curve.provenance.get(name) for name in ("linescape", "torch", "python", "device", "seconds")},
@@ -81,14 +77,14 @@ class Found:
         ]
         return pl.DataFrame(rows)
 
-    def write(self, place: Folder, title: str, said: Sequence[str]) -> None:
+    def write(self, output: Folder, title: str, notes: Sequence[str]) -> None:
         """Write ``tables/`` and ``probe.json``.
 
         Raises:
             StoreError: a file cannot be written.
         """
         for name, frame in (("lines", self.lines), ("numbers", self.numbers), ("distances", self.moved)):
-            place.table(name, frame)
+            output.table(name, frame)
         content = {
             "title": title,
             "lines": {
@@ -97,15 +93,15 @@ class Found:
             },
             "numbers": self.numbers.to_dicts(),
             "distances": self.moved.to_dicts(),
-            "notes": said,
+            "notes": notes,
         }
-        atomic.write(place.root / "probe.json", page.as_json(content))
+        atomic.write(output.root / "probe.json", page.as_json(content))
 
     def explorer(self, classes: int | None) -> Markup:
-        """The numbers of the page's explorer."""
+        """The curves of the page's explorer."""
         level = {"cross_entropy": math.log(classes), "error": 100 * (1 - 1 / classes)} if classes else {}
-        own = self.lines.with_columns(arm=pl.lit("own"), title=pl.lit("this line"), seed=pl.lit(None, pl.Int64))
-        return page.explorer(own, {"own": level})
+        lines = self.lines.with_columns(arm=pl.lit("own"), title=pl.lit("this line"), seed=pl.lit(None, pl.Int64))
+        return page.explorer(lines, {"own": level})
 
 
 def _numbers(probe: Probe) -> pl.DataFrame:
@@ -116,12 +112,12 @@ def _numbers(probe: Probe) -> pl.DataFrame:
             "measure": measure,
             "batchnorm": treatment,
             "number": name,
-            "value": found.value,
-            "low": found.low,
-            "high": found.high,
+            "value": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
         }
-        for (line, data, measure, treatment), heights in probe.statistics.items()
-        for name, found in heights.items()
+        for (line, data, measure, treatment), statistics in probe.statistics.items()
+        for name, estimate in statistics.items()
     ]
     words = ("line", "data", "measure", "batchnorm", "number")
     schema = {**dict.fromkeys(words, pl.String), **dict.fromkeys(("value", "low", "high"), pl.Float64)}

@@ -1,4 +1,4 @@
-"""The part of a study's page that sets published numbers beside the measured ones."""
+"""The section of a study's page that compares published with measured results."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from linescape.analysis import tables
 from linescape.analysis.tables import Results
 from linescape.report import figures, page
 from linescape.report.page import Column, Folder
+from linescape.report.text import caption
 from linescape.studies.vlaar2022.published import SOURCE
 
 _SETTING = [
-    Column("setting", "published for"),
-    Column("differs", "here"),
-    Column("how", "published number", "once"),
+    Column("setting", "published for", "once"),
+    Column("differs", "differences here", "once"),
+    Column("how", "how it was obtained", "once"),
 ]
 ACCURACY = [
     Column("title", "arm"),
@@ -30,7 +31,7 @@ ACCURACY = [
 RANGE = [
     Column("title", "arm", "once"),
     Column("line", "line", "once"),
-    Column("label", "on test loss"),
+    Column("label", "statistic of the test loss"),
     Column("published_range", "published, 10 runs"),
     Column("n", "runs here", "number", 0),
     Column("low", "measured", "interval", 3, to="high"),
@@ -47,24 +48,26 @@ CURVE = [
 ]
 
 
-def section(results: Results, lines: pl.DataFrame, means: pl.DataFrame, place: Folder) -> dict[str, Any] | None:
-    """What the template shows, or None where nothing published is about this study's arms on their data sets.
+def published_section(
+    results: Results, lines: pl.DataFrame, means: pl.DataFrame, output: Folder
+) -> dict[str, Any] | None:
+    """What the template shows, or None where nothing is published about this study's arms on their data sets.
 
     Args:
         results: of the study.
         lines: `Results.lines` on test data, under one BatchNorm treatment.
         means: `tables.means` of them over the runs that did not diverge.
-        place: where figures and tables go.
+        output: the folder of the page.
     """
     accuracies, ranges, points = (
-        tables.accuracies_beside(results),
-        tables.ranges_beside(results),
-        tables.points_beside(results),
+        tables.published_accuracies(results),
+        tables.published_ranges(results),
+        tables.published_points(results),
     )
     if not (accuracies.height or ranges.height or points.height):
         return None
     for name, frame in (("accuracies", accuracies), ("ranges", ranges), ("points", points)):
-        place.table(f"published-{name}", frame)
+        output.table(f"published-{name}", frame)
     shown = ranges.with_columns(
         published_range=pl.when(pl.col("published_low").is_null())
         .then(pl.format("up to {}", "published_high"))
@@ -75,26 +78,16 @@ def section(results: Results, lines: pl.DataFrame, means: pl.DataFrame, place: F
         pl.col("title", "n", "rmse", "largest_gap", "setting", "differs", "how").first(),
     )
     drawings = []
-    for (arm, title), own in points.group_by(["arm", "title"], maintain_order=True):
+    for (arm, title), of_arm in points.group_by(["arm", "title"], maintain_order=True):
         single, mean = (frame.filter(pl.col("arm") == arm) for frame in (lines, means))
         if single.height:
-            caption = (
-                f"Thin: single runs; thick: their mean. Circles: published means of 10 runs, {own['setting'][0]}, "
-                f"{own['how'][0]}; dashed only to guide the eye."
-            )
-            figure = figures.beside(single, mean, results.runs, own)
-            drawings.append((str(title), place.draw(f"published-{arm}", figure, caption)))
+            figure = figures.published_lines(single, mean, results.runs, of_arm)
+            words = caption("published_lines", setting=of_arm["setting"][0], how=of_arm["how"][0])
+            drawings.append((str(title), output.draw(f"published-{arm}", figure, words)))
     return {
         "source": SOURCE,
         "accuracies": page.table(accuracies, ACCURACY) if accuracies.height else None,
         "ranges": page.table(shown, RANGE) if ranges.height else None,
-        "curves": page.table(
-            curves,
-            CURVE,
-            "Of the mean of the runs here, straight between its positions, minus the published values. RMSE: root mean "
-            "square over the published positions. Every position: tables/published-points.csv.",
-        )
-        if curves.height
-        else None,
+        "curves": page.table(curves, CURVE, caption("published_curves")) if curves.height else None,
         "drawings": drawings,
     }

@@ -1,4 +1,4 @@
-"""What stands on the page of a probe of several networks: the lines between them."""
+"""The page of a probe of several networks and the lines between them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from linescape.analysis import inference
 from linescape.interpolation.probing import Probe
 from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
-from linescape.report.probe_tables import Found
+from linescape.report.probe_tables import ProbeTables
+from linescape.report.text import caption
 from linescape.shape import rise_p_value
 from linescape.shape.definitions import DEFINITIONS, DISTANCES
 
@@ -22,63 +23,51 @@ _LOSS = "cross_entropy"
 
 
 def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
-    """Write the report of a probe of several networks; as `report.write_probe`."""
-    place, found = Folder(folder), Found.of(probe)
-    said = [*dict.fromkeys([*probe.notes, *notes])]
-    found.write(place, title, said)
-    data, treatment = found.shown
-    pairs = _pairs(found)
-    place.table("pairs", pairs)
+    """Write the report of a probe of several networks; arguments as `two_networks.write`."""
+    output, frames = Folder(folder), ProbeTables.of(probe)
+    all_notes = [*dict.fromkeys([*probe.notes, *notes])]
+    frames.write(output, title, all_notes)
+    data, treatment = frames.shown
+    pairs = _pairs(frames)
+    output.table("pairs", pairs)
     names = list(dict.fromkeys([*pairs["start"], *pairs["end"]]))
     last = {start: probe.curves[label] for label, (start, end) in probe.pairs.items() if end == names[-1]}
-    drawings = [
-        place.draw(
-            "lines",
-            figures.fan(last, data, treatment, classes),
-            f"From each network (α = 0) to the last, {names[-1]} (α = 1); {found.where}. Bands, where lines are few: "
-            "± 1.96 standard errors over examples.",
-        )
-    ]
+    lines = figures.fan(last, data, treatment, classes)
+    drawings = [output.draw("lines", lines, caption("lines_to_the_last", last=names[-1], where=frames.where))]
     if len(pairs) > len(last) and pairs["barrier_above_chord_value"].is_not_null().any():
-        drawings.append(
-            place.draw(
-                "barriers",
-                figures.pairs(pairs, "barrier_above_chord_value", "barrier above chord, nats"),
-                f"Barrier of the loss above the chord, from the network of a row to that of a column; {found.where}. "
-                "It is the same in both directions. Grey: NaN or infinite.",
-            )
-        )
-    return place.page(
+        heat_map = figures.pairs(pairs, "barrier_above_chord_value", "barrier above chord, nats")
+        drawings.append(output.draw("barriers", heat_map, caption("barriers", where=frames.where)))
+    return output.page(
         "several_networks.html",
         {
             "version": version("linescape"),
             "title": title,
-            "facts": _facts(found, names),
+            "facts": _facts(frames, names),
             "verdicts": _verdicts(pairs, data),
             "drawings": drawings,
-            "pairs": _table(pairs, found),
+            "pairs": _table(pairs, frames),
             "folded": len(pairs) > 30,
-            "explorer": found.explorer(classes),
+            "explorer": frames.explorer(classes),
             "definitions": appendix.definitions(),
-            "provenance": appendix.provenance(found.walks),
-            "notes": [*appendix.treatments(probe.treatments), *said],
+            "provenance": appendix.provenance(frames.walks),
+            "notes": [*appendix.treatments(probe.treatments), *all_notes],
         },
     )
 
 
-def _pairs(found: Found) -> pl.DataFrame:
-    """A row for each line: start, end, heights of the shown loss with intervals, p-value of a rise, distances."""
-    data, treatment = found.shown
-    moved = {row["group"]: row for row in found.moved.iter_rows(named=True)}
-    resamples = max(1000, 40 * len(found.probe.pairs))  # so that Holm's smallest p can be 0.025
+def _pairs(frames: ProbeTables) -> pl.DataFrame:
+    """A row for each line: start, end, barrier statistics of the shown loss, p-value of a rise, distances."""
+    data, treatment = frames.shown
+    moved = {row["group"]: row for row in frames.moved.iter_rows(named=True)}
+    resamples = max(1000, 40 * len(frames.probe.pairs))  # so that Holm's smallest p can be 0.025
     rows = []
-    for label, (start, end) in found.probe.pairs.items():
+    for label, (start, end) in frames.probe.pairs.items():
         row: dict[str, str | float | None] = {"start": start, "end": end}
-        heights = found.probe.statistics.get((label, data, _LOSS, treatment), {})
+        statistics = frames.probe.statistics.get((label, data, _LOSS, treatment), {})
         for name in _SHOWN:
-            if name in heights:
-                row |= {f"{name}_{part}": getattr(heights[name], part) for part in ("value", "low", "high")}
-        series = [s for s in found.probe.curves[label] if (s.data, s.measure, s.batchnorm) == (data, _LOSS, treatment)]
+            if name in statistics:
+                row |= {f"{name}_{part}": getattr(statistics[name], part) for part in ("value", "low", "high")}
+        series = [s for s in frames.probe.curves[label] if (s.data, s.measure, s.batchnorm) == (data, _LOSS, treatment)]
         tested = [rise_p_value(s.alphas, s.values, resamples=resamples) for s in series if s.values.shape[1] > 1]
         row["p_value"] = tested[0] if tested else None
         rows.append(row | {name: moved[label][name] for name in DISTANCES})
@@ -86,44 +75,34 @@ def _pairs(found: Found) -> pl.DataFrame:
     return pl.DataFrame(rows, {"start": pl.String, "end": pl.String, **dict.fromkeys(numbers, pl.Float64)})
 
 
-def _facts(found: Found, names: Sequence[str]) -> list[tuple[str, str]]:
-    curves = list(found.probe.curves.values())
+def _facts(frames: ProbeTables, names: Sequence[str]) -> list[tuple[str, str]]:
+    curves = list(frames.probe.curves.values())
     examples = {series.data: series.values.shape[1] for series in curves[0]}
     return [
         ("networks", str(len(names))),
         ("lines", str(len(curves))),
-        ("positions on a line", appendix.span(found.walks["positions"])),
-        *((f"{data} examples", f"{count:,}") for data, count in examples.items()),
-        ("parameters", f"{found.moved['parameters'][0]:,}"),
+        ("positions on a line", appendix.span(frames.walks["positions"])),
+        *((f"{caption('name', data=data)} examples", f"{count:,}") for data, count in examples.items()),
+        ("parameters", f"{frames.moved['parameters'][0]:,}"),
     ]
 
 
 def _verdicts(pairs: pl.DataFrame, data: str) -> list[str]:
-    """Where the loss rises and which line is highest, in words that say no more than the intervals."""
+    """Sentences: on how many lines the loss rises, and the highest barrier, as far as tests and intervals show."""
     tested = pairs.filter(pl.col("p_value").is_not_nan())
-    said = []
+    sentences = []
     if tested.height:
         rising = int((inference.holm(tested["p_value"]) <= 0.05).sum())
-        said.append(
-            f"On {data} data the loss rises beyond noise on {rising} of {tested.height} lines "
-            "(p at most 0.05, Holm over the lines)."
-        )
+        sentences.append(caption("rising_lines", data=data, rising=rising, tested=tested.height))
         top = tested.sort("barrier_above_chord_value", descending=True).row(0, named=True)
-        span = " to ".join(page.number(top[f"barrier_above_chord_{end}"]) for end in ("low", "high"))
-        highest = f"{page.number(top['barrier_above_chord_value'])} nats ({span}), from {top['start']} to {top['end']}"
-        clear = top["barrier_above_chord_low"] > 0
-        said.append(
-            f"The highest barrier above the chord is {highest}."
-            if clear
-            else f"The highest barrier above the chord is {highest}: these examples do not tell it from none."
-        )
-    lost = pairs.filter(pl.col("p_value").is_nan()).height
-    if lost:
-        said.append(f"On {lost} of {len(pairs)} lines the loss is NaN or infinite somewhere, so they have no numbers.")
-    return said
+        sentences.append(caption("highest_barrier", top=top))
+    undefined = pairs.filter(pl.col("p_value").is_nan()).height
+    if undefined:
+        sentences.append(caption("undefined_lines", lost=undefined, lines=len(pairs)))
+    return sentences
 
 
-def _table(pairs: pl.DataFrame, found: Found) -> Markup:
+def _table(pairs: pl.DataFrame, frames: ProbeTables) -> Markup:
     columns = [Column("start", "from", "once"), Column("end", "to")]
     if pairs[f"{_SHOWN[0]}_value"].is_not_null().any():
         for name in _SHOWN:
@@ -133,8 +112,4 @@ def _table(pairs: pl.DataFrame, found: Found) -> Markup:
             ]
         columns.append(Column("p_value", "p of a rise", "number", 3))
     columns += [Column(name, DISTANCES[name].label, "number", 3) for name in ("distance", "relative_distance")]
-    caption = (
-        f"Cross entropy; {found.where}. Intervals: over examples. p: of a line that never rises showing as much by "
-        f"chance. Distances: of all parameters. {found.distances_said}"
-    )
-    return page.table(pairs, columns, caption)
+    return page.table(pairs, columns, caption("pairs", where=frames.where, treatments=frames.probe.treatments))

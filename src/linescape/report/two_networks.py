@@ -1,4 +1,4 @@
-"""What stands on the page of a probe: two networks and the line between them."""
+"""The page of a probe of two networks and the line between them."""
 
 from __future__ import annotations
 
@@ -14,52 +14,49 @@ from markupsafe import Markup
 from linescape.interpolation.probing import WHOLE, Probe
 from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
-from linescape.report.probe_tables import Found
+from linescape.report.probe_tables import ProbeTables
+from linescape.report.text import caption, number
 from linescape.shape import rise_p_value
 from linescape.shape.definitions import DEFINITIONS, DISTANCES
 
 
 def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
-    """Write the report of a probe of two networks; as `report.write_probe`."""
-    place, found = Folder(folder), Found.of(probe)
-    numbers, moved = found.numbers, found.moved
-    said = [*dict.fromkeys([*probe.notes, *notes])]
-    found.write(place, title, said)
+    """Write the report of a probe of two networks.
+
+    Args:
+        probe: the probe.
+        folder: where to write.
+        title: of the page.
+        notes: to print beside the probe's own notes.
+        classes: number of classes, to draw the chance level.
+    """
+    output, frames = Folder(folder), ProbeTables.of(probe)
+    numbers, moved = frames.numbers, frames.moved
+    all_notes = [*dict.fromkeys([*probe.notes, *notes])]
+    frames.write(output, title, all_notes)
     whole = probe.curves[WHOLE]
-    blocks = {label: curve for label, curve in probe.curves.items() if label != WHOLE}
-    data, treatment = found.shown
-    return place.page(
+    data, treatment = frames.shown
+    block_figures = []
+    if len(probe.curves) > 1:
+        figure = figures.blocks(probe.curves, data, treatment, classes)
+        block_figures.append(output.draw("layers", figure, caption("block_lines", where=frames.where)))
+    return output.page(
         "two_networks.html",
         {
             "version": version("linescape"),
             "title": title,
             "facts": _facts(probe, moved),
             "verdicts": _verdicts(probe, numbers),
-            "whole": place.draw(
-                "whole",
-                figures.probe(whole, classes),
-                "The line of the whole network. Mean over examples; band: ± 1.96 standard errors at each α, that "
-                "is, 95 % over examples. Neighbouring points share their examples, so a difference along the line "
-                "is surer than the bands suggest: see the intervals below.",
-            ),
+            "whole": output.draw("whole", figures.probe(whole, classes), caption("whole_line")),
             "numbers": _number_table(numbers.filter(pl.col("line") == WHOLE)),
-            "blocks": [
-                place.draw(
-                    "layers",
-                    figures.blocks(probe.curves, data, treatment, classes),
-                    f"One block moves, the others stand at the end's state; {found.where}. "
-                    "Black: the whole network. Bands: ± 1.96 standard errors over examples.",
-                )
-            ]
-            if blocks
-            else [],
+            "blocks": block_figures,
             "block_numbers": _block_table(numbers, data, treatment),
-            "explorer": found.explorer(classes),
-            "distances": _distance_table(moved, found.distances_said),
+            "explorer": frames.explorer(classes),
+            "distances": _distance_table(moved, caption("without_batchnorm", treatments=probe.treatments)),
             "definitions": appendix.definitions(),
-            "provenance": appendix.provenance(found.walks),
-            "notes": [*appendix.treatments(probe.treatments), *said],
-            "still": ", ".join(whole.provenance.get("not_interpolated", ())),
+            "provenance": appendix.provenance(frames.walks),
+            "notes": [*appendix.treatments(probe.treatments), *all_notes],
+            "not_interpolated": ", ".join(whole.provenance.get("not_interpolated", ())),
         },
     )
 
@@ -71,71 +68,59 @@ def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:
     return [
         ("lines", str(len(probe.curves))),
         ("positions on a line", str(len(whole.alphas))),
-        *((f"{data} examples", f"{count:,}") for data, count in examples.items()),
+        *((f"{caption('name', data=data)} examples", f"{count:,}") for data, count in examples.items()),
         *(
             (
-                f"{data} perplexity, start to end" + (f", {treatment}" if several else ""),
-                " to ".join(map(page.number, (along[0], along[-1]))),
+                f"{caption('name', data=data)} perplexity, start to end" + (f", {treatment}" if several else ""),
+                " to ".join(map(number, (along[0], along[-1]))),
             )
             for (data, treatment), along in whole.perplexities.items()
         ),
         ("parameters", f"{moved.filter(pl.col('group') == 'all')['parameters'].sum():,}"),
-        ("relative distance", page.number(probe.distances["all"].relative)),
+        ("relative distance", number(probe.distances["all"].relative)),
     ]
 
 
 def _verdicts(probe: Probe, numbers: pl.DataFrame) -> list[str]:
-    """What the whole line does on each data set, in words that say no more than the intervals."""
-    said = []
+    """A sentence for each data set: whether the loss rises on the whole line, as far as the test shows."""
+    sentences = []
     for series in sorted(probe.curves[WHOLE], key=lambda series: series.data != "test"):
         if series.measure != "cross_entropy" or series.values.shape[1] < 2:
             continue
-        own = numbers.filter(
+        of_series = numbers.filter(
             (pl.col("line") == WHOLE)
             & (pl.col("data") == series.data)
             & (pl.col("measure") == series.measure)
             & (pl.col("batchnorm") == series.batchnorm)
         )
-        rise = own.row(by_predicate=pl.col("number") == "min_delta", named=True)
-        where = f"On {series.data} data" + (
-            f" (BatchNorm {series.batchnorm})" if len(own["batchnorm"].unique()) > 1 else ""
+        rise = of_series.row(by_predicate=pl.col("number") == "min_delta", named=True)
+        undefined = math.isnan(rise["value"])
+        sentences.append(
+            caption(
+                "rise",
+                data=series.data,
+                treatment=series.batchnorm if len(probe.treatments) > 1 else "",
+                rise=rise,
+                p_value=math.nan if undefined else rise_p_value(series.alphas, series.values),
+            )
         )
-        if math.isnan(rise["value"]):
-            said.append(f"{where} the loss is NaN somewhere on the line, so its shape has no numbers.")
-            continue
-        span = f"{page.number(rise['value'])} nats ({page.number(rise['low'])} to {page.number(rise['high'])})"
-        chance = rise_p_value(series.alphas, series.values)
-        if rise["value"] == 0:
-            said.append(f"{where} the loss never rises from start to end.")
-        elif math.isnan(chance):
-            said.append(f"{where} the largest rise of the loss is {span}.")
-        elif chance < 0.05:
-            often = "fewer than 1 in 100" if chance < 0.01 else f"{100 * chance:.0f} in 100"
-            said.append(
-                f"{where} the loss rises by up to {span}. A line that never rises shows as much in {often} samples."
-            )
-        else:
-            said.append(
-                f"{where} the largest rise of the loss is {span}. A line that never rises can show as much in "
-                f"{100 * chance:.0f} of 100 samples: these examples do not tell whether it rises."
-            )
-    return said
+    return sentences
 
 
 def _number_table(numbers: pl.DataFrame) -> Markup:
-    """Shape numbers of the whole line: a row a number, a pair of columns for each data set."""
-    some = numbers.filter(pl.col("measure") == "cross_entropy").sort(pl.col("data") != "test", maintain_order=True)
-    series = some.select("data", "batchnorm").unique(maintain_order=True).rows()
+    """Shape statistics of the whole line: a row for each, a pair of columns for each data set."""
+    losses = numbers.filter(pl.col("measure") == "cross_entropy").sort(pl.col("data") != "test", maintain_order=True)
+    series = losses.select("data", "batchnorm").unique(maintain_order=True).rows()
     several = len({treatment for _, treatment in series}) > 1
     rows: list[dict[str, Any]] = []
-    for name in (name for name in DEFINITIONS if name in some["number"]):
+    for name in (name for name in DEFINITIONS if name in losses["number"]):
         row: dict[str, Any] = {"label": DEFINITIONS[name].label}
         for index, (data, treatment) in enumerate(series):
-            found = some.row(
+            estimate = losses.row(
                 by_predicate=(pl.col("number") == name) & (pl.col("data") == data) & (pl.col("batchnorm") == treatment),
                 named=True,
             )
-            row |= {f"{end}{index}": found[end] for end in ("value", "low", "high")}
+            row |= {f"{end}{index}": estimate[end] for end in ("value", "low", "high")}
         rows.append(row)
     columns = [Column("label", "nats")]
     for index, (data, treatment) in enumerate(series):
@@ -143,25 +128,21 @@ def _number_table(numbers: pl.DataFrame) -> Markup:
             Column(f"value{index}", f"{data}, {treatment}" if several else data, "number", 3),
             Column(f"low{index}", "95 % interval", "interval", 3, f"high{index}"),
         ]
-    caption = (
-        "Cross entropy. Intervals: what other examples of the same kind would give for the same two networks (paired "
-        "bootstrap over examples); another training is another matter."
-    )
-    return page.table(pl.DataFrame(rows), columns, caption) if rows else Markup()
+    return page.table(pl.DataFrame(rows), columns, caption("statistics_table")) if rows else Markup()
 
 
 def _block_table(numbers: pl.DataFrame, data: str, treatment: str) -> Markup:
     """min_delta, hump, tail_rise and barrier of each line."""
     shown = ("min_delta", "hump", "tail_rise", "barrier_above_chord")
-    some = numbers.filter(
+    losses = numbers.filter(
         (pl.col("measure") == "cross_entropy") & (pl.col("data") == data) & (pl.col("batchnorm") == treatment)
     )
     rows: list[dict[str, Any]] = []
-    for (line,), own in some.group_by(["line"], maintain_order=True):
+    for (line,), of_line in losses.group_by(["line"], maintain_order=True):
         row: dict[str, Any] = {"line": "whole network" if line == WHOLE else line}
         for name in shown:
-            found = own.row(by_predicate=pl.col("number") == name, named=True)
-            row |= {f"{name}_{end}": found[end] for end in ("value", "low", "high")}
+            estimate = of_line.row(by_predicate=pl.col("number") == name, named=True)
+            row |= {f"{name}_{end}": estimate[end] for end in ("value", "low", "high")}
         rows.append(row)
     columns = [Column("line", "line")]
     for name in shown:
@@ -169,13 +150,13 @@ def _block_table(numbers: pl.DataFrame, data: str, treatment: str) -> Markup:
             Column(f"{name}_value", f"{DEFINITIONS[name].label}, nats", "number"),
             Column(f"{name}_low", "95 % interval", "interval", 2, f"{name}_high"),
         ]
-    return page.table(pl.DataFrame(rows), columns, f"Cross entropy on {data} data.") if rows else Markup()
+    return page.table(pl.DataFrame(rows), columns, caption("block_table", data=data)) if rows else Markup()
 
 
-def _distance_table(moved: pl.DataFrame, caption: str) -> Markup:
+def _distance_table(moved: pl.DataFrame, note: str) -> Markup:
     columns = [
         Column("group", "group"),
         Column("parameters", "parameters", "number", 0),
         *(Column(name, DISTANCES[name].label, "number", 4 if "per" in name else 3) for name in DISTANCES),
     ]
-    return page.table(moved, columns, caption)
+    return page.table(moved, columns, note)

@@ -208,7 +208,7 @@ def _weights(examples: int, resamples: int, seed: int) -> Iterator[Array]:
         yield rng.multinomial(examples, np.full(examples, 1 / examples), size=size).astype(np.float64)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)  # a study measures few numbers of examples; 32 MB each at most
 def _kept_weights(examples: int, resamples: int, seed: int) -> tuple[Array, ...]:
     """`_weights`, drawn once for all curves of a study: drawing them takes longer than using them."""
     return tuple(_weights(examples, resamples, seed))

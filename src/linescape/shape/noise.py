@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from linescape.shape import statistics
 from linescape.shape.statistics import Array
 
-_AT_ONCE = 2_000_000  # differences, 16 MB
+_AT_ONCE = 100_000  # differences: 0.8 MB stays in a core's cache, which is 8 times faster than 16 MB
 
 
 def lifted(function: Any, alphas: Array, mean: Array, curves: Array, share: float) -> float:
@@ -50,12 +50,13 @@ def _largest(height: Array, noise: Array, share: float) -> float:
 
 def _pairs_largest(low: Array, high: Array, height: Array, noise: Array, share: float) -> float:
     """The same over pairs of positions, of the noise at `high` minus that at `low`."""
+    noise = np.ascontiguousarray(noise.T)  # a row for each position
     competing = np.ones(height.size, bool)
     top = np.empty(0)
     for _ in range(2):  # all pairs, then those within the noise of the largest
-        top = np.full(len(noise), -np.inf)
-        for part in _parts(np.flatnonzero(competing), len(noise)):
-            np.maximum(top, (noise[:, high[part]] - noise[:, low[part]]).max(axis=1), out=top)
+        top = np.full(noise.shape[1], -np.inf)
+        for part in _parts(np.flatnonzero(competing), noise.shape[1]):
+            np.maximum(top, (noise[high[part]] - noise[low[part]]).max(axis=0), out=top)
         if competing.all():
             competing = height >= height.max() - float(np.quantile(top, share))
             if competing.all():

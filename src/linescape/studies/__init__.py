@@ -1,4 +1,4 @@
-"""The studies: one module a work. Each has `SCALES` and a function `study(scale)`."""
+"""The studies: one module for each publication that is repeated, with `SCALES` and a function `study(scale)`."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def find(name: str, scale: str = "mini") -> Study:
     module = _module(name)
     if scale not in module.SCALES:
         raise RecipeError(f"Study {name!r} has no scale {scale!r}. {suggest(scale, module.SCALES)}")
-    found: Study = module.study(scale)
-    return found
+    study: Study = module.study(scale)
+    return study
 
 
 def _module(name: str) -> ModuleType:

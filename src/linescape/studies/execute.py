@@ -1,9 +1,9 @@
-"""Does one task: trains a recipe or walks a line, from where it was stopped, and keeps the result in a store.
+"""Does one task: trains a recipe or walks a line, from where it was stopped, and saves the result in a store.
 
-A task that cannot be done, since what it starts from diverged, is settled as declined: that is its result.
+A task that cannot be done, since the training that it starts from diverged, is declined: that is its result.
 
 On the CPU a task computes with one thread. So its bits do not depend on the number of cores, and small networks lose
-nothing: more threads than idle cores make them ten times slower. Cores are for tasks side by side: see `work`.
+nothing: more threads than idle cores make them ten times slower. Cores serve tasks side by side: see `work`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from linescape import data, models
 from linescape.data import Dataset
-from linescape.engine import compiler, memory
+from linescape.engine import compiler, memory, threads
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Line, Only, Path
@@ -34,36 +35,42 @@ from linescape.recipe import Data, Random, Recipe, Trained, Weights
 from linescape.shape import TOLERANCE, hump
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Task, Train, hump_line
-from linescape.training.initialisation import at_barrier, carried_over, drawn, from_file
+from linescape.training.initialisation import at_barrier, carried_over, draw, from_file
 from linescape.training.loop import Checkpoint, learning_rate, memory_layout, train
 
 SNAPSHOT_SECONDS = 10.0
-"""Seconds of training that a kill may cost; a snapshot is written no more often."""
+"""Seconds between snapshots of a training, which is what a kill may cost."""
 
 TEST_MEASUREMENTS = 5
-"""Epochs of a training at which the test half is measured, evenly spread, the last among them."""
+"""Number of epochs of a training after which the test half is measured, evenly spread, the last among them."""
 
-KEPT = 5e8
-"""Bytes of activations that a line may keep on the CPU: as many lines are walked side by side as there are cores."""
+CPU_MEMORY = 5e8
+"""Bytes of activations that one line may keep on the CPU, where as many lines are walked at once as there are cores."""
 
-KEPT_SHARE = 1 / 16
-"""Share of a GPU's memory that a line may keep: with 8 GB as much as on the CPU."""
+GPU_SHARE = 1 / 16
+"""Share of a GPU's memory that a line may take for them: with 8 GB as much as on the CPU."""
 
 Report = Callable[[float], None]
-"""Told how much of a task is done, from 0 to 1."""
+"""A function that gets the share of a task that is done, from 0 to 1."""
 
 
 def do(task: Task, store: Store, device: str = "cpu", report: Report = lambda _: None) -> None:
     """Do one task, from where it was stopped if it was begun; its needs must be settled.
 
+    Args:
+        task: what to do.
+        store: where its needs are read and its result is written.
+        device: where to compute.
+        report: called with the share that is done.
+
     Raises:
         StoreError: the store cannot be written, or a need is missing or damaged.
         LinescapeError: the task is impossible.
     """
-    begun = time.perf_counter()
-    about = {
+    started = time.perf_counter()
+    environment = {
         "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device,
-        "compiler": compiler() is not None,  # on the CPU, bits differ with and without
+        "compiler": compiler() is not None,  # with one, the CPU walks lines by native kernels, with other last bits
         "versions": {
             "linescape": version("linescape"),
             "torch": torch.__version__,
@@ -74,7 +81,7 @@ def do(task: Task, store: Store, device: str = "cpu", report: Report = lambda _:
 
     def finished() -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**about, "finished": now, "seconds": round(time.perf_counter() - begun, 3)}
+        return {**environment, "finished": now, "seconds": round(time.perf_counter() - started, 3)}
 
     try:
         for need in task.needs():
@@ -96,12 +103,13 @@ class _Declined(Exception):  # noqa: N818 - not an error
 def _train(task: Train, store: Store, device: str, report: Report, finished: Callable[[], dict[str, Any]]) -> None:
     recipe = task.recipe
     dataset = load(recipe.data, recipe.seed)
-    start = _start(recipe, dataset, store)
+    network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
+    start = _start(recipe, network, store)
     checkpoint, rows = store.resume(task) or (start, [])
-    evaluator = measuring(recipe, dataset, device)
+    evaluator = measuring(network, dataset, device)
     epochs = recipe.schedule.epochs
-    saved = epoch_begun = time.perf_counter()
-    for progress in train(recipe, dataset, checkpoint, device):
+    saved = epoch_started = time.perf_counter()
+    for progress in train(recipe, dataset, checkpoint, device, network):
         now = time.perf_counter()
         report(progress.step / progress.steps if progress.steps else 1.0)
         midway = progress.diverged and not progress.epoch_finished
@@ -114,17 +122,17 @@ def _train(task: Train, store: Store, device: str, report: Report, finished: Cal
                 "test_loss": None,
                 "test_error": None,
                 "lr": learning_rate(recipe, max(progress.step - 1, 0), progress.per_epoch),
-                "seconds": now - epoch_begun,
+                "seconds": now - epoch_started,
             }
             if progress.ended or (epochs - 1 - epoch) % math.ceil(epochs / TEST_MEASUREMENTS) == 0:
-                found = evaluator(progress.checkpoint().state)
-                row["test_loss"] = float(found["test", "cross_entropy"].mean(dtype=np.float64))
-                row["test_error"] = float(found["test", "error"].mean(dtype=np.float64))
+                values = evaluator(progress.checkpoint().state)
+                row["test_loss"] = float(values["test", "cross_entropy"].mean(dtype=np.float64))
+                row["test_error"] = float(values["test", "error"].mean(dtype=np.float64))
             rows = [*rows, row]
-            epoch_begun = time.perf_counter()
+            epoch_started = time.perf_counter()
         if progress.ended:
-            about = {**finished(), "diverged": progress.diverged}
-            store.save_training(task, start.state, progress.checkpoint(), rows, about)
+            note = {**finished(), "native_convolutions": recipe.optimizer.native, "diverged": progress.diverged}
+            store.save_training(task, start.state, progress.checkpoint(), rows, note)
         elif now - saved >= SNAPSHOT_SECONDS:
             store.save_resume(task, progress.checkpoint(), rows)
             saved = time.perf_counter()
@@ -134,10 +142,11 @@ def _scan(task: Scan, store: Store, device: str, report: Report, finished: Calla
     recipe = task.end.recipe
     dataset = load(recipe.data, recipe.seed)
     ends = {"start": state(task.start, store), "end": state(task.end, store)}
-    for at, held in ends.items():
-        if not all(map(is_finite, held.values())):
-            raise _Declined(f"The line was not walked, as its {at} holds NaN or infinity: its training diverged.")
-    evaluator = measuring(recipe, dataset, device, task.train_examples, task.test_examples)
+    for name, end in ends.items():
+        if not all(map(is_finite, end.values())):
+            raise _Declined(f"The line was not walked, as its {name} holds NaN or infinity: its training diverged.")
+    network = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # values are overwritten
+    evaluator = measuring(network, dataset, device, task.train_examples, task.test_examples)
     path: Path = Line(ends["start"].to(device), ends["end"].to(device))
     if task.block:
         groups = by_convolution(evaluator.model) | by_block(evaluator.model)
@@ -153,70 +162,75 @@ def _scan(task: Scan, store: Store, device: str, report: Report, finished: Calla
 
 
 def state(moment: Moment, store: Store) -> State:
-    """A training's start or end; a start is worked out anew where its training was not done.
+    """A training's start or end; a start is computed anew where its training was not done.
 
     Raises:
-        StoreError: what it comes from is missing or damaged.
+        StoreError: the training that it comes from is missing or damaged.
     """
     task = Train(moment.recipe)
     if moment.at == "end" or (store.has(task) and store.declined(task) is None):
         return store.state(moment)
-    return _start(moment.recipe, load(moment.recipe.data, moment.recipe.seed), store).state
+    dataset = load(moment.recipe.data, moment.recipe.seed)
+    return _start(moment.recipe, draw(moment.recipe, dataset.shape, dataset.classes), store).state
 
 
-def _start(recipe: Recipe, dataset: Dataset, store: Store) -> Checkpoint:
+def _start(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
+    """Where a training starts; `network` is its network as drawn, and is only read."""
     init = recipe.init
     if isinstance(init, Random):
-        return Checkpoint(drawn(recipe, dataset.shape, dataset.classes))
+        return Checkpoint(State.from_module(network))
     if isinstance(init, Weights):
-        return Checkpoint(from_file(recipe, init, dataset.shape, dataset.classes))
+        return Checkpoint(from_file(init, network))
     start, end = store.state(Moment(init.recipe, "start")), store.trained(init.recipe)
     if isinstance(init, Trained):
-        return carried_over(recipe, init, dataset.shape, dataset.classes, start, end)
+        return carried_over(init, network, start, end)
     series = store.curve(hump_line(init.recipe))["train", "cross_entropy"]
     height = float(hump(series.alphas, series.mean))
     if math.isnan(height):
-        raise _Declined("The training was not begun: the loss is NaN somewhere on the line whose hump it starts from.")
+        raise _Declined(
+            "The training was not started: the loss is NaN somewhere on the line whose hump it starts from."
+        )
     if height <= TOLERANCE:
         raise _Declined(
-            f"The training was not begun: it starts at the top of a hump, but on this run's line the training loss has "
-            f"none above {TOLERANCE:g} nats (the highest is {height:.3f})."
+            f"The training was not started: it starts at the top of a hump, but on this run's line the training loss "
+            f"has none above {TOLERANCE:g} nats (the highest is {height:.3f})."
         )
     return Checkpoint(at_barrier(start, end.state, series.alphas, series.mean))
 
 
-@contextmanager
-def one_thread(device: str) -> Iterator[None]:
-    """Torch computes on the CPU with one thread inside; the process keeps the memory that it frees, from now on."""
+def one_thread(device: str) -> AbstractContextManager[None]:
+    """A context in which torch computes on the CPU with one thread; from now on the process keeps memory it frees."""
     memory.keep()
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if device == "cpu" else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return threads.using(1 if device == "cpu" else torch.get_num_threads())
 
 
 @lru_cache(maxsize=2)
 def load(spec: Data, seed: int) -> Dataset:
-    """A recipe's data; the last two are kept, as a training and its lines follow each other."""
+    """A recipe's data; the last two are cached, since a training and its lines follow each other."""
     return data.load(spec, seed)
 
 
 def measuring(
-    recipe: Recipe, dataset: Dataset, device: str, train_examples: int | None = None, test_examples: int = 0
+    network: nn.Module, dataset: Dataset, device: str, train_examples: int | None = None, test_examples: int = 0
 ) -> Evaluator:
-    """An evaluator of so many test examples (0 is all), and of so many training examples if they are asked for."""
-    model = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # the values are overwritten
+    """An evaluator of a data set.
+
+    Args:
+        network: its values do not count; it is put on the device, and copied there.
+        dataset: what is measured on, normalised.
+        device: where to measure.
+        train_examples: class-balanced training examples, 0 for all; None measures none.
+        test_examples: class-balanced test examples, 0 for all.
+    """
     splits = {} if train_examples is None else {"train": dataset.train.take(train_examples)}
     splits["test"] = dataset.test.take(test_examples)
     layout = memory_layout(dataset)
-    # On the device once, and not again at each position.
+    # Put on the device once, not at each position.
     measured = {
         name: (dataset.normalise(split.inputs.to(device)).contiguous(memory_format=layout), split.targets.to(device))
         for name, split in splits.items()
     }
-    placed = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    placed = network.to(device, memory_format=layout)  # type: ignore[call-overload]
     on_gpu = torch.device(device).type == "cuda"
-    memory = KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory if on_gpu else KEPT
+    memory = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory if on_gpu else CPU_MEMORY
     return Evaluator(placed, measured, memory=memory)

@@ -1,4 +1,4 @@
-"""What a study would cost before it is run: how many tasks, how long, how much room, and what is not here yet.
+"""What a study will cost before it is run: number of tasks, time, disk space, and the data sets that are missing.
 
 No data are read: sizes follow from what is known of each set, times from `linescape.studies.timing`.
 """
@@ -25,48 +25,48 @@ from linescape.recipe import Data, Model, Optimizer, Recipe, Weights
 from linescape.studies.execute import TEST_MEASUREMENTS
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Study, Task, Train, in_order
-from linescape.studies.timing import Run, Timer
+from linescape.studies.timing import Timer, Workload
 from linescape.training import weight_files
 from linescape.training.loop import steps_per_epoch
 
 JOINING = 7.0
-"""Seconds after which helpers join: `work` first sees whether they are worth it, and each imports torch."""
+"""Seconds until helpers join: `work` starts them only after a while, and each imports torch."""
 
 TASK = 0.07
-"""Seconds of any task for drawing the network and writing files through to the disk."""
+"""Seconds of any task for drawing the network and flushing files to the disk."""
 
 POINT = 0.002
-"""Seconds of any position for placing the network and keeping the point."""
+"""Seconds of any position for loading the network's weights and writing the point."""
 
 READING = 60e6
-"""Bytes of stored images that are read, averaged down and normalised in a second."""
+"""Bytes of stored images that are read, averaged down and normalised per second."""
 
 _HEAVY = 5e10
-"""Multiplications on the CPU, about a second, from which on fewer examples are timed and time counted in proportion."""
+"""Multiplications on the CPU, about a second, from which on fewer examples are timed and the time is scaled up."""
 
 _FEW = 32
-"""So many; on 16 a ResNet-18 takes 1.13 times as long an example as on 128, on 32 it takes 1.04 times."""
+"""That number of examples. For one example of 16 a ResNet-18 takes 1.13 times as long as for one of 128, of 32 1.04."""
 
 _BATCH = 250  # the evaluator's
 
 _NOTABLE = 1.15
-"""Times that is worth a word."""
+"""Factor of slowing down from which on the plan mentions it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is wanted and what is missing of it.
+    """The tasks of a study, and what the missing ones cost.
 
     Attributes:
-        trainings: trainings in all; `missing_trainings` of them are not done.
-        scans: lines in all; `missing_scans` of them are not walked.
-        core_seconds: about how long the missing ones take in all, each with a core of its own, or with the GPU.
-        seconds: about how long they take side by side in so many processes.
-        processes: as many as `work` would use.
-        bytes: about how much room they take on disk.
-        absent: data sets and weights that they need and that are not here, each with the command that gets it.
+        trainings: number of all trainings; `missing_trainings` of them are not done.
+        scans: number of all lines; `missing_scans` of them are not walked.
+        core_seconds: estimated sum of the times of the missing ones, each on one core, or on the GPU.
+        seconds: estimated time of all of them in parallel.
+        processes: number of parallel processes that `work` would use.
+        bytes: estimated disk space of their results.
+        absent: data sets and weights that they need and that are missing, each with the command that gets it.
         scaled: networks that were timed on fewer examples than they will be run on.
-        slowed: times that everything takes longer while other programs use the cores as they did just now.
+        slowed: factor by which other programs that use the cores slow everything down at present.
     """
 
     trainings: int
@@ -84,13 +84,13 @@ class Plan:
     def __str__(self) -> str:
         if not self.missing_trainings + self.missing_scans:
             return f"{self.trainings} trainings and {self.scans} lines, all done"
-        room = f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(self.bytes, 1e6) / 1e6:.0f} MB"
-        took = f"{duration(self.core_seconds)} of computing"
+        size = f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(self.bytes, 1e6) / 1e6:.0f} MB"
+        time = f"{duration(self.core_seconds)} of computing"
         if self.processes > 1:
-            took += f", {duration(self.seconds)} with {self.processes} processes side by side"
+            time += f", {duration(self.seconds)} with {self.processes} processes side by side"
         lines = [
             f"{self.missing_trainings} of {self.trainings} trainings and {self.missing_scans} of {self.scans} lines "
-            f"to do, shared ones counted once: about {took}, and {room} of disk"
+            f"to do, shared ones counted once: about {time}, and {size} of disk"
         ]
         if self.slowed > _NOTABLE:
             lines.append(f"Other programs use the cores now: while they run, it takes {self.slowed:.1f} times as long")
@@ -100,13 +100,13 @@ class Plan:
 
 
 def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", workers: int | None = None) -> Plan:
-    """Count what is missing, time a few steps and measurements of each network among it, and multiply.
+    """Count the missing tasks, time a few steps and measurements of each of their networks, and multiply.
 
     Args:
         tasks: a study, or any tasks.
         store: where results are.
-        device: where they would be trained and measured; it is timed.
-        workers: processes, as `linescape.studies.run.work` takes it.
+        device: the device that is timed.
+        workers: number of processes, as in `linescape.studies.run.work`.
 
     Raises:
         RecipeError: a recipe is impossible.
@@ -117,8 +117,8 @@ def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", worke
     processes = max(1, min(workers or cores(device), len(missing)))
     with Timer(device, processes - 1) as timer:
         costs = _Costs(timer, device)
-        found = {task: costs.of(task) for task in missing}
-    seconds = {task: took for task, (took, _) in found.items()}
+        estimates = {task: costs.of(task) for task in missing}
+    seconds = {task: time for task, (time, _) in estimates.items()}
     return Plan(
         trainings=sum(isinstance(task, Train) for task in wanted),
         missing_trainings=sum(isinstance(task, Train) for task in missing),
@@ -127,7 +127,7 @@ def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", worke
         core_seconds=sum(seconds.values()),
         seconds=side_by_side(seconds, processes),
         processes=processes,
-        bytes=sum(room for _, room in found.values()),
+        bytes=sum(size for _, size in estimates.values()),
         absent=_absent(missing),
         scaled=tuple(costs.scaled),
         slowed=timer.wall / timer.own if timer.own else 1.0,
@@ -135,7 +135,7 @@ def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", worke
 
 
 def duration(seconds: float) -> str:
-    """A time in words, in the unit that suits it."""
+    """A time in seconds, minutes, hours or days, whichever suits."""
     for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
@@ -143,9 +143,11 @@ def duration(seconds: float) -> str:
 
 
 def side_by_side(seconds: Mapping[Task, float], processes: int) -> float:
-    """When the last task ends if each process takes the first task in order whose needs are done; helpers join late.
+    """When the last task ends if each process takes the first task whose needs are done; helpers join late.
 
-    `seconds`: of each task, in order; needs that are not among them are done.
+    Args:
+        seconds: the time of each task, in order; needs that are not among them are done.
+        processes: number of processes.
     """
     ends: dict[Task, float] = {}
     free = [0.0, *[JOINING] * (processes - 1)]
@@ -153,7 +155,7 @@ def side_by_side(seconds: Mapping[Task, float], processes: int) -> float:
     while waiting:
         now = heapq.heappop(free)
         ready = next((task for task in waiting if all(_done(need, seconds, ends, now) for need in task.needs())), None)
-        if ready is None:  # it waits for the next one to end
+        if ready is None:  # this process waits until the next task ends
             heapq.heappush(free, min(end for end in ends.values() if end > now))
             continue
         waiting.remove(ready)
@@ -167,19 +169,19 @@ def _done(need: Task, seconds: Mapping[Task, float], ends: Mapping[Task, float],
 
 
 class _Costs:
-    """Seconds and bytes of tasks. What a time does not depend on is left out of what is timed, so few runs do."""
+    """Seconds and bytes of tasks. Workloads leave out settings that do not change a time, so that few are timed."""
 
     def __init__(self, timer: Timer, device: str) -> None:
         self.timer, self.device = timer, device
-        self.timed: dict[Run, float] = {}
+        self.timed: dict[Workload, float] = {}
         self.scaled: dict[str, None] = {}
 
     def of(self, task: Task) -> tuple[float, int]:
         """Seconds and bytes of one task."""
         recipe = task.recipe if isinstance(task, Train) else task.end.recipe
-        seconds, room = self._training(recipe) if isinstance(task, Train) else self._scan(task)
+        seconds, size = self._training(recipe) if isinstance(task, Train) else self._scan(task)
         known = sets.known(recipe.data.name)
-        return seconds + TASK + sum(known.examples) * math.prod(known.shape) / READING, room
+        return seconds + TASK + sum(known.examples) * math.prod(known.shape) / READING, size
 
     def _training(self, recipe: Recipe) -> tuple[float, int]:
         train, test = data.examples(recipe.data)
@@ -206,7 +208,9 @@ class _Costs:
     def _step(self, recipe: Recipe, size: int) -> float:
         """Seconds of a step of `size` examples."""
         if size > _FEW and self._heavy(recipe, 3 * size):  # forward, and twice as much backward
-            few = Optimizer(lr=0.0, batch_size=_FEW, precision=recipe.optimizer.precision)
+            few = Optimizer(
+                lr=0.0, batch_size=_FEW, precision=recipe.optimizer.precision, native=recipe.optimizer.native
+            )
             plain = Recipe(Data(recipe.data.name), recipe.model, few)
             return self._time("step", plain, recipe.data) * size / _FEW
         data = Data(recipe.data.name, augment=recipe.data.augment, mixup=recipe.data.mixup)
@@ -219,18 +223,18 @@ class _Costs:
         return self._time("pass", Recipe(Data(recipe.data.name), recipe.model), recipe.data, count) / count
 
     def _heavy(self, recipe: Recipe, passes: int) -> bool:
-        """Whether so many forward passes take long; a GPU is fast, and only so with whole batches."""
+        """Whether this many forward passes take long on the CPU; a GPU is always timed on whole batches."""
         heavy = self.device == "cpu" and passes * _network(recipe).multiplications > _HEAVY
         if heavy:
-            self.scaled[_words(recipe.model)] = None
+            self.scaled[_describe(recipe.model)] = None
         return heavy
 
     def _time(self, kind: Literal["step", "pass"], recipe: Recipe, form: Data, count: int = 0) -> float:
-        # Classes that are left out change the last layer alone.
-        run = Run(kind, recipe, data.form(form)[0], sets.known(form.name).classes, count)
-        if run not in self.timed:
-            self.timed[run] = self.timer.seconds(run)
-        return self.timed[run]
+        # Leaving out classes changes only the last layer.
+        workload = Workload(kind, recipe, data.form(form)[0], sets.known(form.name).classes, count)
+        if workload not in self.timed:
+            self.timed[workload] = self.timer.seconds(workload)
+        return self.timed[workload]
 
 
 def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
@@ -238,16 +242,16 @@ def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
     names = dict.fromkeys(recipe.data.name for recipe in recipes)
     files = dict.fromkeys(recipe.init.file for recipe in recipes if isinstance(recipe.init, Weights))
     return (
-        *(f"the data set {name}. Get it with: linescape data get {name}" for name in names if not _there(name)),
-        *(f"the weights {file}. Put them into {weight_files.folder()}" for file in files if not _found(file)),
+        *(f"the data set {name}. Get it with: linescape data get {name}" for name in names if not _has_data(name)),
+        *(f"the weights {file}. Put them into {weight_files.folder()}" for file in files if not _has_weights(file)),
     )
 
 
-def _there(name: str) -> bool:
-    return not isinstance(sets.known(name).source, sets.Published) or sets.locate(name) is not None
+def _has_data(name: str) -> bool:
+    return sets.known(name).make is not None or sets.locate(name) is not None
 
 
-def _found(file: str) -> bool:
+def _has_weights(file: str) -> bool:
     try:
         weight_files.find(file)
     except CheckpointError:
@@ -257,7 +261,7 @@ def _found(file: str) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Network:
-    """Of a network: multiplications of one example passed forward, whether it has BatchNorm, bytes of its state."""
+    """Multiplications of a network's forward pass of one example, whether it has BatchNorm, and bytes of its state."""
 
     multiplications: int
     norms: bool
@@ -270,21 +274,21 @@ def _network(recipe: Recipe) -> _Network:
 
 @cache
 def _built(model: Model, shape: tuple[int, ...], classes: int) -> _Network:
-    with torch.device("meta"):  # without values, so that it takes no room
+    with torch.device("meta"):  # without values, so that it takes no memory
         network = models.build(model, shape, classes)
-    found: list[int] = []
+    multiplications: list[int] = []
 
     def count(layer: nn.Module, _: object, outputs: Tensor) -> None:
-        found.append(layer.get_parameter("weight").numel() * outputs[0, 0].numel())  # at each place of a channel
+        multiplications.append(layer.get_parameter("weight").numel() * outputs[0, 0].numel())  # for each position
 
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
     network.eval()(torch.empty(1, *shape, device="meta"))
     size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
-    return _Network(sum(found), bool(batchnorm.layers(network)), size)
+    return _Network(sum(multiplications), bool(batchnorm.layers(network)), size)
 
 
-def _words(model: Model) -> str:
+def _describe(model: Model) -> str:
     depth, width = (getattr(model, name, None) for name in ("depth", "width"))
     return type(model).__name__ + (f"-{depth}" if depth else "") + (f" of width {width}" if width else "")

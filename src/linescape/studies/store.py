@@ -8,8 +8,8 @@
     ROOT/scan/KEY/task.json, curve.safetensors, done.json
                   points/ALPHA.safetensors     while it walks
 
-KEY is the task's key, so equal tasks share a result. Each file is written beside its place and renamed, so a
-kill, a full disk or a second process never leaves half a file. Nothing in a store is ever run.
+KEY is the task's key, so equal tasks share a result. Each file is written under another name and renamed, so a kill, a
+full disk or a second process never leaves half a file. Nothing in a store is ever run.
 """
 
 from __future__ import annotations
@@ -26,18 +26,16 @@ from typing import Any
 import filelock
 import msgspec
 import polars as pl
-import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from linescape import atomic
-from linescape.checkpoints import encode
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State
 from linescape.interpolation import resume as points
 from linescape.interpolation.curve import Curve, Point
 from linescape.recipe import Recipe
 from linescape.studies.study import Moment, Scan, Task, Train
+from linescape.tensor_file import decode_with_note, encode_with_note, read_note
 from linescape.training.loop import Checkpoint
 
 FORMAT = 1
@@ -79,11 +77,11 @@ class Store:
             if self.root.exists() and not self.root.is_dir():
                 raise StoreError(f"{self.root} is a file. Results need a folder: name another.")
             if mark.exists():
-                found = json.loads(mark.read_bytes())["format"]
-                if found != FORMAT:
+                written = json.loads(mark.read_bytes())["format"]
+                if written != FORMAT:
                     raise StoreError(
-                        f"{self.root} was written in format {found}, but this linescape knows format {FORMAT}. Use the "
-                        "linescape that wrote it, or name another folder."
+                        f"{self.root} was written in format {written}, but this linescape knows format {FORMAT}. Use "
+                        "the linescape that wrote it, or name another folder."
                     )
             elif self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir()):
                 raise StoreError(
@@ -100,7 +98,7 @@ class Store:
             raise StoreError(f"{self.root} cannot be read: {error}. Check its permissions, or name another.") from error
 
     def folder(self, task: Task) -> Path:
-        """Where a task's files are, or would be."""
+        """The folder of a task's files, also if there is none yet."""
         return self.root / ("train" if isinstance(task, Train) else "scan") / _key(task)
 
     def path(self, moment: Moment) -> Path:
@@ -113,31 +111,31 @@ class Store:
         """Whether a task is settled: done, or declined."""
         return (self.folder(task) / "done.json").exists()
 
-    def about(self, task: Task) -> dict[str, Any]:
-        """What is noted of a settled task: ``finished``, ``seconds``, ``device``, ``versions``, ``files``, ...
+    def record(self, task: Task) -> dict[str, Any]:
+        """The content of a settled task's ``done.json``: ``finished``, ``seconds``, ``device``, ``versions``, ...
 
         Raises:
-            StoreError: it is not settled, or the note is damaged.
+            StoreError: the task is not settled, or the file is damaged.
         """
         path = self.folder(task) / "done.json"
         try:
-            about = json.loads(path.read_bytes())
+            record = json.loads(path.read_bytes())
         except FileNotFoundError as error:
             raise StoreError(f"{self.root} has no result for {_words(task)} yet. Run its study first.") from error
         except (OSError, ValueError) as error:
             raise self._damaged(task, "done.json", error) from error
-        if not isinstance(about, dict):
+        if not isinstance(record, dict):
             raise self._damaged(task, "done.json", ValueError("it holds no fields"))
-        return about
+        return record
 
     def declined(self, task: Task) -> str | None:
-        """Why a settled task was not done and never will be (the training it starts from diverged); None if it was."""
-        reason = self.about(task).get("declined")
+        """Why a settled task cannot be done, such as that the training it starts from diverged; None if it was done."""
+        reason = self.record(task).get("declined")
         return None if reason is None else str(reason)
 
     def diverged(self, recipe: Recipe) -> bool:
         """Whether a finished training ended in NaN or infinity."""
-        return bool(self.about(Train(recipe)).get("diverged", False))
+        return bool(self.record(Train(recipe)).get("diverged", False))
 
     # -- results ------------------------------------------------------------------------------------------------
 
@@ -145,19 +143,19 @@ class Store:
         """A training's start or end.
 
         Raises:
-            StoreError: it was not trained yet, was declined, or is damaged.
+            StoreError: the training is not done yet, was declined, or its file is damaged.
         """
         return self._state(Train(moment.recipe), f"{moment.at}.safetensors")
 
     def trained(self, recipe: Recipe) -> Checkpoint:
-        """A training's end with its optimizer, as a later training takes it over.
+        """A training's end with its optimizer's state, for a later training that starts from it.
 
         Raises:
             StoreError: as `state`.
         """
         task = Train(recipe)
-        tensors, about = _decode(self._read(task, "optimizer.safetensors"))
-        return Checkpoint(self.state(Moment(recipe)), int(about["step"]), tensors)
+        tensors, note = decode_with_note(self._read(task, "optimizer.safetensors"))
+        return Checkpoint(self.state(Moment(recipe)), int(note["step"]), tensors)
 
     def log(self, recipe: Recipe) -> pl.DataFrame:
         """A training's log, with the columns of `LOG`.
@@ -168,18 +166,25 @@ class Store:
         return pl.read_parquet(io.BytesIO(self._read(Train(recipe), "log.parquet")))
 
     def curve(self, scan: Scan) -> Curve:
-        """What a walk found.
+        """The curve of a line.
 
         Raises:
-            StoreError: it was not walked yet, was declined, or is damaged.
+            StoreError: the line is not walked yet, was declined, or its file is damaged.
         """
         self._read(scan, "curve.safetensors")
         return Curve.load(self.folder(scan) / "curve.safetensors")
 
     def save_training(
-        self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], about: Mapping[str, Any]
+        self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], record: Mapping[str, Any]
     ) -> None:
         """Write a finished training.
+
+        Args:
+            task: the training.
+            start: its theta_0.
+            end: its last checkpoint.
+            rows: its log, see `LOG`.
+            record: what ``done.json`` is to hold besides checksums.
 
         Raises:
             StoreError: the folder cannot be written; what was there stays.
@@ -189,46 +194,48 @@ class Store:
         files = {
             "start.safetensors": _encode_state(start, task.recipe),
             "end.safetensors": _encode_state(end.state, task.recipe),
-            "optimizer.safetensors": _encode(end.optimizer, {"step": end.step}),
+            "optimizer.safetensors": encode_with_note(end.optimizer, {"step": end.step}),
             "log.parquet": log.getvalue(),
         }
-        self._settle(task, files, about)
+        self._settle(task, files, record)
         self._drop(self.folder(task) / "resume.safetensors")
 
-    def save_curve(self, task: Scan, curve: Curve, about: Mapping[str, Any]) -> None:
+    def save_curve(self, task: Scan, curve: Curve, record: Mapping[str, Any]) -> None:
         """Write a finished walk.
 
         Raises:
             StoreError: the folder cannot be written; what was there stays.
         """
-        self._settle(task, {"curve.safetensors": curve.to_bytes()}, about)
+        self._settle(task, {"curve.safetensors": curve.to_bytes()}, record)
         self._drop(*(self.folder(task) / "points").glob("*"))
 
-    def decline(self, task: Task, reason: str, about: Mapping[str, Any]) -> None:
-        """Note that a task cannot be done, so that it is not tried again.
+    def decline(self, task: Task, reason: str, record: Mapping[str, Any]) -> None:
+        """Settle a task that cannot be done, so that it is not tried again.
 
         Raises:
             StoreError: the folder cannot be written.
         """
-        self._settle(task, {}, {**about, "declined": reason})
+        self._settle(task, {}, {**record, "declined": reason})
 
     # -- work in progress ---------------------------------------------------------------------------------------
 
     def resume(self, task: Train) -> tuple[Checkpoint, list[Row]] | None:
-        """Where a training was stopped, with its log so far; None if it never began, or the file is damaged."""
+        """The last snapshot of a training with its log; None if there is none, or the file is damaged."""
         try:
-            tensors, about = _decode((self.folder(task) / "resume.safetensors").read_bytes())
+            tensors, note = decode_with_note((self.folder(task) / "resume.safetensors").read_bytes())
             state = _state(
-                {name.removeprefix("state/"): tensors[name] for name in tensors if "state/" in name[:6]}, about
+                {name.removeprefix("state/"): tensors[name] for name in tensors if "state/" in name[:6]}, note
             )
-            held = {name.removeprefix("optimizer/"): tensors[name] for name in tensors if "optimizer/" in name[:10]}
-            counts = {name: about[name] for name in ("step", "loss_sum", "wrong", "seen")}
-            return Checkpoint(state, optimizer=held, **counts), about["rows"]
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
-            return None  # it only saves time
+            optimizer = {
+                name.removeprefix("optimizer/"): tensors[name] for name in tensors if "optimizer/" in name[:10]
+            }
+            counts = {name: note[name] for name in ("step", "loss_sum", "wrong", "seen")}
+            return Checkpoint(state, optimizer=optimizer, **counts), note["rows"]
+        except (OSError, KeyError, ValueError, TypeError):
+            return None  # a snapshot only saves time
 
     def save_resume(self, task: Train, now: Checkpoint, rows: Sequence[Row]) -> None:
-        """Keep where a training stands, in place of what was kept before.
+        """Write a snapshot of a training, in place of the last one.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -236,15 +243,15 @@ class Store:
         tensors = {f"state/{name}": value for name, value in now.state.items()}
         tensors |= {f"optimizer/{name}": value for name, value in now.optimizer.items()}
         counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
-        about = {**_roles(now.state), **counts, "rows": list(rows)}
-        atomic.write(self.folder(task) / "resume.safetensors", _encode(tensors, about), durable=False)
+        note = {**_roles(now.state), **counts, "rows": list(rows)}
+        atomic.write(self.folder(task) / "resume.safetensors", encode_with_note(tensors, note), durable=False)
 
     def points(self, task: Scan) -> list[Point]:
-        """The points of a walk so far; damaged ones are left out, and so walked again."""
+        """The points of a walk so far, without damaged ones, which are then measured again."""
         return points.read(self.folder(task) / "points")
 
     def save_point(self, task: Scan, point: Point) -> None:
-        """Keep one point of a walk.
+        """Write one point of a walk.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -253,11 +260,11 @@ class Store:
 
     @contextmanager
     def claim(self, task: Task, wait: bool = False) -> Iterator[bool]:
-        """Hold a task against other processes on this store; yields whether it is held.
+        """Lock a task against other processes on this store; yields whether this process got the lock.
 
         Args:
-            task: what is about to be done.
-            wait: wait until the other process is through, instead of giving up at once.
+            task: the task that is about to be done.
+            wait: wait for another process that has the lock, instead of giving up at once.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -276,9 +283,8 @@ class Store:
                 raise
             raise atomic.cannot_write(folder, error if isinstance(error, OSError) else OSError(str(error))) from error
         try:
-            self._drop(
-                *folder.glob(f".*{atomic.SUFFIX}*"), *folder.glob(f"points/.*{atomic.SUFFIX}*")
-            )  # of killed ones
+            # Files that killed processes were writing.
+            self._drop(*folder.glob(f".*{atomic.SUFFIX}*"), *folder.glob(f"points/.*{atomic.SUFFIX}*"))
             yield True
         finally:
             lock.release()
@@ -290,22 +296,22 @@ class Store:
         if not mark.exists():
             atomic.write(mark, json.dumps({"format": FORMAT}).encode())
 
-    def _settle(self, task: Task, files: Mapping[str, bytes], about: Mapping[str, Any]) -> None:
+    def _settle(self, task: Task, files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
         self._mark()
         folder = self.folder(task)
         atomic.write(folder / "task.json", msgspec.json.format(msgspec.json.encode(task), indent=1))
         for name, content in files.items():
             atomic.write(folder / name, content)
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        atomic.write(folder / "done.json", json.dumps({**about, "files": sums}, indent=1).encode())
+        atomic.write(folder / "done.json", json.dumps({**record, "files": sums}, indent=1).encode())
 
     def _read(self, task: Task, name: str) -> bytes:
-        about = self.about(task)
-        if "declined" in about:
-            raise StoreError(f"There is no result for {_words(task)}: {about['declined']}")
+        record = self.record(task)
+        if "declined" in record:
+            raise StoreError(f"There is no result for {_words(task)}: {record['declined']}")
         try:
             content = (self.folder(task) / name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != about["files"][name]:
+            if hashlib.sha256(content).hexdigest() != record["files"][name]:
                 raise ValueError("its checksum is not the one that was noted")
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise self._damaged(task, name, error) from error
@@ -314,15 +320,15 @@ class Store:
     def _state(self, task: Train, name: str) -> State:
         content = self._read(task, name)
         try:
-            return _state(*_decode(content))
-        except (SafetensorError, KeyError, ValueError) as error:
+            return _state(*decode_with_note(content))
+        except (KeyError, ValueError, TypeError) as error:
             raise self._damaged(task, name, error) from error
 
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
         folder = self.folder(task)
         return DamagedError(
-            f"{folder / name} is damaged ({error}), so nothing can be said of {_words(task)}. Delete {folder} and run "
-            "the study again: only that is done anew."
+            f"{folder / name} is damaged ({error}), so there is no result for {_words(task)}. Delete {folder} and run "
+            "the study again, which does only that task anew."
         )
 
     def _drop(self, *paths: Path) -> None:
@@ -330,12 +336,12 @@ class Store:
             try:
                 path.unlink(missing_ok=True)
             except OSError:
-                continue  # a left-over costs room, nothing else
+                continue  # a file that stays only takes up space
 
 
 @cache
 def _key(task: Task) -> str:
-    return task.key  # a hash of all that it names, and asked for again and again
+    return task.key  # computing the hash takes long, and it is needed many times
 
 
 def _words(task: Task) -> str:
@@ -346,35 +352,19 @@ def _roles(state: State) -> dict[str, Any]:
     return {"buffers": list(state.buffers), "tied": dict(state.tied), "order": list(state)}
 
 
-def _state(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> State:
-    buffers = set(about["buffers"])
-    parameters = {name: tensors[name] for name in about["order"] if name not in buffers}
-    return State(parameters, {name: tensors[name] for name in about["buffers"]}, about["tied"])
+def _state(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> State:
+    buffers = set(note["buffers"])
+    parameters = {name: tensors[name] for name in note["order"] if name not in buffers}
+    return State(parameters, {name: tensors[name] for name in note["buffers"]}, note["tied"])
 
 
 def recipe_of(metadata: Mapping[str, str]) -> Recipe | None:
-    """The recipe of a store's checkpoint, from the texts beside its tensors; None if it is not from a store."""
+    """The recipe of a store's checkpoint, from the file's metadata; None if it is not from a store."""
     try:
-        return msgspec.convert(json.loads(metadata["linescape"])["recipe"], Recipe)
+        return msgspec.convert(read_note(metadata)["recipe"], Recipe)
     except (KeyError, ValueError, TypeError, msgspec.ValidationError):
         return None
 
 
 def _encode_state(state: State, recipe: Recipe) -> bytes:
-    return _encode(state, {**_roles(state), "recipe": msgspec.to_builtins(recipe)})
-
-
-def _encode(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
-    return encode(tensors, {"linescape": json.dumps(about)})
-
-
-def _decode(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    return safetensors.torch.load(content), _about(content)
-
-
-def _about(content: bytes) -> dict[str, Any]:
-    length = int.from_bytes(content[:8], "little")
-    about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["linescape"])
-    if not isinstance(about, dict):
-        raise TypeError("the note beside the tensors is no object")
-    return about
+    return encode_with_note(state, {**_roles(state), "recipe": msgspec.to_builtins(recipe)})

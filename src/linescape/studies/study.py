@@ -1,7 +1,7 @@
 """A study is a question as data: arms of runs, and the lines to walk for each run.
 
-`Study.tasks` lists the trainings and scans that answer it, each once, each after what it needs.
-Doing them is `work`'s part; a study knows nothing of files or of what is already done.
+`Study.tasks` lists the trainings and scans that answer it, each once, each after the tasks that it needs. `work` does
+them; a study knows nothing of files or of what is already done.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class Moment(Content, frozen=True):
 
 
 class Train(Content, frozen=True, tag_field="task", tag="train"):
-    """Task: train a recipe; leaves its start, its end and a log per epoch."""
+    """Task: train a recipe. The result is its start, its end and a log with a row for each epoch."""
 
     recipe: Recipe
 
     def needs(self) -> tuple[Task, ...]:
-        """The trainings and scans that must be done before."""
+        """The trainings and scans that must be done first."""
         init = self.recipe.init
         if isinstance(init, Random | Weights):
             return ()
@@ -40,11 +40,12 @@ class Scan(Content, frozen=True, tag_field="task", tag="scan"):
     Attributes:
         block: move only this named block of the model, or one convolution or linear layer with its norm by the name of
             the module (`groups.by_convolution`); empty moves the whole network.
-        rest: where the other blocks stand in a layer-wise line, ``end`` (Chatterji et al. 2020) or ``start``.
+        rest: the end at which the other blocks are held fixed in a layer-wise line, ``end`` (Chatterji et al. 2020) or
+            ``start``.
         alphas: number of equally spaced positions, both ends included.
-        batchnorm: treatments of BatchNorm statistics, each giving its own curve.
-        train_examples: training examples measured, class-balanced, as trained on but not augmented; 0 is all.
-        test_examples: test examples measured, class-balanced; 0 is all.
+        batchnorm: treatments of BatchNorm statistics, each of which gives a curve.
+        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
+        test_examples: number of test examples measured, class-balanced; 0 is all.
     """
 
     start: Moment
@@ -58,18 +59,18 @@ class Scan(Content, frozen=True, tag_field="task", tag="scan"):
 
     def needs(self) -> tuple[Task, ...]:
         """The trainings that make the two ends."""
-        found: list[Task] = []
+        needs: list[Task] = []
         for moment in (self.start, self.end):
             task = Train(moment.recipe)
-            found += [task] if moment.at == "end" else task.needs()
-        return tuple(dict.fromkeys(found))
+            needs += [task] if moment.at == "end" else task.needs()
+        return tuple(dict.fromkeys(needs))
 
 
 Task = Train | Scan
 
 
 def hump_line(recipe: Recipe) -> Scan:
-    """The line from a training's own start to its end, measured so that a restart at its barrier is defined by it."""
+    """The line from a training's start to its end, measured in the one way that defines a restart at its barrier."""
     return Scan(start=Moment(recipe, "start"), end=Moment(recipe, "end"))
 
 
@@ -77,8 +78,8 @@ def hump_line(recipe: Recipe) -> Scan:
 class Run:
     """One replicate of an arm: a training, and the lines to walk by label.
 
-    The label ``whole`` is the line from own start to own end; a block's name is its layer-wise line; other labels
-    (``to another start``, ``start to start``) say what they are.
+    The label ``whole`` is the line from its start to its end, and the name of a block its layer-wise line; other labels
+    are ``to another start``, ``start to start`` and ``treatments``.
     """
 
     recipe: Recipe
@@ -107,13 +108,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """A work's experiments at one scale.
+    """The experiments of a publication at one scale.
 
     Attributes:
         name: the module's name in `linescape.studies`.
         scale: the name of the scale (``mini``).
         title: what the study is, in words.
-        source: the work it repeats.
+        source: the publication whose experiments it repeats.
         arms: in the order of the report.
     """
 
@@ -124,12 +125,12 @@ class Study:
     arms: tuple[Arm, ...]
 
     def tasks(self) -> tuple[Task, ...]:
-        """Every training and scan once, each after what it needs."""
-        asked: list[Task] = []
+        """Every training and scan once, each after the tasks that it needs."""
+        tasks: list[Task] = []
         for arm in self.arms:
             for run in arm.runs:
-                asked += [Train(run.recipe), *run.lines.values()]
-        return in_order(asked)
+                tasks += [Train(run.recipe), *run.lines.values()]
+        return in_order(tasks)
 
     def only(self, *names: str, runs: int | None = None, seeds: Sequence[int] | None = None) -> Study:
         """A part of the study.
@@ -148,23 +149,23 @@ class Study:
                 raise RecipeError(f"Study {self.name!r} has no arm {name!r}. {suggest(name, known)}")
         kept = [known[name] for name in dict.fromkeys(names)] if names else self.arms
 
-        def cut(arm: Arm) -> Arm:
+        def with_fewer_runs(arm: Arm) -> Arm:
             chosen = (run for run in arm.runs[:runs] if seeds is None or run.recipe.seed in seeds)
             return replace(arm, runs=tuple(chosen))
 
-        return replace(self, arms=tuple(map(cut, kept)))
+        return replace(self, arms=tuple(map(with_fewer_runs, kept)))
 
 
 def in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """These tasks and all that they need, each once, each after what it needs."""
-    found: dict[Task, None] = {}
+    """These tasks and all that they need, each once, each after the tasks that it needs."""
+    ordered: dict[Task, None] = {}
 
     def add(task: Task) -> None:
-        if task not in found:
+        if task not in ordered:
             for need in task.needs():
                 add(need)
-            found[task] = None
+            ordered[task] = None
 
     for task in tasks:
         add(task)
-    return tuple(found)
+    return tuple(ordered)

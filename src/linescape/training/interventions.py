@@ -1,4 +1,4 @@
-"""Interventions: functions from a recipe to a recipe that differs in one thing.
+"""Interventions: functions from a recipe to one that differs in one respect.
 
 Levels and findings are those of Vlaar & Frankle 2022 (arXiv 2106.16004), where no other source is named. On a command
 line an intervention is a text: ``weight_decay=0``, ``optimizer=adam,lr=0.001``, ``partial=layer1,to=own``; see `apply`.
@@ -7,11 +7,10 @@ line an intervention is a text: ``weight_decay=0``, ``optimizer=adam,lr=0.001``,
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 import torch
@@ -37,6 +36,7 @@ from linescape.recipe import (
     Scheme,
     Trained,
     Weights,
+    typed,
 )
 from linescape.training import weight_files
 
@@ -47,12 +47,12 @@ Intervention = Callable[..., Recipe]
 
 def init_scheme(recipe: Recipe, scheme: Scheme) -> Recipe:
     """Draw the start by another scheme (Lucas et al. 2021, arXiv 2104.11044, compare default, Xavier and Kaiming)."""
-    return _checked(replace(recipe, init=replace(_random(recipe, "scheme"), scheme=scheme)))
+    return replace(recipe, init=replace(_random(recipe, "scheme"), scheme=scheme))
 
 
 def init_scale(recipe: Recipe, scale: float) -> Recipe:
     """Multiply the drawn weights: plateaus grow as the start gets smaller (Wang et al. 2023, arXiv 2210.01019)."""
-    return _checked(replace(recipe, init=replace(_random(recipe, "scale"), scale=scale)))
+    return replace(recipe, init=replace(_random(recipe, "scale"), scale=scale))
 
 
 def noise(recipe: Recipe) -> Recipe:
@@ -77,13 +77,14 @@ def pretrained(recipe: Recipe, on: Data, reset: tuple[str, ...] = (), **changes:
     Args:
         recipe: the training that is changed.
         on: the other data; other labels of the same set are another task.
-        reset: blocks that are drawn anew beside the head (PT-All but RI-k); typed with slashes, as in layer1/layer2.
-        changes: fields of the other training that differ too, such as ``schedule``, or ``seed=0`` for one pre-trained
-            network in all replicates.
+        reset: blocks that are drawn anew in addition to the head (PT-All but RI-k); on a command line divided by
+            slashes, as in layer1/layer2.
+        changes: further fields of the other training's recipe, such as ``schedule``, or ``seed=0`` for the same
+            pre-trained network in all replicates.
     """
     _check_blocks(recipe.model, reset)
     other = replace(recipe, data=on, **changes)
-    return _checked(replace(recipe, init=Trained(other, reset=(*reset, models.head(recipe.model)))))
+    return replace(recipe, init=Trained(other, reset=(*reset, models.HEAD)))
 
 
 def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Recipe:
@@ -98,13 +99,13 @@ def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Re
         CheckpointError: the file is not there, unreadable, or of another network.
         GroupError: the model has no such block.
     """
-    found = Path(path).resolve() if Path(path).is_file() else weight_files.find(path)
-    portable = found.parent == weight_files.folder()
-    spec = Weights(found.name if portable else str(found), weight_files.digest(found), reset)
+    file = Path(path).resolve() if Path(path).is_file() else weight_files.find(path)
+    portable = file.parent == weight_files.folder()
+    spec = Weights(file.name if portable else str(file), weight_files.digest(file), reset)
     with torch.device("meta"):
         network = models.build(recipe.model, *data.form(recipe.data))
-    weight_files.kept(weight_files.read(spec), network, reset)
-    return _checked(replace(recipe, init=spec))
+    weight_files.tensors_for(weight_files.read(spec), network, reset)
+    return replace(recipe, init=spec)
 
 
 def adversarial(
@@ -116,32 +117,32 @@ def adversarial(
     fraction: float = 1.0,
     until_error: float = 0.01,
 ) -> Recipe:
-    """Start from the end of a training on random labels, all of it kept, BatchNorm's statistics too.
+    """Start from the end of a training on random labels, including BatchNorm's statistics.
 
     Source: Liu, Papailiopoulos & Achlioptas 2020 (arXiv 1906.02613, section 3): copies of the training images with a
     tenth of the pixels zeroed and random labels; SGD without momentum, weight decay and augmentation, until the
-    labels are learnt. The target study then trains without weight decay: apply this to ``weight_decay(recipe, 0)``.
+    labels are learnt. The target study then trains without weight decay; for that apply it to
+    ``weight_decay(recipe, 0)``.
 
     Args:
         recipe: the training that is changed.
         copies: poisoned copies of each image (1 in the source).
         zeroed: fraction of pixels that are zeroed (0.1 in the source).
-        epochs: of the pre-training at most (350 in the source); the learning rate is cut to a tenth at 3/7 and at 5/7
-            of them (150 and 250).
+        epochs: maximal epochs of the pre-training (350 in the source); the learning rate is divided by 10 at 3/7 and at
+            5/7 of them (150 and 250).
         lr: learning rate of the pre-training (0.1 in the source).
         fraction: share of the training images that is poisoned (all in the source): random labels of fewer images
             can be learnt by a smaller network in fewer steps.
-        until_error: the pre-training ends with the first epoch of at most this training error on the random labels,
+        until_error: the pre-training ends after the first epoch with at most this training error on the random labels,
             in % (0.01 in the source: 99.99 % accuracy).
     """
-    _within("fraction", fraction, 0 < fraction <= 1, "in (0, 1]")
     other = replace(
         recipe,
         data=replace(recipe.data, poison=Poison(copies, zeroed), augment="none", mixup=0.0, fraction=fraction),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.0, batch_size=recipe.optimizer.batch_size),
         schedule=Schedule(epochs, "step", (round(epochs * 3 / 7), round(epochs * 5 / 7)), until_error=until_error),
     )
-    return _checked(replace(recipe, init=Trained(other)))
+    return replace(recipe, init=Trained(other))
 
 
 def restart_at_barrier(recipe: Recipe) -> Recipe:
@@ -158,17 +159,17 @@ def partial(
 ) -> Recipe:
     """T-All but RI-k: train, set blocks back to a random start, train again by the same recipe (partial pre-training).
 
-    Whether the source draws anew, and resets statistics and optimizer, is not known: hence the choices.
+    The source does not say whether it draws anew, nor whether it resets statistics and optimizer, so each is a choice.
 
     Args:
         recipe: both trainings.
         blocks: names of the model's blocks.
-        to: ``fresh`` draws them anew, ``own`` puts back what they were before the first training.
+        to: ``fresh`` draws them anew, ``own`` restores their values before the first training.
         statistics: also reset the running statistics of norm layers in them.
-        optimizer: begin the second training with a ``new`` optimizer, or with the ``kept`` one.
+        optimizer: start the second training with a ``new`` optimizer, or with the ``kept`` one.
     """
     _check_blocks(recipe.model, blocks or ("",))
-    return _checked(replace(recipe, init=Trained(recipe, blocks, to, statistics, optimizer)))
+    return replace(recipe, init=Trained(recipe, blocks, to, statistics, optimizer))
 
 
 # -- data -------------------------------------------------------------------------------------------------------
@@ -176,25 +177,22 @@ def partial(
 
 def data_fraction(recipe: Recipe, fraction: float) -> Recipe:
     """Keep a class-balanced fraction of the training examples (20 % and 50 %)."""
-    _within("data_fraction", fraction, 0 < fraction <= 1, "in (0, 1]")
-    return _checked(replace(recipe, data=replace(recipe.data, fraction=fraction)))
+    return replace(recipe, data=replace(recipe.data, fraction=fraction))
 
 
 def label_noise(recipe: Recipe, fraction: float) -> Recipe:
     """Move a fraction of the training labels to another class (Zhang et al. 2017, arXiv 1611.03530)."""
-    _within("label_noise", fraction, 0 <= fraction <= 1, "in [0, 1]")
-    return _checked(replace(recipe, data=replace(recipe.data, label_noise=fraction)))
+    return replace(recipe, data=replace(recipe.data, label_noise=fraction))
 
 
 def augmentation(recipe: Recipe, kind: Literal["none", "flip", "crop", "crop-flip", "cutout"]) -> Recipe:
     """Change how training images are varied (``none`` against crop and flip)."""
-    return _checked(replace(recipe, data=replace(recipe.data, augment=kind)))
+    return replace(recipe, data=replace(recipe.data, augment=kind))
 
 
 def mixup(recipe: Recipe, strength: float = 1.0) -> Recipe:
     """Train on mixtures of pairs of images, shares from Beta(strength, strength) (Zhang et al. 2018, 1710.09412)."""
-    _within("mixup", strength, 0 <= strength < math.inf, "0 or more")
-    return _checked(replace(recipe, data=replace(recipe.data, mixup=strength)))
+    return replace(recipe, data=replace(recipe.data, mixup=strength))
 
 
 # -- optimizer --------------------------------------------------------------------------------------------------
@@ -202,31 +200,27 @@ def mixup(recipe: Recipe, strength: float = 1.0) -> Recipe:
 
 def weight_decay(recipe: Recipe, value: float) -> Recipe:
     """Change weight decay (0, 5e-5, 1e-4, 5e-4, 1e-3); all parameters decay, as torch has it."""
-    _within("weight_decay", value, value >= 0, "0 or more")
-    return _checked(replace(recipe, optimizer=replace(recipe.optimizer, weight_decay=value)))
+    return replace(recipe, optimizer=replace(recipe.optimizer, weight_decay=value))
 
 
 def learning_rate(recipe: Recipe, value: float) -> Recipe:
     """Change the learning rate (Lucas et al. 2021, arXiv 2104.11044, from 0.001 to 3)."""
-    _within("learning_rate", value, value >= 0, "0 or more")
-    return _checked(replace(recipe, optimizer=replace(recipe.optimizer, lr=value)))
+    return replace(recipe, optimizer=replace(recipe.optimizer, lr=value))
 
 
 def batch_size(recipe: Recipe, value: int) -> Recipe:
     """Change the batch size, and nothing else."""
-    _within("batch_size", value, value >= 1, "1 or more")
-    return _checked(replace(recipe, optimizer=replace(recipe.optimizer, batch_size=value)))
+    return replace(recipe, optimizer=replace(recipe.optimizer, batch_size=value))
 
 
 def momentum(recipe: Recipe, value: float) -> Recipe:
     """Change SGD's momentum, or the first beta of Adam and AdamW."""
-    _within("momentum", value, 0 <= value < 1, "in [0, 1)")
-    return _checked(replace(recipe, optimizer=replace(recipe.optimizer, momentum=value)))
+    return replace(recipe, optimizer=replace(recipe.optimizer, momentum=value))
 
 
 def optimizer(recipe: Recipe, name: Literal["sgd", "adam", "adamw"], lr: float | None = None) -> Recipe:
-    """Change the optimizer; without `lr` the learning rate stays, which rarely suits both SGD and Adam."""
-    changed = _checked(replace(recipe, optimizer=replace(recipe.optimizer, name=name)))
+    """Change the optimizer; without `lr` the learning rate is the same, which rarely suits both SGD and Adam."""
+    changed = replace(recipe, optimizer=replace(recipe.optimizer, name=name))
     return changed if lr is None else learning_rate(changed, lr)
 
 
@@ -235,16 +229,15 @@ def schedule(recipe: Recipe, kind: Literal["step", "cosine", "constant"], warmup
     epochs = recipe.schedule.epochs
     drops = (recipe.schedule.drops or (epochs // 3, 2 * epochs // 3)) if kind == "step" else ()
     rising = recipe.schedule.warmup if warmup is None else warmup
-    return _checked(replace(recipe, schedule=replace(recipe.schedule, kind=kind, drops=drops, warmup=rising)))
+    return replace(recipe, schedule=replace(recipe.schedule, kind=kind, drops=drops, warmup=rising))
 
 
 def length(recipe: Recipe, epochs: int) -> Recipe:
     """Change the number of epochs; drops of the learning rate and warm-up move in proportion."""
-    _within("length", epochs, epochs >= 0, "0 or more")
     old = recipe.schedule
     share = epochs / old.epochs if old.epochs else 1.0
     drops = tuple(round(drop * share) for drop in old.drops)
-    return _checked(replace(recipe, schedule=replace(old, epochs=epochs, drops=drops, warmup=old.warmup * share)))
+    return replace(recipe, schedule=replace(old, epochs=epochs, drops=drops, warmup=old.warmup * share))
 
 
 # -- model ------------------------------------------------------------------------------------------------------
@@ -254,31 +247,31 @@ def depth(recipe: Recipe, layers: int) -> Recipe:
     """Change the depth (ResNet-18, -34, -50); ResNets of 6n + 2 layers have three stages, those four."""
     if not isinstance(recipe.model, ResNet | VGG):
         raise _impossible(recipe.model, "depth", "ResNet or VGG")
-    return _checked(replace(recipe, model=replace(recipe.model, depth=layers)))
+    return replace(recipe, model=replace(recipe.model, depth=layers))
 
 
 def width(recipe: Recipe, channels: int) -> Recipe:
     """Change the width: channels of the first stage, or units of every hidden layer of an MLP (Lucas et al. 2021)."""
     model = recipe.model
     if isinstance(model, MLP):
-        return _checked(replace(recipe, model=replace(model, hidden=(channels,) * len(model.hidden))))
+        return replace(recipe, model=replace(model, hidden=(channels,) * len(model.hidden)))
     if isinstance(model, LeNet | EfficientNetLite):
         raise _impossible(model, "width", "ResNet, VGG or MLP")
-    return _checked(replace(recipe, model=replace(model, width=channels)))
+    return replace(recipe, model=replace(model, width=channels))
 
 
 def norm(recipe: Recipe, kind: Norm) -> Recipe:
     """Change the normalisation; a ResNet without any is initialised by Fixup (Zhang et al. 2019, arXiv 1901.09321)."""
     if isinstance(recipe.model, LeNet | EfficientNetLite):
         raise _impossible(recipe.model, "normalisation", "ResNet, VGG or MLP")
-    return _checked(replace(recipe, model=replace(recipe.model, norm=kind)))
+    return replace(recipe, model=replace(recipe.model, norm=kind))
 
 
 def skips(recipe: Recipe, present: bool) -> Recipe:
     """Leave the residual connections out (``false``), as Li et al. 2018 (arXiv 1712.09913) do."""
     if not isinstance(recipe.model, ResNet):
         raise _impossible(recipe.model, "residual connections", "ResNet")
-    return _checked(replace(recipe, model=replace(recipe.model, skips=present)))
+    return replace(recipe, model=replace(recipe.model, skips=present))
 
 
 # -- by name ----------------------------------------------------------------------------------------------------
@@ -323,10 +316,10 @@ def by_name(name: str) -> Intervention:
     Raises:
         RecipeError: there is none.
     """
-    found = _BY_NAME.get(name.replace("-", "_"))
-    if found is None:
+    intervention = _BY_NAME.get(name.replace("-", "_"))
+    if intervention is None:
         raise RecipeError(f"There is no intervention {name!r}. {suggest(name, _BY_NAME)}")
-    return found
+    return intervention
 
 
 def apply(recipe: Recipe, text: str) -> Recipe:
@@ -337,26 +330,25 @@ def apply(recipe: Recipe, text: str) -> Recipe:
     Raises:
         RecipeError: the intervention, an argument or a value is unknown, or impossible for this recipe.
     """
-    name, _, typed = text.partition("=")
+    name, _, rest = text.partition("=")
     function = by_name(name.strip())
     usage = f"Write it as {_usage(function)}."
     hints = get_type_hints(function)
     parameters = list(inspect.signature(function).parameters.values())[1:]
     known = {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    parts = [part for part in typed.split(rest) if part]
     given: list[Any] = []
-    named: dict[str, Any] = {}
-    for part in filter(None, (piece.strip() for piece in typed.split(","))):
-        key, equals, value = part.partition("=")
-        if equals:
-            if key not in known:
-                raise RecipeError(f"{name} has no argument {key!r}. {suggest(key, known)} {usage}")
-            named[key] = _typed(name, key, value, hints[key], usage)
-        else:
-            if not positional:
-                raise RecipeError(f"{name} takes no value, but {part!r} was given. {usage}")
-            at = positional[min(len(given), len(positional) - 1)]
-            given.append(_typed(name, at.name, part, hints[at.name], usage))
+    for part in (part for part in parts if "=" not in part):
+        if not positional:
+            raise RecipeError(f"{name} takes no value, but {part!r} was given. {usage}")
+        argument = positional[min(len(given), len(positional) - 1)].name
+        given.append(_value(name, argument, part, hints[argument], usage))
+    try:
+        settings = typed.settings((part for part in parts if "=" in part), text, known)
+    except RecipeError as error:
+        raise RecipeError(f"{error} {usage}") from error
+    named = {argument: _value(name, argument, value, hints[argument], usage) for argument, value in settings.items()}
     try:
         inspect.signature(function).bind(recipe, *given, **named)
     except TypeError as error:
@@ -364,13 +356,11 @@ def apply(recipe: Recipe, text: str) -> Recipe:
     return function(recipe, *given, **named)
 
 
-def _typed(name: str, argument: str, text: str, hint: Any, usage: str) -> Any:
+def _value(name: str, argument: str, text: str, hint: Any, usage: str) -> Any:
     if hint is Data:
         return Data(text)
-    if get_origin(hint) is tuple:
-        return tuple(filter(None, text.split("/")))
     try:
-        return msgspec.convert(text, hint, strict=False)
+        return typed.convert(text, hint)
     except msgspec.ValidationError as error:
         raise RecipeError(f"{name}: {text!r} is no value for {argument!r} ({error}). {usage}") from error
 
@@ -380,26 +370,16 @@ def _usage(function: Intervention) -> str:
     for parameter in list(inspect.signature(function).parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
             continue
-        held = parameter.default
-        usual = "/".join(held) if isinstance(held, tuple) else held
-        parts.append(parameter.name.upper() if held is parameter.empty else f"{parameter.name}={usual}")
+        default = parameter.default
+        shown = "/".join(default) if isinstance(default, tuple) else default
+        parts.append(parameter.name.upper() if default is parameter.empty else f"{parameter.name}={shown}")
     return function.__name__ + ("=" + ",".join(parts) if parts else "")
 
 
 # -- checks -----------------------------------------------------------------------------------------------------
 
 
-def _checked(recipe: Recipe) -> Recipe:
-    """The recipe, if all its values are of their types and its network can be built."""
-    try:
-        checked = msgspec.convert(msgspec.to_builtins(recipe), Recipe)
-    except msgspec.ValidationError as error:
-        raise RecipeError(f"The recipe is impossible: {error}.") from error
-    _blocks(checked.model)
-    return checked
-
-
-@cache  # an intervention checks its recipe, and a study makes hundreds
+@cache  # a study asks hundreds of times
 def _blocks(model: Model) -> tuple[str, ...]:
     with torch.device("meta"):
         return tuple(models.build(model, (3, 32, 32), 10).blocks)
@@ -415,15 +395,10 @@ def _check_blocks(model: Model, blocks: tuple[str, ...]) -> None:
 def _random(recipe: Recipe, what: str) -> Random:
     if not isinstance(recipe.init, Random):
         raise RecipeError(
-            f"The training starts from another training's result or from a file, so its start has no {what}. Change it "
-            "before that intervention, not after."
+            f"The training starts from another training's result or from a file, so its start has no {what}. Apply the "
+            "change before that intervention, not after it."
         )
     return recipe.init
-
-
-def _within(name: str, value: float, allowed: bool, where: str) -> None:
-    if not allowed:
-        raise RecipeError(f"{name} is {value}, but must be {where}.")
 
 
 def _impossible(model: Model, what: str, which: str) -> RecipeError:

@@ -1,11 +1,11 @@
-"""Trains a recipe, step by step. The loop yields where it stands; it does not save, print or evaluate.
+"""Trains a recipe, step by step. The loop yields its progress; it does not save, print or evaluate.
 
 Every random number is drawn from the recipe and the number of the epoch or the step. So a `Checkpoint` (weights,
-buffers, optimizer state, step) is all that is needed to go on anywhere with the same bits.
+buffers, optimizer state, step) is all that is needed to continue with the same bits.
 
-Data stay on the device as they are stored; a batch is augmented and normalised there. A last batch of one example
-is left out, since BatchNorm cannot normalise it. A loss that is NaN or infinite ends the training: that it diverged
-is its result.
+Data are kept on the device as they are stored; a batch is augmented and normalised there. A last batch of one example
+is left out, since BatchNorm cannot normalise it. A loss that is NaN or infinite ends the training, whose result is then
+that it diverged.
 """
 
 from __future__ import annotations
@@ -14,29 +14,28 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from linescape import models
 from linescape.data import Dataset, Mixed, augment, mix
-from linescape.errors import DataError, RecipeError, suggest
+from linescape.errors import DataError
 from linescape.geometry.state import State, is_finite
-from linescape.recipe import Precision, Recipe, Schedule, seeds
-from linescape.training.step import Step, seeded
+from linescape.recipe import Random, Recipe, Schedule, seeds
+from linescape.training.step import Step
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A training after `step` steps, with all that going on needs.
+    """A training after `step` steps, with all that is needed to continue it.
 
     Attributes:
         state: the network.
         step: steps done since the beginning.
         optimizer: the optimizer's tensors by ``slot/parameter``, such as ``momentum_buffer/conv1.weight``.
         loss_sum: training loss so far in the epoch, summed over `seen` examples, in nats.
-        wrong: how many of them the network got wrong.
+        wrong: how many of them were misclassified.
         seen: examples seen so far in the epoch.
     """
 
@@ -50,17 +49,17 @@ class Checkpoint:
 
 @dataclass
 class Progress:
-    """Where a training stands; it changes when the next one is asked for, so `checkpoint` must be called before.
+    """How far a training is. Call `checkpoint` before asking for the next one, which changes the network.
 
     Attributes:
         step: steps done since the beginning.
         steps: steps of the whole training.
         per_epoch: steps of an epoch.
-        diverged: the loss of the next step, or at the end a tensor, is NaN or infinite; nothing follows.
-        ended: nothing follows: all steps are done, the training error is low enough (`recipe.Schedule.until_error`), or
-            the training diverged.
-        loss: mean training loss of the epoch so far, in nats, as met in training (augmented, weights changing);
-            NaN before the first step.
+        diverged: the loss of the next step, or a tensor at the end, is NaN or infinite; the training is over.
+        ended: the training is over: all steps are done, the training error is low enough
+            (`recipe.Schedule.until_error`), or it diverged.
+        loss: mean training loss of the epoch so far, in nats, as it occurred in training (on augmented examples, with
+            changing weights); NaN before the first step.
         error: training error likewise, in %.
     """
 
@@ -72,7 +71,7 @@ class Progress:
     loss: float
     error: float
     _lost: bool
-    _now: _Now
+    _training: _TrainingState
 
     @property
     def epochs(self) -> int:
@@ -85,42 +84,45 @@ class Progress:
         return self.step > 0 and self.step % self.per_epoch == 0 and not self._lost
 
     def checkpoint(self) -> Checkpoint:
-        """A copy of the training as it stands, on the CPU."""
-        return self._now.copy(self.step)
+        """A copy of the training as it is now, on the CPU."""
+        return self._training.copy(self.step)
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, start: State | Checkpoint, device: torch.device | str = "cpu"
+    recipe: Recipe,
+    dataset: Dataset,
+    start: State | Checkpoint,
+    device: torch.device | str = "cpu",
+    network: nn.Module | None = None,
 ) -> Iterator[Progress]:
     """Train a recipe; yields the starting point first, then after every step.
 
     Args:
-        recipe: what to train; its `init` is not looked at.
+        recipe: what to train; its `init` is not used.
         dataset: the recipe's data.
-        start: theta_0, or a checkpoint of this training to go on from, to the bit.
-        device: where to train. Bits repeat on one machine's CPU with one number of threads and its compiler; a GPU may
-            add in another order each time, and multiplies float32 in TF32.
+        start: theta_0, or a checkpoint of this training to continue from, to the bit.
+        device: where to train. On the CPU of one machine bits repeat with the same number of threads; a GPU may add in
+            another order each time, and multiplies float32 in TF32.
+        network: a network of the recipe's model that is trained in place of a new one; its values are overwritten.
 
     Raises:
-        RecipeError: a number of the recipe is impossible.
+        RecipeError: the recipe asks for native convolutions, and this device or machine has none.
         DataError: there are too few examples for one step.
         StateError: the start is not a state of the recipe's model.
     """
-    _check(recipe)
     start = Checkpoint(start) if isinstance(start, State) else start
     per_epoch = steps_per_epoch(len(dataset.train), recipe.optimizer.batch_size)
     steps = per_epoch * recipe.schedule.epochs
 
-    with seeded(0):  # the values are overwritten
-        module = models.build(recipe.model, dataset.shape, dataset.classes)
+    module = network or models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)
     start.state.load_into(module)
     module.to(device, memory_format=memory_layout(dataset)).train()  # type: ignore[call-overload]
-    do = Step(module, recipe.optimizer, device, steps)
-    now = _Now(module, do.optimizer, start.loss_sum, start.wrong, start.seen)
-    now.restore(start.optimizer)
+    do_step = Step(module, recipe.optimizer, device, steps)
+    training = _TrainingState(module, do_step.optimizer, start.loss_sum, start.wrong, start.seen)
+    training.restore(start.optimizer)
 
     step, seed = start.step, seeds(recipe)
-    progress = now.progress(recipe.schedule, step, steps, per_epoch)
+    progress = training.progress(recipe.schedule, step, steps, per_epoch)
     yield progress
     if progress.ended:
         return
@@ -128,16 +130,16 @@ def train(
     batch = next(batches, None)
     while batch is not None:
         if step % per_epoch == 0:
-            now.loss_sum, now.wrong, now.seen = 0.0, 0, 0
-        met = do(batch, learning_rate(recipe, step, per_epoch), seed("forward", step))
+            training.loss_sum, training.wrong, training.seen = 0.0, 0, 0
+        metrics = do_step(batch, learning_rate(recipe, step, per_epoch), seed("forward", step))
         examples, batch = len(batch.targets), next(batches, None)  # a GPU may still be at the step meanwhile
-        loss, wrong = met.tolist()
-        now.loss_sum += loss * examples
-        now.wrong += int(wrong)
-        now.seen += examples
+        loss, wrong = metrics.tolist()
+        training.loss_sum += loss * examples
+        training.wrong += int(wrong)
+        training.seen += examples
         lost = not math.isfinite(loss)
         step += not lost
-        progress = now.progress(recipe.schedule, step, steps, per_epoch, lost)
+        progress = training.progress(recipe.schedule, step, steps, per_epoch, lost)
         yield progress
         if progress.ended:
             return
@@ -148,22 +150,24 @@ def _batches(recipe: Recipe, dataset: Dataset, device: torch.device | str, step:
     inputs, targets = dataset.train.inputs.to(device), dataset.train.targets.to(device)
     size, layout = recipe.optimizer.batch_size, memory_layout(dataset)
     per_epoch, order, seed = steps_per_epoch(len(inputs), size), torch.empty(0), seeds(recipe)
-    for at in range(step, steps):
-        epoch, place = divmod(at, per_epoch)
-        if place == 0 or not len(order):
-            chance = torch.Generator().manual_seed(seed("order", epoch))
-            order = torch.randperm(len(inputs), generator=chance).to(device)
-        batch = order[place * size : (place + 1) * size]
-        chance = torch.Generator().manual_seed(seed("augment", at))
-        given = dataset.normalise(augment(inputs[batch], recipe.data.augment, chance)).contiguous(memory_format=layout)
-        yield mix(given, targets[batch], recipe.data.mixup, seed("mixup", at))
+    for index in range(step, steps):
+        epoch, position = divmod(index, per_epoch)
+        if position == 0 or not len(order):
+            generator = torch.Generator().manual_seed(seed("order", epoch))
+            order = torch.randperm(len(inputs), generator=generator).to(device)
+        batch = order[position * size : (position + 1) * size]
+        generator = torch.Generator().manual_seed(seed("augment", index))
+        images = dataset.normalise(augment(inputs[batch], recipe.data.augment, generator)).contiguous(
+            memory_format=layout
+        )
+        yield mix(images, targets[batch], recipe.data.mixup, seed("mixup", index))
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Batches in one pass; a last one of a single example does not count, unless all are.
+    """Batches in one pass over the examples; a last batch of a single example is left out, unless all batches are.
 
     Raises:
-        DataError: not even one batch of two.
+        DataError: there is only one example.
     """
     full, rest = divmod(examples, batch_size)
     steps = full + (rest > 1)
@@ -175,7 +179,7 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 
 
 def memory_layout(dataset: Dataset) -> torch.memory_format:
-    """The layout in which networks are fastest on these inputs: on the CPU a third faster for images."""
+    """The layout in which networks are fastest on these inputs: channels last for images, a third faster on the CPU."""
     return torch.channels_last if len(dataset.shape) == 3 else torch.contiguous_format
 
 
@@ -196,7 +200,7 @@ def _rate(schedule: Schedule, step: int, per_epoch: int) -> float:
     return factor
 
 
-@cache  # asked for each run of a study, of which few differ in it
+@cache  # computed for each run of a study, few of which differ in it
 def _sum_of_rates(schedule: Schedule, per_epoch: int) -> float:
     return sum(_rate(schedule, step, per_epoch) for step in range(per_epoch * schedule.epochs))
 
@@ -204,9 +208,9 @@ def _sum_of_rates(schedule: Schedule, per_epoch: int) -> float:
 def decay_sum(recipe: Recipe, examples: int) -> float:
     """How much a training by SGD shrinks its weights: the sum over its steps of rate x decay / (1 - momentum).
 
-    A weight without a gradient of its own ends as about exp(-sum) of what it was. So it is this sum, not the decay
-    alone, that has to be equal for weight decay to act alike in trainings of different length, rate or batch size. With
-    the target study's settings, as far as they are known, it is 7.16. Trainings that end early
+    A weight whose loss gradient is zero ends at about exp(-sum) of its first value. So this sum, not the decay alone,
+    has to be equal for weight decay to act alike in trainings of different length, rate or batch size. With the target
+    study's settings, as far as they are known, it is 7.16. Trainings that end early
     (`recipe.Schedule.until_error`) are counted whole.
 
     Args:
@@ -227,8 +231,8 @@ def decay_sum(recipe: Recipe, examples: int) -> float:
 
 
 @dataclass
-class _Now:
-    """The live network and optimizer of a running training."""
+class _TrainingState:
+    """The network and optimizer of a running training, and the metrics of its epoch."""
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
@@ -237,7 +241,7 @@ class _Now:
     seen: int
 
     def progress(self, schedule: Schedule, step: int, steps: int, per_epoch: int, lost: bool = False) -> Progress:
-        """Where the training stands after `step` steps; `lost`: the loss of the next one is NaN or infinite."""
+        """How far the training is after `step` steps; `lost`: the loss of the next one is NaN or infinite."""
         error = 100.0 * self.wrong / self.seen if self.seen else math.nan
         learnt = step > 0 and step % per_epoch == 0 and schedule.until_error > 0 and error <= schedule.until_error
         last = step >= steps or learnt
@@ -251,47 +255,29 @@ class _Now:
             loss=self.loss_sum / self.seen if self.seen else math.nan,
             error=error,
             _lost=lost,
-            _now=self,
+            _training=self,
         )
 
     def copy(self, step: int) -> Checkpoint:
-        held = {
+        optimizer = {
             f"{slot}/{name}": value.detach().to("cpu", copy=True)
             for name, parameter in self.module.named_parameters()
             for slot, value in self.optimizer.state[parameter].items()
             if isinstance(value, Tensor)
         }
-        return Checkpoint(State.from_module(self.module).to("cpu"), step, held, self.loss_sum, self.wrong, self.seen)
+        return Checkpoint(
+            State.from_module(self.module).to("cpu"), step, optimizer, self.loss_sum, self.wrong, self.seen
+        )
 
-    def restore(self, held: Mapping[str, Tensor]) -> None:
+    def restore(self, optimizer: Mapping[str, Tensor]) -> None:
         parameters = dict(self.module.named_parameters())
-        for key, value in held.items():
+        for key, value in optimizer.items():
             slot, name = key.split("/", 1)
-            like = parameters[name]
-            placed = value.to(like.device, copy=True)
-            if value.shape == like.shape and value.ndim:
-                placed = torch.empty_like(like, requires_grad=False).copy_(value)  # in the parameter's layout
-            self.optimizer.state[like][slot] = placed
+            parameter = parameters[name]
+            restored = value.to(parameter.device, copy=True)
+            if value.shape == parameter.shape and value.ndim:
+                restored = torch.empty_like(parameter, requires_grad=False).copy_(value)  # in the parameter's layout
+            self.optimizer.state[parameter][slot] = restored
 
     def finite(self) -> bool:
         return all(map(is_finite, self.module.state_dict().values()))
-
-
-def _check(recipe: Recipe) -> None:
-    optimizer, schedule = recipe.optimizer, recipe.schedule
-    for what, value, allowed in (
-        ("batch_size", optimizer.batch_size, optimizer.batch_size >= 1),
-        ("lr", optimizer.lr, optimizer.lr >= 0),
-        ("momentum", optimizer.momentum, 0 <= optimizer.momentum < 1),
-        ("weight_decay", optimizer.weight_decay, optimizer.weight_decay >= 0),
-        ("epochs", schedule.epochs, schedule.epochs >= 0),
-        ("warmup", schedule.warmup, schedule.warmup >= 0),
-        ("until_error", schedule.until_error, 0 <= schedule.until_error < 100),
-    ):
-        if not allowed:
-            raise RecipeError(f"{what} is {value}, with which nothing can be trained. Give another value.")
-    if optimizer.precision not in get_args(Precision):
-        raise RecipeError(
-            f"Nothing is trained in precision {optimizer.precision!r}. "
-            f"{suggest(optimizer.precision, get_args(Precision))}"
-        )

@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere, as plain files: found by name, known by their content, fitted to a network."""
+"""Files of weights that were trained elsewhere: found by name, identified by content, and fitted to a network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,9 @@ from linescape.geometry.groups import by_block, choose
 from linescape.models.efficientnet import EfficientNetLite, own_names
 from linescape.recipe import Weights
 
-DIGITS = 8
-"""Digits of a hash that count as naming a file: as many as torchvision puts into its file names."""
-
 
 def folder() -> Path:
-    """Where files of weights are looked for by name: ``weights`` in `data.sets.folder`."""
+    """The folder in which files of weights are looked for by name: ``weights`` in `data.sets.folder`."""
     return (sets.folder() / "weights").resolve()
 
 
@@ -29,7 +26,7 @@ def find(file: str) -> Path:
     """A file by its name in `folder`, or by its absolute path.
 
     Raises:
-        CheckpointError: it is not there.
+        CheckpointError: there is no such file.
     """
     path = folder() / file  # an absolute path stays what it is
     if not path.is_file():
@@ -44,7 +41,7 @@ def digest(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 lower-case hex digits.
 
     Raises:
-        CheckpointError: it cannot be read.
+        CheckpointError: the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -54,65 +51,62 @@ def digest(path: Path) -> str:
 
 
 def read(spec: Weights) -> Contents:
-    """The tensors of the file that `spec` names, if its content is the one that `spec` names.
+    """The tensors of the file that `spec` names, whose content must have the hash that `spec` names.
 
     Raises:
-        CheckpointError: the file is not there, not the one meant, or no readable checkpoint.
+        CheckpointError: the file is missing, has another hash, or is no readable checkpoint.
     """
     path = find(spec.file)
-    if len(spec.sha256) < DIGITS or not set(spec.sha256) <= set("0123456789abcdef"):
+    sha256 = digest(path)
+    if not sha256.startswith(spec.sha256):
         raise CheckpointError(
-            f"The hash of {spec.file} is given as {spec.sha256!r}. Results are named by it, so give the file's SHA-256 "
-            f"in lower-case hex, its first {DIGITS} digits or more; it begins with {digest(path)[:DIGITS]!r}."
-        )
-    found = digest(path)
-    if not found.startswith(spec.sha256):
-        raise CheckpointError(
-            f"{path} has the SHA-256 {found}, but the recipe names a file with {spec.sha256}. It is cut short or "
+            f"{path} has the SHA-256 {sha256}, but the recipe names a file with {spec.sha256}. It is cut short or "
             "another file, and results would go by the name of weights that they were not made with. Copy it again, or "
             "give the recipe the hash of this file."
         )
     return checkpoints.read(path)
 
 
-def kept(contents: Contents, network: nn.Module, reset: Sequence[str]) -> dict[str, Tensor]:
-    """What a network takes over from a file: tensors by the network's names, without those of the blocks in `reset`.
+def tensors_for(contents: Contents, network: nn.Module, reset: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors that a network takes from a file, by the network's names, without those of the blocks in `reset`.
 
-    BatchNorm's counts of batches (``num_batches_tracked``), which older files lack, may be missing. Half precision
-    becomes the network's.
+    BatchNorm's counts of batches (``num_batches_tracked``), which older files lack, may be missing. Tensors are cast to
+    the network's types.
 
     Args:
-        contents: the file's.
+        contents: the content of the file.
         network: gives names, shapes and types; its values are not read.
         reset: blocks of the network.
 
     Raises:
-        CheckpointError: the file has not the network's tensors, or not in its shapes.
+        CheckpointError: the file lacks tensors of the network, has others, or has them in other shapes.
         GroupError: the network has no such block.
     """
     blocks = choose(by_block(network), reset)
-    back = {name for block in blocks.values() for name in block}
-    wanted = {name: value for name, value in network.state_dict().items() if name not in back}
-    found = {name: value for name, value in _named(contents, network).items() if name not in back}
-    lacking = [name for name in wanted if name not in found and not name.endswith(".num_batches_tracked")]
-    further = [name for name in found if name not in wanted]
-    if lacking or further:
+    drawn = {name for block in blocks.values() for name in block}
+    expected = {name: value for name, value in network.state_dict().items() if name not in drawn}
+    tensors = {name: value for name, value in _named(contents, network).items() if name not in drawn}
+    missing = [name for name in expected if name not in tensors and not name.endswith(".num_batches_tracked")]
+    unknown = [name for name in tensors if name not in expected]
+    if missing or unknown:
         kind = type(network).__name__
         raise CheckpointError(
             f"{contents.path} holds another network than this {kind}. "
-            + (f"It lacks {abbreviate(list(map(repr, lacking)), 3)}. " if lacking else "")
-            + (f"It has {abbreviate(list(map(repr, further)), 3)}, which this {kind} has not. " if further else "")
+            + (f"It lacks {abbreviate(list(map(repr, missing)), 3)}. " if missing else "")
+            + (f"It has {abbreviate(list(map(repr, unknown)), 3)}, which this {kind} has not. " if unknown else "")
             + "Give the network that the file is of (depth, norm, head), or draw the blocks that differ anew."
         )
-    differ = [name for name, value in found.items() if value.shape != wanted[name].shape]
+    differ = [name for name, value in tensors.items() if value.shape != expected[name].shape]
     if differ:
-        shapes = (f"{name!r} is {tuple(found[name].shape)} and here {tuple(wanted[name].shape)}" for name in differ[:3])
+        shapes = (
+            f"{name!r} is {tuple(tensors[name].shape)} and here {tuple(expected[name].shape)}" for name in differ[:3]
+        )
         raise CheckpointError(
-            f"{contents.path} has other shapes than this {type(network).__name__} in {len(differ)} of {len(found)} "
+            f"{contents.path} has other shapes than this {type(network).__name__} in {len(differ)} of {len(tensors)} "
             f"tensors: {'; '.join(shapes)}. Give the network that the file is of (width, stem), images with as many "
             "channels, or draw the blocks that differ anew."
         )
-    return {name: value.to(wanted[name].dtype) for name, value in found.items()}
+    return {name: value.to(expected[name].dtype) for name, value in tensors.items()}
 
 
 def _named(contents: Contents, network: nn.Module) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Published numbers beside measured ones: which are shown for which study, and that the comparison is right."""
+"""Published results: which are shown for which study, and that the comparison with measured ones is right."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from linescape import studies
 from linescape.analysis import tables
 from linescape.report import figures
 from linescape.report.page import Folder
-from linescape.report.published import section
+from linescape.report.published import published_section
 from linescape.shape import STATISTICS, plateau_loss
 from linescape.studies.study import Study
 from linescape.studies.vlaar2022 import published
@@ -85,7 +85,7 @@ def test_pretraining_shows_above_the_chord_and_on_the_plateau_of_the_published_l
         assert STATISTICS["min_delta"](*pretrained) == pytest.approx(0.02, abs=1e-9)
 
 
-def test_another_data_set_or_work_has_nothing_beside_it() -> None:
+def test_another_data_set_or_work_has_no_published_results() -> None:
     mini = scale("mini")
     assert published.of(mini, ACCURACIES) == []
     assert published.of(mini, LINES) == []
@@ -94,7 +94,7 @@ def test_another_data_set_or_work_has_nothing_beside_it() -> None:
 
 
 def test_accuracies_are_compared_and_the_other_setting_is_said() -> None:
-    (row,) = tables.accuracies_beside(results()).to_dicts()
+    (row,) = tables.published_accuracies(results()).to_dicts()
     mean = results().runs["test_accuracy"].mean()
     assert (row["arm"], row["n"], row["published"], row["spread"]) == ("base", 2, 92.2, 0.2)
     assert row["difference"] == pytest.approx(mean - 92.2)  # type: ignore[operator]
@@ -103,7 +103,7 @@ def test_accuracies_are_compared_and_the_other_setting_is_said() -> None:
 
 
 def test_points_have_the_measured_mean_and_each_curve_its_errors() -> None:
-    points = tables.points_beside(results()).filter(pl.col("label") == "layer2")
+    points = tables.published_points(results()).filter(pl.col("label") == "layer2")
     line = results().lines.filter(
         (pl.col("label") == "layer2") & (pl.col("data") == "test") & (pl.col("measure") == "cross_entropy")
     )
@@ -124,7 +124,7 @@ def test_ranges_of_a_part_of_a_line_and_of_another_line(monkeypatch: pytest.Monk
         published.Range("base", "highest", 1.0, 2.0, setting, label="layer3"),
     )
     monkeypatch.setattr("linescape.analysis.tables.published.RANGES", entries)
-    part, highest = tables.ranges_beside(results()).to_dicts()
+    part, highest = tables.published_ranges(results()).to_dicts()
     lines = results().lines.filter((pl.col("data") == "test") & (pl.col("measure") == "cross_entropy"))
     whole = lines.filter(pl.col("label") == "whole")
     runs = [own.sort("alpha") for _, own in whole.group_by("seed")]
@@ -137,7 +137,7 @@ def test_ranges_of_a_part_of_a_line_and_of_another_line(monkeypatch: pytest.Monk
 
 
 def test_ranges_are_those_of_the_runs() -> None:
-    found = {row["quantity"]: row for row in tables.ranges_beside(results()).to_dicts()}
+    found = {row["quantity"]: row for row in tables.published_ranges(results()).to_dicts()}
     whole = results().lines.filter(
         (pl.col("label") == "whole") & (pl.col("data") == "test") & (pl.col("measure") == "cross_entropy")
     )
@@ -151,20 +151,20 @@ def test_ranges_are_those_of_the_runs() -> None:
 def test_what_is_not_measured_yet_stands_there_without_numbers() -> None:
     made = small()
     empty = tables.read(made, FakeStore(made, missing=set(made.tasks())))
-    (row,) = tables.accuracies_beside(empty).to_dicts()
+    (row,) = tables.published_accuracies(empty).to_dicts()
     assert (row["n"], row["published"]) == (0, 92.2)
     assert math.isnan(row["difference"])
-    assert tables.ranges_beside(empty)["low"].null_count() == 3
-    points = tables.points_beside(empty)
+    assert tables.published_ranges(empty)["low"].null_count() == 3
+    points = tables.published_points(empty)
     assert points["loss"].null_count() == 0
     assert points["rmse"].null_count() == points["measured"].null_count() == points.height
 
 
 def test_published_points_are_drawn_over_each_line() -> None:
-    held = results()
-    lines = held.lines.filter((pl.col("data") == "test") & (pl.col("batchnorm") == "interpolate"))
-    points = tables.points_beside(held)
-    figure = figures.beside(lines, tables.means(lines), held.runs, points)
+    read = results()
+    lines = read.lines.filter((pl.col("data") == "test") & (pl.col("batchnorm") == "interpolate"))
+    points = tables.published_points(read)
+    figure = figures.published_lines(lines, tables.means(lines), read.runs, points)
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert len(panels) == 6
     for axes, line in zip(panels, LINES, strict=False):
@@ -174,9 +174,9 @@ def test_published_points_are_drawn_over_each_line() -> None:
 
 
 def test_the_section_says_how_published_numbers_were_obtained(tmp_path: Path) -> None:
-    held = results()
-    lines = held.lines.filter((pl.col("data") == "test") & (pl.col("batchnorm") == "interpolate"))
-    shown = section(held, lines, tables.means(lines), Folder(tmp_path))
+    read = results()
+    lines = read.lines.filter((pl.col("data") == "test") & (pl.col("batchnorm") == "interpolate"))
+    shown = published_section(read, lines, tables.means(lines), Folder(tmp_path))
     assert shown is not None
     assert "stated in the authors' slides or poster" in unescape(shown["accuracies"])
     assert "digitised from the authors' vector figures" in unescape(shown["ranges"])
@@ -192,4 +192,4 @@ def test_the_section_says_how_published_numbers_were_obtained(tmp_path: Path) ->
 
 def test_a_study_without_published_numbers_has_no_such_section(tmp_path: Path) -> None:
     other = tables.read(fake(1, 5).only("base"), FakeStore(fake(1, 5).only("base"), examples=20))
-    assert section(other, other.lines, tables.means(other.lines), Folder(tmp_path)) is None
+    assert published_section(other, other.lines, tables.means(other.lines), Folder(tmp_path)) is None

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 
 from linescape import data, models, studies
 from linescape.errors import RecipeError
+from linescape.geometry.state import State
 from linescape.recipe import Barrier, EfficientNetLite, Random, Recipe, ResNet, Trained
 from linescape.report.figures.panel import GROUPS
 from linescape.studies.study import Moment, Scan, Study, Train
-from linescape.training.initialisation import drawn
+from linescape.training.initialisation import draw
 from linescape.training.loop import decay_sum, train
 
 SCALES = studies.scales("vlaar2022")
@@ -27,7 +28,7 @@ def first(study: Study, arm: str) -> Recipe:
 
 
 def test_scales_run_from_minutes_to_the_sources_setting() -> None:
-    assert SCALES == ("mini", "cifar10-small", "cifar10-narrow-30", "cifar10-narrow", "cifar10")
+    assert SCALES == ("demo", "mini", "cifar10-small", "cifar10-narrow-30", "cifar10-narrow", "cifar10")
     base = first(studies.find("vlaar2022", "cifar10"), "base")
     assert isinstance(base.model, ResNet)
     assert (base.model.depth, base.model.width, base.schedule.epochs, base.schedule.drops) == (18, 64, 100, (33, 66))
@@ -90,7 +91,7 @@ def test_an_adversarial_start_has_learnt_its_random_labels() -> None:
     recipe = init.recipe
     dataset = data.load(recipe.data, recipe.seed)
     assert len(dataset.train) == 500
-    *_, end = train(recipe, dataset, drawn(recipe, dataset.shape, dataset.classes))
+    *_, end = train(recipe, dataset, State.from_module(draw(recipe, dataset.shape, dataset.classes)))
     assert end.ended
     assert end.epochs < recipe.schedule.epochs
     assert end.error <= 1.0

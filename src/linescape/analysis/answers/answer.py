@@ -1,10 +1,11 @@
-"""What an answer is, which runs it is about, and the words that all answers share."""
+"""The result of one question as data, and what all questions share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import polars as pl
@@ -13,33 +14,53 @@ from linescape.analysis import tables
 from linescape.shape import Estimate
 
 
+class Outcome(StrEnum):
+    """Where the interval of an estimate lies relative to the value of no effect."""
+
+    ABOVE = "above"
+    BELOW = "below"
+    INCONCLUSIVE = "inconclusive"
+    NO_INTERVAL = "no interval"
+    NOT_MEASURED = "not measured"
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any] | None, low: str = "low", high: str = "high", null: float = 0.0) -> Outcome:
+        """The outcome of an interval.
+
+        Args:
+            row: the estimate; None gives `NOT_MEASURED`.
+            low: its column of the lower end; NaN gives `NO_INTERVAL`.
+            high: its column of the upper end.
+            null: the value of no effect; an interval that includes it is `INCONCLUSIVE`.
+        """
+        if row is None:
+            return cls.NOT_MEASURED
+        if math.isnan(row[low]):
+            return cls.NO_INTERVAL
+        return cls.ABOVE if row[low] > null else cls.BELOW if row[high] < null else cls.INCONCLUSIVE
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """One question and what the runs say.
+    """The result of one question; `linescape.report.sentences` puts it into words.
 
     Attributes:
-        name: short, for a file (``shape-and-accuracy``).
-        question: in words.
-        verdict: the answer in a few sentences or lines, with numbers and intervals.
-        method: how it was found, what was left out.
-        numbers: every number behind it.
-        headline: the answer in one sentence, if this is one of the study's main questions.
-        groups: the same by group of interventions, if it was asked.
-        primary: the one contrast that was declared before looking, and why; tested without widening.
-        here: the outcome of that contrast in a few words.
-        published: what the source of the study answers, beside `here`; empty where there is no such source.
+        name: of the question, its tables and its template (``shape-and-accuracy``).
+        outcomes: of each primary contrast, by the statistic or arm that it is about; empty where there is none.
+        numbers: every estimate.
+        facts: what the sentences need: counts, and rows of `numbers` sorted by what their intervals say.
+        groups: the same by group of interventions, where the question asks for it.
+        finding: what the source of the study reports; empty where the study repeats no other work.
+        seeds: of the runs that are done.
     """
 
     name: str
-    question: str
-    verdict: str
-    method: str
+    outcomes: Mapping[str, Outcome]
     numbers: pl.DataFrame
-    headline: str = ""
+    facts: Mapping[str, Any] = field(repr=False)
     groups: pl.DataFrame | None = None
-    primary: str = ""
-    here: str = ""
-    published: str = ""
+    finding: str = ""
+    seeds: int = 0
 
 
 def pool(runs: pl.DataFrame) -> pl.DataFrame:
@@ -47,15 +68,18 @@ def pool(runs: pl.DataFrame) -> pl.DataFrame:
     return tables.comparable(runs).filter((pl.col("status") != "diverged") & pl.col("test_min_delta").is_not_null())
 
 
-def pooled(runs: pl.DataFrame, kept: pl.DataFrame) -> str:
-    """How many runs enter, and why others do not."""
+def pooled(runs: pl.DataFrame, kept: pl.DataFrame) -> dict[str, int]:
+    """How many runs and arms are included, and how many runs are excluded for which reason."""
     same = tables.comparable(runs)
-    other = runs.height - same.height
     diverged = int((same["status"] == "diverged").sum())
-    rest = same.height - diverged - kept.height
-    left = [(other, "on another test set"), (diverged, "diverged"), (rest, "not measured or undefined")]
-    words = ", ".join(f"{number} {why}" for number, why in left if number)
-    return f"{kept.height} of {runs.height} runs enter" + (f"; left out: {words}." if words else ".")
+    return {
+        "runs": kept.height,
+        "arms": kept["arm"].n_unique(),
+        "all_runs": runs.height,
+        "on_another_test_set": runs.height - same.height,
+        "diverged": diverged,
+        "undefined": same.height - diverged - kept.height,
+    }
 
 
 def widened(level: float, comparisons: int) -> float:
@@ -69,40 +93,17 @@ def columns(estimate: Estimate, name: str, prefix: str = "") -> dict[str, float]
 
 
 def for_all(estimate: Estimate, prefix: str = "") -> dict[str, float]:
-    """A widened interval as the columns `prefix` + low_all and + high_all."""
+    """A corrected interval as the columns `prefix` + low_all and + high_all."""
     return {f"{prefix}low_all": estimate.low, f"{prefix}high_all": estimate.high}
 
 
-def inconclusive(what: str, row: dict[str, Any], low: str = "low", high: str = "high", none: str = "0") -> str:
-    """The sentence for an interval that includes the value of no relation; `what` it is an interval of."""
-    return f"Inconclusive: the 95 % interval of {what} ({span(row, low, high)}) includes {none}."
+def excludes(row: Mapping[str, Any], value: float, low: str = "low_all", high: str = "high_all") -> bool:
+    """Whether an interval excludes a value; NaN excludes nothing.
 
-
-def leaves_out(row: dict[str, Any], value: float, low: str, high: str) -> bool:
-    """Whether an interval excludes a value; NaN excludes nothing."""
+    Args:
+        row: the estimate.
+        value: the value of no effect.
+        low: column of the lower end.
+        high: column of the upper end.
+    """
     return bool(row[low] > value or row[high] < value)
-
-
-def comparisons(count: int) -> str:
-    """A number of comparisons in words."""
-    return f"{count} comparison{'s' * (count != 1)}"
-
-
-def listed(words: Sequence[str], most: int = 3) -> str:
-    """The first few, and how many more there are."""
-    return "; ".join(words[:most]) + (f", and {len(words) - most} more" if len(words) > most else "")
-
-
-def number(value: float, digits: int = 2, sign: bool = False) -> str:
-    """A number with a true minus; words for NaN, ∞."""
-    if not math.isfinite(value):
-        return "undefined" if math.isnan(value) else ("∞" if value > 0 else "−∞")
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    return (text.lstrip("-+") if float(text) == 0 else text).replace("-", "−")
-
-
-def span(row: dict[str, Any], low: str = "low_all", high: str = "high_all") -> str:
-    """An interval in words."""
-    if math.isnan(row[low]):
-        return "no interval"
-    return f"{number(row[low])} to {number(row[high])}"

@@ -1,7 +1,8 @@
-"""An arm against its baseline in one statistic: which runs are compared, by which test, with which interval."""
+"""An arm compared with its baseline in one statistic: which runs, by which test, with which interval."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import polars as pl
@@ -17,23 +18,23 @@ def contrast(runs: pl.DataFrame, arm: str, name: str, paired: bool, level: float
 
     Args:
         runs: `tables.Results.runs`.
-        arm: the arm; its baseline is in its rows.
+        arm: name of the arm; its rows name its baseline.
         name: a statistic of the whole line, or ``accuracy``.
         paired: compare runs of the same seed.
-        level: of low and high.
-        wide: of low_all and high_all.
+        level: confidence level of low and high.
+        wide: that of low_all and high_all.
 
     Returns:
         group, arm, title, baseline, number, label, unit, paired, runs, baseline_runs, mean, baseline_mean (of the runs
         that are compared), difference, low, high, low_all, high_all.
     """
-    about, column = runs.filter(pl.col("arm") == arm), f"test_{name}"
+    of_arm, column = runs.filter(pl.col("arm") == arm), f"test_{name}"
     own, base = (side.filter(pl.col(column).is_not_null() & pl.col(column).is_not_nan()) for side in sides(runs, arm))
     if paired:
         own, base = (side.join(other, "seed", "semi").sort("seed") for side, other in ((own, base), (base, own)))
     x, y = own[column], base[column]
     return {
-        **{key: about[key][0] for key in ("group", "arm", "title", "baseline")},
+        **{key: of_arm[key][0] for key in ("group", "arm", "title", "baseline")},
         "number": name,
         "label": "test accuracy" if name == "accuracy" else DEFINITIONS[name].label,
         "unit": "%" if name == "accuracy" else DEFINITIONS[name].unit,
@@ -42,12 +43,12 @@ def contrast(runs: pl.DataFrame, arm: str, name: str, paired: bool, level: float
         "baseline_runs": y.len(),
         "mean": inference.mean(x).value,
         "baseline_mean": inference.mean(y).value,
-        **columns(_apart(x, y, name, paired, level), "difference"),
-        **for_all(_apart(x, y, name, paired, wide)),
+        **columns(_difference(x, y, name, paired, level), "difference"),
+        **for_all(_difference(x, y, name, paired, wide)),
     }
 
 
-def _apart(x: pl.Series, y: pl.Series, name: str, paired: bool, level: float) -> Estimate:
+def _difference(x: pl.Series, y: pl.Series, name: str, paired: bool, level: float) -> Estimate:
     """Statistics of lines by permutation, since barriers are often exactly zero; test accuracy by t intervals."""
     if name == "accuracy":
         return inference.mean(x - y, level) if paired else inference.difference(x, y, level)
@@ -55,12 +56,20 @@ def _apart(x: pl.Series, y: pl.Series, name: str, paired: bool, level: float) ->
 
 
 def sides(runs: pl.DataFrame, arm: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The runs of an arm and of its baseline on the same test set; of those that did not diverge."""
-    own = runs.filter((pl.col("arm") == arm) & (pl.col("status") != "diverged"))
-    about = runs.filter(pl.col("arm") == arm)
-    base = runs.filter(
-        (pl.col("arm") == about["baseline"][0])
-        & (pl.col("test_set") == about["test_set"][0])
-        & (pl.col("status") != "diverged")
-    )
-    return own, base
+    """The runs of an arm and of its baseline on the same test set, without those that diverged."""
+    of_arm, sound = runs.filter(pl.col("arm") == arm), pl.col("status") != "diverged"
+    same_test_set = pl.col("test_set") == of_arm["test_set"][0]
+    return of_arm.filter(sound), runs.filter((pl.col("arm") == of_arm["baseline"][0]) & same_test_set & sound)
+
+
+def missing_interval(row: dict[str, Any]) -> str:
+    """Why a contrast has no interval.
+
+    ``infinite``: a run's value is; ``zero``: the statistic is 0 in all runs; ``equal``: both means are the same;
+    ``few``: too few runs.
+    """
+    if not math.isfinite(row["difference"]):
+        return "infinite"
+    if row["mean"] == row["baseline_mean"]:
+        return "equal" if row["mean"] else "zero"
+    return "few"

@@ -1,15 +1,15 @@
-"""A study's results as data frames: what was measured, a row for each run, line, position or arm.
+"""A study's results as data frames, with a row for each run, line, position or arm.
 
-Null means not measured (yet), NaN measured but not a number. Nothing is left out silently: a run without results
-has a row with its status, a line that is not walked is named in its run's `missing`.
+Null means not measured (yet), NaN measured but not a number. Nothing is dropped silently: a run without results has a
+row with its status, and its column `missing` names the lines that are not evaluated.
 
-`results` reads a store, `arms` sums up runs, `trainings` says whether they are what they are called, `beside` puts
-published numbers next to them.
+`results` reads a store, `arms` summarises runs, `layerwise` layer-wise lines, `trainings` checks that arms are what
+they are called, `published` compares with published results.
 """
 
 from linescape.analysis.tables.arms import accuracy, comparable, means, not_monotone, partial, rising, shapes
 from linescape.analysis.tables.layerwise import LAYERWISE, blocks
-from linescape.analysis.tables.published import accuracies_beside, points_beside, ranges_beside
+from linescape.analysis.tables.published import published_accuracies, published_points, published_ranges
 from linescape.analysis.tables.results import LEARNT, SHAPES, Results, Source, classes, kind, read, test_set
 from linescape.analysis.tables.trainings import decays, learnt, not_learnt
 from linescape.shape import TOLERANCE
@@ -21,7 +21,6 @@ __all__ = [
     "TOLERANCE",
     "Results",
     "Source",
-    "accuracies_beside",
     "accuracy",
     "blocks",
     "classes",
@@ -33,8 +32,9 @@ __all__ = [
     "not_learnt",
     "not_monotone",
     "partial",
-    "points_beside",
-    "ranges_beside",
+    "published_accuracies",
+    "published_points",
+    "published_ranges",
     "read",
     "rising",
     "shapes",

@@ -27,7 +27,7 @@ _ACCURACY: dict[str, type[pl.DataType]] = {
 def means(lines: pl.DataFrame) -> pl.DataFrame:
     """Mean over the runs of an arm at each position: `Results.lines` without seeds, and `runs`, their number.
 
-    Where one run is NaN or infinite, so is the mean. It hides humps that stand at different alphas: show single runs.
+    Where one run is NaN or infinite, so is the mean. It can hide humps at different alphas, so show single runs too.
     """
     keys = ["arm", "group", "title", "label", "kind", "data", "measure", "batchnorm", "alpha"]
     return lines.group_by(keys, maintain_order=True).agg(
@@ -36,7 +36,7 @@ def means(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def comparable(runs: pl.DataFrame) -> pl.DataFrame:
-    """The runs measured on the test set that most of them share: accuracies on other sets mean something else."""
+    """The runs evaluated on the most common test set: accuracies on different sets are not comparable."""
     if runs.is_empty():
         return runs
     counts = runs.group_by("test_set", maintain_order=True).len()
@@ -44,13 +44,13 @@ def comparable(runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def accuracy(runs: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
-    """A row for each arm: test accuracy in %, and by how much it differs from the baseline arm.
+    """A row for each arm: test accuracy in %, and its difference from the baseline arm.
 
-    Columns: arm, group, title, n (runs measured that did not diverge: the others follow from these), diverged (runs),
-    mean, deviation (between runs, n - 1), low, high (t interval, cut at 0 and 100), baseline, difference,
-    difference_low, difference_high (Welch's interval; null where the baseline has another test set or is the arm
-    itself). Intervals as in `linescape.analysis.inference`, each for itself: of 20 arms that change nothing,
-    one is expected to exclude zero.
+    Columns: arm, group, title, n (runs measured that did not diverge, over which everything else is computed),
+    diverged (runs), mean, deviation (between runs, n - 1), low, high (t interval, cut at 0 and 100), baseline,
+    difference, difference_low, difference_high (Welch's interval; null where the baseline has another test set or is
+    the arm itself). Intervals as in `linescape.analysis.inference`, not corrected for multiple comparisons: of 20 arms
+    without an effect, one is expected to exclude zero.
     """
     rows = []
     for arm in _arms(runs):
@@ -69,11 +69,11 @@ def accuracy(runs: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
 
 
 def shapes(runs: pl.DataFrame, tolerance: float = TOLERANCE) -> pl.DataFrame:
-    """A row for each arm: how its whole lines look on test cross entropy.
+    """A row for each arm: shape of its whole lines on test cross entropy.
 
     Columns: arm, group, title, n (lines measured of runs that did not diverge), not_monotone (how many of them have
-    min_delta above `tolerance` nats), rising (how many of them `rising` tells from noise), and the mean of each of
-    `SHAPES`, NaN if it is NaN for one run.
+    min_delta above `tolerance` nats), rising (how many of them rise significantly, see `rising`), and the mean of
+    each of `SHAPES`, NaN if it is NaN for one run.
     """
     measured = rising(runs.filter(_sound & pl.col("test_min_delta").is_not_null()))
     return measured.group_by(list(_HEAD), maintain_order=True).agg(
@@ -91,10 +91,11 @@ def not_monotone(tolerance: float = TOLERANCE, number: str = "min_delta") -> pl.
 
 
 def rising(runs: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
-    """`runs` with `rises`: whether a run's whole line rises beyond the noise of the examples measured.
+    """`runs` with a column `rises`: whether a run's whole line rises significantly, given the noise of the examples.
 
-    `rise_p_value` at most 1 - `level` after Holm's step-down over the runs of the arm, so that the chance of one false
-    "rises" among an arm's runs is at most 1 - `level`. It may rise by less than `TOLERANCE`. Null without a p-value.
+    `rise_p_value` at most 1 - `level` after Holm's step-down over the runs of the arm, so that the
+    probability of a false positive among an arm's runs is at most 1 - `level`. The rise may be less than `TOLERANCE`.
+    Null without a p-value.
     """
     parts = [
         arm.with_columns(rises=pl.Series(inference.holm(arm["rise_p_value"].fill_null(math.nan)), dtype=pl.Float64))
@@ -105,9 +106,9 @@ def rising(runs: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
 
 
 def partial(results: Results, level: float = 0.95) -> pl.DataFrame:
-    """Trained networks with some blocks set back to random and trained again, beside training from scratch.
+    """Trained networks with some blocks reinitialised and trained again, and training from scratch.
 
-    As `accuracy`, for the arms of group ``partial`` and their baselines, and `reset`, the blocks set back.
+    As `accuracy`, for the arms of group ``partial`` and their baselines, and `reset`, the reinitialised blocks.
     """
     reset = {
         arm.name: ", ".join(run.recipe.init.reset)
@@ -146,5 +147,5 @@ def _ends(estimate: Estimate, prefix: str = "") -> dict[str, float]:
 
 
 def _deviation(values: pl.Series) -> float:
-    found = values.std()
-    return float(found) if isinstance(found, float) else math.nan
+    deviation = values.std()
+    return float(deviation) if isinstance(deviation, float) else math.nan

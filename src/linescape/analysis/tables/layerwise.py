@@ -1,4 +1,4 @@
-"""Layer-wise lines in numbers: what each block costs when it is set back, its hump, how far it goes below its end."""
+"""Statistics of layer-wise lines: loss increase when a block is set back, hump, minimum below the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from linescape.shape import Statistic, estimates, hump, peak, start_above_end, t
 from linescape.studies.study import Run
 
 LAYERWISE: Mapping[str, Statistic] = {"start_above_end": start_above_end, "hump": hump, "tail_rise": tail_rise}
-"""The statistics of a layer-wise line, on test data: of the loss in nats, of the error in points."""
+"""The statistics of a layer-wise line on test data: of the loss in nats, of the error in percentage points."""
 
 ROW: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("arm", "group", "title"), pl.String),
@@ -31,9 +31,9 @@ _MEASURES = ("cross_entropy", "error")
 def of_run(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
     """A row for each of `LAYERWISE` of the line of each block: block, measure, number, value, low, high, alpha.
 
-    Intervals: 95 %, paired bootstrap over the test examples measured. alpha is where the hump's top or the lowest point
-    of the line is, NaN without a hump; 0 for what is lost at the start. ``whole`` is the line of the whole network, for
-    comparison.
+    Intervals: 95 %, paired bootstrap over the test examples measured. alpha is the position of the hump's top or of the
+    lowest point of the line, NaN without a hump; 0 for the loss increase at the start. ``whole`` is the line of
+    the whole network, for comparison.
     """
     rows: list[dict[str, Any]] = []
     for label, curve in curves.items():
@@ -45,15 +45,15 @@ def of_run(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
                 series = curve["test", measure, scan.batchnorm[0]]
             except MeasureError:
                 continue
-            places = _places(series.alphas, series.mean)
-            for name, found in estimates(series.alphas, series.values, LAYERWISE).items():
-                row = {"block": scan.block or "whole", "measure": measure, "number": name, "alpha": places[name]}
-                rows.append(row | {"value": found.value, "low": found.low, "high": found.high})
+            positions = _positions(series.alphas, series.mean)
+            for name, estimate in estimates(series.alphas, series.values, LAYERWISE).items():
+                row = {"block": scan.block or "whole", "measure": measure, "number": name, "alpha": positions[name]}
+                rows.append(row | {"value": estimate.value, "low": estimate.low, "high": estimate.high})
     return rows
 
 
-def _places(alphas: np.ndarray, mean: np.ndarray) -> dict[str, float]:
-    """Where the numbers are found: the start, the top of the hump, the lowest point."""
+def _positions(alphas: np.ndarray, mean: np.ndarray) -> dict[str, float]:
+    """Positions of the statistics: the start, the top of the hump, the lowest point."""
     top, lowest = math.nan, math.nan
     if not np.isnan(mean).any():
         lowest = float(alphas[int(np.argmin(mean))])
@@ -67,23 +67,23 @@ def blocks(layers: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
 
     Args:
         layers: `Results.layers`.
-        level: of the intervals.
+        level: confidence level of the intervals.
 
     Returns:
         arm, group, title, block, measure, number, runs, mean, low, high (t interval over runs; NaN for a single run or
         equal values), lowest, highest (of the runs), clear (runs whose own interval over examples lies above 0), alpha
-        (mean of the places; null where no run has one).
+        (mean position over runs; null where no run has one).
     """
     rows = []
     keys = ["arm", "group", "title", "block", "measure", "number"]
-    for key, own in layers.group_by(keys, maintain_order=True):
-        values = own["value"].to_numpy()
-        found = inference.mean(values, level)
+    for key, of_key in layers.group_by(keys, maintain_order=True):
+        values = of_key["value"].to_numpy()
+        mean = inference.mean(values, level)
         rows.append(
             dict(zip(keys, key, strict=True))
-            | {"runs": len(values), "mean": found.value, "low": found.low, "high": found.high}
+            | {"runs": len(values), "mean": mean.value, "low": mean.low, "high": mean.high}
             | {"lowest": float(values.min()), "highest": float(values.max())}
-            | {"clear": int((own["low"] > 0).sum()), "alpha": own["alpha"].drop_nans().mean()}
+            | {"clear": int((of_key["low"] > 0).sum()), "alpha": of_key["alpha"].drop_nans().mean()}
         )
     kinds = {name: kind for name, kind in ROW.items() if name in keys}
     numbers = dict.fromkeys(("mean", "low", "high", "lowest", "highest"), pl.Float64)

@@ -1,4 +1,4 @@
-"""What is published beside what is measured: accuracies, ranges over runs, and points of lines."""
+"""Published results next to measured ones: accuracies, ranges over runs, and points of lines."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _POINT: dict[str, type[pl.DataType]] = {
     **_SETTING,
 }
 _ENDS = {"start": "loss at the start", "highest": "highest loss", "end": "loss at the end", "loss": "loss"}
-"""Quantities of `published.Range` that are not statistics of `linescape.shape`, in words."""
+"""Labels of the quantities of `published.Range` that are not statistics of `linescape.shape`."""
 
 
-def accuracies_beside(results: Results, level: float = 0.95) -> pl.DataFrame:
+def published_accuracies(results: Results, level: float = 0.95) -> pl.DataFrame:
     """A row for each arm with a published test accuracy, in %.
 
     Columns: arm, title, published, spread (what is printed after ±), n, mean, low, high (as `accuracy`), difference
-    (measured minus published), setting (of the published), differs (what is known to be otherwise here), how (the
-    published was obtained).
+    (measured minus published), setting (of the published), differs (known differences here), how (the published
+    value was obtained).
     """
     measured = {row["arm"]: row for row in accuracy(results.runs, level).to_dicts()}
     rows = [
@@ -61,12 +61,12 @@ def accuracies_beside(results: Results, level: float = 0.95) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=_ACCURACY)
 
 
-def ranges_beside(results: Results) -> pl.DataFrame:
+def published_ranges(results: Results) -> pl.DataFrame:
     """A row for each published range over runs, of a line on test loss.
 
-    Columns: arm, title, line (its label), quantity, label (of it, with its unit), published_low (null: only the upper
-    end is known), published_high, n (runs that did not diverge), low, high (over these; null if there are none),
-    setting, differs, how as `accuracies_beside`.
+    Columns: arm, title, line (its label), quantity, label (of it, with its unit), published_low (null if only the
+    upper end is known), published_high, n (runs that did not diverge), low, high (over these; null if there are none),
+    setting, differs, how as `published_accuracies`.
     """
     rows = []
     for entry in published.of(results.study, RANGES):
@@ -80,12 +80,12 @@ def ranges_beside(results: Results) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=_RANGE)
 
 
-def points_beside(results: Results) -> pl.DataFrame:
+def published_points(results: Results) -> pl.DataFrame:
     """A row for each published point of a line.
 
     Columns: arm, title, label, alpha, loss (published; test, nats), n (runs that did not diverge), measured (their mean
-    at that alpha, straight between measured positions), difference (measured minus published), rmse and largest_gap (of
-    all points of that line: root mean square of the differences, and the largest without its sign), setting, differs,
+    at that alpha, linear between measured positions), difference (measured minus published), rmse and largest_gap (of
+    all points of that line: root mean square of the differences, and the largest absolute one), setting, differs,
     how. Null where no run is measured.
     """
     rows = []

@@ -1,4 +1,4 @@
-"""What a store holds of a study, read once: a row for each run, line, position, height."""
+"""A study's results as data frames, read once: a row for each run, line, position or statistic."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from linescape.studies.study import Arm, Moment, Run, Scan, Study, Train
 from linescape.training.loop import decay_sum
 
 SHAPES = (*STATISTICS, "plateau_loss", "plateau_error")
-"""The shape numbers of a run's line, as in `linescape.shape`; columns `test_...` and `train_...` of `Results.runs`."""
+"""Statistics of a run's line, as in `linescape.shape`; columns `test_...` and `train_...` of `Results.runs`."""
 
 LEARNT = 20.0
-"""Training error, in % of the wrong labels, up to which a start that was trained on them has learnt them. Where only a
-share of the labels is wrong, an error of that share is what a network has that learnt none of them."""
+"""Training error, in % of the wrong labels, up to which a network trained on them has learnt them. Where only a share
+of the labels is wrong, a network that learnt none of them has that share as its error."""
 
 _MEASURED = (
     "test_accuracy",
@@ -58,7 +58,7 @@ _LINE: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("alpha", "mean", "standard_error"), pl.Float64),
     "not_finite": pl.Int64,
 }
-_HEIGHT: dict[str, type[pl.DataType]] = {
+_STATISTIC: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(("arm", "group", "title"), pl.String),
     "seed": pl.Int64,
     **dict.fromkeys(("label", "data", "batchnorm", "number"), pl.String),
@@ -85,7 +85,7 @@ _WALK: dict[str, type[pl.DataType]] = {
 
 
 class Source(Protocol):
-    """Where results are: what `linescape.studies.store.Store` offers to those who only read."""
+    """A place with results: the reading part of `linescape.studies.store.Store`."""
 
     def has(self, task: Train | Scan) -> bool:
         """Whether a task is settled: done, or declined."""
@@ -96,8 +96,8 @@ class Source(Protocol):
     def diverged(self, recipe: Recipe) -> bool:
         """Whether a finished training ended in NaN or infinity."""
 
-    def about(self, task: Train | Scan) -> dict[str, Any]:
-        """What is noted of a settled task, such as ``seconds``."""
+    def record(self, task: Train | Scan) -> dict[str, Any]:
+        """The notes on a settled task, such as ``seconds``."""
 
     def curve(self, scan: Scan) -> Curve:
         """The curve of a scan that is done."""
@@ -111,71 +111,72 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a store holds of a study.
+    """The results of a study.
 
     Attributes:
         study: the study.
         runs: a row for each run: arm, group, title, baseline, seed, key, test_set (runs with the same are comparable
             in accuracy), status (``done``, ``missing``, ``diverged``, ``declined``: see `Source.declined`), missing
-            (labels not walked yet, ``training``), reason (why declined), epochs and seconds (of training), chance_loss
-            (nats), chance_error (%), start_error (of a start that was trained on wrong labels: training error on these
-            in %, as met in its last epoch; else null), start_learnt (whether that is at most `LEARNT` of the wrong
-            labels; else null), decay_sum (`train.decay_sum`; NaN for Adam, null where it is not known), test_ and
-            train_accuracy (%) and _loss (nats) at the end (of the whole test half),
-            distance, relative_distance and distance_per_parameter (see `space.Distance`), `SHAPES` of the whole line's
-            cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples (that the whole
-            line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy, see `shape`).
+            (labels of lines not evaluated yet, ``training``), reason (why declined), epochs and seconds (of training),
+            chance_loss (nats), chance_error (%), start_error (of an initialisation trained on wrong labels: training
+            error on these in % in its last epoch; else null), start_learnt (whether that is at most `LEARNT` of the
+            wrong labels; else null), decay_sum (`training.loop.decay_sum`; NaN for Adam, null where it is not known),
+            test_ and train_accuracy (%) and _loss (nats) at the end (of the whole test half),
+            distance, relative_distance and distance_per_parameter (see `geometry.state.Distance`), `SHAPES` of the
+            whole line's cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples
+            (that the whole line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy,
+            see `shape`).
         lines: a row for each position of each line: arm, group, title, seed, label, kind (see `kind`), data, measure,
             batchnorm, alpha, mean (over examples), standard_error, not_finite (examples).
-        heights: a row for each of `shape.LOSS_STATISTICS` of test cross entropy of each run's whole line, and of its
+        statistics: a row for each of `shape.LOSS_STATISTICS` of test cross entropy of each run's whole line, and of its
             line with several treatments of BatchNorm: arm, group, title, seed, label, data, batchnorm, number, value,
             low, high (95 % paired bootstrap over the examples measured, for the whole line's first treatment; else
             null).
         layers: a row for each statistic of each block's line, as `layerwise.of_run`, and of the whole line, with arm,
             group, title and seed.
         distances: a row for each run and block, and for ``all`` parameters.
-        walks: a row for each line that was walked: how, with what, how long.
+        walks: a row for each line that was evaluated: settings, versions, time.
     """
 
     study: Study
     runs: pl.DataFrame
     lines: pl.DataFrame
-    heights: pl.DataFrame
+    statistics: pl.DataFrame
     layers: pl.DataFrame
     distances: pl.DataFrame
     walks: pl.DataFrame
 
 
 def read(study: Study, store: Source) -> Results:
-    """Everything that a store holds of a study; each curve and state is read once.
+    """All results of a study in a store; each curve and state is read once.
 
     Raises:
         StoreError: a result is damaged.
     """
     rows: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
-    heights: list[dict[str, Any]] = []
+    statistics: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
     walks: list[dict[str, Any]] = []
     lines: list[pl.DataFrame] = []
     for arm in study.arms:
         for run in arm.runs:
             curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
-            own = _moved(run, store, curves)
-            about = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.recipe.seed}
-            rows.append(about | _row(arm, run, store, curves, own))
-            moved += [about | row for row in own]
-            heights += [about | row for row in _heights(run, curves)]
+            distances_moved = _moved(run, store, curves)
+            named = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.recipe.seed}
+            rows.append(named | _row(arm, run, store, curves, distances_moved))
+            moved += [named | row for row in distances_moved]
+            statistics += [named | row for row in _statistics(run, curves)]
             if any(run.lines[label].block for label in curves):
-                layers += [about | row for row in layerwise.of_run(run, curves)]
+                layers += [named | row for row in layerwise.of_run(run, curves)]
             for label, curve in curves.items():
-                lines.append(_positions(about, run.lines[label], label, curve))
-                walks.append(about | _walk(run.lines[label], label, curve, int(lines[-1]["not_finite"].sum())))
+                lines.append(_positions(named, run.lines[label], label, curve))
+                walks.append(named | _walk(run.lines[label], label, curve, int(lines[-1]["not_finite"].sum())))
     return Results(
         study,
         runs=pl.DataFrame(rows, schema=_RUN),
         lines=pl.concat([pl.DataFrame(schema=_LINE), *lines]),
-        heights=pl.DataFrame(heights, schema=_HEIGHT),
+        statistics=pl.DataFrame(statistics, schema=_STATISTIC),
         layers=pl.DataFrame(layers, schema=layerwise.ROW),
         distances=pl.DataFrame(moved, schema=_DISTANCE),
         walks=pl.DataFrame(walks, schema=_WALK),
@@ -191,7 +192,7 @@ def classes(data: Data) -> int | None:
 
 
 def test_set(data: Data) -> str:
-    """What a network is measured on, in words; whatever is done to the training half alone does not count."""
+    """The name of the test data, with what distinguishes them; changes to the training half alone do not count."""
     size = f", {data.size} x {data.size} pixels" if data.size else ""
     return f"{data.name}{size}" + (f", classes {' '.join(map(str, data.classes))}" if data.classes else "")
 
@@ -232,7 +233,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
         row |= {name: moved[0][name] for name in ("distance", "relative_distance", "distance_per_parameter")}
     trained = _has(store, Train(recipe))
     if trained:
-        row |= _last(store.log(recipe)) | {"seconds": store.about(Train(recipe)).get("seconds")}
+        row |= _last(store.log(recipe)) | {"seconds": store.record(Train(recipe)).get("seconds")}
         row |= _start_learnt(recipe, store)
     if "whole" in curves:
         row |= _shape(curves["whole"], run.lines["whole"], number)
@@ -247,7 +248,7 @@ def _has(store: Source, task: Train | Scan) -> bool:
 
 
 def _start_learnt(recipe: Recipe, store: Source) -> dict[str, float | bool]:
-    """How far a training on wrong labels, from which this one starts, had learnt them."""
+    """How well the training on wrong labels from which this one starts learnt them."""
     init = recipe.init
     if not isinstance(init, Trained) or not init.recipe.data.wrong_labels:
         return {}
@@ -277,77 +278,76 @@ def _last(log: pl.DataFrame) -> dict[str, Any]:
 
 
 def _shape(curve: Curve, scan: Scan, number: int | None) -> dict[str, float]:
-    """Shape numbers of the whole line, and losses and accuracies at its end, which is the trained network.
+    """Shape statistics of the whole line, and losses and accuracies at its end, which is the trained network.
 
     Where the line measured a part of the test half, the log's loss and accuracy of all of it stand.
     """
-    found: dict[str, float] = {}
+    row: dict[str, float] = {}
     for data in ("test", "train"):
         try:
             loss, error = (curve[data, measure, scan.batchnorm[0]] for measure in ("cross_entropy", "error"))
         except MeasureError:
             continue
-        numbers = summary(loss.alphas, loss.mean, error.mean, number)
-        found |= {f"{data}_{name}": value for name, value in numbers.items()}
+        statistics = summary(loss.alphas, loss.mean, error.mean, number)
+        row |= {f"{data}_{name}": value for name, value in statistics.items()}
         if data == "test":
-            found |= {"test_examples": loss.values.shape[1], "rise_p_value": rise_p_value(loss.alphas, loss.values)}
+            row |= {"test_examples": loss.values.shape[1], "rise_p_value": rise_p_value(loss.alphas, loss.values)}
         if data == "train" or not scan.test_examples:
             end = curve.alphas.tolist().index(1.0)
-            found |= {f"{data}_loss": float(loss.mean[end]), f"{data}_accuracy": 100 - float(error.mean[end])}
-    return found
+            row |= {f"{data}_loss": float(loss.mean[end]), f"{data}_accuracy": 100 - float(error.mean[end])}
+    return row
 
 
-def _heights(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
-    """`shape.LOSS_STATISTICS` of lines from own start to own end; intervals where the report's numbers come from."""
+def _statistics(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
+    """`shape.LOSS_STATISTICS` of lines from a run's start to its end, with intervals for the first treatment."""
     rows = []
     for label, curve in curves.items():
         if kind(label, run.lines[label]) not in ("whole", "treatments"):
             continue
-        for place, batchnorm in enumerate(run.lines[label].batchnorm):
+        for index, batchnorm in enumerate(run.lines[label].batchnorm):
             try:
                 loss = curve["test", "cross_entropy", batchnorm]
             except MeasureError:
                 continue
-            about = {"label": label, "data": "test", "batchnorm": batchnorm}
-            if label == "whole" and place == 0:
-                sure = estimates(loss.alphas, loss.values, LOSS_STATISTICS)
+            series = {"label": label, "data": "test", "batchnorm": batchnorm}
+            if label == "whole" and index == 0:
                 rows += [
-                    about | {"number": name, "value": found.value, "low": found.low, "high": found.high}
-                    for name, found in sure.items()
+                    series | {"number": name, "value": estimate.value, "low": estimate.low, "high": estimate.high}
+                    for name, estimate in estimates(loss.alphas, loss.values, LOSS_STATISTICS).items()
                 ]
             else:
                 rows += [
-                    about | {"number": name, "value": float(height(loss.alphas, loss.mean))}
-                    for name, height in LOSS_STATISTICS.items()
+                    series | {"number": name, "value": float(statistic(loss.alphas, loss.mean))}
+                    for name, statistic in LOSS_STATISTICS.items()
                 ]
     return rows
 
 
 def _moved(run: Run, store: Source, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
-    """How far all parameters moved, then those of each block whose line was walked."""
+    """The distance moved by all parameters, then by those of each block with a line."""
     if not _has(store, Train(run.recipe)):
         return []
     start, end = store.state(Moment(run.recipe, "start")), store.state(Moment(run.recipe))
     blocks = {}
     for label, curve in curves.items():
         if run.lines[label].block:
-            at_rest = set(curve.provenance.get("at_rest", ()))
-            blocks[run.lines[label].block] = tuple(name for name in start.parameters if name not in at_rest)
+            fixed = set(curve.provenance.get("at_rest", ()))
+            blocks[run.lines[label].block] = tuple(name for name in start.parameters if name not in fixed)
     return [
         {
             "block": block,
-            "distance": found.total,
-            "relative_distance": found.relative,
-            "distance_per_parameter": found.per_parameter,
-            "parameters": found.count,
+            "distance": distance.total,
+            "relative_distance": distance.relative,
+            "distance_per_parameter": distance.per_parameter,
+            "parameters": distance.count,
         }
-        for block, found in distances(start, end, blocks).items()
+        for block, distance in distances(start, end, blocks).items()
     ]
 
 
 def _walk(scan: Scan, label: str, curve: Curve, not_finite: int) -> dict[str, Any]:
-    held = curve.provenance
-    examples = held.get("examples", {})
+    provenance = curve.provenance
+    examples = provenance.get("examples", {})
     return {
         "label": label,
         "key": scan.key,
@@ -356,13 +356,13 @@ def _walk(scan: Scan, label: str, curve: Curve, not_finite: int) -> dict[str, An
         "test_examples": examples.get("test"),
         "train_examples": examples.get("train"),
         "not_finite": not_finite,
-        "seconds": held.get("seconds"),
-        "notes": " ".join(held.get("notes", ())),
-        **{name: held.get(name) for name in ("device", "dtype", "linescape", "torch", "python")},
+        "seconds": provenance.get("seconds"),
+        "notes": " ".join(provenance.get("notes", ())),
+        **{name: provenance.get(name) for name in ("device", "dtype", "linescape", "torch", "python")},
     }
 
 
-def _positions(about: dict[str, Any], scan: Scan, label: str, curve: Curve) -> pl.DataFrame:
-    named = {name: pl.lit(value) for name, value in (about | {"label": label, "kind": kind(label, scan)}).items()}
+def _positions(columns: dict[str, Any], scan: Scan, label: str, curve: Curve) -> pl.DataFrame:
+    named = {name: pl.lit(value) for name, value in (columns | {"label": label, "kind": kind(label, scan)}).items()}
     frame = curve.frame().with_columns(**named)
     return frame.select(pl.col(name).cast(dtype) for name, dtype in _LINE.items())

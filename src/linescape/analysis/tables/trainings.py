@@ -1,4 +1,4 @@
-"""Whether arms are what they are called: how much weight decay acted, how far wrong labels were learnt."""
+"""Whether arms are what they are called: the effect of weight decay, and whether wrong labels were learnt."""
 
 from __future__ import annotations
 
@@ -54,16 +54,13 @@ def learnt(results: Results) -> pl.DataFrame:
     return pl.DataFrame(rows, _LEARNT)
 
 
-def not_learnt(results: Results) -> list[str]:
-    """A sentence for each arm that did not learn its wrong labels, and so is not what it is called."""
-    said = []
-    for (title,), own in learnt(results).group_by(["title"], maintain_order=True):
-        failed = own.filter(~pl.col("learnt"))["start_error"]
-        known = own["learnt"].drop_nulls().len()
-        if len(failed):
-            ends = dict.fromkeys(f"{float(value):.1f}" for value in (failed.sort()[0], failed.sort()[-1]))
-            said.append(
-                f"“{title!s}” did not learn its wrong labels in {len(failed)} of {known} runs (training error on them "
-                f"{' to '.join(ends)} %), so these do not have the start that the arm is named after."
-            )
-    return said
+def not_learnt(results: Results) -> pl.DataFrame:
+    """A row for each arm with runs that did not learn their wrong labels, and so do not have the start it is named for.
+
+    Columns: title, failed (runs that did not learn them), known (runs measured), lowest and highest (training error of
+    the failed runs on the wrong labels, in %).
+    """
+    failed = pl.col("start_error").filter(~pl.col("learnt"))
+    of_arm = learnt(results).group_by("title", maintain_order=True)
+    counted = of_arm.agg(failed=failed.len(), known=pl.col("learnt").count(), lowest=failed.min(), highest=failed.max())
+    return counted.filter(pl.col("failed") > 0)

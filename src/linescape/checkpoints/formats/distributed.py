@@ -17,8 +17,9 @@ from torch import Tensor
 
 from linescape.checkpoints.formats import pickled, torch_file
 from linescape.checkpoints.formats.contents import Contents, FileFormat
-from linescape.checkpoints.formats.inert import Described, Foreign, UnreadableError, shape
+from linescape.checkpoints.formats.inert import Described, shape
 from linescape.checkpoints.formats.mapped import Mapped, plain
+from linescape.data.pickles import Foreign, UnreadableError
 from linescape.errors import CheckpointError, abbreviate
 
 METADATA = ".metadata"

@@ -1,15 +1,17 @@
-"""What the names in a pickle stand for: inert objects; nothing is imported or called."""
+"""What the names of torch in a pickle stand for: descriptions, of which nothing is imported or called."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
+from linescape.data.pickles import UnreadableError as UnreadableError
+from linescape.data.pickles import call, fill
+
 DIMENSIONS = 64
-"""The most that a tensor of PyTorch can have."""
+"""Of a tensor: the most that PyTorch knows."""
 
 DTYPES = {
     f"{kind}Storage": dtype
@@ -32,12 +34,8 @@ DTYPES = {
 """The class of a storage, by its name in a file -> what its elements are."""
 
 
-class UnreadableError(Exception):
-    """The pickle is damaged, or has operations that pickles of data do not contain."""
-
-
 class Storage(NamedTuple):
-    """A storage as a file describes it: its key and the type of its elements."""
+    """Where a file says that numbers lie: the key of the storage, and what they are."""
 
     dtype: torch.dtype
     key: str
@@ -53,55 +51,8 @@ class Described(NamedTuple):
     stride: tuple[int, ...]
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Foreign:
-    """An object of any other class.
-
-    Attributes:
-        kind: the name of the class, or of the function that would have made it.
-        state: its attributes, where the pickle sets them.
-    """
-
-    kind: str
-    state: Any = None
-
-
-class Name(NamedTuple):
-    """A class or function that a pickle names."""
-
-    full: str
-
-    @property
-    def known(self) -> bool:
-        """Whether it makes a tensor, a part of one, or a dictionary."""
-        return self.full in _CALLED
-
-
-def named(module: str, name: str) -> Any:
-    """What a name in a pickle stands for: a dtype, or a `Name`."""
-    value = vars(torch).get(name) if module == "torch" else None
-    if module in ("torch", "torch.storage") and name in DTYPES:
-        return DTYPES[name]
-    return value if isinstance(value, torch.dtype) else Name(f"{module}.{name}")
-
-
-def call(function: Any, arguments: Any) -> Any:
-    """The result of a call in a pickle: something known, or a `Foreign` object.
-
-    Raises:
-        UnreadableError: it is no call, or none that torch.save writes.
-    """
-    if not isinstance(arguments, tuple):
-        raise UnreadableError("it calls a function with something that is no tuple")
-    if isinstance(function, Foreign):
-        return Foreign(function.kind)
-    if not isinstance(function, Name):
-        raise UnreadableError("it calls something that is no function")
-    return _CALLED[function.full](*arguments) if function.known else Foreign(function.full)
-
-
 def shape(value: Any) -> tuple[int, ...]:
-    """Sizes, strides or offsets in a pickle.
+    """Sizes, strides or offsets as a pickle holds them.
 
     Raises:
         UnreadableError: they are not integers, or more than a tensor has dimensions.
@@ -111,17 +62,12 @@ def shape(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def fill(target: dict[Any, Any], items: Iterable[Any]) -> None:
-    """Set those items whose key costs no more to hash or print than its bytes in the file."""
-    target.update((key, value) for key, value in items if key is None or isinstance(key, str | int | float | Foreign))
-
-
 def _ordered(items: Any = None) -> dict[Any, Any]:
-    ordered: dict[Any, Any] = {}
+    made: dict[Any, Any] = {}
     if items:
-        fill(ordered, items)
-        items.clear()  # a pickle can refer to one list many times, which would take any amount of memory
-    return ordered
+        fill(made, items)
+        items.clear()  # a pickle can name one list many times, and would make it into any amount of memory
+    return made
 
 
 def _tensor(
@@ -146,13 +92,14 @@ def _first(value: Any, *_: Any) -> Any:
     return value
 
 
-_CALLED: dict[str, Callable[..., Any]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_of_dtype,
     "torch._utils._rebuild_parameter": _first,
     "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._tensor._rebuild_from_type_v2": lambda make, _class, arguments, _state=None: call(make, arguments),
+    "torch._tensor._rebuild_from_type_v2": lambda make, _kind, given, _state=None: call(make, given, FUNCTIONS),
     "torch.Size": _first,
 }
+"""What is called for the names in a pickle that make a part of a tensor or dictionary."""

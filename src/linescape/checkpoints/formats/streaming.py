@@ -61,7 +61,7 @@ def write_like(like: Contents, tensor: Tensors, out: str | Path, provenance: Map
     names = {like.file_format.spelled.get(name, name): name for name in like}
     spelled = replace(like, tensors={old: like[name] for old, name in names.items()})
     try:
-        with atomic.beside(out) as target:
+        with atomic.replacing(out) as target:
             notes = _write(spelled, lambda name: tensor(names[name]), target, provenance)
     except RuntimeError as error:
         if "inline_container" not in str(error):  # PyTorch's writer of archives, and what it makes of a full disk

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from linescape.checkpoints.formats import pickled
 from linescape.checkpoints.formats.contents import Contents, FileFormat
-from linescape.checkpoints.formats.inert import Described, Foreign, UnreadableError
+from linescape.checkpoints.formats.inert import Described
 from linescape.checkpoints.formats.mapped import Mapped, OutsideError
 from linescape.checkpoints.formats.pickled import Loaded
+from linescape.data.pickles import Foreign, UnreadableError
 from linescape.errors import CheckpointError, abbreviate
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")

@@ -12,7 +12,8 @@ a module or a file is the user's own and is run because it was named; nothing el
 """
 
 from linescape.cli.specs.devices import device
-from linescape.cli.specs.resolve import Given, network_and_data
-from linescape.cli.specs.settings import content, network
+from linescape.cli.specs.resolve import Resolved, network_and_data
+from linescape.cli.specs.settings import network
+from linescape.recipe.typed import content
 
-__all__ = ["Given", "content", "device", "network", "network_and_data"]
+__all__ = ["Resolved", "content", "device", "network", "network_and_data"]

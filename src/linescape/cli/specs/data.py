@@ -38,13 +38,13 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
 
 
 def _own(text: str) -> Mapping[str, Any]:
-    found = call(text)
-    if isinstance(found, Mapping):
-        if all(isinstance(name, str) for name in found):
-            return found
-    elif isinstance(found, Iterable) and not isinstance(found, str | bytes):
-        return {"test": found}
+    data = call(text)
+    if isinstance(data, Mapping):
+        if all(isinstance(name, str) for name in data):
+            return data
+    elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
+        return {"test": data}
     raise DataError(
-        f"{text} returned a {type(found).__name__}. It must return a dictionary of data by name, for example "
+        f"{text} returned a {type(data).__name__}. It must return a dictionary of data by name, for example "
         '{"test": (inputs, targets)}, or one set of data: (inputs, targets) or batches.'
     )

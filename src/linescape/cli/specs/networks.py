@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from linescape.cli.specs.settings import literals, name_and_settings
+from linescape.cli.specs.settings import literals
 from linescape.cli.specs.user_code import call, optional
 from linescape.errors import RecipeError, first_line, suggest
+from linescape.recipe.typed import name_and_settings
 
 
 def other(text: str) -> nn.Module | None:
@@ -91,7 +92,7 @@ def _hugging_face(text: str) -> nn.Module:
         made = _built(f"hf:{text}", lambda: kind(config), {})
     made.tie_weights()  # type: ignore[operator]
     for parameter in made.parameters():
-        nn.init.zeros_(parameter)  # memory as it was found may hold NaN
+        nn.init.zeros_(parameter)  # uninitialised memory may hold NaN
     return made
 
 
@@ -104,9 +105,9 @@ def _built(text: str, make: Callable[..., Any], settings: dict[str, object]) -> 
 
 def _nothing_drawn() -> AbstractContextManager[object]:
     """Inside, models of transformers leave their weights as they are: drawing billions takes a minute."""
-    for place in ("transformers.initialization", "transformers.modeling_utils"):  # since version 5, and before
-        if importlib.util.find_spec(place):
-            inside = getattr(importlib.import_module(place), "no_init_weights", None)
+    for module in ("transformers.initialization", "transformers.modeling_utils"):  # since version 5, and before
+        if importlib.util.find_spec(module):
+            inside = getattr(importlib.import_module(module), "no_init_weights", None)
             if inside is not None:
                 return inside()  # type: ignore[no-any-return]
     return nullcontext()

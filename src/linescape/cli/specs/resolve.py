@@ -12,14 +12,15 @@ from linescape import data, models
 from linescape.cli.specs import data as sets
 from linescape.cli.specs.examples import TRAIN
 from linescape.cli.specs.networks import is_folder_of_hugging_face, other
-from linescape.cli.specs.settings import content, network
+from linescape.cli.specs.settings import network
 from linescape.errors import RecipeError
 from linescape.recipe import Data, Recipe, ResNet
+from linescape.recipe.typed import content
 from linescape.studies.store import recipe_of
 
 
-class Given(NamedTuple):
-    """What was named.
+class Resolved(NamedTuple):
+    """A network, and data to measure it on.
 
     Attributes:
         network: built, with whatever weights.
@@ -34,7 +35,7 @@ class Given(NamedTuple):
 
 def network_and_data(
     model: str | None, measured: str | None, metadata: Mapping[str, str] | None, end: Path | None = None
-) -> Given:
+) -> Resolved:
     """The network and the data to measure it on; what is not named is taken from the checkpoint at the end.
 
     Args:
@@ -64,7 +65,7 @@ def network_and_data(
         )
     made = other(model) if model is not None else None
     if model is not None and made is None:
-        network(model.removeprefix("linescape:"))  # an unknown name is said before anything else
+        network(model.removeprefix("linescape:"))  # an unknown name is the first error
     if measured is not None and ":" in measured:
         if made is None:
             raise RecipeError(
@@ -72,16 +73,16 @@ def network_and_data(
                 "Name them, or give the network as module:callable."
             )
         folder = Path(model.removeprefix("hf:")) if model and model.startswith("hf:") else end
-        return Given(made, *sets.read(measured, made, folder))
+        return Resolved(made, *sets.read(measured, made, folder))
     return _of_linescape(made, model, measured, recipe)
 
 
-def _of_linescape(made: nn.Module | None, model: str | None, measured: str | None, recipe: Recipe | None) -> Given:
+def _of_linescape(made: nn.Module | None, model: str | None, measured: str | None, recipe: Recipe | None) -> Resolved:
     """Data of linescape, and a network for them."""
     spec = content(Data, "name", measured) if measured else recipe.data if recipe else Data()
     dataset = data.load(spec, recipe.seed if recipe else 0)
     if made is None:
-        of = network(model.removeprefix("linescape:")) if model else recipe.model if recipe else ResNet()
-        made = models.build(of, dataset.shape, dataset.classes)
+        spec_of_model = network(model.removeprefix("linescape:")) if model else recipe.model if recipe else ResNet()
+        made = models.build(spec_of_model, dataset.shape, dataset.classes)
     halves = {"train": dataset.train.take(TRAIN), "test": dataset.test}
-    return Given(made, {name: (dataset.normalise(half.inputs), half.targets) for name, half in halves.items()})
+    return Resolved(made, {name: (dataset.normalise(half.inputs), half.targets) for name, half in halves.items()})

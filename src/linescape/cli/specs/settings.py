@@ -1,16 +1,12 @@
-"""Words with settings, as in ``resnet,depth=18,norm=none``: into parts of recipes, or into plain values."""
+"""Networks of linescape in words, such as ``resnet,depth=18,norm=none``, and settings as plain values of Python."""
 
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Mapping
-from typing import TypeVar
-
-import msgspec
 
 from linescape.errors import RecipeError, suggest
-from linescape.recipe import MLP, VGG, Content, EfficientNetLite, LeNet, Model, ResNet
+from linescape.recipe import MLP, VGG, EfficientNetLite, LeNet, Model, ResNet, typed
 
 NETWORKS: Mapping[str, type[Model]] = {
     "mlp": MLP,
@@ -21,18 +17,6 @@ NETWORKS: Mapping[str, type[Model]] = {
 }
 """linescape's own networks by name."""
 
-_Content = TypeVar("_Content", bound=Content)
-
-
-def content(kind: type[_Content], first: str, text: str) -> _Content:
-    """A recipe's part from ``value,setting=value,...``; the leading value is the field `first`, a/b is a list.
-
-    Raises:
-        RecipeError: a setting is unknown, or a value impossible.
-    """
-    head, *rest = text.split(",")
-    return _settings(kind, {first: head}, rest, text)
-
 
 def network(text: str) -> Model:
     """A network of linescape from ``name,setting=value,...``.
@@ -40,29 +24,13 @@ def network(text: str) -> Model:
     Raises:
         RecipeError: the network or a setting is unknown, or a value impossible.
     """
-    name, *rest = text.split(",")
+    name = typed.split(text)[0]
     if name not in NETWORKS:
         raise RecipeError(
             f"There is no network {name!r}. {suggest(name, NETWORKS)} For a network of your own write module:callable "
             "or file.py:function."
         )
-    return _settings(NETWORKS[name], {}, rest, text)
-
-
-def name_and_settings(text: str) -> tuple[str, dict[str, str]]:
-    """What stands first, and the settings after it, as they are written; commas in brackets divide nothing.
-
-    Raises:
-        RecipeError: a setting is not ``name=value``, or comes twice.
-    """
-    head, *rest = re.split(r",(?![^(\[]*[)\]])", text)
-    settings: dict[str, str] = {}
-    for part in rest:
-        name, equals, value = part.partition("=")
-        if not equals or not name or name in settings:
-            raise RecipeError(f"{text!r} has the setting {part!r}; settings are name=value, each once.")
-        settings[name] = value
-    return head, settings
+    return typed.content(NETWORKS[name], None, text)
 
 
 def literals(settings: Mapping[str, str]) -> dict[str, object]:
@@ -77,17 +45,3 @@ def _literal(text: str) -> object:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def _settings(kind: type[_Content], fields: dict[str, str], rest: list[str], text: str) -> _Content:
-    known = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    values: dict[str, object] = dict(fields)
-    for part in rest:
-        name, equals, value = part.partition("=")
-        if not equals or name not in known:
-            raise RecipeError(f"{text!r} has the setting {part!r}; settings are name=value. {suggest(name, known)}")
-        values[name] = value.split("/") if "tuple" in str(known[name]) else value
-    try:
-        return msgspec.convert(values, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise RecipeError(f"{text!r} is not possible: {error}.") from error

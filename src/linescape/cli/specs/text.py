@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from linescape.cli.specs.examples import Read, noted, spaced
-from linescape.cli.specs.settings import name_and_settings
 from linescape.cli.specs.user_code import optional
 from linescape.errors import DataError, RecipeError, first_line
 from linescape.evaluation.forward import is_hugging_face, predicts_next
+from linescape.recipe.typed import name_and_settings
 
 LENGTH = 128
 """Tokens of a block, or of a text at most, where no length is named."""
@@ -67,7 +67,7 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
             f"Text without labels is for models that predict the next token, and a {type(network).__name__} is none. "
             "Give data with labels by hf-data:FOLDER, or your own by module:callable."
         )
-    found: dict[str, Any] = {}
+    halves: dict[str, Any] = {}
     notes = ["Tokens are bytes." if tokenizer is None else f"Tokens are those of {tokenizer.name_or_path}."]
     known = getattr(getattr(network, "config", None), "vocab_size", None)
     if tokenizer is not None and isinstance(known, int) and len(tokenizer) < 0.9 * known:  # some are left for padding
@@ -82,11 +82,11 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
             )
         chosen = spaced(name, count)
         notes += noted(name, chosen, count)
-        inputs, targets = (tokens[at : at + count * length].view(count, length)[chosen] for at in (0, 1))
+        inputs, targets = (tokens[first : first + count * length].view(count, length)[chosen] for first in (0, 1))
         check(network, inputs, name)
         small = tokenizer is None and not is_hugging_face(network)
-        found[name] = (inputs, targets) if small else _batched(inputs, targets, network)
-    return found, tuple(notes)
+        halves[name] = (inputs, targets) if small else _batched(inputs, targets, network)
+    return halves, tuple(notes)
 
 
 def _batched(inputs: Tensor, targets: Tensor, network: nn.Module) -> list[Any]:
@@ -102,12 +102,12 @@ def _batched(inputs: Tensor, targets: Tensor, network: nn.Module) -> list[Any]:
 def _tokens(texts: Sequence[bytes], tokenizer: Any) -> Tensor:
     if tokenizer is None:
         return torch.from_numpy(np.frombuffer(b"".join(texts), np.uint8).astype(np.int64))
-    end, found = tokenizer.eos_token_id, list[int]()
+    end, tokens = tokenizer.eos_token_id, list[int]()
     for text in texts:
-        if found and end is not None:
-            found.append(end)
-        found += tokenizer(text.decode(), add_special_tokens=False, verbose=False)["input_ids"]
-    return torch.tensor(found, dtype=torch.int64)
+        if tokens and end is not None:
+            tokens.append(end)
+        tokens += tokenizer(text.decode(), add_special_tokens=False, verbose=False)["input_ids"]
+    return torch.tensor(tokens, dtype=torch.int64)
 
 
 def check(network: nn.Module, tokens: Tensor, name: str) -> None:
@@ -136,13 +136,13 @@ def read_tokenizer(named: str | None, folder: Path | None) -> Any:
         return None
     if named is None and not (folder and any((folder / name).is_file() for name in _FILES)):
         return None
-    place = Path(named) if named else folder
+    source = Path(named) if named else folder
     (auto,) = optional("transformers", "hf", "AutoTokenizer")
     try:
-        return auto.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        return auto.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises as many kinds as a tokenizer has files
         raise RecipeError(
-            f"{place} has no tokenizer that could be read ({first_line(error)}). Name the folder that "
+            f"{source} has no tokenizer that could be read ({first_line(error)}). Name the folder that "
             "`save_pretrained` of the tokenizer wrote."
         ) from error
 
@@ -160,10 +160,10 @@ def read_length(text: str) -> int:
 
 def _content(path: Path) -> bytes:
     try:
-        held = path.read_bytes()
-        held.decode()
+        text = path.read_bytes()
+        text.decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text in UTF-8 ({error}). Convert it.") from error
     except OSError as error:
         raise DataError(f"{path} could not be opened: {error.strerror or error}.") from error
-    return held
+    return text

@@ -34,8 +34,8 @@ def call(text: str) -> Any:
     try:
         function = getattr(module, name)
     except AttributeError as error:
-        own = [known for known, value in vars(module).items() if not isinstance(value, ModuleType)]
-        raise RecipeError(f"{where!r} has no {name!r}. {suggest(name, own)}") from error
+        names = [known for known, value in vars(module).items() if not isinstance(value, ModuleType)]
+        raise RecipeError(f"{where!r} has no {name!r}. {suggest(name, names)}") from error
     if isinstance(function, nn.Module | Iterable) and not isinstance(function, type | str | bytes):
         return function  # the network or the data themselves
     if not callable(function):
@@ -78,7 +78,7 @@ def optional(package: str, extra: str, *names: str) -> Any:
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         reasons = _reasons(error)
         if any("torchvision" in reason and "No module" not in reason for reason in reasons):
-            # Both come compiled; beside another torch, or one for another device, its operations are not found.
+            # Both are compiled: with another torch, or one for another device, its operations are not found.
             raise RecipeError(
                 f"The installed torchvision does not fit the installed torch {torch.__version__} ({reasons[-1]}). "
                 "Install the two that belong together, for the same device: see https://pytorch.org/get-started."
@@ -91,17 +91,17 @@ def optional(package: str, extra: str, *names: str) -> Any:
 
 def _reasons(error: BaseException | None) -> list[str]:
     """The first lines of an error and of those that it came from."""
-    found: list[str] = []
+    lines: list[str] = []
     while error is not None:
-        found.append(first_line(error))
+        lines.append(first_line(error))
         error = error.__cause__ or error.__context__
-    return found
+    return lines
 
 
 def _module(where: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` does: users keep their model beside their checkpoints
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)  # as `python -m` does: users keep their model next to their checkpoints
     try:
         return importlib.import_module(where)
     except (ImportError, ValueError) as error:

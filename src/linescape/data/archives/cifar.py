@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
-from linescape.data.archives.files import Half, content, damaged, members
-from linescape.data.pickles import read_pickle
+from linescape.data.archives.files import MOST, Half, content, damaged, members
+from linescape.data.pickles import Foreign, Machine, UnreadableError
 from linescape.errors import DataError
 
 
@@ -50,59 +53,95 @@ CIFAR100 = (
 """CIFAR-100 is read with its 100 fine labels."""
 
 
-def read_cifar(place: Path, layout: Layout) -> tuple[Half, Half]:
+def read_cifar(path: Path, layout: Layout) -> tuple[Half, Half]:
     """Training and test half of CIFAR-10 or CIFAR-100, from the archive as downloaded or from its folder.
 
     Raises:
         DataError: files are missing, damaged, hold anything but data, or leave the archive's folder.
     """
-    if place.is_dir():
-        files = {name: content(place / name) for name in layout.files if (place / name).is_file()}
+    if path.is_dir():
+        files = {name: content(path / name) for name in layout.files if (path / name).is_file()}
     else:
-        packed = members(place, lambda name: name.parent.name == layout.folder and name.name in layout.files)
+        packed = members(path, lambda name: name.parent.name == layout.folder and name.name in layout.files)
         files = {name.name: packed[name] for name in packed}
     missing = [name for name in layout.files if name not in files]
     if missing:
         raise DataError(
-            f"{place} has no {', '.join(missing)}, so the set is not whole. Download {layout.archive} again."
+            f"{path} has no {', '.join(missing)}, so the set is not whole. Download {layout.archive} again."
         )
-    halves = {name: _half(files.pop(name), layout, f"{name} of {place}") for name in layout.files}
-    train = [halves[name] for name in layout.train]
-    return (np.concatenate([half[0] for half in train]), np.concatenate([half[1] for half in train])), halves[
-        layout.test
-    ]
+    halves = {name: _half(files.pop(name), layout, f"{name} of {path}") for name in layout.files}
+    images, labels = (np.concatenate(parts) for parts in zip(*(halves[name] for name in layout.train), strict=True))
+    return (images, labels), halves[layout.test]
 
 
-def as_binary(train: Half, test: Half) -> dict[str, bytes]:
-    """The files of CIFAR-10's binary form, by name: what `read_cifar` reads fastest.
-
-    Args:
-        train: images ``(n, 3, 32, 32)`` and labels ``(n,)``; a fifth of them goes into each file.
-        test: likewise, into one file.
-    """
-    layout = CIFAR10[1]
-    train_rows, test_rows = (
-        np.concatenate([labels[:, None].astype(np.uint8), images.reshape(-1, 3072)], 1)
-        for images, labels in (train, test)
-    )
-    parts = np.array_split(train_rows, len(layout.train))
-    return {name: rows.tobytes() for name, rows in zip(layout.files, (*parts, test_rows), strict=True)}
-
-
-def _half(held: bytes, layout: Layout, source: str) -> Half:
+def _half(content: bytes, layout: Layout, source: str) -> Half:
     if isinstance(layout.label, int):
         width = layout.label_bytes + 3072
-        if len(held) % width:
-            damaged(source, f"has {len(held)} bytes, not a multiple of the {width} that one image takes")
-        rows = np.frombuffer(held, np.uint8).reshape(-1, width)
-        pixels, labels = rows[:, layout.label_bytes :], rows[:, layout.label].astype(np.int64)
-        return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), labels
-    batch = read_pickle(held, source)
-    data, listed = batch.get("data"), batch.get(layout.label)
+        if len(content) % width:
+            damaged(source, f"has {len(content)} bytes, not a multiple of the {width} that one image takes")
+        rows = np.frombuffer(content, np.uint8).reshape(-1, width)
+        pixels = np.ascontiguousarray(rows[:, layout.label_bytes :])
+        return pixels.reshape(-1, 3, 32, 32), rows[:, layout.label].astype(np.int64)
+    batch = read_pickle(content, source)
+    data, labels = batch.get("data"), batch.get(layout.label)
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
         damaged(source, "has no 'data' of bytes with 3072 a row")
-    if isinstance(listed, list) and not all(isinstance(label, int) for label in listed):
+    if isinstance(labels, list) and not all(isinstance(label, int) for label in labels):
         damaged(source, f"has {layout.label!r} that are not whole numbers")
-    if not isinstance(listed, list | np.ndarray) or np.shape(listed) != (len(data),):
+    if not isinstance(labels, list | np.ndarray) or np.shape(labels) != (len(data),):
         damaged(source, f"has no {layout.label!r}, one for each of its {len(data)} images")
-    return np.ascontiguousarray(data).reshape(-1, 3, 32, 32), np.asarray(listed, np.int64)
+    return np.ascontiguousarray(data).reshape(-1, 3, 32, 32), np.asarray(labels, np.int64)
+
+
+_TYPES: dict[str, np.dtype[Any]] = {"u1": np.dtype("u1"), "i4": np.dtype("<i4"), "i8": np.dtype("<i8")}
+_ADVICE = "Do not use this file; download the archive from its authors' page."
+
+
+def read_pickle(content: bytes, source: str) -> dict[str, Any]:
+    """A pickled dictionary of arrays, lists, numbers and text; bytes become text.
+
+    Args:
+        content: the whole pickle, protocol 2 to 4.
+        source: what to call it in a message.
+
+    Raises:
+        DataError: the pickle asks for anything else, is damaged, or holds no dictionary.
+    """
+    machine = _Machine(io.BytesIO(content))
+    try:
+        batch = machine.run(len(content))
+        if isinstance(batch, dict) and not machine.foreign:
+            return {key: _array(value) if isinstance(value, Foreign) else value for key, value in batch.items()}
+    except (UnreadableError, ValueError, TypeError, LookupError) as error:  # the last three of what is no array
+        raise DataError(f"{source} is not a readable pickle ({error}). {_ADVICE}") from error
+    kind = f"names {', '.join(sorted(machine.foreign))}" if machine.foreign else f"holds a {type(batch).__name__}"
+    raise DataError(
+        f"{source} {kind}, where CIFAR's files hold a dictionary of arrays, lists and text. Nothing from a file is "
+        f"ever executed. {_ADVICE}"
+    )
+
+
+class _Machine(Machine):
+    functions: ClassVar = {
+        **{f"numpy.{core}.multiarray._reconstruct": lambda *_: Foreign("array") for core in ("core", "_core")},
+        "numpy.ndarray": lambda *_: None,  # only ever an argument of _reconstruct
+        "numpy.dtype": lambda code, *_: Foreign(code),
+        "_codecs.encode": lambda text, _: text,
+    }
+    longest = MOST
+    refused = b"\x8f\x90\x91\x96"  # sets and byte arrays
+
+    def text(self, length: str, encoding: str | None) -> None:
+        """Bytes as text, since Python 2 knew no difference."""
+        super().text(length, encoding or "latin1")
+
+
+def _array(described: Foreign) -> npt.NDArray[Any]:
+    if described.state is None:
+        return np.empty(0, np.uint8)
+    _, shape, kind, by_column, raw = described.state
+    dtype = _TYPES[kind.kind]
+    if kind.state and kind.state[1] == ">":
+        dtype = dtype.newbyteorder(">")
+    values: npt.NDArray[Any] = np.frombuffer(raw.encode("latin1"), dtype)
+    return values.reshape(shape, order="F" if by_column else "C")

@@ -1,4 +1,4 @@
-"""What every reader stands on: bytes are taken from a file in pieces, up to a limit, and failures get one message."""
+"""What all readers use: bytes are taken from a file in pieces, up to a limit, and failures have one form of message."""
 
 from __future__ import annotations
 
@@ -44,18 +44,17 @@ def members(path: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePos
     Raises:
         DataError: the archive is damaged, too large, or a name in it points out of its own folder.
     """
-    found: dict[PurePosixPath, bytes] = {}
+    contents: dict[PurePosixPath, bytes] = {}
     with reading(path), opened(path) as stream:
         capped = _Capped(stream, path)
         with tarfile.open(fileobj=capped, mode="r|") as archive:
             for name, member in _walked(archive, path):
                 # A sparse member is long without bytes in the file; no archive of these sets has one.
                 if member.isreg() and not member.issparse() and wanted(name):
-                    held = archive.extractfile(member)
-                    found[name] = exactly(cast(IO[bytes], held), member.size, path)
-        while capped.read():  # to the end of the file, where gzip's checksum stands
+                    contents[name] = exactly(cast(IO[bytes], archive.extractfile(member)), member.size, path)
+        while capped.read():  # to the end of the file, where gzip's checksum is
             pass
-    return found
+    return contents
 
 
 def first_member(path: Path, wanted: Callable[[PurePosixPath], bool]) -> PurePosixPath | None:

@@ -47,30 +47,25 @@ def read_mnist(folder: Path) -> tuple[Half, Half]:
 
 def idx_files(folder: Path) -> list[Path]:
     """Those of the four IDX files of a set that are in a folder, train before test and images before labels."""
-    return [
-        file for part, dimensions in _PARTS for name in _names(part, dimensions) if (file := folder / name).is_file()
-    ]
+    parts = ("train-images", 3), ("train-labels", 1), ("t10k-images", 3), ("t10k-labels", 1)
+    return [file for part in parts for name in _names(*part) if (file := folder / name).is_file()]
 
 
-_PARTS = (("train-images", 3), ("train-labels", 1), ("t10k-images", 3), ("t10k-labels", 1))
-
-
-def _half(folder: Path, part: str) -> Half:
-    images = read_idx(_file(folder, f"{part}-images", 3))
-    labels = read_idx(_file(folder, f"{part}-labels", 1))
+def _half(folder: Path, half: str) -> Half:
+    images, labels = _read(folder, f"{half}-images", 3), _read(folder, f"{half}-labels", 1)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise DataError(
-            f"{folder} has {part} images of shape {images.shape} and labels of shape {labels.shape}: they do not "
+            f"{folder} has {half} images of shape {images.shape} and labels of shape {labels.shape}: they do not "
             "belong together. Download the four files again."
         )
     return images[:, None], labels.astype(np.int64)
 
 
-def _file(folder: Path, part: str, dimensions: int) -> Path:
+def _read(folder: Path, part: str, dimensions: int) -> npt.NDArray[np.uint8]:
     names = _names(part, dimensions)
     for name in names:
         if (folder / name).is_file():
-            return folder / name
+            return read_idx(folder / name)
     raise DataError(
         f"{folder} has no {names[0]} (or {names[1]}), so the set is not whole. Put the four IDX files there."
     )

@@ -24,8 +24,8 @@ def read_npz(path: Path) -> tuple[Half, Half]:
         DataError: an array is missing, damaged, too large, of another type, or holds objects.
     """
     with reading(path), zipfile.ZipFile(path) as archive:
-        held = {name: _array(archive, name, path) for name in ("x_train", "y_train", "x_test", "y_test")}
-    return _half(held["x_train"], held["y_train"], path), _half(held["x_test"], held["y_test"], path)
+        arrays = {name: _array(archive, name, path) for name in ("x_train", "y_train", "x_test", "y_test")}
+    return _half(arrays["x_train"], arrays["y_train"], path), _half(arrays["x_test"], arrays["y_test"], path)
 
 
 def _array(archive: zipfile.ZipFile, name: str, path: Path) -> npt.NDArray[np.generic]:

@@ -1,78 +1,150 @@
-"""Parquet files as Hugging Face publishes image sets: train-*.parquet and test-*.parquet, a row an image."""
+"""Parquet files as Hugging Face publishes data sets, and tables in general: a row an example.
+
+The image is a column with the bytes of a PNG or JPEG file in its field ``bytes``. Paths in a published set are not
+followed; in a data set of the user's own they are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from linescape.data.archives.files import MOST, Half, damaged, reading
+from linescape.data.archives.files import MOST, Half, content, damaged, reading
 from linescape.data.archives.pictures import decode_all
 from linescape.errors import DataError, first_line
 
 IMAGES = ("image", "img")
-LABELS = ("fine_label", "label")
+LABELS = ("fine_label", "label", "labels")
 
-_MOST_ROWS = 1 << 20  # the largest of these sets have 70,000
+_MOST_ROWS = 1 << 24  # ImageNet-21k has 14 million images
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The rows of one half of a data set, read from disk when they are asked for.
+
+    Attributes:
+        rows: all columns.
+        source: what to call the table in a message.
+    """
+
+    rows: pl.LazyFrame
+    source: str
+
+    @classmethod
+    def scan(cls, files: Sequence[Path]) -> Table:
+        """The rows of Parquet files of the same columns, one file after another."""
+        return cls(pl.scan_parquet(list(files), glob=False), ", ".join(map(str, files[:3])))
+
+    def __len__(self) -> int:
+        return int(self._collect(self.rows.select(pl.len())).item())
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns.
+
+        Raises:
+            DataError: a file is damaged.
+        """
+        return self._collect(self.rows.limit(0)).columns
+
+    def find(self, known: Sequence[str]) -> str | None:
+        """The first of some names that a column has."""
+        return next((name for name in known if name in self.columns), None)
+
+    def labels(self, column: str) -> npt.NDArray[np.int64]:
+        """A column of labels ``(n,)``.
+
+        Raises:
+            DataError: a file is damaged, there are too many rows, or labels are missing or no whole numbers.
+        """
+        if len(self) > _MOST_ROWS:
+            damaged(self.source, f"announces {len(self)} rows, more than any set that is read here")
+        if not self._type(column).is_integer():
+            raise DataError(
+                f"{self.source} has no whole numbers in {column!r}, and labels are 0, 1, ... Number the classes, as "
+                "`class_encode_column` of Hugging Face's datasets does."
+            )
+        labels = self._collect(self.rows.select(pl.col(column).cast(pl.Int64)))[column]
+        if labels.null_count():
+            damaged(self.source, "has rows without an image or a label")
+        return labels.to_numpy()
+
+    def pictures(
+        self, column: str, chosen: npt.NDArray[np.int64], *, follow: bool = False
+    ) -> Iterator[tuple[bytes, str]]:
+        """The content of the image files in some rows, and what to call each in a message.
+
+        Args:
+            column: where the images are.
+            chosen: the rows, rising ``(k,)``.
+            follow: whether an image without bytes is the file at its path.
+
+        Raises:
+            DataError: a file is damaged, or images are missing.
+        """
+        if pl.Field("bytes", pl.Binary) not in getattr(self._type(column), "fields", ()):
+            raise DataError(
+                f"{self.source} has no bytes in {column!r}. Give the content of the image files in a field 'bytes', as "
+                "Hugging Face's datasets saves them."
+            )
+        rows = self.rows.select(column).with_row_index("row").filter(pl.col("row").is_in(chosen.tolist()))
+        for number, image in zip(chosen, self._collect(rows)[column], strict=True):
+            picture, path = ((image or {}).get(field) for field in ("bytes", "path"))
+            source = f"image {number} of {self.source}"
+            if picture is None and follow and path and Path(path).is_file():
+                source, picture = path, content(Path(path))
+            if picture is None:
+                damaged(self.source, "has rows without an image or a label")
+            yield picture, source
+
+    def texts(self, column: str) -> list[str]:
+        """A column of texts, empty where there is none.
+
+        Raises:
+            DataError: a file is damaged, or the column has no texts.
+        """
+        if self._type(column) != pl.String:
+            raise DataError(f"{self.source} has no texts in {column!r}. Give a column of texts.")
+        return self._collect(self.rows.select(pl.col(column).fill_null("")))[column].to_list()
+
+    def _type(self, column: str) -> pl.DataType:
+        return self._collect(self.rows.select(column).limit(0)).schema[column]
+
+    def _collect(self, rows: pl.LazyFrame) -> pl.DataFrame:
+        try:
+            return rows.collect()
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            damaged(self.source, f"is no readable Parquet file ({first_line(error)})")
 
 
 def read_parquet(train: Sequence[Path], test: Sequence[Path]) -> tuple[Half, Half]:
     """Training and test half from the files of each, in the order given.
 
-    The image is a column ``image`` or ``img`` with the bytes of a PNG or JPEG file in the field ``bytes``, the label
-    a whole number in ``fine_label`` or ``label``. Paths in a file are not followed.
-
     Raises:
-        DataError: a half is missing, a file is damaged or too large, or its columns are others.
+        DataError: a half is missing, a file is damaged or too large, or its columns are not an image and a label.
     """
     if not train or not test:
-        found = (train or test)[0].parent if train or test else "The folder"
+        folder = (train or test)[0].parent if train or test else "The folder"
         raise DataError(
-            f"{found} does not have train-*.parquet and test-*.parquet, so the set is not whole. Put both there."
+            f"{folder} does not have train-*.parquet and test-*.parquet, so the set is not whole. Put both there."
         )
     return _half(train), _half(test)
 
 
 def _half(files: Sequence[Path]) -> Half:
-    labels: list[np.ndarray] = []
-
-    def pictures() -> Iterator[tuple[bytes, str]]:
-        for path in files:
-            rows = _rows(path)
-            labels.append(rows["label"].to_numpy())
-            for number, held in enumerate(rows["bytes"]):
-                yield held, f"image {number} of {path}"
-
-    pixels = decode_all(pictures())
-    return pixels, np.concatenate(labels).astype(np.int64)
-
-
-def _rows(path: Path) -> pl.DataFrame:
-    """The columns ``bytes`` and ``label`` of a file."""
-    with reading(path):
-        if path.stat().st_size > MOST:
-            damaged(path, f"is larger than {MOST} bytes")
-        try:
-            lazy = pl.scan_parquet(path, glob=False)
-            schema = lazy.collect_schema()
-            image = next((name for name in IMAGES if name in schema), None)
-            label = next((name for name in LABELS if name in schema), None)
-            if image is None or label is None:
-                damaged(path, f"has the columns {', '.join(schema.names()[:8])}, not an image and a label")
-            if not schema[label].is_integer() or pl.Field("bytes", pl.Binary) not in getattr(
-                schema[image], "fields", ()
-            ):
-                damaged(path, f"has no bytes in {image!r} or no whole numbers in {label!r}")
-            count = lazy.select(pl.len()).collect().item()
-            if count > _MOST_ROWS:
-                damaged(path, f"announces {count} rows, more than any set that is read here")
-            rows = lazy.select(
-                pl.col(image).struct.field("bytes").alias("bytes"), pl.col(label).cast(pl.Int64).alias("label")
-            ).collect()
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-            damaged(path, f"is no readable Parquet file ({first_line(error)})")
-    if rows.null_count().sum_horizontal().item():
-        damaged(path, "has rows without an image or a label")
-    return rows
+    for path in files:
+        with reading(path):
+            if path.stat().st_size > MOST:
+                damaged(path, f"is larger than {MOST} bytes")
+    table = Table.scan(files)
+    image, label = table.find(IMAGES), table.find(LABELS)
+    if image is None or label is None:
+        damaged(table.source, f"has the columns {', '.join(table.columns[:8])}, not an image and a label")
+    labels = table.labels(label)
+    return decode_all(table.pictures(image, np.arange(len(labels)))), labels

@@ -6,20 +6,25 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from linescape.data.archives.files import MOST, damaged
+from linescape.data.archives.files import damaged
 from linescape.errors import DataError
 
+Pixels = npt.NDArray[np.uint8]
+
+MOST = 2_000_000_000
+"""Bytes that the pictures of one half may take; four times as many as float32."""
+
 MOST_PIXELS = 1 << 24
-"""Pixels of one picture. CIFAR-10's strips of 10,000 images have 10.24 million; Pillow alone would take 179 million."""
+"""Pixels of one picture; Pillow alone would take 179 million."""
 
 
-def decode(content: bytes, source: str) -> npt.NDArray[np.uint8]:
+def decode(content: bytes, source: str) -> Pixels:
     """The pixels of a PNG or JPEG file: ``(height, width)`` if it is grey, ``(height, width, 3)`` if it has colours.
 
     Args:
@@ -49,27 +54,35 @@ def decode(content: bytes, source: str) -> npt.NDArray[np.uint8]:
         raise DataError(f"{source} is no readable PNG or JPEG file ({error}). Download it again.") from error
 
 
-def decode_all(contents: Iterable[tuple[bytes, str]]) -> npt.NDArray[np.uint8]:
-    """Pictures of one size: ``(n, channels, height, width)``; grey ones have one channel.
+def decode_all(contents: Iterable[tuple[bytes, str]], change: Callable[[Pixels], Pixels] | None = None) -> Pixels:
+    """Pictures of one size: ``(n, channels, height, width)``, three channels if any picture has colours, else one.
 
     Args:
         contents: file by file, its content and what to call it in a message.
+        change: what is done to each picture, ``(height, width)`` or ``(height, width, 3)``, such as scaling.
 
     Raises:
-        DataError: as in `decode`, or the pictures differ in size or channels, or are too many to be held.
+        DataError: as in `decode`, or the pictures differ in size, or are too many for the memory.
     """
-    found: list[npt.NDArray[np.uint8]] = []
+    pictures: list[Pixels] = []
     for content, source in contents:
         picture = decode(content, source)
-        if found and picture.shape != found[0].shape:
+        picture = change(picture) if change else picture
+        if pictures and picture.shape[:2] != pictures[0].shape[:2]:
             raise DataError(
-                f"{source} has pixels {picture.shape} and the first picture has {found[0].shape}, but a network "
-                "takes images of one size. Scale them to one size, all grey or all in colours."
+                f"{source} has {picture.shape[1]} x {picture.shape[0]} pixels and the first image has "
+                f"{pictures[0].shape[1]} x {pictures[0].shape[0]}, but a network takes images of one size. Add "
+                "size=224, or another side, to the data that you name, or scale the files."
             )
-        if (len(found) + 1) * picture.size > MOST:
-            damaged(source, f"and the pictures before it unpack to more than {MOST} bytes")
-        found.append(picture)
-    if not found:
+        if (len(pictures) + 1) * picture.size > MOST:
+            raise DataError(
+                f"{source} and the images before it take more than {MOST} bytes in memory. Give fewer, or a DataLoader "
+                "by module:callable."
+            )
+        pictures.append(picture)
+    if not pictures:
         return np.empty((0, 1, 1, 1), np.uint8)
-    stacked = np.stack(found)
+    if any(picture.ndim == 3 for picture in pictures):
+        pictures = [p if p.ndim == 3 else np.repeat(p[:, :, None], 3, axis=2) for p in pictures]
+    stacked = np.stack(pictures)
     return stacked[:, None] if stacked.ndim == 3 else np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))

@@ -1,8 +1,8 @@
-"""Results of a convolution between those at the two ends of a line, with what follows them, in one pass of memory.
+"""The result of a convolution between those at the two ends of a line, with what follows it, in one pass over memory.
 
-Where a layer's input rests, its result on a straight line is ``(1 - alpha) start + alpha end`` of two kept results. The
-BatchNorm after it is a scaling of each channel. Mixing, scaling, addition and ReLU together take no longer than one of
-them alone, while torch's operations for them take as long as the convolution that they save. In C (``kernels.c``).
+Where a layer's input is fixed, its result on a straight line is ``(1 - alpha) start + alpha end`` of two kept results.
+The BatchNorm after it scales each channel. Mixing, scaling, addition and ReLU together take no longer than one of them
+alone, while torch's operations for them take as long as the convolution that they save. In C (``kernels.c``).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from linescape.engine.native.build import at, lanes, needed, numbers
+from linescape.engine.native.build import as_int64, lanes, library, pointer
 
 
 def suits(channels: int) -> bool:
-    """Whether images of so many channels can be mixed so."""
+    """Whether `mixed` takes images of so many channels."""
     return channels % lanes() == 0
 
 
@@ -27,7 +27,17 @@ def factors(
     var: Tensor | None = None,
     eps: float = 0.0,
 ) -> Tensor:
-    """What `mixed` multiplies both ends by and then adds, with the BatchNorm after it: ``(3, channels)``."""
+    """The factors of both ends and the shift, for each channel ``(3, channels)``, with the BatchNorm after them.
+
+    Args:
+        alpha: the position between the ends.
+        channels: of the images.
+        weight: of the BatchNorm ``(channels,)``, as the following.
+        bias: of the BatchNorm.
+        mean: running mean; None without a BatchNorm.
+        var: running variance; None without a BatchNorm.
+        eps: of the BatchNorm.
+    """
     scale = torch.ones(channels) if var is None else torch.rsqrt(var.float() + eps)
     if weight is not None:
         scale = scale * weight.float()
@@ -38,12 +48,12 @@ def factors(
 
 
 def mixed(start: Tensor, end: Tensor, factors: Tensor, other: Tensor | None, relu: bool) -> Tensor:
-    """Both ends, each channel times its factor, summed; plus the shift; plus `other`; its ReLU.
+    """The sum of both ends, each channel times its factor, plus the shift and `other`, with a ReLU after it.
 
     Args:
         start: images ``(examples, channels, height, width)``, in float32 or bfloat16, with channels last.
         end: the same at the other end.
-        factors: from the function of this name.
+        factors: from `factors`.
         other: added to the result, of its shape and type.
         relu: whether negative results become 0.
     """
@@ -51,6 +61,6 @@ def mixed(start: Tensor, end: Tensor, factors: Tensor, other: Tensor | None, rel
     other = None if other is None else other.contiguous(memory_format=torch.channels_last)
     result = torch.empty_like(start)
     channels = start.shape[1]
-    sizes = numbers(start.numel() // channels, channels, relu, start.dtype == torch.bfloat16)
-    needed().mix(at(start), at(end), *map(at, factors), at(other), at(result), *sizes)
+    sizes = as_int64(start.numel() // channels, channels, relu, start.dtype == torch.bfloat16)
+    library().mix(pointer(start), pointer(end), *map(pointer, factors), pointer(other), pointer(result), *sizes)
     return result

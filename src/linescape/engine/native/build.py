@@ -1,7 +1,7 @@
-"""The C code of this package, made into a library by the machine's own compiler: for its CPU, once, in about a second.
+"""Compiles the C code of this package with the machine's own compiler, for its CPU, once, in about a second.
 
-The library lies in the user's cache under a name that holds its source, the compiler, and what the CPU can do, since
-clusters share a home folder between unlike machines.
+The library is kept in the user's cache. Its name is a digest of the source, the compiler and the CPU's abilities, since
+the machines of a cluster share a home folder.
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ from importlib import resources
 from pathlib import Path
 
 import torch
+from platformdirs import user_cache_path
 from torch import Tensor
 
 from linescape import atomic
 
 _COMPILERS = ("gcc", "cc")
-"""Clang's threads are not those of torch: its libraries are refused when they are loaded."""
+"""Not clang, whose threads are not those of torch: its libraries would not load."""
 
-_PATIENCE = 60.0
+_TIMEOUT = 60.0
 """Seconds after which a compiler is given up."""
 
 
 def compiler() -> str | None:
-    """The compiler of this machine, where the code is for its CPU."""
+    """Path of this machine's compiler; None where there is none, or the code is not for this CPU or system."""
     if platform.system() != "Linux" or torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
         return None
-    named = os.environ.get("CC")
-    return next((path for name in (named, *_COMPILERS) if name and (path := shutil.which(name))), None)
+    names = (os.environ.get("CC"), *_COMPILERS)
+    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 @cache
@@ -46,27 +47,22 @@ def kernels() -> ctypes.CDLL | None:
         return None
     source = resources.files(__package__).joinpath("kernels.c").read_bytes()
     key = hashlib.sha256(b"\0".join([source, program.encode(), platform.machine().encode(), _abilities()])).hexdigest()
-    kept = _cache() / f"kernels-{key[:16]}.so"
+    kept = user_cache_path("linescape", appauthor=False) / "compiled" / f"kernels-{key[:16]}.so"
     with suppress(OSError):  # it is not there yet, or cannot be read
         if kept.stat().st_uid == os.getuid():  # what another user has put there is not run
             return ctypes.CDLL(str(kept))
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            made = _made(program, source, Path(scratch))
-            library = ctypes.CDLL(str(made))
-            with suppress(OSError):  # where it cannot be kept, each process makes its own
-                atomic.write(kept, made.read_bytes())
-            return library
+            compiled = _compile(program, source, Path(scratch))
+            loaded = ctypes.CDLL(str(compiled))
+            with suppress(OSError):  # where it cannot be kept, each process compiles its own
+                atomic.write(kept, compiled.read_bytes())
+            return loaded
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _cache() -> Path:
-    named = os.environ.get("XDG_CACHE_HOME")  # https://specifications.freedesktop.org/basedir-spec
-    return (Path(named) if named else Path("~/.cache").expanduser()) / "linescape" / "compiled"
-
-
-def _made(program: str, source: bytes, scratch: Path) -> Path:
+def _compile(program: str, source: bytes, scratch: Path) -> Path:
     """Compile, and link against nothing: the threads are those that torch has loaded, not a second set of them."""
     code, compiled, linked = (scratch / f"kernels{end}" for end in (".c", ".o", ".so"))
     code.write_bytes(source)
@@ -75,7 +71,7 @@ def _made(program: str, source: bytes, scratch: Path) -> Path:
         ("-shared", str(compiled), "-o", str(linked)),
     ):
         command = (program, *arguments)
-        subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE)  # noqa: S603 - of this package
+        subprocess.run(command, check=True, capture_output=True, timeout=_TIMEOUT)  # noqa: S603 - of this package
     return linked
 
 
@@ -85,28 +81,28 @@ def _abilities() -> bytes:
     return b"".join(sorted({line for line in lines if line.startswith((b"flags", b"model name"))}))
 
 
-def needed() -> ctypes.CDLL:
-    """The library, where `kernels` was asked before."""
-    found = kernels()
-    assert found is not None
-    return found
+def library() -> ctypes.CDLL:
+    """The library, which `kernels` must have given before."""
+    loaded = kernels()
+    assert loaded is not None
+    return loaded
 
 
 def lanes() -> int:
-    """Numbers that one operation of the CPU takes; channels must be a multiple."""
-    return ctypes.c_int64.in_dll(needed(), "kernels_lanes").value
+    """Numbers in one SIMD register; a number of channels must be a multiple of it."""
+    return ctypes.c_int64.in_dll(library(), "kernels_lanes").value
 
 
 def panel() -> int:
-    """Outputs that are computed together."""
-    return ctypes.c_int64.in_dll(needed(), "kernels_panel").value
+    """Output channels that the kernels compute together; a number of output channels must be a multiple of it."""
+    return ctypes.c_int64.in_dll(library(), "kernels_panel").value
 
 
-def numbers(*values: int) -> list[ctypes.c_int64]:
-    """Sizes as the library takes them, the number of threads last."""
+def as_int64(*values: int) -> list[ctypes.c_int64]:
+    """Sizes as the library takes them, with the number of threads added at the end."""
     return [ctypes.c_int64(value) for value in (*values, torch.get_num_threads())]
 
 
-def at(tensor: Tensor | None) -> ctypes.c_void_p:
-    """Where a tensor lies."""
+def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    """The address of a tensor's first number; null for None."""
     return ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None)

@@ -15,12 +15,18 @@ from torch import Tensor, nn
 from linescape.engine.native import build, winograd
 
 
-def with_winograd(network: nn.Module) -> None:
-    """Let the layers of a network whose convolutions suit be done so in float32, where this machine can; in place."""
+def with_winograd(network: nn.Module) -> bool:
+    """Let the layers of a network whose convolutions suit be done so in float32, where this machine can; in place.
+
+    Returns:
+        Whether it can; true too of a network in which nothing suits.
+    """
     suiting = [layer for layer in network.modules() if _suits(layer)]
-    if suiting and build.kernels():
-        for layer in suiting:
-            layer._conv_forward = _convolved  # type: ignore[assignment]
+    if suiting and not build.kernels():
+        return False
+    for layer in suiting:
+        layer._conv_forward = _convolved  # type: ignore[assignment]
+    return True
 
 
 def _suits(layer: nn.Module) -> bool:
@@ -40,8 +46,8 @@ def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     both = all(winograd.suits(*channels, *sides) for channels in (weight.shape[:2], weight.shape[1::-1]))
     if not both or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return F.conv2d(x, weight, bias, padding=1)
-    found: Tensor = _Convolution.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-    return found
+    result: Tensor = _Convolution.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return result
 
 
 class _Convolution(torch.autograd.Function):
@@ -54,12 +60,12 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         x, weight = ctx.saved_tensors
-        of_x, *of_others = ctx.needs_input_grad
-        back = _product(gradient, weight.flip(2, 3).transpose(0, 1), None) if of_x else None
-        of_weight = winograd.gradient(x, gradient) if of_others[0] else None
-        return back, of_weight, gradient.sum((0, 2, 3)) if of_others[1] else None
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        of_x = _product(gradient, weight.flip(2, 3).transpose(0, 1), None) if needs_x else None
+        of_weight = winograd.gradient(x, gradient) if needs_weight else None
+        return of_x, of_weight, gradient.sum((0, 2, 3)) if needs_bias else None
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    into = torch.empty(36 * weight.shape[0] * weight.shape[1])
-    return winograd.convolution(x, winograd.transformed(weight, into), bias, None, relu=False)
+    buffer = torch.empty(36 * weight.shape[0] * weight.shape[1])
+    return winograd.convolution(x, winograd.transformed(weight, buffer), bias, None, relu=False)

@@ -1,12 +1,12 @@
 """Curves and tables as figures: draws, and computes nothing.
 
 Object-oriented matplotlib without a window, so it works in any process. One style: thin lines are single runs, thick
-ones their mean; words stand beside what they name; a dotted line is the level of guessing. What cannot be drawn is
-marked: ▲ at the upper edge where a loss is higher than the axis or infinite, × where it is NaN; in words beside it.
+lines their mean; labels are next to what they name; a dotted line is the chance level. What cannot be drawn is marked:
+▲ at the upper edge where a loss exceeds the axis or is infinite, × where it is NaN, with a note in the panel.
 
-`lines` draws curves, `layerwise` what their blocks' lines say, `dots` numbers of runs, `intervals` estimates; `panel`
-is what they share. Colours are Okabe and Ito's, told apart by the colour-blind too (yellow is left out: too faint on
-paper).
+`lines` draws curves, `layer_statistics` and `dots` statistics of lines and runs, `intervals` estimates, `heatmaps` many
+lines at once; `panel` holds what they share. The colours are Okabe and Ito's, which the colour-blind can distinguish
+(without yellow, which is too faint on paper).
 """
 
 from linescape.report.figures.dots import accuracy, distance_against_rise, distances, shape_against_accuracy
@@ -16,11 +16,10 @@ from linescape.report.figures.intervals import choices, correlations, rises
 from linescape.report.figures.layer_statistics import layerwise
 from linescape.report.figures.lines import blocks, fan, group, overview, parts, probe
 from linescape.report.figures.panel import save
-from linescape.report.figures.published import beside
+from linescape.report.figures.published import published_lines
 
 __all__ = [
     "accuracy",
-    "beside",
     "blocks",
     "choices",
     "correlations",
@@ -34,6 +33,7 @@ __all__ = [
     "pairs",
     "parts",
     "probe",
+    "published_lines",
     "rises",
     "save",
     "shape_against_accuracy",

@@ -1,4 +1,4 @@
-"""Numbers: a dot for each run."""
+"""Statistics of runs: a dot for each run."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def accuracy(table: pl.DataFrame, runs: pl.DataFrame, reference: str = "") -> Fi
     left, right = max(0.0, left - room), min(100.0 + 0.1 * room, right + room)
     for y, row in enumerate(measured.iter_rows(named=True)):
         colour = panel.of_group(row["group"])
-        own = dots.filter(pl.col("arm") == row["arm"])["test_accuracy"].to_numpy()
+        subset = dots.filter(pl.col("arm") == row["arm"])["test_accuracy"].to_numpy()
         low, high = row["low"], row["high"]
         if math.isfinite(low):
             axes.plot([max(low, left), min(high, right)], [y, y], color=colour, lw=5, alpha=0.22, solid_capstyle="butt")
             for cut, edge, mark in ((low < left, left, "<"), (high > right, right, ">")):
                 if cut:
                     axes.plot(edge, y, mark, color=colour, ms=4, mec="none", clip_on=False)
-        axes.plot(own, np.full(own.size, y), "o", color=colour, ms=3.6, mec="none", alpha=0.75)
+        axes.plot(subset, np.full(subset.size, y), "o", color=colour, ms=3.6, mec="none", alpha=0.75)
         axes.plot(row["mean"], y, "|", color=colour, ms=11, mew=2)
     if reference in measured["arm"]:
         mean = float(measured.filter(pl.col("arm") == reference)["mean"][0])
@@ -62,26 +62,29 @@ def accuracy(table: pl.DataFrame, runs: pl.DataFrame, reference: str = "") -> Fi
 
 @matplotlib.rc_context(STYLE)
 def shape_against_accuracy(runs: pl.DataFrame, numbers: Sequence[str], notes: Mapping[str, str]) -> Figure:
-    """A panel for each shape number: test accuracy over it, a dot for each run, coloured by group.
+    """A panel for each shape statistic: test accuracy against it, a dot for each run, coloured by group.
 
-    `notes` are words under a panel's title, such as a correlation, by number.
+    Args:
+        runs: `tables.Results.runs`.
+        numbers: names of shape statistics.
+        notes: text above a panel, such as a correlation, by name of the statistic.
     """
     figure, panels = panel.grid(len(numbers), columns=3, height=2.5)
     groups = runs["group"].unique(maintain_order=True).to_list()
     for axes, number in zip(panels, numbers, strict=False):
-        some = runs.filter(pl.col(f"test_{number}").is_finite() & pl.col("test_accuracy").is_finite())
+        finite = runs.filter(pl.col(f"test_{number}").is_finite() & pl.col("test_accuracy").is_finite())
         for name in groups:
-            own = some.filter(pl.col("group") == name)
+            subset = finite.filter(pl.col("group") == name)
             axes.plot(
-                own[f"test_{number}"],
-                own["test_accuracy"],
+                subset[f"test_{number}"],
+                subset["test_accuracy"],
                 "o",
                 color=panel.of_group(name),
                 ms=4.5,
                 mec="none",
                 alpha=0.8,
             )
-        left_out = runs[f"test_{number}"].drop_nulls().len() - some.height
+        left_out = runs[f"test_{number}"].drop_nulls().len() - finite.height
         unit = DEFINITIONS[number].unit
         axes.set_xlabel(f"{DEFINITIONS[number].label}{f', {unit}' if unit else ''}", color=SOFT)
         axes.locator_params(axis="x", nbins=4)  # small numbers have long labels
@@ -96,16 +99,22 @@ def shape_against_accuracy(runs: pl.DataFrame, numbers: Sequence[str], notes: Ma
 
 @matplotlib.rc_context(STYLE)
 def distance_against_rise(runs: pl.DataFrame, tolerance: float) -> Figure:
-    """The largest rise of each run's line over the distance moved; dotted: what still counts as monotone."""
+    """The largest rise of each run's line against the distance moved; dotted: up to here a line counts as monotone."""
     figure = Figure((WIDE * 0.85, 3.3), layout="constrained")
     panels: Sequence[Axes] = figure.subplots(1, 2, sharey=True)
     groups = runs["group"].unique(maintain_order=True).to_list()
     for axes, distance in zip(panels, ("relative_distance", "distance"), strict=True):
-        some = runs.filter(pl.col(distance).is_finite() & pl.col("test_min_delta").is_finite())
+        finite = runs.filter(pl.col(distance).is_finite() & pl.col("test_min_delta").is_finite())
         for name in groups:
-            own = some.filter(pl.col("group") == name)
+            subset = finite.filter(pl.col("group") == name)
             axes.plot(
-                own[distance], own["test_min_delta"], "o", color=panel.of_group(name), ms=4.5, mec="none", alpha=0.8
+                subset[distance],
+                subset["test_min_delta"],
+                "o",
+                color=panel.of_group(name),
+                ms=4.5,
+                mec="none",
+                alpha=0.8,
             )
         axes.axhline(tolerance, color=SOFT, lw=0.9, ls=(0, (1, 2)))
         axes.set_xlabel(f"{DISTANCES[distance].label}  {DISTANCES[distance].formula}", color=SOFT)
@@ -128,13 +137,13 @@ def distances(table: pl.DataFrame) -> Figure:
     axes = figure.subplots()
     handles = []
     for index, block in enumerate(["all", *blocks]):
-        own = table.filter((pl.col("block") == block) & pl.col("relative_distance").is_finite())
+        subset = table.filter((pl.col("block") == block) & pl.col("relative_distance").is_finite())
         # Blocks of a row stand a little below each other, from input to output, so that none hides another.
         shift = 0.0 if block == "all" else 0.6 * (index / (len(blocks) + 1) - 0.5)
-        rows = [titles.index(title) + shift for title in own["title"]]
+        rows = [titles.index(title) + shift for title in subset["title"]]
         look = ("|", INK, 16) if block == "all" else ("o", COLOURS[(index - 1) % 6], 4.5)
         handles += axes.plot(
-            own["relative_distance"], rows, look[0], color=look[1], ms=look[2], mew=1.4 * (block == "all")
+            subset["relative_distance"], rows, look[0], color=look[1], ms=look[2], mew=1.4 * (block == "all")
         )
     axes.set_yticks(range(len(titles)), titles)
     axes.set_ylim(len(titles) - 0.4, -0.6)

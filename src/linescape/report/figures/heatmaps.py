@@ -1,4 +1,4 @@
-"""Many lines at once, a colour for each height: the lines of layers, and those between pairs of networks."""
+"""Heat maps of many lines: those of layers, and those between pairs of networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def layers(means: pl.DataFrame, chance: float | None) -> Figure:
 
     Args:
         means: `tables.means` of the lines of one arm's layers under one treatment, a label each.
-        chance: level of guessing in nats; the colours end at `panel.BLOCK_CEILING` times it, or at the highest loss.
+        chance: chance level in nats; the colours end at `panel.BLOCK_CEILING` times it, or at the highest loss.
     """
     lines = means.filter(pl.col("measure") == "cross_entropy")
     names = lines["label"].unique(maintain_order=True).to_list()
@@ -48,19 +48,21 @@ def layers(means: pl.DataFrame, chance: float | None) -> Figure:
     if chance and chance < top:
         bar.ax.axhline(chance, color=INK, lw=1.2, ls=(0, (1, 2)))
         bar.ax.annotate(
-            "guessing", (2.3, chance), xycoords=("axes fraction", "data"), color=SOFT, fontsize=7, va="center"
+            "chance", (2.3, chance), xycoords=("axes fraction", "data"), color=SOFT, fontsize=7, va="center"
         )
     return figure
 
 
 @matplotlib.rc_context(STYLE)
 def pairs(frame: pl.DataFrame, number: str, title: str) -> Figure:
-    """A number of the line between each two networks: the start down, the end across; written out for a dozen or fewer.
+    """A statistic of the line between each pair of networks, starts in rows, ends in columns.
+
+    Its values are printed for up to 13 networks.
 
     Args:
         frame: columns start, end and `number`, a row for each line.
         number: the column to show; grey where it is NaN or infinite.
-        title: what it is, with its unit.
+        title: its name, with the unit.
     """
     names = list(dict.fromkeys([*frame["start"], *frame["end"]]))
     down, across = names[:-1], names[1:]
@@ -72,7 +74,7 @@ def pairs(frame: pl.DataFrame, number: str, title: str) -> Figure:
         (1.1 + 0.075 * longest + side * len(across), 0.6 + 0.055 * longest + side * len(down)), layout="constrained"
     )
     axes = figure.subplots()
-    highest = float(np.max(values[np.isfinite(values)], initial=0.1))  # what is next to nothing stays dark
+    highest = float(np.max(values[np.isfinite(values)], initial=0.1))  # values near zero stay dark
     shown = np.ma.masked_invalid(values)
     colours = axes.pcolormesh(shown, cmap="viridis", vmin=0.0, vmax=highest)
     written = len(names) <= 13

@@ -1,4 +1,4 @@
-"""Estimates with their intervals: of groups of interventions, of single runs, and of many choices side by side."""
+"""Estimates with their intervals: by group of interventions, by run, and by definition and treatment."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from linescape.shape.definitions import DEFINITIONS
 
 @matplotlib.rc_context(STYLE)
 def correlations(numbers: pl.DataFrame, groups: pl.DataFrame, chosen: Sequence[str]) -> Figure:
-    """A panel for each chosen shape number: its rank correlation over all runs, by group and without each group.
+    """A panel for each chosen shape statistic: rank correlation over all runs, by group and without each group.
 
     Args:
-        numbers: `Answer.numbers` of the shape and test accuracy.
-        groups: `Answer.groups` of the same.
-        chosen: shape numbers, in the order of the panels.
+        numbers: `Answer.numbers` of ``shape-and-accuracy``.
+        groups: its `Answer.groups`.
+        chosen: names of shape statistics, in the order of the panels.
     """
     names = groups["group"].unique(maintain_order=True).to_list()
-    rows = ["all runs", "inside groups, together", *names]
+    rows = ["all runs", "within groups, pooled", *names]
     figure, panels = panel.grid(len(chosen), columns=3, height=0.75 + 0.24 * len(rows))
-    for place, (axes, number) in enumerate(zip(panels, chosen, strict=False)):
+    for index, (axes, number) in enumerate(zip(panels, chosen, strict=False)):
         whole = numbers.filter(pl.col("number") == number).row(0, named=True)
         _estimate(axes, 0, whole["spearman"], whole["low"], whole["high"], INK, True)
         _estimate(axes, 1, whole["grouped"], whole["grouped_low"], whole["grouped_high"], INK, True)
@@ -43,7 +43,7 @@ def correlations(numbers: pl.DataFrame, groups: pl.DataFrame, chosen: Sequence[s
         axes.set_ylim(len(rows) - 0.5, -0.6)
         axes.set_xlim(-1.03, 1.03)
         axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
-        axes.set_yticks(range(len(rows)), rows if place % 3 == 0 else [""] * len(rows))
+        axes.set_yticks(range(len(rows)), rows if index % 3 == 0 else [""] * len(rows))
         axes.set_title(DEFINITIONS[number].label, loc="left", fontsize=8.5, color=INK)
         panel.plain(axes, grid="x")
         axes.tick_params(axis="y", labelcolor=INK)
@@ -53,31 +53,35 @@ def correlations(numbers: pl.DataFrame, groups: pl.DataFrame, chosen: Sequence[s
         Line2D([], [], marker="o", ls="", ms=4.5, color=SOFT),
         Line2D([], [], marker="o", ls="", ms=4.5, mfc="white", color=SOFT),
     ]
-    panel.key(figure, handles, ["inside that group alone", "all runs but that group's"])
+    panel.key(figure, handles, ["within this group alone", "all runs except this group's"])
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def rises(runs: pl.DataFrame, heights: pl.DataFrame, tolerance: float) -> Figure:
+def rises(runs: pl.DataFrame, statistics: pl.DataFrame, tolerance: float) -> Figure:
     """The largest rise of each run's line with its interval over the examples, arm by arm.
 
     Args:
-        runs: `tables.rising`: filled dots are runs whose line rises beyond noise, hollow ones are not told from it.
-        heights: `tables.Results.heights`.
-        tolerance: what still counts as monotone, dotted.
+        runs: `tables.rising`; filled dots are runs whose line rises significantly.
+        statistics: `tables.Results.statistics`, with intervals.
+        tolerance: rise up to which a line counts as monotone, in nats; dotted.
     """
-    own = heights.filter((pl.col("number") == "min_delta") & pl.col("low").is_not_null())
-    some = runs.join(own.select("arm", "seed", "value", "low", "high"), on=["arm", "seed"], maintain_order="left")
-    some = some.filter(pl.col("value").is_finite())
-    arms = some.unique("arm", maintain_order=True)
+    intervals = statistics.filter((pl.col("number") == "min_delta") & pl.col("low").is_not_null())
+    shown = runs.join(
+        intervals.select("arm", "seed", "value", "low", "high"), on=["arm", "seed"], maintain_order="left"
+    )
+    shown = shown.filter(pl.col("value").is_finite())
+    arms = shown.unique("arm", maintain_order=True)
     figure = Figure((WIDE * 0.85, 0.8 + 0.27 * max(1, arms.height)), layout="constrained")
     axes = figure.subplots()
     for y, (arm, group) in enumerate(arms.select("arm", "group").iter_rows()):
-        of_arm = some.filter(pl.col("arm") == arm)
+        of_arm = shown.filter(pl.col("arm") == arm)
         step = min(0.2, 0.7 / max(1, of_arm.height - 1))
-        for place, row in enumerate(of_arm.iter_rows(named=True)):
-            at = y + step * (place - (of_arm.height - 1) / 2)
-            _estimate(axes, at, row["value"], max(0.0, row["low"]), row["high"], panel.of_group(group), row["rises"])
+        for index, row in enumerate(of_arm.iter_rows(named=True)):
+            offset = step * (index - (of_arm.height - 1) / 2)
+            _estimate(
+                axes, y + offset, row["value"], max(0.0, row["low"]), row["high"], panel.of_group(group), row["rises"]
+            )
     axes.axvline(tolerance, color=SOFT, lw=0.9, ls=(0, (1, 2)), zorder=0)
     # Most rises are near zero and a few are large: linear up to the tolerance, then logarithmic.
     axes.set_xscale("symlog", linthresh=tolerance, linscale=0.6)
@@ -100,8 +104,8 @@ def rises(runs: pl.DataFrame, heights: pl.DataFrame, tolerance: float) -> Figure
 def choices(table: pl.DataFrame) -> Figure:
     """A panel for each question, a cell for each definition of the barrier under each treatment of BatchNorm.
 
-    `table`: `Answer.numbers` of the barrier and BatchNorm. Red where the interval lies above no relation, blue where
-    below; grey where it spans it; empty where there is none. The framed cell is the one of the other answers.
+    `table`: `Answer.numbers` of ``barrier-and-batchnorm``. Red where the interval lies above the value of no effect,
+    blue below, grey where it includes it; white without an interval. The framed cell is that of the other answers.
     """
     questions = table["question"].unique(maintain_order=True).to_list()
     labels = table["label"].unique(maintain_order=True).to_list()
@@ -113,7 +117,7 @@ def choices(table: pl.DataFrame) -> Figure:
     for axes in panels[len(questions) :]:
         axes.set_visible(False)
     tints = {"+": (RED, 0.3), "−": (BLUE, 0.3), "inconclusive": (RULE, 0.25)}
-    for place, (axes, question) in enumerate(zip(panels, questions, strict=False)):
+    for index, (axes, question) in enumerate(zip(panels, questions, strict=False)):
         for row in table.filter(pl.col("question") == question).iter_rows(named=True):
             x, y = treatments.index(row["batchnorm"]), labels.index(row["label"])
             if row["sign"] in tints:
@@ -132,7 +136,7 @@ def choices(table: pl.DataFrame) -> Figure:
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xticks(range(len(treatments)), treatments)
         axes.xaxis.tick_top()
-        axes.set_yticks(range(len(labels)), labels if place % columns == 0 else [""] * len(labels))
+        axes.set_yticks(range(len(labels)), labels if index % columns == 0 else [""] * len(labels))
         axes.set_title(textwrap.fill(question, 60), loc="left", fontsize=8.5, color=INK, pad=8)
         panel.plain(axes, grid="x")
         axes.grid(visible=False)
@@ -142,7 +146,7 @@ def choices(table: pl.DataFrame) -> Figure:
 
 
 def _estimate(axes: Axes, y: float, value: float, low: float, high: float, colour: str, filled: bool | None) -> None:
-    """A dot and the bar of its interval; nothing where there is no number."""
+    """A dot and the bar of its interval; nothing where the value is not finite."""
     if not math.isfinite(value):
         return
     if math.isfinite(low) and math.isfinite(high):

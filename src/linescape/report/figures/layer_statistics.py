@@ -1,4 +1,4 @@
-"""Layer-wise lines in numbers: a row for each block, a panel for each statistic."""
+"""Statistics of layer-wise lines: a row for each block, a panel for each statistic."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from linescape.report.figures import panel
 from linescape.report.figures.panel import BLUE, INK, RULE, SOFT, STYLE, WIDE
 
 _PANELS = {
-    "start_above_end": "lost when this block alone is set back, nats",
+    "start_above_end": "loss increase when set back, nats",
     "hump": "hump, nats",
-    "tail_rise": "below the final loss, nats",
+    "tail_rise": "minimum below the final loss, nats",
 }
 
 
@@ -26,12 +26,12 @@ def layerwise(numbers: pl.DataFrame, tolerance: float) -> Figure:
         numbers: `tables.blocks` of one arm and one measure; the whole line is left out.
         tolerance: above which a hump counts, dotted.
     """
-    own = numbers.filter(pl.col("block") != "whole")
-    lost = own.filter(pl.col("number") == "start_above_end").sort("mean", descending=True, nulls_last=True)
+    subset = numbers.filter(pl.col("block") != "whole")
+    lost = subset.filter(pl.col("number") == "start_above_end").sort("mean", descending=True, nulls_last=True)
     blocks = lost["block"].to_list()
     figure = Figure((WIDE, 0.9 + 0.3 * len(blocks)), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(_PANELS), sharey=True), _PANELS.items(), strict=True):
-        for row in own.filter(pl.col("number") == name).iter_rows(named=True):
+        for row in subset.filter(pl.col("number") == name).iter_rows(named=True):
             y = blocks.index(row["block"])
             if not math.isfinite(row["mean"]):
                 axes.annotate("NaN or infinite", (0, y), (4, 0), textcoords="offset points", va="center", color=SOFT)

@@ -1,4 +1,4 @@
-"""Curves: the lines of a study's arms and of two networks."""
+"""Curves: the lines of a study's arms, of two networks, and from several networks to one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from linescape.report.figures.panel import BLOCK_CEILING, CEILING, INK, RULE, SO
 def group(
     lines: pl.DataFrame, means: pl.DataFrame, runs: pl.DataFrame, arms: Sequence[str], behind: Sequence[str] = ()
 ) -> Figure:
-    """The whole lines of some arms over each other: loss and error, single runs thin and means thick.
+    """The whole lines of some arms in one panel each for loss and error: single runs thin, means thick.
 
     Args:
         lines: `tables.Results.lines` of one data set, BatchNorm treatment and kind.
         means: `tables.means` of them.
-        runs: `tables.Results.runs`, for the level of guessing.
+        runs: `tables.Results.runs`, for the chance level.
         arms: names in the order of their colours.
         behind: arms whose means are drawn in grey behind them, the baselines.
     """
@@ -42,15 +42,15 @@ def group(
         panel.alpha_axis(axes, labels=True)
         drawn = []
         for name in names:
-            own = mean.filter(pl.col("arm") == name)
+            subset = mean.filter(pl.col("arm") == name)
             colour, style = (
                 panel.look(arms.index(name)) if name in arms else (RULE, ("-", "--")[behind.index(name) % 2])
             )
             if name in arms:
                 panel.single_runs(axes, single.filter(pl.col("arm") == name), colour, top)
-            if own.height:
-                panel.line(axes, own["alpha"], own["mean"], colour, 2.0, style)
-                drawn.append((own, colour, style))
+            if subset.height:
+                panel.line(axes, subset["alpha"], subset["mean"], colour, 2.0, style)
+                drawn.append((subset, colour, style))
         panel.notes(axes, single.filter(pl.col("arm").is_in(arms)), top, measure)
         if measure == "error":
             panel.names_beside(axes, drawn)
@@ -59,7 +59,7 @@ def group(
 
 @matplotlib.rc_context(STYLE)
 def overview(lines: pl.DataFrame, means: pl.DataFrame, runs: pl.DataFrame) -> Figure:
-    """Every arm's whole line in a panel of its own: loss, single runs thin, mean thick, its baseline's mean in grey.
+    """A panel for each arm: loss on its whole line, single runs thin, mean thick, its baseline's mean in grey.
 
     Arguments as `group`; a panel for each arm of `runs`, empty where nothing is measured.
     """
@@ -101,7 +101,7 @@ def parts(
     Args:
         lines: `tables.Results.lines` of one data set; panels are its arms.
         means: `tables.means` of them.
-        runs: `tables.Results.runs`, for the level of guessing.
+        runs: `tables.Results.runs`, for the chance level.
         by: the column whose values are compared.
         measure: ``cross_entropy`` or ``error``.
         first: values of `by` drawn in ink instead of a colour.
@@ -121,8 +121,8 @@ def parts(
         panel.title(axes, title)
         for value, (colour, style) in looks.items():
             panel.single_runs(axes, single.filter(pl.col(by) == value), colour, top)
-            own = mean.filter(pl.col(by) == value)
-            panel.line(axes, own["alpha"], own["mean"], colour, 1.8, style)
+            subset = mean.filter(pl.col(by) == value)
+            panel.line(axes, subset["alpha"], subset["mean"], colour, 1.8, style)
         panel.notes(axes, single, top, measure)
     panel.around(figure, measure, lines)
     handles = [panels[0].plot([], [], color=colour, ls=style, lw=2)[0] for colour, style in looks.values()]
@@ -134,7 +134,7 @@ def parts(
 def probe(curve: Curve, classes: int | None = None) -> Figure:
     """One curve, a line for each data set and BatchNorm treatment: mean over examples ± 1.96 standard errors.
 
-    `classes` draws the level of guessing among so many.
+    `classes`, if given, draws the chance level.
     """
     frame = curve.frame()
     several = frame["batchnorm"].n_unique() > 1
@@ -149,7 +149,14 @@ def probe(curve: Curve, classes: int | None = None) -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def blocks(curves: Mapping[str, Curve], data: str, batchnorm: str, classes: int | None = None) -> Figure:
-    """Layer-wise lines of two networks over each other, the line ``whole`` in ink; otherwise as `probe`."""
+    """Layer-wise lines of two networks in one panel, the line ``whole`` in black; otherwise as `probe`.
+
+    Args:
+        curves: by label.
+        data: the data set to show.
+        batchnorm: the treatment of BatchNorm to show.
+        classes: number of classes, to draw the chance level.
+    """
     series = {
         "whole network" if label == "whole" else label: curve.frame().filter(
             (pl.col("data") == data) & (pl.col("batchnorm") == batchnorm)
@@ -163,9 +170,15 @@ def blocks(curves: Mapping[str, Curve], data: str, batchnorm: str, classes: int 
 
 @matplotlib.rc_context(STYLE)
 def fan(curves: Mapping[str, Curve], data: str, batchnorm: str, classes: int | None = None) -> Figure:
-    """The lines from several networks to one, by the name of their start, in colours from the first to the last.
+    """The lines from several networks to one, in colours from the first to the last.
 
-    Of more than nine, seven are named and none has a band; otherwise as `probe`.
+    Of more than nine lines, seven are named and none has a band; otherwise as `probe`.
+
+    Args:
+        curves: by the name of their start.
+        data: the data set to show.
+        batchnorm: the treatment of BatchNorm to show.
+        classes: number of classes, to draw the chance level.
     """
     series = {
         name: curve.frame().filter((pl.col("data") == data) & (pl.col("batchnorm") == batchnorm))
@@ -184,7 +197,7 @@ def _bands(
     ceiling: float,
     named: Sequence[int] | None = None,
 ) -> Figure:
-    """All with their bands and names, or without bands and with the names of some."""
+    """All lines with bands and names, or, if `named` gives some of them, without bands and with these names."""
     together = pl.concat(series.values())
     measures = together["measure"].unique(maintain_order=True).to_list()
     figure = Figure((WIDE * (1 if len(measures) > 1 else 0.6), 3.5), layout="constrained")
@@ -198,15 +211,15 @@ def _bands(
         panel.quantity(axes, measure, together)
         panel.alpha_axis(axes, labels=True, alphas=together["alpha"])
         for (colour, style), frame in zip(looks, series.values(), strict=True):
-            own = frame.filter(pl.col("measure") == measure)
-            mean, error = own["mean"].to_numpy(), own["standard_error"].to_numpy()
+            subset = frame.filter(pl.col("measure") == measure)
+            mean, error = subset["mean"].to_numpy(), subset["standard_error"].to_numpy()
             if named is None:
                 axes.fill_between(
-                    own["alpha"], mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.16, lw=0
+                    subset["alpha"], mean - 1.96 * error, mean + 1.96 * error, color=colour, alpha=0.16, lw=0
                 )
-            handles += panel.line(axes, own["alpha"], own["mean"], colour, 1.7, style)
-            panel.marks(axes, own["alpha"], own["mean"], colour, top)
+            handles += panel.line(axes, subset["alpha"], subset["mean"], colour, 1.7, style)
+            panel.marks(axes, subset["alpha"], subset["mean"], colour, top)
         panel.notes(axes, drawn, top, measure)
-    places = range(len(series)) if named is None else named
-    panel.key(figure, [handles[place] for place in places], [list(series)[place] for place in places])
+    shown = range(len(series)) if named is None else named
+    panel.key(figure, [handles[index] for index in shown], [list(series)[index] for index in shown])
     return figure

@@ -1,4 +1,4 @@
-"""One panel: its style, its limits, its lines and words, and the marks for what it cannot show."""
+"""One panel: style, limits, lines, labels, and marks for values outside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from linescape.errors import StoreError
 INK, SOFT, RULE, GRID = "#1c1f23", "#5b6168", "#aab0b7", "#e4e7ea"
 BLUE, RED, GREEN, PINK, SKY, ORANGE = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 COLOURS = (BLUE, RED, GREEN, ORANGE, PINK, SKY)
-"""For the first six of what is compared; the seventh has the first colour again, dashed."""
+"""Colours of the first six lines compared; the seventh has the first colour again, dashed."""
 
 GROUPS: Mapping[str, str] = {
     "base": INK,
@@ -36,7 +36,7 @@ GROUPS: Mapping[str, str] = {
 
 ALPHA = "α (0 = start, 1 = end)"
 CEILING = 2.0
-"""Whole lines: losses above so many times the level of guessing leave the panel, marked, lest they squash the rest."""
+"""Whole lines: losses above this multiple of the chance level leave the panel, marked, so that the rest is visible."""
 BLOCK_CEILING = 4.0
 """The same for layer-wise lines."""
 
@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "linescape",
     "pdf.fonttype": 42,
     "axes.unicode_minus": True,
-    # Places are found once, with SVG's widths of words; in PNG long ones are some points wider.
+    # The layout is computed once, with SVG's text widths; in PNG long labels are some points wider.
     "figure.constrained_layout.w_pad": 0.1,
 }
 
@@ -77,7 +77,7 @@ def save(figure: Figure, path: str | Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with matplotlib.rc_context(STYLE):
             figure.savefig(path, dpi=200, metadata=dates[path.suffix], facecolor="white")
-        figure.set_layout_engine("none")  # places are found; finding them again for each format takes longest
+        figure.set_layout_engine("none")  # the layout is done; repeating it for each format takes longest
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error}. Check the folder and the free space.") from error
     return path
@@ -86,7 +86,19 @@ def save(figure: Figure, path: str | Path) -> Path:
 def frame(
     axes: Axes, measure: str, chance: float | None, drawn: pl.DataFrame, ceiling: float, named: bool = True
 ) -> float:
-    """Limits that hold what is `drawn`, and the level of guessing, `named` or not; returns the upper limit."""
+    """Set limits that contain what is drawn, and draw the chance level.
+
+    Args:
+        axes: the panel.
+        measure: ``error`` has the limits 0 and 100 %.
+        chance: the chance level; None draws none.
+        drawn: a column ``mean`` with the values of all lines.
+        ceiling: losses above this multiple of `chance` leave the panel.
+        named: label the chance level.
+
+    Returns:
+        The upper limit.
+    """
     if measure == "error":
         top = 100.0
         axes.set_yticks([0, 25, 50, 75, 100])
@@ -101,7 +113,7 @@ def frame(
     if chance:
         axes.axhline(chance, color=SOFT, lw=0.9, ls=(0, (1, 2)), zorder=1)
         if named:
-            axes.annotate("guessing", (1, chance), (0, 2), **AT_RIGHT)
+            axes.annotate("chance", (1, chance), (0, 2), **AT_RIGHT)
     return top
 
 
@@ -109,12 +121,12 @@ _quantities = {"cross_entropy": "loss (cross entropy), nats", "error": "error, %
 
 
 def quantity(axes: Axes, measure: str, lines: pl.DataFrame | None = None) -> None:
-    """What the panel shows, above it; with the name of the data if there is one."""
+    """Write the measured quantity above a panel, with the name of the data set if there is only one."""
     axes.set_title(_words(measure, lines), loc="left", color=SOFT, fontsize=8.5, pad=8)
 
 
 def around(figure: Figure, measure: str, lines: pl.DataFrame) -> None:
-    """The same for a grid of panels, beside and below it."""
+    """Write the measured quantity and the axis of alpha next to and below a grid of panels."""
     figure.supylabel(_words(measure, lines), color=SOFT, fontsize=8.5)
     figure.supxlabel(ALPHA, color=SOFT, fontsize=8.5)
 
@@ -131,7 +143,7 @@ def upper(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def plain(axes: Axes, grid: str) -> None:
-    """A panel of white, one line below and a faint grid along `grid` (``x``, ``y``, ``both``)."""
+    """Remove all spines but the bottom one, and draw a faint grid along `grid` (``x``, ``y``, ``both``)."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(RULE)
     axes.grid(axis=grid, color=GRID, lw=0.7)  # type: ignore[arg-type]
@@ -152,25 +164,52 @@ def alpha_axis(axes: Axes, labels: bool = False, alphas: pl.Series | None = None
 
 
 def title(axes: Axes, words: str) -> None:
-    """What a panel of a grid is about."""
+    """The title of one panel of a grid."""
     axes.set_title(textwrap.fill(words, 27), loc="left", color=INK, fontsize=9, fontweight="bold", pad=6)
 
 
 def line(axes: Axes, alphas: pl.Series, values: pl.Series, colour: str, width: float, style: str) -> list[Line2D]:
-    """One curve, with gaps where it is NaN or infinite."""
+    """Draw one curve, with gaps where it is NaN or infinite.
+
+    Args:
+        axes: the panel.
+        alphas: positions.
+        values: at these positions.
+        colour: of the line.
+        width: of the line, in points.
+        style: matplotlib's line style.
+
+    Returns:
+        The line, for a legend.
+    """
     drawn = np.where(np.isfinite(values.to_numpy()), values.to_numpy(), np.nan)
     return axes.plot(alphas.to_numpy(), drawn, color=colour, lw=width, ls=style, solid_joinstyle="round", zorder=3)
 
 
 def single_runs(axes: Axes, lines: pl.DataFrame, colour: str, top: float) -> None:
-    """Single runs, thin, with their `marks`."""
+    """Draw single runs as thin lines, with their `marks`.
+
+    Args:
+        axes: the panel.
+        lines: rows of `tables.Results.lines`.
+        colour: of the lines.
+        top: upper limit of the panel.
+    """
     for _, run in lines.group_by(["seed"], maintain_order=True):
         line(axes, run["alpha"], run["mean"], colour, 0.7, "-")[0].set(alpha=0.45, zorder=2)
         marks(axes, run["alpha"], run["mean"], colour, top)
 
 
 def marks(axes: Axes, alphas: pl.Series, values: pl.Series, colour: str, top: float) -> None:
-    """On the upper edge: where a curve first and last leaves the panel (▲) and where it is NaN (×)."""
+    """Mark on the upper edge where a curve first and last leaves the panel (▲) and where it is NaN (×).
+
+    Args:
+        axes: the panel.
+        alphas: positions.
+        values: at these positions.
+        colour: of the marks.
+        top: upper limit of the panel.
+    """
     edge = blended_transform_factory(axes.transData, axes.transAxes)
     for mark, where in (
         ("^", alphas.filter(values.is_not_nan() & (values > top))),
@@ -182,31 +221,38 @@ def marks(axes: Axes, alphas: pl.Series, values: pl.Series, colour: str, top: fl
 
 
 def notes(axes: Axes, lines: pl.DataFrame, top: float, measure: str) -> None:
-    """In words, what the panel does not show."""
+    """Write a note in the panel on values that it does not show.
+
+    Args:
+        axes: the panel.
+        lines: the rows drawn, with a column ``mean``.
+        top: upper limit of the panel.
+        measure: what is drawn; errors never leave the panel.
+    """
     values = lines["mean"].to_numpy()
-    said = []
+    texts = []
     if measure != "error" and (values > top).any():
         highest = float(np.nanmax(values))
-        said.append(f"▲ up to {'∞' if math.isinf(highest) else f'{highest:.3g}'}")
+        texts.append(f"▲ up to {'∞' if math.isinf(highest) else f'{highest:.3g}'}")
     if np.isnan(values).any():
         keys = [name for name in ("arm", "seed", "label") if name in lines.columns]
         lost = lines.filter(pl.col("mean").is_nan())
         count = lost.select(keys).unique().height if keys else 1
-        said.append(f"× NaN ({count} line{'s' * (count != 1)})")
-    if said:
+        texts.append(f"× NaN ({count} line{'s' * (count != 1)})")
+    if texts:
         axes.text(
-            0.99, 0.94, "   ".join(said), transform=axes.transAxes, ha="right", va="top", color=SOFT, fontsize=7.5
+            0.99, 0.94, "   ".join(texts), transform=axes.transAxes, ha="right", va="top", color=SOFT, fontsize=7.5
         )
 
 
 def names_beside(axes: Axes, drawn: Sequence[tuple[pl.DataFrame, str, str]]) -> None:
-    """Names to the right of a panel with their lines' looks, in the order of the lines' heights at three quarters."""
+    """Names to the right of a panel, in the order of the lines at alpha = 0.75."""
 
-    def height(mean: pl.DataFrame) -> float:
+    def loss(mean: pl.DataFrame) -> float:
         value = float(mean["mean"][int((mean["alpha"] - 0.75).abs().arg_min() or 0)])
         return value if math.isfinite(value) else math.inf
 
-    ordered = sorted(drawn, key=lambda line: -height(line[0]))
+    ordered = sorted(drawn, key=lambda line: -loss(line[0]))
     step = min(0.115, 0.9 / max(1, len(ordered)))
     for index, (mean, colour, style) in enumerate(ordered):
         y = 0.93 - index * step
@@ -215,7 +261,7 @@ def names_beside(axes: Axes, drawn: Sequence[tuple[pl.DataFrame, str, str]]) -> 
 
 
 def key(figure: Figure, handles: Sequence[Line2D], words: Sequence[str]) -> None:
-    """Coloured words above the panels, the same for all of them: in one row, or in as many columns as there is room."""
+    """A legend above all panels, in one row, or in as many columns as fit."""
     widths = [5 * len(word) + 30 for word in words]  # points, at this size of letters
     room = 72 * figure.get_figwidth()
     columns = len(words) if sum(widths) <= room else int(room / max(widths))
@@ -252,21 +298,21 @@ def grid(count: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def look(index: int) -> tuple[str, str]:
-    """Colour and line style of the thing compared at this place."""
+    """Colour and line style of the line with this index."""
     return COLOURS[index % len(COLOURS)], ("-", "--", ":")[index // len(COLOURS) % 3]
 
 
 def chance_level(runs: pl.DataFrame, arms: Sequence[str], measure: str) -> float | None:
-    """The level of guessing, if these arms share it."""
+    """The chance level, if these arms share it."""
     column = {"cross_entropy": "chance_loss", "error": "chance_error"}.get(measure)
     if column is None:
         return None
-    found = runs.filter(pl.col("arm").is_in(arms))[column].unique()
-    return found[0] if len(found) == 1 else None
+    levels = runs.filter(pl.col("arm").is_in(arms))[column].unique()
+    return levels[0] if len(levels) == 1 else None
 
 
 def alike(lines: pl.DataFrame, runs: pl.DataFrame, arm: str) -> pl.DataFrame:
-    """The lines of all arms with the test set of one arm: those that share a scale with it."""
+    """The lines of all arms with the same test set as `arm`, which share its axis limits."""
     sets = runs.filter(pl.col("arm") == arm)["test_set"].unique().to_list()
     return lines.filter(pl.col("arm").is_in(runs.filter(pl.col("test_set").is_in(sets))["arm"].to_list()))
 

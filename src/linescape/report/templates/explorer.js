@@ -16,7 +16,7 @@
     return box;
   };
   fill("arm", all.arms);
-  fill("beside", [["", "nothing"], ...all.arms]);
+  fill("other", [["", "nothing"], ...all.arms]);
   for (const name of ["data", "measure"]) fill(name, all[name].map((v) => [v, words(v)]));
   form.elements.data.value = all.data.includes("test") ? "test" : all.data[0];
   labels();
@@ -47,7 +47,7 @@
   };
 
   function chosen() { // [{name, colour, width, opacity, dash, alphas, mean, error}]
-    const want = Object.fromEntries(["arm", "beside", "label", "data", "measure", "batchnorm"].map((n) => [n, form.elements[n].value]));
+    const want = Object.fromEntries(["arm", "other", "label", "data", "measure", "batchnorm"].map((n) => [n, form.elements[n].value]));
     const fits = (c, arm) => c[ARM] === arm && c[DATA] === want.data && c[MEASURE] === want.measure && c[BN] === want.batchnorm;
     const line = (c, name, colour, extra) => ({ name, colour, alphas: all.grids[c[GRID]], mean: c[MEAN].map(number), error: c[ERROR].map(number), width: 2.2, opacity: 1, dash: "", ...extra });
     const found = [];
@@ -58,8 +58,8 @@
         found.push(line(c, words(c[LABEL]), c[LABEL] === "whole" ? "var(--ink)" : `var(--c${index++ % 6})`, {}));
       return found;
     }
-    [[want.arm, "var(--c0)"], [want.beside, "var(--c1)"]].forEach(([arm, colour], place) => {
-      if (!arm || (place && arm === want.arm)) return;
+    [[want.arm, "var(--c0)"], [want.other, "var(--c1)"]].forEach(([arm, colour], index) => {
+      if (!arm || (index && arm === want.arm)) return;
       const own = all.curves.filter((c) => fits(c, arm) && c[LABEL] === want.label);
       const several = own.filter((c) => c[SEED] !== null).length > 1;
       if (!own.some((c) => c[SEED] !== null)) found.push(...own.map((c) => line(c, titles.get(arm), colour, {})));
@@ -73,7 +73,7 @@
 
   function draw() {
     const lines = chosen(), measure = form.elements.measure.value;
-    form.elements.beside.parentElement.hidden = all.arms.length < 2 || form.elements.label.value === EVERY;
+    form.elements.other.parentElement.hidden = all.arms.length < 2 || form.elements.label.value === EVERY;
     const chance = (all.chance[form.elements.arm.value] ?? {})[measure] ?? null;
     const width = svg.clientWidth, height = svg.clientHeight, left = 44, right = 10, top = 24, bottom = 34;
     if (width < 100) return; // hidden, as in print
@@ -100,14 +100,14 @@
     svg.append(element("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" }, "α (0 = start, 1 = end)"));
     svg.append(element("text", { x: 0, y: 11 }, units[measure] ?? words(measure)));
     if (cut || finite.length < lines.flatMap((l) => l.mean).length) {
-      const said = [];
-      if (lines.some((l) => l.mean.some((v) => v > high))) said.push(`▲ up to ${lines.some((l) => l.mean.includes(Infinity)) ? "∞" : show(highest)}`);
-      if (lines.some((l) => l.mean.some(Number.isNaN))) said.push("× NaN: gap");
-      svg.append(element("text", { x: width - right, y: 11, "text-anchor": "end" }, said.join("   ")));
+      const marks = [];
+      if (lines.some((l) => l.mean.some((v) => v > high))) marks.push(`▲ up to ${lines.some((l) => l.mean.includes(Infinity)) ? "∞" : show(highest)}`);
+      if (lines.some((l) => l.mean.some(Number.isNaN))) marks.push("× NaN: gap");
+      svg.append(element("text", { x: width - right, y: 11, "text-anchor": "end" }, marks.join("   ")));
     }
     if (chance) {
       svg.append(element("line", { x1: left, x2: width - right, y1: y(chance), y2: y(chance), stroke: "var(--soft)", "stroke-dasharray": "1 3", "stroke-width": 1.4 }));
-      svg.append(element("text", { x: width - right, y: y(chance) - 5, "text-anchor": "end" }, "guessing"));
+      svg.append(element("text", { x: width - right, y: y(chance) - 5, "text-anchor": "end" }, "chance"));
     }
     const group = element("g", { "clip-path": "url(#explorer-clip)", fill: "none", "stroke-linejoin": "round" });
     for (const l of [...lines].sort((a, b) => a.width - b.width)) {
@@ -133,7 +133,7 @@
     cursor = alpha;
     const { lines, x, y, mark, top, bottom, high } = view;
     mark.replaceChildren();
-    if (!lines.length) { readout.textContent = "Nothing is measured here."; return; }
+    if (!lines.length) { readout.textContent = "Not measured."; return; }
     const nearest = (l) => l.alphas.reduce((best, a, i) => (Math.abs(a - alpha) < Math.abs(l.alphas[best] - alpha) ? i : best), 0);
     const at = lines[0].alphas[nearest(lines[0])];
     mark.append(element("line", { x1: x(at), x2: x(at), y1: top, y2: bottom, stroke: "var(--soft)", "stroke-width": 0.8 }));

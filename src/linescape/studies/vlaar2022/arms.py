@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from linescape.recipe import Recipe, Weights
 from linescape.studies.vlaar2022.scales import Scale
-from linescape.training import interventions as do
+from linescape.training import interventions
 
 DECAYS = (5e-5, 1e-4, 1e-3)
-"""Weight decays of the source beside 0 and 5e-4; a scale multiplies them, see `Scale.decay_factor`."""
+"""Weight decays of the source other than 0 and 5e-4; a scale multiplies them, see `Scale.decay_factor`."""
 
 EVEN, ODD = (0, 2, 4, 6, 8), (1, 3, 5, 7, 9)
 """Two tasks of five classes each."""
@@ -20,7 +20,18 @@ EVEN, ODD = (0, 2, 4, 6, 8), (1, 3, 5, 7, 9)
 
 @dataclass(frozen=True)
 class Level:
-    """An arm before its seeds: `change` makes its recipe from the base recipe of a seed."""
+    """One level of one intervention, which becomes an arm with runs of several seeds.
+
+    Attributes:
+        name: of the arm.
+        group: of interventions.
+        title: for tables and legends.
+        change: makes its recipe from the base recipe of a seed.
+        baseline: name of the level that it is compared with.
+        layers: whether layer-wise lines are walked.
+        fine: whether lines of single convolutions are walked.
+        elsewhere: whether the line from its end to the start of another run of its baseline is walked.
+    """
 
     name: str
     group: str
@@ -30,11 +41,10 @@ class Level:
     layers: bool = False
     fine: bool = False
     elsewhere: bool = False
-    """Whether the line from its end to another scratch start (its baseline's) is walked too."""
 
 
 def levels(scale: Scale) -> tuple[Level, ...]:
-    """All arms but the warm-up, in the order of the report."""
+    """The levels of all arms except the warm-up, in the order of the report."""
     return (
         Level("base", "base", "from scratch", lambda r: r, layers=True, fine=True, elsewhere=True),
         *_starts(scale),
@@ -46,7 +56,7 @@ def levels(scale: Scale) -> tuple[Level, ...]:
 
 
 def _no_decay(recipe: Recipe) -> Recipe:
-    return do.weight_decay(recipe, 0.0)
+    return interventions.weight_decay(recipe, 0.0)
 
 
 def _even(recipe: Recipe) -> Recipe:
@@ -54,15 +64,15 @@ def _even(recipe: Recipe) -> Recipe:
 
 
 def _from_odd(recipe: Recipe, *reset: str) -> Recipe:
-    return do.pretrained(_even(recipe), replace(recipe.data, classes=ODD), reset)
+    return interventions.pretrained(_even(recipe), replace(recipe.data, classes=ODD), reset)
 
 
-UNDECAYED = "no-weight-decay"
+NO_DECAY = "no-weight-decay"
 
 
 def _starts(scale: Scale) -> tuple[Level, ...]:
     def adversarial(recipe: Recipe) -> Recipe:
-        return do.adversarial(
+        return interventions.adversarial(
             _no_decay(recipe),
             epochs=scale.poisoned_epochs,
             fraction=scale.poisoned_fraction,
@@ -106,13 +116,13 @@ def _starts(scale: Scale) -> tuple[Level, ...]:
     ]
     return (
         *from_imagenet,
-        Level("adversarial", "initialisation", "random labels first, no weight decay", adversarial, UNDECAYED),
+        Level("adversarial", "initialisation", "random labels first, no weight decay", adversarial, NO_DECAY),
         Level(
             "barrier-restart",
             "initialisation",
             "started at the barrier, no weight decay",
-            lambda r: do.restart_at_barrier(_no_decay(r)),
-            UNDECAYED,
+            lambda r: interventions.restart_at_barrier(_no_decay(r)),
+            NO_DECAY,
         ),
         Level("half", "initialisation", "five classes, from scratch", _even, "half"),
         Level(
@@ -133,41 +143,47 @@ def _instead(other: Recipe, change: Callable[[Recipe], Recipe] = lambda r: r) ->
 
 def _data() -> tuple[Level, ...]:
     return (
-        Level("data-20", "data", "20 % of the data", lambda r: do.data_fraction(r, 0.2), layers=True),
-        Level("data-50", "data", "50 % of the data", lambda r: do.data_fraction(r, 0.5), layers=True),
-        Level("no-augmentation", "data", "no augmentation", lambda r: do.augmentation(r, "none"), layers=True),
-        Level("label-noise-20", "data", "20 % of labels wrong", lambda r: do.label_noise(r, 0.2)),
-        Level("mixup", "data", "mixup", do.mixup),
+        Level("data-20", "data", "20 % of the data", lambda r: interventions.data_fraction(r, 0.2), layers=True),
+        Level("data-50", "data", "50 % of the data", lambda r: interventions.data_fraction(r, 0.5), layers=True),
+        Level(
+            "no-augmentation", "data", "no augmentation", lambda r: interventions.augmentation(r, "none"), layers=True
+        ),
+        Level("label-noise-20", "data", "20 % of labels wrong", lambda r: interventions.label_noise(r, 0.2)),
+        Level("mixup", "data", "mixup", interventions.mixup),
     )
 
 
 def _optimizers(scale: Scale) -> tuple[Level, ...]:
     def decay(value: float) -> Level:
-        here = value * scale.decay_factor
-        title = f"weight decay {_short(value)}" + (f" (here {here:.2g})" if scale.decay_factor != 1 else "")
-        return Level(f"weight-decay-{_short(value)}", "optimizer", title, _with(do.weight_decay, here))
+        scaled = value * scale.decay_factor
+        title = f"weight decay {_short(value)}" + (f" (here {scaled:.2g})" if scale.decay_factor != 1 else "")
+        return Level(f"weight-decay-{_short(value)}", "optimizer", title, _with(interventions.weight_decay, scaled))
 
     def rate(value: float) -> Level:
-        return Level(f"lr-{value:g}", "optimizer", f"learning rate {value:g}", _with(do.learning_rate, value))
+        return Level(
+            f"lr-{value:g}", "optimizer", f"learning rate {value:g}", _with(interventions.learning_rate, value)
+        )
 
     return (
-        Level(UNDECAYED, "optimizer", "no weight decay", _no_decay),
+        Level(NO_DECAY, "optimizer", "no weight decay", _no_decay),
         *(decay(value) for value in DECAYS),
         *(rate(value) for value in scale.rates),
         Level(
             f"batch-{scale.batch_size}",
             "optimizer",
             f"batch size {scale.batch_size}",
-            lambda r: do.batch_size(r, scale.batch_size),
+            lambda r: interventions.batch_size(r, scale.batch_size),
         ),
-        Level("no-momentum", "optimizer", "no momentum", lambda r: do.momentum(r, 0.0)),
-        Level("double-length", "optimizer", "twice the epochs", lambda r: do.length(r, 2 * r.schedule.epochs)),
+        Level("no-momentum", "optimizer", "no momentum", lambda r: interventions.momentum(r, 0.0)),
+        Level(
+            "double-length", "optimizer", "twice the epochs", lambda r: interventions.length(r, 2 * r.schedule.epochs)
+        ),
         Level(
             "adam",
             "optimizer",
             f"Adam, learning rate {scale.adam_rate:g}, no weight decay",
-            lambda r: do.optimizer(_no_decay(r), "adam", scale.adam_rate),
-            UNDECAYED,
+            lambda r: interventions.optimizer(_no_decay(r), "adam", scale.adam_rate),
+            NO_DECAY,
         ),
     )
 
@@ -176,29 +192,32 @@ def _models(scale: Scale) -> tuple[Level, ...]:
     rate = scale.fixup_rate
     return (
         *(
-            Level(f"depth-{depth}", "model", f"{depth} layers", _with(do.depth, depth), layers=True)
+            Level(f"depth-{depth}", "model", f"{depth} layers", _with(interventions.depth, depth), layers=True)
             for depth in scale.depths
         ),
-        *(Level(f"width-{width}", "model", f"width {width}", _with(do.width, width)) for width in scale.widths),
+        *(
+            Level(f"width-{width}", "model", f"width {width}", _with(interventions.width, width))
+            for width in scale.widths
+        ),
         Level(
             "no-norm",
             "model",
             f"no normalisation (Fixup), learning rate {rate:g}",
-            lambda r: do.learning_rate(do.norm(r, "none"), rate),
+            lambda r: interventions.learning_rate(interventions.norm(r, "none"), rate),
             f"lr-{rate:g}",
         ),
-        Level("no-skips", "model", "no residual connections", lambda r: do.skips(r, False)),
+        Level("no-skips", "model", "no residual connections", lambda r: interventions.skips(r, False)),
         Level("vgg", "model", f"VGG-{scale.vgg.depth}", lambda r: replace(r, model=scale.vgg)),
     )
 
 
 def _partial(scale: Scale) -> tuple[Level, ...]:
-    """T-All but RI-k and its variants: the own start put back, two blocks at once, and pre-trained blocks (PT)."""
+    """T-All but RI-k and variants: back to the training's start, two blocks at once, and pre-trained blocks (PT)."""
     stages = [block for block in scale.blocks if block.startswith("layer")]
     last = len(stages)
 
     def but(name: str, title: str, *blocks: str, own: bool = False) -> Level:
-        return Level(name, "partial", title, lambda r: do.partial(r, *blocks, to="own" if own else "fresh"))
+        return Level(name, "partial", title, lambda r: interventions.partial(r, *blocks, to="own" if own else "fresh"))
 
     return (
         *(but(f"partial-{k}", f"T-All but RI-{k}", stage) for k, stage in enumerate(stages, 1)),
@@ -236,5 +255,5 @@ def _with(change: Callable[..., Recipe], *values: object) -> Callable[[Recipe], 
 
 
 def _short(value: float) -> str:
-    """As it is written in the source: 5e-4, not 0.0005."""
+    """A number as the source writes it: 5e-4, not 0.0005."""
     return f"{value:.0e}".replace("e-0", "e-")

@@ -1,7 +1,7 @@
-"""What Vlaar & Frankle (2022) published, to stand beside what is measured. Data only.
+"""What Vlaar & Frankle (2022) published, to be compared with what is measured. Data only.
 
-Source: arXiv 2106.16004 (ICML 2022). Accuracies stand in the authors' slides and poster; the kind of the numbers after
-± is not said there. Curves are read off the authors' vector figures; where several runs are drawn, the values are
+Source: arXiv 2106.16004 (ICML 2022). Accuracies are from the authors' slides and poster, which do not say what the
+numbers after ± are. Curves are read off the authors' vector figures; where several runs are drawn, the values are
 means unless said otherwise, and `RANGES` give the lowest and the highest of them. Learning rate, batch size,
 augmentation and stem of the networks are not published, so no setting here is known to be the same.
 """
@@ -19,7 +19,7 @@ SOURCE = "Vlaar & Frankle 2022, arXiv 2106.16004"
 STUDY = "vlaar2022"
 STATED = "stated in the authors' slides or poster"
 DECAY_SUM = 7.16
-"""`train.decay_sum` of the base training, if its learning rate is 0.1 and its batch size 128: neither is published."""
+"""`loop.decay_sum` of the base training, if its learning rate is 0.1 and its batch size 128: neither is published."""
 ELSEWHERE = "to another start"
 """The label of the line from a trained end (alpha = 0) to the random start of another run (alpha = 1)."""
 DIGITISED = "digitised from the authors' vector figures, reading error 0.001 to 0.005"
@@ -45,7 +45,7 @@ class Setting:
         return ", ".join([self.network, self.data, *(words for value, words in known if value)])
 
     def differs(self, recipe: Recipe) -> str:
-        """What a recipe has otherwise, in words; empty if nothing that is known."""
+        """The settings in which a recipe differs from this, in words; empty if none that is known does."""
         width = getattr(recipe.model, "width", 0)
         return ", ".join(
             f"{name} {here} instead of {there}"
@@ -56,7 +56,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Test accuracy of an arm in %, and what stands after ± (None: nothing does)."""
+    """Test accuracy of an arm in %, and the number after ± (None where there is none)."""
 
     arm: str
     value: float

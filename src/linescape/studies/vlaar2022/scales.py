@@ -10,19 +10,19 @@ from msgspec.structs import replace
 
 from linescape.recipe import MLP, VGG, Data, EfficientNetLite, Optimizer, Recipe, ResNet, Schedule, Weights
 from linescape.studies.study import Moment, Scan
-from linescape.training import interventions as do
+from linescape.training import interventions
 
 
 @dataclass(frozen=True)
-class Walk:
-    """How closely a line is measured: positions, and examples of each half (0 is all)."""
+class Resolution:
+    """How finely a line is measured: number of positions, and of examples of each half (0 is all)."""
 
     alphas: int = 50
     train_examples: int = 1000
     test_examples: int = 0
 
     def scan(self, start: Moment, end: Moment, block: str = "", batchnorm: tuple[str, ...] = ("interpolate",)) -> Scan:
-        """The line between two states, so measured."""
+        """The line between two states, measured at this resolution."""
         return Scan(start, end, block, "end", self.alphas, batchnorm, self.train_examples, self.test_examples)
 
 
@@ -33,24 +33,28 @@ class Scale:
     Attributes:
         base: the training that every intervention changes in one thing.
         blocks: its blocks, each with a layer-wise line.
-        depths: of the deeper networks; `widths`: of the wider and narrower ones.
-        vgg: the network of another kind.
-        decay_factor: by what the source's weight decays are multiplied, so that `train.decay_sum` of a training is as
-            large as in the source's 100 epochs; `base` has the source's 5e-4 times this.
-        rates: learning rates beside the base's; `fixup_rate`, one of them, is that of networks without norm.
+        depths: depths of the deeper networks.
+        widths: widths of the wider and narrower networks.
+        vgg: the network of another architecture.
+        decay_factor: factor of the source's weight decays, which makes `loop.decay_sum` of a training as large as in
+            the source's 100 epochs; `base` has the source's 5e-4 times this.
+        rates: further learning rates.
+        fixup_rate: learning rate of networks without norm; one of `rates`.
         batch_size: the other batch size.
         adam_rate: learning rate of Adam.
-        poisoned_epochs: of adversarial pre-training at most, on `poisoned_fraction` of the images, until the training
-            error on their random labels is at most `poisoned_until` %.
-        seeds: replicates of each arm; `warm_up_seeds`: of each warm-up.
+        poisoned_epochs: maximal epochs of adversarial pre-training.
+        poisoned_fraction: share of the images for it.
+        poisoned_until: training error in % on their random labels at which it ends.
+        seeds: replicates of each arm.
+        warm_up_seeds: replicates of each warm-up.
         warm_up: trainings of the fully connected network, on images and on the spiral.
-        whole: how whole lines are measured.
-        layers: how lines of blocks and lines to other starts are.
-        fine: how lines of single convolutions are; None walks none.
-        treatments: how whole lines under every BatchNorm treatment are; None walks none.
-        transfers: pairs of arms, from scratch and from a start that other images made, by name of the second.
-        imagenet: weights for the base network, where there are some of ImageNet.
-        arms: only these, in this order; empty is all.
+        whole: resolution of whole lines.
+        layers: resolution of lines of blocks and of lines to other starts.
+        fine: resolution of lines of single convolutions; None walks none.
+        treatments: resolution of whole lines under every BatchNorm treatment; None walks none.
+        transfers: pairs of arms, from scratch and from a start that was trained on other images, by name of the second.
+        imagenet: ImageNet weights for the base network, if there are some.
+        arms: only these arms, in this order; empty is all.
         all_layers: whether every arm has layer-wise lines, not only those that have them in the source.
     """
 
@@ -69,10 +73,10 @@ class Scale:
     seeds: int
     warm_up_seeds: int
     warm_up: Mapping[str, Recipe]
-    whole: Walk = Walk()
-    layers: Walk = Walk()
-    fine: Walk | None = Walk()
-    treatments: Walk | None = Walk()
+    whole: Resolution = Resolution()
+    layers: Resolution = Resolution()
+    fine: Resolution | None = Resolution()
+    treatments: Resolution | None = Resolution()
     transfers: Mapping[str, Transfer] = field(default_factory=dict)
     imagenet: Weights | None = None
     decay_factor: float = 1.0
@@ -82,10 +86,16 @@ class Scale:
 
 @dataclass(frozen=True)
 class Transfer:
-    """A training from scratch, an arm named `scratch`, and the same from a start that other images made: `change`.
+    """A training from scratch, and the same training from a start that was trained on other images.
 
-    `layers` says whether both have layer-wise lines, `elsewhere` whether the lines from their ends to other scratch
-    starts are walked.
+    Attributes:
+        scratch: name of the arm from scratch.
+        scratch_title: its title.
+        title: title of the other arm.
+        recipe: the training from scratch.
+        change: makes the recipe of the other arm from it.
+        layers: whether both have layer-wise lines.
+        elsewhere: whether the lines from their ends to the starts of other runs are walked.
     """
 
     scratch: str
@@ -121,9 +131,9 @@ _FROM_FASHION = Transfer(
         optimizer=Optimizer("sgd", lr=0.1, weight_decay=5e-4),
         schedule=Schedule(epochs=6, kind="step", drops=(2, 4)),
     ),
-    lambda r: do.pretrained(r, on=Data("fashion-mnist", fraction=0.1)),
+    lambda r: interventions.pretrained(r, on=Data("fashion-mnist", fraction=0.1)),
 )
-"""Both on a tenth of the training images, so that the start can matter."""
+"""Both use a tenth of the training images, so that the start can matter."""
 
 _EFFICIENTNET = Transfer(
     "efficientnet",
@@ -176,9 +186,9 @@ _SCALES: Mapping[str, Scale] = {
         seeds=3,
         warm_up_seeds=10,
         warm_up={"mlp-images": _mlp("fashion-mini"), "mlp-spiral": _SPIRAL},
-        layers=Walk(25, train_examples=500, test_examples=1000),
-        fine=Walk(21, train_examples=250, test_examples=500),
-        treatments=Walk(21, train_examples=250, test_examples=500),
+        layers=Resolution(25, train_examples=500, test_examples=1000),
+        fine=Resolution(21, train_examples=250, test_examples=500),
+        treatments=Resolution(21, train_examples=250, test_examples=500),
     ),
     "cifar10-small": Scale(
         base=Recipe(
@@ -202,10 +212,10 @@ _SCALES: Mapping[str, Scale] = {
         seeds=3,
         warm_up_seeds=10,
         warm_up={"mlp-mnist": _mlp("mnist"), "mlp-spiral": _SPIRAL},
-        whole=Walk(50, train_examples=1000, test_examples=2000),
-        layers=Walk(50, train_examples=500, test_examples=1000),
-        fine=Walk(21, train_examples=250, test_examples=1000),
-        treatments=Walk(21, train_examples=250, test_examples=1000),
+        whole=Resolution(50, train_examples=1000, test_examples=2000),
+        layers=Resolution(50, train_examples=500, test_examples=1000),
+        fine=Resolution(21, train_examples=250, test_examples=1000),
+        treatments=Resolution(21, train_examples=250, test_examples=1000),
         transfers={"mnist-from-fashion": _FROM_FASHION, "efficientnet-imagenet": _EFFICIENTNET},
     ),
     "cifar10": Scale(
@@ -229,8 +239,8 @@ _SCALES: Mapping[str, Scale] = {
         seeds=10,
         warm_up_seeds=10,
         warm_up={"mlp-mnist": _mlp("mnist"), "mlp-spiral": _SPIRAL},
-        fine=Walk(50, train_examples=1000, test_examples=2000),
-        treatments=Walk(50, train_examples=1000, test_examples=2000),
+        fine=Resolution(50, train_examples=1000, test_examples=2000),
+        treatments=Resolution(50, train_examples=1000, test_examples=2000),
         transfers={"mnist-from-fashion": _FROM_FASHION, "cifar100-resnet50-imagenet": _RESNET50},
         imagenet=Weights("resnet18-f37072fd.pth", "f37072fd"),
     ),
@@ -245,8 +255,8 @@ _NARROW = replace_scale(
         schedule=Schedule(epochs=100, kind="step", drops=(33, 66)),
     ),
     seeds=5,
-    whole=Walk(50, train_examples=1000, test_examples=2000),
-    layers=Walk(50, train_examples=500, test_examples=2000),
+    whole=Resolution(50, train_examples=1000, test_examples=2000),
+    layers=Resolution(50, train_examples=500, test_examples=2000),
     fine=None,
     treatments=None,
     transfers={},
@@ -276,8 +286,28 @@ _NARROW_30 = replace_scale(
         "data-20",
     ),
 )
+_DEMO = replace_scale(
+    _SCALES["mini"],
+    seeds=2,
+    warm_up_seeds=2,
+    whole=Resolution(26),
+    layers=Resolution(15, train_examples=500, test_examples=1000),
+    fine=Resolution(11, train_examples=250, test_examples=500),
+    treatments=Resolution(11, train_examples=250, test_examples=500),
+    arms=(
+        "base",
+        "adversarial",
+        "half",
+        "half-pretrained",
+        "data-20",
+        "no-weight-decay",
+        "partial-3",
+        "mlp-spiral",
+    ),
+)
 
 SCALES: Mapping[str, Scale] = {
+    "demo": _DEMO,
     "mini": _SCALES["mini"],
     "cifar10-small": _SCALES["cifar10-small"],
     "cifar10-narrow-30": _NARROW_30,

@@ -1,21 +1,22 @@
-"""What a training is, as data: a `Recipe` names everything that decides the result, and nothing else.
+"""The parts of a recipe: data, model, optimizer, schedule and initialisation.
 
-A recipe's key is a hash of its canonical JSON with defaults left out. So a field added later, whose
-default does nothing, renames no old result. Every random draw is seeded from the recipe's content.
+Each part checks its values, so one that is impossible cannot be made. What depends on the data set, such as the number
+of its classes, is checked by `data.load`, and what depends on the network's inputs by `models.build`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from functools import cache
+import math
 from typing import ClassVar, Literal
 
-import msgspec
-from msgspec import Struct
+from linescape.errors import RecipeError
+from linescape.recipe.content import Content
+
+DIGITS = 8
+"""Digits of a hash that name a file of weights: as many as torchvision puts into its file names."""
 
 Norm = Literal["batch", "group", "layer", "none"]
-Precision = Literal["float32", "bfloat16"]
+TrainingPrecision = Literal["float32", "bfloat16"]
 Scheme = Literal[
     "default",
     "kaiming_normal",
@@ -26,57 +27,6 @@ Scheme = Literal[
     "normal",
     "zeros",
 ]
-
-
-class Content(Struct, frozen=True, forbid_unknown_fields=True):
-    """A frozen value that is named by what it holds: fields that equal their default do not count."""
-
-    beside: ClassVar[tuple[str, ...]] = ()
-    """Fields that never count, since they decide nothing: where a file is kept, whose content is named."""
-
-    @property
-    def key(self) -> str:
-        """The first 16 hex digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(canonical(self)).hexdigest()[:16]
-
-
-def canonical(thing: Content) -> bytes:
-    """JSON with sorted keys and without defaults: equal content, equal bytes (1 and 1.0 in a float field too)."""
-    typed = msgspec.convert(msgspec.to_builtins(thing), type(thing))
-    return msgspec.json.encode(_plain(typed), order="sorted")
-
-
-def derive_seed(thing: Content, *purpose: str | int) -> int:
-    """A 63-bit seed from a content and a purpose; no two purposes share random numbers."""
-    return seeds(thing)(*purpose)
-
-
-def seeds(thing: Content) -> Callable[..., int]:
-    """Purpose -> `derive_seed` of a content that is asked for many: its canonical form is made once."""
-    content = canonical(thing)
-
-    def seed(*purpose: str | int) -> int:
-        text = content + "".join(f"/{part}" for part in purpose).encode()
-        return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
-
-    return seed
-
-
-_fields = cache(msgspec.structs.fields)  # msgspec evaluates the annotations anew each time, half a millisecond
-
-
-def _plain(value: object) -> object:
-    # msgspec's own omit_defaults compares defaults by identity, so an equal value that was written out would
-    # change the key; this compares by value.
-    if isinstance(value, Content):
-        config = value.__struct_config__
-        tag = {config.tag_field: config.tag} if config.tag_field else {}
-        counted = (field for field in _fields(type(value)) if field.name not in value.beside)
-        fields = ((field.name, getattr(value, field.name), field.default) for field in counted)
-        return tag | {name: _plain(held) for name, held, default in fields if held != default}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
 
 
 class Poison(Content, frozen=True):
@@ -90,9 +40,13 @@ class Poison(Content, frozen=True):
     copies: int = 1
     zeroed: float = 0.1
 
+    def _check(self) -> None:
+        self._require("copies", self.copies >= 1, "at least one copy")
+        self._require("zeroed", 0 <= self.zeroed <= 1, "a zeroed part in [0, 1]")
+
 
 class Data(Content, frozen=True):
-    """A data set and what is done to its training part; the test part is never touched by it.
+    """A data set and what is done to its training half; only `size` and `classes` change the test half too.
 
     Attributes:
         name: ``fashion-mini`` (embedded), ``spiral``, ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or
@@ -104,8 +58,8 @@ class Data(Content, frozen=True):
         poison: replace the training set by poisoned copies.
         augment: random changes of each training image: ``none``, ``flip``, ``crop`` (padding an eighth of the side),
             ``crop-flip``, ``cutout`` (a square of half the side is zeroed).
-        mixup: train on mixtures of two images of a batch and of their labels, their share drawn from Beta(mixup, mixup)
-            (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
+        mixup: train on mixtures of two images of a batch and of their labels, with a share drawn from
+            Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
     """
 
     name: str = "fashion-mini"
@@ -117,9 +71,22 @@ class Data(Content, frozen=True):
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
     mixup: float = 0.0
 
+    def _check(self) -> None:
+        self._require("size", self.size >= 0, "a side in pixels, or 0 for images as stored")
+        distinct = len(set(self.classes)) == len(self.classes) and min(self.classes, default=0) >= 0
+        self._require("classes", distinct, "different labels, 0 or more, or () for all")
+        self._require("fraction", 0 < self.fraction <= 1, "the part of the training set to keep, in (0, 1]")
+        self._require("label_noise", 0 <= self.label_noise <= 1, "the part of the labels to change, in [0, 1]")
+        self._require("mixup", 0 <= self.mixup < math.inf, "the strength of mixing, 0 or more; 0 does not mix")
+        if self.label_noise and len(self.classes) == 1:
+            raise RecipeError(
+                f"label_noise is {self.label_noise!r} and moves labels to another class, but classes are "
+                f"{self.classes}, which is only one. Keep two classes or more."
+            )
+
     @property
     def wrong_labels(self) -> float:
-        """The share of training labels that are not the examples' own by intention: all of poisoned copies."""
+        """The share of training labels that are wrong by intention; poisoned copies count as wrong."""
         return 1.0 if self.poison else self.label_noise
 
 
@@ -129,6 +96,9 @@ class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
     hidden: tuple[int, ...] = (200, 200)
     activation: Literal["relu", "tanh", "sigmoid"] = "relu"
     norm: Literal["batch", "layer", "none"] = "none"
+
+    def _check(self) -> None:
+        self._require("hidden", min(self.hidden, default=1) >= 1, "one unit or more for each hidden layer")
 
 
 class LeNet(Content, frozen=True, tag_field="name", tag="lenet"):
@@ -145,6 +115,9 @@ class VGG(Content, frozen=True, tag_field="name", tag="vgg"):
     width: int = 64
     norm: Norm = "batch"
     head: Literal["cifar", "imagenet"] = "cifar"
+
+    def _check(self) -> None:
+        self._require("width", self.width >= 1, "a VGG one channel or more (64 in the source)")
 
 
 class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
@@ -168,6 +141,17 @@ class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
     stem: Literal["cifar", "imagenet", "imagenet-no-pool"] = "cifar"
     resolution: int = 0
 
+    def _check(self) -> None:
+        self._require("width", self.width >= 1, "a ResNet one channel or more (64, or 16 for the CIFAR layout)")
+        self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
+        blocks, rest = divmod(self.depth - 2, 6)
+        if self.depth not in (18, 34, 50) and (rest or blocks < 1):
+            lower = max(1, blocks)
+            raise RecipeError(
+                f"There is no ResNet of depth {self.depth}. Use 18, 34 or 50 (four stages), or 6n + 2 (three stages), "
+                f"such as {6 * lower + 2} or {6 * lower + 8}."
+            )
+
 
 class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet-lite"):
     """EfficientNet-Lite0 in timm's layout (``tf_efficientnet_lite0``); it is made for images of 224 x 224.
@@ -178,6 +162,9 @@ class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet
     """
 
     resolution: int = 0
+
+    def _check(self) -> None:
+        self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
 
 
 Model = MLP | LeNet | VGG | ResNet | EfficientNetLite
@@ -190,11 +177,13 @@ class Optimizer(Content, frozen=True):
         name: SGD, Adam (Kingma & Ba 2015) or AdamW (Loshchilov & Hutter 2019).
         lr: learning rate before the schedule's factor.
         momentum: SGD's; the first beta of Adam and AdamW.
-        weight_decay: so many times a weight is added to its gradient; AdamW shrinks the weights instead.
-        batch_size: examples of a step.
-        precision: of convolutions, matrix products and what layers hand on while training. ``bfloat16`` has 8
-            significant bits; weights, their gradients and updates, running statistics and the loss stay float32. What
-            is measured afterwards is measured in float32 either way.
+        weight_decay: the factor with which a weight is added to its gradient; AdamW shrinks the weights instead.
+        batch_size: number of examples in a step.
+        precision: of convolutions, matrix products and activations in training. ``bfloat16`` has 8 significant bits;
+            weights, their gradients and updates, running statistics and the loss are in float32 either way, and so are
+            measurements.
+        native: on the CPU, 3x3 convolutions and their gradients by linescape's own kernels, which need a C compiler.
+            They are faster for wide networks and give other last bits than torch, hence another key.
     """
 
     name: Literal["sgd", "adam", "adamw"] = "sgd"
@@ -202,19 +191,31 @@ class Optimizer(Content, frozen=True):
     momentum: float = 0.9
     weight_decay: float = 0.0
     batch_size: int = 128
-    precision: Precision = "float32"
+    precision: TrainingPrecision = "float32"
+    native: bool = False
+
+    def _check(self) -> None:
+        self._require("lr", 0 <= self.lr < math.inf, "a finite learning rate, 0 or more")
+        self._require("momentum", 0 <= self.momentum < 1, "one in [0, 1)")
+        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "a finite weight decay, 0 or more")
+        self._require("batch_size", self.batch_size >= 1, "one example or more")
+        if self.native and self.precision != "float32":
+            raise RecipeError(
+                f"native is True with precision {self.precision!r}, but in a training the native convolutions compute "
+                "in float32. Give only one of the two."
+            )
 
 
 class Schedule(Content, frozen=True):
-    """How long, and the learning rate over it.
+    """The length of a training, and its learning rate over time.
 
     Attributes:
         epochs: passes over the training set.
         kind: ``step`` multiplies by `factor` at the start of each (0-based) epoch in `drops`; ``cosine`` falls to 0
             over all steps; ``constant``.
         warmup: epochs of linear rise from 0 at the beginning.
-        until_error: training ends with the first epoch whose training error, in % and as met in training, is at most
-            this; `epochs` is then the most that are made. 0 makes them all.
+        until_error: training ends after the first epoch whose training error in %, as it occurred in training, is at
+            most this, or after all `epochs`. 0 always trains all of them.
     """
 
     epochs: int = 100
@@ -223,6 +224,13 @@ class Schedule(Content, frozen=True):
     factor: float = 0.1
     warmup: float = 0.0
     until_error: float = 0.0
+
+    def _check(self) -> None:
+        self._require("epochs", self.epochs >= 0, "a number of epochs, 0 or more")
+        self._require("drops", min(self.drops, default=0) >= 0, "the epochs of the drops, counted from 0")
+        self._require("factor", 0 <= self.factor < math.inf, "a finite factor, 0 or more")
+        self._require("warmup", 0 <= self.warmup < math.inf, "a finite number of epochs, 0 or more")
+        self._require("until_error", 0 <= self.until_error < 100, "an error in %, in [0, 100); 0 trains all epochs")
 
 
 class Random(Content, frozen=True, tag_field="from", tag="random"):
@@ -238,6 +246,9 @@ class Random(Content, frozen=True, tag_field="from", tag="random"):
     scheme: Scheme = "default"
     scale: float = 1.0
 
+    def _check(self) -> None:
+        self._require("scale", math.isfinite(self.scale), "a finite factor")
+
 
 class Trained(Content, frozen=True, tag_field="from", tag="trained"):
     """The final state of another training, some blocks of it set back.
@@ -246,9 +257,9 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
         recipe: the other training.
         reset: blocks that do not keep their trained state. Pre-training resets the head; partial pre-training
             (T-All but RI-k) resets block k; adversarial pre-training resets nothing.
-        to: ``fresh`` draws the blocks anew from this recipe's own seed; ``own`` restores the other training's start.
-        statistics: also reset the running statistics of the norm layers in those blocks, else they stay trained.
-        optimizer: ``new`` starts with empty momentum; ``kept`` takes over the other training's.
+        to: ``fresh`` draws the blocks anew from this recipe's seed; ``own`` restores the other training's start.
+        statistics: also reset the running statistics of the norm layers in those blocks; else they stay trained.
+        optimizer: ``new`` starts without momentum; ``kept`` continues with the other training's.
     """
 
     recipe: Recipe
@@ -273,25 +284,32 @@ class Weights(Content, frozen=True, tag_field="from", tag="weights"):
     Images are normalised by the moments of their own data set, whatever those of the file's training were.
 
     Attributes:
-        file: name of a file in the folder ``weights`` beside the data sets, or an absolute path. It does not count: the
-            same content elsewhere is the same start.
+        file: name of a file in ``weights/`` in the folder of the data sets, or an absolute path. It is no part of the
+            key: the same content elsewhere is the same start.
         sha256: hash of the file's bytes in lower-case hex, or its beginning, 8 digits or more (torchvision has them in
             its file names). A shorter one is another key.
         reset: blocks that are drawn anew.
     """
 
-    beside: ClassVar[tuple[str, ...]] = ("file",)
+    uncounted: ClassVar[tuple[str, ...]] = ("file",)
 
     file: str
     sha256: str
     reset: tuple[str, ...] = ("fc",)
+
+    def _check(self) -> None:
+        if len(self.sha256) < DIGITS or not set(self.sha256) <= set("0123456789abcdef"):
+            raise RecipeError(
+                f"The hash of {self.file} is given as {self.sha256!r}. Results are named by it, so give the file's "
+                f"SHA-256 in lower-case hex, its first {DIGITS} digits or more: `sha256sum` prints it."
+            )
 
 
 Init = Random | Trained | Barrier | Weights
 
 
 class Recipe(Content, frozen=True):
-    """One training, whole. Two recipes with the same content have the same key and the same result.
+    """A whole training. Two recipes with the same content have the same key and the same result.
 
     `seed` tells replicates apart; it enters every draw together with the rest of the recipe.
     """
@@ -302,6 +320,16 @@ class Recipe(Content, frozen=True):
     schedule: Schedule = Schedule()
     init: Init = Random()
     seed: int = 0
+
+    def _check(self) -> None:
+        if not isinstance(self.init, Trained) or self.init.optimizer == "new":
+            return
+        other = self.init.recipe.optimizer.name
+        if self.optimizer.name != other:
+            raise RecipeError(
+                f"The optimizer is {self.optimizer.name!r} here and {other!r} in the training that it starts from, so "
+                "its state cannot be kept. Use the same, or start with a new one."
+            )
 
     def needs(self) -> tuple[Recipe, ...]:
         """The trainings whose result this one starts from."""

@@ -1,0 +1,54 @@
+"""What a training is, as data: a `Recipe` names everything that decides the result, and nothing else.
+
+A recipe's key is a hash of its canonical JSON with defaults left out. So a field added later, whose default does
+nothing, renames no old result. Every random draw is seeded from the recipe's content.
+"""
+
+from linescape.recipe.content import Content, canonical, derive_seed, seeds
+from linescape.recipe.parts import (
+    MLP,
+    VGG,
+    Barrier,
+    Data,
+    EfficientNetLite,
+    Init,
+    LeNet,
+    Model,
+    Norm,
+    Optimizer,
+    Poison,
+    Random,
+    Recipe,
+    ResNet,
+    Schedule,
+    Scheme,
+    Trained,
+    TrainingPrecision,
+    Weights,
+)
+
+__all__ = [
+    "MLP",
+    "VGG",
+    "Barrier",
+    "Content",
+    "Data",
+    "EfficientNetLite",
+    "Init",
+    "LeNet",
+    "Model",
+    "Norm",
+    "Optimizer",
+    "Poison",
+    "Random",
+    "Recipe",
+    "ResNet",
+    "Schedule",
+    "Scheme",
+    "Trained",
+    "TrainingPrecision",
+    "Weights",
+    "canonical",
+    "derive_seed",
+    "seeds",
+]

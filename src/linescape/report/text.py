@@ -1,0 +1,89 @@
+"""Numbers, intervals and sentences as plain text.
+
+Sentences are Jinja templates, ``templates/*.txt``: no markup, so that the same sentence serves a page (which escapes
+it), a file and a terminal. White space in them means nothing; ¶ begins a new paragraph.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def sentence(template: str, name: str, **values: object) -> str:
+    """The macro `name` of ``templates/<template>.txt``, called with `values`."""
+    return _tidy(str(getattr(_environment().get_template(f"{template}.txt").module, name)(**values)))
+
+
+def caption(name: str, **values: object) -> str:
+    """A caption or single sentence of ``templates/captions.txt``."""
+    return sentence("captions", name, **values)
+
+
+def sections(template: str, values: Mapping[str, object]) -> dict[str, str]:
+    """What ``templates/<template>.txt`` assigns with ``{% set name %}`` when `values` are its variables, by name."""
+    module = _environment().get_template(f"{template}.txt").make_module(dict(values))
+    return {name: _tidy(str(text)) for name, text in vars(module).items() if isinstance(text, str) and name[0] != "_"}
+
+
+def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
+    """A number with a true minus sign; – for null, words for NaN, ∞."""
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "undefined" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    text = f"{value:{'+' if signed else ''},.{digits}f}"
+    return (text.lstrip("+-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
+
+
+def interval(row: Mapping[str, Any], low: str = "low", high: str = "high", digits: int = 2) -> str:
+    """An interval as ``a to b``; ``no interval`` for NaN.
+
+    Args:
+        row: the estimate.
+        low: column of the lower end.
+        high: column of the upper end.
+        digits: after the decimal point.
+    """
+    if math.isnan(row[low]):
+        return "no interval"
+    return f"{number(row[low], digits)} to {number(row[high], digits)}"
+
+
+def listed(words: Sequence[str], most: int = 3) -> str:
+    """The first few words, and how many more there are."""
+    return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "")
+
+
+def plural(count: int, noun: str) -> str:
+    """A count and its noun: 1 run, 2 runs."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def capital(words: str) -> str:
+    """Words with a capital first letter."""
+    return words[:1].upper() + words[1:]
+
+
+def _tidy(text: str) -> str:
+    """Single spaces, none before punctuation, a line for each paragraph that is not empty."""
+    paragraphs = (re.sub(r"\s+([.,;:)])", r"\1", " ".join(part.split())) for part in text.split("¶"))
+    return "\n".join(filter(None, paragraphs))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(loader=PackageLoader("linescape.report"), autoescape=False, undefined=StrictUndefined)  # noqa: S701
+    environment.filters |= {
+        "capital": capital,
+        "interval": interval,
+        "listed": listed,
+        "number": number,
+        "plural": plural,
+    }
+    return environment

@@ -1,0 +1,92 @@
+"""An impossible part of a recipe cannot be made, in whatever way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from linescape.errors import RecipeError
+from linescape.recipe import (
+    MLP,
+    VGG,
+    Content,
+    Data,
+    EfficientNetLite,
+    Optimizer,
+    Poison,
+    Random,
+    Recipe,
+    ResNet,
+    Schedule,
+    Trained,
+    Weights,
+)
+
+IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
+    (lambda: Optimizer(batch_size=0), "batch_size is 0, with which nothing can be trained. Give one example or more"),
+    (lambda: Optimizer(batch_size=1.5), "batch_size of Optimizer is 1.5, .* Expected `int`"),  # type: ignore[arg-type]
+    (lambda: Optimizer(lr=-1.0), "lr is -1.0"),
+    (lambda: Optimizer(lr=math.inf), "lr is inf"),
+    (lambda: Optimizer(lr="fast"), "lr of Optimizer is 'fast'"),  # type: ignore[arg-type]
+    (lambda: Optimizer(momentum=1.0), r"momentum is 1.0.*\[0, 1\)"),
+    (lambda: Optimizer(weight_decay=math.nan), "weight_decay is nan"),
+    (lambda: Optimizer(native=True, precision="bfloat16"), "native is True .* compute in float32"),
+    (lambda: Optimizer(precision="bfloat61"), "Did you mean 'bfloat16'"),  # type: ignore[arg-type]
+    (lambda: Optimizer("adan"), "Optimizer has no name 'adan'. Did you mean 'adam'"),  # type: ignore[arg-type]
+    (lambda: Schedule(epochs=-1), "epochs is -1"),
+    (lambda: Schedule(drops=(3, -1)), r"drops is \(3, -1\)"),
+    (lambda: Schedule(factor=math.nan), "factor is nan"),
+    (lambda: Schedule(warmup=-1.0), "warmup is -1.0"),
+    (lambda: Schedule(until_error=100.0), "until_error is 100.0"),
+    (lambda: Schedule(kind="cosin"), "Did you mean 'cosine'"),  # type: ignore[arg-type]
+    (lambda: Random("kaiming"), "Did you mean 'kaiming_normal'"),  # type: ignore[arg-type]
+    (lambda: Random(scale=math.inf), "scale is inf"),
+    (lambda: Data(fraction=0), "fraction is 0.0, .* to keep, in .0, 1]"),
+    (lambda: Data(label_noise=0.1, classes=(3,)), "label_noise is 0.1 .* only one"),
+    (lambda: Data(classes=(1, 1)), "different labels"),
+    (lambda: Data(classes=(-1,)), "different labels"),
+    (lambda: Data(poison=Poison(copies=0)), "at least one copy"),
+    (lambda: Data(mixup=-1), "mixup is -1"),
+    (lambda: ResNet(19), "no ResNet of depth 19"),
+    (lambda: ResNet(width=0), "Give a ResNet one channel or more"),
+    (lambda: ResNet(resolution=-1), "resolution is -1"),
+    (lambda: EfficientNetLite(-1), "resolution is -1"),
+    (lambda: VGG(12), "VGG has no depth 12. Known: 11, 13, 16, 19."),  # type: ignore[arg-type]
+    (lambda: MLP((5, 0)), r"hidden is \(5, 0\)"),
+    (lambda: Weights("a.pth", "0" * 7), "hash of a.pth .* first 8 digits or more"),
+    (lambda: Weights("a.pth", "ABCDEF01"), "lower-case hex"),
+    (lambda: Recipe(init=Trained(Recipe(), optimizer="kept"), optimizer=Optimizer("adam")), "cannot be kept"),
+    (lambda: Recipe(model="resnet"), "model of Recipe is 'resnet'"),  # type: ignore[arg-type]
+    (lambda: Recipe(data=MLP()), "data of Recipe is MLP"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("make", "message"), IMPOSSIBLE)
+def test_what_is_impossible_cannot_be_made(make: Callable[[], Content], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        make()
+
+
+def test_nor_by_a_change() -> None:
+    with pytest.raises(RecipeError, match="lr is -1"):
+        replace(Optimizer(), lr=-1.0)
+
+
+def test_nor_decoded() -> None:
+    text = msgspec.json.encode(Recipe()).replace(b'"lr":0.1', b'"lr":-0.1')
+    with pytest.raises(
+        msgspec.ValidationError, match=r"lr is -0.1, with which nothing can be trained.*at `\$.optimizer`"
+    ):
+        msgspec.json.decode(text, type=Recipe)
+
+
+def test_values_get_the_types_of_their_fields() -> None:
+    optimizer = Optimizer(lr=1, momentum=0)
+    assert (type(optimizer.lr), type(optimizer.momentum)) == (float, float)
+    assert optimizer.key == Optimizer(lr=1.0, momentum=0.0).key
+    assert MLP([3, 4]) == MLP((3, 4))  # type: ignore[arg-type]
+    assert hash(MLP([3, 4])) == hash(MLP((3, 4)))  # type: ignore[arg-type]

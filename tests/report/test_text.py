@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from jinja2 import UndefinedError
+
+from linescape.report import text
+from linescape.report.text import number
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (None, "–"),
+        (math.nan, "undefined"),
+        (math.inf, "∞"),
+        (-math.inf, "−∞"),
+        (-0.001, "0.00"),
+        (-1234.5, "−1,234.50"),
+    ],
+)
+def test_numbers_in_words(value: float | None, words: str) -> None:
+    assert number(value) == words
+
+
+def test_an_interval_in_words() -> None:
+    assert text.interval({"low": -0.5, "high": 1.0}) == "−0.50 to 1.00"
+    assert text.interval({"a": math.nan, "b": math.nan}, "a", "b") == "no interval"
+
+
+def test_long_lists_are_cut_and_counted() -> None:
+    assert text.listed(["a", "b"]) == "a; b"
+    assert text.listed(list("abcde")) == "a; b; c; and 2 more"
+
+
+def test_counts_have_their_plural() -> None:
+    assert [text.plural(count, "run") for count in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+
+
+def test_white_space_of_a_template_means_nothing() -> None:
+    assert text.caption("lines") == "Whole lines. Names are ordered by the loss at α = 0.75."
+    assert text.caption("undefined_lines", lost=2, lines=5).startswith("On 2 of 5 lines the loss is NaN")
+    assert "  " not in text.caption("rises", examples="200", tolerance=0.05)
+
+
+def test_a_value_that_a_sentence_lacks_is_an_error() -> None:
+    with pytest.raises(UndefinedError):
+        text.caption("undefined_lines")
+
+
+def test_a_sentence_keeps_markup_as_it_is() -> None:
+    """Pages escape sentences; a terminal or a file shows them as they are."""
+    assert "<b>x</b>" in text.caption("published_lines", setting="<b>x</b>", how="digitised")
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "p_value", "words"),
+    [
+        (0.0, 0.0, math.nan, "never rises"),
+        (0.4, 0.3, 0.001, "rises by up to 0.40 nats (95 % interval 0.30 to 0.80); a line that never rises would"),
+        (0.4, 0.0, 0.2, "Inconclusive: a line that never rises would show a rise this large in 20 of 100"),
+        (0.4, 0.0, math.nan, "the largest rise of the loss is 0.40 nats"),
+        (math.nan, math.nan, math.nan, "shape statistics are undefined"),
+    ],
+)
+def test_a_rise_is_claimed_only_if_its_test_rejects(value: float, low: float, p_value: float, words: str) -> None:
+    rise = {"value": value, "low": low, "high": 0.8}
+    said = text.caption("rise", data="train", treatment="", rise=rise, p_value=p_value)
+    assert said.startswith("On training data the l")
+    assert words in said
+    assert ("rises by up to" in said) == (p_value < 0.05)
+
+
+@pytest.mark.parametrize(("low", "doubt"), [(0.1, False), (0.0, True), (math.nan, True)])
+def test_the_highest_barrier_is_inconclusive_if_its_interval_reaches_zero(low: float, doubt: bool) -> None:
+    ends = {"barrier_above_chord_value": 0.5, "barrier_above_chord_low": low, "barrier_above_chord_high": 0.9}
+    said = text.caption("highest_barrier", top=ends | {"start": "a", "end": "b"})
+    assert ("inconclusive" in said) == doubt
