@@ -75,7 +75,7 @@ POPULATIONS = {
     "bump on a plateau": np.minimum(2.3 + 0.3 * bell(0.4, 0.1), 2.3 - 10 * (GRID - 0.8)),
     "falling": 0.3 + 2 * (1 - GRID) ** 2,
 }
-DEFINITIONS = {
+SHAPES = {
     **POPULATIONS,
     "cliff": np.minimum(2.3, 0.2 + 40 * (1 - GRID)),
     "overshoot": 2.3 - 2 * GRID + 30 * np.maximum(GRID - 0.97, 0),
@@ -89,9 +89,9 @@ DEFINITIONS = {
 # -- positions ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", DEFINITIONS)
+@pytest.mark.parametrize("name", SHAPES)
 def test_an_adaptive_walk_finds_the_numbers_of_the_grid(name: str) -> None:
-    losses = noisy(DEFINITIONS[name], 3000, seed=2, scale=0.5)  # on a real plateau they differ about so much
+    losses = noisy(SHAPES[name], 3000, seed=2, scale=0.5)  # on a real plateau they differ about so much
     curve = scan(LINE, table(losses), ScanOptions(adaptive=True))
     assert len(curve.alphas) <= 8
     assert {0.0, 1.0} <= set(curve.alphas.tolist()) <= set(GRID.tolist())
@@ -146,17 +146,17 @@ def test_weights_give_a_few_examples_the_mean_of_all() -> None:
 
 def test_what_is_known_is_not_asked_for() -> None:
     every = np.arange(GRID.size)
-    for curve in DEFINITIONS.values():
+    for curve in SHAPES.values():
         assert refinement.next_position(GRID, [curve], every) is None
         asked = refinement.next_position(GRID, [curve], np.array([0, 100]))
         assert asked is None or 0 < asked < 100
-    assert refinement.next_position(GRID, [DEFINITIONS["barrier"]], np.array([0, 100])) == np.argmax(bell(0.6, 0.15))
+    assert refinement.next_position(GRID, [SHAPES["barrier"]], np.array([0, 100])) == np.argmax(bell(0.6, 0.15))
     assert set(refinement.rough_positions(np.linspace(0, 1, 11))) == set(range(11))
 
 
 def test_positions_beyond_the_ends_are_not_chosen_from() -> None:
     with pytest.raises(AlphaError, match="chooses from 0 to 1"):
-        scan(LINE, table(noisy(DEFINITIONS["flat"], 100, 0)), ScanOptions(alphas=[-0.5, 0.5], adaptive=True))
+        scan(LINE, table(noisy(SHAPES["flat"], 100, 0)), ScanOptions(alphas=[-0.5, 0.5], adaptive=True))
 
 
 # -- examples ----------------------------------------------------------------------------------------------------

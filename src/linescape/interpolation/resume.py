@@ -23,16 +23,16 @@ from linescape.interpolation.curve import Point
 
 def read(folder: Path) -> list[Point]:
     """The points in a folder; damaged ones are left out and so measured again."""
-    found = []
-    for place in sorted(folder.glob("*.safetensors")):
+    points = []
+    for file in sorted(folder.glob("*.safetensors")):
         try:
-            held, note = tensor_file.decode_with_note(place.read_bytes())
-            values = {tuple(key): held[str(i)].numpy() for i, key in enumerate(note["series"])}
+            tensors, note = tensor_file.decode_with_note(file.read_bytes())
+            values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
             if note["digest"] == _digest(values.values()):
-                found.append(Point(note["alpha"], values, note["seconds"]))
+                points.append(Point(note["alpha"], values, note["seconds"]))
         except (OSError, KeyError, ValueError, TypeError):
             continue
-    return found
+    return points
 
 
 def keep(folder: Path, point: Point) -> None:
@@ -41,10 +41,10 @@ def keep(folder: Path, point: Point) -> None:
     Raises:
         StoreError: the folder cannot be written.
     """
-    held = {str(i): np.ascontiguousarray(values) for i, values in enumerate(point.values.values())}
-    series, digest = list(point.values), _digest(held.values())
-    about = {"alpha": point.alpha, "seconds": point.seconds, "series": series, "digest": digest}
-    content = tensor_file.encode_with_note(tensor_file.from_arrays(held), about)
+    arrays = {str(i): np.ascontiguousarray(values) for i, values in enumerate(point.values.values())}
+    series, digest = list(point.values), _digest(arrays.values())
+    note = {"alpha": point.alpha, "seconds": point.seconds, "series": series, "digest": digest}
+    content = tensor_file.encode_with_note(tensor_file.from_arrays(arrays), note)
     atomic.write(folder / f"{point.alpha!r}.safetensors", content, durable=False)
 
 
@@ -68,8 +68,8 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
 
     The name depends on the tensors at both ends, which of them move, all data, the settings, the versions, and the bits
     of the direct values of the first examples at both ends, which show the network's code. The last bits of a result
-    depend on the number of threads: it is part of the name too. Where the network is large enough for several threads,
-    a scan that began on fewer cores goes on with as many threads as it had.
+    depend on the number of threads, so it is part of the name too. Where the network is large enough for all cores, a
+    scan that began on fewer cores continues with as many threads as it had.
 
     Args:
         folder: of the points of all scans.
@@ -117,7 +117,7 @@ def _add(digest: hashlib._Hash, tensor: Tensor) -> None:
 
 
 def _digest(arrays: Iterable[np.ndarray]) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for values in arrays:
-        found.update(values.data)
-    return found.hexdigest()
+        digest.update(values.data)
+    return digest.hexdigest()

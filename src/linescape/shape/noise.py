@@ -51,15 +51,15 @@ def _largest(height: Array, noise: Array, share: float) -> float:
 def _pairs_largest(low: Array, high: Array, height: Array, noise: Array, share: float) -> float:
     """The same over pairs of positions, of the noise at `high` minus that at `low`."""
     noise = np.ascontiguousarray(noise.T)  # a row for each position
-    kept = np.ones(height.size, bool)
+    competing = np.ones(height.size, bool)
     top = np.empty(0)
     for _ in range(2):  # all pairs, then those within the noise of the largest
         top = np.full(noise.shape[1], -np.inf)
-        for part in _parts(np.flatnonzero(kept), noise.shape[1]):
+        for part in _parts(np.flatnonzero(competing), noise.shape[1]):
             np.maximum(top, (noise[high[part]] - noise[low[part]]).max(axis=0), out=top)
-        if kept.all():
-            kept = height >= height.max() - float(np.quantile(top, share))
-            if kept.all():
+        if competing.all():
+            competing = height >= height.max() - float(np.quantile(top, share))
+            if competing.all():
                 break
     return float(np.quantile(top, share))
 
