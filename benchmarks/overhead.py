@@ -23,18 +23,24 @@ from typing import Any
 ARMS, RUNS = ("base", "no-weight-decay", "mlp-images"), 2
 PASSES = ("steps of training", "measuring")
 PARTS: dict[str, tuple[str, ...]] = {
-    "steps of training": ("step:Step.__call__",),
+    "steps of training": ("training.step:Step.__call__",),
     "measuring": ("evaluation.evaluator:Evaluator.__call__", "evaluation.evaluator:Evaluator.measure"),
-    "augmenting and normalising": ("data.dataset:Dataset.normalise", "train:augment", "train:mix"),
-    "making optimizers": ("step:Step.__init__",),
+    "augmenting and normalising": ("data.dataset:Dataset.normalise", "training.loop:augment", "training.loop:mix"),
+    "making optimizers": ("training.step:Step.__init__",),
     "reading data": ("data:load",),
     "drawing networks": ("models:build", "models:draw"),
     "placing networks": ("evaluation.evaluator:Evaluator.load_position",),
     "writing files": ("atomic:write",),
-    "reading files": ("store:Store._read", "store:Store.record", "store:Store.has"),
-    "starts, ends, curves": ("do:_start", "do:state", "do:collect", "do:measuring", "store:Store.save_point"),
-    "training's own loop": ("do:_train",),
-    "walking's own loop": ("do:_scan",),
+    "reading files": ("studies.store:Store._read", "studies.store:Store.record", "studies.store:Store.has"),
+    "starts, ends, curves": (
+        "studies.execute:_start",
+        "studies.execute:state",
+        "studies.execute:collect",
+        "studies.execute:measuring",
+        "studies.store:Store.save_point",
+    ),
+    "training's own loop": ("studies.execute:_train",),
+    "walking's own loop": ("studies.execute:_scan",),
 }
 """Part -> functions, as module:name within linescape."""
 
