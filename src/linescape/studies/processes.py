@@ -26,14 +26,15 @@ class Processes:
     def start(self, count: int) -> None:
         """Start as many as are missing of `count`."""
         while len(self.running) < count:
-            # A session of their own: Ctrl-C reaches this process, which then ends them.
+            # A group of their own: Ctrl-C reaches this process, which then ends them. Not a session of their own,
+            # to which Linux would give an equal share of the cores, however nice this process is (sched(7)).
             self.running.append(
                 subprocess.Popen(  # noqa: S603 - our own interpreter and text
                     self.command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,
+                    process_group=0,
                 )
             )
 
