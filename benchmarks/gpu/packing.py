@@ -17,7 +17,7 @@ import numpy as np
 
 from linescape import atomic
 from linescape.data.archives.cifar import CIFAR10
-from linescape.data.archives.files import Half
+from linescape.data.archives.files import Arrays
 from linescape.data.sets import locate, read
 from linescape.errors import DataError
 
@@ -35,7 +35,7 @@ def pack(folder: Path, root: Path | None = None, part_bytes: int = PART_BYTES) -
     return pack_files(as_binary(*read(NAME, root)), folder, part_bytes)
 
 
-def as_binary(train: Half, test: Half) -> dict[str, bytes]:
+def as_binary(train: Arrays, test: Arrays) -> dict[str, bytes]:
     """The files of CIFAR-10's binary form, by name: what `linescape.data.archives.cifar` reads fastest.
 
     Args:

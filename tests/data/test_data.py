@@ -63,7 +63,7 @@ def test_fashion_mini_is_balanced() -> None:
     assert dataset.std[0] == pytest.approx(0.353, abs=0.003)
 
 
-def test_no_image_of_fashion_mini_is_in_both_halves() -> None:
+def test_no_image_of_fashion_mini_is_in_both_splits() -> None:
     dataset = data.load(Data())
     train = {image.numpy().tobytes() for image in dataset.train.inputs}
     assert not any(image.numpy().tobytes() in train for image in dataset.test.inputs)
@@ -387,7 +387,7 @@ def test_mnist_from_the_root_or_the_environment(tmp_path: Path, monkeypatch: pyt
 
 def test_a_part_of_a_set_does_not_go_by_its_name(tmp_path: Path) -> None:
     write_mnist(tmp_path / "mnist")
-    with pytest.raises(DataError, match=r"30 training and 20 test examples, but the set has 60,000 and 10,000"):
+    with pytest.raises(DataError, match=r"30 training and 20 test examples, but the data set has 60,000 and 10,000"):
         data.load(Data(name="mnist"), root=tmp_path)
 
 
@@ -418,7 +418,7 @@ def test_sets_are_found_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.M
 def test_images_of_another_size_do_not_go_by_a_sets_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mnist(tmp_path / "cifar10")
     monkeypatch.setitem(sets._KNOWN, "cifar10", replace(sets.known("cifar10"), examples=(30, 20)))
-    with pytest.raises(DataError, match=r"of shape \(1, 28, 28\), but those of the set have \(3, 32, 32\)"):
+    with pytest.raises(DataError, match=r"of shape \(1, 28, 28\), but those of the data set have \(3, 32, 32\)"):
         data.load(Data(name="cifar10"), root=tmp_path)
 
 
@@ -448,10 +448,10 @@ def test_labels_out_of_range_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         data.load(Data(name="mnist"), root=tmp_path)
 
 
-# ---- halves and scaling ----------------------------------------------------------------------------------------------
+# ---- splits and scaling ----------------------------------------------------------------------------------------------
 
 
-def test_a_half_is_checked() -> None:
+def test_a_split_is_checked() -> None:
     images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
     with pytest.raises(DataError, match="no examples"):
         Split(images[:0], torch.zeros(0, dtype=torch.int64))
@@ -531,7 +531,7 @@ def test_shrink_is_the_mean_of_the_pixels_covered(side: int) -> None:
             assert np.abs(small[:, :, y, x] - mean).max() <= 0.5 + 1e-3
 
 
-def test_size_is_for_both_halves_and_scaling_follows() -> None:
+def test_size_is_for_both_splits_and_scaling_follows() -> None:
     dataset = data.load(Data(size=14))
     assert dataset.shape == (1, 14, 14)
     assert dataset.test.inputs.shape == (2000, 1, 14, 14)

@@ -146,7 +146,7 @@ def test_other_bytes_than_published_are_not_kept(site: Site, tmp_path: Path, bef
 
 
 def test_a_server_that_is_not_there_is_said(site: Site, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent could not be fetched \(404.*Not Found"):
+    with pytest.raises(DataError, match=r"absent could not be downloaded \(404.*Not Found"):
         download(site.url + "absent", tmp_path / "a", checksum(b""))
     with pytest.raises(DataError, match=r"refused.*Is there a network\?$"):
         download("http://127.0.0.1:9/a", tmp_path / "a", checksum(b""))
@@ -210,13 +210,13 @@ def test_a_set_that_broke_off_goes_on_and_is_not_seen_before(official: Site, tmp
 
 def test_without_a_network_nothing_is_left_but_the_lock(official: Site, tmp_path: Path) -> None:
     official.files = {}
-    with pytest.raises(DataError, match=r"ubyte\.gz could not be fetched.*Is there a network"):
+    with pytest.raises(DataError, match=r"ubyte\.gz could not be downloaded.*Is there a network"):
         get("mnist", root=tmp_path / "root")
     assert not (tmp_path / "root" / "mnist").exists()
 
 
 def test_two_processes_do_not_bring_one_set(official: Site, tmp_path: Path) -> None:
-    with FileLock(tmp_path / ".mnist.lock"), pytest.raises(DataError, match="Another process is bringing 'mnist'"):
+    with FileLock(tmp_path / ".mnist.lock"), pytest.raises(DataError, match="Another process is writing 'mnist'"):
         get("mnist", root=tmp_path)
 
 
@@ -280,7 +280,7 @@ def test_a_copy_that_is_not_the_set_is_refused(small: None, tmp_path: Path, monk
     with pytest.raises(DataError, match="holds no data set in a known form. Known are IDX files"):
         get("mnist", mine, root=root)
     write_mnist(tmp_path / "other")
-    with pytest.raises(DataError, match="hold 30 training and 20 test examples, but the set has 100 and 20"):
+    with pytest.raises(DataError, match="hold 30 training and 20 test examples, but the data set has 100 and 20"):
         get("cifar10", tmp_path / "other", root=root)
     (mine / "data_batch_2").unlink()
     with pytest.raises(DataError, match=r"mine has no data_batch_2"):
@@ -291,7 +291,7 @@ def test_a_copy_that_is_not_the_set_is_refused(small: None, tmp_path: Path, monk
         get("cifar10", tmp_path / "packed.tar.gz", root=root)
     write_mnist(tmp_path / "fewer")
     (tmp_path / "fewer" / "t10k-labels-idx1-ubyte").write_bytes(idx(np.arange(20) % 9))
-    with pytest.raises(DataError, match="are not 0 to 9 in both halves"):
+    with pytest.raises(DataError, match="are not 0 to 9 in both splits"):
         get("mnist", tmp_path / "fewer", root=root)
     assert all(path.suffix == ".lock" for path in root.iterdir())
 
@@ -314,7 +314,7 @@ def test_a_folder_of_something_else_is_left_alone(official: Site, tmp_path: Path
     shutil.rmtree(tmp_path / "mnist")
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "thesis.tex").write_text("dear")
-    with pytest.raises(DataError, match="holds no set in a known form. Move or delete it"):
+    with pytest.raises(DataError, match="holds no data set in a known form. Move or delete it"):
         get("mnist", root=tmp_path)
     assert (tmp_path / "mnist" / "thesis.tex").read_text() == "dear"
 
@@ -364,7 +364,7 @@ def test_the_command_prints_what_it_got(
 
     monkeypatch.setenv("LINESCAPE_DATA", str(tmp_path / "root"))
     monkeypatch.setenv("COLUMNS", "300")
-    assert "its authors  no" in line("list")
+    assert "its authors  not downloaded" in line("list")
     out = line("get", "mnist")
     assert out.startswith(
         f"mnist is now in {tmp_path / 'root' / 'mnist'}\n30 training and 20 test images of 1 x 28 x 28"

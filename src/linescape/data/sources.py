@@ -16,7 +16,7 @@ class Source(NamedTuple):
     Attributes:
         url: the address that the files' names follow.
         files: names and checksums, as ``md5:...`` or ``sha256:...``.
-        mean: published mean of the training half by channel, pixels from 0 to 1.
+        mean: published mean of the training split by channel, pixels from 0 to 1.
     """
 
     url: str

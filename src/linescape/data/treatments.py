@@ -1,7 +1,7 @@
-"""What a recipe does to the training half: smaller images, fewer classes, fewer examples, wrong labels, poison.
+"""What a recipe does to the data: smaller images, fewer classes, fewer training examples, label noise, poisoning.
 
-Draws are seeded from the set's name, the treatment and the run's seed, not from the rest of the recipe.
-So 20 % of the data are part of the 50 % with the same seed, and a smaller label noise is part of a larger.
+Random numbers are seeded from the data set's name, the treatment and the run's seed, not from the rest of the recipe.
+So with the same seed, 20 % of the data are a subset of 50 %, and a smaller label noise moves a subset of the labels.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from linescape.data.archives.files import Arrays
 from linescape.data.dataset import Split, rank_in_class
-from linescape.data.sets import Arrays
 from linescape.errors import DataError, RecipeError
 from linescape.recipe import Data, derive_seed
 
@@ -22,7 +22,7 @@ _CHUNK = 2000  # images at a time, so that no float copy of a whole set is made
 
 
 def check(spec: Data, classes: int, image: bool) -> None:
-    """Raise `RecipeError` for a treatment that is impossible for a set of so many classes, or of no images."""
+    """Raise `RecipeError` for a treatment that is impossible with so many classes, or for data that are no images."""
     if max(spec.classes, default=0) >= classes:
         raise RecipeError(f"classes are {spec.classes}. Give different labels from 0 to {classes - 1}, or () for all.")
     if not image and (spec.size or spec.augment != "none"):
@@ -33,7 +33,7 @@ def check(spec: Data, classes: int, image: bool) -> None:
 
 
 def random(spec: Data, treatment: str, seed: int) -> np.random.Generator:
-    """The random numbers of one treatment of a set in a run."""
+    """The random number generator of one treatment in a run."""
     return np.random.default_rng(derive_seed(Data(name=spec.name), treatment, seed))
 
 
@@ -69,11 +69,11 @@ def moments(inputs: npt.NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, .
     return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
 
 
-def keep_classes(half: Arrays, classes: tuple[int, ...]) -> Arrays:
+def keep_classes(split: Arrays, classes: tuple[int, ...]) -> Arrays:
     """The examples of these classes, relabelled 0, 1, ... in the order given; all for none."""
     if not classes:
-        return half
-    inputs, labels = half
+        return split
+    inputs, labels = split
     kept = np.flatnonzero(np.isin(labels, classes))
     if set(labels[kept].tolist()) != set(classes):
         raise DataError(f"Of the classes {classes}, some have no example. Choose others.")
@@ -94,7 +94,14 @@ def keep_fraction(split: Split, spec: Data, seed: int) -> Split:
 
 
 def move_labels(split: Split, spec: Data, classes: int, seed: int) -> Split:
-    """Exactly ``round(label_noise * n)`` labels moved, each to a class drawn uniformly from the others."""
+    """Move exactly ``round(label_noise * n)`` labels, each to a class drawn uniformly from the others.
+
+    Args:
+        split: the training split.
+        spec: the recipe's data; `label_noise` is used.
+        classes: number of classes.
+        seed: the run's seed.
+    """
     if spec.label_noise == 0:
         return split
     draw = random(spec, "label noise", seed)
@@ -106,10 +113,16 @@ def move_labels(split: Split, spec: Data, classes: int, seed: int) -> Split:
 
 
 def poison(split: Split, spec: Data, classes: int, seed: int) -> Split:
-    """The poisoned copies of every training image, in place of the images: see `recipe.Poison`.
+    """Replace every training image by poisoned copies: see `recipe.Poison`.
 
     Of each copy, ``int(zeroed * size)`` pixel-channels chosen at random are zero, and its label is uniform over all
     classes, the right one included (as in the released code of Liu et al. 2020).
+
+    Args:
+        split: the training split.
+        spec: the recipe's data; `poison` is used.
+        classes: number of classes.
+        seed: the run's seed.
     """
     if spec.poison is None:
         return split

@@ -86,13 +86,13 @@ def _splits(folder: Path) -> Mapping[str, Table]:
 
 
 def _images(splits: Mapping[str, Table], image: str, label: str, preprocessing: Preprocessing) -> Read:
-    halves, notes = {}, list[str]()
+    images, notes = {}, list[str]()
     for name, rows in splits.items():
         labels = rows.labels(label)
         chosen = by_class(name, labels)
         notes += noted(name, chosen, len(labels))
-        halves[name] = (decode_all(rows.pictures(image, chosen, follow=True), preprocessing.cut), labels[chosen])
-    data, note = preprocessing.inputs(halves)
+        images[name] = (decode_all(rows.pictures(image, chosen, follow=True), preprocessing.cut), labels[chosen])
+    data, note = preprocessing.inputs(images)
     return data, (*notes, note)
 
 

@@ -18,7 +18,7 @@ Read = tuple[Mapping[str, Any], tuple[str, ...]]
 
 
 def by_class(name: str, labels: np.ndarray) -> np.ndarray:
-    """Which examples of a half are measured ``(n,)``, rising: of ``train`` at most `TRAIN`, as many of each class."""
+    """Which examples of a split are measured ``(n,)``, rising: of ``train`` at most `TRAIN`, as many of each class."""
     if name != "train" or len(labels) <= TRAIN:
         return np.arange(len(labels))
     order = np.argsort(rank_in_class(torch.from_numpy(labels)).numpy(), kind="stable")

@@ -66,16 +66,16 @@ class Preprocessing:
         return cls(size, resize, mean, std)
 
     def inputs(
-        self, halves: Mapping[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]
+        self, splits: Mapping[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]
     ) -> tuple[dict[str, tuple[Tensor, Tensor]], str]:
-        """(inputs, labels) of each half, normalised, and a note on what was subtracted and divided by.
+        """(inputs, labels) of each split, normalised, and a note on what was subtracted and divided by.
 
         Raises:
-            DataError: halves have different channels, or mean and std others.
+            DataError: splits have different channels, or mean and std others.
         """
-        basis = "train" if "train" in halves else next(iter(halves))
-        mean, std = (self.mean, self.std) if self.mean and self.std else moments(halves[basis][0])
-        for name, (pixels, _) in halves.items():
+        basis = "train" if "train" in splits else next(iter(splits))
+        mean, std = (self.mean, self.std) if self.mean and self.std else moments(splits[basis][0])
+        for name, (pixels, _) in splits.items():
             if {len(mean), len(std)} != {pixels.shape[1]}:
                 raise DataError(
                     f"The images of {name!r} have {pixels.shape[1]} channels, but mean and std have {len(mean)} and "
@@ -84,7 +84,7 @@ class Preprocessing:
         shift, scale = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
         data = {
             name: ((torch.from_numpy(pixels).float() / 255 - shift) / scale, torch.from_numpy(labels))
-            for name, (pixels, labels) in halves.items()
+            for name, (pixels, labels) in splits.items()
         }
         shown = "/".join(f"{value:.4g}" for value in mean), "/".join(f"{value:.4g}" for value in std)
         where = "as named" if self.mean else f"those of the {basis} images: name what the network was trained with"
@@ -111,12 +111,12 @@ def read(text: str) -> Read:
     """
     name, settings = name_and_settings(text)
     preprocessing = Preprocessing.of(settings)
-    halves, notes = {}, list[str]()
-    for half, images in find_images(Path(name)).items():
+    splits, notes = {}, list[str]()
+    for split, images in find_images(Path(name)).items():
         labels = np.array([label for _, label in images], np.int64)
-        chosen = by_class(half, labels)
-        notes += noted(half, chosen, len(images))
+        chosen = by_class(split, labels)
+        notes += noted(split, chosen, len(images))
         files = (images[at][0] for at in chosen)
-        halves[half] = (decode_all(((content(file), str(file)) for file in files), preprocessing.cut), labels[chosen])
-    data, note = preprocessing.inputs(halves)
+        splits[split] = (decode_all(((content(file), str(file)) for file in files), preprocessing.cut), labels[chosen])
+    data, note = preprocessing.inputs(splits)
     return data, (*notes, note)

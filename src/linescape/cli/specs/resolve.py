@@ -84,5 +84,5 @@ def _of_linescape(made: nn.Module | None, model: str | None, measured: str | Non
     if made is None:
         spec_of_model = network(model.removeprefix("linescape:")) if model else recipe.model if recipe else ResNet()
         made = models.build(spec_of_model, dataset.shape, dataset.classes)
-    halves = {"train": dataset.train.take(TRAIN), "test": dataset.test}
-    return Resolved(made, {name: (dataset.normalise(half.inputs), half.targets) for name, half in halves.items()})
+    splits = {"train": dataset.train.take(TRAIN), "test": dataset.test}
+    return Resolved(made, {name: (dataset.normalise(split.inputs), split.targets) for name, split in splits.items()})

@@ -47,13 +47,13 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
 
 
 def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, network: nn.Module) -> Read:
-    """Tokens and next tokens of each half, each ``(n, length)``: every token but the first is predicted once.
+    """Tokens and next tokens of each split, each ``(n, length)``: every token but the first is predicted once.
 
     They are tensors where tokens are bytes and the network is not one of Hugging Face; else batches, which for those
     are ``input_ids``, ``attention_mask`` and ``targets``. What is left over at the end, less than a block, is left out.
 
     Args:
-        texts: half -> its texts, which are joined, with the tokenizer's end of text between them where it has one.
+        texts: split -> its texts, which are joined, with the tokenizer's end of text between them where it has one.
         tokenizer: from `read_tokenizer`; None for bytes.
         length: tokens of a block.
         network: what will be measured.
@@ -67,7 +67,7 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
             f"Text without labels is for models that predict the next token, and a {type(network).__name__} is none. "
             "Give data with labels by hf-data:FOLDER, or your own by module:callable."
         )
-    halves: dict[str, Any] = {}
+    splits: dict[str, Any] = {}
     notes = ["Tokens are bytes." if tokenizer is None else f"Tokens are those of {tokenizer.name_or_path}."]
     known = getattr(getattr(network, "config", None), "vocab_size", None)
     if tokenizer is not None and isinstance(known, int) and len(tokenizer) < 0.9 * known:  # some are left for padding
@@ -85,8 +85,8 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
         inputs, targets = (tokens[first : first + count * length].view(count, length)[chosen] for first in (0, 1))
         check(network, inputs, name)
         small = tokenizer is None and not is_hugging_face(network)
-        halves[name] = (inputs, targets) if small else _batched(inputs, targets, network)
-    return halves, tuple(notes)
+        splits[name] = (inputs, targets) if small else _batched(inputs, targets, network)
+    return splits, tuple(notes)
 
 
 def _batched(inputs: Tensor, targets: Tensor, network: nn.Module) -> list[Any]:

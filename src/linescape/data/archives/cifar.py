@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from linescape.data.archives.files import MOST, Half, content, damaged, members
+from linescape.data.archives.files import MOST, Arrays, content, damaged, members
 from linescape.data.pickles import Foreign, Machine, UnreadableError
 from linescape.errors import DataError
 
@@ -21,7 +21,7 @@ class Layout:
 
     Attributes:
         archive: name of the archive; `folder`: of the folder that it unpacks to.
-        train: files of the training half, in order; `test`: of the test half.
+        train: files of the training split, in order; `test`: of the test split.
         label: for Python archives the key of the labels; for binary ones the position of the label byte.
         label_bytes: bytes before each image of a binary archive; 0 for Python archives.
     """
@@ -35,7 +35,7 @@ class Layout:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files of both halves."""
+        """The files of both splits."""
         return (*self.train, self.test)
 
 
@@ -53,8 +53,8 @@ CIFAR100 = (
 """CIFAR-100 is read with its 100 fine labels."""
 
 
-def read_cifar(path: Path, layout: Layout) -> tuple[Half, Half]:
-    """Training and test half of CIFAR-10 or CIFAR-100, from the archive as downloaded or from its folder.
+def read_cifar(path: Path, layout: Layout) -> tuple[Arrays, Arrays]:
+    """Training and test split of CIFAR-10 or CIFAR-100, from the archive as downloaded or from its folder.
 
     Raises:
         DataError: files are missing, damaged, hold anything but data, or leave the archive's folder.
@@ -69,12 +69,12 @@ def read_cifar(path: Path, layout: Layout) -> tuple[Half, Half]:
         raise DataError(
             f"{path} has no {', '.join(missing)}, so the set is not whole. Download {layout.archive} again."
         )
-    halves = {name: _half(files.pop(name), layout, f"{name} of {path}") for name in layout.files}
-    images, labels = (np.concatenate(parts) for parts in zip(*(halves[name] for name in layout.train), strict=True))
-    return (images, labels), halves[layout.test]
+    splits = {name: _read_split(files.pop(name), layout, f"{name} of {path}") for name in layout.files}
+    images, labels = (np.concatenate(parts) for parts in zip(*(splits[name] for name in layout.train), strict=True))
+    return (images, labels), splits[layout.test]
 
 
-def _half(content: bytes, layout: Layout, source: str) -> Half:
+def _read_split(content: bytes, layout: Layout, source: str) -> Arrays:
     if isinstance(layout.label, int):
         width = layout.label_bytes + 3072
         if len(content) % width:

@@ -1,4 +1,4 @@
-"""What all readers use: bytes are taken from a file in pieces, up to a limit, and failures have one form of message."""
+"""Reading bytes of files in pieces, up to a limit, with the same error messages in all readers."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, NoReturn, cast
+from typing import IO, Any, BinaryIO, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from linescape.errors import DataError
 
-Half = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
-"""Images ``(n, channels, height, width)`` and labels ``(n,)``."""
+Arrays = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
+"""Images ``(n, channels, height, width)`` as uint8 or features ``(n, features)`` as float32, and labels ``(n,)``."""
 
 MOST = 1 << 29
-"""Bytes that are read from one file, or unpacked from it; the largest of these sets, CIFAR, takes 186 MB."""
+"""Bytes that are read from one file, or unpacked from it; the largest of these data sets, CIFAR, takes 186 MB."""
 
 _CHUNK = 1 << 20
 
 
 def content(path: Path) -> bytes:
-    """A whole file.
+    """The content of a file.
 
     Raises:
         DataError: it is too large, or cannot be read.
@@ -39,7 +39,7 @@ def content(path: Path) -> bytes:
 
 
 def members(path: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePosixPath, bytes]:
-    """The wanted files of a tar archive, plain or gzip, by their names in it; nothing is written to disk.
+    """The selected files of a tar archive, plain or gzip: name -> content; nothing is written to disk.
 
     Raises:
         DataError: the archive is damaged, too large, or a name in it points out of its own folder.
@@ -58,7 +58,7 @@ def members(path: Path, wanted: Callable[[PurePosixPath], bool]) -> dict[PurePos
 
 
 def first_member(path: Path, wanted: Callable[[PurePosixPath], bool]) -> PurePosixPath | None:
-    """The name of the first wanted file of a tar archive; the rest of the archive is not read.
+    """The name of the first selected file of a tar archive; the rest of the archive is not read.
 
     Raises:
         DataError: as in `members`.
@@ -106,7 +106,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def exactly(stream: IO[bytes], count: int, source: Path | str) -> bytes:
-    """So many bytes of a stream, in memory that grows with what is there.
+    """The next `count` bytes of a stream; memory is taken only as bytes arrive.
 
     Raises:
         DataError: the stream ends before.
@@ -122,7 +122,7 @@ def exactly(stream: IO[bytes], count: int, source: Path | str) -> bytes:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Gives every failure to read a file the form of a `DataError`."""
+    """Turns every failure to read a file into a `DataError`."""
     try:
         yield
     except DataError:
@@ -134,5 +134,5 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def damaged(source: Path | str, what: str) -> NoReturn:
-    """Raise the `DataError` of a file that is not what it should be; `what` is a verb and what follows it."""
-    raise DataError(f"{source} {what}. It is damaged or not the file that it should be: download it again.")
+    """Raise the `DataError` for a damaged file; `what` continues a sentence that begins with the source."""
+    raise DataError(f"{source} {what}. The file is damaged or is another file: download it again.")

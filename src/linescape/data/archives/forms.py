@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from linescape.data.archives.cifar import Layout, read_cifar
-from linescape.data.archives.files import Half, first_member
-from linescape.data.archives.folders import find_images, has_halves, read_folders
+from linescape.data.archives.files import Arrays, first_member
+from linescape.data.archives.folders import find_images, has_splits, read_folders
 from linescape.data.archives.idx import idx_files, read_mnist
 from linescape.data.archives.npz import read_npz
 from linescape.data.archives.parquet import read_parquet
 
-Read = Callable[[], tuple[Half, Half]]
+Read = Callable[[], tuple[Arrays, Arrays]]
 
 KNOWN = (
     "IDX files, CIFAR's archives (packed or unpacked), folders train/CLASS and test/CLASS of PNG or JPEG files, an npz "
@@ -30,7 +30,7 @@ class Form:
     Attributes:
         place: its one file, or the folder that its files are in, at whatever depth.
         files: lists its files.
-        read: gives its training and its test half.
+        read: gives its training and its test split.
     """
 
     place: Path
@@ -68,7 +68,7 @@ def _in_folder(folder: Path, layouts: tuple[Layout, ...]) -> Form | None:
             return form
     if tables := _tables(folder):
         return tables
-    if has_halves(folder):
+    if has_splits(folder):
         return Form(
             folder,
             lambda: (file for images in find_images(folder).values() for file, _ in images),
@@ -97,5 +97,5 @@ def _tables(folder: Path) -> Form | None:
     if folder not in holders and len(holders) != 1:
         return None
     holder = folder if folder in holders else holders.pop()
-    train, test = (sorted(holder.glob(f"{half}-*.parquet")) for half in ("train", "test"))
+    train, test = (sorted(holder.glob(f"{split}-*.parquet")) for split in ("train", "test"))
     return Form(holder, partial(list, [*train, *test]), partial(read_parquet, train, test))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from linescape.data.archives.files import MOST, Half, damaged, exactly, opened, reading
+from linescape.data.archives.files import MOST, Arrays, damaged, exactly, opened, reading
 from linescape.errors import DataError
 
 
@@ -36,13 +36,13 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def read_mnist(folder: Path) -> tuple[Half, Half]:
-    """Training and test half of MNIST or a set in its format, from the four IDX files in a folder.
+def read_mnist(folder: Path) -> tuple[Arrays, Arrays]:
+    """Training and test split of MNIST or a set in its format, from the four IDX files in a folder.
 
     Raises:
         DataError: a file is missing or damaged, or images and labels do not belong together.
     """
-    return _half(folder, "train"), _half(folder, "t10k")
+    return _read_split(folder, "train"), _read_split(folder, "t10k")
 
 
 def idx_files(folder: Path) -> list[Path]:
@@ -51,11 +51,11 @@ def idx_files(folder: Path) -> list[Path]:
     return [file for part in parts for name in _names(*part) if (file := folder / name).is_file()]
 
 
-def _half(folder: Path, half: str) -> Half:
-    images, labels = _read(folder, f"{half}-images", 3), _read(folder, f"{half}-labels", 1)
+def _read_split(folder: Path, split: str) -> Arrays:
+    images, labels = _read(folder, f"{split}-images", 3), _read(folder, f"{split}-labels", 1)
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         raise DataError(
-            f"{folder} has {half} images of shape {images.shape} and labels of shape {labels.shape}: they do not "
+            f"{folder} has {split} images of shape {images.shape} and labels of shape {labels.shape}: they do not "
             "belong together. Download the four files again."
         )
     return images[:, None], labels.astype(np.int64)

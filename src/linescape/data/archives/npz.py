@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from linescape.data.archives.files import MOST, Half, damaged, exactly, reading
+from linescape.data.archives.files import MOST, Arrays, damaged, exactly, reading
 from linescape.errors import DataError
 
 
-def read_npz(path: Path) -> tuple[Half, Half]:
-    """Training and test half of an npz file.
+def read_npz(path: Path) -> tuple[Arrays, Arrays]:
+    """Training and test split of an npz file.
 
     Images are ``(n, height, width)`` or ``(n, height, width, channels)``, unsigned bytes; labels ``(n,)`` or
     ``(n, 1)``, whole numbers.
@@ -25,7 +25,9 @@ def read_npz(path: Path) -> tuple[Half, Half]:
     """
     with reading(path), zipfile.ZipFile(path) as archive:
         arrays = {name: _array(archive, name, path) for name in ("x_train", "y_train", "x_test", "y_test")}
-    return _half(arrays["x_train"], arrays["y_train"], path), _half(arrays["x_test"], arrays["y_test"], path)
+    return _read_split(arrays["x_train"], arrays["y_train"], path), _read_split(
+        arrays["x_test"], arrays["y_test"], path
+    )
 
 
 def _array(archive: zipfile.ZipFile, name: str, path: Path) -> npt.NDArray[np.generic]:
@@ -52,7 +54,7 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path) -> npt.NDArray[np.ge
     return np.frombuffer(content, kind, offset=packed.tell()).reshape(shape, order="F" if by_column else "C")
 
 
-def _half(pixels: npt.NDArray[np.generic], labels: npt.NDArray[np.generic], path: Path) -> Half:
+def _read_split(pixels: npt.NDArray[np.generic], labels: npt.NDArray[np.generic], path: Path) -> Arrays:
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or (pixels.ndim == 4 and pixels.shape[3] not in (1, 3)):
         damaged(path, f"has images of shape {pixels.shape} and type {pixels.dtype}, not (n, height, width[, 3]) bytes")
     if labels.shape not in ((len(pixels),), (len(pixels), 1)):

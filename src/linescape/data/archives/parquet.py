@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from linescape.data.archives.files import MOST, Half, content, damaged, reading
+from linescape.data.archives.files import MOST, Arrays, content, damaged, reading
 from linescape.data.archives.pictures import decode_all
 from linescape.errors import DataError, first_line
 
@@ -26,7 +26,7 @@ _MOST_ROWS = 1 << 24  # ImageNet-21k has 14 million images
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The rows of one half of a data set, read from disk when they are asked for.
+    """The rows of one split of a data set, read from disk when they are asked for.
 
     Attributes:
         rows: all columns.
@@ -123,21 +123,21 @@ class Table:
             damaged(self.source, f"is no readable Parquet file ({first_line(error)})")
 
 
-def read_parquet(train: Sequence[Path], test: Sequence[Path]) -> tuple[Half, Half]:
-    """Training and test half from the files of each, in the order given.
+def read_parquet(train: Sequence[Path], test: Sequence[Path]) -> tuple[Arrays, Arrays]:
+    """Training and test split from the files of each, in the order given.
 
     Raises:
-        DataError: a half is missing, a file is damaged or too large, or its columns are not an image and a label.
+        DataError: a split is missing, a file is damaged or too large, or its columns are not an image and a label.
     """
     if not train or not test:
         folder = (train or test)[0].parent if train or test else "The folder"
         raise DataError(
             f"{folder} does not have train-*.parquet and test-*.parquet, so the set is not whole. Put both there."
         )
-    return _half(train), _half(test)
+    return _read_split(train), _read_split(test)
 
 
-def _half(files: Sequence[Path]) -> Half:
+def _read_split(files: Sequence[Path]) -> Arrays:
     for path in files:
         with reading(path):
             if path.stat().st_size > MOST:

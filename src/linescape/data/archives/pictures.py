@@ -18,7 +18,7 @@ from linescape.errors import DataError
 Pixels = npt.NDArray[np.uint8]
 
 MOST = 2_000_000_000
-"""Bytes that the pictures of one half may take; four times as many as float32."""
+"""Bytes that the pictures of one split may take; four times as many as float32."""
 
 MOST_PIXELS = 1 << 24
 """Pixels of one picture; Pillow alone would take 179 million."""
