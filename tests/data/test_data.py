@@ -152,7 +152,7 @@ WHOLE = idx(np.zeros((50, 28, 28)))
         (b"\0\0\x0d\x03" + WHOLE[4:], "starts with 00 00 0d 03"),
         (b"\0\0\x08\x02" + WHOLE[4:], "starts with 00 00 08 02"),
         (b"\x89PNG" + WHOLE[4:], "starts with 89 50"),
-        (struct.pack(">4B3I", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(100), "more than any set"),
+        (struct.pack(">4B3I", 0, 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(100), "more than any data set"),
         (struct.pack(">4B3I", 0, 0, 8, 3, 600_000, 28, 28) + bytes(100), "before its header says"),
         (packed(WHOLE)[:-20], "damaged"),
         (packed(WHOLE)[:12], "damaged"),

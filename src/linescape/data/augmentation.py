@@ -1,4 +1,4 @@
-"""Random changes of a batch of images, one draw for each image."""
+"""Random augmentation of a batch of images, drawn for each image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = ("none", "flip", "crop", "crop-flip", "cutout")
 
 
 def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
-    """A changed copy of a batch; the batch itself for ``none``.
+    """An augmented copy of a batch; the batch itself for ``none``.
 
     ``flip`` mirrors left and right with probability 1/2. ``crop`` pads an eighth of the side (4 of 32) with zeros on
     each side and cuts the old size out at a uniform position. ``cutout`` zeroes a square of half the side around a

@@ -1,4 +1,4 @@
-"""Mixup: training on mixtures of two examples of a batch and of their labels."""
+"""Mixup: training on convex combinations of pairs of examples and their labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Mixed(NamedTuple):
-    """A batch of mixtures: share * an example + (1 - share) * its partner.
+    """A batch of mixtures: share * example + (1 - share) * partner.
 
     Attributes:
         inputs: ``(batch, ...)``.
@@ -31,7 +31,7 @@ class Mixed(NamedTuple):
         return self.targets if self.share >= 0.5 else self.partners
 
     def loss(self, outputs: Tensor) -> Tensor:
-        """Mean cross entropy of logits ``(batch, classes)`` in nats, each label counted by its share."""
+        """Mean cross entropy of logits ``(batch, classes)`` in nats, the two labels weighted by their shares."""
         loss = F.cross_entropy(outputs, self.targets)
         if self.share == 1:
             return loss
@@ -39,7 +39,7 @@ class Mixed(NamedTuple):
 
 
 def mix(inputs: Tensor, targets: Tensor, strength: float, seed: int) -> Mixed:
-    """Mix each example of a batch with another of it, chosen by permutation; one share for the batch, as in the source.
+    """Mix each example of a batch with another, chosen by a permutation; one share per batch, as in the source.
 
     Source: Zhang et al. 2018, "mixup: Beyond empirical risk minimization", arXiv 1710.09412.
 

@@ -1,13 +1,13 @@
-"""Pickles read as data: nothing that they name is imported or called.
+"""Reads pickles as data: nothing that they name is imported or called.
 
 A pickle is a program for a small machine that calls functions by name. This is such a machine: it knows the operations
-that data consist of. Of the functions that a pickle names it calls the few of its own that are given to it under these
-names; all else becomes a `Foreign` object that swallows what it is given. So files that hold a training script's
-own classes can be read too, without them. Readers of a format say what its names stand for:
-`linescape.checkpoints.formats.pickled` for torch, `linescape.data.archives.cifar` for CIFAR.
+that data consist of. It replaces the few names that a format needs by functions of this package; everything else
+becomes a `Foreign` object, which keeps only its state. So files that hold a training script's own classes can be read
+without them. The functions of each format are in `linescape.checkpoints.formats.inert` (torch) and
+`linescape.data.archives.cifar` (CIFAR).
 
-What a file can cost is bounded. `pickle.Unpickler` would take memory and time that no bytes of the file stand for, or
-overflow the C stack, for a memo slot far out, a class for each name, or tuples in tuples as a key; `torch.load` with
+Memory and time are bounded by the size of the file. `pickle.Unpickler` can take any amount of both, or overflow the C
+stack, for a memo slot far out, a class for each name, or tuples in tuples as a key; `torch.load` with
 ``weights_only`` refuses such files, and takes whatever memory a file asks for.
 """
 
@@ -26,12 +26,12 @@ _NAME = 2000
 
 
 class UnreadableError(Exception):
-    """The pickle is damaged, or asks for what pickles of data do not contain."""
+    """The pickle is damaged, or contains what pickles of data do not contain."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Foreign:
-    """An object that is described and not made.
+    """The description of an object that is not constructed.
 
     Attributes:
         kind: the name of the class, or of the function that would have made it.
@@ -49,14 +49,14 @@ class Name(NamedTuple):
 
 
 def fill(dictionary: dict[Any, Any], items: Iterable[Any]) -> None:
-    """Set the items with a key that no hash or text of which costs more than its own bytes."""
+    """Set the items whose key is cheap to hash and to print; nested tuples as keys can cost exponential time."""
     dictionary.update(
         (key, value) for key, value in items if key is None or isinstance(key, str | int | float | Foreign)
     )
 
 
 def call(what: Any, arguments: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
-    """What a call in a pickle makes: what one of the functions gives, or a `Foreign` object.
+    """The result of a call in a pickle: that of one of the functions, or a `Foreign` object.
 
     Raises:
         UnreadableError: it is no call.
@@ -71,13 +71,13 @@ def call(what: Any, arguments: Any, functions: Mapping[str, Callable[..., Any]])
 
 
 class Machine:
-    """A stack, marks in it, and a memo of what is used again.
+    """Executes a pickle: a stack, marks in it, and a memo of objects that are used again.
 
     Attributes:
-        functions: names in a pickle -> what is called for them.
-        longest: bytes of the longest text or bytes that are read; longer ones are passed over.
-        refused: codes of operations that this format has no use for.
-        foreign: the names in the pickle that are no `functions`.
+        functions: names in a pickle -> the functions that replace them.
+        longest: length in bytes of the longest text that is read; longer ones are skipped.
+        refused: codes of operations that the format does not use.
+        foreign: the names in the pickle that are not in `functions`.
     """
 
     functions: ClassVar[Mapping[str, Callable[..., Any]]]
@@ -92,9 +92,9 @@ class Machine:
         self.foreign: set[str] = set()
 
     def run(self, most: int) -> Any:
-        """What the next pickle of the file holds; the file stands behind it afterwards.
+        """The content of the next pickle of the file, which is read up to the end of the pickle.
 
-        A dictionary has only the items with a plain key, and sets are lists.
+        Dictionaries have only their items with plain keys, and sets are lists.
 
         Args:
             most: operations that the pickle may hold; each makes an object of about 100 bytes at most.
@@ -118,14 +118,14 @@ class Machine:
         raise UnreadableError(f"it holds more than {most:,} operations")
 
     def named(self, module: str, name: str) -> Any:
-        """What a name in the pickle stands for."""
+        """The object that a name in the pickle stands for."""
         full = f"{module}.{name}"
         if full not in self.functions:
             self.foreign.add(full)
         return Name(full)
 
     def refer(self) -> None:
-        """Replace a reference to something outside of the pickle by what it stands for."""
+        """Replace a reference to an object outside of the pickle by that object."""
         raise UnreadableError("it refers to something outside")
 
     def push(self, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a recipe's model to a network whose blocks have names.
+"""Builds the network of a recipe; the blocks of every network have names.
 
 Every network has an attribute ``blocks``: block name to the prefixes of its tensors, from input to output.
 """
@@ -27,7 +27,7 @@ Network = MLP | LeNet | VGG | ResNet | EfficientNetLite
 
 
 def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
-    """A network, its values drawn from torch's global random numbers on the current device (also ``meta``).
+    """A network, initialised from torch's global random numbers on the current device (also ``meta``).
 
     Args:
         spec: which network.
@@ -54,7 +54,14 @@ def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
 
 
 def draw(spec: recipe.Model, shape: tuple[int, ...], classes: int, init: recipe.Random, seed: int) -> Network:
-    """A network with fresh values, on the CPU: the same for the same arguments, whatever was drawn before.
+    """A freshly initialised network on the CPU, the same for the same arguments; global random numbers stay.
+
+    Args:
+        spec: which network.
+        shape: of one input, ``(channels, height, width)`` or ``(features,)``.
+        classes: number of logits.
+        init: the scheme of initialisation.
+        seed: of the random numbers.
 
     Raises:
         RecipeError: the network is impossible for this shape.
@@ -79,7 +86,7 @@ _SCHEMES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @torch.no_grad()
 def redraw(network: nn.Module, init: recipe.Random) -> None:
-    """Draw a network's values anew in place, by a scheme of `recipe.Random`, from torch's global random numbers.
+    """Initialise a network again in place, by a scheme of `recipe.Random`, from torch's global random numbers.
 
     ``normal`` and ``zeros`` set every parameter; buffers stay.
     """

@@ -1,4 +1,4 @@
-"""Images enlarged before the first layer, for networks that were made for larger ones."""
+"""Enlarges images before the first layer, for networks that were designed for larger images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from linescape.errors import RecipeError
 
 
 def checked(resolution: int, shape: tuple[int, ...]) -> int:
-    """The side to which images ``(channels, height, width)`` are enlarged; 0 keeps them.
+    """The side to which images of this shape ``(channels, height, width)`` are enlarged; 0 keeps them.
 
     Raises:
         RecipeError: the images are larger already.

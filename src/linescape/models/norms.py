@@ -1,4 +1,4 @@
-"""The normalisation layers that a recipe can name, for convolutions."""
+"""The normalisation layers of convolutional networks, by their names in a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the names of torch in a pickle stand for: descriptions, of which nothing is imported or called."""
+"""What torch's names in a pickle are replaced by: descriptions of tensors; nothing of torch is called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from linescape.data.pickles import UnreadableError as UnreadableError
 from linescape.data.pickles import call, fill
 
 DIMENSIONS = 64
-"""Of a tensor: the most that PyTorch knows."""
+"""The most dimensions that a PyTorch tensor has."""
 
 DTYPES = {
     f"{kind}Storage": dtype
@@ -31,11 +31,11 @@ DTYPES = {
         "Untyped": torch.uint8,
     }.items()
 }
-"""The class of a storage, by its name in a file -> what its elements are."""
+"""Name of the class of a storage -> type of its elements."""
 
 
 class Storage(NamedTuple):
-    """Where a file says that numbers lie: the key of the storage, and what they are."""
+    """A storage as a file describes it: the type of its elements and its key."""
 
     dtype: torch.dtype
     key: str
@@ -102,4 +102,4 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._tensor._rebuild_from_type_v2": lambda make, _kind, given, _state=None: call(make, given, FUNCTIONS),
     "torch.Size": _first,
 }
-"""What is called for the names in a pickle that make a part of a tensor or dictionary."""
+"""Names in a pickle -> the functions that replace them."""

@@ -13,16 +13,16 @@ OPERATIONS = 20_000_000
 """The most that one pickle may hold; a tensor takes about 40."""
 
 TEXT = 1 << 16
-"""Bytes of the longest text or bytes that are read; longer ones are no names, and are passed over."""
+"""Bytes of the longest text or bytes that are read; longer ones are no names, and are skipped."""
 
 
 class Loaded(NamedTuple):
-    """What a pickle holds.
+    """The content of a pickle.
 
     Attributes:
-        content: tensors in it are `Described`, objects of other classes `Foreign`. A dictionary has only the items with
-            a plain key, and sets are lists.
-        storages: all that it mentions, by key.
+        content: tensors in it are `Described`, objects of other classes `Foreign`. Dictionaries have only their items
+            with plain keys, and sets are lists.
+        storages: all storages that it refers to, by key.
         foreign: the names of classes and functions that were not called.
     """
 
@@ -32,7 +32,7 @@ class Loaded(NamedTuple):
 
 
 def load(file: IO[bytes]) -> Loaded:
-    """The next pickle of a file, which stands behind it afterwards.
+    """Read the next pickle of a file, up to the end of the pickle.
 
     Raises:
         UnreadableError: it is damaged or no pickle of data.

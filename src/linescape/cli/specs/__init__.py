@@ -1,4 +1,4 @@
-"""What a user names in a few words on a command line, turned into networks, data and recipes.
+"""Turns the words that name a network or data on the command line into networks, data and recipes.
 
 =========  ======================================================================================================
 a network  ``module:callable``, ``file.py:function``, ``torchvision:NAME``, ``timm:NAME``, ``hf:FOLDER``,
@@ -7,8 +7,8 @@ data       ``module:callable``, ``file.py:function``, ``images:FOLDER``, ``hf-da
            name of a data set of linescape
 =========  ======================================================================================================
 
-Names are followed by settings: ``resnet,depth=18,norm=none``, ``timm:vit_tiny_patch16_224,num_classes=10``. The code of
-a module or a file is the user's own and is run because it was named; nothing else is executed, nor fetched.
+Names are followed by settings: ``resnet,depth=18,norm=none``, ``timm:vit_tiny_patch16_224,num_classes=10``. Only code
+of modules and files that the user names is run, and nothing is downloaded.
 """
 
 from linescape.cli.specs.devices import device

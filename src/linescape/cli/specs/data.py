@@ -1,4 +1,4 @@
-"""Data of other people, in words: of the user's own code, folders of images, Hugging Face data sets, text files."""
+"""The user's own data: from code, folders of images, Hugging Face data sets or text files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
     """Data from ``scheme:...`` or ``module:callable``.
 
     Args:
-        text: the words.
-        network: what will be measured.
-        folder: where a tokenizer may be that belongs to it.
+        text: the name of the data on the command line.
+        network: the network that will be evaluated.
+        folder: the network's folder, which may have a tokenizer.
 
     Raises:
         RecipeError: a setting is unknown, or something is missing.

@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face on disk: rows of image and label, text and label, or text alone."""
+"""Hugging Face data sets on disk: rows of image and label, text and label, or text alone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _splits(folder: Path) -> Mapping[str, Table]:
             saved = datasets.load_from_disk(str(folder))
             parts = saved if isinstance(saved, Mapping) else {"test": saved}
             splits = {n: Table(rows.to_polars().lazy(), f"{n!r} of {folder}") for n, rows in parts.items()}
-        except Exception as error:  # datasets raises as many kinds as its files have fields
+        except Exception as error:  # datasets raises many kinds of errors
             raise DataError(
                 f"{folder} is no readable data set of Hugging Face ({first_line(error)}). Save it again."
             ) from error
@@ -99,7 +99,7 @@ def _images(splits: Mapping[str, Table], image: str, label: str, preprocessing: 
 def _classified(
     splits: Mapping[str, Table], words: str, label: str, tokenizer: Any, length: int, network: nn.Module
 ) -> Read:
-    """Batches ``input_ids``, ``attention_mask`` and ``labels``, padded to the longest text of all in a split."""
+    """Batches ``input_ids``, ``attention_mask`` and ``labels``, padded to the longest text of the split."""
     if tokenizer is None:
         raise RecipeError(
             "The texts need a tokenizer, and the checkpoint is no folder that has one. Write tokenizer=FOLDER."
@@ -112,7 +112,7 @@ def _classified(
         chosen = by_class(name, labels)
         notes += noted(name, chosen, len(labels))
         texts = np.array(rows.texts(words), object)[chosen].tolist()
-        # One length for all is one kind of call, so one graph.
+        # With one length for all batches, the network is traced once.
         encoded = tokenizer(texts, padding="longest", truncation=True, max_length=length, return_tensors="pt")
         tokens.check(network, encoded["input_ids"], name)
         whole = {key: encoded[key] for key in ("input_ids", "attention_mask")}

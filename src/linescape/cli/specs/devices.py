@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""The device to compute on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from linescape.errors import RecipeError, first_line
 
 
 def device(text: str) -> str:
-    """A device that is there, as torch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    """An available device by its name in torch: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
 
     Raises:
         RecipeError: torch does not know it or cannot use it here.

@@ -1,4 +1,4 @@
-"""Folders of images: FOLDER/train/CLASS and FOLDER/test/CLASS or val/CLASS, or FOLDER/CLASS, which is test data."""
+"""Folders of images as inputs: which are read, scaled, cut and normalised."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from linescape.errors import DataError, RecipeError, suggest
 from linescape.recipe.typed import name_and_settings
 
 SETTINGS = ("size", "resize", "mean", "std")
-"""What can be set of images."""
+"""The settings of images."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How images become inputs.
+    """The preprocessing of images.
 
     Attributes:
         size: side of the square that is cut from the centre; None keeps images as they are.
@@ -68,10 +68,10 @@ class Preprocessing:
     def inputs(
         self, splits: Mapping[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]
     ) -> tuple[dict[str, tuple[Tensor, Tensor]], str]:
-        """(inputs, labels) of each split, normalised, and a note on what was subtracted and divided by.
+        """Normalised inputs and labels of each split, and a note with the mean and standard deviation used.
 
         Raises:
-            DataError: splits have different channels, or mean and std others.
+            DataError: splits have different numbers of channels, or mean and std have.
         """
         basis = "train" if "train" in splits else next(iter(splits))
         mean, std = (self.mean, self.std) if self.mean and self.std else moments(splits[basis][0])

@@ -1,6 +1,6 @@
-"""Networks of other people: of the user's own code, of torchvision, of timm, of a Hugging Face folder.
+"""The user's own networks: from code, torchvision, timm or a Hugging Face folder.
 
-They are built without weights; those come from the checkpoints. Nothing is fetched, and no code in a folder is run.
+They are built without weights; these come from the checkpoints. Nothing is downloaded, and no code in a folder is run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def other(text: str) -> nn.Module | None:
 
 
 def is_folder_of_hugging_face(path: Path | None) -> bool:
-    """Whether a path is a folder as Hugging Face models save themselves."""
+    """Whether a path is a folder written by ``save_pretrained`` of a Hugging Face model."""
     return path is not None and (path / "config.json").is_file()
 
 
@@ -49,7 +49,7 @@ def _torchvision(text: str) -> nn.Module:
     if name not in models.list_models():
         raise RecipeError(f"torchvision has no model {name!r}. {suggest(name, models.list_models())}")
     builder = models.get_model_builder(name)
-    # Those for detection and segmentation fetch weights of their trunk unless told not to.
+    # By default, those for detection and segmentation download weights of their backbone.
     none = {key: None for key in ("weights", "weights_backbone") if key in inspect.signature(builder).parameters}
     return _built(text, builder, {**literals(settings), **none})
 
@@ -72,7 +72,7 @@ def _hugging_face(text: str) -> nn.Module:
         )
     try:
         config = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises as many kinds as a config has fields
+    except Exception as error:  # transformers raises many kinds of errors
         raise RecipeError(
             f"{folder / 'config.json'} could not be read ({first_line(error)}). A network whose code is in its folder "
             "is not run: give it as module:callable."
@@ -87,7 +87,7 @@ def _hugging_face(text: str) -> nn.Module:
             "there, or give the network as module:callable."
         )
     for part in (config, config.get_text_config()):
-        part.use_cache = False  # what a cache returns is no tensor, so the network would be no graph
+        part.use_cache = False  # a network that returns a cache cannot be traced as a graph
     with _default_dtype(getattr(config, "dtype", None) or getattr(config, "torch_dtype", None)), _nothing_drawn():
         made = _built(f"hf:{text}", lambda: kind(config), {})
     made.tie_weights()  # type: ignore[operator]
@@ -99,12 +99,12 @@ def _hugging_face(text: str) -> nn.Module:
 def _built(text: str, make: Callable[..., Any], settings: dict[str, object]) -> nn.Module:
     try:
         return make(**settings)  # type: ignore[no-any-return]
-    except Exception as error:  # what a network's code raises of a setting depends on the code
+    except Exception as error:  # which error a wrong setting raises depends on the network's code
         raise RecipeError(f"{text!r} could not be built: {first_line(error)}. Check its settings.") from error
 
 
 def _nothing_drawn() -> AbstractContextManager[object]:
-    """Inside, models of transformers leave their weights as they are: drawing billions takes a minute."""
+    """Inside, models of transformers do not initialise their weights, which takes a minute for billions."""
     for module in ("transformers.initialization", "transformers.modeling_utils"):  # since version 5, and before
         if importlib.util.find_spec(module):
             inside = getattr(importlib.import_module(module), "no_init_weights", None)
@@ -115,7 +115,7 @@ def _nothing_drawn() -> AbstractContextManager[object]:
 
 @contextmanager
 def _default_dtype(dtype: object) -> Iterator[None]:
-    """Inside, tensors are made in a type; a network cast afterwards would lose what it keeps in float32 by design."""
+    """Set the default dtype; casting the network afterwards would change what it keeps in float32 by design."""
     before = torch.get_default_dtype()
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype, None)

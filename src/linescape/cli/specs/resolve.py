@@ -1,4 +1,4 @@
-"""The network and the data to measure it on, from what was named and from what the checkpoints say."""
+"""Finds the network and the data to evaluate it on, from the command line and the checkpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Resolved(NamedTuple):
     Attributes:
         network: built, with whatever weights.
         data: name -> what an `Evaluator` takes.
-        notes: what was decided on the way, in words.
+        notes: decisions that the user should know.
     """
 
     network: nn.Module
@@ -36,13 +36,13 @@ class Resolved(NamedTuple):
 def network_and_data(
     model: str | None, measured: str | None, metadata: Mapping[str, str] | None, end: Path | None = None
 ) -> Resolved:
-    """The network and the data to measure it on; what is not named is taken from the checkpoint at the end.
+    """The network and the data to evaluate it on; by default those of the checkpoint at the end.
 
     Args:
-        model: a network in words.
-        measured: data in words.
-        metadata: the texts in the checkpoint; linescape's own name network and data.
-        end: where the checkpoint is; a Hugging Face folder is the network of its own config.json, and has a tokenizer.
+        model: name and settings of a network.
+        measured: name and settings of the data.
+        metadata: of the checkpoint; in linescape's own checkpoints it has the recipe.
+        end: path of the checkpoint; a Hugging Face folder has the network's config.json and tokenizer.
 
     Raises:
         RecipeError: something is neither named nor in the checkpoint, unknown, or cannot be imported.
@@ -78,7 +78,7 @@ def network_and_data(
 
 
 def _of_linescape(made: nn.Module | None, model: str | None, measured: str | None, recipe: Recipe | None) -> Resolved:
-    """Data of linescape, and a network for them."""
+    """A data set of linescape, and a network for it."""
     spec = content(Data, "name", measured) if measured else recipe.data if recipe else Data()
     dataset = data.load(spec, recipe.seed if recipe else 0)
     if made is None:

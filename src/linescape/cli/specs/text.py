@@ -1,4 +1,4 @@
-"""Text for language models: files cut into equal blocks of tokens, of which each next one is to be predicted."""
+"""Text for language models: files cut into equal blocks of tokens, of which each predicts the next."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from linescape.evaluation.forward import is_hugging_face, predicts_next
 from linescape.recipe.typed import name_and_settings
 
 LENGTH = 128
-"""Tokens of a block, or of a text at most, where no length is named."""
+"""Default number of tokens of a block, and default maximum of a text."""
 
 BATCH = 16
-"""Blocks in a batch: for each of their tokens a network gives as many numbers as it knows tokens."""
+"""Blocks in a batch; a network's output has the size of the vocabulary for each token."""
 
 BYTES = "bytes"
-"""The tokenizer that needs no file: each byte of the text is a token, so there are 256."""
+"""The name of the tokenizer without a file: each byte is a token, a vocabulary of 256."""
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt")
 
@@ -47,16 +47,16 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
 
 
 def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, network: nn.Module) -> Read:
-    """Tokens and next tokens of each split, each ``(n, length)``: every token but the first is predicted once.
+    """Tokens and next tokens of each split, each ``(n, length)``; every token except the first is predicted once.
 
-    They are tensors where tokens are bytes and the network is not one of Hugging Face; else batches, which for those
-    are ``input_ids``, ``attention_mask`` and ``targets``. What is left over at the end, less than a block, is left out.
+    They are tensors if tokens are bytes and the network is not from Hugging Face, and else batches, for Hugging Face
+    with ``input_ids``, ``attention_mask`` and ``targets``. An incomplete last block is dropped.
 
     Args:
-        texts: split -> its texts, which are joined, with the tokenizer's end of text between them where it has one.
+        texts: split -> its texts, which are joined by the end-of-text token if the tokenizer has one.
         tokenizer: from `read_tokenizer`; None for bytes.
         length: tokens of a block.
-        network: what will be measured.
+        network: the network that will be evaluated.
 
     Raises:
         RecipeError: the network is none that predicts the next token, or takes fewer tokens.
@@ -70,7 +70,7 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
     splits: dict[str, Any] = {}
     notes = ["Tokens are bytes." if tokenizer is None else f"Tokens are those of {tokenizer.name_or_path}."]
     known = getattr(getattr(network, "config", None), "vocab_size", None)
-    if tokenizer is not None and isinstance(known, int) and len(tokenizer) < 0.9 * known:  # some are left for padding
+    if tokenizer is not None and isinstance(known, int) and len(tokenizer) < 0.9 * known:  # some are padded
         notes.append(f"The tokenizer knows {len(tokenizer)} tokens and the network {known}: is it the network's own?")
     for name, parts in texts.items():
         tokens = _tokens(parts, tokenizer)
@@ -93,9 +93,10 @@ def _batched(inputs: Tensor, targets: Tensor, network: nn.Module) -> list[Any]:
     pieces = zip(torch.split(inputs, BATCH), torch.split(targets, BATCH), strict=True)
     if not is_hugging_face(network):
         return list(pieces)
-    # Without a mask, the code of some models looks into the positions of tokens, and is no graph.
+    # Without a mask, the code of some models depends on the values of positions and cannot be traced.
     return [
-        {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "targets": wanted} for tokens, wanted in pieces
+        {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "targets": following}
+        for tokens, following in pieces
     ]
 
 
@@ -111,7 +112,7 @@ def _tokens(texts: Sequence[bytes], tokenizer: Any) -> Tensor:
 
 
 def check(network: nn.Module, tokens: Tensor, name: str) -> None:
-    """Raise `DataError` where a network of Hugging Face has no such tokens, or takes fewer at once."""
+    """Raise `DataError` if a Hugging Face network has a smaller vocabulary or takes fewer tokens at once."""
     config = getattr(network, "config", None) if is_hugging_face(network) else None
     size, most = (getattr(config, field, None) for field in ("vocab_size", "max_position_embeddings"))
     if isinstance(size, int) and int(tokens.max()) >= size:
@@ -127,7 +128,7 @@ def check(network: nn.Module, tokens: Tensor, name: str) -> None:
 
 
 def read_tokenizer(named: str | None, folder: Path | None) -> Any:
-    """The named tokenizer, or the one in the network's folder; None where tokens are bytes.
+    """The named tokenizer, or that in the network's folder; None if tokens are bytes.
 
     Raises:
         RecipeError: it cannot be read.
@@ -140,7 +141,7 @@ def read_tokenizer(named: str | None, folder: Path | None) -> Any:
     (auto,) = optional("transformers", "hf", "AutoTokenizer")
     try:
         return auto.from_pretrained(source, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises as many kinds as a tokenizer has files
+    except Exception as error:  # transformers raises many kinds of errors
         raise RecipeError(
             f"{source} has no tokenizer that could be read ({first_line(error)}). Name the folder that "
             "`save_pretrained` of the tokenizer wrote."

@@ -1,4 +1,4 @@
-"""The user's own code, ``module:callable`` or ``path/to/file.py:function``, and packages that may be missing."""
+"""Calls the user's own code, ``module:callable`` or ``path/to/file.py:function``, and imports optional packages."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from torch import nn
 from linescape.errors import LinescapeError, RecipeError, first_line, suggest
 
 SCHEMES = ("torchvision", "timm", "hf", "linescape", "images", "hf-data", "text")
-"""What can stand before the colon, besides a module or a file."""
+"""The schemes before the colon, besides modules and files."""
 
 
 def call(text: str) -> Any:
-    """What the named function returns.
+    """The return value of the named function.
 
     Raises:
         RecipeError: it is not there or cannot be imported.
@@ -39,13 +39,13 @@ def call(text: str) -> Any:
     if isinstance(function, nn.Module | Iterable) and not isinstance(function, type | str | bytes):
         return function  # the network or the data themselves
     if not callable(function):
-        raise RecipeError(f"{text} is a {type(function).__name__}. Name a function that returns what is wanted.")
+        raise RecipeError(f"{text} is a {type(function).__name__}. Name a function that returns a network or data.")
     try:
         inspect.signature(function).bind()
     except TypeError as error:
         raise RecipeError(
-            f"{text} cannot be called without arguments ({error}). Name a function that takes none and returns what is "
-            "wanted."
+            f"{text} cannot be called without arguments ({error}). Name a function that takes none and returns "
+            "the network or the data."
         ) from error
     except ValueError:
         pass  # of some built-in functions the arguments are not known
@@ -62,12 +62,12 @@ def call(text: str) -> Any:
 
 
 def optional(package: str, extra: str, *names: str) -> Any:
-    """A package that linescape does not need by itself, or what is named in it.
+    """An optional package, or attributes of it.
 
     Args:
         package: its name.
         extra: the extra of linescape that installs it.
-        names: attributes that are wanted, which some packages import only then; None for one that is not there.
+        names: attributes to return, which some packages import on access; None for one that is missing.
 
     Raises:
         RecipeError: it is missing, or does not work with the installed torch.
@@ -90,7 +90,7 @@ def optional(package: str, extra: str, *names: str) -> Any:
 
 
 def _reasons(error: BaseException | None) -> list[str]:
-    """The first lines of an error and of those that it came from."""
+    """The first lines of an error and of its causes."""
     lines: list[str] = []
     while error is not None:
         lines.append(first_line(error))
@@ -124,7 +124,7 @@ def _file(path: Path) -> ModuleType:
 
 @lru_cache
 def _loaded(path: Path, _: int) -> ModuleType:
-    """A Python file as a module, run once as long as it is not changed."""
+    """A Python file as a module, run again only if it has changed."""
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)  # as `python path` does: it may import its neighbours

@@ -1,4 +1,4 @@
-"""CIFAR as its authors publish it: archives of Python pickles or of plain bytes, packed or unpacked."""
+"""CIFAR-10 and CIFAR-100 as published: archives of Python pickles or of binary files, packed or unpacked."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from linescape.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """One form in which CIFAR is published: an archive, the folder in it, its files and what they hold.
+    """One published form of CIFAR: an archive, the folder in it, its files and their content.
 
     Attributes:
-        archive: name of the archive; `folder`: of the folder that it unpacks to.
-        train: files of the training split, in order; `test`: of the test split.
+        archive: name of the archive.
+        folder: name of the folder in it.
+        train: files of the training split, in order.
+        test: file of the test split.
         label: for Python archives the key of the labels; for binary ones the position of the label byte.
         label_bytes: bytes before each image of a binary archive; 0 for Python archives.
     """
@@ -67,7 +69,7 @@ def read_cifar(path: Path, layout: Layout) -> tuple[Arrays, Arrays]:
     missing = [name for name in layout.files if name not in files]
     if missing:
         raise DataError(
-            f"{path} has no {', '.join(missing)}, so the set is not whole. Download {layout.archive} again."
+            f"{path} has no {', '.join(missing)}, so the data set is incomplete. Download {layout.archive} again."
         )
     splits = {name: _read_split(files.pop(name), layout, f"{name} of {path}") for name in layout.files}
     images, labels = (np.concatenate(parts) for parts in zip(*(splits[name] for name in layout.train), strict=True))
@@ -132,7 +134,7 @@ class _Machine(Machine):
     refused = b"\x8f\x90\x91\x96"  # sets and byte arrays
 
     def text(self, length: str, encoding: str | None) -> None:
-        """Bytes as text, since Python 2 knew no difference."""
+        """Read bytes as text: Python 2 did not distinguish them."""
         super().text(length, encoding or "latin1")
 
 

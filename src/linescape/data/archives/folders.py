@@ -1,4 +1,4 @@
-"""Folders of images, PNG or JPEG: train/CLASS and test/CLASS (or val/CLASS), or CLASS alone, which is a test split."""
+"""Folders of PNG and JPEG images: train/CLASS and test/CLASS (or val/CLASS), or only CLASS, which is a test split."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def read_folders(folder: Path) -> tuple[Arrays, Arrays]:
         DataError: as in `find_images`, a split is missing, or a file is no image of the others' size.
     """
     if not has_splits(folder):
-        raise DataError(f"{folder} has no train/ and test/ (or val/), so the set is not whole. Put both there.")
+        raise DataError(f"{folder} has no train/ and test/ (or val/), so the data set is incomplete. Put both there.")
     splits = find_images(folder)
     return _read_split(splits["train"]), _read_split(splits["test" if "test" in splits else "val"])
 
 
 def has_splits(folder: Path) -> bool:
-    """Whether a folder has the folders of both splits."""
+    """Whether a folder has the folders ``train`` and ``test`` (or ``val``)."""
     return (folder / "train").is_dir() and ((folder / "test").is_dir() or (folder / "val").is_dir())
 
 
@@ -34,16 +34,15 @@ def find_images(folder: Path) -> dict[str, list[tuple[Path, int]]]:
     """The image files of each split (``train``, ``test``, ``val``) and their labels, class by class, sorted by name.
 
     A class is a folder. Classes are numbered in the order of their names, and by value if all names are numbers. A
-    folder without splits is a test split itself.
+    folder without folders of splits is a test split.
 
     Raises:
         DataError: the folder is not there, a split has no images, or the splits have different classes.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder. Name the one that holds train/CLASS and test/CLASS, or CLASS.")
-    splits = {split: folder / split for split in ("train", "test", "val") if (folder / split).is_dir()} or {
-        "test": folder
-    }
+    named = {split: folder / split for split in ("train", "test", "val") if (folder / split).is_dir()}
+    splits = named or {"test": folder}
     names = _classes(next(iter(splits.values())))
     images: dict[str, list[tuple[Path, int]]] = {}
     for split, parent in splits.items():

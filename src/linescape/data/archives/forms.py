@@ -25,12 +25,12 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Form:
-    """A set on disk; whether it is whole shows when it is read.
+    """The files of a data set; whether they are complete is checked when they are read.
 
     Attributes:
-        place: its one file, or the folder that its files are in, at whatever depth.
+        place: its only file, or the folder that contains its files at any depth.
         files: lists its files.
-        read: gives its training and its test split.
+        read: returns training and test split.
     """
 
     place: Path
@@ -39,11 +39,11 @@ class Form:
 
 
 def find(place: Path, layouts: tuple[Layout, ...]) -> Form | None:
-    """The set at a place, a file or a folder, or None if nothing there is in a known form.
+    """The data set in a file or folder, or None if nothing there has a known form.
 
     Args:
-        place: where to look.
-        layouts: CIFAR's own forms that the set can have.
+        place: a file or folder.
+        layouts: CIFAR's own layouts that the data set can have.
 
     Raises:
         DataError: an archive cannot be read.

@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST and of the sets that follow it: four files, of images and labels, plain or gzip."""
+"""IDX, the format of MNIST and its successors: four files of images and labels, plain or gzip."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
             )
         shape = struct.unpack(f">{magic[3]}I", exactly(stream, 4 * magic[3], path))
         if math.prod(shape) > MOST:
-            damaged(path, f"announces {shape} bytes in its header, more than any set that is read here")
+            damaged(path, f"announces {shape} bytes in its header, more than any data set that is read here")
         body = exactly(stream, math.prod(shape), path)
         if stream.read(1):
             damaged(path, f"goes on after the {shape} bytes that its header announces")
@@ -37,7 +37,7 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def read_mnist(folder: Path) -> tuple[Arrays, Arrays]:
-    """Training and test split of MNIST or a set in its format, from the four IDX files in a folder.
+    """Training and test split of a data set in the format of MNIST, from the four IDX files in a folder.
 
     Raises:
         DataError: a file is missing or damaged, or images and labels do not belong together.
@@ -46,7 +46,7 @@ def read_mnist(folder: Path) -> tuple[Arrays, Arrays]:
 
 
 def idx_files(folder: Path) -> list[Path]:
-    """Those of the four IDX files of a set that are in a folder, train before test and images before labels."""
+    """The IDX files of a data set in a folder, train before test and images before labels."""
     parts = ("train-images", 3), ("train-labels", 1), ("t10k-images", 3), ("t10k-labels", 1)
     return [file for part in parts for name in _names(*part) if (file := folder / name).is_file()]
 
@@ -67,7 +67,7 @@ def _read(folder: Path, part: str, dimensions: int) -> npt.NDArray[np.uint8]:
         if (folder / name).is_file():
             return read_idx(folder / name)
     raise DataError(
-        f"{folder} has no {names[0]} (or {names[1]}), so the set is not whole. Put the four IDX files there."
+        f"{folder} has no {names[0]} (or {names[1]}), so the data set is incomplete. Put the four IDX files there."
     )
 
 

@@ -1,4 +1,4 @@
-"""A set in one npz file, as Keras keeps it: the arrays x_train, y_train, x_test and y_test."""
+"""A data set in one npz file, as in Keras: the arrays x_train, y_train, x_test and y_test."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ def read_npz(path: Path) -> tuple[Arrays, Arrays]:
     """
     with reading(path), zipfile.ZipFile(path) as archive:
         arrays = {name: _array(archive, name, path) for name in ("x_train", "y_train", "x_test", "y_test")}
-    return _read_split(arrays["x_train"], arrays["y_train"], path), _read_split(
-        arrays["x_test"], arrays["y_test"], path
-    )
+    train, test = (_read_split(arrays[f"x_{split}"], arrays[f"y_{split}"], path) for split in ("train", "test"))
+    return train, test
 
 
 def _array(archive: zipfile.ZipFile, name: str, path: Path) -> npt.NDArray[np.generic]:

@@ -1,7 +1,7 @@
-"""Parquet files as Hugging Face publishes data sets, and tables in general: a row an example.
+"""Tables with one example per row, such as the Parquet files in which Hugging Face publishes data sets.
 
-The image is a column with the bytes of a PNG or JPEG file in its field ``bytes``. Paths in a published set are not
-followed; in a data set of the user's own they are.
+The image is a column with the bytes of a PNG or JPEG file in its field ``bytes``. Paths of files
+are followed in the user's own data sets only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MOST_ROWS = 1 << 24  # ImageNet-21k has 14 million images
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The rows of one split of a data set, read from disk when they are asked for.
+    """The rows of one split of a data set, read from disk on access.
 
     Attributes:
         rows: all columns.
@@ -54,7 +54,7 @@ class Table:
         return self._collect(self.rows.limit(0)).columns
 
     def find(self, known: Sequence[str]) -> str | None:
-        """The first of some names that a column has."""
+        """The first of these names that is a column; None if there is none."""
         return next((name for name in known if name in self.columns), None)
 
     def labels(self, column: str) -> npt.NDArray[np.int64]:
@@ -64,7 +64,7 @@ class Table:
             DataError: a file is damaged, there are too many rows, or labels are missing or no whole numbers.
         """
         if len(self) > _MOST_ROWS:
-            damaged(self.source, f"announces {len(self)} rows, more than any set that is read here")
+            damaged(self.source, f"announces {len(self)} rows, more than any data set that is read here")
         if not self._type(column).is_integer():
             raise DataError(
                 f"{self.source} has no whole numbers in {column!r}, and labels are 0, 1, ... Number the classes, as "
@@ -78,12 +78,12 @@ class Table:
     def pictures(
         self, column: str, chosen: npt.NDArray[np.int64], *, follow: bool = False
     ) -> Iterator[tuple[bytes, str]]:
-        """The content of the image files in some rows, and what to call each in a message.
+        """For each selected row, the content of its image file and what to call it in a message.
 
         Args:
             column: where the images are.
-            chosen: the rows, rising ``(k,)``.
-            follow: whether an image without bytes is the file at its path.
+            chosen: the rows, ascending ``(k,)``.
+            follow: whether to read an image without bytes from the file at its path.
 
         Raises:
             DataError: a file is damaged, or images are missing.
@@ -104,7 +104,7 @@ class Table:
             yield picture, source
 
     def texts(self, column: str) -> list[str]:
-        """A column of texts, empty where there is none.
+        """A column of texts; a missing text is empty.
 
         Raises:
             DataError: a file is damaged, or the column has no texts.
@@ -132,7 +132,7 @@ def read_parquet(train: Sequence[Path], test: Sequence[Path]) -> tuple[Arrays, A
     if not train or not test:
         folder = (train or test)[0].parent if train or test else "The folder"
         raise DataError(
-            f"{folder} does not have train-*.parquet and test-*.parquet, so the set is not whole. Put both there."
+            f"{folder} does not have train-*.parquet and test-*.parquet, so the data set is incomplete. Put both there."
         )
     return _read_split(train), _read_split(test)
 

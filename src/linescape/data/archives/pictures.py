@@ -1,4 +1,4 @@
-"""PNG and JPEG files to arrays, by Pillow, with a limit on what a small file may unpack to."""
+"""Decodes PNG and JPEG files with Pillow, with limits on the memory that a file can take."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def decode(content: bytes, source: str) -> Pixels:
     """
     try:
         with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-            # Only the header is read here; the limit stands before the memory for the pixels is taken.
+            # This reads only the header, so the limit is checked before memory for the pixels is taken.
             image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
         if image.width * image.height > MOST_PIXELS:
             damaged(source, f"announces {image.width} x {image.height} pixels, more than any picture that is read here")
         if image.mode not in ("L", "RGB"):
             raise DataError(
-                f"{source} has pixels of mode {image.mode!r}, and which grey or colour each stands for is not said. "
-                "Save it with 8 bits a channel, grey or RGB."
+                f"{source} has pixels of mode {image.mode!r}, which cannot be read without guessing their colours. "
+                "Save it with 8 bits per channel, grey or RGB."
             )
         return np.asarray(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
