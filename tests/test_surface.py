@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +54,22 @@ def test_help_and_version_load_nothing_heavy(words: str) -> None:
     loaded = loaded_by(f"from linescape import cli; sys.argv = ['linescape', *{words.split()}]; cli.main()")
     assert "cyclopts" in loaded
     assert not heavy & loaded
+
+
+def test_functions_with_four_arguments_or_more_document_each() -> None:
+    package = Path(linescape.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+        for owner in (tree, *classes):
+            for function in (node for node in owner.body if isinstance(node, ast.FunctionDef)):
+                if function.name.startswith("_") and function.name != "__init__":
+                    continue
+                arguments = function.args
+                names = [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+                names = [name for name in names if name not in ("self", "cls")]
+                described = ast.get_docstring(function) or ""
+                if function.name == "__init__" and isinstance(owner, ast.ClassDef):
+                    described += ast.get_docstring(owner) or ""
+                missing = [name for name in names if not re.search(rf"\b{name}\b[^\n]*:", described)]
+                assert len(names) < 4 or not missing, f"{file.relative_to(package)}: {function.name} lacks {missing}"

@@ -187,7 +187,14 @@ def within_arms(
     ``sum_a S_xy / sqrt(sum_a S_xx sum_a S_yy)`` over arms a, where S are sums of products of ranks within the arm
     minus their mean (``spearman``), or of signs of differences between pairs of its runs (``kendall``: tau-b of the
     pairs within arms). Arms in which x or y does not vary, such as those of one run, are left out.
-    Arguments, interval and NaN as `rank_correlation`.
+    Interval and NaN as `rank_correlation`.
+
+    Args:
+        x: a number of each run ``(runs,)``.
+        y: another number of each run ``(runs,)``.
+        arms: the arm of each run.
+        kind: ``spearman`` or ``kendall``.
+        level: probability with which an interval covers the true value.
     """
     return within_groups(x, y, arms, arms, kind, level)
 

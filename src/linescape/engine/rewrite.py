@@ -77,7 +77,17 @@ def folded(
     var: Tensor,
     eps: float,
 ) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer and the BatchNorm after it: ``scale * (W x + b - mean) / sqrt(var + eps) + shift``."""
+    """Weight and bias of a layer and the BatchNorm after it: ``scale * (W x + b - mean) / sqrt(var + eps) + shift``.
+
+    Args:
+        weight: the layer's weight W, outputs first.
+        bias: its bias b ``(outputs,)``; None is 0.
+        scale: BatchNorm's weight ``(outputs,)``; None is 1.
+        shift: BatchNorm's bias ``(outputs,)``; None is 0.
+        mean: the running mean ``(outputs,)``.
+        var: the running variance ``(outputs,)``.
+        eps: BatchNorm's epsilon.
+    """
     factor = torch.rsqrt(var + eps)
     if scale is not None:
         factor = factor * scale

@@ -72,6 +72,13 @@ class SameConv(nn.Conv2d):
 
     Of a side of n pixels, ceil(n / stride) are left. Where the zeros needed for that are odd in number, which they are
     for every even side with stride 2, there is one more below and on the right than above and on the left.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        kernel: side of the kernel.
+        stride: in both directions.
+        groups: of channels, as in torch.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int = 1) -> None:
@@ -89,6 +96,13 @@ class Inverted(nn.Module):
     """1x1 to more channels, depthwise, 1x1 back; the input is added where it has the output's shape.
 
     With an expansion of 1, as in the first stage, there is no first convolution.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        kernel: side of the depthwise kernel.
+        stride: of the depthwise convolution.
+        expansion: inner channels for each input channel.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int = 6) -> None:

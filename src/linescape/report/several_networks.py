@@ -23,7 +23,15 @@ _LOSS = "cross_entropy"
 
 
 def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
-    """Write the report of a probe of several networks; arguments as `two_networks.write`."""
+    """Write the report of a probe of several networks, and return the path of the page.
+
+    Args:
+        probe: what was measured.
+        folder: of the page, its figures and tables.
+        title: of the page.
+        notes: shown on the page after those of the probe.
+        classes: of the data, for the chance level; None draws none.
+    """
     output, frames = Folder(folder), ProbeTables.of(probe)
     all_notes = [*dict.fromkeys([*probe.notes, *notes])]
     frames.write(output, title, all_notes)

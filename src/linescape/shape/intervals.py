@@ -114,7 +114,16 @@ def estimate(
     level: float = 0.95,
     seed: int = 0,
 ) -> Estimate:
-    """One statistic of the mean curve, with its interval; arguments and errors as for `estimates`."""
+    """One statistic of the mean curve, with its interval; NaN, infinity and errors as for `estimates`.
+
+    Args:
+        alphas: positions ``(n,)``.
+        values: per-example losses ``(n, examples)``.
+        function: such as `linescape.shape.hump`.
+        resamples: of the examples.
+        level: probability with which an interval covers the true value.
+        seed: of the resamples.
+    """
     return estimates(alphas, values, {"": function}, resamples=resamples, level=level, seed=seed)[""]
 
 

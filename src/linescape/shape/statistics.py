@@ -321,21 +321,31 @@ def _longest(alphas: Array, values: Array, low: float, high: float) -> Array:
 
 
 def plateau_loss(alphas: ArrayLike, losses: ArrayLike, chance: float, tolerance: float = 0.1) -> Any:
-    """The longest interval of alpha with ``|L(a) - chance| <= tolerance``; `chance` and `tolerance` in nats.
+    """The length of the longest interval of alpha with ``|L(a) - chance| <= tolerance``.
 
-    `chance` is the loss of guessing, ln(classes) for balanced classes. The default tolerance is 4 % of
-    ln 10. Between points the curve is taken as straight, so the length does not jump from grid point to
-    grid point. Own formula: Wang et al. (2023) speak of the plateau without defining its length.
+    Between points the curve is taken as straight, so the length does not jump from grid point to grid point. Our own
+    formula: Wang et al. (2023) speak of the plateau without defining its length.
+
+    Args:
+        alphas: positions ``(n,)``.
+        losses: in nats, ``(..., n)``.
+        chance: the loss of guessing in nats, ln(classes) for balanced classes.
+        tolerance: in nats; the default is 4 % of ln 10.
     """
     alphas, losses = segment(alphas, losses)
     return _finish(losses, _longest(alphas, losses, chance - tolerance, chance + tolerance))
 
 
 def plateau_error(alphas: ArrayLike, errors: ArrayLike, chance: float, tolerance: float = 0.05) -> Any:
-    """The longest interval of alpha with error >= (1 - tolerance) * chance, after Wang et al. (2023).
+    """The length of the longest interval of alpha with error >= (1 - tolerance) * chance, after Wang et al. (2023).
 
-    `errors` and `chance` in %, `chance` = 100 (1 - 1/classes) for balanced classes; `tolerance` is a
-    fraction. Worse than guessing counts as on the plateau. Between points the curve is taken as straight.
+    Errors above chance count as on the plateau. Between points the curve is taken as straight.
+
+    Args:
+        alphas: positions ``(n,)``.
+        errors: in %, ``(..., n)``.
+        chance: the error of guessing in %, 100 (1 - 1/classes) for balanced classes.
+        tolerance: a fraction of `chance`.
     """
     alphas, errors = segment(alphas, errors)
     return _finish(errors, _longest(alphas, errors, (1 - tolerance) * chance, math.inf))

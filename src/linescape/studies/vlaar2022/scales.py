@@ -22,7 +22,14 @@ class Resolution:
     test_examples: int = 0
 
     def scan(self, start: Moment, end: Moment, block: str = "", batchnorm: tuple[str, ...] = ("interpolate",)) -> Scan:
-        """The line between two states, measured at this resolution."""
+        """The line between two states, measured at this resolution.
+
+        Args:
+            start: the state at alpha = 0.
+            end: the state at alpha = 1.
+            block: the only block that moves, the others held fixed at the end; empty moves all.
+            batchnorm: treatments of BatchNorm statistics.
+        """
         return Scan(start, end, block, "end", self.alphas, batchnorm, self.train_examples, self.test_examples)
 
 
