@@ -61,7 +61,8 @@ def test_functions_with_four_arguments_or_more_document_each() -> None:
     for file in sorted(package.rglob("*.py")):
         tree = ast.parse(file.read_text())
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
-        for owner in (tree, *classes):
+        owners: tuple[ast.Module | ast.ClassDef, ...] = (tree, *classes)
+        for owner in owners:
             for function in (node for node in owner.body if isinstance(node, ast.FunctionDef)):
                 if function.name.startswith("_") and function.name != "__init__":
                     continue
