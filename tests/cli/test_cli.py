@@ -197,7 +197,7 @@ def test_a_probe_in_bfloat16_says_so(line: Line, pair: list[str]) -> None:
     code, out, err = line("probe", *pair, *OF_OWN, "--precision", "bfloat16", "--alphas", "3")
     assert code == 0, err
     page = Path(out.strip().splitlines()[-1]).read_text()
-    assert re.search(r"precision of lines</td><td[^>]*>bfloat16<", page)
+    assert re.search(r"precision on lines</td><td[^>]*>bfloat16<", page)
 
 
 def test_an_average_is_a_checkpoint_like_its_second(line: Line, pair: list[str], tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Described(NamedTuple):
 
 
 def shape(value: Any) -> tuple[int, ...]:
-    """Sizes, strides or offsets as a pickle holds them.
+    """Sizes, strides or offsets in a pickle.
 
     Raises:
         UnreadableError: they are not integers, or more than a tensor has dimensions.
@@ -66,7 +66,7 @@ def _ordered(items: Any = None) -> dict[Any, Any]:
     made: dict[Any, Any] = {}
     if items:
         fill(made, items)
-        items.clear()  # a pickle can name one list many times, and would make it into any amount of memory
+        items.clear()  # a pickle can refer to one list many times, which would take any amount of memory
     return made
 
 

@@ -10,7 +10,7 @@ from linescape.checkpoints.formats.inert import DTYPES, FUNCTIONS, Storage
 from linescape.data.pickles import Machine, UnreadableError
 
 OPERATIONS = 20_000_000
-"""The most that one pickle may hold; a tensor takes about 40."""
+"""The most in one pickle; a tensor takes about 40."""
 
 TEXT = 1 << 16
 """Bytes of the longest text or bytes that are read; longer ones are no names, and are skipped."""
@@ -50,7 +50,7 @@ class _Machine(Machine):
         self.storages: dict[str, Storage] = {}
 
     def named(self, module: str, name: str) -> Any:
-        """A dtype, or what any name stands for."""
+        """The dtype of that name, or what any other name stands for."""
         if module in ("torch", "torch.storage") and name in DTYPES:
             return DTYPES[name]
         value = vars(torch).get(name) if module == "torch" else None
