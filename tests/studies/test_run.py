@@ -270,7 +270,7 @@ def test_a_task_that_fails_stops_only_what_needs_it(tmp_path: Path, monkeypatch:
     assert "no group 'layer7'" in last
     told = str(outcome).splitlines()
     assert re.fullmatch(r"2 tasks done in \d+ s, 0 were done before", told[0])
-    assert told[1].startswith("train ResNet on cifar10, seed 0 failed; the next run tries again: This data set is not")
+    assert told[1].startswith("train ResNet on cifar10, seed 0 failed; the next run tries again: The data set")
     assert told[-1].startswith("walk layer7 of MLP on spiral, seed 0 failed; the next run tries again: There is no")
     assert work([whole(absent)], Store(tmp_path), progress=False).failed  # tried again
 
