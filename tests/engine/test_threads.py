@@ -20,18 +20,20 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(1)
 
 
-def test_large_calls_have_all_threads_and_small_ones_one() -> None:
-    assert threads.suitable(threads.LARGE) == 2
-    assert threads.suitable(0.99 * threads.LARGE) == 1
+def test_a_thread_has_enough_to_do() -> None:
+    assert threads.suitable(0) == 1
+    assert threads.suitable(1.99 * threads.EACH) == 1
+    assert threads.suitable(2 * threads.EACH) == 2
+    assert threads.suitable(100 * threads.EACH) == 2
     torch.set_num_threads(1)
-    assert threads.suitable(10 * threads.LARGE) == 1
+    assert threads.suitable(100 * threads.EACH) == 1
 
 
 @pytest.mark.parametrize(("batch_size", "expected"), [(20, 1), (40, 2)])
 def test_an_evaluator_chooses_by_the_operations_of_its_largest_batch(
     batch_size: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "LARGE", 30 * 2 * 12 * 3)
+    monkeypatch.setattr(threads, "EACH", 15 * 2 * 12 * 3)
     net, data = nn.Linear(12, 3), (torch.randn(40, 12), torch.zeros(40, dtype=torch.long))
     evaluator = Evaluator(net, {"few": (data[0][:8], data[1][:8]), "all": data}, batch_size=batch_size)
     assert evaluator.threads == expected

@@ -251,7 +251,7 @@ def test_what_the_engine_found_is_said_again(images: Images, tmp_path: Path, sto
 
 def test_threads_are_taken_over(pair: Pair, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net, start, end = pair
-    monkeypatch.setattr("linescape.engine.threads.LARGE", 0)
+    monkeypatch.setattr("linescape.engine.threads.EACH", 1e-9)
     monkeypatch.setattr("linescape.engine.threads.using", lambda _: __import__("contextlib").nullcontext())
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=3, keep=tmp_path))

@@ -1,10 +1,8 @@
 """How many threads suit a network on the CPU, and how many processes a study.
 
-The threads of one operation wait for each other, many times a pass. On idle cores that costs little. Where another
-program uses a core, each wait may take as long as that program's turn, tens of milliseconds, and a pass that is short
-without it becomes many times as long. So a network uses several threads only where a pass takes long by itself. This
-follows from counted operations, not from timing, so that the same walk uses the same number of threads on all machines
-with as many cores, busy or idle, and gives the same bits.
+A network gets one thread for so many operations of a call, and no more than there are. This follows from counted
+operations, not from timing, so that the same walk uses the same number of threads on all machines with as many cores,
+busy or idle, and gives the same bits.
 """
 
 from __future__ import annotations
@@ -15,17 +13,18 @@ from contextlib import contextmanager
 
 import torch
 
-LARGE = 4e10
-"""Operations of one call from which on several threads are used; see `suitable`."""
+EACH = 2e7
+"""Operations of one call for each thread; see `suitable`."""
 
 
 def suitable(operations: float) -> int:
-    """Threads for calls of so many operations each: torch's present number from `LARGE` on, otherwise 1.
+    """Threads for calls of so many operations each: one for every `EACH`, at least 1 and at most torch's present number.
 
-    Measured on two cores, idle and with other programs on both (dev/LOG.md, 2026-11-28). Below `LARGE`, a busy machine
-    costs two threads more than an idle one gives them.
+    On two idle cores two threads are 1.5 to 1.9 times as fast from twice `EACH` on, half a millisecond of one core, and
+    gain little below (dev/LOG.md, 2026-11-28). The threads of an operation wait for each other: where other programs
+    use all cores, several threads are slower than one.
     """
-    return torch.get_num_threads() if operations >= LARGE else 1
+    return max(1, min(torch.get_num_threads(), int(operations // EACH)))
 
 
 def cores(device: str) -> int:
