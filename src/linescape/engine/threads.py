@@ -18,7 +18,7 @@ EACH = 2e7
 
 
 def suitable(operations: float) -> int:
-    """Threads for calls of so many operations each: one for every `EACH`, at least 1 and at most torch's present number.
+    """Threads for calls of so many operations each: one for every `EACH`, at least 1, at most as many as torch has.
 
     On two idle cores two threads are 1.5 to 1.9 times as fast from twice `EACH` on, half a millisecond of one core, and
     gain little below (dev/LOG.md, 2026-11-28). The threads of an operation wait for each other: where other programs
