@@ -59,6 +59,8 @@ gpu: $(if $(wildcard .gpu/wheels),.gpu/site)  ## tests, benchmarks and trainings
 	@touch $@
 
 # --no-compile: byte-compiling every file of torch takes longer than the rest of the installation.
+# So the first import compiles a module, and must be able to keep it: there are many processes.
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --no-compile --constraint constraints.txt
 
 $(USABLE): pyproject.toml constraints.txt

@@ -252,7 +252,7 @@ def test_a_part_of_a_study_runs_once_and_is_reported(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("linescape.studies.run.ALONE_SECONDS", math.inf)  # tests/studies/test_run.py has the helpers
-    part = ["vlaar2022", "--arms", "mlp-spiral", "--runs", "2", "--store", "results"]
+    part = ["vlaar2022", "--arms", "mlp-spiral", "--runs", "1", "--store", "results"]
     code, _, err = line("study", "run", *part)
     assert code == 0, err
     code, _, err = line("study", "run", *part)
