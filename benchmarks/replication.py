@@ -148,7 +148,7 @@ def curves(runs: list[Run], scale: str) -> Iterator[str]:
     yield ""
     yield (
         f"Test loss in nats, mean of {count(len(base))} here and of 10 runs there. Circles: published, read off the "
-        "authors' figures. Dotted: the loss of guessing."
+        "authors' figures. Dotted: the loss at chance level."
     )
     yield ""
     yield "| line | RMSE | largest gap | at alpha | at alpha = 0 | published | at alpha = 1 | published |"
@@ -212,7 +212,7 @@ def claims(runs: list[Run]) -> Iterator[Claim]:
         return difference(arms[arm], other, lambda run: run.statistic(label, name))
 
     yield Claim(
-        "The whole line stays at the level of guessing for most of its length (0.93 of it).",
+        "The whole line stays at chance level for most of its length (0.93 of it).",
         "plateau of the base line, in alpha; above 0.5",
         over(base, "whole", "plateau"),
         low=0.5,

@@ -230,8 +230,8 @@ FINDINGS = {
     "distance-and-monotonicity": "no, the distance is not a reliable indicator of lines that are not monotone",
     "start-and-barrier": "yes, ImageNet pre-training removes barriers and adversarial starts increase them",
     "interventions-and-shape": (
-        "in our wording: initialisation, data, optimizer and model all change the shape, but not in step with test "
-        "accuracy"
+        "initialisation, data, optimizer and model all change the shape, but not in step with test accuracy (in our "
+        "words)"
     ),
     "partial-pretraining": "it can: 90.97 ± 0.31 % with block 4 set back to random, 92.2 ± 0.2 % from scratch",
 }
