@@ -375,7 +375,7 @@ def test_every_form_is_told_by_its_files(
     assert tuple(len(half[1]) for half in found.read()) == sizes
     listed = list(found.files())
     assert len(listed) == files
-    assert all(file.is_file() and file.is_relative_to(found.place) for file in listed)
+    assert all(file.is_file() and file.is_relative_to(found.path) for file in listed)
 
 
 def test_what_is_no_set_is_not_taken_for_one(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def official(site: Site, small: None, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_set_from_its_authors_is_brought_once(official: Site, tmp_path: Path) -> None:
     root = tmp_path / "root"
     found = get("mnist", root=root)
-    assert (found.place, found.new, found.examples, found.shape) == (root / "mnist", True, (30, 20), (1, 28, 28))
+    assert (found.path, found.new, found.examples, found.shape) == (root / "mnist", True, (30, 20), (1, 28, 28))
     assert sorted(path.name for path in (root / "mnist").iterdir()) == sorted(official.files)
     assert sorted(path.name for path in root.iterdir()) == [".mnist.lock", "mnist"]
     dataset = data.load(Data("mnist"), root=root)
@@ -258,7 +258,7 @@ def test_a_copy_is_checked_and_copied(small: None, tmp_path: Path, write: Any) -
     before = sorted((path, path.stat().st_mtime_ns) for path in [mine, *mine.rglob("*")])
     found = get("cifar10", mine, root=tmp_path / "root")
     assert found.new
-    assert found.place == tmp_path / "root" / "cifar10"
+    assert found.path == tmp_path / "root" / "cifar10"
     assert sorted((path, path.stat().st_mtime_ns) for path in [mine, *mine.rglob("*")]) == before
     own, copied = find(mine, CIFAR10) or sets.locate("cifar10", mine), sets.read("cifar10", tmp_path / "root")
     assert own is not None
@@ -270,7 +270,7 @@ def test_a_copy_is_checked_and_copied(small: None, tmp_path: Path, write: Any) -
 
 def test_a_copy_among_other_sets_is_found(small: None, tmp_path: Path) -> None:
     found = get("mnist", in_folder_of_sets(tmp_path / "mine"), root=tmp_path / "root")
-    assert len(list(found.place.iterdir())) == 4
+    assert len(list(found.path.iterdir())) == 4
 
 
 def test_a_copy_that_is_not_the_set_is_refused(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +322,7 @@ def test_a_folder_of_something_else_is_left_alone(official: Site, tmp_path: Path
 def test_sets_of_other_programs_are_used_where_they_are(small: None, tmp_path: Path) -> None:
     write_mnist(tmp_path / "MNIST" / "raw")
     found = get("mnist", root=tmp_path)
-    assert (found.new, found.place) == (False, tmp_path / "MNIST" / "raw")
+    assert (found.new, found.path) == (False, tmp_path / "MNIST" / "raw")
     assert [path.name for path in tmp_path.iterdir()] == ["MNIST"], "nothing is written where a set is whole"
 
 

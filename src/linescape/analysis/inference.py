@@ -226,7 +226,7 @@ def within_groups(
         """Sums of the groups in which both vary."""
         members = {group: kept & (strata == group) for group in sorted(set(strata.tolist()))}
         sums = {group: _products(a[runs], b[runs], kind) for group, runs in members.items()}
-        return {group: own for group, own in sums.items() if own[1] > 0 and own[2] > 0}
+        return {group: row for group, row in sums.items() if row[1] > 0 and row[2] > 0}
 
     varying = np.isin(strata, list(products(np.ones(labels.size, bool))))
 
@@ -284,11 +284,11 @@ def _clustered_variance(scores: Array, flags: NDArray[np.bool_], labels: NDArray
     """Obuchowski's (1997) variance of the area under the ROC curve; NaN where a class is in fewer than two arms."""
     above, below = scores[flags], scores[~flags]
     wins = (above[:, None] > below) + 0.5 * (above[:, None] == below)
-    own = np.zeros(scores.size)
-    own[flags], own[~flags] = wins.mean(axis=1), wins.mean(axis=0)
+    placements = np.zeros(scores.size)
+    placements[flags], placements[~flags] = wins.mean(axis=1), wins.mean(axis=0)
     arms = sorted(set(labels.tolist()))
     sums = np.array(
-        [[((own - area) * side)[labels == arm].sum() for side in (flags, ~flags)] for arm in arms]
+        [[((placements - area) * side)[labels == arm].sum() for side in (flags, ~flags)] for arm in arms]
     )  # (arms, classes)
     arm_counts = [len(set(labels[side].tolist())) for side in (flags, ~flags)]
     if min(arm_counts) < 2:

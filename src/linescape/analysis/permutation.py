@@ -104,9 +104,9 @@ def _splits(x: Array, y: Array) -> tuple[Array, Array]:
         random = np.random.default_rng(0)
         drawn = random.permuted(np.tile(np.arange(n + m), (MOST, 1)), axis=1)[:, :n]
         chosen = np.vstack([np.arange(n), drawn])  # the measured one counts
-    own = both[chosen].sum(axis=1)
+    sums = both[chosen].sum(axis=1)
     kept = (chosen < n).sum(axis=1)
-    return own / n - (both.sum() - own) / m, kept / n - (n - kept) / m
+    return sums / n - (both.sum() - sums) / m, kept / n - (n - kept) / m
 
 
 def _flips(apart: Array) -> tuple[Array, Array]:

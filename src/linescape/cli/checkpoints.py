@@ -157,8 +157,8 @@ def probe_files(
         raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
     kept = out / "points"
     options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
-    if held := resume.count(kept):
-        echo_err(f"{kept} holds {held} points of an interrupted probe; those that match are not measured again.")
+    if saved := resume.count(kept):
+        echo_err(f"{kept} holds {saved} points of an interrupted probe; those that match are not measured again.")
     if end is None:
         if layers or pattern or reading.allow_missing or reading.only_shared:
             raise RecipeError(
@@ -171,7 +171,7 @@ def probe_files(
         )
         evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
         states = course.states(network, device)
-        found = between(states, evaluator, pairs or "last", options)
+        result = between(states, evaluator, pairs or "last", options)
         title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
     else:
         if pairs:
@@ -182,13 +182,13 @@ def probe_files(
         echo_err(str(compare(first, last)))
         chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
         evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
-        begin, finish = (held.into(network).to(device) for held in (first, last))
-        found = probe(begin, finish, evaluator, chosen, options)
+        begin, finish = (contents.into(network).to(device) for contents in (first, last))
+        result = probe(begin, finish, evaluator, chosen, options)
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
-    _show(found)
-    for note in dict.fromkeys((*found.notes, *notes)):
+    _show(result)
+    for note in dict.fromkeys((*result.notes, *notes)):
         echo_err(f"note: {note}")
-    echo(str(report.write_probe(found, out, title, notes)))
+    echo(str(report.write_probe(result, out, title, notes)))
     resume.clear(kept)
 
 

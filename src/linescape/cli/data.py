@@ -26,8 +26,8 @@ def list_data(root: Path | None = None) -> None:
     for name in sets.names():
         known, form = sets.known(name), sets.locate(name, root)
         origin = "its authors" if name in SOURCES else "the package"
-        place = str(form.place) if form else "not downloaded" if name in SOURCES else "-"
-        rows.append((name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, place))
+        path = str(form.path) if form else "not downloaded" if name in SOURCES else "-"
+        rows.append((name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, path))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:  # no path is cut or folded, so that it can be copied
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

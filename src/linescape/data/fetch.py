@@ -38,7 +38,7 @@ class Got:
 
     Attributes:
         name: its name.
-        place: its file or folder.
+        path: its file or folder.
         new: whether it was put there by this call.
         examples: of the training and the test split.
         shape: of one image: ``(channels, height, width)``.
@@ -46,7 +46,7 @@ class Got:
     """
 
     name: str
-    place: Path
+    path: Path
     new: bool
     examples: tuple[int, int]
     shape: tuple[int, ...]
@@ -57,7 +57,7 @@ class Got:
         mean, std = (" ".join(f"{value:.5f}" for value in values) for values in (self.mean, self.std))
         size = " x ".join(map(str, self.shape))
         return (
-            f"{self.name} {'is now' if self.new else 'was already'} in {self.place}\n"
+            f"{self.name} {'is now' if self.new else 'was already'} in {self.path}\n"
             f"{self.examples[0]:,} training and {self.examples[1]:,} test images of {size}\n"
             f"channel means {mean}, standard deviations {std}"
         )
@@ -101,7 +101,7 @@ def get(name: str, copy: Path | None = None, root: Path | None = None) -> Got:
                 got = _copied(name, copy, stage)
         for left in folder.glob(f".{name}.*{PART}*"):  # of interrupted downloads and copies
             shutil.rmtree(left, ignore_errors=True)
-    return replace(got, place=home, new=True)
+    return replace(got, path=home, new=True)
 
 
 def download(url: str, target: Path, checksum: str) -> None:
@@ -178,7 +178,7 @@ def _copied(name: str, copy: Path, stage: Path) -> Got:
     if form is None:
         raise DataError(f"{source} holds no data set in a known form. Known are {KNOWN}.")
     got = _check(name, form)
-    base = form.place if form.place.is_dir() else form.place.parent
+    base = form.path if form.path.is_dir() else form.path.parent
     for file in form.files():
         target = stage / file.relative_to(base)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ def _check_present(name: str, form: Form) -> Got:
     try:
         return _check(name, form)
     except DataError as error:
-        raise DataError(f"{error} To download it again, first move or delete {form.place}.") from error
+        raise DataError(f"{error} To download it again, first move or delete {form.path}.") from error
 
 
 def _check(name: str, form: Form | None) -> Got:
@@ -200,17 +200,17 @@ def _check(name: str, form: Form | None) -> Got:
     classes = np.arange(sets.known(name).classes)
     if not all(np.array_equal(np.unique(labels), classes) for labels in (train[1], test[1])):
         raise DataError(
-            f"The labels of {form.place} are not 0 to {classes[-1]} in both splits, so it is not {name!r}. Check "
+            f"The labels of {form.path} are not 0 to {classes[-1]} in both splits, so it is not {name!r}. Check "
             "the files."
         )
     mean, std = moments(train[0])
     if np.abs(np.subtract(mean, SOURCES[name].mean)).max() > _NEAR:
         raise DataError(
-            f"The channel means of {form.place} are {' '.join(f'{m:.4f}' for m in mean)}, but those of {name!r} are "
+            f"The channel means of {form.path} are {' '.join(f'{m:.4f}' for m in mean)}, but those of {name!r} are "
             f"{' '.join(f'{m:.4f}' for m in SOURCES[name].mean)}: these are other data, or the colours are in another "
             "order. Check the files."
         )
-    return Got(name, form.place, False, (len(train[1]), len(test[1])), train[0].shape[1:], mean, std)
+    return Got(name, form.path, False, (len(train[1]), len(test[1])), train[0].shape[1:], mean, std)
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def locate(name: str, root: Path | None = None) -> Form | None:
     dataset, parent = known(name), folder(root)
     if dataset.make:
         return None
-    forms = (find(parent / place, dataset.layouts) for place in (name, *dataset.places))
+    forms = (find(parent / path, dataset.layouts) for path in (name, *dataset.places))
     return next((form for form in forms if form), None)
 
 
@@ -156,7 +156,7 @@ def _digits() -> tuple[Arrays, Arrays]:
 
 
 def _cifar(classes: int, layouts: tuple[Layout, ...]) -> Known:
-    places = tuple(place for layout in layouts for place in (layout.folder, layout.archive))
+    places = tuple(path for layout in layouts for path in (layout.folder, layout.archive))
     return Known(classes, (50_000, 10_000), (3, 32, 32), places=places, layouts=layouts)
 
 

@@ -143,9 +143,9 @@ def own_names() -> dict[str, str]:
             ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3") if number else ("conv_dw", "bn1", "conv_pw", "bn2")
         )
         for block in range(length):
-            for their, own in zip(theirs[-len(ours) :], ours, strict=True):
-                here = f"stage{number + 1}.{block}.{own}"
-                names |= {f"blocks.{number}.{block}.{own}": here, f"_blocks.{total + block}.{their}": here}
+            for their, our in zip(theirs[-len(ours) :], ours, strict=True):
+                here = f"stage{number + 1}.{block}.{our}"
+                names |= {f"blocks.{number}.{block}.{our}": here, f"_blocks.{total + block}.{their}": here}
         total += length
     return names
 

@@ -117,11 +117,11 @@ def _asked(runs: pl.DataFrame, compared: Mapping[str, str], level: float, wide: 
     area, area_all = (inference.auc(moved["relative_distance"], risen, arms, confidence) for confidence in levels)
     estimates["Relative distance, AUC"] = (0.5, moved.height, area, area_all)
     for arm, title in compared.items():
-        own, base = sides(known, arm) if arm in known["arm"] else (known.clear(), known.clear())
+        treated, base = sides(known, arm) if arm in known["arm"] else (known.clear(), known.clear())
         apart, apart_all = (
-            inference.permutation_difference(own["value"], base["value"], confidence) for confidence in levels
+            inference.permutation_difference(treated["value"], base["value"], confidence) for confidence in levels
         )
-        estimates[_minus_baseline(title)] = (0.0, own.height + base.height, apart, apart_all)
+        estimates[_minus_baseline(title)] = (0.0, treated.height + base.height, apart, apart_all)
     return estimates
 
 

@@ -29,10 +29,12 @@ def contrast(runs: pl.DataFrame, arm: str, name: str, paired: bool, level: float
         that are compared), difference, low, high, low_all, high_all.
     """
     of_arm, column = runs.filter(pl.col("arm") == arm), f"test_{name}"
-    own, base = (side.filter(pl.col(column).is_not_null() & pl.col(column).is_not_nan()) for side in sides(runs, arm))
+    known = pl.col(column).is_not_null() & pl.col(column).is_not_nan()
+    treated, base = (side.filter(known) for side in sides(runs, arm))
     if paired:
-        own, base = (side.join(other, "seed", "semi").sort("seed") for side, other in ((own, base), (base, own)))
-    x, y = own[column], base[column]
+        paired = ((treated, base), (base, treated))
+        treated, base = (side.join(other, "seed", "semi").sort("seed") for side, other in paired)
+    x, y = treated[column], base[column]
     return {
         **{key: of_arm[key][0] for key in ("group", "arm", "title", "baseline")},
         "number": name,

@@ -82,10 +82,10 @@ def _by_group(kept: pl.DataFrame, level: float, tolerance: float) -> pl.DataFram
     wide = widened(level, len(groups))
     rows = []
     for group in groups:
-        own, rest = kept.filter(pl.col("group") == group), kept.filter(pl.col("group") != group)
-        others = rest.select(tables.not_monotone(tolerance, PRIMARY[1])).to_series()
-        without = inference.auc(rest["relative_distance"], others, rest["arm"].to_list(), level)
-        inside = _measured(own, *PRIMARY, level, wide, tolerance)
+        within, without_group = kept.filter(pl.col("group") == group), kept.filter(pl.col("group") != group)
+        others = without_group.select(tables.not_monotone(tolerance, PRIMARY[1])).to_series()
+        without = inference.auc(without_group["relative_distance"], others, without_group["arm"].to_list(), level)
+        inside = _measured(within, *PRIMARY, level, wide, tolerance)
         if inside["arms"] < inference.FEWEST_ARMS:  # among so few arms an AUC is chance
             inside |= {name: math.nan for name, value in inside.items() if isinstance(value, float)}
         rows.append({"group": group, **inside, **columns(without, "without_auc", "without_")})

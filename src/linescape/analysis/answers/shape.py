@@ -93,19 +93,19 @@ def _by_group(varying: list[str], kept: pl.DataFrame, level: float) -> pl.DataFr
     rows = []
     for name in varying:
         for group in groups:
-            own, others = kept.filter(pl.col("group") == group), kept.filter(pl.col("group") != group)
-            arms = own["arm"].n_unique()
+            within, others = kept.filter(pl.col("group") == group), kept.filter(pl.col("group") != group)
+            arms = within["arm"].n_unique()
             few = arms < inference.FEWEST_ARMS
             inside, outside = (
                 (some[f"test_{name}"], some["test_accuracy"], some["arm"].to_list())
-                for some in (own.clear() if few else own, others)
+                for some in (within.clear() if few else within, others)
             )
             rows.append(
                 {
                     "number": name,
                     "label": DEFINITIONS[name].label,
                     "group": group,
-                    "runs": own.height,
+                    "runs": within.height,
                     "arms": arms,
                     **columns(inference.rank_correlation(*inside, level=level), "inside", "inside_"),
                     **for_all(inference.rank_correlation(*inside, level=widest), "inside_"),

@@ -54,15 +54,15 @@ def accuracy(runs: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
     """
     rows = []
     for arm in _arms(runs):
-        own = arm.filter(_sound)["test_accuracy"].drop_nulls()
-        mean = inference.mean(own, level)
-        row = _head(arm) | {"n": len(own), "diverged": arm["status"].to_list().count("diverged")}
-        row |= {"mean": mean.value, "deviation": _deviation(own)} | _ends(mean)
+        accuracies = arm.filter(_sound)["test_accuracy"].drop_nulls()
+        mean = inference.mean(accuracies, level)
+        row = _head(arm) | {"n": len(accuracies), "diverged": arm["status"].to_list().count("diverged")}
+        row |= {"mean": mean.value, "deviation": _deviation(accuracies)} | _ends(mean)
         row |= {"low": max(row["low"], 0.0), "high": min(row["high"], 100.0)}  # NaN stays: it compares as false
         base = _baseline(runs, arm)
         row["baseline"] = None if base is None else arm["baseline"][0]
         if base is not None:
-            apart = inference.difference(own, base.filter(_sound)["test_accuracy"].drop_nulls(), level)
+            apart = inference.difference(accuracies, base.filter(_sound)["test_accuracy"].drop_nulls(), level)
             row |= {"difference": apart.value} | _ends(apart, "difference_")
         rows.append(row)
     return pl.DataFrame(rows, schema=_ACCURACY)

@@ -131,9 +131,8 @@ def _runs(results: Results, arm: str, label: str) -> list[_Curve]:
         & (pl.col("measure") == "cross_entropy")
         & pl.col("batchnorm").is_in(first)
     ).sort("seed", "alpha", maintain_order=True)
-    return [
-        (own["alpha"].to_numpy(), own["mean"].to_numpy()) for _, own in chosen.group_by("seed", maintain_order=True)
-    ]
+    by_seed = chosen.group_by("seed", maintain_order=True)
+    return [(curve["alpha"].to_numpy(), curve["mean"].to_numpy()) for _, curve in by_seed]
 
 
 def _ends(entry: published.Range, alphas: NDArray[np.float64], losses: NDArray[np.float64]) -> tuple[float, float]:

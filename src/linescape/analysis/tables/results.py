@@ -204,8 +204,8 @@ def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "lay
     """
     if scan.block:
         return "layer" if "." in scan.block else "block"
-    own = scan.start == Moment(scan.end.recipe, "start") and scan.end.at == "end"
-    return label if own and label in ("whole", "treatments") else "other"  # type: ignore[return-value]
+    start_to_end = scan.start == Moment(scan.end.recipe, "start") and scan.end.at == "end"
+    return label if start_to_end and label in ("whole", "treatments") else "other"  # type: ignore[return-value]
 
 
 # -- rows --------------------------------------------------------------------------------------------------------

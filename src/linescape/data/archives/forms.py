@@ -28,30 +28,30 @@ class Form:
     """The files of a data set; whether they are complete is checked when they are read.
 
     Attributes:
-        place: its only file, or the folder that contains its files at any depth.
+        path: its only file, or the folder that contains its files at any depth.
         files: lists its files.
         read: returns training and test split.
     """
 
-    place: Path
+    path: Path
     files: Callable[[], Iterable[Path]]
     read: Read
 
 
-def find(place: Path, layouts: tuple[Layout, ...]) -> Form | None:
+def find(path: Path, layouts: tuple[Layout, ...]) -> Form | None:
     """The data set in a file or folder, or None if nothing there has a known form.
 
     Args:
-        place: a file or folder.
+        path: a file or folder.
         layouts: CIFAR's own layouts that the data set can have.
 
     Raises:
         DataError: an archive cannot be read.
     """
-    if place.is_file():
-        return _in_file(place, layouts)
+    if path.is_file():
+        return _in_file(path, layouts)
     # Some tools put a folder of a fixed name around a set's own files.
-    for folder in (place, *(place / layout.folder for layout in layouts), place / "raw"):
+    for folder in (path, *(path / layout.folder for layout in layouts), path / "raw"):
         if folder.is_dir() and (form := _in_folder(folder, layouts)):
             return form
     return None
