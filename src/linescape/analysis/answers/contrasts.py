@@ -32,8 +32,8 @@ def contrast(runs: pl.DataFrame, arm: str, name: str, paired: bool, level: float
     known = pl.col(column).is_not_null() & pl.col(column).is_not_nan()
     treated, base = (side.filter(known) for side in sides(runs, arm))
     if paired:
-        paired = ((treated, base), (base, treated))
-        treated, base = (side.join(other, "seed", "semi").sort("seed") for side, other in paired)
+        sides_in_turn = ((treated, base), (base, treated))
+        treated, base = (side.join(other, "seed", "semi").sort("seed") for side, other in sides_in_turn)
     x, y = treated[column], base[column]
     return {
         **{key: of_arm[key][0] for key in ("group", "arm", "title", "baseline")},
