@@ -110,6 +110,8 @@ def test_tests_mirror_the_package() -> None:
 
 
 def test_what_tests_share_stands_in_support() -> None:
+    """All but the fixtures of a folder, which stand in its conftest.py, where pytest finds them."""
     tests = ROOT / "tests"
-    others = {file for file in tests.rglob("*.py") if not re.fullmatch(r"test_\w+\.py|__init__\.py", file.name)}
-    assert {file for file in others if file.parent != tests / "support"} == {tests / "conftest.py"}
+    usual = r"test_\w+\.py|__init__\.py|conftest\.py"
+    others = {file for file in tests.rglob("*.py") if not re.fullmatch(usual, file.name)}
+    assert {file.parent for file in others} == {tests / "support"}

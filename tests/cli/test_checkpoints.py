@@ -1,0 +1,253 @@
+"""Commands on checkpoints: what they print, what they leave, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from linescape import checkpoints
+from linescape.interpolation import resume
+from tests.support.command_line import OF_OWN, Line
+
+
+def test_a_probe_of_ones_own_networks_leaves_a_page_and_its_numbers(
+    line: Line, pair: list[str], tmp_path: Path
+) -> None:
+    code, out, err = line(
+        "probe", *pair, *OF_OWN, "--layers", "--batchnorm", "interpolate", "recalibrate", "--alphas", "5"
+    )
+    assert code == 0, err
+    page = Path(out.strip().splitlines()[-1])
+    assert page.is_file()
+    assert "recalibrate" in page.read_text()
+    assert "min_delta" in err
+    assert any((tmp_path / "probe").rglob("*.csv"))
+    assert any((tmp_path / "probe").rglob("*.pdf"))
+
+
+def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = line("probe", *pair, *OF_OWN, "--out", "file/probe")
+    assert code == 2
+    assert "a part of its path is a file" in err
+    assert "Statistics" not in err
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    code, _, err = line("probe", *pair, *OF_OWN, "--out", "site")
+    assert code == 2
+    assert "contains an index.html that is not the report of a probe" in err
+    assert (tmp_path / "site" / "index.html").read_text() == "mine"
+
+
+def test_a_second_report_replaces_the_first(line: Line, pair: list[str], tmp_path: Path) -> None:
+    assert line("probe", *pair, *OF_OWN, "--layers", "--alphas", "3")[0] == 0
+    (tmp_path / "probe" / "figures" / "mine.png").write_text("mine")
+    assert (tmp_path / "probe" / "figures" / "layers.png").exists()
+    assert line("probe", *pair, *OF_OWN, "--alphas", "3")[0] == 0
+    assert not (tmp_path / "probe" / "figures" / "layers.png").exists()
+    assert (tmp_path / "probe" / "figures" / "whole.png").exists()
+    assert (tmp_path / "probe" / "figures" / "mine.png").exists()
+
+
+def test_a_probe_may_take_fewer_passes(line: Line, pair: list[str], tmp_path: Path) -> None:
+    code, out, err = line("probe", *pair, *OF_OWN, "--adaptive", "--until", "5")
+    assert code == 0, err
+    assert "of 101 positions were measured" in err
+    assert "are known to +-" in err
+    assert Path(out.strip().splitlines()[-1]).is_file()
+    code, _, err = line("probe", *pair, *OF_OWN, "--until", "0")
+    assert code == 2
+    assert "no half width" in err
+
+
+@pytest.fixture
+def run(pair: list[str], tmp_path: Path) -> Path:
+    """A folder of four checkpoints of `OWN`'s network, of two formats."""
+    folder = tmp_path / "training"
+    folder.mkdir()
+    for step, name in enumerate(["step-20.pt", "step-3.safetensors", "step-100.pt", "step-1000.safetensors"]):
+        tensors = {tensor: value + 0.1 * step for tensor, value in checkpoints.read(pair[0]).items()}
+        if name.endswith(".pt"):
+            torch.save({"model": tensors, "epoch": step}, folder / name)
+        else:
+            checkpoints.write(folder / name, tensors)
+    (folder / "notes.txt").write_text("precious")
+    return folder
+
+
+def test_the_checkpoints_of_a_training_are_walked_to_the_last(line: Line, run: Path, tmp_path: Path) -> None:
+    code, out, err = line("probe", "training", *OF_OWN, "--alphas", "3")
+    assert code == 0, err
+    assert "4 checkpoints, in this order: step-3, step-20, step-100, step-1000." in err
+    assert "Left out notes.txt." in err
+    assert Path(out.strip()).is_file()
+    found = json.loads((tmp_path / "probe" / "probe.json").read_text())
+    assert list(found["lines"]) == [f"step-{step} to step-1000" for step in (3, 20, 100)]
+    code, out, err = line("probe", "training", *OF_OWN, "--alphas", "3", "--pairs", "all", "--adaptive")
+    assert code == 0, err
+    assert len(json.loads((tmp_path / "probe" / "probe.json").read_text())["lines"]) == 6
+    assert (tmp_path / "probe" / "figures" / "barriers.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["training", *OF_OWN, "--layers"], "are for two checkpoints. Name both"),
+        (["a.pt", "b.safetensors", *OF_OWN, "--pairs", "all"], "--pairs is for a folder"),
+        (["a.pt", *OF_OWN], "cannot be listed as a folder"),
+        (["training", *OF_OWN, "--pairs", "some"], "--pairs"),
+    ],
+)
+def test_a_folder_and_two_files_are_told_apart(line: Line, run: Path, words: list[str], message: str) -> None:
+    code, _, err = line("probe", *words)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_probe_in_bfloat16_says_so(line: Line, pair: list[str]) -> None:
+    code, out, err = line("probe", *pair, *OF_OWN, "--precision", "bfloat16", "--alphas", "3")
+    assert code == 0, err
+    page = Path(out.strip().splitlines()[-1]).read_text()
+    assert re.search(r"precision on lines</td><td[^>]*>bfloat16<", page)
+
+
+def test_an_average_is_a_checkpoint_like_its_second(line: Line, pair: list[str], tmp_path: Path) -> None:
+    code, out, err = line("average", *pair, "--alpha", "0.3", "-o", "c.safetensors", *OF_OWN)
+    assert code == 0, err
+    assert out.strip() == "c.safetensors"
+    assert "were recomputed: 1.num_batches_tracked, 1.running_mean, 1.running_var" in err
+    assert checkpoints.read(tmp_path / out.strip()).file_format.kind == "safetensors"
+    code, _, err = line("average", *pair, "-o", "c.safetensors")
+    assert code == 2
+    assert "is there already" in err
+    code, _, err = line("average", *reversed(pair), "--alpha", "0.3", "-o", "d.pt")
+    assert code == 0, err
+    assert "not those of the averaged network" in err
+    assert set(torch.load(tmp_path / "d.pt", weights_only=True)) == set(torch.load(tmp_path / "a.pt"))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def code_in(path: Path) -> None:
+    class Code:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, ("touch ran",)
+
+    path.write_bytes(pickle.dumps(Code()))
+
+
+def other_network(path: Path) -> None:
+    torch.save(nn.Linear(5, 3).state_dict(), path)
+
+
+def other_shape(path: Path) -> None:
+    net = nn.Sequential(nn.Linear(5, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Linear(9, 3))
+    torch.save(net.state_dict(), path)
+
+
+def not_a_number(path: Path) -> None:
+    tensors = torch.load(path, weights_only=True)
+    tensors["0.weight"][0, 0] = float("nan")
+    torch.save(tensors, path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (cut, "cut short or damaged"),
+        (code_in, "never runs code from a file"),
+        (other_network, "do not fit together in this Sequential"),
+        (other_shape, "of another shape (0.bias: (9,) and (8,)"),
+        (not_a_number, "holds NaN or infinity in 1 of 9 tensors: 0.weight (1)"),
+        (Path.unlink, "could not be opened"),
+    ],
+)
+def test_bad_checkpoints_end_in_one_message(
+    line: Line, pair: list[str], tmp_path: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    spoil(tmp_path / pair[0])
+    code, out, err = line("probe", *pair, *OF_OWN)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "probe").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model", "own:network", "--data", "own:empty"], "no examples"),
+        (
+            ["--model", "own:network", "--data", "own:mislabelled"],
+            "Labels run from 0 to 3, but the network has 3 outputs",
+        ),
+        (["--model", "own:network", "--data", "own:nothing"], "must return a dictionary"),
+        (["--model", "own:nothing", "--data", "own:data"], "must return the network"),
+        (["--model", "own:netwrk", "--data", "own:data"], "Did you mean 'network'"),
+        (["--model", "absent:network", "--data", "own:data"], "could not be imported"),
+        (["--model", "resnet", "--data", "own:data"], "needs data of linescape"),
+        (["--model", "own:network"], "no data to measure on"),
+        (["--data", "own:data"], "does not say which network"),
+        (["--model", "own.py", "--data", "own:data"], "write module:callable or file.py:function"),
+        (["--model", "own:arguments", "--data", "own:data"], "cannot be called without arguments"),
+        (["--model", "own:raises", "--data", "own:data"], "own:raises raised KeyError: 'x' (line"),
+        (
+            ["--model", "own:network", "--data", "own:wide"],
+            "cannot be called with the first examples of 'test' ((4, 7)",
+        ),
+        ([*OF_OWN, "--alphas", "2"], "no position between the ends"),
+        ([*OF_OWN, "--pattern", "attention"], "matches no tensor"),
+        ([*OF_OWN, "--batchnorm", "recalibrat"], "Did you mean 'recalibrate'"),
+        ([*OF_OWN, "--alphas", "1"], "a line has two ends"),
+        ([*OF_OWN, "--alphas", "many"], "--alphas"),
+        ([*OF_OWN, "--colour", "red"], "--colour"),
+        ([*OF_OWN, "--device", "quantum"], "cannot be used"),
+    ],
+)
+def test_bad_requests_end_in_one_message(line: Line, pair: list[str], words: list[str], message: str) -> None:
+    code, _, err = line("probe", *pair, *words)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_stopped_probe_goes_on(line: Line, pair: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("probe", *pair, *OF_OWN, "--layers", "--alphas", "4")
+    code, _, err = line(*words, "--out", "whole")
+    assert code == 0, err
+    assert not (tmp_path / "whole" / "points").exists()
+    keep, left = resume.keep, 6
+
+    def stop(*given: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        keep(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "keep", stop)
+        code, _, err = line(*words)
+        assert code == 130
+        assert "Finished work is kept: run the same command again to continue" in err
+        left = 10  # of the 16, 6 are there
+        code, _, err = line(*words)
+    assert code == 0, err
+    assert left == 0
+    assert f"{Path('probe', 'points')} holds 6 points of an interrupted probe" in err
+    assert not (tmp_path / "probe" / "points").exists()
+    for table in sorted((tmp_path / "whole" / "tables").iterdir()):
+        assert (tmp_path / "probe" / "tables" / table.name).read_bytes() == table.read_bytes()
