@@ -21,7 +21,7 @@ from tests.support.populations import ALPHAS, POPULATIONS, draw
 
 @cache
 def said_to_rise() -> dict[str, float]:
-    """Population -> the share of its samples with a small p-value, in one loop as in `coverage`."""
+    """Population -> the share of its samples with a small p-value, in one loop as in `coverage` of test_noise."""
     rises: dict[str, list[bool]] = {"flat": [], "plateau": [], "small": []}
     for seed, name in product(range(150), rises):
         values = draw(POPULATIONS[name], 800, np.random.default_rng([seed, 1]))
