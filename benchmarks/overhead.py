@@ -20,6 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from linescape import studies
+from linescape.studies import run, store
+
 ARMS, RUNS = ("base", "no-weight-decay", "mlp-images"), 2
 PASSES = ("steps of training", "measuring")
 PARTS: dict[str, tuple[str, ...]] = {
@@ -77,7 +80,6 @@ class Watch:
 
 def main() -> None:
     watch = Watch()
-    studies, store, work = (import_module(f"linescape.{name}") for name in ("studies", "store", "work"))
     for part, functions in PARTS.items():
         for where in functions:
             module, _, name = where.partition(":")
@@ -88,7 +90,7 @@ def main() -> None:
     watch.within = ["everything else"]
     tasks = studies.find("vlaar2022", "mini").only(*ARMS, runs=RUNS).tasks()
     with tempfile.TemporaryDirectory() as folder:
-        outcome = work.work(tasks, store.Store(folder), progress=False, workers=1)
+        outcome = run.work(tasks, store.Store(folder), progress=False, workers=1)
     watch.turn()
     assert outcome.done == len(tasks), outcome
     total = [sum(part[clock] for part in watch.spent.values()) for clock in range(2)]

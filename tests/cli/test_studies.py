@@ -77,3 +77,12 @@ def test_a_folder_of_something_else_is_left_alone(line: Line, tmp_path: Path) ->
     assert code == 2
     assert "is no folder of results" in err
     assert (tmp_path / "runs" / "thesis.tex").read_text() == "precious"
+
+
+def test_no_runs_and_no_epochs_end_well(line: Line, tmp_path: Path) -> None:
+    for runs in ("0", "-1"):
+        code, _, err = line("study", "run", "vlaar2022", "--arms", "mlp-spiral", "--runs", runs)
+        assert (code, f"{runs} runs of each arm leave nothing to do" in err) == (2, True)
+    code, out, err = line("train", "--data", "spiral", "--model", "mlp,hidden=4", "--schedule", "constant,epochs=0")
+    assert code == 0, err
+    assert all(Path(path).is_file() for path in out.split())

@@ -35,7 +35,11 @@ def test_values_have_the_type_of_their_field() -> None:
     ("text", "message"),
     [
         ("digits,fration=1", "has the setting 'fration=1'.*Did you mean 'fraction'"),
-        ("digits,fraction=much", r"'digits,fraction=much' is not possible: Expected `float`"),
+        ("digits,fraction=much", r"'digits,fraction=much' is not possible: Expected `float`, got `str` for fraction\."),
+        (
+            "digits,augment=turn",
+            r"Invalid enum value 'turn' for augment\. Known: none, flip, crop, crop-flip, cutout\.",
+        ),
         ("digits,fraction=2", r"'digits,fraction=2' is not possible: fraction is 2.0, .*\(0, 1\]\.$"),
         ("digits,augment=flap", "Did you mean 'flip'|Invalid enum value 'flap'"),
     ],

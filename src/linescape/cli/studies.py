@@ -156,8 +156,8 @@ def train(
     if summary.failed or summary.declined:
         sys.exit(2)
     results = Store(store)
-    last = results.log(recipe).row(-1, named=True)
-    echo_err(f"test error {last['test_error']:.2f} %, test loss {last['test_loss']:.4f} nats")
+    for last in results.log(recipe).tail(1).iter_rows(named=True):  # none after 0 epochs
+        echo_err(f"test error {last['test_error']:.2f} %, test loss {last['test_loss']:.4f} nats")
     for moment in (Moment(recipe, "start"), Moment(recipe, "end")):
         echo(str(results.path(moment)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Any, TypeVar, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -78,7 +78,14 @@ def content(kind: type[_Content], first: str | None, text: str) -> _Content:
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     leading, *parts = split(text)
     given = ({first: leading} if first else {}) | settings(parts, text, types)
+    values = {}
+    for name, value in given.items():
+        try:
+            values[name] = convert(value, types[name])
+        except msgspec.ValidationError as error:
+            known = f" Known: {', '.join(map(str, get_args(types[name])))}." * (get_origin(types[name]) is Literal)
+            raise RecipeError(f"{text!r} is not possible: {error} for {name}.{known}") from error
     try:
-        return kind(**{name: convert(value, types[name]) for name, value in given.items()})
+        return kind(**values)
     except (msgspec.ValidationError, RecipeError) as error:
         raise RecipeError(f"{text!r} is not possible: {str(error).rstrip('.')}.") from error

@@ -141,8 +141,12 @@ class Study:
             seeds: the seeds whose runs are kept; None keeps all.
 
         Raises:
-            RecipeError: an arm's name is unknown.
+            RecipeError: an arm's name is unknown, or there are fewer runs than one.
         """
+        if runs is not None and runs < 1:
+            raise RecipeError(
+                f"{runs} runs of each arm leave nothing to do. Ask for 1 or more, or leave it out for all."
+            )
         known = {arm.name: arm for arm in self.arms}
         for name in names:
             if name not in known:
