@@ -15,6 +15,7 @@ from linescape.interpolation.stopping import Until
 def test_grids_hold_both_ends() -> None:
     assert grid(50) == tuple(float(a) for a in np.linspace(0, 1, 50))
     assert grid(50)[49] == 1.0
+    assert grid(np.int64(3)) == (0.0, 0.5, 1.0)  # type: ignore[arg-type]
     assert grid([0.5]) == (0.0, 0.5, 1.0)
     assert grid([-0.5, 0.0, 2.1]) == (-0.5, 0.0, 1.0, 2.1)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from linescape import checkpoints
+from linescape import checkpoints, tensor_file
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve, Point
@@ -219,6 +219,18 @@ def test_a_declined_task_is_settled_and_says_why(tmp_path: Path) -> None:
     assert store.declined(LINE) == "its end diverged"
     with pytest.raises(StoreError, match="its end diverged"):
         store.curve(LINE)
+
+
+@pytest.mark.parametrize("native", [None, True])
+def test_a_training_is_not_resumed_with_other_convolutions(tmp_path: Path, native: bool | None) -> None:
+    store = Store(tmp_path)
+    store.save_resume(TASK, END, ROWS[:1])
+    assert store.resume(TASK)
+    path = store.folder(TASK) / "resume.safetensors"
+    tensors, note = tensor_file.decode_with_note(path.read_bytes())
+    del note["native"]  # as written before the field
+    path.write_bytes(tensor_file.encode_with_note(tensors, note if native is None else {**note, "native": native}))
+    assert store.resume(TASK) is None
 
 
 def test_a_training_is_resumed_to_the_bit(tmp_path: Path) -> None:

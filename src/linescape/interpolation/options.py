@@ -97,7 +97,7 @@ def grid(alphas: int | Sequence[float]) -> tuple[float, ...]:
     Raises:
         AlphaError: fewer than two, empty, unsorted, repeated, or not finite.
     """
-    if isinstance(alphas, int):
+    if isinstance(alphas, int | np.integer):
         if alphas < 2:
             raise AlphaError(f"alphas={alphas}, but a line has two ends. Ask for 2 positions or more; 50 are usual.")
         return tuple(float(alpha) for alpha in np.linspace(0.0, 1.0, alphas))

@@ -46,7 +46,7 @@ class Poison(Content, frozen=True):
 
 
 class Data(Content, frozen=True):
-    """A data set and what is done to its training half; only `size` and `classes` change the test half too.
+    """A data set and what is done to its training split; only `size` and `classes` change the test split too.
 
     Attributes:
         name: ``fashion-mini`` (embedded), ``spiral``, ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or

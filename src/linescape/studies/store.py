@@ -220,9 +220,15 @@ class Store:
     # -- work in progress ---------------------------------------------------------------------------------------
 
     def resume(self, task: Train) -> tuple[Checkpoint, list[Row]] | None:
-        """The last snapshot of a training with its log; None if there is none, or the file is damaged."""
+        """The last snapshot of a training with its log; None if there is none that can be used.
+
+        One that is damaged cannot, nor one of before `Optimizer.native`, whose convolutions depended on the machine: a
+        training must not be computed in two ways.
+        """
         try:
             tensors, note = decode_with_note((self.folder(task) / "resume.safetensors").read_bytes())
+            if note["native"] != task.recipe.optimizer.native:
+                return None
             state = _state(
                 {name.removeprefix("state/"): tensors[name] for name in tensors if "state/" in name[:6]}, note
             )
@@ -243,7 +249,7 @@ class Store:
         tensors = {f"state/{name}": value for name, value in now.state.items()}
         tensors |= {f"optimizer/{name}": value for name, value in now.optimizer.items()}
         counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
-        note = {**_roles(now.state), **counts, "rows": list(rows)}
+        note = {**_roles(now.state), **counts, "rows": list(rows), "native": task.recipe.optimizer.native}
         atomic.write(self.folder(task) / "resume.safetensors", encode_with_note(tensors, note), durable=False)
 
     def points(self, task: Scan) -> list[Point]:
