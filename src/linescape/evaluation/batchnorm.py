@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from linescape.errors import MeasureError, suggest
+from linescape.errors import MeasureError, StateError, abbreviate, suggest
 
 TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
 
@@ -50,6 +50,16 @@ def statistics(module: nn.Module) -> frozenset[str]:
         for name, layer in layers(module).items()
         for buffer, _ in layer.named_buffers()
     )
+
+
+def check_variances(tensors: Mapping[str, Tensor], alpha: float) -> None:
+    """Raise `StateError` naming the running variances below zero among some tensors, which have no square root."""
+    named = {name: value for name, value in tensors.items() if name.rpartition(".")[2] == "running_var"}
+    if bad := [name for name, value in named.items() if bool((value < 0).any())]:
+        raise StateError(
+            f"At alpha = {alpha:g} running variances of BatchNorm are below zero ({abbreviate(bad)}), as can happen "
+            "beyond the ends of a line. Use batchnorm='recalibrate', 'start' or 'end', or positions from 0 to 1."
+        )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ worth its cost.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
 
@@ -59,7 +60,8 @@ class Evaluator:
         memory: bytes that a walk may use in addition to the working copy: for activations that do not depend on moving
             weights, and for weights in a faster layout. Networks with larger weights are walked without the latter.
         copy: whether to copy the network. Without a copy the network itself is written to and afterwards holds whatever
-            was measured last; for networks too large to be in memory twice.
+            was measured last; for networks too large to be in memory twice. A network that cannot be copied, or whose
+            copy reads the network's own tensors, is walked itself, then put back as it was, and the result says so.
 
     Attributes:
         measures: name -> function.
@@ -101,6 +103,7 @@ class Evaluator:
         self._joined: dict[str, list[Any]] = {}
         self._batches: dict[str, Mapping[str, Iterable[Any]]] = {}
         self._spot_checks: list[tuple[State, Values]] = []
+        self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
 
     @property
     def data(self) -> Mapping[str, Iterable[Any]]:
@@ -150,6 +153,19 @@ class Evaluator:
         """What a walk computes in; None is `dtype`."""
         return self._runner.precision
 
+    def notes(self, path: Path) -> list[str]:
+        """What a reader of a walk along this path should know of the network and of what was done, in words."""
+        return self._runner.notes_on(path)
+
+    def lent(self) -> AbstractContextManager[None]:
+        """While measuring, where the caller's own network is walked: it is put back to the bit at the end.
+
+        Raises:
+            DataError, MeasureError: as `count_operations`, which finds out where it is.
+        """
+        self.count_operations()
+        return self._runner.lent()
+
     @property
     def threads(self) -> int | None:
         """How many threads are used on the CPU, by `linescape.engine.threads`; None on a GPU. It may be set.
@@ -166,15 +182,15 @@ class Evaluator:
         self._runner.threads = count
 
     def __call__(self, state: State) -> Values:
-        """Direct evaluation of a state, apart from any path, by plain calls of the network.
+        """Direct evaluation of a state, apart from any path, by plain calls of a copy made for it.
 
         Raises:
             StateError: the state is not one of this network.
             DataError, MeasureError: data or outputs do not fit.
         """
-        self.count_operations()
-        self._runner.load(state)
-        return self._measure(self.data)
+        with self.lent():
+            self._runner.load(state)
+            return self._measure(self.data)
 
     def spot_check(self, state: State) -> Values:
         """Direct evaluation, as by a call, of the first examples of each data set only.
@@ -188,9 +204,9 @@ class Evaluator:
         for known, values in self._spot_checks:
             if all(known[name] is value for name, value in state.items()):
                 return values
-        self.count_operations()
-        self._runner.load(state)
-        values = self._measure(self.data, first=DIRECT)
+        with self.lent():
+            self._runner.load(state)
+            values = self._measure(self.data, first=DIRECT)
         self._spot_checks = [*self._spot_checks[-1:], (state, values)]
         return values
 
@@ -205,8 +221,8 @@ class Evaluator:
             DataError: the examples of a batch cannot be told apart, or there are fewer.
             MeasureError: outputs cannot be measured.
         """
-        self.count_operations()  # so that all samples use the threads that suit all examples
-        with self._runner.random_state_kept():  # from which a DataLoader draws
+        # So that all samples use the threads that suit all examples, and a DataLoader does not draw from the caller's.
+        with self.lent(), self._runner.random_state_kept():
             for name in rows if self._by_position else ():
                 self._view.count_positions(name, self._runner.targets)
             view = self._view.sample(rows, calibration)
@@ -222,7 +238,8 @@ class Evaluator:
             MeasureError: its outputs cannot be measured.
         """
         if self._operations is None:
-            self._operations = self._counted()
+            with self._runner.lent():
+                self._operations = self._counted()
         return self._operations
 
     def start_path(self, path: Path, positions: int) -> None:
@@ -234,7 +251,9 @@ class Evaluator:
         """
         path.template.check_fits(self.model)
         total = self.count_operations() * positions
-        self._uses_engine = self._fast if self._fast is not None else bool(self.precision) or total > WORTH
+        self._runner.compare_copies(path, self._few)
+        wanted = self._fast if self._fast is not None else bool(self.precision) or total > WORTH
+        self._uses_engine = self._runner.may_use_engine and wanted
         worth_preparing = WORTH_PREPARING.get(self.device.type, WORTH_PREPARING["cuda"])
         self._runner.start_path(path, self._view.examples, bool(self._fast) or total > worth_preparing)
         self._batches = {}
@@ -257,7 +276,7 @@ class Evaluator:
             DataError: there are no data to recalibrate with.
             DataError, MeasureError: data or outputs do not fit.
         """
-        with torch.inference_mode(), self._runner.treated(treatment, ends, self._calibration_batches):
+        with self._runner.no_gradients(), self._runner.treated(treatment, ends, self._calibration_batches):
             if not self._uses_engine or treatment == "batch":  # whose results depend on how batches are cut
                 return self._measure(self.data)
             self._runner.update_engine(treatment)
@@ -271,7 +290,7 @@ class Evaluator:
         """
         if not self._uses_engine or treatment == "batch":
             return
-        with torch.inference_mode(), self._runner.treated(treatment, ends, tuple):
+        with self._runner.no_gradients(), self._runner.treated(treatment, ends, tuple):
             self._runner.update_engine(treatment)
             self._runner.warm_up(self._engine_batches(treatment).values())
 
@@ -283,8 +302,10 @@ class Evaluator:
             DataError: there are no data of the name `calibration`.
         """
         path.template.check_fits(self.model)
-        self._runner.load_position(path, alpha)
-        return self._runner.treated_statistics(self._calibration_batches)
+        with self.lent():
+            self._runner.compare_copies(path, self._few)
+            self._runner.load_position(path, alpha)
+            return self._runner.treated_statistics(self._calibration_batches)
 
     def _calibration_batches(self) -> Iterable[Any]:
         if self._view.calibration_batches is None:
@@ -305,6 +326,7 @@ class Evaluator:
 
     def _counted(self) -> int:
         total, of_largest_batch = 0, 0.0
+        self._few = []
         for name, batches in self.data.items():
             with self._runner.random_state_kept():
                 first = next(iter(batches), None)
@@ -322,6 +344,7 @@ class Evaluator:
                     f"({described(few)}): {first_line(error)}. Give it the inputs that it was trained on: size, "
                     "channels, type and order."
                 ) from error
+            self._few.append(few)
             of_largest_batch = max(of_largest_batch, operations / share)
             total += round(operations / share * (len(batches) if isinstance(batches, Sized) else 10))
             if name in self._view.tensors and share < 1.0:
@@ -333,7 +356,7 @@ class Evaluator:
     def _measure(self, given: Mapping[str, Iterable[Any]], engine: bool = False, first: int = 0) -> Values:
         """Per-example values of each data set, or with `first` of so many examples at most of its first batch."""
         measured: Values = {}
-        with torch.inference_mode(), self._runner.random_state_kept(), self._runner.using_threads():
+        with self._runner.no_gradients(), self._runner.random_state_kept(), self._runner.using_threads():
             for name, batches in given.items():
                 values: dict[str, list[np.ndarray]] = {measure: [] for measure in self.measures}
                 counts: list[np.ndarray] = []

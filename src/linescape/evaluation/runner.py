@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from copy import deepcopy
 from itertools import islice
 from typing import Any, Literal
 
@@ -12,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from linescape.engine import Fast, operations, threads
+from linescape.errors import MeasureError, abbreviate
 from linescape.evaluation import batchnorm
-from linescape.evaluation.batches import head, to_device
+from linescape.evaluation.batches import head, map_tensors, tensors, to_device
 from linescape.evaluation.forward import Forward, default_forward, default_targets
+from linescape.evaluation.observing import CallObserver, drawing_layers, generators, random_state_kept, seed
+from linescape.evaluation.working_copy import WorkingCopy, same_outputs
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
 
@@ -22,6 +24,9 @@ Precision = Literal["bfloat16"]
 
 _FEW = 32
 """Examples by which the engine decides how it computes."""
+
+_SEEDS = 8
+"""Calls by which a network that draws random numbers is found to be random."""
 
 
 class Runner:
@@ -35,8 +40,7 @@ class Runner:
         copy: whether a copy is made; otherwise the network itself is written to.
 
     Attributes:
-        model: the copy.
-        engine: stands in for it along a path.
+        engine: stands in for the copy along a path.
         device: of the copy.
         dtype: of its first tensor.
         statistics: names of BatchNorm's running statistics.
@@ -46,26 +50,64 @@ class Runner:
     def __init__(
         self, model: nn.Module, forward: Forward, precision: Precision | None, memory: float, copy: bool
     ) -> None:
-        self.model = (deepcopy(model) if copy else model).eval().requires_grad_(False)
-        self.forward = forward
-        self.precision = precision
-        self.engine = Fast(self.model, torch.bfloat16 if precision else None, memory)
+        self.forward, self.precision, self._memory = forward, precision, memory
+        self.threads: int | None = None
+        self._copy = WorkingCopy(model, copy)
+        self._writes_to_inputs = self._differentiates = False
+        self._set_up()
+
+    def _set_up(self) -> None:
+        self.engine = Fast(self.model, torch.bfloat16 if self.precision else None, self._memory)
         first = next(iter(self.model.state_dict().values()), torch.zeros(()))
         self.device, self.dtype = first.device, first.dtype
         self.statistics = batchnorm.statistics(self.model)
-        self.threads: int | None = None
-        self._tensors = dict(self.model.state_dict(keep_vars=True))
-        self._path: Path | None = None
-        self._alpha = 0.0
+
+    @property
+    def model(self) -> nn.Module:
+        """The copy, or the network itself where it is walked."""
+        return self._copy.network
+
+    @property
+    def may_use_engine(self) -> bool:
+        """Whether the engine may stand in for the network.
+
+        Raises:
+            MeasureError: it may not, and only the engine computes in the precision that was asked for.
+        """
+        usable = not (self._copy.makes_new or self._differentiates)
+        if not usable and self.precision:
+            reason = "differentiates when it is called" if self._differentiates else "needs a new copy at each position"
+            raise MeasureError(f"The network {reason}, which cannot be done in {self.precision}. Leave out precision.")
+        return usable
+
+    def lent(self) -> AbstractContextManager[None]:
+        """While measuring, where the caller's own network is walked: it is put back to the bit at the end.
+
+        Raises:
+            MeasureError: eval mode changes its weights, so that no state can be loaded into it.
+        """
+        return self._copy.lent()
 
     def load(self, state: State) -> None:
-        """Write a state into the copy.
+        """Make a new copy, as given, loaded with a state and then put into eval mode, for plain calls.
 
         Raises:
             StateError: the state is not one of this network.
         """
-        self._path = None
-        state.load_into(self.model)
+        self._copy.load(state)
+
+    def compare_copies(self, path: Path, batches: Sequence[Any]) -> None:
+        """Compare the working copy with new ones on a path, by batches of a few examples each."""
+
+        def outputs() -> list[Any]:
+            with self.no_gradients(), self.random_state_kept(), self.using_threads():
+                return [self.call(batch)[0] for batch in batches]
+
+        self._copy.compare(path, outputs)
+
+    def notes_on(self, path: Path) -> list[str]:
+        """What a reader of a walk along this path should know, in words."""
+        return [*self._copy.notes_on(path), *self.engine.notes]
 
     def start_path(self, path: Path, examples: int | None, may_prepare: bool) -> None:
         """A path is walked from now on.
@@ -82,19 +124,15 @@ class Runner:
         if self.engine.path is not path or (may_prepare and not self.engine.may_prepare):
             ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
             self.engine.start_path(path, path.moving, ends, examples, may_prepare)
-        self._path, self._alpha = None, 0.0
+        self._copy.path = None
 
     def load_position(self, path: Path, alpha: float) -> None:
         """Write a path's position into the copy: everything the first time, then what moves."""
-        names = path.moving if self._path is path else path.template
-        with torch.inference_mode():
-            for name in names:
-                path.write(name, alpha, self._tensors[name])
-        self._path, self._alpha = path, alpha
+        self._copy.load_position(path, alpha)
 
     def release(self) -> None:
         """Let go of the path that was walked last, and of what the engine keeps for it."""
-        self._path = None
+        self._copy.path = None
         self.engine.start_path(None, frozenset())
 
     @contextmanager
@@ -107,6 +145,9 @@ class Runner:
             treatment: its name.
             ends: for ``start`` and ``end``, tensors by name that hold at least the running statistics.
             calibration_batches: gives those of ``recalibrate``; asked only if they are needed.
+
+        Raises:
+            StateError: with ``interpolate`` a running variance is below zero, as beyond the ends of a line.
         """
 
         def calibrate() -> None:
@@ -114,19 +155,22 @@ class Runner:
                 for batch in calibration_batches():
                     self.call(batch)
 
+        path, alpha = self._copy.path, self._copy.alpha
+        if treatment == "interpolate" and path is not None and not (path.straight and 0.0 <= alpha <= 1.0):
+            batchnorm.check_variances(self._copy.tensors, alpha)
         with batchnorm.treated(self.model, treatment, ends, calibrate):
             yield
 
     def treated_statistics(self, calibration_batches: Callable[[], Iterable[Any]]) -> dict[str, Tensor]:
         """The running statistics that ``recalibrate`` measures of the copy as it stands, by name, on the CPU."""
         with torch.no_grad(), self.treated("recalibrate", {}, calibration_batches):
-            return {name: self._tensors[name].to("cpu", copy=True) for name in sorted(self.statistics)}
+            return {name: self._copy.tensors[name].to("cpu", copy=True) for name in sorted(self.statistics)}
 
     def update_engine(self, treatment: str) -> None:
         """Tell the engine that the copy holds another position, or is under another treatment of BatchNorm."""
         measured = self.statistics if treatment == "recalibrate" else frozenset()
         fixed = self.statistics if treatment in ("start", "end") else frozenset()
-        self.engine.update(treatment, self._alpha, also=measured, but=fixed)
+        self.engine.update(treatment, self._copy.alpha, also=measured, but=fixed)
 
     def warm_up(self, data: Iterable[Iterable[Any]]) -> None:
         """Let the engine decide how it computes, by a few examples of each data set."""
@@ -137,18 +181,23 @@ class Runner:
 
     def call(self, batch: Any) -> tuple[Any, Any]:
         """(outputs, targets) of a batch, by a plain call of the network."""
-        return self.forward(self.model, to_device(batch, self.device))
+        return self.forward(self._copy.called, self._own(batch))
 
     def call_engine(self, batch: Any, key: object = None) -> tuple[Any, Any]:
         """(outputs, targets) of a batch by the engine, which may keep results for batches of the same key."""
         self.engine.set_batch(key)
-        return self.forward(self.engine, to_device(batch, self.device))
+        return self.forward(self.engine, self._own(batch))
+
+    def _own(self, batch: Any) -> Any:
+        """A batch on the network's device; a copy, where the network writes to it."""
+        here = to_device(batch, self.device)
+        return map_tensors(here, torch.clone) if self._writes_to_inputs else here
 
     def targets(self, batch: Any) -> Any:
         """The targets of a batch; the network is called only where the user's own `forward` makes them."""
         if self.forward is default_forward:
             return default_targets(self.model, batch)
-        with torch.inference_mode(), self.random_state_kept():
+        with self.lent(), self.no_gradients(), self.random_state_kept():
             return self.call(batch)[1]
 
     def head(self, batch: Any, count: int) -> tuple[Any, float]:
@@ -156,11 +205,52 @@ class Runner:
         return head(batch, count) if self.forward is default_forward else (batch, 1.0)
 
     def count_operations(self, batch: Any) -> tuple[Any, Any, int]:
-        """(outputs, targets) of a batch, and how many operations a plain call takes."""
+        """(outputs, targets) of a batch, and how many operations a plain call takes. What the call does is observed.
+
+        Raises:
+            MeasureError: outputs are random; or the network has to be walked itself and is gone.
+        """
+        here = map_tensors(to_device(batch, self.device), torch.clone)
+        observer = CallObserver(self._copy.watched(), tensors(here))
         called: list[tuple[Any, Any]] = []
         with torch.no_grad(), self.random_state_kept():
-            count = operations(lambda: called.append(self.call(batch)))
+            before = generators(self.device)
+            with observer:
+                count = operations(lambda: called.append(self.forward(self.model, here)))
+            drawn = observer.draws or before != generators(self.device)
+        if self._copy.depends_on_given(observer):
+            self._copy.walk_in_place("a copy of it reads tensors of the network that was given, by a function or hook")
+            self._set_up()
+            with self.lent():
+                return self.count_operations(batch)
+        self._copy.learn(observer)
+        self._differentiates |= observer.differentiates
+        self._writes_to_inputs |= observer.writes_to_inputs
+        if drawn:
+            self._check_random(batch)
         return *called[0], count
+
+    def _check_random(self, batch: Any) -> None:
+        """Refuse a network whose outputs depend on the random numbers that it draws.
+
+        Raises:
+            MeasureError: they do.
+        """
+
+        def outputs(number: int) -> Any:
+            seed(number)
+            return self.call(batch)[0]
+
+        with torch.no_grad(), self.random_state_kept():
+            first = outputs(0)
+            if not all(same_outputs(first, outputs(number)) for number in range(_SEEDS)):
+                drawing = drawing_layers(self.model, lambda: self.call(batch), self.device)
+                raise MeasureError(
+                    f"The network is random in eval mode: it draws random numbers in {abbreviate(drawing)}, and calls "
+                    "with the same examples gave different outputs, so positions could not be compared. Switch this "
+                    "off in eval mode, such as by F.dropout(..., training=self.training)."
+                )
+        self._copy.notes["The network draws random numbers in eval mode; outputs of a few examples stayed."] = None
 
     def choose_threads(self, operations_per_call: float) -> None:
         """Choose the number of threads, for good, by the operations of a batch; on a GPU there is nothing to choose."""
@@ -172,5 +262,9 @@ class Runner:
         return nullcontext() if self.threads is None else threads.using(self.threads)
 
     def random_state_kept(self) -> AbstractContextManager[None]:
-        """Random numbers that are drawn inside leave the caller's random state as it was."""
-        return torch.random.fork_rng([self.device] if self.device.type == "cuda" else [])
+        """Random numbers that are drawn inside leave the caller's generators as they were."""
+        return random_state_kept(self.device)
+
+    def no_gradients(self) -> AbstractContextManager[None]:
+        """Without gradients, in the faster of torch's two ways unless the network differentiates when it is called."""
+        return torch.no_grad() if self._differentiates else torch.inference_mode()

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from linescape.errors import AlphaError, GroupError, StateError, suggest
+from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import State, check_finite, check_pair, is_finite, lerp
+from linescape.geometry.unsaved import differing
 
 
 class Path(ABC):
@@ -36,6 +38,21 @@ class Path(ABC):
     def straight(self) -> bool:
         """Whether each tensor is a straight line in alpha through its values at 0 and 1."""
         return False
+
+    @property
+    def given_by_ends(self) -> bool:
+        """Whether the path is determined by its tensors at 0 and 1 and by which of them move."""
+        return self.straight
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Names of what differs between the networks of the path and no state dict holds; see `geometry.unsaved`."""
+        return ()
+
+    @property
+    def spectral(self) -> frozenset[str]:
+        """Names of the singular vectors of spectral norm that are found anew; see `geometry.spectral_norm`."""
+        return frozenset()
 
     @abstractmethod
     def tensor(self, name: str, alpha: float) -> Tensor:
@@ -58,6 +75,7 @@ class Path(ABC):
             "moving": len(self.moving & floating),
             "at_rest": sorted(floating - self.moving),
             "not_interpolated": sorted(set(self.template) - floating),
+            **({"found_anew": sorted(self.spectral)} if self.spectral else {}),
         }
 
 
@@ -65,7 +83,8 @@ class Line(Path):
     """``theta(alpha) = (1 - alpha) * start + alpha * end`` (Goodfellow, Vinyals & Saxe 2015, arXiv 1412.6544).
 
     Parameters and floating buffers (running statistics too) move; integer and boolean buffers are the start's at
-    alpha = 0, else the end's. `alpha` may leave [0, 1].
+    alpha = 0, else the end's. Between the ends the singular vectors of spectral norm are those of the interpolated
+    weight. `alpha` may leave [0, 1].
 
     Raises:
         StateError: the states differ in names, shapes or types, or hold NaN or infinity.
@@ -79,8 +98,25 @@ class Line(Path):
 
     @property
     def straight(self) -> bool:
+        """True but with spectral norm."""
+        return not self.spectral
+
+    @property
+    def given_by_ends(self) -> bool:
         """Always true."""
         return True
+
+    @cached_property
+    def unsaved(self) -> tuple[str, ...]:
+        """What differs between start and end and their state dicts do not hold, where both states know it."""
+        if self.start.unsaved is None or self.end.unsaved is None:
+            return ()
+        return differing(self.start.unsaved, self.end.unsaved)
+
+    @cached_property
+    def spectral(self) -> frozenset[str]:
+        """The vectors of the weights that move."""
+        return frozenset(self._vectors.of)
 
     @property
     def template(self) -> State:
@@ -89,19 +125,30 @@ class Line(Path):
 
     @cached_property
     def moving(self) -> frozenset[str]:
-        """Tensors that differ between the ends."""
+        """Tensors that differ between the ends, and the singular vectors of weights that do."""
+        return self._differing | self.spectral
+
+    @cached_property
+    def _differing(self) -> frozenset[str]:
         return frozenset(name for name, value in self.end.items() if not torch.equal(self.start[name], value))
 
+    @cached_property
+    def _vectors(self) -> Vectors:
+        return Vectors((of for of in normed(self.end) if of.weight in self._differing), self.start, self.end)
+
     def tensor(self, name: str, alpha: float) -> Tensor:
-        """``lerp(start, end, alpha)`` of one tensor."""
+        """``lerp(start, end, alpha)`` of one tensor; between the ends, singular vectors of the weight there."""
         if alpha in (0.0, 1.0):
             return (self.end if alpha else self.start)[name]
+        if name in self._vectors.of:
+            return self._vectors.find(name, alpha, lambda other: lerp(self.start[other], self.end[other], alpha))
         return lerp(self.start[name], self.end[name], alpha)
 
     def write(self, name: str, alpha: float, into: Tensor) -> None:
         """Write ``lerp(start, end, alpha)`` of one tensor into another of its shape, without allocating."""
         start, end = self.start[name], self.end[name]
-        if alpha in (0.0, 1.0) or not end.dtype.is_floating_point or into.dtype != end.dtype:
+        elsewhere = alpha in (0.0, 1.0) or name in self._vectors.of
+        if elsewhere or not end.dtype.is_floating_point or into.dtype != end.dtype:
             into.copy_(self.tensor(name, alpha))
         else:
             torch.lerp(start, end, alpha, out=into)
@@ -125,7 +172,10 @@ class Only(Path):
     def __init__(self, path: Path, names: Iterable[str], fixed: State | None = None) -> None:
         template = path.template
         self.path = path
-        self.names = frozenset(template.tied.get(name, name) for name in names)
+        chosen = {template.tied.get(name, name) for name in names}
+        for weight, *vectors in normed(template):  # which go with their weight
+            chosen = chosen.union(vectors) if weight in chosen else chosen.difference(vectors)
+        self.names = frozenset(chosen)
         if not self.names:
             raise GroupError("The group is empty, so nothing would move. Name at least one tensor.")
         for name in self.names:
@@ -149,6 +199,21 @@ class Only(Path):
     def straight(self) -> bool:
         """Whether the path that the tensors move on is straight."""
         return self.path.straight
+
+    @property
+    def given_by_ends(self) -> bool:
+        """Whether the path that the tensors move on is."""
+        return self.path.given_by_ends
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Those of the path that the tensors move on."""
+        return self.path.unsaved
+
+    @cached_property
+    def spectral(self) -> frozenset[str]:
+        """Those of the chosen weights."""
+        return self.names & self.path.spectral
 
     def tensor(self, name: str, alpha: float) -> Tensor:
         """The path's tensor if it was chosen, else the fixed one."""
@@ -202,15 +267,33 @@ class Ray(Path):
 
     @cached_property
     def moving(self) -> frozenset[str]:
-        """Floating tensors whose direction is not zero."""
+        """Floating tensors whose direction is not zero, and the singular vectors of such weights."""
+        return self._moved | self.spectral
+
+    @cached_property
+    def _moved(self) -> frozenset[str]:
         return frozenset(
             name
             for name, value in self.direction.items()
             if self.origin[name].dtype.is_floating_point and bool(value.any())
         )
 
+    @cached_property
+    def spectral(self) -> frozenset[str]:
+        """The vectors of the weights that move."""
+        return frozenset(self._vectors.of)
+
+    @cached_property
+    def _vectors(self) -> Vectors:
+        return Vectors((of for of in normed(self.origin) if of.weight in self._moved), self.origin)
+
     def tensor(self, name: str, alpha: float) -> Tensor:
         """``origin + alpha * direction`` of one tensor; half precision is computed in float32 and rounded once."""
+        if alpha and name in self._vectors.of:
+            return self._vectors.find(name, alpha, lambda other: self._on_ray(other, alpha))
+        return self._on_ray(name, alpha)
+
+    def _on_ray(self, name: str, alpha: float) -> Tensor:
         origin = self.origin[name]
         if name not in self.direction or not origin.dtype.is_floating_point or alpha == 0.0:
             return origin
@@ -249,6 +332,16 @@ class Bend(Path):
     def moving(self) -> frozenset[str]:
         """Tensors that move on any piece."""
         return frozenset().union(*(piece.moving for piece in self.pieces))
+
+    @cached_property
+    def unsaved(self) -> tuple[str, ...]:
+        """Those of any piece."""
+        return tuple(dict.fromkeys(name for piece in self.pieces for name in piece.unsaved))
+
+    @cached_property
+    def spectral(self) -> frozenset[str]:
+        """Those of any piece."""
+        return frozenset().union(*(piece.spectral for piece in self.pieces))
 
     def tensor(self, name: str, alpha: float) -> Tensor:
         """The tensor on the piece around alpha; bit-exact at each state."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from linescape.errors import StateError, abbreviate, suggest
 from linescape.geometry.mismatch import check_alike
+from linescape.geometry.unsaved import Scalar, unsaved
 
 _HALF = (torch.float16, torch.bfloat16)
 _CHUNK = 1 << 15
@@ -25,18 +26,26 @@ class State(Mapping[str, Tensor]):
     """A network's parameters and buffers by name; as a mapping, first all parameters, then all buffers.
 
     A tensor that the network uses under several names (tied weights) is stored once, under its first
-    name; `tied` maps each further name to that one. Buffers that the network does not save
-    (``persistent=False``) are left out.
+    name; `tied` maps each further name to that one. What the network does not save, such as buffers with
+    ``persistent=False``, is no part of the point; `unsaved` has it where the state is of a network, for comparison, and
+    is None where it is of a state dict.
     """
 
     parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
+    unsaved: Mapping[str, Tensor | Scalar] | None = None
 
     @classmethod
     def from_module(cls, module: nn.Module, copy: bool = True) -> State:
         """A copy of a module's present state, on the module's device; without `copy` its own tensors."""
-        return cls.from_state_dict(module, dict(module.state_dict(keep_vars=False)), copy)
+        state = cls.from_state_dict(module, dict(module.state_dict(keep_vars=False)), copy)
+        others = unsaved(module)
+        if copy:
+            others = {
+                name: value.detach().clone() if isinstance(value, Tensor) else value for name, value in others.items()
+            }
+        return replace(state, unsaved=others)
 
     @classmethod
     def from_state_dict(cls, module: nn.Module, tensors: Mapping[str, Tensor], copy: bool = True) -> State:
@@ -61,7 +70,7 @@ class State(Mapping[str, Tensor]):
         for name, slot in expected.items():
             if name in tied:
                 owner = tied[name]
-                if not _identical(tensors[name], tensors[owner]):
+                if not identical(tensors[name], tensors[owner]):
                     raise StateError(
                         f"{name!r} and {owner!r} are one tensor in the network (tied weights) but differ in the "
                         "state dict, so no network has this state. Save it from a network that ties them, or "
@@ -109,6 +118,7 @@ class State(Mapping[str, Tensor]):
             {name: tensors.get(name, value) for name, value in self.parameters.items()},
             {name: tensors.get(name, value) for name, value in self.buffers.items()},
             self.tied,
+            self.unsaved,
         )
 
     def to(self, device: torch.device | str) -> State:
@@ -163,6 +173,14 @@ def check_pair(start: State, end: State) -> None:
             f"The start ties {dict(start.tied)} and the end ties {dict(end.tied)}: they are states of different "
             "networks. Load both into the same model."
         )
+
+
+def identical(left: Tensor, right: Tensor) -> bool:
+    """Whether two tensors have the same shape and values, where NaN counts as equal to NaN."""
+    if left is right or torch.equal(left, right):
+        return True
+    comparable = left.shape == right.shape and (left.is_floating_point() or left.is_complex())
+    return comparable and torch.allclose(left, right, rtol=0.0, atol=0.0, equal_nan=True)
 
 
 def is_finite(value: Tensor) -> bool:
@@ -263,7 +281,3 @@ def _norm(tensors: Iterator[Tensor]) -> float:
 def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Tensors of one shape in chunks, so that temporaries stay small."""
     return zip(*(torch.split(tensor.detach().reshape(-1), _CHUNK) for tensor in tensors), strict=True)
-
-
-def _identical(left: Tensor, right: Tensor) -> bool:
-    return left is right or torch.equal(left, right)

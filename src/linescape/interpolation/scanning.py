@@ -64,7 +64,7 @@ def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT)
     alphas = options.positions
     known: dict[float, Point] = {}
     folder = None
-    if options.keep is not None and path.straight:
+    if options.keep is not None and path.given_by_ends:
         evaluator.start_path(path, len(alphas))  # so that errors are the same as without `keep`
         folder = resume.folder_of(Path(options.keep), path, evaluator, options.treatments)
         known = {point.alpha: point for point in resume.read(folder) if point.alpha in alphas}
@@ -117,6 +117,17 @@ def _measured(
     treatments: tuple[str, ...],
     done: Collection[float] = (),
 ) -> Iterator[Point]:
+    with evaluator.lent():
+        yield from _measured_on_copy(path, evaluator, alphas, treatments, done)
+
+
+def _measured_on_copy(
+    path: paths.Path,
+    evaluator: Evaluator,
+    alphas: Sequence[float],
+    treatments: tuple[str, ...],
+    done: Collection[float],
+) -> Iterator[Point]:
     norms = batchnorm.statistics(evaluator.model)
     distinct = treatments if norms else treatments[:1]  # without BatchNorm all treatments are one
     evaluator.start_path(path, len(alphas) * len(distinct))
@@ -144,20 +155,23 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
 
     Raises:
         AlphaError: there are no points.
-        EndsError: the points at alpha = 0 and 1 differ from a direct evaluation of the path's two ends.
+        EndsError: the points at alpha = 0 and 1, or one between, differ from a direct evaluation of a new copy there.
     """
     ordered = sorted(points, key=lambda point: point.alpha)
     if not ordered:
         raise AlphaError("There are no points to make a curve of.")
     treatments = tuple(dict.fromkeys(treatment for _, _, treatment in ordered[0].values))
     by_alpha = {point.alpha: point for point in ordered}
+    middle = min((alpha for alpha in by_alpha if alpha not in (0.0, 1.0)), key=lambda a: abs(a - 0.5), default=None)
+    exact = [treatment for treatment in treatments if treatment == "interpolate"]
+    between = None if middle is None else _deviation(by_alpha[middle], path, evaluator, exact)
     deviations = {
-        end: _check_end(by_alpha[alpha], path, evaluator, end, treatments)
+        end: _deviation(by_alpha[alpha], path, evaluator, [t for t in treatments if t in ("interpolate", end)])
         for end, alpha in (("start", 0.0), ("end", 1.0))
         if alpha in by_alpha
     }
     values = {key: np.stack([point.values[key] for point in ordered]) for key in ordered[0].values}
-    notes = list(evaluator.engine.notes)
+    notes = evaluator.notes(path)
     norms = bool(batchnorm.layers(evaluator.model))
     if not norms and len(treatments) > 1:
         notes.append("The network has no BatchNorm with running statistics: all treatments are the same.")
@@ -174,6 +188,7 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
         **({"positions_per_example": dict(evaluator.weights)} if evaluator.weights else {}),
         "seconds": round(sum(point.seconds for point in ordered), 3),
         "largest_deviation_at_ends": deviations,
+        "largest_deviation_between": between,
         **_precision(ordered, path, evaluator, treatments),
         "compiled": evaluator.engine.compiled,
         "notes": notes,
@@ -219,11 +234,8 @@ def _kept(points: Iterator[Point], folder: Path) -> Iterator[Point]:
         yield point
 
 
-def _check_end(
-    point: Point, path: paths.Path, evaluator: Evaluator, end: str, treatments: tuple[str, ...]
-) -> float | None:
-    """Largest deviation of an end's values from direct evaluation; None where no treatment is exact at this end."""
-    exact = [treatment for treatment in treatments if treatment in ("interpolate", end)]
+def _deviation(point: Point, path: paths.Path, evaluator: Evaluator, exact: Sequence[str]) -> float | None:
+    """Largest deviation of a point's values from direct evaluation; None where no treatment is `exact` there."""
     if not exact:
         return None
     state = path.at(point.alpha)
@@ -246,8 +258,8 @@ def _compare(point: Point, evaluator: Evaluator, exact: Sequence[str], direct: V
                 raise EndsError(
                     f"At alpha = {point.alpha:g} the scan gave a mean {measure} of {scanned.mean():.6g} on {data!r}, "
                     f"but direct evaluation of the same network gives {expected.mean():.6g}. Either the data change "
-                    "between passes (shuffling, random augmentation) or the network is random in eval mode. Make both "
-                    "repeatable."
+                    "between passes (shuffling, random augmentation), or the network is random in eval mode or keeps "
+                    "something from one call to the next. Make both repeatable."
                 )
             largest = max(largest, _largest_difference(scanned, expected))
     return largest

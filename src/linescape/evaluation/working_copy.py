@@ -1,0 +1,255 @@
+"""The private copy of a network that is given one state after another, and whether it answers as the network does.
+
+A copy whose weights are replaced need not answer as the network would with them: `eval()` may change weights (a LoRA
+that is merged), results may be kept from before, and functions may refer to the caller's network. So what a call reads
+is observed, and the copy's outputs are compared with those of new copies, each of which is loaded and then put into
+eval mode. Where they differ, a new copy is made at every position. Where copies do not depend on their own weights, or
+there are none, the caller's network is walked itself and put back.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from linescape.engine.graph import relative_difference
+from linescape.errors import MeasureError, abbreviate, first_line
+from linescape.evaluation.copying import independent, renewed
+from linescape.evaluation.observing import CallObserver, addresses
+from linescape.geometry.paths import Path
+from linescape.geometry.state import State, identical
+from linescape.geometry.unsaved import differing, unregistered, unsaved
+
+COMPARED = (0.0, 0.5, 1.0)
+"""Positions at which the copy is compared with new ones."""
+
+_ROUNDING = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 0.01, torch.bfloat16: 0.05}
+"""Largest difference between two calls of the same network, relative to the largest value: memory may lie otherwise."""
+
+_UNREGISTERED, _GIVEN = "unregistered ", "given "
+"""Before the names of tensors that the state dict does not hold, and of those of the network that was given."""
+
+
+class WorkingCopy:
+    """A network that is given one state after another.
+
+    Args:
+        model: the network as given, of which a copy is used.
+        copy: whether a copy is made; otherwise the network itself is written to.
+
+    Attributes:
+        network: the copy, in eval mode.
+        called: what is to be called: `network`, or a new copy that `load` made.
+        tensors: of `network`, by name; tied ones under each name.
+        path: on which `network` is; None where it holds something else.
+        alpha: the position on it.
+        notes: what a reader of results should know of the network, in words.
+        makes_new: whether each position gets a new copy.
+    """
+
+    def __init__(self, model: nn.Module, copy: bool) -> None:
+        self.notes: dict[str, None] = {}
+        self.makes_new = False
+        self._given = weakref.ref(model)
+        self._given_tensors = [(name, weakref.ref(tensor)) for name, tensor in _tensors(model)] if copy else []
+        self._unsaved = unsaved(model)
+        self._template: nn.Module | None = None  # as given, never called; it shares its tensors with the copy
+        self._put_back = self._lent = False
+        self._read: set[str] = set()
+        self._compared: frozenset[str] = frozenset()
+        try:
+            self._template = independent(model) if copy else renewed(model)
+            network = renewed(self._template) if copy else model
+            shared = copy and not _addresses(model).isdisjoint(_addresses(network))
+            reason = "a copy of it shares tensors with it" if shared else ""
+        except Exception as error:  # whatever a network's own parts raise
+            self._template, network = None, model
+            reason = f"it cannot be copied ({first_line(error)})" if copy else ""
+        if reason:
+            self.walk_in_place(reason)
+        else:
+            self._use(network.eval())
+
+    def _use(self, network: nn.Module) -> None:
+        self.network = self.called = network
+        self.tensors: dict[str, Any] = dict(network.state_dict(keep_vars=True))
+        self.path: Path | None = None
+        self.alpha = 0.0
+
+    def walk_in_place(self, reason: str) -> None:
+        """Use the network that was given, and put it back after each measurement.
+
+        Raises:
+            MeasureError: it does not exist any more.
+        """
+        given = self._given()
+        if given is None:
+            raise MeasureError(f"The network has to be walked itself, as {reason}, but it is gone. Keep it.")
+        self.notes[f"The network itself was walked and then put back as it was: {reason}."] = None
+        self._template, self._put_back = None, True
+        self._use(given)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """While measuring, where the network that was given is walked itself: it is put back to the bit at the end.
+
+        Raises:
+            MeasureError: eval mode changes its weights, so that no state can be loaded into it.
+        """
+        if not self._put_back or self._lent:
+            yield
+            return
+        tensors = dict(_tensors(self.network))
+        before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        modes = {layer: layer.training for layer in self.network.modules()}
+        self._lent, self.path = True, None
+        try:
+            self.network.eval()
+            if changed := [name for name, tensor in tensors.items() if not identical(tensor, before[name])]:
+                raise MeasureError(
+                    f"Eval mode changes weights of the network ({abbreviate(changed)}), and it cannot be walked on "
+                    "copies, so it is unknown which weights a position has. Turn them into plain weights first (merge "
+                    "or unload adapters)."
+                )
+            yield
+        finally:
+            self._lent, self.path = False, None
+            self.network.train(modes[self.network])
+            for layer, mode in modes.items():
+                layer.training = mode
+            with torch.no_grad():
+                for name, tensor in tensors.items():
+                    tensor.copy_(before[name])
+
+    def load(self, state: State) -> None:
+        """Make `called` a new copy of the network as given, loaded with a state and then put into eval mode.
+
+        Raises:
+            StateError: the state is not one of this network.
+        """
+        self.path = None
+        self.called = self.network if self._template is None else renewed(self._template)
+        state.load_into(self.called)
+        self.called.eval()
+
+    def load_position(self, path: Path, alpha: float) -> None:
+        """Write a path's position into the copy: everything the first time, then what moves."""
+        if self.makes_new:
+            self.load(path.at(alpha))
+            self._use(self.called)
+        else:
+            names = path.moving if self.path is path else path.template
+            with torch.inference_mode():
+                for name in names:
+                    path.write(name, alpha, self.tensors[name])
+            self.called = self.network
+        self.path, self.alpha = path, alpha
+
+    def compare(self, path: Path, outputs: Callable[[], Any]) -> None:
+        """Compare the copy with new ones at three positions of a path, unless this was done for the same tensors.
+
+        Args:
+            path: to be walked.
+            outputs: calls `called` with a few examples.
+        """
+        if self._template is None or self.makes_new or path.moving <= self._compared:
+            return
+        self._compared |= path.moving
+        walked = []
+        for alpha in COMPARED:  # one after another, so that what the copy keeps from before shows
+            self.load_position(path, alpha)
+            walked.append(outputs())
+        for alpha, of_copy in zip(COMPARED, walked, strict=True):
+            state = path.at(alpha)
+            self.load(state)
+            loaded = self.called.state_dict(keep_vars=True)
+            if not all(identical(loaded[name], value) for name, value in state.items()):
+                self._make_new("eval mode changes its weights")
+            elif not same_outputs(of_copy, outputs()):
+                self._make_new("after another state it gives other outputs than a new copy")
+            if self.makes_new:
+                break
+
+    def _make_new(self, reason: str) -> None:
+        self.notes[f"A new copy of the network was made at every position, which is slower: {reason}."] = None
+        self.makes_new = True
+
+    def watched(self) -> dict[str, Tensor]:
+        """Tensors for an observer to look for: the copy's own, those not in its state dict, the given network's."""
+        given = () if self._put_back else self._given_tensors
+        return {
+            **{name: tensor for name, tensor in self.tensors.items() if isinstance(tensor, Tensor)},
+            **{f"{_UNREGISTERED}{name}": tensor for name, tensor in unregistered(self.network).items()},
+            **{f"{_GIVEN}{name}": tensor for name, reference in given if (tensor := reference()) is not None},
+        }
+
+    def depends_on_given(self, observer: CallObserver) -> bool:
+        """Whether a call of the copy read tensors of the network that was given."""
+        return any(name.startswith(_GIVEN) for name in observer.read)
+
+    def learn(self, observer: CallObserver) -> None:
+        """Take note of what a call of the copy read and wrote."""
+        self._read |= observer.read
+        unheld = sorted(n.removeprefix(_UNREGISTERED) for n in observer.read if n.startswith(_UNREGISTERED))
+        if unheld:
+            self.notes[
+                f"The network reads tensors that its state dict does not hold, so they stay as given: "
+                f"{abbreviate(unheld)}. Register their modules (nn.ModuleList) to move them."
+            ] = None
+        if written := sorted(observer.written & self.tensors.keys()):
+            reason = f"it writes to its own tensors when it is called ({abbreviate(written)})"
+            if self._template is not None:
+                self._make_new(reason)
+            else:
+                self.notes[f"Results may depend on the order of calls: {reason}."] = None
+
+    def notes_on(self, path: Path) -> list[str]:
+        """What a reader of a walk along this path should know, in words."""
+        notes = list(self.notes)
+        names = dict.fromkeys(path.unsaved)
+        if path.template.unsaved is not None:
+            names |= dict.fromkeys(differing(path.template.unsaved, self._unsaved))
+        if names:
+            notes.append(
+                f"The networks differ in what their state dicts do not hold ({abbreviate(names)}). That does not move: "
+                "it is as in the network that was given for measuring."
+            )
+        if path.spectral:
+            notes.append(
+                "Between the ends, which keep their own, the singular vectors of spectral norm are those of the "
+                "interpolated weight."
+            )
+        moving = {name for name in path.moving if path.template[name].is_floating_point()} - path.spectral
+        unread = sorted(moving - self._read) if self._read and not self.makes_new else []
+        if unread:
+            notes.append(
+                f"No call with a few examples read {len(unread)} of the {len(moving)} tensors that move "
+                f"({abbreviate(unread)}), so the curve may not depend on them."
+            )
+        return notes
+
+
+def same_outputs(left: Any, right: Any) -> bool:
+    """Whether two calls gave the same tensors, up to the rounding of a call that is repeated."""
+    ones, others = (pytree.tree_leaves(outputs) for outputs in (left, right))
+    return len(ones) == len(others) and all(
+        one.shape == other.shape and relative_difference(one, other) <= _ROUNDING.get(one.dtype, 0.0)
+        for one, other in zip(ones, others, strict=True)
+        if isinstance(one, Tensor) and isinstance(other, Tensor)
+    )
+
+
+def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from network.named_parameters()
+    yield from network.named_buffers()
+    yield from unregistered(network).items()
+
+
+def _addresses(network: nn.Module) -> set[int]:
+    return {address for _, tensor in _tensors(network) for address in addresses(tensor)}
