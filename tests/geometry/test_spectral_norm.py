@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +15,19 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from linescape.evaluation.evaluator import Evaluator
-from linescape.geometry.paths import Line, Only, Path, Ray
+from linescape.geometry import paths as geometry
+from linescape.geometry.paths import Line, Only, Ray
 from linescape.geometry.spectral_norm import normed
 from linescape.geometry.state import State
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*spectral_norm.*")
-FORMS = {"hook": nn.utils.spectral_norm, "parametrization": parametrizations.spectral_norm}
-LAYERS: dict[str, Callable[[], nn.Module]] = {
+FORMS: dict[str, Callable[[nn.Module], Any]] = {
+    "hook": nn.utils.spectral_norm,
+    "parametrization": parametrizations.spectral_norm,
+}
+LAYERS: dict[str, Callable[[], Any]] = {
     "linear": lambda: nn.Linear(7, 5),
     "square": lambda: nn.Linear(7, 7),
     "conv": lambda: nn.Conv1d(7, 4, 3, padding=1),
@@ -30,11 +36,11 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 
 
 class Net(nn.Module):
-    def __init__(self, wrap: Callable[[nn.Module], nn.Module], layer: Callable[[], nn.Module]) -> None:
+    def __init__(self, wrap: Callable[[nn.Module], Any], layer: Callable[[], Any]) -> None:
         super().__init__()
         self.normed, self.head = wrap(layer()), nn.LazyLinear(3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:
         x = x if self.normed.weight.ndim == 2 else x.unsqueeze(2).expand(-1, -1, 4)
         return self.head(4 * self.normed(x).flatten(1))
 
@@ -71,11 +77,11 @@ def test_between_the_ends_the_norm_is_that_of_the_weight(form: str, layer: str, 
     evaluator = Evaluator(start, {"test": (inputs, targets)}, fast=fast)
     weight = normed(line.template)[0].weight
     ray = Ray(State.from_module(start), {weight: torch.randn_like(start.state_dict()[weight])})
-    paths: list[Path] = [line, Only(line, [weight]), Only(line, line.template.keys() - {weight}), ray]
-    for path in paths:
+    every: list[geometry.Path] = [line, Only(line, [weight]), Only(line, line.template.keys() - {weight}), ray]
+    for path in every:
         curve = scan(path, evaluator, ScanOptions(alphas=(0.0, 0.25, 0.6, 1.0)))
         losses = curve["test", "cross_entropy"].mean
-        moving = paths[2] is not path
+        moving = every[2] is not path
         for alpha, loss in list(zip(curve.alphas, losses, strict=True))[1:3] if moving else []:
             raw = path.at(float(alpha))
             assert loss == pytest.approx(converged(start, raw, inputs, targets), rel=1e-4)
@@ -98,12 +104,10 @@ def test_the_ends_keep_their_own_vectors(form: str) -> None:
     assert not Line(first, first).moving
 
 
-def test_a_scan_that_is_kept_goes_on(tmp_path: object) -> None:
+def test_a_scan_that_is_kept_goes_on(tmp_path: Path) -> None:
     start, end, inputs, targets = trained("hook", "linear")
-    line, evaluator = (
-        Line(State.from_module(start), State.from_module(end)),
-        Evaluator(start, {"test": (inputs, targets)}),
-    )
-    options = ScanOptions(alphas=5, keep=tmp_path)  # type: ignore[arg-type]
-    curves = [scan(line, evaluator, options)["test", "cross_entropy"].values for _ in range(2)]
-    assert np.array_equal(*curves)
+    line = Line(State.from_module(start), State.from_module(end))
+    evaluator = Evaluator(start, {"test": (inputs, targets)})
+    options = ScanOptions(alphas=5, keep=tmp_path)
+    first, again = (scan(line, evaluator, options)["test", "cross_entropy"].values for _ in range(2))
+    assert np.array_equal(first, again)
