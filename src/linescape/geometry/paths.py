@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from linescape.errors import AlphaError, GroupError, StateError, suggest
+from linescape.geometry.left_out import differing
 from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import State, check_finite, check_pair, is_finite, lerp
-from linescape.geometry.unsaved import differing
 
 
 class Path(ABC):
@@ -46,7 +46,7 @@ class Path(ABC):
 
     @property
     def unsaved(self) -> tuple[str, ...]:
-        """Names of what differs between the networks of the path and no state dict holds; see `geometry.unsaved`."""
+        """Names of what differs between the networks of the path and no state dict holds; see `geometry.left_out`."""
         return ()
 
     @property

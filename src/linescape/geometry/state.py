@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from linescape.errors import StateError, abbreviate, suggest
+from linescape.geometry.left_out import Scalar, unsaved
 from linescape.geometry.mismatch import check_alike
-from linescape.geometry.unsaved import Scalar, unsaved
 
 _HALF = (torch.float16, torch.bfloat16)
 _CHUNK = 1 << 15
