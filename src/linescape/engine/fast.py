@@ -206,7 +206,10 @@ class Fast(nn.Module):
         refuse_hooks(self.network)
         network = self.network
         if self.dtype is not None:
-            network = copy.deepcopy(network).to(self.dtype)
+            try:
+                network = copy.deepcopy(network).to(self.dtype)
+            except Exception as error:  # whatever a network's own parts raise
+                raise NotExportable(f"it cannot be copied ({error})") from error
         rounded_args, rounded_kwargs = pytree.tree_map(self._rounded, (args, dict(kwargs)))
         try:
             if rounded_kwargs:
