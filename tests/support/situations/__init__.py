@@ -1,0 +1,143 @@
+"""Situations that users reported, each tried and judged: `python -m tests.support.situations`.
+
+A situation yields cases: what the library is asked, and the number that it should give, by a plain loop. A case is
+right, refused by a `LinescapeError`, or noted (another number, with a note); anything else is a failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from cyclopts import CycloptsError
+from torch import Tensor, nn
+
+import linescape as ls
+from linescape.cli import app
+
+Values = Sequence[float] | np.ndarray
+Answer = tuple[Values, Sequence[str]]
+"""Values, and the notes beside them."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that the library is asked.
+
+    Attributes:
+        name: what is asked.
+        ask: gives values and notes, or raises.
+        expected: the values; None where only an error is right.
+    """
+
+    name: str
+    ask: Callable[[], Answer]
+    expected: Values | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a case: ``right``, ``refused`` or ``noted``, or else ``wrong``, ``accepted`` or ``traceback``."""
+
+    situation: str
+    case: str
+    kind: str
+    said: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.kind in ("right", "refused", "noted")
+
+
+Situation = Callable[[Path], Iterable[Case]]
+SITUATIONS: dict[str, Situation] = {}
+
+
+def situation(function: Situation) -> Situation:
+    SITUATIONS[function.__name__] = function
+    return function
+
+
+def judged(names: Iterable[str] | None = None) -> Iterator[Verdict]:
+    from tests.support.situations import data, files, networks, values  # noqa: F401 - they register theirs
+
+    for name in SITUATIONS if names is None else names:
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for case in SITUATIONS[name](Path(folder)):
+                yield Verdict(name, case.name, *_judged(case))
+
+
+def _judged(case: Case) -> tuple[str, str]:
+    try:
+        got, notes = case.ask()
+    except ls.LinescapeError as error:
+        return ("refused" if str(error).strip() else "traceback"), str(error)
+    except Exception as error:  # whatever comes through is what a user would see
+        return "traceback", f"{type(error).__name__}: {error}"
+    if case.expected is None:
+        return "accepted", f"{got}"
+    close = np.shape(got) == np.shape(case.expected) and np.allclose(got, case.expected, rtol=1e-4, atol=1e-6)
+    said = "; ".join(notes)
+    return ("right" if close else "noted" if said else "wrong"), said if close else f"{got} for {case.expected}; {said}"
+
+
+ALPHAS = (0.0, 0.25, 0.5, 1.0)
+
+
+def examples(width: int = 6, classes: int = 3, count: int = 40) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    inputs = torch.randn(count, width, generator=generator)
+    return inputs, torch.randint(0, classes, (count,), generator=generator)
+
+
+def pair(make: Callable[[], Any]) -> tuple[Any, Any]:
+    torch.manual_seed(2)
+    return make(), make()
+
+
+def walked(start: Any, end: Any, given: Any, measure: str = "cross_entropy", **settings: Any) -> Answer:
+    """The means along the line between two networks."""
+    line = ls.Line(ls.State.from_module(start), ls.State.from_module(end))
+    curve = ls.scan(line, ls.Evaluator(start, {"test": given}, **settings), ls.ScanOptions(alphas=ALPHAS))
+    return curve["test", measure].mean, curve.provenance["notes"]
+
+
+def anew(make: Callable[[], Any], start: Any, end: Any, loss: Callable[[Any], Tensor]) -> list[float]:
+    """The losses of networks that are made anew at each position, loaded, put into eval mode, and in float64."""
+    losses = []
+    for alpha in ALPHAS:
+        network = make()
+        ends = zip(start.state_dict().items(), end.state_dict().values(), strict=True)
+        network.load_state_dict({name: first + alpha * (last - first) for (name, first), last in ends})
+        with torch.no_grad():
+            losses.append(float(loss(network.double().eval())))
+    return losses
+
+
+def cross_entropy(inputs: Tensor, targets: Tensor) -> Callable[[Any], Tensor]:
+    return lambda network: F.cross_entropy(network(inputs.double()), targets)
+
+
+def command(*arguments: object) -> Answer:
+    """Runs a command line: 0 for success, and what it prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            app([str(argument) for argument in arguments], exit_on_error=False, print_error=False)
+        except CycloptsError as error:
+            raise ls.LinescapeError(str(error)) from error
+    return [0.0], [out.getvalue(), err.getvalue()]
+
+
+def saved(network: nn.Module | dict[str, Any], file: Path) -> Path:
+    torch.save(network.state_dict() if isinstance(network, nn.Module) else network, file)
+    return file
