@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from linescape.engine import Fast, operations, threads
 from linescape.evaluation import batchnorm
 from linescape.evaluation.batches import head, to_device
-from linescape.evaluation.forward import Forward, default_forward, default_targets
+from linescape.evaluation.forward import Forward, default_forward, default_targets, left_out
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
 
@@ -147,7 +148,7 @@ class Runner:
     def targets(self, batch: Any) -> Any:
         """The targets of a batch; the network is called only where the user's own `forward` makes them."""
         if self.forward is default_forward:
-            return default_targets(self.model, batch)
+            return default_targets(self.model, to_device(batch, self.device))
         with torch.inference_mode(), self.random_state_kept():
             return self.call(batch)[1]
 
@@ -157,10 +158,24 @@ class Runner:
 
     def count_operations(self, batch: Any) -> tuple[Any, Any, int]:
         """(outputs, targets) of a batch, and how many operations a plain call takes."""
+        if self.forward is default_forward:
+            for name in left_out(self.model, batch):
+                self.engine.notes[f"The network takes no {name!r}: this column of the data was left out."] = None
+            with torch.no_grad(), self.random_state_kept():
+                self.targets(batch)  # what labels mean is settled before operations are counted
         called: list[tuple[Any, Any]] = []
         with torch.no_grad(), self.random_state_kept():
             count = operations(lambda: called.append(self.call(batch)))
         return *called[0], count
+
+    def failing_hook(self, error: BaseException) -> str | None:
+        """The hook of the network in which an error was raised, as text."""
+        running = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+        for layer, module in self.model.named_modules():
+            for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+                if getattr(hook, "__code__", getattr(type(hook).__call__, "__code__", None)) in running:
+                    return f"{getattr(hook, '__qualname__', type(hook).__name__)} of the layer {layer!r}"
+        return None
 
     def choose_threads(self, operations_per_call: float) -> None:
         """Choose the number of threads, for good, by the operations of a batch; on a GPU there is nothing to choose."""
