@@ -65,6 +65,22 @@ def default_targets(model: nn.Module, batch: Any) -> Any:
     return own_loss.targets_at(place, labels)
 
 
+def remarks(model: nn.Module, batch: Any) -> list[str]:
+    """What a result should say of how `default_forward` reads a batch.
+
+    Raises:
+        DataError: as `default_forward`.
+    """
+    network = _network(model)
+    if not isinstance(batch, Mapping):
+        return []
+    place = _named(network, batch)[2]
+    notes = [f"The network takes no {name!r}: this column was left out." for name in left_out(model, batch)]
+    if place not in ("same", "next"):
+        notes.append(f"The network's own loss of its labels is {own_loss.WORDS[place]}.")
+    return notes
+
+
 def left_out(model: nn.Module, batch: Any) -> list[str]:
     """The names in a batch that a Hugging Face model is not called with, as it would not take them.
 

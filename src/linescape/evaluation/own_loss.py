@@ -14,14 +14,23 @@ from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linescape.errors import DataError, first_line
 from linescape.evaluation.measures import IGNORED, counted, cross_entropy, squared_error
 
-Place = Literal["same", "next", "number", "yes or no"]
-"""Labels stand at their outputs; or at the outputs before; or are numbers ``(batch,)``, of which the network gives one
-``(batch, 1)``; or tell of each of several ``(batch, labels)`` whether it applies."""
+Place = Literal["same", "next", "number", "numbers", "yes or no"]
+"""What labels are: classes of the outputs at their places, or of those before; one number ``(batch,)`` for one output
+``(batch, 1)``, or several; or for each of several ``(batch, labels)`` whether it applies."""
+
+WORDS: dict[Place, str] = {
+    "same": "the cross entropy of each label at its output",
+    "next": "the cross entropy of each at the output before",
+    "number": "the squared error",
+    "numbers": "the mean squared error",
+    "yes or no": "the binary cross entropy",
+}
 
 _known: WeakKeyDictionary[nn.Module, dict[object, Place]] = WeakKeyDictionary()
 """Network -> kind of batch -> place: compared once, so that it is the same along a line."""
@@ -83,9 +92,7 @@ def outputs_at(place: Place, outputs: Any) -> Any:
 
 
 def targets_at(place: Place, labels: Any) -> Any:
-    """The labels that have an output, those of yes or no as booleans, which are not taken for probabilities."""
-    if place == "yes or no" and bool(((labels == 0) | (labels == 1)).all()):
-        return labels.bool()
+    """The labels that have an output."""
     return labels[:, 1:] if place == "next" else labels
 
 
@@ -100,29 +107,21 @@ def _compared(network: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> 
         return "same"
     tolerance = _TOLERANCE if own.dtype.itemsize > 2 else _TOLERANCE_OF_HALF
     fitting = [place for place, loss in losses.items() if torch.isclose(own.double(), loss, tolerance, 1e-6, True)]
-    if {"same", "next"} <= set(fitting):  # the outputs are alike at all positions, or no label counts
-        # Where labels belong to the outputs before, that of the first position has none: the mean of nothing is NaN.
-        first = torch.full_like(labels, IGNORED)
-        first[:, 0] = 0
-        loss = _own(network, inputs, first)
-        return "next" if loss is None or bool(loss.isnan()) else "same"
-    if not fitting:
-        known = " or ".join(f"{loss.item():.5g} ({_WORDS[place]})" for place, loss in losses.items())
+    first = torch.full_like(labels, IGNORED)
+    first[:, :1] = 0
+    if {"same", "next"} <= set(fitting) and not torch.equal(labels, first):
+        # The outputs are alike at all positions, or no label counts. That of the first position has no output before
+        # it, so if labels belong to these, the network's loss is the mean of nothing: NaN.
+        return _compared(network, inputs, first)
+    if not fitting or (len(fitting) > 1 and "next" in fitting):
+        known = " or ".join(f"{loss.item():.5g} ({WORDS[place]})" for place, loss in losses.items())
         raise DataError(
             f"For the first examples the own loss of the network, a {type(network).__name__}, is {own.item():.5g}, but "
             f"its outputs {tuple(outputs.shape)} and labels {tuple(labels.shape)} give {known or 'no known loss'}. So "
-            "labels are used in another way, or something is added to the loss. Call them 'targets' if each belongs to "
-            "the output at its place, or pass `forward=lambda model, batch: (outputs, targets)`."
+            "it is not known how it uses its labels, or what is added to its loss. Call them 'targets' if each belongs "
+            "to the output at its place, or pass `forward=lambda model, batch: (outputs, targets)`."
         )
     return fitting[0]
-
-
-_WORDS = {
-    "same": "each label at its output",
-    "next": "each at the output before",
-    "number": "squared error",
-    "yes or no": "binary cross entropy",
-}
 
 
 def _losses(outputs: Tensor, labels: Tensor) -> Iterator[tuple[Place, Tensor]]:
@@ -130,8 +129,8 @@ def _losses(outputs: Tensor, labels: Tensor) -> Iterator[tuple[Place, Tensor]]:
     if outputs.ndim == labels.ndim + 1 and outputs.shape[-1] == 1:
         yield "number", squared_error(outputs.squeeze(-1), labels).double().sum() / labels.numel()
     elif outputs.shape == labels.shape:
-        yield "yes or no", torch.nn.functional.binary_cross_entropy_with_logits(outputs.double(), labels.double())
-        yield "same", squared_error(outputs, labels).double().sum() / labels.numel()
+        yield "yes or no", F.binary_cross_entropy_with_logits(outputs.double(), labels.double())
+        yield "numbers", squared_error(outputs, labels).double().sum() / labels.numel()
     elif not labels.dtype.is_floating_point:
         axis = 2 if outputs.ndim == 3 else None  # at Hugging Face classes are last where positions are tokens
         places: tuple[Place, ...] = ("same", "next") if axis and labels.ndim == 2 else ("same",)

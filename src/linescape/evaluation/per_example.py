@@ -54,8 +54,8 @@ def positions_of_an_example(data: str, counts: Sequence[np.ndarray]) -> float:
     mean = float(np.concatenate(counts).mean(dtype=float))
     if not mean > 0:
         raise DataError(
-            f"No position of the data {data!r} counts: all targets are ignored (as -100 is) or have weight 0, so there is "
-            "nothing to average over. Give targets to some."
+            f"No position of the data {data!r} counts: all targets are ignored (as -100 is) or have weight 0, so there "
+            "is nothing to average over. Give targets to some."
         )
     return mean
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from linescape.engine import Fast, operations, threads
 from linescape.evaluation import batchnorm
 from linescape.evaluation.batches import head, to_device
-from linescape.evaluation.forward import Forward, default_forward, default_targets, left_out
+from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
 
@@ -159,10 +159,8 @@ class Runner:
     def count_operations(self, batch: Any) -> tuple[Any, Any, int]:
         """(outputs, targets) of a batch, and how many operations a plain call takes."""
         if self.forward is default_forward:
-            for name in left_out(self.model, batch):
-                self.engine.notes[f"The network takes no {name!r}: this column of the data was left out."] = None
-            with torch.no_grad(), self.random_state_kept():
-                self.targets(batch)  # what labels mean is settled before operations are counted
+            with self.random_state_kept():  # what labels mean is settled before operations are counted
+                self.engine.notes |= dict.fromkeys(remarks(self.model, to_device(batch, self.device)))
         called: list[tuple[Any, Any]] = []
         with torch.no_grad(), self.random_state_kept():
             count = operations(lambda: called.append(self.call(batch)))
