@@ -288,3 +288,19 @@ def test_what_is_not_binary_is_refused() -> None:
             measure([1], torch.zeros(1))  # type: ignore[arg-type]
     with pytest.raises(MeasureError, match="real numbers"):
         cross_entropy(torch.zeros(2, 2, dtype=torch.complex64), torch.tensor([0, 1]))
+
+
+def test_probabilities_are_no_logits() -> None:
+    torch.manual_seed(0)
+    for shape, axis in (((5, 3), 1), ((1, 3, 6), 1), ((1, 6, 3), 2), ((4, 3, 2, 2), 1)):
+        outputs = torch.randn(shape)
+        targets = torch.zeros(outputs.movedim(axis, -1).shape[:-1], dtype=torch.long)
+        with pytest.raises(MeasureError, match=r"outputs are probabilities.*\.log\(\)"):
+            cross_entropy(outputs.softmax(axis), targets)
+        assert torch.allclose(
+            cross_entropy(outputs.softmax(axis).log(), targets), cross_entropy(outputs, targets), atol=1e-5
+        )
+        error(outputs.softmax(axis), targets)
+    with pytest.raises(MeasureError, match="outputs are probabilities"):
+        cross_entropy(torch.randn(9, 200).softmax(1).bfloat16(), torch.zeros(9).long())
+    cross_entropy(torch.tensor([[0.25, 0.75]]), torch.tensor([0]))  # one row may sum to 1 by chance

@@ -13,18 +13,25 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, RandomSampler
 
-from linescape.errors import DataError
+from linescape.errors import DataError, first_line
 
 
 def as_tensors(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
     """Inputs and targets as tensors, where data are given as two tensors or arrays; otherwise None.
 
     Raises:
-        DataError: they have different lengths, or none.
+        DataError: they have different lengths, or none, or are no numbers.
     """
     if not (isinstance(given, tuple) and len(given) == 2 and all(isinstance(p, Tensor | np.ndarray) for p in given)):
         return None
-    inputs, targets = (torch.as_tensor(part) for part in given)
+    try:
+        inputs, targets = (torch.as_tensor(part) for part in given)
+    except (TypeError, ValueError) as error:  # an array of objects, or one that is read backwards
+        raise DataError(
+            f"The data {name!r} are arrays that torch cannot read: {first_line(error)}. Give numbers in a plain order."
+        ) from error
+    if not (inputs.ndim and targets.ndim):
+        raise DataError(f"The data {name!r} hold a single number. Give one row for each example.")
     if len(inputs) != len(targets):
         raise DataError(f"The data {name!r} have {len(inputs)} inputs but {len(targets)} targets; each needs one.")
     if not len(inputs):

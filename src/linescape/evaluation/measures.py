@@ -102,9 +102,11 @@ def cross_entropy(
 
     Raises:
         DataError: a class number is not in ``[0, classes)``.
-        MeasureError: shapes do not fit, in one way; targets are neither class numbers nor probabilities.
+        MeasureError: shapes do not fit, in one way; targets are neither class numbers nor probabilities; outputs are
+            probabilities, not logits.
     """
     classes, axis = _read(outputs, targets, ignore_index, weight, class_axis)
+    _refuse_probabilities(outputs, axis)
     wide = _wide(outputs)
     if classes.dtype.is_floating_point:
         return F.cross_entropy(wide, classes, reduction="none")
@@ -294,18 +296,28 @@ def _require_tensors(outputs: Any, targets: Any) -> None:
 
 
 def _require_probabilities(outputs: Tensor, targets: Tensor) -> None:
-    tolerance = 1e-3 if targets.dtype in (torch.float32, torch.float64) else 2e-2
-    if not (
-        outputs.ndim == 2
-        and targets.shape == outputs.shape
-        and targets.shape[1] > 1
-        and bool((targets >= 0).all() & ((targets.double().sum(1) - 1).abs() <= tolerance).all())
-    ):
+    if outputs.ndim != 2 or targets.shape != outputs.shape or targets.shape[1] < 2 or not _sum_to_one(targets):
         raise MeasureError(
             f"{_shapes(outputs, targets)}, which are not class probabilities: not negative, summing to 1 over two "
             "classes or more. For labels of 0 and 1 pass `measures=[binary_cross_entropy, binary_error]`, for a "
             "regression `[squared_error]`; class numbers must be integers."
         )
+
+
+def _refuse_probabilities(outputs: Tensor, axis: int) -> None:
+    """Refuse the outputs of a softmax, by the first examples; four rows of logits do not sum to 1 by chance."""
+    rows = outputs[:4].movedim(axis, -1).flatten(0, -2)
+    if len(rows) >= 4 and _sum_to_one(rows):
+        raise MeasureError(
+            "The outputs are probabilities: not negative, and summing to 1 over the classes. This measure needs "
+            "logits, what the network has before its softmax. Leave the softmax out, or pass `forward=lambda model, "
+            "batch: (model(batch[0]).log(), batch[1])`."
+        )
+
+
+def _sum_to_one(rows: Tensor) -> bool:
+    tolerance = 1e-3 if rows.dtype in (torch.float32, torch.float64) else 2e-2
+    return bool((rows >= 0).all() & ((rows.double().sum(-1) - 1).abs() <= tolerance).all())
 
 
 def _require_classes(classes: Tensor, count: int) -> None:
