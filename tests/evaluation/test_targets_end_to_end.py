@@ -19,11 +19,13 @@ from linescape.errors import DataError, EndsError, MeasureError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
+from linescape.evaluation.per_example import scaled
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
+from linescape.shape.intervals import estimate
 
 ALPHAS = (0.0, 0.5, 1.0)
 
@@ -224,3 +226,29 @@ def test_batches_that_change_from_pass_to_pass_are_found_whatever_the_sampler() 
     )
     with pytest.raises(EndsError, match="shuffling"):
         walked(networks, DataLoader(rows, batch_sampler=sampler), [cross_entropy])  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hard", [True, False])
+def test_intervals_of_barriers_of_weighted_means_hold(hard: bool) -> None:
+    """A tenth of the examples has nine times the weight, and the highest or the lowest loss."""
+    random = np.random.default_rng(0)
+
+    def sample(examples: int) -> tuple[np.ndarray, np.ndarray]:
+        rare = random.random(examples) < 0.1
+        losses = np.where(rare, 1.5, 0.3) if hard else np.where(rare, 0.2, 1.8)
+        noise = random.gamma(4, 0.25, (3, examples)) * random.gamma(2, 0.5, examples)
+        return losses * noise * np.array([[1.0], [1.3], [1.0]]), np.where(rare, 9.0, 1.0)
+
+    def weighted(losses: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.stack([scaled("d", row, weights, float(weights.mean())) for row in losses])
+
+    def barrier(alphas: Any, losses: Any) -> np.ndarray:
+        return np.asarray(losses[..., 1] - (losses[..., 0] + losses[..., 2]) / 2)
+
+    true = float(barrier(None, weighted(*sample(2_000_000)).mean(1)))
+    covered = 0
+    for seed in range(400):
+        interval = estimate(ALPHAS, weighted(*sample(1000)), barrier, resamples=300, seed=seed)
+        covered += interval.low <= true <= interval.high
+    assert covered >= 0.92 * 400

@@ -43,7 +43,9 @@ def by_position(measure: _Measure) -> _Measure:
     intervals still draw whole examples. A measure without this mark is averaged over examples.
 
     A `functools.partial` of a marked measure is marked too. Its ``ignore_index`` decides which positions count, and
-    its ``weight`` how much: the mean over examples is then the weighted mean of torch, ``sum(w l) / sum(w)``.
+    its ``weight`` how much: the mean over examples is then the weighted mean of torch, ``sum(w l) / sum(w)``. Where
+    examples count differently, intervals of differences along a line, as of barriers, are right (a test simulates it),
+    but the standard error of the mean at one position takes the mean weight as known, and may be too small.
     """
     vars(measure)["by_position"] = True
     return measure
