@@ -34,6 +34,8 @@ __all__ = [
     "Until",
     "batchnorm",
     "between",
+    "binary_cross_entropy",
+    "binary_error",
     "collect",
     "cost",
     "cross_entropy",
@@ -56,7 +58,7 @@ if typing.TYPE_CHECKING:
     from linescape.errors import LinescapeError
     from linescape.evaluation import batchnorm
     from linescape.evaluation.evaluator import Evaluator
-    from linescape.evaluation.measures import cross_entropy, error, squared_error
+    from linescape.evaluation.measures import binary_cross_entropy, binary_error, cross_entropy, error, squared_error
     from linescape.geometry import groups
     from linescape.geometry.paths import Bend, Line, Only, Path, Ray
     from linescape.geometry.state import Distance, State, difference, distance, distances, lerp, norm
@@ -71,7 +73,7 @@ else:
         "errors": {"LinescapeError"},
         "evaluation.batchnorm": {"batchnorm"},
         "evaluation.evaluator": {"Evaluator"},
-        "evaluation.measures": {"cross_entropy", "error", "squared_error"},
+        "evaluation.measures": {"binary_cross_entropy", "binary_error", "cross_entropy", "error", "squared_error"},
         "geometry.groups": {"groups"},
         "geometry.paths": {"Bend", "Line", "Only", "Path", "Ray"},
         "geometry.state": {"Distance", "State", "difference", "distance", "distances", "lerp", "norm"},

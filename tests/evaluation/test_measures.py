@@ -1,12 +1,26 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from linescape.errors import DataError, MeasureError
-from linescape.evaluation.measures import counted, cross_entropy, error, squared_error
+from linescape.evaluation import measures
+from linescape.evaluation.measures import (
+    binary_cross_entropy,
+    binary_error,
+    by_position,
+    counted,
+    counting,
+    cross_entropy,
+    error,
+    squared_error,
+)
 
 
 def test_values_by_hand() -> None:
@@ -87,7 +101,206 @@ def test_labels_of_positions_are_checked() -> None:
     with pytest.raises(DataError, match="from -1"):
         error(torch.zeros(1, 2, 5), torch.tensor([[-1, -100]]))
     with pytest.raises(MeasureError, match="for tokens"):
-        cross_entropy(torch.zeros(1, 5, 2), torch.tensor([[0, 1]]))
+        cross_entropy(torch.zeros(1, 5, 3), torch.tensor([[0, 1]]))
     assert counted(torch.tensor([0, 1])) is None
     assert counted(torch.zeros(2, 3)) is None
     assert counted([1]) is None
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets"),
+    [
+        ((6, 1), torch.rand(6, 1)),
+        ((6, 1), torch.ones(6, 1)),
+        ((6, 4), torch.eye(6, 4) + torch.eye(6, 4).flip(0)),  # each row has one or two labels
+        ((6, 3), torch.zeros(6, 3)),
+        ((6, 3), torch.tensor([[0.5, 0.7, -0.2]] * 6)),
+        ((6, 3), torch.full((6, 3), math.nan)),
+        ((6, 3), torch.arange(6.0) % 3),
+        ((6, 1, 2, 2), torch.ones(6, 1, 2, 2)),
+        ((6, 3, 2, 2), torch.full((6, 3, 2, 2), 1 / 3)),
+    ],
+)
+@pytest.mark.parametrize("measure", [cross_entropy, error])
+def test_floats_that_are_no_probabilities_are_refused(
+    measure: measures.Measure, outputs: tuple[int, ...], targets: Tensor
+) -> None:
+    with pytest.raises(MeasureError, match=r"binary_cross_entropy, binary_error.*squared_error.*must be integers"):
+        measure(torch.randn(outputs), targets)
+
+
+def test_probabilities_in_half_precision_are_taken() -> None:
+    soft = torch.rand(50, 100).softmax(1)
+    for kind in (torch.float16, torch.bfloat16, torch.float64):
+        outputs = torch.randn(50, 100)
+        expected = -(soft.to(kind).float() * outputs.log_softmax(1)).sum(1)
+        assert torch.allclose(cross_entropy(outputs, soft.to(kind).float()), expected, atol=1e-5)
+    assert error(soft, soft.bfloat16().float() * 0 + soft).tolist() == [0] * 50
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.bool])
+def test_class_numbers_are_of_any_integer_type(kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(7, 3), torch.arange(7) % 2
+    tokens = torch.randn(7, 4, 3)
+    for measure in (cross_entropy, error, squared_error):
+        assert torch.equal(measure(outputs, targets.to(kind)), measure(outputs, targets))
+    for measure in (cross_entropy, error):
+        labels = (torch.arange(28).view(7, 4) % 2).to(kind)
+        assert torch.equal(measure(tokens, labels), measure(tokens, labels.long()))
+    # 156 is -100 in eight bits.
+    wide = torch.randn(2, 1, 200)
+    assert cross_entropy(wide, torch.tensor([[156], [3]], dtype=torch.uint8)).tolist() == pytest.approx(
+        F.cross_entropy(wide[:, 0], torch.tensor([156, 3]), reduction="none").tolist()
+    )
+    assert counted(torch.tensor([[156]], dtype=torch.uint8)) == torch.tensor([1])
+
+
+def test_classes_are_on_the_axis_that_fits() -> None:
+    torch.manual_seed(0)
+    for shape in ((2, 3, 7), (2, 3, 4, 5), (2, 3, 4, 5, 2)):
+        second, targets = torch.randn(shape).double(), torch.randint(0, 3, (2, *shape[2:]))
+        last = second.movedim(1, -1)
+        expected = F.cross_entropy(second, targets, reduction="none").flatten(1).mean(1)
+        wrong = (second.argmax(1) != targets).double().flatten(1).mean(1) * 100
+        for outputs in (second, last):
+            assert torch.allclose(cross_entropy(outputs, targets), expected)
+            assert torch.allclose(error(outputs, targets).double(), wrong)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 5), (2, 4, 4, 4)])
+def test_where_two_axes_fit_one_must_be_named(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    outputs, targets = torch.randn(shape).double(), torch.randint(0, shape[1], (2, *shape[2:]))
+    for measure in (cross_entropy, error):
+        with pytest.raises(MeasureError, match=r"axis 1, as in torch, or on the last axis.*class_axis=1"):
+            measure(outputs, targets)
+    by_axis = {axis: F.cross_entropy(outputs.movedim(axis, 1), targets).item() for axis in (1, -1)}
+    for axis, expected in by_axis.items():
+        assert cross_entropy(outputs, targets, class_axis=axis).mean().item() == pytest.approx(expected)
+        wrong = (outputs.argmax(axis) != targets).double().mean().item() * 100
+        assert error(outputs, targets, class_axis=axis).mean().item() == pytest.approx(wrong)
+    with pytest.raises(MeasureError, match="needs logits"):
+        cross_entropy(outputs, targets, class_axis=0)
+
+
+def test_a_single_class_is_refused() -> None:
+    for outputs, targets in (
+        (torch.randn(4, 1), torch.zeros(4, dtype=torch.long)),
+        (torch.randn(4, 1, 3, 3), torch.zeros(4, 3, 3, dtype=torch.bool)),
+    ):
+        with pytest.raises(MeasureError, match=r"single class.*binary_cross_entropy"):
+            cross_entropy(outputs, targets)
+    with pytest.raises(MeasureError, match="equal shapes"):
+        squared_error(torch.randn(4, 1), torch.zeros(4, dtype=torch.long))
+
+
+def weighted_mean(measure: measures.Measure, outputs: Tensor, targets: Tensor) -> float:
+    """The mean that the evaluator makes of values and counts."""
+    counts_of = counting(measure)
+    assert counts_of is not None
+    counts = counts_of(targets)
+    assert counts is not None
+    return float((measure(outputs, targets).double() * counts).sum() / counts.sum())
+
+
+@pytest.mark.parametrize("shape", [(9,), (9, 4), (9, 2, 3)])
+@pytest.mark.parametrize(
+    "settings", [{"ignore_index": 255}, {"weight": [0.2, 3.0, 0.0]}, {"ignore_index": 0, "weight": [1.0, 2.0, 7.0]}]
+)
+def test_what_is_ignored_and_weights_are_as_in_torch(shape: tuple[int, ...], settings: dict[str, Any]) -> None:
+    torch.manual_seed(1)
+    outputs, targets = torch.randn(9, 3, *shape[1:]).double(), torch.randint(0, 3, shape)
+    if settings.get("ignore_index") == 255:
+        targets.view(-1)[::4] = 255
+    settings = {name: torch.tensor(value).double() if name == "weight" else value for name, value in settings.items()}
+    expected = F.cross_entropy(outputs, targets, **settings).item()
+    assert weighted_mean(partial(cross_entropy, **settings), outputs, targets) == pytest.approx(expected)
+    kept = targets != settings.get("ignore_index", -100)
+    weights = settings.get("weight", torch.ones(3).double())[targets[kept]]
+    wrong = (outputs.argmax(1) != targets)[kept].double()
+    assert weighted_mean(partial(error, **settings), outputs, targets) == pytest.approx(
+        float(100 * (wrong * weights).sum() / weights.sum())
+    )
+
+
+def test_settings_that_do_not_fit_are_refused() -> None:
+    outputs, targets = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    for weight in (torch.ones(2), torch.tensor([1.0, -1, 1]), torch.tensor([1.0, math.nan, 1])):
+        with pytest.raises(MeasureError, match="one number for each of the 3 classes"):
+            cross_entropy(outputs, targets, weight=weight)
+    with pytest.raises(MeasureError, match="no single class"):
+        error(outputs, outputs.softmax(1), weight=torch.ones(3))
+    with pytest.raises(DataError, match=r"Labels run from 0 to 255.*ignore_index"):
+        cross_entropy(torch.randn(1, 3, 2, 2), torch.tensor([[[0, 255], [1, 2]]]))
+    with pytest.raises(DataError, match="from -1"):
+        cross_entropy(outputs, torch.tensor([0, -1, 255, 1]), ignore_index=255)
+
+
+def test_partial_measures_keep_their_name_and_mark() -> None:
+    weighted = partial(cross_entropy, weight=torch.ones(3))
+    assert measures.name(weighted) == "cross_entropy"
+    weighted.__name__ = "weighted"  # type: ignore[attr-defined]
+    assert measures.name(weighted) == "weighted"
+    assert counting(squared_error) is None
+    assert counting(partial(squared_error)) is None
+
+    def own(outputs: Tensor, targets: Tensor, scale: float = 1.0) -> Tensor:
+        return cross_entropy(outputs, targets) * scale
+
+    assert counting(partial(by_position(own), scale=2.0)) is not None
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets"),
+    [((8,), (8,)), ((8, 1), (8,)), ((8,), (8, 1)), ((8, 1), (8, 1)), ((8, 5), (8, 5)), ((8, 1, 2, 3), (8, 2, 3))],
+)
+def test_binary_cross_entropy_is_that_of_torch(outputs: tuple[int, ...], targets: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(outputs).double(), torch.rand(targets) > 0.4
+    expected = F.binary_cross_entropy_with_logits(logits.flatten(), labels.double().flatten()).item()
+    wrong = ((logits.flatten() > 0) != labels.flatten()).double().mean().item() * 100
+    for kind in (torch.bool, torch.uint8, torch.int64, torch.float32, torch.bfloat16):
+        values = binary_cross_entropy(logits, labels.to(kind))
+        assert values.shape == (8,)
+        assert values.mean().item() == pytest.approx(expected)
+        assert binary_error(logits, labels.to(kind)).mean().item() == pytest.approx(wrong)
+
+
+def test_binary_measures_by_hand() -> None:
+    logits = torch.tensor([0.0, math.log(3.0), math.nan])
+    labels = torch.tensor([0.0, 0.25, 1.0])
+    values = binary_cross_entropy(logits, labels).tolist()
+    assert values[:2] == pytest.approx([math.log(2), -0.25 * math.log(3 / 4) - 0.75 * math.log(1 / 4)])
+    assert math.isnan(values[2])
+    assert binary_error(logits, labels).tolist() == [0, 100, 100]
+    assert binary_cross_entropy(torch.zeros(2).bfloat16(), torch.ones(2)).dtype == torch.float32
+
+
+def test_what_is_not_binary_is_refused() -> None:
+    for measure in (binary_cross_entropy, binary_error):
+        for labels in (torch.tensor([0.0, 2.0]), torch.tensor([-1.0, 1.0]), torch.tensor([math.nan, 1.0])):
+            with pytest.raises(DataError, match=r"0 and 1.*squared_error"):
+                measure(torch.zeros(2, 1), labels)
+        with pytest.raises(MeasureError, match=r"one logit for each label.*cross_entropy"):
+            measure(torch.zeros(2, 2), torch.tensor([0, 1]))
+        with pytest.raises(MeasureError, match="two tensors"):
+            measure([1], torch.zeros(1))  # type: ignore[arg-type]
+    with pytest.raises(MeasureError, match="real numbers"):
+        cross_entropy(torch.zeros(2, 2, dtype=torch.complex64), torch.tensor([0, 1]))
+
+
+def test_probabilities_are_no_logits() -> None:
+    torch.manual_seed(0)
+    for shape, axis in (((5, 3), 1), ((1, 3, 6), 1), ((1, 6, 3), 2), ((4, 3, 2, 2), 1)):
+        outputs = torch.randn(shape)
+        targets = torch.zeros(outputs.movedim(axis, -1).shape[:-1], dtype=torch.long)
+        with pytest.raises(MeasureError, match=r"outputs are probabilities.*\.log\(\)"):
+            cross_entropy(outputs.softmax(axis), targets)
+        assert torch.allclose(
+            cross_entropy(outputs.softmax(axis).log(), targets), cross_entropy(outputs, targets), atol=1e-5
+        )
+        error(outputs.softmax(axis), targets)
+    with pytest.raises(MeasureError, match="outputs are probabilities"):
+        cross_entropy(torch.randn(9, 200).softmax(1).bfloat16(), torch.zeros(9).long())
+    cross_entropy(torch.tensor([[0.25, 0.75]]), torch.tensor([0]))  # one row may sum to 1 by chance

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from linescape.errors import DataError
+from linescape.evaluation.measures import counted
 from linescape.evaluation.view import DataView
 
+HALVES = torch.full((10,), 0.5)
 INPUTS, TARGETS = torch.arange(20.0).view(10, 2), torch.arange(10)
 
 
@@ -55,8 +60,21 @@ def test_positions_are_those_of_all_examples() -> None:
     view = DataView.of({"text": (words, words), "images": (INPUTS, TARGETS)}, 1, "train")
     sample = view.sample({"text": np.array([0])})
     for name in view.batches:
-        sample.count_positions(name, lambda batch: batch[1])
-    assert view.mean_positions == {"text": 2.0}
+        sample.count_positions(name, lambda batch: batch[1], {"loss": counted, "half": partial(counted, weight=HALVES)})
+    assert view.mean_positions == {("text", "loss"): 2.0, ("text", "half"): 1.0, ("images", "half"): 0.5}
+
+
+def test_positions_are_counted_once_where_some_have_none() -> None:
+    passes = []
+
+    def targets(batch: tuple[Tensor, Tensor]) -> Tensor:
+        passes.append(batch)
+        return batch[1]
+
+    view = of_tensors()
+    view.count_positions("train", targets, {"loss": counted})
+    assert len(passes) == 1  # the first batch says that each example counts once
+    assert not view.mean_positions
 
 
 def test_data_without_a_name_are_refused() -> None:

@@ -148,7 +148,7 @@ def test_a_walk_that_fails_puts_the_network_back() -> None:
         return outputs[:, 0]
 
     line = Line(State.from_module(start), State.from_module(end))
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(MeasureError, match="ZeroDivisionError"):
         scan(line, Evaluator(start, {"test": data()}, measures=[failing]), ScanOptions(alphas=ALPHAS))
     assert all(torch.equal(value, before[name]) for name, value in start.state_dict().items())
 

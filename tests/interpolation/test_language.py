@@ -293,7 +293,7 @@ def test_own_measures_weigh_positions_where_they_say_so() -> None:
 def test_data_without_a_position_that_counts_are_refused() -> None:
     model = Tagger().eval()
     words, _ = tagged(5)
-    with pytest.raises(DataError, match="all targets are -100"):
+    with pytest.raises(DataError, match="all targets are ignored"):
         Evaluator(model, {"d": (words, torch.full_like(words, -100))})(State.from_module(model))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 aten = torch.ops.aten
@@ -57,7 +58,9 @@ class Call:
         Raises:
             NotExportable: there is no tensor with a first axis, or an argument cannot be compared.
         """
-        leaves, spec = pytree.tree_flatten((args, dict(kwargs)))
+        leaves, spec = pytree.tree_flatten((args, dict(kwargs)), is_leaf=lambda part: isinstance(part, PackedSequence))
+        if any(isinstance(leaf, PackedSequence) for leaf in leaves):
+            raise NotExportable("it is called with a packed sequence, whose rows are no examples")
         tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
         if not tensors or not tensors[0].ndim:
             raise NotExportable("the network is called without a tensor that has one row an example")

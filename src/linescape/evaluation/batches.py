@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence, Sized
+from copy import copy
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, RandomSampler
 
-from linescape.errors import DataError
+from linescape.errors import DataError, first_line
 
 
 def as_tensors(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
     """Inputs and targets as tensors, where data are given as two tensors or arrays; otherwise None.
 
     Raises:
-        DataError: they have different lengths, or none.
+        DataError: they have different lengths, or none, or are no numbers.
     """
     if not (isinstance(given, tuple) and len(given) == 2 and all(isinstance(p, Tensor | np.ndarray) for p in given)):
         return None
-    inputs, targets = (torch.as_tensor(part) for part in given)
+    try:
+        inputs, targets = (torch.as_tensor(part) for part in given)
+    except (TypeError, ValueError) as error:  # an array of objects, or one that is read backwards
+        raise DataError(
+            f"The data {name!r} are arrays that torch cannot read: {first_line(error)}. Give numbers in a plain order."
+        ) from error
+    if not (inputs.ndim and targets.ndim):
+        raise DataError(f"The data {name!r} hold a single number. Give one row for each example.")
     if len(inputs) != len(targets):
         raise DataError(f"The data {name!r} have {len(inputs)} inputs but {len(targets)} targets; each needs one.")
     if not len(inputs):
@@ -59,15 +69,43 @@ def repeatable(name: str, given: Any) -> Iterable[Any]:
     return given
 
 
+def parts(batch: Any) -> list[Any]:
+    """What a mapping, tuple, list, dataclass or packed sequence holds, in order; of anything else nothing."""
+    if isinstance(batch, Mapping):
+        return list(batch.values())
+    if isinstance(batch, tuple | list):
+        return list(batch)
+    if is_dataclass(batch) and not isinstance(batch, type):
+        return [getattr(batch, field.name) for field in fields(batch)]
+    return []
+
+
+def rebuilt(batch: Any, held: Sequence[Any]) -> Any:
+    """A container of the same kind with other `parts`."""
+    if isinstance(batch, Mapping):
+        if not isinstance(batch, MutableMapping):
+            return dict(zip(batch, held, strict=True))
+        changed = copy(batch)  # whose constructor may take anything
+        for name, value in zip(batch, held, strict=True):
+            changed[name] = value
+        return changed
+    if isinstance(batch, PackedSequence):
+        data, sizes, *order = held
+        return PackedSequence(data, sizes.cpu(), *order)  # where torch wants the sizes
+    if isinstance(batch, tuple | list):
+        return type(batch)(*held) if hasattr(batch, "_fields") else (list if isinstance(batch, list) else tuple)(held)
+    changed = copy(batch)
+    for field, value in zip(fields(batch), held, strict=True):
+        object.__setattr__(changed, field.name, value)  # also of a frozen one
+    return changed
+
+
 def map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A batch with `change` applied to each of its tensors; mappings become dictionaries, tuples and lists lists."""
+    """A batch of the same kind with `change` applied to each of its tensors."""
     if isinstance(batch, Tensor):
         return change(batch)
-    if isinstance(batch, Mapping):
-        return {name: map_tensors(value, change) for name, value in batch.items()}
-    if isinstance(batch, tuple | list):
-        return [map_tensors(value, change) for value in batch]
-    return batch
+    held = parts(batch)
+    return rebuilt(batch, [map_tensors(part, change) for part in held]) if held else batch
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -88,7 +126,15 @@ def head(batch: Any, count: int) -> tuple[Any, float]:
 
 def described(batch: Any) -> str:
     """Shapes and types of a batch's tensors as text, for error messages."""
-    return ", ".join(f"{tuple(part.shape)} {str(part.dtype).removeprefix('torch.')}" for part in tensors(batch))
+    return ", ".join(f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}" for tensor in tensors(batch))
+
+
+def length(batches: Iterable[Any]) -> int | None:
+    """The number of batches, if they know it: a `DataLoader` of an iterable data set has a length that is an error."""
+    try:
+        return len(batches) if isinstance(batches, Sized) else None
+    except TypeError:
+        return None
 
 
 def lengths(batch: Any) -> set[int]:
@@ -100,6 +146,5 @@ def tensors(batch: Any) -> Iterator[Tensor]:
     """The tensors of a batch, in order."""
     if isinstance(batch, Tensor):
         yield batch
-    elif isinstance(batch, Mapping | tuple | list):
-        for part in batch.values() if isinstance(batch, Mapping) else batch:
-            yield from tensors(part)
+    for part in parts(batch):
+        yield from tensors(part)

@@ -7,7 +7,7 @@ worth its cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
@@ -19,9 +19,10 @@ from torch.utils import _pytree as pytree
 
 from linescape.engine import Fast
 from linescape.errors import DataError, LinescapeError, MeasureError, first_line
-from linescape.evaluation.batches import described
+from linescape.evaluation import measures as measuring
+from linescape.evaluation.batches import described, length
 from linescape.evaluation.forward import Forward, default_forward
-from linescape.evaluation.measures import Measure, counted, cross_entropy, error
+from linescape.evaluation.measures import Measure, cross_entropy, error
 from linescape.evaluation.per_example import Values, of_batch, positions_of_an_example, scaled
 from linescape.evaluation.runner import Precision, Runner
 from linescape.evaluation.view import DataView
@@ -34,6 +35,8 @@ WORTH = 4e9
 
 WORTH_PREPARING = {"cpu": 5e11, "cuda": 2e13}
 """The same where only `torch.export` can trace it, which costs seconds: about 10 s of plain calls on two cores."""
+
+_INPUTS = "Give it the inputs that it was trained on: size, channels, type and order."
 
 DIRECT = 32
 """Examples of each data set that are evaluated directly, where all would cost as much as many positions."""
@@ -84,7 +87,7 @@ class Evaluator:
         memory: float = 2e9,
         copy: bool = True,
     ) -> None:
-        names = [getattr(measure, "__name__", type(measure).__name__) for measure in measures]
+        names = [measuring.name(measure) for measure in measures]
         if not measures or len(set(names)) != len(measures):
             raise MeasureError(
                 f"The measures are named {names}; each needs a name of its own, and there must be one. Use `def` "
@@ -97,7 +100,7 @@ class Evaluator:
     def _set_up(self, measures: dict[str, Measure], view: DataView, runner: Runner, fast: bool | None) -> None:
         self.measures, self._view, self._runner, self._fast = measures, view, runner, fast
         self._key = object()  # under which the engine keeps results for these batches
-        self._by_position = {name for name, measure in measures.items() if getattr(measure, "by_position", False)}
+        self._counting = {name: counts for name, of in measures.items() if (counts := measuring.counting(of))}
         self._operations: int | None = None
         self._uses_engine = False
         self._joined: dict[str, list[Any]] = {}
@@ -126,7 +129,11 @@ class Evaluator:
 
         Known from the first measurement on; see `linescape.evaluation.measures.by_position`.
         """
-        return self._view.mean_positions
+        return {
+            data: mean
+            for (data, measure), mean in self._view.mean_positions.items()
+            if "weight" not in self._counting[measure].keywords
+        }
 
     @property
     def model(self) -> nn.Module:
@@ -223,8 +230,8 @@ class Evaluator:
         """
         # So that all samples use the threads that suit all examples, and a DataLoader does not draw from the caller's.
         with self.lent(), self._runner.random_state_kept():
-            for name in rows if self._by_position else ():
-                self._view.count_positions(name, self._runner.targets)
+            for name in rows if self._counting else ():
+                self._view.count_positions(name, self._runner.targets, self._counting)
             view = self._view.sample(rows, calibration)
         sampled = Evaluator.__new__(Evaluator)
         sampled._set_up(self.measures, view, self._runner, self._fast)
@@ -335,18 +342,19 @@ class Evaluator:
             few, share = self._runner.head(first, 4)
             try:
                 outputs, targets, operations = self._runner.count_operations(few)
-                of_batch(self.measures, outputs, targets)  # what cannot be measured is said at once
             except LinescapeError:
                 raise
             except Exception as error:  # whatever the network's own code raises
+                hook = self._runner.failing_hook(error)
                 raise DataError(
                     f"The network, a {type(self.model).__name__}, cannot be called with the first examples of {name!r} "
-                    f"({described(few)}): {first_line(error)}. Give it the inputs that it was trained on: size, "
-                    "channels, type and order."
+                    f"({described(few)}): {first_line(error)}. "
+                    + (f"This is an error in the hook {hook}: correct or remove it." if hook else _INPUTS)
                 ) from error
+            of_batch(self.measures, outputs, targets)  # what cannot be measured is said at once
             self._few.append(few)
             of_largest_batch = max(of_largest_batch, operations / share)
-            total += round(operations / share * (len(batches) if isinstance(batches, Sized) else 10))
+            total += round(operations / share * (length(batches) or 10))
             if name in self._view.tensors and share < 1.0:
                 leaves = (leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor))
                 self._joined[name] = self._view.joined(name, sum(leaf.nbytes for leaf in leaves) / 4)
@@ -359,25 +367,27 @@ class Evaluator:
         with self._runner.no_gradients(), self._runner.random_state_kept(), self._runner.using_threads():
             for name, batches in given.items():
                 values: dict[str, list[np.ndarray]] = {measure: [] for measure in self.measures}
-                counts: list[np.ndarray] = []
+                counts: dict[str, list[np.ndarray]] = {measure: [] for measure in self._counting}
                 for number, batch in enumerate(islice(batches, 1) if first else batches):
                     if engine:
                         outputs, targets = self._runner.call_engine(batch, key=(self._key, name, number))
                     else:
                         outputs, targets = self._runner.call(self._runner.head(batch, first)[0] if first else batch)
-                    positions = counted(targets) if self._by_position else None
-                    if positions is not None:
-                        counts.append(positions.cpu().numpy())
+                    for measure, count in self._counting.items():
+                        if (positions := count(targets)) is not None:
+                            counts[measure].append(positions.cpu().numpy())
                     for measure, of_measure in of_batch(self.measures, outputs, targets).items():
                         values[measure].append(of_measure)
-                if counts and not first and self._view.is_whole and name not in self.weights:
-                    self.weights[name] = positions_of_an_example(name, counts)
+                means = self._view.mean_positions
+                for measure, positions_of in counts.items():
+                    if positions_of and not first and self._view.is_whole and (name, measure) not in means:
+                        means[name, measure] = positions_of_an_example(name, positions_of)
                 for measure, parts in values.items():
                     joined = np.concatenate(parts) if parts else np.empty(0)
                     if not len(joined):
                         raise DataError(f"The data {name!r} have no examples, so there is nothing to average over.")
-                    if counts and measure in self._by_position:
-                        self._view.count_positions(name, self._runner.targets)
-                        joined = scaled(name, joined, np.concatenate(counts), self.weights[name])
+                    if counts.get(measure):
+                        self._view.count_positions(name, self._runner.targets, self._counting)
+                        joined = scaled(name, joined, np.concatenate(counts[measure]), means[name, measure])
                     measured[name, measure] = joined
         return measured

@@ -1,16 +1,21 @@
 """Measures: functions of (outputs, targets) that return one number for each example.
 
 Any such function can be a measure; its ``__name__`` is its name in the result. It reduces over time or pixels itself:
-an example is whatever the first axis of a batch counts.
+an example is whatever the first axis of a batch counts. Settings are fixed with `functools.partial`, as in
+``partial(cross_entropy, ignore_index=255)``, which keeps the name.
 
 Where an example is a sequence of tokens, or an image with a class for each pixel, `cross_entropy` and `error` give the
 mean over its positions that count: those whose target is not `IGNORED`. Means over examples are then means over
 positions, as examples with more of them weigh more: see `by_position`.
+
+Targets are never guessed: what could be read in two ways, or is no target of the measure, is an error that names the
+measure or the setting to use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +25,9 @@ from torch import Tensor
 from linescape.errors import DataError, MeasureError
 
 Measure = Callable[[Any, Any], Tensor]
+
+Counting = Callable[[Any], Tensor | None]
+"""targets -> how much each example counts ``(batch,)``; None where all count the same."""
 
 IGNORED = -100
 """The target of a position that does not count, such as padding or a prompt, as in torch and at Hugging Face."""
@@ -33,51 +41,94 @@ def by_position(measure: _Measure) -> _Measure:
     Its values are multiplied by the number of these positions in the example over their mean number in the data, so
     that the mean over examples is the mean over positions (of a loss: the one whose exponential is the perplexity), and
     intervals still draw whole examples. A measure without this mark is averaged over examples.
+
+    A `functools.partial` of a marked measure is marked too. Its ``ignore_index`` decides which positions count, and
+    its ``weight`` how much: the mean over examples is then the weighted mean of torch, ``sum(w l) / sum(w)``. Where
+    examples count differently, intervals of differences along a line, as of barriers, are right (a test simulates it),
+    but the standard error of the mean at one position takes the mean weight as known, and may be too small.
     """
     vars(measure)["by_position"] = True
     return measure
 
 
-def counted(targets: Any) -> Tensor | None:
-    """How many positions of each example count ``(batch,)``: whose class number in ``(batch, ...)`` is not `IGNORED`.
+def name(measure: Measure) -> str:
+    """The name of a measure in results."""
+    inner = measure.func if isinstance(measure, partial) else measure
+    return str(getattr(measure, "__name__", getattr(inner, "__name__", type(inner).__name__)))
 
-    None where an example has one target, not one for each position.
-    """
-    if not isinstance(targets, Tensor) or targets.dtype.is_floating_point or targets.ndim < 2:
+
+def counting(measure: Measure) -> partial[Tensor | None] | None:
+    """How a measure that is `by_position` counts, as `counted` with its settings; None for other measures."""
+    inner, settings = (measure.func, measure.keywords) if isinstance(measure, partial) else (measure, {})
+    if not (getattr(measure, "by_position", False) or getattr(inner, "by_position", False)):
         return None
-    return (targets != IGNORED).flatten(1).sum(1)
+    return partial(counted, **{key: settings[key] for key in ("ignore_index", "weight") if key in settings})
+
+
+def counted(targets: Any, ignore_index: int = IGNORED, weight: Tensor | None = None) -> Tensor | None:
+    """How many positions of each example count ``(batch,)``: whose class number in ``(batch, ...)`` is not ignored.
+
+    With weights ``(classes,)`` it is the sum of those of the positions' classes. None where each example has one
+    target, without weight, and all count.
+    """
+    if not isinstance(targets, Tensor) or targets.dtype.is_floating_point or not targets.ndim:
+        return None
+    if targets.ndim == 1 and ignore_index == IGNORED and weight is None:
+        return None
+    counts = _counts(targets.long(), ignore_index, weight)
+    return counts if targets.ndim == 1 else counts.flatten(1).sum(1)
 
 
 @by_position
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy(
+    outputs: Tensor,
+    targets: Tensor,
+    *,
+    ignore_index: int = IGNORED,
+    weight: Tensor | None = None,
+    class_axis: int | None = None,
+) -> Tensor:
     """Negative log-likelihood of the target class under softmax, in nats, shape ``(batch,)``.
 
     For positions it is the mean over those of an example that count, and 0 where none does. Outputs at a position are
     compared with the target at the same position; for the shift of language models see `linescape.evaluation.forward`.
 
     Args:
-        outputs: logits ``(batch, classes)``; ``(batch, positions, classes)`` for tokens; ``(batch, classes, height,
-            width)`` for pixels. Half precision is computed in float32. NaN logits give NaN.
-        targets: class numbers ``(batch,)``, or class probabilities ``(batch, classes)``; ``(batch, positions)`` for
-            tokens and ``(batch, height, width)`` for pixels, where `IGNORED` does not count.
+        outputs: logits ``(batch, classes)``; for positions ``(batch, classes, ...)``, as in torch, or ``(batch, ...,
+            classes)``. Half precision is computed in float32. NaN logits give NaN.
+        targets: class numbers ``(batch,)``, of any integer type or bool, or class probabilities ``(batch, classes)``;
+            ``(batch, ...)`` for positions: tokens, pixels, voxels.
+        ignore_index: the class number of what does not count.
+        weight: of each class ``(classes,)``; the mean over examples is the weighted mean, as in torch.
+        class_axis: the axis of the classes in the outputs, where two fit.
 
     Raises:
         DataError: a class number is not in ``[0, classes)``.
-        MeasureError: shapes do not fit.
+        MeasureError: shapes do not fit, in one way; targets are neither class numbers nor probabilities; outputs are
+            probabilities, not logits.
     """
-    _check_classes(outputs, targets)
+    classes, axis = _read(outputs, targets, ignore_index, weight, class_axis)
+    _refuse_probabilities(outputs, axis)
     wide = _wide(outputs)
-    if counted(targets) is None:
-        return F.cross_entropy(wide, targets, reduction="none")
-    if wide.ndim == 3:
-        values = F.cross_entropy(wide.flatten(0, 1), targets.flatten(), reduction="none", ignore_index=IGNORED)
+    if classes.dtype.is_floating_point:
+        return F.cross_entropy(wide, classes, reduction="none")
+    if axis == 1:
+        values = F.cross_entropy(wide, classes, reduction="none", ignore_index=ignore_index)
     else:
-        values = F.cross_entropy(wide, targets, reduction="none", ignore_index=IGNORED)
-    return _over_positions(values.view(targets.shape), targets)
+        flat = F.cross_entropy(wide.flatten(0, -2), classes.flatten(), reduction="none", ignore_index=ignore_index)
+        values = flat.view(classes.shape)
+    return _over_positions(values, classes, ignore_index, weight)
 
 
 @by_position
-def error(outputs: Tensor, targets: Tensor) -> Tensor:
+def error(
+    outputs: Tensor,
+    targets: Tensor,
+    *,
+    ignore_index: int = IGNORED,
+    weight: Tensor | None = None,
+    class_axis: int | None = None,
+) -> Tensor:
     """100 where the largest logit is not the target's, else 0: its mean is the error in %, shape ``(batch,)``.
 
     For positions it is the mean over those of an example that count. Ties count as the first of the largest. Logits
@@ -86,16 +137,57 @@ def error(outputs: Tensor, targets: Tensor) -> Tensor:
     Args:
         outputs: as for `cross_entropy`.
         targets: as for `cross_entropy`.
+        ignore_index: as for `cross_entropy`.
+        weight: as for `cross_entropy`.
+        class_axis: as for `cross_entropy`.
 
     Raises:
         DataError: a class number is not in ``[0, classes)``.
+        MeasureError: as for `cross_entropy`.
+    """
+    classes, axis = _read(outputs, targets, ignore_index, weight, class_axis)
+    if classes.dtype.is_floating_point:
+        classes = classes.argmax(1)
+    wrong = ((outputs.argmax(axis) != classes) | outputs.isnan().any(axis)).to(torch.float32) * 100.0
+    return _over_positions(wrong, classes, ignore_index, weight)
+
+
+def binary_cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Negative log-likelihood of labels 0 or 1 under the sigmoid of their logits, in nats, shape ``(batch,)``.
+
+    It is the mean over the labels of an example, so the mean over examples is torch's `BCEWithLogitsLoss`.
+
+    Args:
+        outputs: one logit an example, ``(batch,)`` or ``(batch, 1)``; or one for each of several labels or positions
+            ``(batch, ...)``. Half precision is computed in float32.
+        targets: 0, 1 or probabilities between, of any type; shaped like the outputs, where an axis 1 of length 1 may be
+            left out of either.
+
+    Raises:
+        DataError: a target is not in ``[0, 1]``.
         MeasureError: shapes do not fit.
     """
-    _check_classes(outputs, targets)
-    classes = targets.argmax(1) if targets.dtype.is_floating_point else targets
-    axis = _class_axis(outputs)
-    wrong = ((outputs.argmax(axis) != classes) | outputs.isnan().any(axis)).to(torch.float32) * 100.0
-    return wrong if counted(targets) is None else _over_positions(wrong, targets)
+    wide, labels = _labels(outputs, targets)
+    values = F.binary_cross_entropy_with_logits(wide, labels.to(wide.dtype), reduction="none")
+    return values.reshape(len(values), -1).mean(1)
+
+
+def binary_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Share of an example's labels on the wrong side of probability 0.5, in %, shape ``(batch,)``.
+
+    A logit of 0 counts as label 0, and so does a target of 0.5. Logits with NaN count as wrong.
+
+    Args:
+        outputs: as for `binary_cross_entropy`.
+        targets: as for `binary_cross_entropy`.
+
+    Raises:
+        DataError: a target is not in ``[0, 1]``.
+        MeasureError: shapes do not fit.
+    """
+    wide, labels = _labels(outputs, targets)
+    wrong = ((wide > 0) != (labels > 0.5)) | wide.isnan()
+    return wrong.to(torch.float32).reshape(len(wrong), -1).mean(1) * 100.0
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -107,15 +199,14 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
         DataError: a class number is not in ``[0, classes)``.
         MeasureError: shapes do not fit.
     """
+    _require_tensors(outputs, targets)
     wide = _wide(outputs)
-    if not targets.dtype.is_floating_point and targets.ndim == 1 and outputs.ndim == 2:
-        _check_classes(outputs, targets)
-        targets = F.one_hot(targets, outputs.shape[1])
+    if not targets.dtype.is_floating_point and targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
+        targets = F.one_hot(_read(outputs, targets, IGNORED, None, None)[0], outputs.shape[1])
     elif targets.shape != outputs.shape:
         # Broadcasting (batch, 1) against (batch,) would silently compare every example with every other.
         raise MeasureError(
-            f"Outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)}; a squared error needs "
-            "equal shapes. Reshape one of them in `forward`."
+            f"{_shapes(outputs, targets)}; a squared error needs equal shapes. Reshape one of them in `forward`."
         )
     return (wide - targets.to(wide.dtype)).square().reshape(len(outputs), -1).sum(1)
 
@@ -124,42 +215,144 @@ def _wide(outputs: Tensor) -> Tensor:
     return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
 
 
-def _over_positions(values: Tensor, targets: Tensor) -> Tensor:
+def _counts(classes: Tensor, ignore_index: int, weight: Tensor | None) -> Tensor:
+    """How much each target counts, in their shape: whether it does, or its class's weight."""
+    kept = classes != ignore_index
+    return kept if weight is None else weight.to(classes.device)[classes.where(kept, 0)] * kept
+
+
+def _over_positions(values: Tensor, classes: Tensor, ignore_index: int, weight: Tensor | None) -> Tensor:
     """Mean over each example's positions that count; others may hold NaN."""
-    counts = targets != IGNORED
-    return values.where(counts, 0.0).flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)
+    if values.ndim == 1:
+        return values
+    counts = _counts(classes, ignore_index, weight)
+    if weight is not None:
+        counts = counts.to(values.dtype)
+    totals = counts.flatten(1).sum(1)
+    return (values.where(counts > 0, 0.0) * counts).flatten(1).sum(1) / totals.where(totals > 0, 1)
 
 
-def _class_axis(outputs: Tensor) -> int:
-    return 2 if outputs.ndim == 3 else 1
+def _read(
+    outputs: Any, targets: Any, ignore_index: int, weight: Tensor | None, class_axis: int | None
+) -> tuple[Tensor, int]:
+    """Class numbers as int64, or class probabilities, once they are known to be that; and the axis of the classes."""
+    _require_tensors(outputs, targets)
+    if targets.dtype.is_floating_point:
+        _require_probabilities(outputs, targets)
+        if weight is not None:
+            raise MeasureError(
+                "Targets are class probabilities, which have no single class whose weight they could take. Leave out "
+                "`weight=`, or give class numbers."
+            )
+        return targets, 1
+    axis = _class_axis(outputs, targets, class_axis)
+    count = outputs.shape[axis]
+    if count == 1:
+        raise MeasureError(
+            f"{_shapes(outputs, targets)}: a single class, whose probability is always 1. For one logit and labels of "
+            "0 and 1 pass `measures=[binary_cross_entropy, binary_error]`; for a number, `[squared_error]`."
+        )
+    if weight is not None and (weight.shape != (count,) or not bool((weight >= 0).all() & weight.isfinite().all())):
+        raise MeasureError(
+            f"The weight has shape {tuple(weight.shape)} and must hold one number for each of the {count} classes, "
+            "finite and not negative."
+        )
+    classes = targets.long()
+    _require_classes(
+        classes if counted(classes, ignore_index, weight) is None else classes[classes != ignore_index], count
+    )
+    return classes, axis
 
 
-def _check_classes(outputs: Any, targets: Any) -> None:
+def _class_axis(outputs: Tensor, targets: Tensor, chosen: int | None) -> int:
+    """The axis of the outputs without which they have the shape of the targets."""
+    axes = {1, outputs.ndim - 1} if chosen is None else {chosen % max(outputs.ndim, 1)}
+    fitting = [axis for axis in sorted(axes - {0}) if targets.shape == outputs.shape[:axis] + outputs.shape[axis + 1 :]]
+    if len(fitting) > 1:
+        raise MeasureError(
+            f"{_shapes(outputs, targets)}, so classes may be on axis 1, as in torch, or on the last axis, as for "
+            "tokens. Say which, here axis 1: `measures=[partial(cross_entropy, class_axis=1), partial(error, "
+            "class_axis=1)]` with `functools.partial`; or use another number of positions."
+        )
+    if not fitting:
+        raise MeasureError(
+            f"{_shapes(outputs, targets)}; this measure needs logits (batch, classes) and class numbers (batch,), for "
+            "tokens (batch, positions, classes) and (batch, positions), for pixels (batch, classes, height, width) and "
+            "(batch, height, width). Reshape them in `forward`. For several labels of 0 and 1 an example pass "
+            "`measures=[binary_cross_entropy, binary_error]`."
+        )
+    return fitting[0]
+
+
+def _require_tensors(outputs: Any, targets: Any) -> None:
     if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
         raise MeasureError(
             f"The network gave {type(outputs).__name__} and the data {type(targets).__name__}; this measure needs two "
             "tensors. Pass `forward=lambda model, batch: (logits, targets)` to pick them out."
         )
-    soft = targets.dtype.is_floating_point
-    axis = _class_axis(outputs)
-    expected = outputs.shape if soft else (*outputs.shape[:axis], *outputs.shape[axis + 1 :])
-    if outputs.ndim not in ((2,) if soft else (2, 3, 4)) or targets.shape != expected:
+    if outputs.dtype.is_complex or targets.dtype.is_complex or not outputs.ndim:
         raise MeasureError(
-            f"Outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)} ({targets.dtype}); this "
-            "measure needs logits (batch, classes) and class numbers (batch,), for tokens (batch, positions, classes) "
-            "and (batch, positions), for pixels (batch, classes, height, width) and (batch, height, width). Reshape "
-            "them in `forward`."
+            f"{_shapes(outputs, targets)}; this measure needs real numbers, and one row for each example. Change them "
+            "in `forward`."
         )
-    if soft or not targets.numel():
+
+
+def _require_probabilities(outputs: Tensor, targets: Tensor) -> None:
+    if outputs.ndim != 2 or targets.shape != outputs.shape or targets.shape[1] < 2 or not _sum_to_one(targets):
+        raise MeasureError(
+            f"{_shapes(outputs, targets)}, which are not class probabilities: not negative, summing to 1 over two "
+            "classes or more. For labels of 0 and 1 pass `measures=[binary_cross_entropy, binary_error]`, for a "
+            "regression `[squared_error]`; class numbers must be integers."
+        )
+
+
+def _refuse_probabilities(outputs: Tensor, axis: int) -> None:
+    """Refuse the outputs of a softmax, by the first examples; four rows of logits do not sum to 1 by chance."""
+    rows = outputs[:4].movedim(axis, -1).flatten(0, -2)
+    if len(rows) >= 4 and _sum_to_one(rows):
+        raise MeasureError(
+            "The outputs are probabilities: not negative, and summing to 1 over the classes. This measure needs "
+            "logits, what the network has before its softmax. Leave the softmax out, or pass `forward=lambda model, "
+            "batch: (model(batch[0]).log(), batch[1])`."
+        )
+
+
+def _sum_to_one(rows: Tensor) -> bool:
+    tolerance = 1e-3 if rows.dtype in (torch.float32, torch.float64) else 2e-2
+    return bool((rows >= 0).all() & ((rows.double().sum(-1) - 1).abs() <= tolerance).all())
+
+
+def _require_classes(classes: Tensor, count: int) -> None:
+    if not classes.numel():
         return
-    ignored = targets == IGNORED
-    if targets.ndim > 1 and bool(ignored.any()):
-        targets = targets[~ignored]
-        if not len(targets):
-            return
-    low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= outputs.shape[axis]:
+    low, high = int(classes.min()), int(classes.max())
+    if low < 0 or high >= count:
         raise DataError(
-            f"Labels run from {low} to {high}, but the network has {outputs.shape[axis]} outputs (labels 0 to "
-            f"{outputs.shape[axis] - 1}). Use the data that the network was made for, or renumber the labels."
+            f"Labels run from {low} to {high}, but the network has {count} outputs (labels 0 to {count - 1}). Use the "
+            "data that the network was made for, or renumber the labels. If one of them marks what does not count, "
+            "pass `measures=[partial(cross_entropy, ignore_index=...), partial(error, ignore_index=...)]` with "
+            "`functools.partial`."
         )
+
+
+def _labels(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    """Logits and labels of 0 and 1 in one shape."""
+    _require_tensors(outputs, targets)
+    wide, labels = (part.squeeze(1) if part.ndim > 1 else part for part in (_wide(outputs), targets))
+    if wide.shape != labels.shape:
+        raise MeasureError(
+            f"{_shapes(outputs, targets)}; this measure needs one logit for each label of 0 and 1. For class numbers "
+            "pass `measures=[cross_entropy, error]`, or reshape in `forward`."
+        )
+    low, high = (float(labels.double().amin()), float(labels.double().amax())) if labels.numel() else (0.0, 0.0)
+    if not 0 <= low <= high <= 1:
+        raise DataError(
+            f"Labels run from {low:g} to {high:g}, but those of this measure are 0 and 1. For class numbers pass "
+            "`measures=[cross_entropy, error]`, for a regression `[squared_error]`."
+        )
+    return wide, labels
+
+
+def _shapes(outputs: Tensor, targets: Tensor) -> str:
+    kind = str(targets.dtype).removeprefix("torch.")
+    return f"Outputs have shape {tuple(outputs.shape)} and targets {tuple(targets.shape)} ({kind})"

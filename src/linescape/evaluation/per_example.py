@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from linescape.errors import DataError, MeasureError
-from linescape.evaluation.measures import IGNORED, Measure
+from linescape.errors import DataError, LinescapeError, MeasureError, first_line
+from linescape.evaluation.measures import Measure
 
 Values = dict[tuple[str, str], np.ndarray]
 """(data, measure) -> values ``(examples,)``."""
@@ -20,11 +20,19 @@ def of_batch(measures: Mapping[str, Measure], outputs: Any, targets: Any) -> dic
     """The values of each measure ``(batch,)``, by its name.
 
     Raises:
-        MeasureError: a measure gives no value an example, or two give different numbers of them.
+        MeasureError: a measure fails or gives no value an example, or two give different numbers of them.
     """
     by_measure: dict[str, np.ndarray] = {}
     for name, measure in measures.items():
-        values = measure(outputs, targets)
+        try:
+            values = measure(outputs, targets)
+        except LinescapeError:
+            raise
+        except Exception as error:  # whatever the user's own code raises
+            raise MeasureError(
+                f"The measure {name!r} failed with {type(error).__name__}: {first_line(error)}. It was given outputs "
+                f"of {_shape(outputs)} and targets of {_shape(targets)}. Correct it, or pick these out in `forward`."
+            ) from error
         if not isinstance(values, Tensor) or values.ndim != 1:
             raise MeasureError(
                 f"The measure {name!r} returned {_shape(values)}; it must return one value an example, "
@@ -38,16 +46,16 @@ def of_batch(measures: Mapping[str, Measure], outputs: Any, targets: Any) -> dic
 
 
 def positions_of_an_example(data: str, counts: Sequence[np.ndarray]) -> float:
-    """The mean number of positions of an example that count, from those of each example, batch by batch.
+    """The mean number (or weight) of an example's positions that count, from those of each example, batch by batch.
 
     Raises:
         DataError: no position counts.
     """
-    mean = float(np.concatenate(counts).mean())
+    mean = float(np.concatenate(counts).mean(dtype=float))
     if not mean > 0:
         raise DataError(
-            f"No position of the data {data!r} counts: all targets are {IGNORED}, so there is nothing to average "
-            "over. Give targets to some."
+            f"No position of the data {data!r} counts: all targets are ignored (as -100 is) or have weight 0, so there "
+            "is nothing to average over. Give targets to some."
         )
     return mean
 

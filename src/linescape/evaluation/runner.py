@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 
 from linescape.engine import Fast, operations, threads
 from linescape.errors import MeasureError, abbreviate
-from linescape.evaluation import batchnorm
+from linescape.evaluation import batchnorm, own_loss
 from linescape.evaluation.batches import head, map_tensors, tensors, to_device
-from linescape.evaluation.forward import Forward, default_forward, default_targets
+from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
 from linescape.evaluation.observing import CallObserver, drawing_layers, generators, random_state_kept, seed
 from linescape.evaluation.working_copy import WorkingCopy, same_outputs
 from linescape.geometry.paths import Path
@@ -94,7 +95,9 @@ class Runner:
         Raises:
             StateError: the state is not one of this network.
         """
+        model = self.model
         self._copy.load(state)
+        own_loss.inherit(self._copy.called, model)
 
     def compare_copies(self, path: Path, batches: Sequence[Any]) -> None:
         """Compare the working copy with new ones on a path, by batches of a few examples each."""
@@ -128,7 +131,9 @@ class Runner:
 
     def load_position(self, path: Path, alpha: float) -> None:
         """Write a path's position into the copy: everything the first time, then what moves."""
+        model = self.model
         self._copy.load_position(path, alpha)
+        own_loss.inherit(self.model, model)
 
     def release(self) -> None:
         """Let go of the path that was walked last, and of what the engine keeps for it."""
@@ -196,7 +201,7 @@ class Runner:
     def targets(self, batch: Any) -> Any:
         """The targets of a batch; the network is called only where the user's own `forward` makes them."""
         if self.forward is default_forward:
-            return default_targets(self.model, batch)
+            return default_targets(self.model, to_device(batch, self.device))
         with self.lent(), self.no_gradients(), self.random_state_kept():
             return self.call(batch)[1]
 
@@ -210,6 +215,9 @@ class Runner:
         Raises:
             MeasureError: outputs are random; or the network has to be walked itself and is gone.
         """
+        if self.forward is default_forward:
+            with self.random_state_kept():  # what labels mean is settled before operations are counted
+                self.engine.notes |= dict.fromkeys(remarks(self.model, to_device(batch, self.device)))
         here = map_tensors(to_device(batch, self.device), torch.clone)
         observer = CallObserver(self._copy.watched(), tensors(here))
         called: list[tuple[Any, Any]] = []
@@ -251,6 +259,15 @@ class Runner:
                     "off in eval mode, such as by F.dropout(..., training=self.training)."
                 )
         self._copy.notes["The network draws random numbers in eval mode; outputs of a few examples stayed."] = None
+
+    def failing_hook(self, error: BaseException) -> str | None:
+        """The hook of the network in which an error was raised, as text."""
+        running = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
+        for layer, module in self.model.named_modules():
+            for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+                if getattr(hook, "__code__", getattr(type(hook).__call__, "__code__", None)) in running:
+                    return f"{getattr(hook, '__qualname__', type(hook).__name__)} of the layer {layer!r}"
+        return None
 
     def choose_threads(self, operations_per_call: float) -> None:
         """Choose the number of threads, for good, by the operations of a batch; on a GPU there is nothing to choose."""

@@ -6,16 +6,17 @@ sorted by class, the first batches would be a single class.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from linescape.errors import DataError
-from linescape.evaluation.batches import lengths, map_tensors
+from linescape.evaluation.batches import lengths, map_tensors, parts, rebuilt
 
 
 def count(batches: Iterable[Any]) -> int:
@@ -60,11 +61,10 @@ def _concatenated(batches: list[Any]) -> Any:
     first = batches[0]
     if isinstance(first, Tensor):
         return torch.cat(batches)
-    if isinstance(first, Mapping):
-        return {name: _concatenated([batch[name] for batch in batches]) for name in first}
-    if isinstance(first, tuple | list):
-        return [_concatenated(list(parts)) for parts in zip(*batches, strict=True)]
-    return first
+    if isinstance(first, PackedSequence):
+        raise ValueError("the steps of several packed sequences cannot be joined as they lie")
+    held = [_concatenated(list(pieces)) for pieces in zip(*map(parts, batches), strict=True)]
+    return rebuilt(first, held) if held else first
 
 
 def _length(batch: Any) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from linescape.errors import DataError
 from linescape.evaluation.batches import as_tensors, repeatable, split
-from linescape.evaluation.measures import counted
+from linescape.evaluation.measures import Counting
 from linescape.evaluation.per_example import positions_of_an_example
 from linescape.evaluation.subsets import take
 
@@ -30,8 +30,8 @@ class DataView:
         calibration: name of the data that ``recalibrate`` passes through the network.
         calibration_batches: these data; None where there are none of that name.
         all_batches: `batches` of all the examples, of which a sample is a part.
-        mean_positions: name -> mean number of positions of an example that count, where targets are by position and
-            this is known; of all the examples, so that all samples have one scale.
+        mean_positions: (name, measure) -> mean number (or weight) of an example's positions that count, where the
+            measure is by position and this is known; of all the examples, so that all samples have one scale.
     """
 
     batches: Mapping[str, Iterable[Any]]
@@ -40,7 +40,7 @@ class DataView:
     calibration: str
     calibration_batches: Iterable[Any] | None
     all_batches: Mapping[str, Iterable[Any]]
-    mean_positions: dict[str, float] = field(default_factory=dict)
+    mean_positions: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Mapping[str, Any], batch_size: int, calibration: str) -> DataView:
@@ -119,23 +119,28 @@ class DataView:
         several = max(1, int(_JOINED / max(output_bytes, 1.0)) // self.batch_size)
         return split(*self.tensors[name], self.batch_size * several)
 
-    def count_positions(self, name: str, targets_of: Callable[[Any], Any]) -> None:
+    def count_positions(self, name: str, targets_of: Callable[[Any], Any], counting: Mapping[str, Counting]) -> None:
         """Find `mean_positions` of a data set, unless known or its targets are not by position.
 
         Args:
             name: the data set.
             targets_of: batch -> its targets.
+            counting: measure -> targets -> how much each example counts.
 
         Raises:
             DataError: no position counts.
         """
-        if name in self.mean_positions:
-            return
-        counts: list[np.ndarray] = []
-        for batch in self.all_batches[name]:
-            positions = counted(targets_of(batch))
-            if positions is None:
+        counts: dict[str, list[np.ndarray]] = {of: [] for of in counting if (name, of) not in self.mean_positions}
+        for batch in self.all_batches[name] if counts else ():
+            targets = targets_of(batch)
+            for measure in list(counts):
+                positions = counting[measure](targets)
+                if positions is None:
+                    del counts[measure]
+                else:
+                    counts[measure].append(positions.cpu().numpy())
+            if not counts:
                 return
-            counts.append(positions.cpu().numpy())
-        if counts:
-            self.mean_positions[name] = positions_of_an_example(name, counts)
+        for measure, of_measure in counts.items():
+            if of_measure:
+                self.mean_positions[name, measure] = positions_of_an_example(name, of_measure)

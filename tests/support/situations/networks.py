@@ -63,7 +63,7 @@ def weight_norm_after_a_training_step(_folder: Path) -> Iterator[Case]:
 
     def pruned() -> nn.Module:
         network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
-        prune.l1_unstructured(network[0], "weight", 0.5)  # type: ignore[no-untyped-call]
+        prune.l1_unstructured(network[0], "weight", 0.5)
         return network
 
     data = examples()

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from linescape.cli.specs.examples import Read, noted, spaced
 from linescape.cli.specs.user_code import optional
 from linescape.errors import DataError, RecipeError, first_line
-from linescape.evaluation.forward import is_hugging_face, predicts_next
+from linescape.evaluation.batches import map_tensors
+from linescape.evaluation.forward import default_forward, is_hugging_face, predicts_next
 from linescape.recipe.typed import name_and_settings
 
 LENGTH = 128
@@ -59,8 +60,8 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
         network: the network that will be evaluated.
 
     Raises:
-        RecipeError: the network is none that predicts the next token, or takes fewer tokens.
-        DataError: there is less than a block, or tokens are not the network's.
+        RecipeError: the network is none that predicts the next token, or sees it.
+        DataError: there is less than a block, or tokens are not the network's or more than it takes.
     """
     if is_hugging_face(network) and not predicts_next(network):
         raise RecipeError(
@@ -86,6 +87,8 @@ def blocks(texts: Mapping[str, Sequence[bytes]], tokenizer: Any, length: int, ne
         check(network, inputs, name)
         small = tokenizer is None and not is_hugging_face(network)
         splits[name] = (inputs, targets) if small else _batched(inputs, targets, network)
+        if len(splits) == 1:
+            _require_causal(network, _batched(inputs[:1, :32], targets[:1, :32], network)[0])
     return splits, tuple(notes)
 
 
@@ -98,6 +101,28 @@ def _batched(inputs: Tensor, targets: Tensor, network: nn.Module) -> list[Any]:
         {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "targets": following}
         for tokens, following in pieces
     ]
+
+
+def _require_causal(network: nn.Module, batch: Any) -> None:
+    """Raise `RecipeError` if outputs depend on later tokens: the network would see what it is measured at predicting.
+
+    It is called twice, the second time with another last token. Names of classes do not tell.
+    """
+    changed = map_tensors(batch, Tensor.clone)
+    last = (changed["input_ids"] if isinstance(changed, dict) else changed[0])[:, -1]
+    last.copy_(torch.where(last > 0, last - 1, last + 1))
+    network.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng([]):
+            before, after = (default_forward(network, given)[0][:, :-1].float() for given in (batch, changed))
+    except Exception:  # whatever the network's own code raises: it is reported where it is measured
+        return
+    if before.numel() and float((before - after).abs().amax()) > 1e-5 * float(before.abs().amax()):
+        raise RecipeError(
+            f"The outputs of the network, a {type(network).__name__}, depend on later tokens, which it would be "
+            "measured at predicting. Text needs a network that sees only the tokens before; for others give data with "
+            "labels by hf-data:FOLDER or module:callable."
+        )
 
 
 def _tokens(texts: Sequence[bytes], tokenizer: Any) -> Tensor:
