@@ -46,11 +46,13 @@ class Runner:
     def __init__(
         self, model: nn.Module, forward: Forward, precision: Precision | None, memory: float, copy: bool
     ) -> None:
+        State.from_module(model, copy=False)  # a network without a state, as before its first call, is refused
         self.model = (deepcopy(model) if copy else model).eval().requires_grad_(False)
         self.forward = forward
         self.precision = precision
         self.engine = Fast(self.model, torch.bfloat16 if precision else None, memory)
-        first = next(iter(self.model.state_dict().values()), torch.zeros(()))
+        tensors = (value for value in self.model.state_dict().values() if isinstance(value, Tensor))
+        first = next(tensors, torch.zeros(()))
         self.device, self.dtype = first.device, first.dtype
         self.statistics = batchnorm.statistics(self.model)
         self.threads: int | None = None

@@ -67,3 +67,19 @@ def check_alike(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is
             "needs the same shapes at both ends. Check that both come from one architecture (width, classes)."
         )
     return mismatch
+
+
+def with_counters(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with the counters ``num_batches_tracked`` of others: a missing one is 0, and further ones are left out.
+
+    BatchNorm counts batches since PyTorch 0.4.1, and uses the count only in training; so checkpoints and frozen layers
+    without it are no different.
+    """
+    counters = {name for name in (*like, *tensors) if name.rpartition(".")[2] == "num_batches_tracked"}
+    device = next((value.device for value in tensors.values()), None)
+    added = {
+        name: torch.zeros(like[name].shape, dtype=like[name].dtype, device=device)
+        for name in like
+        if name in counters and name not in tensors
+    }
+    return {name: value for name, value in tensors.items() if name in like or name not in counters} | added
