@@ -53,7 +53,7 @@ def test_lerp_is_exact_at_the_ends_and_where_the_ends_agree(a: float, b: float, 
     assert torch.equal(lerp(start, end, 1.0), end)
     assert lerp(start, end, alpha)[1] == start[1]
     expected = (1 - alpha) * start.double() + alpha * end.double()
-    assert torch.allclose(lerp(start, end, alpha).double(), expected, rtol=1e-5, atol=1e-6 * (abs(a) + abs(b)))
+    assert torch.allclose(lerp(start, end, alpha).double(), expected, rtol=1e-5, atol=1e-6 * (abs(a) + abs(b)) + 1e-44)
 
 
 def test_lerp_reaches_an_infinite_end() -> None:

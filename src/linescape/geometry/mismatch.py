@@ -75,11 +75,15 @@ def with_counters(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> 
     BatchNorm counts batches since PyTorch 0.4.1, and uses the count only in training; so checkpoints and frozen layers
     without it are no different.
     """
-    counters = {name for name in (*like, *tensors) if name.rpartition(".")[2] == "num_batches_tracked"}
     device = next((value.device for value in tensors.values()), None)
     added = {
-        name: torch.zeros(like[name].shape, dtype=like[name].dtype, device=device)
-        for name in like
-        if name in counters and name not in tensors
+        name: torch.zeros(value.shape, dtype=value.dtype, device=device)
+        for name, value in like.items()
+        if is_counter(name) and name not in tensors
     }
-    return {name: value for name, value in tensors.items() if name in like or name not in counters} | added
+    return {name: value for name, value in tensors.items() if name in like or not is_counter(name)} | added
+
+
+def is_counter(name: str) -> bool:
+    """Whether a name is of BatchNorm's count of batches."""
+    return name.rpartition(".")[2] == "num_batches_tracked"

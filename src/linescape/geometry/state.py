@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +94,7 @@ class State(Mapping[str, Tensor]):
                 continue
             role = parameters if isinstance(slot, nn.Parameter) else buffers
             role[name] = given[name].detach().clone() if copy else given[name].detach()
-        return cls(parameters, buffers, tied, _copied(opaque) if copy else opaque)
+        return cls(parameters, buffers, tied, copied(opaque) if copy else opaque)
 
     def __getitem__(self, name: str) -> Tensor:
         name = self.tied.get(name, name)
@@ -120,7 +120,7 @@ class State(Mapping[str, Tensor]):
         self._check_tensors(module)
         try:
             # What is opaque may not be known, as where a file leaves it out; the module then keeps its own.
-            module.load_state_dict({**self.state_dict(), **_copied(self.opaque)}, strict=False)
+            module.load_state_dict({**self.state_dict(), **copied(self.opaque)}, strict=False)
         except Exception as error:  # whatever `set_extra_state` raises
             raise StateError(
                 f"{type(module).__name__} does not load this state: {first_line(error)}. Build the network as the one "
@@ -153,11 +153,10 @@ class State(Mapping[str, Tensor]):
         for name in tensors:
             if name not in self:
                 raise StateError(f"The state has no tensor {name!r}. {suggest(name, self)}")
-        return State(
-            {name: tensors.get(name, value) for name, value in self.parameters.items()},
-            {name: tensors.get(name, value) for name, value in self.buffers.items()},
-            self.tied,
-            self.opaque,
+        return replace(
+            self,
+            parameters={name: tensors.get(name, value) for name, value in self.parameters.items()},
+            buffers={name: tensors.get(name, value) for name, value in self.buffers.items()},
         )
 
     def to(self, device: torch.device | str) -> State:
@@ -187,7 +186,8 @@ def split(entries: Mapping[str, object], what: str) -> tuple[dict[str, Tensor], 
     return tensors, opaque
 
 
-def _copied(opaque: Mapping[str, object]) -> dict[str, object]:
+def copied(opaque: Mapping[str, object]) -> dict[str, object]:
+    """A copy of what is opaque in a state dict; what cannot be copied raises `StateError`."""
     try:
         return {name: deepcopy(value) for name, value in opaque.items()}
     except Exception as error:  # whatever copying a user's object raises

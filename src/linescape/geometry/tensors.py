@@ -73,17 +73,24 @@ def widened(value: Tensor) -> Tensor:
     return value.to(_WIDER.get(value.dtype, value.dtype))
 
 
-def promoted(first: torch.dtype, second: torch.dtype) -> torch.dtype:
-    """The narrowest type that holds the numbers of both; torch has none for 8 bits and another type."""
+def promoted(first: torch.dtype, second: torch.dtype) -> torch.dtype | None:
+    """The narrowest type that holds the numbers of both exactly; None if there is none, as for integers and floats."""
     if first == second:
         return first
-    return torch.promote_types(*(_WIDER[dtype] if dtype in _NARROW else dtype for dtype in (first, second)))
+    if is_continuous(first) != is_continuous(second) or torch.float8_e8m0fnu in (first, second):
+        return None
+    try:  # torch has no wider type for 8 bits and another type, nor for the largest integers
+        return torch.promote_types(*(_WIDER[dtype] if dtype in _NARROW else dtype for dtype in (first, second)))
+    except RuntimeError:
+        return None
 
 
 def identical(left: Tensor, right: Tensor) -> bool:
-    """Whether two plain tensors of one type and shape have the same numbers; NaN equals NaN."""
+    """Whether two plain tensors have the same type, shape and numbers, where NaN equals NaN."""
     if left is right:
         return True
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
     if left.dtype not in (*_NARROW, torch.float8_e8m0fnu, torch.complex32) and torch.equal(left, right):
         return True
     if not (left.dtype.is_floating_point or left.dtype.is_complex):

@@ -18,18 +18,22 @@ HEADER = 1 << 24
 """The most bytes of the header of a safetensors file: 300,000 tensors. Reading it takes 24 times its size."""
 
 
-def read(path: str | Path, ema: bool = False) -> Contents:
+def read(path: str | Path, ema: bool = False, key: str | None = None) -> Contents:
     """Read a checkpoint of any known format (see `linescape.checkpoints`).
 
     Args:
         path: a file, or a folder that is one checkpoint.
         ema: read the moving average of the weights that a file of torch.save may also have.
+        key: where the network is in a file of torch.save that has several, such as ``teacher`` or ``state/model``.
 
     Raises:
-        CheckpointError: it is missing, empty, cut short, no checkpoint, or has no moving average.
+        CheckpointError: it is missing, empty, cut short, no checkpoint, has no moving average, nothing under the key,
+            or several networks and no key says which.
     """
     path = Path(path)
-    contents = _folder(path, ema) if path.is_dir() else read_file(path, ema)
+    if ema and key is not None:
+        raise CheckpointError(f"{path}: a key names one place in the file; leave out --ema, or the key {key!r}.")
+    contents = _folder(path, ema, key) if path.is_dir() else read_file(path, ema, key)
     if not contents.tensors:
         raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
     if ema:
@@ -37,19 +41,19 @@ def read(path: str | Path, ema: bool = False) -> Contents:
     return unwrapped(replace(contents, path=str(path)))
 
 
-def _folder(path: Path, ema: bool) -> Contents:
+def _folder(path: Path, ema: bool, key: str | None) -> Contents:
     if distributed.is_one(path):
-        return distributed.read(path)
+        return distributed.read(path, key)
     files = hugging_face.files(path)
     if files is None:
         raise CheckpointError(
             f"{path} is a folder but no checkpoint: it has no model.safetensors, pytorch_model.bin, an index of their "
             "parts, or .metadata of torch.distributed.checkpoint. Name the checkpoint file in it."
         )
-    return hugging_face.joined(path, files, {name: read_file(path / name, ema) for name in files})
+    return hugging_face.joined(path, files, {name: read_file(path / name, ema, key) for name in files})
 
 
-def read_file(path: Path, ema: bool = False) -> Contents:
+def read_file(path: Path, ema: bool = False, key: str | None = None) -> Contents:
     """Read one file, with its own names.
 
     Raises:
@@ -66,7 +70,7 @@ def read_file(path: Path, ema: bool = False) -> Contents:
         # Before the others: a header whose length ends in 0x80 begins like a pickle.
         header = head[8:9] == b"{"
         if not header and (head[:2] == b"PK" or head[:1] == b"\x80"):
-            return torch_file.read(path, ema)
+            return torch_file.read(path, ema, key)
     except OSError as error:
         raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
     if not header:
@@ -74,8 +78,11 @@ def read_file(path: Path, ema: bool = False) -> Contents:
             f"{path} is neither safetensors nor a file of torch.save (it begins with {head[:8]!r}). Convert it with "
             "the program that made it."
         )
-    if ema:
-        raise CheckpointError(f"{path} is a safetensors file, which holds one set of weights. Read it without --ema.")
+    if ema or key is not None:
+        option = "--ema" if ema else "--key"
+        raise CheckpointError(
+            f"{path} is a safetensors file, which holds one set of weights. Read it without {option}."
+        )
     return _safetensors(path, head, size)
 
 
