@@ -178,7 +178,7 @@ def probe_files(
             )
         course = trajectory.find(start, lambda path: renamed(reading.read(path), reading.fit()))
         network, measured, remarks = specs.network_and_data(
-            model, data, course.metadata, list(course.paths.values())[-1]
+            model, data, course.metadata, course.last, course.read(course.last)
         )
         evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
         states = course.states(network, device)
@@ -188,7 +188,7 @@ def probe_files(
         if pairs:
             raise RecipeError("--pairs is for a folder of checkpoints. Name the folder alone, or omit --pairs.")
         first, last = map(reading.read, (start, end))
-        network, measured, remarks = specs.network_and_data(model, data, last.metadata, end)
+        network, measured, remarks = specs.network_and_data(model, data, last.metadata, end, last)
         first, last = pair(first, last, reading.fit(), network)
         echo_err(str(compare(first, last)))
         chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
@@ -237,7 +237,7 @@ def average_files(
         first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
     measured = None
     if model or data:
-        network, known, _ = specs.network_and_data(model, data, last.metadata, end)
+        network, known, _ = specs.network_and_data(model, data, last.metadata, end, last)
         measured = averaging.recalibrated(first, last, alpha, network, Evaluator(network, known, copy=False))
         if not measured:
             echo_err("note: The network has no BatchNorm statistics to recompute.")

@@ -6,7 +6,6 @@ the ends, never by adding steps, so both ends are bit-exact.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -268,8 +267,8 @@ class Bend(Path):
 
 
 def check_alpha(alpha: float) -> None:
-    """Raise `AlphaError` if a position is not a finite number."""
-    if not math.isfinite(alpha):
+    """Raise `AlphaError` if a position is not a number that float32 can hold."""
+    if not abs(alpha) <= torch.finfo(torch.float32).max:
         raise AlphaError(
             f"alpha is {alpha}, which is no position on a path. Give a finite number; 0 is the start, 1 the end."
         )

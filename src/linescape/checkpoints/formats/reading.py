@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from linescape.checkpoints.formats import distributed, hugging_face, torch_file
 from linescape.checkpoints.formats.contents import Contents, FileFormat, unwrapped
 from linescape.checkpoints.formats.mapped import plain
-from linescape.errors import CheckpointError
+from linescape.errors import CheckpointError, abbreviate
+from linescape.geometry.tensors import is_plain
 
 HEADER = 1 << 24
 """The most bytes of the header of a safetensors file: 300,000 tensors. Reading it takes 24 times its size."""
@@ -33,7 +34,11 @@ def read(path: str | Path, ema: bool = False, key: str | None = None) -> Content
     path = Path(path)
     if ema and key is not None:
         raise CheckpointError(f"{path}: a key names one place in the file; leave out --ema, or the key {key!r}.")
-    contents = _folder(path, ema, key) if path.is_dir() else read_file(path, ema, key)
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
+    contents = _plain(_folder(path, ema, key) if is_folder else read_file(path, ema, key))
     if not contents.tensors:
         raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
     if ema:
@@ -106,6 +111,16 @@ def _safetensors(path: Path, head: bytes, size: int) -> Contents:
         raise CheckpointError(
             f"{path} begins like a safetensors file but is damaged or cut short ({error}). Copy or download it again."
         ) from error
+
+
+def _plain(contents: Contents) -> Contents:
+    """Without tensors whose types pack several numbers into a byte."""
+    tensors = {name: value for name, value in contents.items() if is_plain(value)}
+    if len(tensors) == len(contents):
+        return contents
+    packed = {name: str(value.dtype) for name, value in contents.items() if name not in tensors}
+    note = f"Left out tensors of types that cannot be computed with: {abbreviate(list(packed))}."
+    return replace(contents, tensors=tensors, notes=(*contents.notes, note), unread={**contents.unread, **packed})
 
 
 def _average(contents: Contents) -> Contents:

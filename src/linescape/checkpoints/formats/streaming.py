@@ -63,7 +63,13 @@ def write_like(
         CheckpointError: the checkpoint's file no longer holds the tensors that were read from it.
     """
     out = Path(out)
-    if out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size)):
+    try:
+        taken = out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{out} could not be looked at: {getattr(error, 'strerror', error)}. Name another place."
+        ) from error
+    if taken:
         raise StoreError(f"{out} is there already, and nothing is written over. Name another place, or remove it.")
     if out.is_dir() and like.file_format.kind in ("safetensors", "torch"):
         raise StoreError(f"{out} is a folder, but {like.path} is a file, and so is what is written. Name a file.")
