@@ -11,6 +11,7 @@ from linescape.checkpoints.formats import Contents
 from linescape.errors import abbreviate
 from linescape.geometry.groups import by_name
 from linescape.geometry.mismatch import Mismatch, is_counter
+from linescape.geometry.packed import packed
 from linescape.geometry.state import Distance, State, distances
 from linescape.geometry.tensors import identical, is_continuous, is_finite, promoted
 
@@ -31,6 +32,7 @@ class Comparison:
         moves: names of floating and complex tensors that differ in value.
         equal: names of tensors that are equal.
         not_interpolated: names of integer and boolean tensors that differ.
+        packed: weights that are integers or 8-bit numbers with scales, and differ; distances do not know their values.
         unread: tensors that cannot be read, such as sparse ones, with their kinds.
         distances: from start to end, of all parameters in both (``all``) and of each block.
     """
@@ -43,6 +45,7 @@ class Comparison:
     moves: tuple[str, ...]
     equal: tuple[str, ...]
     not_interpolated: tuple[str, ...]
+    packed: tuple[str, ...]
     unread: tuple[str, ...]
     distances: Mapping[str, Distance]
 
@@ -53,6 +56,7 @@ class Comparison:
         counts = [f"{len(self.moves):5,} move"] + ([f"{len(self.equal):5,} equal in both"] if self.equal else [])
         listed = {
             "integers that differ, which do not move": self.not_interpolated,
+            "packed weights that differ, of which distances are not those of the networks": self.packed,
             "sparse, quantised or of another class, and not compared": self.unread,
             "only in the start": self.only_in_start,
             "only in the end": self.only_in_end,
@@ -86,6 +90,7 @@ def compare(start: Contents, end: Contents) -> Comparison:
         moves=tuple(name for name in differ if is_continuous(first[name].dtype)),
         equal=tuple(equal),
         not_interpolated=tuple(name for name in differ if not is_continuous(first[name].dtype)),
+        packed=tuple(packed(last, differ)),
         unread=tuple(f"{name} ({kind})" for name, kind in {**start.unread, **end.unread}.items()),
         distances=distances(first, last, by_name(first.parameters)),
     )

@@ -22,30 +22,38 @@ _FACTOR = re.compile(
 """Factors of low-rank updates: peft, kohya, LyCORIS."""
 
 
-def check_not_packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> None:
-    """Raise `StateError` naming the integer or 8-bit weights that differ between two ends and have scales.
+def packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> list[str]:
+    """The integer and 8-bit weights that differ between two ends and have scales, with these, in words.
 
     Args:
         tensors: of one end.
         moving: names of those that differ.
     """
-    scales: dict[str, list[str]] = {}
+    scales: dict[str, str] = {}
     for name in tensors:
         module, _, last = name.rpartition(".")
         if _SCALE.search(last):
-            scales.setdefault(module, []).append(name)
-    packed = [
-        f"{name} ({tensors[name].dtype}, scaled by {of[0]})"
+            scales.setdefault(module, name)
+
+    def is_packed(name: str) -> bool:
+        dtype = tensors[name].dtype
+        return (not is_continuous(dtype) or dtype.itemsize == 1) and tensors[name].numel() > 1
+
+    return [
+        f"{name} ({tensors[name].dtype}, scaled by {scale})"
         for name in sorted(moving)
-        if tensors[name].numel() > 1
-        and (not is_continuous(tensors[name].dtype) or tensors[name].dtype.itemsize == 1)
+        if is_packed(name)
         and not _SCALE.search(name.rpartition(".")[2])
-        and (of := scales.get(name.rpartition(".")[0]) or scales.get(name))
+        and (scale := scales.get(name.rpartition(".")[0]) or scales.get(name))
     ]
-    if packed:
+
+
+def check_not_packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> None:
+    """Raise `StateError` naming the integer and 8-bit weights that differ between two ends and have scales."""
+    if weights := packed(tensors, moving):
         raise StateError(
-            f"{len(packed)} tensors are packed weights that differ: {abbreviate(packed)}. Each weight is an integer or "
-            "8-bit number times a scale, so there is no network between them at which both could be interpolated. "
+            f"{len(weights)} tensors are packed weights that differ: {abbreviate(weights)}. Each weight is an integer "
+            "or 8-bit number times a scale, so there is no network between them at which both could be interpolated. "
             "Dequantise both networks, to bfloat16 or float32."
         )
 
