@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -25,7 +25,13 @@ RESAVE = (
 )
 
 _MOST = 100_000
-"""Dictionaries, or modules of one network, that are looked at."""
+"""Modules of one pickled network that are looked at."""
+
+_VISITS = 4
+"""Places in which one object is looked at."""
+
+_NETWORKS = 1000
+"""Objects of other classes that are looked at; each may be a pickled network."""
 
 _DEEP = 8
 """Keys that lead to a dictionary at most; also, modules within each other are 20 times as many."""
@@ -127,7 +133,7 @@ def _under(found: Mapping[Keys, Mapping[Any, Any]], key: str) -> tuple[int, dict
     """What is at a key, or else below it, and how many keys lead there; the keys may be joined by dots as well."""
     for joint in ("/", "."):
         wanted = tuple(key.strip(joint).split(joint)) if key.strip(joint) else ()
-        if wanted in found:
+        if wanted in found and any(map(_is_larger, found[wanted].items())):
             return len(wanted), {wanted: found[wanted]}
         if below := {keys: entries for keys, entries in found.items() if keys[: len(wanted)] == wanted}:
             return len(wanted), below
@@ -167,23 +173,26 @@ def _instead(found: Mapping[Keys, Mapping[Any, Any]]) -> str:
 
 
 def _dictionaries(content: Any) -> Iterator[tuple[Keys, Mapping[Any, Any]]]:
-    """All dictionaries in a file by their keys, each once, the outer ones first; without those of optimizers."""
+    """All dictionaries in a file by their keys, the outer ones first; without those of optimizers."""
     waiting: deque[tuple[Keys, Any]] = deque([((), content)])
-    seen: set[int] = set()
-    while waiting and len(seen) < _MOST:
+    visits: Counter[int] = Counter()  # an object may be under several keys, or hold itself
+    modules = 0
+    while waiting:
         keys, value = waiting.popleft()
-        if id(value) in seen or len(keys) > _DEEP:
+        visits[id(value)] += 1
+        if visits[id(value)] > _VISITS or len(keys) > _DEEP:
             continue
-        seen.add(id(value))
+        inner: list[tuple[str, Any]] = []
         if isinstance(value, Foreign):
-            if (module := _Module.of(value)) is not None:
+            modules += 1
+            if modules <= _NETWORKS and (module := _Module.of(value)) is not None:
                 yield keys, module
-        elif isinstance(value, Mapping):
-            if "param_groups" not in value:
-                yield keys, value
-                waiting.extend(((*keys, k), v) for k, v in value.items() if isinstance(k, str) and _inner(v))
         elif isinstance(value, list):
-            waiting.extend(((*keys, f"[{place}]"), v) for place, v in enumerate(value) if _inner(v))
+            inner = [(f"[{place}]", item) for place, item in enumerate(value)]
+        elif isinstance(value, Mapping) and "param_groups" not in value:
+            yield keys, value
+            inner = [(key, item) for key, item in value.items() if isinstance(key, str)]
+        waiting.extend(((*keys, key), item) for key, item in inner if _inner(item))
 
 
 def _inner(value: Any) -> bool:

@@ -65,5 +65,7 @@ class _Machine(Machine):
                 self.push(self.storages.setdefault(str(key), Storage(dtype, str(key))))
             case ("storage", Name() as kind, *_):  # of a quantised tensor, which is not read
                 self.push(Foreign(kind.full))
+            case ("module", Name() as kind, *_):  # a class with its source, as PyTorch before 1.6 wrote
+                self.push(kind)
             case _:
                 raise UnreadableError("it refers to something outside that is no storage")
