@@ -27,7 +27,8 @@ from torch import nn
 from linescape import checkpoints
 from linescape.errors import RecipeError, StoreError, abbreviate
 from linescape.evaluation.evaluator import Evaluator
-from linescape.geometry.state import State
+from linescape.geometry.state import State, copied
+from linescape.geometry.tensors import alike
 from linescape.interpolation import resume
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.probing import Probe, probe
@@ -38,7 +39,9 @@ class Keeper:
 
     The start is saved on entering, the end on leaving without an exception. After an exception the saved checkpoints
     remain, a note of the exception names them, and nothing is probed. Where several processes train together, the first
-    one writes; it must have all weights (which is not so with FSDP, or DeepSpeed's ZeRO-3).
+    one writes; it must have all weights (which is not so with FSDP, or DeepSpeed's ZeRO-3). Only plain tensors are
+    saved: not sparse or quantised ones, nor what modules save besides (``_extra_state``); if these change, a note says
+    so.
 
     Args:
         model: the network that is trained. Names are saved without the prefixes of `torch.compile` and data
@@ -80,6 +83,7 @@ class Keeper:
         self.probe: Probe | None = None
         self.page: Path | None = None
         self._now = 0
+        self._opaque: dict[str, object] = {}
 
     def __enter__(self) -> Self:
         """Save the start.
@@ -182,6 +186,7 @@ class Keeper:
                 else:
                     Evaluator(self.model, self.data).count_operations()
         self._now = step
+        self._opaque = copied(State.from_module(self.model, copy=False).opaque)
         self._keep(step)
 
     def _reach(self, step: int) -> None:
@@ -206,14 +211,26 @@ class Keeper:
             first, last = (state.to(evaluator.device) for state in ends)
             folder = self.folder / "report"
             self.probe = probe(first, last, evaluator, options=replace(self.options, keep=folder / "points"))
-            self.page = report.write_probe(self.probe, folder, f"step {start} to step {end}")
+            self.page = report.write_probe(self.probe, folder, f"step {start} to step {end}", self._changed())
             resume.clear(folder / "points")
 
     def _keep(self, step: int) -> None:
         if _first_process():
             path = self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
-            checkpoints.write(path, self.model.state_dict(), {"step": str(step)})
+            state = State.from_module(self.model, copy=False)
+            checkpoints.write(path, state.state_dict(), {"step": str(step)})
             self.kept[step] = path
+
+    def _changed(self) -> tuple[str, ...]:
+        """A note on what the network saves besides plain tensors, if that has changed: it is not in the checkpoints."""
+        now = State.from_module(self.model, copy=False).opaque
+        changed = [name for name, value in now.items() if not alike(value, self._opaque.get(name))]
+        if not changed:
+            return ()
+        return (
+            f"The training has changed {abbreviate(changed)}, which are no plain tensors (sparse, quantised, or state "
+            "of a module): they are not in the checkpoints, and the whole line was measured with one value of them.",
+        )
 
     def _name_kept(self, error: BaseException) -> None:
         if self.kept:

@@ -122,3 +122,76 @@ def test_bad_paths_are_refused(pair: Pair) -> None:
         Bend([start])
     with pytest.raises(AlphaError, match="rise from 0 to 1"):
         Bend([start, end], positions=[0, 0.5])
+
+
+def complex_state(seed: int) -> State:
+    generator = torch.Generator().manual_seed(seed)
+    return State(
+        {
+            "w": torch.randn(5, dtype=torch.complex64, generator=generator),
+            "double": torch.randn(3, dtype=torch.complex128, generator=generator).conj(),
+            "narrow": torch.randn(4, generator=generator).to(torch.float8_e5m2),
+        },
+        {"mask": torch.full((3, 3), -math.inf).triu(1), "unknown": torch.tensor([math.nan, 1.0]), "n": torch.tensor(7)},
+    )
+
+
+def test_complex_tensors_move_and_what_is_equal_stays_infinite() -> None:
+    start, end = complex_state(1), complex_state(2)
+    line = Line(start, end)
+    assert line.moving == {"w", "double", "narrow"}
+    about = line.describe()
+    assert (about["moving"], about["at_rest"], about["not_interpolated"]) == (3, ["mask", "unknown"], ["n"])
+    for path in (line, Bend([start, line.at(0.3), end], [0, 0.3, 1]), Only(line, list(start))):
+        for alpha in (0.3, -0.7, 1.4):
+            for name, tolerance in (("w", 1e-5), ("double", 1e-5), ("narrow", 0.3)):
+                exact = (1 - alpha) * start[name].to(torch.complex128) + alpha * end[name].to(torch.complex128)
+                found = path.at(alpha)[name]
+                assert found.dtype == start[name].dtype
+                assert torch.allclose(found.to(torch.complex128), exact, atol=tolerance)
+                written = torch.empty_like(start[name])
+                path.write(name, alpha, written)
+                assert torch.equal(written.to(torch.complex128), found.to(torch.complex128))
+            assert torch.equal(path.at(alpha)["mask"], start["mask"])
+    ray = Ray(start, difference(end, start))
+    assert ray.moving == line.moving
+    assert torch.allclose(ray.at(0.4)["w"], line.at(0.4)["w"], atol=1e-5)
+    assert torch.equal(ray.at(0.4)["mask"], start["mask"])
+
+
+def test_only_what_moves_must_be_finite() -> None:
+    start, end = complex_state(1), complex_state(2)
+    for name, value in {
+        "mask": torch.zeros(3, 3),
+        "unknown": torch.tensor([1.0, math.nan]),
+        "w": torch.full((5,), complex(0, math.inf)),
+    }.items():
+        with pytest.raises(StateError, match=rf"holds NaN or infinity in 1 of 6 tensors: {name}"):
+            Line(start, end.replace({name: value}))
+    with pytest.raises(StateError, match="origin holds NaN or infinity in 1 of 6 tensors: mask"):
+        Ray(start, {"mask": torch.ones(3, 3)})
+    fixed = Only(Line(start, end), ["w"], fixed=start)
+    assert torch.equal(fixed.at(0.5)["mask"], start["mask"])
+    assert fixed.describe()["rest"] == "start"
+
+
+def test_a_direction_that_cannot_be_gone_is_refused() -> None:
+    start = complex_state(1)
+    with pytest.raises(StateError, match="'n' is not zero .*cannot move that way"):
+        Ray(start, {"n": torch.tensor(1)})
+    with pytest.raises(StateError, match="'narrow' is not zero .torch.complex64"):
+        Ray(start, {"narrow": torch.ones(4, dtype=torch.complex64)})
+    assert Ray(start, {"n": torch.tensor(0), "w": torch.ones(5)}).moving == {"w"}
+
+
+def test_packed_weights_have_no_line() -> None:
+    start = State({"fc.scales": torch.ones(2)}, {"fc.qweight": torch.ones(2, 2, dtype=torch.int32)})
+    with pytest.raises(StateError, match="fc.qweight"):
+        Line(start, start.replace({"fc.qweight": torch.zeros(2, 2, dtype=torch.int32)}))
+    assert Line(start, start.replace({"fc.scales": torch.zeros(2)})).moving == {"fc.scales"}
+
+
+@pytest.mark.parametrize("alpha", [math.inf, -math.inf, 1e300])
+def test_positions_that_no_tensor_can_take_are_refused(alpha: float, pair: Pair) -> None:
+    with pytest.raises(AlphaError):
+        Line(*pair[1:]).at(alpha)

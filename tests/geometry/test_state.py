@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from linescape.errors import StateError
-from linescape.geometry.state import State, check_finite, check_pair, difference, distance, distances, lerp, norm
+from linescape.geometry.state import (
+    State,
+    check_finite,
+    check_pair,
+    difference,
+    distance,
+    distances,
+    lerp,
+    negative_variances,
+    norm,
+)
 from tests.support.networks import ConvNet, Tied
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
@@ -53,7 +63,7 @@ def test_lerp_is_exact_at_the_ends_and_where_the_ends_agree(a: float, b: float, 
     assert torch.equal(lerp(start, end, 1.0), end)
     assert lerp(start, end, alpha)[1] == start[1]
     expected = (1 - alpha) * start.double() + alpha * end.double()
-    assert torch.allclose(lerp(start, end, alpha).double(), expected, rtol=1e-5, atol=1e-6 * (abs(a) + abs(b)))
+    assert torch.allclose(lerp(start, end, alpha).double(), expected, rtol=1e-5, atol=1e-6 * (abs(a) + abs(b)) + 1e-44)
 
 
 def test_lerp_reaches_an_infinite_end() -> None:
@@ -134,3 +144,142 @@ def test_a_state_moves_between_devices_and_keeps_roles() -> None:
     state = State.from_module(Tied()).to("cpu")
     assert state.tied
     assert list(state.buffers) == ["steps"]
+
+
+class Extra(nn.Linear):
+    """A layer that saves more than tensors, as Transformer Engine's do."""
+
+    def __init__(self, scale: object) -> None:
+        super().__init__(3, 2)
+        self.scale = scale
+
+    def get_extra_state(self) -> object:
+        return self.scale
+
+    def set_extra_state(self, state: object) -> None:
+        self.scale = state
+
+
+class Graph(nn.Module):
+    """A layer with a sparse matrix as a buffer."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.register_buffer("adjacency", (weight * torch.eye(4)).to_sparse())
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(torch.sparse.mm(self.adjacency, x.T).T)  # type: ignore[arg-type]
+        return out
+
+
+EXTRAS = [({"scale": 1.0}, {"scale": 2.0}), (None, 3), (torch.tensor([1], dtype=torch.uint8), torch.zeros(2))]
+
+
+@pytest.mark.parametrize(("one", "other"), EXTRAS)
+def test_what_a_module_saves_besides_tensors_must_be_the_same(one: object, other: object) -> None:
+    state, same, different = (State.from_module(Extra(scale)) for scale in (one, one, other))
+    assert list(state) == ["weight", "bias"]
+    assert list(state.opaque) == ["_extra_state"]
+    check_pair(state, same)
+    state.check_fits(Extra(one))
+    with pytest.raises(StateError, match="differ in _extra_state .*cannot be interpolated"):
+        check_pair(state, different)
+    with pytest.raises(StateError, match="other values than the state in _extra_state"):
+        state.check_fits(Extra(other))
+    network = Extra(other)
+    state.load_into(network)  # which loads it too
+    state.check_fits(network)
+    of_file = State.from_state_dict(Extra(other), {name: state[name] for name in state})
+    check_pair(state, of_file)  # a file may lack it
+    of_file.load_into(network)
+    state.check_fits(network)
+
+
+def test_an_extra_state_is_a_copy() -> None:
+    network = Extra({"history": [1.0]})
+    state = State.from_module(network)
+    assert isinstance(network.scale, dict)
+    network.scale["history"].append(2.0)
+    with pytest.raises(StateError, match="other values"):
+        state.check_fits(network)
+    with pytest.raises(StateError, match="cannot be copied"):
+        State.from_module(Extra(i for i in range(3)))
+    with pytest.raises(StateError, match="only in the state"):
+        state.load_into(nn.Linear(3, 2))
+
+
+def test_layers_that_save_none_or_equal_numbers_are_not_tied() -> None:
+    assert not State.from_module(nn.Sequential(Extra(None), Extra(None))).tied
+    assert not State.from_module(nn.Sequential(Extra(3), Extra(3))).tied
+
+
+def test_sparse_buffers_must_be_the_same() -> None:
+    state = State.from_module(Graph())
+    assert list(state.opaque) == ["adjacency"]
+    check_pair(state, State.from_module(Graph()))
+    with pytest.raises(StateError, match="adjacency .a tensor of layout torch.sparse_coo"):
+        check_pair(state, State.from_module(Graph(2.0)))
+    with pytest.raises(StateError, match="'adjacency' is a plain tensor in the state dict and a tensor of layout"):
+        State.from_state_dict(Graph(), {**Graph().state_dict(), "adjacency": torch.eye(4)})
+    with pytest.raises(StateError, match="'fc.weight' is a tensor of layout torch.sparse_coo in the state dict"):
+        State.from_state_dict(Graph(), {**Graph().state_dict(), "fc.weight": torch.ones(2, 4).to_sparse()})
+
+
+def test_networks_without_values_are_refused() -> None:
+    lazy = nn.Sequential(nn.LazyLinear(3), nn.LazyBatchNorm1d())
+    ready = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    for use in (
+        lambda: State.from_module(lazy),
+        lambda: State.from_state_dict(ready, lazy.state_dict()),
+        lambda: State.from_module(ready).load_into(lazy),
+        lambda: State.from_module(ready).check_fits(lazy),
+    ):
+        with pytest.raises(StateError, match="not initialised yet .*Call the network once"):
+            use()
+    with torch.device("meta"):
+        empty = State.from_module(nn.Linear(2, 3))
+    with pytest.raises(StateError, match="device 'meta', so they have no values"):
+        check_pair(empty, empty)
+
+
+def test_a_missing_count_of_batches_is_no_difference() -> None:
+    net = ConvNet()
+    old = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
+    state = State.from_state_dict(net, old)
+    assert state["bn.num_batches_tracked"] == 0
+    check_pair(state, State.from_module(net))
+    frozen = nn.Linear(2, 2)
+    assert list(State.from_state_dict(frozen, {**frozen.state_dict(), "num_batches_tracked": torch.tensor(3)})) == [
+        "weight",
+        "bias",
+    ]
+
+
+def test_distances_of_complex_and_of_infinite_parameters() -> None:
+    start = State({"w": torch.tensor([3 + 4j, 1j]), "mask": torch.tensor([-math.inf, 0.0])})
+    end = start.replace({"w": torch.tensor([0j, 1j + 12])})
+    assert norm(State({"w": start["w"]})) == pytest.approx(math.sqrt(26))
+    assert distances(start, end, {"w": ("w",)})["w"].relative == pytest.approx(13 / math.sqrt(26))
+    assert distance(start, end) == pytest.approx(13)
+    assert math.isnan(distances(start, end)["all"].relative)
+    assert difference(end, start)["w"].tolist() == [-3 - 4j, 12]
+    assert difference(end, start)["mask"].tolist() == [0, 0]
+
+
+def test_running_variances_below_zero_are_named() -> None:
+    tensors = {
+        "a.running_var": torch.tensor([1.0, -1e-9]),
+        "b.running_var": torch.tensor([0.0]),
+        "running_var": torch.tensor([math.nan, -1.0]),
+        "a.running_mean": torch.tensor([-1.0]),
+        "not_running_var": torch.tensor([-1.0]),
+    }
+    assert negative_variances(tensors) == ["a.running_var", "running_var"]
+
+
+def test_tensors_on_several_devices_are_refused() -> None:
+    state = State.from_module(nn.Linear(2, 2))
+    elsewhere = state.replace({"weight": state["weight"].to("meta")})
+    with pytest.raises(StateError, match="meta"):
+        check_pair(state, elsewhere)

@@ -7,16 +7,16 @@ be held fixed at the end's values where the user says so; they are listed.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from linescape.checkpoints.formats import Contents
 from linescape.errors import CheckpointError, abbreviate
-from linescape.geometry.mismatch import Mismatch
-from linescape.geometry.state import tied_names, with_tied_names
+from linescape.geometry.mismatch import Mismatch, with_counters
+from linescape.geometry.state import split, tied_names, with_tied_names
+from linescape.geometry.tensors import promoted
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,16 @@ def pair(
     fit = fit or Fit()
     start, end = renamed(start, fit), renamed(end, fit)
     if module is not None:
-        wanted, tied = module.state_dict(), tied_names(module)
+        (slots, opaque), tied = split(module.state_dict(), "The network"), tied_names(module)
         start, end = (
-            replace(contents, tensors=with_tied_names(contents, tied))
-            for contents in (start.named_as(wanted), end.named_as(wanted))
+            replace(contents, tensors=with_counters(with_tied_names(contents, tied), slots))
+            for contents in (start.named_as(slots), end.named_as(slots))
         )
-        _check_shapes(end, module)
-        known = set(wanted)
+        _check_shapes(end, module, slots)
+        known = {*slots, *opaque}
     else:
         start = start.named_as(end)
+        start, end = (replace(one, tensors=with_counters(one, other)) for one, other in ((start, end), (end, start)))
         known = set(end)
     mismatch = Mismatch.between(end, start)
     missing = [name for name in (*mismatch.only_left, *mismatch.only_right) if name in known]
@@ -86,7 +87,12 @@ def pair(
         first[name] = last[name] = last[name] if name in last else first[name]
     dtypes = {name for name in mismatch.dtypes if name in known and name not in shapes}
     for name in dtypes:
-        wider = torch.promote_types(first[name].dtype, last[name].dtype)
+        wider = promoted(first[name].dtype, last[name].dtype)
+        if wider is None:
+            raise CheckpointError(
+                f"{name!r} is {first[name].dtype} in {start.path} and {last[name].dtype} in {end.path}, and no type "
+                "holds the numbers of both. Convert one of the two checkpoints."
+            )
         first[name], last[name] = first[name].to(wider), last[name].to(wider)
     notes = [
         f"No tensor that differs matches {pattern!r} of --allow-missing."
@@ -110,9 +116,9 @@ def pair(
     )
 
 
-def _check_shapes(end: Contents, module: nn.Module) -> None:
+def _check_shapes(end: Contents, module: nn.Module, slots: Mapping[str, Tensor]) -> None:
     """The end's shapes must be the network's, since what is held fixed has the end's values."""
-    differ = Mismatch.between(end, module.state_dict()).shapes
+    differ = Mismatch.between(end, slots).shapes
     if differ:
         shapes = [f"{name} {of_end} and {of_network}" for name, (of_end, of_network) in differ.items()]
         raise CheckpointError(

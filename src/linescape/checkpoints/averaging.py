@@ -7,7 +7,7 @@ be recomputed is from Izmailov et al. 2018 (arXiv 1803.05407).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +20,11 @@ from linescape.checkpoints.formats import Contents
 from linescape.errors import StateError, abbreviate
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
+from linescape.geometry.mismatch import check_alike, with_counters
+from linescape.geometry.packed import check_no_factors, check_not_packed
 from linescape.geometry.paths import Line, check_alpha
-from linescape.geometry.state import State, check_pair, is_finite, lerp
+from linescape.geometry.state import negative_variances
+from linescape.geometry.tensors import can_lerp, identical, is_continuous, is_finite, lerp, promoted
 
 
 def average(
@@ -33,8 +36,9 @@ def average(
 ) -> tuple[str, ...]:
     """Write ``(1 - alpha) * start + alpha * end`` as the end is written: format, files, names, ties.
 
-    Each tensor has the bits of `geometry.state.lerp`. Integer and boolean tensors are the start's at alpha = 0 and the
-    end's elsewhere.
+    Each tensor has the bits of `geometry.tensors.lerp`. Integer and boolean tensors are the start's at alpha = 0 and
+    the end's elsewhere. What is equal in both stays as it is, infinities too. Where types differ, the wider one is
+    written, which changes no value.
 
     Args:
         start: the checkpoint at alpha = 0.
@@ -48,34 +52,53 @@ def average(
 
     Raises:
         AlphaError: alpha is not finite.
-        StateError: the ends have different tensors, or one of them, or the result, holds NaN or infinity.
+        StateError: the ends have different tensors; what differs holds NaN or infinity, or leads there; it cannot be
+            averaged (sparse or quantised tensors, integers with scales, factors of LoRA); or running variances would be
+            negative.
         StoreError: `out` exists or cannot be written.
     """
     check_alpha(alpha)
     fitted = _fitted(start, end)
     tied, measured = end.tied, statistics or {}
-    check_pair(State(fitted.tensors), State(end.tensors))
-    _check_types(end)
+    check_alike(fitted, end, "the start", "the end")
+    types = {name: _common(name, fitted[name].dtype, value.dtype) for name, value in end.items()}
+
+    def both(name: str) -> tuple[Tensor, Tensor]:
+        return fitted[name].to(types[name]), end[name].to(types[name])
+
+    moving = {name for name in end if not identical(*both(name))}
+    _check_possible(start, end, moving)
     for name, owner in tied.items():
-        if not torch.equal(fitted[name], fitted[owner]):
+        if not identical(fitted[name], fitted[owner]):
             raise StateError(
                 f"{name!r} and {owner!r} are one tensor in {end.path} (tied weights) but differ in {start.path}, so "
                 "a network between them cannot tie them. Save the end with the two apart."
             )
+    # BatchNorm's are small, and all are named before anything is written.
+    variances = {name: lerp(*both(name), alpha) for name in moving - set(measured) if name.endswith("running_var")}
+    if negative := negative_variances(variances):
+        raise StateError(
+            f"At alpha = {alpha:g} running variances of BatchNorm are negative: {abbreviate(negative)}. No network has "
+            "such a state. Choose alpha in [0, 1], or recompute the statistics: --model and --data."
+        )
 
     # One for all tensors: an allocator puts small objects where a tensor was, so that the next would need more memory.
-    working = torch.empty(max(value.nbytes for value in end.values()), dtype=torch.uint8).untyped_storage()
+    largest = max(value.numel() * types[name].itemsize for name, value in end.items())
+    working = torch.empty(largest, dtype=torch.uint8).untyped_storage()
 
     def tensor(name: str) -> Tensor:
-        first, last = fitted[name], end[name]
         if name in measured:
-            return measured[name].to(last.dtype)
+            return measured[name].to(types[name])
+        first, last = both(name)
+        if name not in moving or not last.numel():
+            return last if alpha else first
         _check_finite(first, name, start.path)
         _check_finite(last, name, end.path)
-        if alpha in (0.0, 1.0) or not last.dtype.is_floating_point or not last.numel():
+        if alpha in (0.0, 1.0) or not is_continuous(last.dtype):
             return last if alpha else first
-        if first.is_contiguous() and last.is_contiguous():
-            between = torch.empty(0, dtype=last.dtype).set_(working[: last.nbytes], 0, last.shape, last.stride())
+        if first.is_contiguous() and last.is_contiguous() and can_lerp(last.dtype):
+            size = last.nbytes
+            between = torch.empty(0, dtype=last.dtype).set_(working[:size], 0, last.shape, last.stride())
             torch.lerp(first, last, alpha, out=between)
         else:
             between = lerp(first, last, alpha)
@@ -84,8 +107,8 @@ def average(
 
     provenance = {"start": Path(start.path).name, "end": Path(end.path).name, "alpha": alpha}
     provenance |= {"recalibrated": sorted(measured)} if measured else {}
-    left_out = checkpoints.write_like(end, tensor, out, {"average": provenance})
-    return (*fitted.notes, *end.notes, *left_out, *_unmeasured(end, alpha, measured))
+    left_out = checkpoints.write_like(end, tensor, out, {"average": provenance}, types)
+    return (*fitted.notes, *end.notes, *left_out, *_unmeasured(end, alpha, measured), *_widened(end, types))
 
 
 def recalibrated(
@@ -127,7 +150,8 @@ def _fitted(start: Contents, end: Contents) -> Contents:
         spelled = [same for same in _same(name, at_end) if same in start]
         if spelled:
             names.setdefault(name, spelled[0])
-    return replace(start, tensors={name: start[spelled] for name, spelled in names.items()})
+    tensors = {name: start[spelled] for name, spelled in names.items()}
+    return replace(start, tensors=with_counters(tensors, end.tensors))
 
 
 def _same(name: str, tied: Mapping[str, str]) -> list[str]:
@@ -136,13 +160,38 @@ def _same(name: str, tied: Mapping[str, str]) -> list[str]:
     return [owner, *(other for other, first in tied.items() if first == owner)]
 
 
-def _check_types(end: Contents) -> None:
-    small = [name for name, value in end.items() if value.dtype.is_floating_point and value.dtype.itemsize < 2]
+def _common(name: str, first: torch.dtype, last: torch.dtype) -> torch.dtype:
+    common = promoted(first, last)
+    if common is None:
+        raise StateError(
+            f"{name!r} is {first} at the start and {last} at the end, and no type holds the numbers of both. Convert "
+            "one of the two networks."
+        )
+    return common
+
+
+def _check_possible(start: Contents, end: Contents, moving: Collection[str]) -> None:
+    """Raise `StateError` if what differs has no average, or is not known."""
+    for contents in (start, end):
+        if contents.unread:
+            listed = abbreviate([f"{name} ({kind})" for name, kind in contents.unread.items()])
+            raise StateError(
+                f"{contents.path} has tensors that cannot be averaged: {listed}. What is written would lack them. "
+                "Convert sparse and quantised tensors to plain ones first."
+            )
+    check_not_packed(end, moving)
+    check_no_factors(moving)
+    small = [name for name in end if name in moving and is_continuous(end[name].dtype) and end[name].dtype.itemsize < 2]
     if small:
         raise StateError(
             f"{end.path} has {end[small[0]].dtype} ({abbreviate(small)}): so few bits leave no values between two "
             "networks, and their scales are stored elsewhere. Convert both checkpoints to bfloat16."
         )
+
+
+def _widened(end: Contents, types: Mapping[str, torch.dtype]) -> list[str]:
+    wider = [name for name, value in end.items() if value.dtype != types[name]]
+    return [f"Converted to the wider of two types, and written so: {abbreviate(wider)}."] if wider else []
 
 
 def _check_finite(value: Tensor, name: str, where: str) -> None:
@@ -155,7 +204,7 @@ def _check_finite(value: Tensor, name: str, where: str) -> None:
 
 def _unmeasured(end: Contents, alpha: float, measured: Mapping[str, Tensor]) -> list[str]:
     notes = []
-    if integers := [name for name, value in end.items() if not value.dtype.is_floating_point and name not in measured]:
+    if integers := [name for name, value in end.items() if not is_continuous(value.dtype) and name not in measured]:
         notes.append(f"Not floating, so taken from {'the end' if alpha else 'the start'}: {abbreviate(integers)}.")
     if measured:
         notes.append(f"Statistics of BatchNorm were recomputed: {abbreviate(sorted(measured))}.")

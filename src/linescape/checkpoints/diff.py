@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from linescape.checkpoints.formats import Contents
 from linescape.errors import abbreviate
 from linescape.geometry.groups import by_name
-from linescape.geometry.mismatch import Mismatch
+from linescape.geometry.mismatch import Mismatch, is_counter
+from linescape.geometry.packed import packed
 from linescape.geometry.state import Distance, State, distances
+from linescape.geometry.tensors import identical, is_continuous, is_finite, promoted
 
 MEASURED = ("running_mean", "running_var")
 """What BatchNorm measures of the data: these last parts of names are of buffers, not of parameters."""
@@ -27,9 +29,11 @@ class Comparison:
         shapes: name -> shapes in start and end, where they differ.
         dtypes: name -> types in start and end, where they differ.
         tied: sets of names that share one tensor, in either.
-        moves: names of floating tensors that differ in value.
+        moves: names of floating and complex tensors that differ in value.
         equal: names of tensors that are equal.
         not_interpolated: names of integer and boolean tensors that differ.
+        packed: weights that are integers or 8-bit numbers with scales, and differ; distances do not know their values.
+        unread: tensors that cannot be read, such as sparse ones, with their kinds.
         distances: from start to end, of all parameters in both (``all``) and of each block.
     """
 
@@ -41,6 +45,8 @@ class Comparison:
     moves: tuple[str, ...]
     equal: tuple[str, ...]
     not_interpolated: tuple[str, ...]
+    packed: tuple[str, ...]
+    unread: tuple[str, ...]
     distances: Mapping[str, Distance]
 
     def __str__(self) -> str:
@@ -50,6 +56,8 @@ class Comparison:
         counts = [f"{len(self.moves):5,} move"] + ([f"{len(self.equal):5,} equal in both"] if self.equal else [])
         listed = {
             "integers that differ, which do not move": self.not_interpolated,
+            "packed weights that differ, of which distances are not those of the networks": self.packed,
+            "sparse, quantised or of another class, and not compared": self.unread,
             "only in the start": self.only_in_start,
             "only in the end": self.only_in_end,
             "of another shape": shapes,
@@ -63,9 +71,15 @@ class Comparison:
 def compare(start: Contents, end: Contents) -> Comparison:
     """How two checkpoints differ; blocks follow from the names (see `groups.by_name`)."""
     start = start.named_as(end)
+    start, end = (
+        replace(one, tensors={n: value for n, value in one.items() if n in other or not is_counter(n)})
+        for one, other in ((start, end), (end, start))
+    )
     mismatch = Mismatch.between(end, start)
-    first, last = _alike(start, end, [name for name in end if name in start and name not in mismatch.shapes])
-    equal = {name: None for name in first if torch.equal(first[name], last[name])}
+    common = {name: promoted(start[name].dtype, end[name].dtype) for name in end if name in start}
+    types = {name: dtype for name, dtype in common.items() if dtype is not None and name not in mismatch.shapes}
+    first, last = _alike(start, end, types)
+    equal = {name: None for name in first if identical(first[name], last[name])}
     differ = [name for name in first if name not in equal]
     return Comparison(
         only_in_start=mismatch.only_right,
@@ -73,20 +87,27 @@ def compare(start: Contents, end: Contents) -> Comparison:
         shapes={name: (of_start, of_end) for name, (of_end, of_start) in mismatch.shapes.items()},
         dtypes={name: (_named(of_start), _named(of_end)) for name, (of_end, of_start) in mismatch.dtypes.items()},
         tied=tuple(dict.fromkeys((*_tied(start), *_tied(end)))),
-        moves=tuple(name for name in differ if first[name].dtype.is_floating_point),
+        moves=tuple(name for name in differ if is_continuous(first[name].dtype)),
         equal=tuple(equal),
-        not_interpolated=tuple(name for name in differ if not first[name].dtype.is_floating_point),
+        not_interpolated=tuple(name for name in differ if not is_continuous(first[name].dtype)),
+        packed=tuple(packed(last, differ)),
+        unread=tuple(f"{name} ({kind})" for name, kind in {**start.unread, **end.unread}.items()),
         distances=distances(first, last, by_name(first.parameters)),
     )
 
 
-def _alike(start: Contents, end: Contents, names: list[str]) -> tuple[State, State]:
-    """Tensors of both in the wider of their two types; parameters and buffers as far as names tell."""
-    types = {name: torch.promote_types(start[name].dtype, end[name].dtype) for name in names}
-    learnt = {name: types[name].is_floating_point and name.rpartition(".")[2] not in MEASURED for name in names}
+def _alike(start: Contents, end: Contents, types: Mapping[str, torch.dtype]) -> tuple[State, State]:
+    """Tensors of both in the wider of their two types; parameters and buffers as far as names and values tell."""
+
+    def is_learnt(name: str) -> bool:
+        if not is_continuous(types[name]) or name.rpartition(".")[2] in MEASURED:
+            return False
+        return is_finite(end[name]) or not identical(start[name].to(types[name]), end[name].to(types[name]))
+
+    learnt = {name: is_learnt(name) for name in types}
 
     def state(contents: Contents) -> State:
-        wide = {name: contents[name].to(types[name]) for name in names}
+        wide = {name: contents[name].to(dtype) for name, dtype in types.items()}
         parameters = {name: value for name, value in wide.items() if learnt[name]}
         return State(parameters, {name: value for name, value in wide.items() if not learnt[name]})
 

@@ -14,7 +14,8 @@ from torch import nn
 from linescape import checkpoints
 from linescape.checkpoints.formats import Contents
 from linescape.errors import CheckpointError, abbreviate
-from linescape.geometry.state import State, is_finite
+from linescape.geometry.state import State
+from linescape.geometry.tensors import is_finite
 
 Read = Callable[[Path], Contents]
 
@@ -69,18 +70,21 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
     left_out: dict[Path, str] = {}
     notes: dict[str, None] = {}
     metadata: dict[Path, Mapping[str, str]] = {}
+    broken: dict[Path, set[str]] = {}
     for path in entries:
         try:
             contents = read(path)
         except CheckpointError as error:
             left_out[path] = str(error)
             continue
-        if not all(map(is_finite, contents.values())):
-            left_out[path] = "It holds NaN or infinity."
-            continue
+        broken[path] = {name for name, value in contents.items() if not is_finite(value)}
         signatures[path] = _signature(contents)
         metadata[path] = contents.metadata or {}
         notes |= dict.fromkeys(contents.notes)
+    masks = set[str].intersection(*broken.values()) if broken else set()  # infinite in all, as masks are
+    for path in [path for path, names in broken.items() if names - masks]:
+        left_out[path] = "It holds NaN or infinity."
+        del signatures[path]
     # Of equally many the later ones.
     usual = next((signature for signature, _ in Counter(reversed(signatures.values())).most_common(1)), frozenset())
     for path, signature in signatures.items():

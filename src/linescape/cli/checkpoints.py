@@ -26,6 +26,7 @@ class Reading:
 
     Attributes:
         ema: read the moving average of the weights that is stored in the files.
+        key: where the network is in files that hold several, such as teacher or state/model.
         rename: PATTERN=NEW; replaces a regular expression in the tensor names of both checkpoints.
         allow_missing: tensors whose names match one of these patterns may be missing from one checkpoint or differ in
             shape. They are held fixed at the values of END.
@@ -33,9 +34,20 @@ class Reading:
     """
 
     ema: Annotated[bool, Parameter(negative="")] = False
+    key: str | None = None
     rename: Annotated[tuple[str, ...], Many] = ()
     allow_missing: Annotated[tuple[str, ...], Many] = ()
     only_shared: Annotated[bool, Parameter(negative="")] = False
+
+    def read(self, path: Path) -> Contents:
+        """One of the checkpoints.
+
+        Raises:
+            CheckpointError: as `linescape.checkpoints.read`.
+        """
+        from linescape import checkpoints
+
+        return checkpoints.read(path, self.ema, self.key)
 
     def fit(self) -> Fit:
         """The differences that are allowed, for `align.pair`.
@@ -69,11 +81,10 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
         end: the checkpoint at alpha = 1.
         reading: how to read the checkpoints.
     """
-    from linescape import checkpoints
     from linescape.checkpoints.align import renamed
     from linescape.checkpoints.diff import compare
 
-    first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
+    first, last = map(reading.read, (start, end))
     last = renamed(last, reading.fit())
     first = renamed(first, reading.fit()).named_as(last)
     differences = compare(first, last)
@@ -141,7 +152,7 @@ def probe_files(
         out: folder for the report.
         reading: how to read the checkpoints.
     """
-    from linescape import checkpoints, report
+    from linescape import report
     from linescape.checkpoints import trajectory
     from linescape.checkpoints.align import pair, renamed
     from linescape.checkpoints.diff import compare
@@ -165,9 +176,9 @@ def probe_files(
                 "--layers, --pattern, --allow-missing and --only-shared are for two checkpoints. Name both, or omit "
                 "these options."
             )
-        course = trajectory.find(start, lambda path: renamed(checkpoints.read(path, reading.ema), reading.fit()))
+        course = trajectory.find(start, lambda path: renamed(reading.read(path), reading.fit()))
         network, measured, remarks = specs.network_and_data(
-            model, data, course.metadata, list(course.paths.values())[-1]
+            model, data, course.metadata, course.last, course.read(course.last)
         )
         evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
         states = course.states(network, device)
@@ -176,8 +187,8 @@ def probe_files(
     else:
         if pairs:
             raise RecipeError("--pairs is for a folder of checkpoints. Name the folder alone, or omit --pairs.")
-        first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
-        network, measured, remarks = specs.network_and_data(model, data, last.metadata, end)
+        first, last = map(reading.read, (start, end))
+        network, measured, remarks = specs.network_and_data(model, data, last.metadata, end, last)
         first, last = pair(first, last, reading.fit(), network)
         echo_err(str(compare(first, last)))
         chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
@@ -213,13 +224,12 @@ def average_files(
         data: the data, as for probe.
         reading: how to read the checkpoints.
     """
-    from linescape import checkpoints
     from linescape.checkpoints import averaging
     from linescape.checkpoints.align import pair, renamed
     from linescape.cli import specs
     from linescape.evaluation.evaluator import Evaluator
 
-    first, last = (checkpoints.read(path, reading.ema) for path in (start, end))
+    first, last = map(reading.read, (start, end))
     fit = reading.fit()
     first = renamed(first, fit)
     if fit.allow_missing or fit.only_shared:
@@ -227,7 +237,7 @@ def average_files(
         first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
     measured = None
     if model or data:
-        network, known, _ = specs.network_and_data(model, data, last.metadata, end)
+        network, known, _ = specs.network_and_data(model, data, last.metadata, end, last)
         measured = averaging.recalibrated(first, last, alpha, network, Evaluator(network, known, copy=False))
         if not measured:
             echo_err("note: The network has no BatchNorm statistics to recompute.")

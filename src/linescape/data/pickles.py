@@ -49,10 +49,18 @@ class Name(NamedTuple):
 
 
 def fill(dictionary: dict[Any, Any], items: Iterable[Any]) -> None:
-    """Set the items whose key is cheap to hash and to print; nested tuples as keys can cost exponential time."""
-    dictionary.update(
-        (key, value) for key, value in items if key is None or isinstance(key, str | int | float | Foreign)
-    )
+    """Set the items whose key is cheap to hash, to tell apart and to print.
+
+    Nested tuples as keys can cost exponential time, and integers of more than 64 bits quadratic time, as any number of
+    them have one hash.
+    """
+    dictionary.update((key, value) for key, value in items if _is_cheap(key))
+
+
+def _is_cheap(key: object) -> bool:
+    if isinstance(key, int):
+        return key.bit_length() <= 64
+    return key is None or isinstance(key, str | float | Foreign)
 
 
 def call(what: Any, arguments: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:

@@ -51,6 +51,7 @@ class Runner:
     def __init__(
         self, model: nn.Module, forward: Forward, precision: Precision | None, memory: float, copy: bool
     ) -> None:
+        State.from_module(model, copy=False)  # a network without a state, as before its first call, is refused
         self.forward, self.precision, self._memory = forward, precision, memory
         self.threads: int | None = None
         self._copy = WorkingCopy(model, copy)
@@ -59,7 +60,8 @@ class Runner:
 
     def _set_up(self) -> None:
         self.engine = Fast(self.model, torch.bfloat16 if self.precision else None, self._memory)
-        first = next(iter(self.model.state_dict().values()), torch.zeros(()))
+        tensors = (value for value in self.model.state_dict().values() if isinstance(value, Tensor))
+        first = next(tensors, torch.zeros(()))
         self.device, self.dtype = first.device, first.dtype
         self.statistics = batchnorm.statistics(self.model)
 

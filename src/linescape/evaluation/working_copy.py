@@ -24,7 +24,8 @@ from linescape.evaluation.copying import independent, renewed
 from linescape.evaluation.observing import CallObserver, addresses
 from linescape.geometry.left_out import differing, unregistered, unsaved
 from linescape.geometry.paths import Path
-from linescape.geometry.state import State, identical
+from linescape.geometry.state import State
+from linescape.geometry.tensors import identical
 
 COMPARED = (0.0, 0.5, 1.0)
 """Positions at which the copy is compared with new ones."""

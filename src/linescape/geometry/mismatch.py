@@ -67,3 +67,23 @@ def check_alike(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is
             "needs the same shapes at both ends. Check that both come from one architecture (width, classes)."
         )
     return mismatch
+
+
+def with_counters(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with the counters ``num_batches_tracked`` of others: a missing one is 0, and further ones are left out.
+
+    BatchNorm counts batches since PyTorch 0.4.1, and uses the count only in training; so checkpoints and frozen layers
+    without it are no different.
+    """
+    device = next((value.device for value in tensors.values()), None)
+    added = {
+        name: torch.zeros(value.shape, dtype=value.dtype, device=device)
+        for name, value in like.items()
+        if is_counter(name) and name not in tensors
+    }
+    return {name: value for name, value in tensors.items() if name in like or not is_counter(name)} | added
+
+
+def is_counter(name: str) -> bool:
+    """Whether a name is of BatchNorm's count of batches."""
+    return name.rpartition(".")[2] == "num_batches_tracked"

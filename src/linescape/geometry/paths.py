@@ -6,7 +6,6 @@ the ends, never by adding steps, so both ends are bit-exact.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -17,8 +16,10 @@ from torch import Tensor
 
 from linescape.errors import AlphaError, GroupError, StateError, suggest
 from linescape.geometry.left_out import differing
+from linescape.geometry.packed import check_not_packed
 from linescape.geometry.spectral_norm import Vectors, normed
-from linescape.geometry.state import State, check_finite, check_pair, is_finite, lerp
+from linescape.geometry.state import State, check_finite, check_pair
+from linescape.geometry.tensors import can_lerp, identical, is_continuous, is_finite, lerp, widened
 
 
 class Path(ABC):
@@ -69,12 +70,12 @@ class Path(ABC):
 
     def describe(self) -> dict[str, object]:
         """The path for the provenance of a result: its kind, how many tensors move, and which do not (JSON-able)."""
-        floating = {name for name, value in self.template.items() if value.dtype.is_floating_point}
+        continuous = {name for name, value in self.template.items() if is_continuous(value.dtype)}
         return {
             "path": type(self).__name__,
-            "moving": len(self.moving & floating),
-            "at_rest": sorted(floating - self.moving),
-            "not_interpolated": sorted(set(self.template) - floating),
+            "moving": len(self.moving & continuous),
+            "at_rest": sorted(continuous - self.moving),
+            "not_interpolated": sorted({*self.template, *self.template.opaque} - continuous),
             **({"found_anew": sorted(self.spectral)} if self.spectral else {}),
         }
 
@@ -82,19 +83,22 @@ class Path(ABC):
 class Line(Path):
     """``theta(alpha) = (1 - alpha) * start + alpha * end`` (Goodfellow, Vinyals & Saxe 2015, arXiv 1412.6544).
 
-    Parameters and floating buffers (running statistics too) move; integer and boolean buffers are the start's at
-    alpha = 0, else the end's. Between the ends the singular vectors of spectral norm are those of the interpolated
-    weight. `alpha` may leave [0, 1].
+    Parameters and buffers that differ between the ends move, running statistics too, where they are floating or
+    complex; integer and boolean ones are the start's at alpha = 0, else the end's. What is equal at both ends stays as
+    it is, infinite values (as in masks) and NaN at the same places included. Between the ends the singular
+    vectors of spectral norm are those of the interpolated weight. `alpha` may leave [0, 1].
 
     Raises:
-        StateError: the states differ in names, shapes or types, or hold NaN or infinity.
+        StateError: the states differ in names, shapes or types; a tensor that moves holds NaN or infinity; or what
+            differs cannot be interpolated (sparse tensors, integers with scales).
     """
 
     def __init__(self, start: State, end: State) -> None:
         check_pair(start, end)
-        check_finite(start, "The start")
-        check_finite(end, "The end")
         self.start, self.end = start, end
+        check_not_packed(end, self.moving)
+        check_finite(start, "The start", self.moving)
+        check_finite(end, "The end", self.moving)
 
     @property
     def straight(self) -> bool:
@@ -130,15 +134,18 @@ class Line(Path):
 
     @cached_property
     def _differing(self) -> frozenset[str]:
-        return frozenset(name for name, value in self.end.items() if not torch.equal(self.start[name], value))
+        return frozenset(name for name, value in self.end.items() if not identical(self.start[name], value))
 
     @cached_property
     def _vectors(self) -> Vectors:
         return Vectors((of for of in normed(self.end) if of.weight in self._differing), self.start, self.end)
 
     def tensor(self, name: str, alpha: float) -> Tensor:
-        """``lerp(start, end, alpha)`` of one tensor; between the ends, singular vectors of the weight there."""
-        if alpha in (0.0, 1.0):
+        """``lerp(start, end, alpha)`` of one tensor; of one that does not move, the end's, as infinities have none.
+
+        Between the ends, singular vectors are those of the weight there.
+        """
+        if alpha in (0.0, 1.0) or self.template.tied.get(name, name) not in self.moving:
             return (self.end if alpha else self.start)[name]
         if name in self._vectors.of:
             return self._vectors.find(name, alpha, lambda other: lerp(self.start[other], self.end[other], alpha))
@@ -147,8 +154,8 @@ class Line(Path):
     def write(self, name: str, alpha: float, into: Tensor) -> None:
         """Write ``lerp(start, end, alpha)`` of one tensor into another of its shape, without allocating."""
         start, end = self.start[name], self.end[name]
-        elsewhere = alpha in (0.0, 1.0) or name in self._vectors.of
-        if elsewhere or not end.dtype.is_floating_point or into.dtype != end.dtype:
+        moves = self.template.tied.get(name, name) in self._differing - self.spectral
+        if alpha in (0.0, 1.0) or not moves or not can_lerp(end.dtype) or into.dtype != end.dtype:
             into.copy_(self.tensor(name, alpha))
         else:
             torch.lerp(start, end, alpha, out=into)
@@ -232,22 +239,22 @@ class Only(Path):
         ends = [
             end
             for end, alpha in (("end", 1.0), ("start", 0.0))
-            if all(torch.equal(self.fixed[name], self.path.tensor(name, alpha)) for name in others)
+            if all(identical(self.fixed[name], self.path.tensor(name, alpha)) for name in others)
         ]
         return {**super().describe(), "of": type(self.path).__name__, "rest": ends[0] if ends else "elsewhere"}
 
 
 class Ray(Path):
-    """``theta(alpha) = origin + alpha * direction``, as with a random direction; both must be floating where they move.
+    """``theta(alpha) = origin + alpha * direction``, as with a random direction.
 
-    Tensors that `direction` leaves out are held fixed at the origin.
+    Tensors that `direction` leaves out are held fixed at the origin, and so are those whose direction is zero.
 
     Raises:
-        StateError: a direction's tensor is unknown, has another shape, or is not finite.
+        StateError: a direction's tensor is unknown, has another shape, is not finite, or is not zero where the origin
+            cannot move: integers, or a complex direction of real weights; or the origin is not finite where it moves.
     """
 
     def __init__(self, origin: State, direction: dict[str, Tensor] | State) -> None:
-        check_finite(origin, "The origin")
         for name, value in direction.items():
             if name not in origin:
                 raise StateError(f"The direction has a tensor {name!r} that the origin lacks. {suggest(name, origin)}")
@@ -258,7 +265,14 @@ class Ray(Path):
                 )
             if not is_finite(value):
                 raise StateError(f"The direction's {name!r} holds NaN or infinity, so no point of the ray is finite.")
+            dtype = origin[name].dtype
+            if bool(value.any()) and (not is_continuous(dtype) or (value.is_complex() and not dtype.is_complex)):
+                raise StateError(
+                    f"The direction's {name!r} is not zero ({value.dtype}), but the origin's is {dtype}, which cannot "
+                    "move that way. Leave it out of the direction."
+                )
         self.origin, self.direction = origin, direction
+        check_finite(origin, "The origin", self.moving)
 
     @property
     def template(self) -> State:
@@ -267,16 +281,12 @@ class Ray(Path):
 
     @cached_property
     def moving(self) -> frozenset[str]:
-        """Floating tensors whose direction is not zero, and the singular vectors of such weights."""
+        """Tensors whose direction is not zero, and the singular vectors of such weights."""
         return self._moved | self.spectral
 
     @cached_property
     def _moved(self) -> frozenset[str]:
-        return frozenset(
-            name
-            for name, value in self.direction.items()
-            if self.origin[name].dtype.is_floating_point and bool(value.any())
-        )
+        return frozenset(name for name, value in self.direction.items() if bool(value.any()))
 
     @cached_property
     def spectral(self) -> frozenset[str]:
@@ -295,10 +305,10 @@ class Ray(Path):
 
     def _on_ray(self, name: str, alpha: float) -> Tensor:
         origin = self.origin[name]
-        if name not in self.direction or not origin.dtype.is_floating_point or alpha == 0.0:
+        if name not in self._moved or alpha == 0.0:
             return origin
-        wide = torch.promote_types(origin.dtype, torch.float32)
-        return torch.add(origin.to(wide), self.direction[name].to(wide), alpha=alpha).to(origin.dtype)
+        wide = widened(origin)
+        return torch.add(wide, self.direction[name].to(wide.dtype), alpha=alpha).to(origin.dtype)
 
 
 class Bend(Path):
@@ -352,8 +362,8 @@ class Bend(Path):
 
 
 def check_alpha(alpha: float) -> None:
-    """Raise `AlphaError` if a position is not a finite number."""
-    if not math.isfinite(alpha):
+    """Raise `AlphaError` if a position is not a number that float32 can hold."""
+    if not abs(alpha) <= torch.finfo(torch.float32).max:
         raise AlphaError(
             f"alpha is {alpha}, which is no position on a path. Give a finite number; 0 is the start, 1 the end."
         )

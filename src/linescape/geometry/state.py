@@ -6,19 +6,24 @@ A `State` is a snapshot: nothing done to it reaches the network that it came fro
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from linescape.errors import StateError, abbreviate, suggest
+from linescape.errors import StateError, abbreviate, first_line, suggest
 from linescape.geometry.left_out import Scalar, unsaved
-from linescape.geometry.mismatch import check_alike
+from linescape.geometry.mismatch import check_alike, with_counters
+from linescape.geometry.tensors import alike, chunks, described, identical, is_plain, real, subtract, widened
+from linescape.geometry.tensors import is_finite as is_finite
+from linescape.geometry.tensors import lerp as lerp
+from linescape.geometry.tensors import norm as norm_of
 
-_HALF = (torch.float16, torch.bfloat16)
-_CHUNK = 1 << 15
-"""Elements per chunk where a temporary as large as a tensor might not fit: few enough for the cache and one thread."""
+_EXTRA = "_extra_state"
+"""The last part of the name under which `torch.nn.Module.get_extra_state` is saved."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,14 +31,19 @@ class State(Mapping[str, Tensor]):
     """A network's parameters and buffers by name; as a mapping, first all parameters, then all buffers.
 
     A tensor that the network uses under several names (tied weights) is stored once, under its first
-    name; `tied` maps each further name to that one. What the network does not save, such as buffers with
-    ``persistent=False``, is no part of the point; `unsaved` has it where the state is of a network, for comparison, and
-    is None where it is of a state dict.
+    name; `tied` maps each further name to that one.
+
+    `opaque` has what else the network's state dict holds: what modules save besides tensors (``_extra_state``), and
+    sparse, quantised or wrapped tensors. It cannot be interpolated, so it must be the same at both ends of a line and
+    in the network that is walked. What the network does not save, such as buffers with ``persistent=False``, is no part
+    of the point; `unsaved` has it where the state is of a network, for comparison, and is None where it is of a state
+    dict.
     """
 
     parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
     tied: Mapping[str, str] = field(default_factory=dict)
+    opaque: Mapping[str, object] = field(default_factory=dict)
     unsaved: Mapping[str, Tensor | Scalar] | None = None
 
     @classmethod
@@ -48,29 +58,43 @@ class State(Mapping[str, Tensor]):
         return replace(state, unsaved=others)
 
     @classmethod
-    def from_state_dict(cls, module: nn.Module, tensors: Mapping[str, Tensor], copy: bool = True) -> State:
-        """`tensors` (a state dict), sorted into parameters, buffers and ties as in `module`.
+    def from_state_dict(cls, module: nn.Module, tensors: Mapping[str, object], copy: bool = True) -> State:
+        """`tensors` (a state dict), sorted into parameters, buffers, ties and what is opaque as in `module`.
 
-        The module gives names and roles only; its values are not read.
+        The module gives names and roles only; its values are not read. BatchNorm's ``num_batches_tracked``, which old
+        checkpoints lack, is 0 where it is missing.
 
         Args:
             module: any network.
-            tensors: by name.
+            tensors: by name; what is opaque may be missing.
             copy: whether to copy them; otherwise they must not be written to elsewhere.
 
         Raises:
-            StateError: names or shapes are not the module's, or tensors that the module ties differ.
+            StateError: names or shapes are not the module's, tensors that the module ties differ, or the module has
+                parameters that are not initialised yet.
         """
-        expected = module.state_dict(keep_vars=True)
+        slots, opaque_slots = split(module.state_dict(keep_vars=True), "The network")
         tied = tied_names(module)
-        tensors = with_tied_names(tensors, tied)
-        check_alike(expected, tensors, "the network", "the state dict")
+        given, opaque = split(tensors, "The state dict")
+        given = with_counters(with_tied_names(given, tied), slots)
+        for name in (*given, *opaque):
+            if (name in given and name in opaque_slots) or (name in opaque and name in slots):
+                found, wanted = (
+                    described(value) if not is_plain(value) else "a plain tensor"
+                    for value in (tensors[name], {**slots, **opaque_slots}[name])
+                )
+                raise StateError(
+                    f"{name!r} is {found} in the state dict and {wanted} in the network, so one is not a state of the "
+                    "other. Load it with the model that made it."
+                )
+        unknown = {name: torch.empty(0) for name in opaque if name not in opaque_slots}
+        check_alike(slots, {**given, **unknown}, "the network", "the state dict")
         parameters: dict[str, Tensor] = {}
         buffers: dict[str, Tensor] = {}
-        for name, slot in expected.items():
+        for name, slot in slots.items():
             if name in tied:
                 owner = tied[name]
-                if not identical(tensors[name], tensors[owner]):
+                if not identical(given[name], given[owner]):
                     raise StateError(
                         f"{name!r} and {owner!r} are one tensor in the network (tied weights) but differ in the "
                         "state dict, so no network has this state. Save it from a network that ties them, or "
@@ -78,8 +102,8 @@ class State(Mapping[str, Tensor]):
                     )
                 continue
             role = parameters if isinstance(slot, nn.Parameter) else buffers
-            role[name] = tensors[name].detach().clone() if copy else tensors[name].detach()
-        return cls(parameters, buffers, tied)
+            role[name] = given[name].detach().clone() if copy else given[name].detach()
+        return cls(parameters, buffers, tied, copied(opaque) if copy else opaque)
 
     def __getitem__(self, name: str) -> Tensor:
         name = self.tied.get(name, name)
@@ -97,28 +121,51 @@ class State(Mapping[str, Tensor]):
         return {**self, **{name: self[owner] for name, owner in self.tied.items()}}
 
     def load_into(self, module: nn.Module) -> None:
-        """Write this state into a module.
+        """Write this state into a module, what is opaque too.
 
         Raises:
-            StateError: names or shapes are not the module's.
+            StateError: names or shapes are not the module's, or it does not take what is opaque.
         """
-        self.check_fits(module)
-        module.load_state_dict(self.state_dict())
+        self._check_tensors(module)
+        try:
+            # What is opaque may not be known, as where a file leaves it out; the module then keeps its own.
+            module.load_state_dict({**self.state_dict(), **copied(self.opaque)}, strict=False)
+        except Exception as error:  # whatever `set_extra_state` raises
+            raise StateError(
+                f"{type(module).__name__} does not load this state: {first_line(error)}. Build the network as the one "
+                "that the state is of."
+            ) from error
 
     def check_fits(self, module: nn.Module) -> None:
-        """Raise `StateError` naming the tensors by which this state and a module's differ in name or shape."""
-        check_alike(module.state_dict(), self.state_dict(), "the network", "the state")
+        """Raise `StateError` naming what keeps a path of such states from being written into a module.
+
+        That is tensors that differ in name or shape, and what is opaque and differs, as it is not written.
+        """
+        opaque = self._check_tensors(module)
+        differ = [name for name, value in self.opaque.items() if not alike(value, opaque[name])]
+        if differ:
+            raise StateError(
+                f"The network has other values than the state in {_kinds(differ, self.opaque)}. These are not "
+                "interpolated, so all networks on a line must have the same. Measure with the network of one of its "
+                "ends."
+            )
+
+    def _check_tensors(self, module: nn.Module) -> dict[str, object]:
+        """Raise `StateError` if tensors differ in name or shape; returns what is opaque in the module."""
+        slots, opaque = split(module.state_dict(), "The network")
+        unknown = {name: torch.empty(0) for name in self.opaque if name not in opaque}
+        check_alike(slots, {**self.state_dict(), **unknown}, "the network", "the state")
+        return opaque
 
     def replace(self, tensors: Mapping[str, Tensor]) -> State:
         """This state with some tensors replaced, by their first names; unknown names raise `StateError`."""
         for name in tensors:
             if name not in self:
                 raise StateError(f"The state has no tensor {name!r}. {suggest(name, self)}")
-        return State(
-            {name: tensors.get(name, value) for name, value in self.parameters.items()},
-            {name: tensors.get(name, value) for name, value in self.buffers.items()},
-            self.tied,
-            self.unsaved,
+        return replace(
+            self,
+            parameters={name: tensors.get(name, value) for name, value in self.parameters.items()},
+            buffers={name: tensors.get(name, value) for name, value in self.buffers.items()},
         )
 
     def to(self, device: torch.device | str) -> State:
@@ -126,10 +173,48 @@ class State(Mapping[str, Tensor]):
         return self.replace({name: value.to(device) for name, value in self.items()})
 
 
+def split(entries: Mapping[str, object], what: str) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """The plain tensors of a state dict, and what is opaque in it.
+
+    Raises:
+        StateError: parameters are not initialised yet; `what` is what the message calls the state dict.
+    """
+    tensors: dict[str, Tensor] = {}
+    opaque: dict[str, object] = {}
+    for name, value in entries.items():
+        # What a module saves besides its tensors is made anew at each call, so writing to it would change nothing.
+        if isinstance(value, Tensor) and is_plain(value) and name.rpartition(".")[2] != _EXTRA:
+            tensors[name] = value
+        else:
+            opaque[name] = value
+    if lazy := [name for name, value in tensors.items() if is_lazy(value)]:
+        raise StateError(
+            f"{what} has parameters that are not initialised yet ({abbreviate(lazy)}): those of lazy modules have no "
+            "shape before the first call. Call the network once with a batch."
+        )
+    return tensors, opaque
+
+
+def copied(opaque: Mapping[str, object]) -> dict[str, object]:
+    """A copy of what is opaque in a state dict; what cannot be copied raises `StateError`."""
+    try:
+        return {name: deepcopy(value) for name, value in opaque.items()}
+    except Exception as error:  # whatever copying a user's object raises
+        raise StateError(
+            f"What the network saves besides its tensors ({abbreviate(list(opaque))}) cannot be copied: "
+            f"{first_line(error)}. Leave it out of the state dict."
+        ) from error
+
+
+def _kinds(names: Collection[str], opaque: Mapping[str, object]) -> str:
+    return abbreviate([f"{name} ({described(opaque[name])})" for name in names])
+
+
 def tied_names(module: nn.Module) -> dict[str, str]:
     """Tensors that a network uses under several names (tied weights): each further name -> the first one."""
     first: dict[int, str] = {}
-    named = [(name, first.setdefault(id(slot), name)) for name, slot in module.state_dict(keep_vars=True).items()]
+    slots, _ = split(module.state_dict(keep_vars=True), "The network")
+    named = [(name, first.setdefault(id(slot), name)) for name, slot in slots.items()]
     return {name: owner for name, owner in named if owner != name}
 
 
@@ -145,22 +230,8 @@ def with_tied_names(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> d
     return complete
 
 
-def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
-    """``(1 - alpha) * start + alpha * end``, bit-exact at both ends and wherever start equals end.
-
-    Source: Goodfellow, Vinyals & Saxe 2015 (arXiv 1412.6544), section 3. `alpha` may leave [0, 1].
-    Half precision is computed in float32 and rounded once. Integer and boolean tensors do not
-    move: they are the start's at alpha = 0, else the end's. NaN and infinity pass through.
-    """
-    if alpha == 0.0:
-        return start.clone()
-    if alpha == 1.0 or not end.dtype.is_floating_point:
-        return end.clone()
-    return torch.lerp(start, end, alpha)  # half precision is widened and rounded inside; a test holds this
-
-
 def check_pair(start: State, end: State) -> None:
-    """Raise `StateError` naming the tensors by which two states differ in name, shape, dtype or role."""
+    """Raise `StateError` naming the tensors by which two states differ in name, shape, type, role or opaque parts."""
     dtypes = check_alike(start, end, "the start", "the end").dtypes
     if dtypes:
         name, (first, last) = next(iter(dtypes.items()))
@@ -168,60 +239,89 @@ def check_pair(start: State, end: State) -> None:
             f"{name!r} is {first} at the start and {last} at the end, so it is unclear which precision the line has. "
             "Convert one of the two networks."
         )
+    devices = {value.device for state in (start, end) for value in state.values()}
+    if torch.device("meta") in devices:
+        raise StateError(
+            "The tensors of the start or the end are on the device 'meta', so they have no values. Load a checkpoint "
+            "into the network first."
+        )
+    if len(devices) > 1:
+        raise StateError(
+            f"The tensors of the start and the end are on {' and '.join(sorted(map(str, devices)))}. Put both on one "
+            "device: state.to(...)."
+        )
     if dict(start.tied) != dict(end.tied):
         raise StateError(
             f"The start ties {dict(start.tied)} and the end ties {dict(end.tied)}: they are states of different "
             "networks. Load both into the same model."
         )
+    both = [name for name in start.opaque if name in end.opaque]
+    if differ := [name for name in both if not alike(start.opaque[name], end.opaque[name])]:
+        raise StateError(
+            f"The start and the end differ in {_kinds(differ, end.opaque)}, which cannot be interpolated: there is no "
+            "network between them. Convert sparse and quantised tensors to plain ones, or give both networks the same."
+        )
 
 
-def identical(left: Tensor, right: Tensor) -> bool:
-    """Whether two tensors have the same shape and values, where NaN counts as equal to NaN."""
-    if left is right or torch.equal(left, right):
-        return True
-    comparable = left.shape == right.shape and (left.is_floating_point() or left.is_complex())
-    return comparable and torch.allclose(left, right, rtol=0.0, atol=0.0, equal_nan=True)
+def check_finite(state: State, what: str, names: Collection[str] | None = None) -> None:
+    """Raise `StateError` naming the tensors of a state that hold NaN or infinity.
 
-
-def is_finite(value: Tensor) -> bool:
-    """Whether a tensor contains neither NaN nor infinity; takes no memory, and little time."""
-    if not value.dtype.is_floating_point or not value.numel():
-        return True
-    return all(bool(extreme.isfinite()) for extreme in torch.aminmax(value))  # NaN is both
-
-
-def check_finite(state: State, what: str) -> None:
-    """Raise `StateError` naming the tensors of a state that hold NaN or infinity."""
+    Args:
+        state: of a network.
+        what: what a message calls it.
+        names: the tensors to look at; all by default.
+    """
+    chosen = {name: state[name] for name in (state if names is None else names)}
     bad = {
-        name: sum(int((~torch.isfinite(chunk)).sum()) for (chunk,) in _chunks(value))
-        for name, value in state.items()
+        name: sum(int((~torch.isfinite(real(chunk))).sum()) for (chunk,) in chunks(value))
+        for name, value in chosen.items()
         if not is_finite(value)
     }
     if bad:
         listed = abbreviate([f"{name} ({count})" for name, count in bad.items()])
         raise StateError(
             f"{what} holds NaN or infinity in {len(bad)} of {len(state)} tensors: {listed}. Every point of a line "
-            "from or to it would be NaN. Its training has diverged or its file is damaged: use an earlier checkpoint."
+            "from or to it would be NaN. Its training has diverged or its file is damaged: use an earlier checkpoint. "
+            "(Infinities are no problem in a tensor that is equal at both ends, such as a mask.)"
         )
 
 
+def negative_variances(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of running variances (``running_var``, as of BatchNorm) below zero, as alpha outside [0, 1] can make them.
+
+    No network has such a state: a layer divides by the square root, so that its outputs are NaN.
+    """
+    return [
+        name
+        for name, value in tensors.items()
+        if name.rpartition(".")[2] == "running_var" and value.dtype.is_floating_point and bool((value < 0).any())
+    ]
+
+
 def difference(end: State, start: State) -> State:
-    """``end - start``: the direction of the line. Integer tensors are zero. Half precision gives float32.
+    """``end - start``: the direction of the line. Integers, and what is equal in both, are zero. Half gives float32.
 
     Raises:
         StateError: the states do not fit together.
     """
     check_pair(start, end)
-    return end.replace({name: _subtract(end[name], start[name]) for name in end})
+    return end.replace(
+        {
+            name: torch.zeros_like(widened(value)) if identical(start[name], value) else subtract(value, start[name])
+            for name, value in end.items()
+        }
+    )
 
 
 def norm(state: State) -> float:
     """The Euclidean norm of all parameters together, summed in float64. Buffers do not count.
 
+    Of a complex parameter, |z|^2 counts.
+
     Running statistics of BatchNorm are measurements of the data, not weights (so Lucas et al. 2021,
     arXiv 2104.11044). An empty state has norm 0; NaN gives NaN.
     """
-    return _norm(chunk for value in state.parameters.values() for (chunk,) in _chunks(value))
+    return norm_of(chunk for value in state.parameters.values() for (chunk,) in chunks(value))
 
 
 def distance(start: State, end: State) -> float:
@@ -235,7 +335,8 @@ class Distance:
 
     Attributes:
         total: Euclidean distance.
-        relative: ``total / ||start||`` (Lucas et al. 2021); infinite from a zero start, NaN if both are zero.
+        relative: ``total / ||start||`` (Lucas et al. 2021); infinite from a zero start, NaN if both are zero
+            or the start is infinite.
         per_parameter: ``total / sqrt(count)``, the root mean square change of one parameter; NaN for none.
         count: number of parameters.
     """
@@ -256,28 +357,20 @@ def distances(start: State, end: State, groups: Mapping[str, tuple[str, ...]] | 
     result = {}
     for group, names in {"all": tuple(start.parameters), **(groups or {})}.items():
         parameters = [name for name in names if name in start.parameters]
-        total = _norm(_subtract(*chunks) for name in parameters for chunks in _chunks(end[name], start[name]))
-        base = _norm(chunk for name in parameters for (chunk,) in _chunks(start[name]))
+        differ = [name for name in parameters if not identical(start[name], end[name])]  # infinity - infinity is NaN
+        total = norm_of(subtract(*both) for name in differ for both in chunks(end[name], start[name]))
+        base = norm_of(chunk for name in parameters for (chunk,) in chunks(start[name]))
         count = sum(start[name].numel() for name in parameters)
         result[group] = Distance(
             total=total,
-            relative=total / base if base else (math.inf if total else math.nan),
+            relative=_ratio(total, base),
             per_parameter=total / math.sqrt(count) if count else math.nan,
             count=count,
         )
     return result
 
 
-def _subtract(end: Tensor, start: Tensor) -> Tensor:
-    if not end.dtype.is_floating_point:
-        return torch.zeros_like(end)
-    return end.float() - start.float() if end.dtype in _HALF else end - start
-
-
-def _norm(tensors: Iterator[Tensor]) -> float:
-    return math.sqrt(sum(float(value.detach().double().square().sum()) for value in tensors))
-
-
-def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Tensors of one shape in chunks, so that temporaries stay small."""
-    return zip(*(torch.split(tensor.detach().reshape(-1), _CHUNK) for tensor in tensors), strict=True)
+def _ratio(total: float, base: float) -> float:
+    if math.isinf(base) or not (base or total):
+        return math.nan
+    return total / base if base else math.inf

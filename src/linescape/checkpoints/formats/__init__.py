@@ -2,8 +2,9 @@
 
 ==========================  ========================================================================================
 safetensors                 all tensors of the file
-``torch.save``, any age     a state dict, or one under `torch_file.CONTAINERS` (training scripts, Lightning, timm,
-                            torchvision, DeepSpeed), or with ``ema=True`` the moving average in the same file
+``torch.save``, any age     a state dict, or one under other keys (see `containers`: training scripts, Lightning, timm,
+                            torchvision, DeepSpeed), or with ``ema=True`` the moving average in the same file; a whole
+                            network that was pickled, as far as it is tensors
 Hugging Face folder         safetensors or bin, in one file or in parts
 distributed checkpoint      a folder of ``torch.distributed.checkpoint``; the network's part of it
 ==========================  ========================================================================================

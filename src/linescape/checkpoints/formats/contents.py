@@ -56,6 +56,7 @@ class Contents(Mapping[str, Tensor]):
         metadata: the texts in a safetensors file besides its tensors.
         path: the file or folder.
         file_format: how it was written.
+        unread: name -> kind of the tensors that cannot be read, such as sparse and quantised ones.
     """
 
     tensors: Mapping[str, Tensor]
@@ -63,6 +64,7 @@ class Contents(Mapping[str, Tensor]):
     metadata: Mapping[str, str] | None = None
     path: str = ""
     file_format: FileFormat = FileFormat("safetensors")
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     def into(self, module: nn.Module) -> State:
         """The tensors as a state of a network; the network itself is not changed.
@@ -75,7 +77,9 @@ class Contents(Mapping[str, Tensor]):
             return State.from_state_dict(module, fitting, copy=False)
         except StateError as error:
             network = type(module).__name__
-            raise CheckpointError(f"{self.path} is no checkpoint of this {network}. {error}") from error
+            unread = abbreviate([f"{name} ({kind})" for name, kind in self.unread.items()])
+            lacks = f" The file also has what cannot be read: {unread}." if unread else ""
+            raise CheckpointError(f"{self.path} is no checkpoint of this {network}. {error}{lacks}") from error
 
     def named_as(self, wanted: Collection[str]) -> Contents:
         """Without, or with, the prefix by which most names become those wanted (half at least).

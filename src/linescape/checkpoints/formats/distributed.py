@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from linescape.checkpoints.formats import pickled, torch_file
+from linescape.checkpoints.formats.containers import CONTAINERS
 from linescape.checkpoints.formats.contents import Contents, FileFormat
 from linescape.checkpoints.formats.inert import Described, shape
 from linescape.checkpoints.formats.mapped import Mapped, plain
@@ -32,11 +33,15 @@ def is_one(folder: Path) -> bool:
     return (folder / METADATA).is_file()
 
 
-def read(folder: Path) -> Contents:
+def read(folder: Path, key: str | None = None) -> Contents:
     """The tensors of the network among those of a folder; the optimizer's are left out.
 
+    Args:
+        folder: of the plan and its files.
+        key: the first key of the network's tensors.
+
     Raises:
-        CheckpointError: it is damaged, a file is missing, or names one outside the folder.
+        CheckpointError: it is damaged, a file is missing, names one outside the folder, or has nothing under the key.
     """
     path = folder / METADATA
     try:
@@ -50,10 +55,10 @@ def read(folder: Path) -> Contents:
         }
         stored: Chunks = {}
         for index, record in plan["storage_data"].items():
-            key = _fields(index)
-            stored[_text(key["fqn"]), shape(key.get("offset") or ())] = _fields(record)
+            of_chunk = _fields(index)
+            stored[_text(of_chunk["fqn"]), shape(of_chunk.get("offset") or ())] = _fields(record)
         keys = {name: _key(name, plan.get("planner_data") or {}) for name in wanted}
-        container, names = _network(keys)
+        container, names = _network(keys, CONTAINERS if key is None else (key,))
         files = _Files(folder)
         tensors = {new: files.whole(wanted[name], name, stored) for name, new in names.items()}
     except OSError as error:
@@ -66,14 +71,17 @@ def read(folder: Path) -> Contents:
             f"({type(error).__name__}: {error}). Copy the folder again, or convert it with `python -m "
             "torch.distributed.checkpoint.format_utils dcp_to_torch`."
         ) from error
+    if key is not None and container != key:
+        tops = list(dict.fromkeys(first for first, *_ in keys.values()))
+        raise CheckpointError(f"{folder} has no tensors under the key {key!r}. It has: {abbreviate(tops, 12)}.")
     others = [name for name in wanted if name not in names]
     notes = (f"Read {container or 'all'!r} and left out {abbreviate(others)}.",) if others else ()
     return Contents(tensors, notes, path=str(folder), file_format=FileFormat("distributed", container))
 
 
-def _network(keys: Mapping[str, tuple[str, ...]]) -> tuple[str, dict[str, str]]:
+def _network(keys: Mapping[str, tuple[str, ...]], containers: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The key of the network's state dict, if there is one, and the names in the folder -> the network's."""
-    for container in torch_file.CONTAINERS:
+    for container in containers:
         names = {name: ".".join(key[1:]) for name, key in keys.items() if key[0] == container and len(key) > 1}
         if names:
             return container, names

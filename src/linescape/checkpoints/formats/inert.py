@@ -92,6 +92,10 @@ def _first(value: Any, *_: Any) -> Any:
     return value
 
 
+def _listed(items: Any = ()) -> list[Any]:
+    return items if isinstance(items, list) else []
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered,
     "torch._utils._rebuild_tensor": _tensor,
@@ -101,5 +105,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter_with_state": _first,
     "torch._tensor._rebuild_from_type_v2": lambda make, _kind, given, _state=None: call(make, given, FUNCTIONS),
     "torch.Size": _first,
+    "builtins.set": _listed,
+    "__builtin__.set": _listed,
 }
 """Names in a pickle -> the functions that replace them."""

@@ -7,7 +7,7 @@ from typing import IO, Any, NamedTuple
 import torch
 
 from linescape.checkpoints.formats.inert import DTYPES, FUNCTIONS, Storage
-from linescape.data.pickles import Machine, UnreadableError
+from linescape.data.pickles import Foreign, Machine, Name, UnreadableError
 
 OPERATIONS = 20_000_000
 """The most in one pickle; a tensor takes about 40."""
@@ -63,5 +63,9 @@ class _Machine(Machine):
                 if view and view[0] is not None:
                     raise UnreadableError("it holds a view of a storage, as PyTorch before 0.4 wrote")
                 self.push(self.storages.setdefault(str(key), Storage(dtype, str(key))))
+            case ("storage", Name() as kind, *_):  # of a quantised tensor, which is not read
+                self.push(Foreign(kind.full))
+            case ("module", Name() as kind, *_):  # a class with its source, as PyTorch before 1.6 wrote
+                self.push(kind)
             case _:
                 raise UnreadableError("it refers to something outside that is no storage")

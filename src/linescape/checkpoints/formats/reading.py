@@ -12,24 +12,33 @@ from safetensors import SafetensorError, safe_open
 from linescape.checkpoints.formats import distributed, hugging_face, torch_file
 from linescape.checkpoints.formats.contents import Contents, FileFormat, unwrapped
 from linescape.checkpoints.formats.mapped import plain
-from linescape.errors import CheckpointError
+from linescape.errors import CheckpointError, abbreviate
+from linescape.geometry.tensors import is_plain
 
 HEADER = 1 << 24
 """The most bytes of the header of a safetensors file: 300,000 tensors. Reading it takes 24 times its size."""
 
 
-def read(path: str | Path, ema: bool = False) -> Contents:
+def read(path: str | Path, ema: bool = False, key: str | None = None) -> Contents:
     """Read a checkpoint of any known format (see `linescape.checkpoints`).
 
     Args:
         path: a file, or a folder that is one checkpoint.
         ema: read the moving average of the weights that a file of torch.save may also have.
+        key: where the network is in a file of torch.save that has several, such as ``teacher`` or ``state/model``.
 
     Raises:
-        CheckpointError: it is missing, empty, cut short, no checkpoint, or has no moving average.
+        CheckpointError: it is missing, empty, cut short, no checkpoint, has no moving average, nothing under the key,
+            or several networks and no key says which.
     """
     path = Path(path)
-    contents = _folder(path, ema) if path.is_dir() else read_file(path, ema)
+    if ema and key is not None:
+        raise CheckpointError(f"{path}: a key names one place in the file; leave out --ema, or the key {key!r}.")
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
+    contents = _plain(_folder(path, ema, key) if is_folder else read_file(path, ema, key))
     if not contents.tensors:
         raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
     if ema:
@@ -37,19 +46,19 @@ def read(path: str | Path, ema: bool = False) -> Contents:
     return unwrapped(replace(contents, path=str(path)))
 
 
-def _folder(path: Path, ema: bool) -> Contents:
+def _folder(path: Path, ema: bool, key: str | None) -> Contents:
     if distributed.is_one(path):
-        return distributed.read(path)
+        return distributed.read(path, key)
     files = hugging_face.files(path)
     if files is None:
         raise CheckpointError(
             f"{path} is a folder but no checkpoint: it has no model.safetensors, pytorch_model.bin, an index of their "
             "parts, or .metadata of torch.distributed.checkpoint. Name the checkpoint file in it."
         )
-    return hugging_face.joined(path, files, {name: read_file(path / name, ema) for name in files})
+    return hugging_face.joined(path, files, {name: read_file(path / name, ema, key) for name in files})
 
 
-def read_file(path: Path, ema: bool = False) -> Contents:
+def read_file(path: Path, ema: bool = False, key: str | None = None) -> Contents:
     """Read one file, with its own names.
 
     Raises:
@@ -66,7 +75,7 @@ def read_file(path: Path, ema: bool = False) -> Contents:
         # Before the others: a header whose length ends in 0x80 begins like a pickle.
         header = head[8:9] == b"{"
         if not header and (head[:2] == b"PK" or head[:1] == b"\x80"):
-            return torch_file.read(path, ema)
+            return torch_file.read(path, ema, key)
     except OSError as error:
         raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
     if not header:
@@ -74,8 +83,11 @@ def read_file(path: Path, ema: bool = False) -> Contents:
             f"{path} is neither safetensors nor a file of torch.save (it begins with {head[:8]!r}). Convert it with "
             "the program that made it."
         )
-    if ema:
-        raise CheckpointError(f"{path} is a safetensors file, which holds one set of weights. Read it without --ema.")
+    if ema or key is not None:
+        option = "--ema" if ema else "--key"
+        raise CheckpointError(
+            f"{path} is a safetensors file, which holds one set of weights. Read it without {option}."
+        )
     return _safetensors(path, head, size)
 
 
@@ -99,6 +111,16 @@ def _safetensors(path: Path, head: bytes, size: int) -> Contents:
         raise CheckpointError(
             f"{path} begins like a safetensors file but is damaged or cut short ({error}). Copy or download it again."
         ) from error
+
+
+def _plain(contents: Contents) -> Contents:
+    """Without tensors whose types pack several numbers into a byte."""
+    tensors = {name: value for name, value in contents.items() if is_plain(value)}
+    if len(tensors) == len(contents):
+        return contents
+    packed = {name: str(value.dtype) for name, value in contents.items() if name not in tensors}
+    note = f"Left out tensors of types that cannot be computed with: {abbreviate(list(packed))}."
+    return replace(contents, tensors=tensors, notes=(*contents.notes, note), unread={**contents.unread, **packed})
 
 
 def _average(contents: Contents) -> Contents:

@@ -27,17 +27,25 @@ from linescape.checkpoints.formats.reading import read_file
 from linescape.errors import CheckpointError, StoreError, abbreviate
 
 Tensors = Callable[[str], Tensor]
-"""Name -> tensor, on the CPU, with the shape and type of the checkpoint whose format is used. Called once for each
-name; each tensor is written before the next call."""
+"""Name -> tensor, on the CPU, with the shape of the checkpoint whose format is used. Called once for each name; each
+tensor is written before the next call."""
+
+Types = Mapping[str, torch.dtype]
+"""Name -> type in which a tensor is written."""
 
 SMALL = 64 << 20
 """Bytes up to which other files of the folder are copied: the largest tokenizers have half of that."""
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".index.json")
 _ALIGNED = 64
+_SPELLED = {torch.float32: "F32", torch.float64: "F64", torch.complex64: "C64", torch.int16: "I16", torch.int32: "I32"}
+_SPELLED |= {torch.int64: "I64", torch.uint8: "U8"}
+"""How safetensors spells the types that hold two narrower ones."""
 
 
-def write_like(like: Contents, tensor: Tensors, out: str | Path, provenance: Mapping[str, Any]) -> tuple[str, ...]:
+def write_like(
+    like: Contents, tensor: Tensors, out: str | Path, provenance: Mapping[str, Any], types: Types
+) -> tuple[str, ...]:
     """Write other tensors in the format of a checkpoint.
 
     Args:
@@ -45,6 +53,7 @@ def write_like(like: Contents, tensor: Tensors, out: str | Path, provenance: Map
         tensor: returns what to write under each of its names.
         out: a file, or a folder if the checkpoint is one. It is written completely or not at all.
         provenance: what safetensors files record under ``linescape`` in their texts (JSON-able).
+        types: of the tensors that are written.
 
     Returns:
         What was left out, in words.
@@ -54,7 +63,13 @@ def write_like(like: Contents, tensor: Tensors, out: str | Path, provenance: Map
         CheckpointError: the checkpoint's file no longer holds the tensors that were read from it.
     """
     out = Path(out)
-    if out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size)):
+    try:
+        taken = out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{out} could not be looked at: {getattr(error, 'strerror', error)}. Name another place."
+        ) from error
+    if taken:
         raise StoreError(f"{out} is there already, and nothing is written over. Name another place, or remove it.")
     if out.is_dir() and like.file_format.kind in ("safetensors", "torch"):
         raise StoreError(f"{out} is a folder, but {like.path} is a file, and so is what is written. Name a file.")
@@ -62,7 +77,8 @@ def write_like(like: Contents, tensor: Tensors, out: str | Path, provenance: Map
     spelled = replace(like, tensors={old: like[name] for old, name in names.items()})
     try:
         with atomic.replacing(out) as target:
-            notes = _write(spelled, lambda name: tensor(names[name]), target, provenance)
+            in_file = {old: types[name] for old, name in names.items()}
+            notes = _write(spelled, lambda name: tensor(names[name]), target, provenance, in_file)
     except RuntimeError as error:
         if "inline_container" not in str(error):  # PyTorch's writer of archives, and what it makes of a full disk
             raise
@@ -70,23 +86,25 @@ def write_like(like: Contents, tensor: Tensors, out: str | Path, provenance: Map
     return notes
 
 
-def _write(like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any]) -> tuple[str, ...]:
+def _write(
+    like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any], types: Types
+) -> tuple[str, ...]:
     match like.file_format.kind:
         case "safetensors":
-            _safetensors(like, tensor, target, provenance)
+            _safetensors(like, tensor, target, provenance, types)
             return ()
         case "hugging face":
-            return _hugging_face(like, tensor, target, provenance)
+            return _hugging_face(like, tensor, target, provenance, types)
         case "torch":
-            _torch(like, tensor, target)
+            _torch(like, tensor, target, types)
         case "distributed":
-            _distributed(like, tensor, target)
+            _distributed(like, tensor, target, types)
     if any("eft out" in note for note in like.notes):
         return ("Only the network's tensors are written, without what was left out on reading.",)
     return ()
 
 
-def _safetensors(like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any]) -> None:
+def _safetensors(like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any], types: Types) -> None:
     """With the header of the old file, which has the spelling of types and the order of tensors (and so alignment)."""
     with Path(like.path).open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
@@ -97,10 +115,12 @@ def _safetensors(like: Contents, tensor: Tensors, target: Path, provenance: Mapp
         raise _changed(like)
     end = 0
     for name in order:
-        begin, end = end, end + like[name].nbytes
-        if end - begin != given[name]["data_offsets"][1] - given[name]["data_offsets"][0]:
+        value, before = like[name], given[name]["data_offsets"]
+        begin, end = end, end + value.numel() * types[name].itemsize
+        if value.nbytes != before[1] - before[0]:
             raise _changed(like)
-        header[name] = {**given[name], "data_offsets": [begin, end]}
+        spelled = {} if types[name] == value.dtype else {"dtype": _SPELLED[types[name]]}
+        header[name] = {**given[name], **spelled, "data_offsets": [begin, end]}
     written = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     written += b" " * (-len(written) % 8)
     with target.open("wb") as file:
@@ -125,7 +145,7 @@ def _texts(metadata: Mapping[str, str], provenance: Mapping[str, Any]) -> dict[s
     return {**metadata, "linescape": json.dumps({**known, **provenance})}
 
 
-def _torch(like: Contents, tensor: Tensors, target: Path) -> None:
+def _torch(like: Contents, tensor: Tensors, target: Path, types: Types) -> None:
     scratch = target.with_name(f".tensors-{target.name}")
     tied = like.tied
     spans: dict[str, tuple[int, int]] = {}
@@ -138,37 +158,45 @@ def _torch(like: Contents, tensor: Tensors, target: Path) -> None:
                     begin = file.tell()
                     file.write(_bytes(tensor(name)))
                     spans[name] = begin, file.tell()
-        _save_mapped(like, spans, tied, Mapped.of(scratch), target)
+        _save_mapped(like, spans, tied, Mapped.of(scratch), target, types)
     finally:
         scratch.unlink(missing_ok=True)
 
 
 def _save_mapped(
-    like: Contents, spans: Mapping[str, tuple[int, int]], tied: Mapping[str, str], mapped: Mapped, target: Path
+    like: Contents,
+    spans: Mapping[str, tuple[int, int]],
+    tied: Mapping[str, str],
+    mapped: Mapped,
+    target: Path,
+    types: Types,
 ) -> None:
     tensors = {
-        name: mapped.tensor(like[name].dtype, where, 0, like[name].shape, _contiguous(like[name].shape))
+        name: mapped.tensor(types[name], where, 0, like[name].shape, _contiguous(like[name].shape))
         for name, where in spans.items()
     }
     content: dict[str, Any] = {name: tensors[tied.get(name, name)] for name in like}
+    written: Any = content
     for container in reversed(like.file_format.container.split("/") if like.file_format.container else ()):
-        content = {container: content}
-    torch.save(content, target)
+        written = [written] if container.startswith("[") else {container: written}
+    torch.save(written, target)
 
 
 def _contiguous(shape: torch.Size) -> tuple[int, ...]:
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
-def _hugging_face(like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any]) -> tuple[str, ...]:
+def _hugging_face(
+    like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any], types: Types
+) -> tuple[str, ...]:
     folder = Path(like.path)
     parts = list(hugging_face.files(folder) or ())
     target.mkdir()
     written: set[str] = set()
     for name in parts:
-        part = read_file(folder / name)
+        part = read_file(folder / name, key=like.file_format.container or None)
         new_part = replace(part, tensors={name: like[name] for name in part if name in like})
-        _write(new_part, tensor, target / name, provenance)
+        _write(new_part, tensor, target / name, provenance, types)
         written |= set(new_part)
     if written != set(like):
         raise _changed(like)
@@ -190,7 +218,7 @@ def _belongs(path: Path, folder: Path) -> bool:
     return inside and target.is_file() and not path.name.endswith(_WEIGHTS) and target.stat().st_size <= SMALL
 
 
-def _distributed(like: Contents, tensor: Tensors, target: Path) -> None:
+def _distributed(like: Contents, tensor: Tensors, target: Path, types: Types) -> None:
     """With PyTorch's writer, which asks its planner for one tensor after the other."""
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
@@ -204,7 +232,7 @@ def _distributed(like: Contents, tensor: Tensors, target: Path) -> None:
         def resolve_data(self, write_item: Any) -> Tensor:
             return tensor(write_item.index.fqn.removeprefix(prefix)).contiguous()
 
-    empty = {name: torch.empty(value.shape, dtype=value.dtype, device="meta") for name, value in like.items()}
+    empty = {name: torch.empty(value.shape, dtype=types[name], device="meta") for name, value in like.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that there are no other processes
         try:

@@ -6,13 +6,14 @@ import io
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from torch import Tensor
 
-from linescape.checkpoints.formats import pickled
+from linescape.checkpoints.formats import containers, pickled
+from linescape.checkpoints.formats.containers import RESAVE
 from linescape.checkpoints.formats.contents import Contents, FileFormat
 from linescape.checkpoints.formats.inert import Described
 from linescape.checkpoints.formats.mapped import Mapped, OutsideError
@@ -20,16 +21,8 @@ from linescape.checkpoints.formats.pickled import Loaded
 from linescape.data.pickles import Foreign, UnreadableError
 from linescape.errors import CheckpointError, abbreviate
 
-CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
-"""Keys of the state dict in files of training scripts, which also have epoch, optimizer and the like."""
-
 LISTED = 1 << 25
 """Bytes of an archive's list of entries at most: some 400,000 tensors."""
-
-RESAVE = (
-    "linescape never runs code from a file. Where you trust it, load it with the program that made it and write "
-    "`torch.save(model.state_dict(), path)`."
-)
 
 _AGAIN = "Copy or download it again."
 _OTHER_ORDER = (
@@ -41,21 +34,23 @@ Locate = Callable[[Described], tuple[int, int]]
 """Described tensor -> where in the file the bytes of its storage begin and end."""
 
 
-def read(path: Path, ema: bool) -> Contents:
+def read(path: Path, ema: bool = False, key: str | None = None) -> Contents:
     """The state dict of a file of torch.save.
 
     Args:
         path: the file; it begins like one of torch.save.
         ema: read the moving average of the weights that the file also has.
+        key: where in the file the network is, such as ``teacher`` or ``state/model``.
 
     Raises:
-        CheckpointError: it is cut short or damaged, is something else, or has no moving average.
+        CheckpointError: it is cut short or damaged, is something else, has no moving average, or several networks and
+            no key says which.
     """
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
         file.seek(0)
         loaded, locate = (zip_archive if zipped else _legacy)(file, str(path))
-    return _state_dict(path, loaded, Mapped.of(path), locate, ema)
+    return _state_dict(path, loaded, Mapped.of(path), locate, ema, key)
 
 
 def tensor(mapped: Mapped, described: Described, locate: Locate) -> Tensor:
@@ -190,53 +185,30 @@ def _size(file: IO[bytes]) -> int:
     return file.seek(0, io.SEEK_END)
 
 
-def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, locate: Locate, ema: bool) -> Contents:
-    top, notes = loaded.content, []
-    if not isinstance(top, Mapping):
-        type_name = {Described: "Tensor"}.get(type(top), type(top).__name__)
-        if isinstance(top, Foreign):
-            raise CheckpointError(f"{path} holds more than tensors: reading it would call {top.kind!r}. {RESAVE}")
-        raise CheckpointError(f"{path} holds a {type_name}, not tensors by name. Save `model.state_dict()` instead.")
-    averages = [key for key in map(str, top) if "ema" in key.lower().replace("-", "_").split("_")]
-    averages = [key for key in averages if _under(top, (key,)) is not None]
-    if ema and not averages:
-        raise CheckpointError(
-            f"{path} holds no moving average of the weights (its keys are {abbreviate(list(map(str, top)))}). Read the "
-            "weights themselves, without --ema."
-        )
-    keys = _under(top, averages if ema else CONTAINERS)
-    entries = top
-    for key in keys or ():
-        entries = entries[key]
-    tensors = {str(key): value for key, value in entries.items() if _named(key, value)}
-    skipped = [str(key) for key, value in entries.items() if not _named(key, value)]
-    if not tensors:
-        raise CheckpointError(
-            f"{path} holds no tensors by name (its keys are {abbreviate(skipped)}). The state dict is looked for under "
-            f"{', '.join(CONTAINERS)} or at the top. Save `model.state_dict()` instead."
-        )
-    if keys and (others := [str(key) for key in top if key != keys[0]]):
-        notes.append(f"Read {'/'.join(keys)!r} and left out {abbreviate(others)}.")
-    if averages and not ema:
-        notes.append(f"The file also has a moving average of the weights, under {averages[0]!r}: --ema reads it.")
-    if skipped:
+def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, locate: Locate, ema: bool, key: str | None) -> Contents:
+    keys, entries, noted = containers.find(loaded.content, str(path), ema, key)
+    notes = list(noted)
+    named = {key: value for key, value in entries.items() if containers.is_named((key, value))}
+    tensors = {str(key): value for key, value in named.items()}
+    if len(tensors) < len(named):
+        raise CheckpointError(f"{path} has two tensors of one name, as a number and as text. {RESAVE}")
+    others = {str(key): value for key, value in entries.items() if key not in named}
+    unread = {
+        name: value.kind.rpartition(".")[2].removeprefix("_rebuild_")
+        for name, value in others.items()
+        if isinstance(value, Foreign) and value.kind.startswith(("torch._utils._rebuild", "torch._tensor."))
+    }
+    if unread:
+        kinds = [f"{name} ({kind})" for name, kind in unread.items()]
+        notes.append(f"Left out tensors that are sparse, quantised or of another class: {abbreviate(kinds)}.")
+    if skipped := [name for name in others if name not in unread]:
         notes.append(f"Left out what is no tensor: {abbreviate(skipped)}.")
     if loaded.foreign:
         notes.append(f"Objects of {abbreviate(loaded.foreign)} were not created, as no code from a file is run.")
-    mapped_tensors = {name: tensor(mapped, described, locate) for name, described in tensors.items()}
-    return Contents(mapped_tensors, tuple(notes), path=str(path), file_format=FileFormat("torch", "/".join(keys or ())))
-
-
-def _named(key: object, value: object) -> bool:
-    return isinstance(value, Described) and not isinstance(key, Foreign)
-
-
-def _under(entries: Mapping[Any, Any], keys: Iterable[str], depth: int = 3) -> tuple[str, ...] | None:
-    """The keys that lead to tensors by name: under one of the given keys, or no key where they are at this level."""
-    for key in keys:
-        inner = entries.get(key)
-        if isinstance(inner, Mapping) and depth:
-            further = _under(inner, CONTAINERS, depth - 1)
-            if further is not None:
-                return key, *further
-    return () if any(_named(key, value) for key, value in entries.items()) else None
+    return Contents(
+        {name: tensor(mapped, described, locate) for name, described in tensors.items()},
+        tuple(notes),
+        path=str(path),
+        file_format=FileFormat("torch", "/".join(keys)),
+        unread=unread,
+    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import nn
+import msgspec
+import torch
+from torch import Tensor, nn
 
 from linescape import data, models
 from linescape.cli.specs import data as sets
@@ -14,7 +17,7 @@ from linescape.cli.specs.examples import TRAIN
 from linescape.cli.specs.networks import is_folder_of_hugging_face, other
 from linescape.cli.specs.settings import network
 from linescape.errors import RecipeError
-from linescape.recipe import Data, Recipe, ResNet
+from linescape.recipe import Data, Model, Recipe, ResNet
 from linescape.recipe.typed import content
 from linescape.studies.store import recipe_of
 
@@ -34,7 +37,11 @@ class Resolved(NamedTuple):
 
 
 def network_and_data(
-    model: str | None, measured: str | None, metadata: Mapping[str, str] | None, end: Path | None = None
+    model: str | None,
+    measured: str | None,
+    metadata: Mapping[str, str] | None,
+    end: Path | None = None,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> Resolved:
     """The network and the data to evaluate it on; by default those of the checkpoint at the end.
 
@@ -43,6 +50,7 @@ def network_and_data(
         measured: name and settings of the data.
         metadata: of the checkpoint; in linescape's own checkpoints it has the recipe.
         end: path of the checkpoint; a Hugging Face folder has the network's config.json and tokenizer.
+        tensors: of the checkpoint; a recipe in it may not ask for a larger network.
 
     Raises:
         RecipeError: something is neither named nor in the checkpoint, unknown, or cannot be imported.
@@ -74,15 +82,41 @@ def network_and_data(
             )
         folder = Path(model.removeprefix("hf:")) if model and model.startswith("hf:") else end
         return Resolved(made, *sets.read(measured, made, folder))
-    return _of_linescape(made, model, measured, recipe)
+    return _of_linescape(made, model, measured, recipe, tensors)
 
 
-def _of_linescape(made: nn.Module | None, model: str | None, measured: str | None, recipe: Recipe | None) -> Resolved:
+def _of_linescape(
+    made: nn.Module | None,
+    model: str | None,
+    measured: str | None,
+    recipe: Recipe | None,
+    tensors: Mapping[str, Tensor] | None,
+) -> Resolved:
     """A data set of linescape, and a network for it."""
     spec = content(Data, "name", measured) if measured else recipe.data if recipe else Data()
     dataset = data.load(spec, recipe.seed if recipe else 0)
     if made is None:
         spec_of_model = network(model.removeprefix("linescape:")) if model else recipe.model if recipe else ResNet()
+        if model is None and tensors is not None:
+            _check_size(spec_of_model, dataset.shape, dataset.classes, tensors)
         made = models.build(spec_of_model, dataset.shape, dataset.classes)
     splits = {"train": dataset.train.take(TRAIN), "test": dataset.test}
     return Resolved(made, {name: (dataset.normalise(split.inputs), split.targets) for name, split in splits.items()})
+
+
+def _check_size(spec: Model, shape: tuple[int, ...], classes: int, tensors: Mapping[str, Tensor]) -> None:
+    """Raise `RecipeError` if a network is larger than the checkpoint that describes it; it takes no memory."""
+    values = sum(value.numel() for value in tensors.values())
+    settings = msgspec.to_builtins(spec).values()
+    lists = [setting for setting in settings if isinstance(setting, list | tuple)]
+    numbers = [number for number in chain(settings, *lists) if isinstance(number, int)]
+    possible = max(numbers, default=0) <= values and all(len(items) <= len(tensors) for items in lists)
+    if possible:
+        with torch.device("meta"):
+            network = models.build(spec, shape, classes)
+        possible = sum(parameter.numel() for parameter in network.parameters()) <= values
+    if not possible:
+        raise RecipeError(
+            f"The recipe in the checkpoint is of a larger network than the {values:,} values in it: one of them is "
+            "damaged. Name the network: --model."
+        )

@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils.data import DataLoader, IterableDataset
 
 import linescape as ls
+from tests.support.optional import load
 from tests.support.situations import Answer, Case, anew, cross_entropy, examples, pair, situation, walked
 
 
@@ -180,10 +181,7 @@ def _language_models() -> Iterator[tuple[str, Any, Any]]:
 
 @situation
 def hugging_face_models(_folder: Path) -> Iterator[Case]:
-    try:
-        import transformers
-    except ImportError:
-        return
+    transformers = load("transformers")
     transformers.logging.set_verbosity_error()
     tokens = torch.randint(3, 50, (6, 8), generator=torch.Generator().manual_seed(0))
     hidden = tokens.masked_fill(torch.rand(tokens.shape, generator=torch.Generator().manual_seed(1)) > 0.4, -100)
@@ -205,10 +203,7 @@ def hugging_face_models(_folder: Path) -> Iterator[Case]:
 
 @situation
 def hugging_face_heads(_folder: Path) -> Iterator[Case]:
-    try:
-        import transformers as tr
-    except ImportError:
-        return
+    tr = load("transformers")
     tr.logging.set_verbosity_error()
     bert: dict[str, Any] = {
         "vocab_size": 50,

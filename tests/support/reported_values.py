@@ -230,12 +230,20 @@ def few_bits(folder: Path) -> Iterator[Case]:
         warnings.simplefilter("ignore")
         quantised = [torch.quantize_per_tensor(torch.randn(8), 0.1, 0, torch.qint8) for _ in range(2)]
         files = [saved({"w": value}, folder / f"q{i}.pt") for i, value in enumerate(quantised)]
-        dynamic = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(6, 3)), {nn.Linear}, torch.qint8)
+        dynamic = [
+            torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(6, 3)), {nn.Linear}, torch.qint8)
+            for _ in range(2)
+        ]
     yield Case("quantised file: diff", lambda: command("diff", *files), [0.0])
     yield Case("quantised file: average", lambda: command("average", *files, "-o", folder / "q.pt"), None)
-    yield Case("quantised network", lambda: ([float(len(ls.State.from_module(dynamic)))], []), None)
+    yield Case("quantised networks", lambda: walked(*dynamic, examples()), None)
     start, end = pair(Float8)
-    yield Case("a walk in float8", lambda: walked(start, end, examples()), None)
+    data = examples()
+    expected = []
+    for alpha in ALPHAS:
+        w = (start.w.float() + alpha * (end.w.float() - start.w.float())).to(torch.float8_e4m3fn)
+        expected.append(float(F.cross_entropy(data[0] @ w.float().T, data[1])))
+    yield Case("a walk in float8", lambda: walked(start, end, data), expected)
     first, last = (network.half() for network in pair(lambda: nn.Linear(6, 3)))
     inputs, targets = examples()
     expected = anew(lambda: nn.Linear(6, 3).half(), first, last, cross_entropy(inputs, targets))

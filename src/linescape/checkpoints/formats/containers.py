@@ -1,0 +1,232 @@
+"""Where in the content of a file of torch.save the tensors of a network are.
+
+Training scripts save dictionaries in dictionaries: a network beside its optimizer, moving average, epoch and losses, or
+several networks. What is meant is found only where there is one answer; else the user is asked for a key.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from linescape.checkpoints.formats.inert import Described
+from linescape.data.pickles import Foreign
+from linescape.errors import CheckpointError, abbreviate
+
+CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
+"""Keys under which training scripts have the network; where several are in a file, the first one of these is read."""
+
+RESAVE = (
+    "linescape never runs code from a file. Where you trust it, load it with the program that made it and write "
+    "`torch.save(model.state_dict(), path)`."
+)
+
+_MOST = 100_000
+"""Modules of one pickled network that are looked at."""
+
+_VISITS = 4
+"""Places in which one object is looked at."""
+
+_NETWORKS = 1000
+"""Objects of other classes that are looked at; each may be a pickled network."""
+
+_DEEP = 8
+"""Keys that lead to a dictionary at most; also, modules within each other are 20 times as many."""
+
+_OTHERS = re.compile(r"(?i)optim|sched|rng|random|scaler|callback|hyper|loops|_extra_state$")
+"""Keys of what is saved beside a network."""
+
+Keys = tuple[str, ...]
+
+
+class Found(NamedTuple):
+    """The tensors of a network in a file.
+
+    Attributes:
+        keys: that lead to them from the top; ``[0]`` is the place in a list.
+        entries: all that is under these keys.
+        notes: what was left out, in words.
+    """
+
+    keys: Keys
+    entries: Mapping[Any, Any]
+    notes: tuple[str, ...]
+
+
+def find(content: Any, path: str, ema: bool, key: str | None) -> Found:
+    """The network in the content of a file.
+
+    Args:
+        content: of the pickle in the file.
+        path: of the file, for messages.
+        ema: find the moving average of the weights instead.
+        key: where to look, such as ``teacher`` or ``state/model``; ``/`` is the top.
+
+    Raises:
+        CheckpointError: there is none, several and no key, or nothing under the key; the message says what is there.
+    """
+    whole = {keys: entries for keys, entries in _dictionaries(content) if any(map(is_named, entries.items()))}
+    averages = [keys for keys in whole if any(map(_is_average, keys))]
+    if key is not None:
+        above, inside = _under(whole, key)
+        if not inside:
+            raise CheckpointError(f"{path} has no tensors under the key {key!r}. It has: {_listed(whole)}.")
+        chosen = _choose(inside, path, above)
+    elif ema:
+        if not averages:
+            tops = list(map(str, content)) if isinstance(content, Mapping) else []
+            raise CheckpointError(
+                f"{path} holds no moving average of the weights (its keys are {abbreviate(tops)}). Read the weights "
+                "themselves, without --ema."
+            )
+        first = averages[0][: next(place for place, part in enumerate(averages[0]) if _is_average(part)) + 1]
+        chosen = _choose({k: whole[k] for k in averages if k[: len(first)] == first}, path, len(first))
+    else:
+        # Which item of a list is meant is for the user to say, even of one.
+        single = {k: entries for k, entries in whole.items() if not any(part.startswith("[") for part in k)}
+        chosen = _choose({k: entries for k, entries in single.items() if k not in averages}, path)
+    if chosen is None:
+        raise CheckpointError(f"{path} {_nothing(content)}{_instead(whole)}")
+    notes = []
+    if chosen and isinstance(content, Mapping) and (others := [str(k) for k in content if k != chosen[0]]):
+        notes.append(f"Read {'/'.join(chosen)!r} and left out {abbreviate(others)}.")
+    elif chosen and len(content) > 1:
+        notes.append(f"Read {'/'.join(chosen)!r} and left out the other {len(content) - 1} items of the list.")
+    if averages and not ema and key is None:
+        first_average = next(part for part in averages[0] if _is_average(part))
+        notes.append(f"The file also has a moving average of the weights, under {first_average!r}: --ema reads it.")
+    if isinstance(whole[chosen], _Module):
+        notes.append("A whole network is pickled here, whose code was not run: its parameters and buffers were read.")
+    return Found(chosen, whole[chosen], tuple(notes))
+
+
+def is_named(item: tuple[Any, Any]) -> bool:
+    """Whether an item of a dictionary is a tensor under a name."""
+    key, value = item
+    return isinstance(value, Described) and not isinstance(key, Foreign)
+
+
+def _choose(found: Mapping[Keys, Mapping[Any, Any]], path: str, above: int = 0) -> Keys | None:
+    """The keys of the one network among several dictionaries of tensors; None where there are none.
+
+    The first `above` of the keys say nothing.
+    """
+    networks = {k: entries for k, entries in found.items() if not any(map(_OTHERS.search, k[above:]))}
+    # Losses and counters are single numbers; a network has more in a tensor, except the smallest.
+    candidates = [k for k, entries in networks.items() if any(map(_is_larger, entries.items()))] or list(networks)
+    usual = [keys for keys in candidates if len(keys) > above and all(part in CONTAINERS for part in keys[above:])]
+    if usual:  # the deepest of those that begin alike
+        return min(usual, key=lambda keys: (*map(CONTAINERS.index, keys[above:]), len(CONTAINERS)))
+    if len(candidates) > 1:
+        raise CheckpointError(
+            f"{path} has tensors in {len(candidates)} places, and any may be the network: "
+            f"{_listed({keys: found[keys] for keys in candidates})}. Choose one: --key {_label(candidates[0])!r}, or "
+            "checkpoints.read(path, key=...)."
+        )
+    return candidates[0] if candidates else None
+
+
+def _under(found: Mapping[Keys, Mapping[Any, Any]], key: str) -> tuple[int, dict[Keys, Mapping[Any, Any]]]:
+    """What is at a key, or else below it, and how many keys lead there; the keys may be joined by dots as well."""
+    for joint in ("/", "."):
+        wanted = tuple(key.strip(joint).split(joint)) if key.strip(joint) else ()
+        if wanted in found and any(map(_is_larger, found[wanted].items())):
+            return len(wanted), {wanted: found[wanted]}
+        if below := {keys: entries for keys, entries in found.items() if keys[: len(wanted)] == wanted}:
+            return len(wanted), below
+    return 0, {}
+
+
+def _is_larger(item: tuple[Any, Any]) -> bool:
+    return is_named(item) and math.prod(item[1].size) > 1
+
+
+def _is_average(key: str) -> bool:
+    return "ema" in key.lower().replace("-", "_").split("_")
+
+
+def _label(keys: Keys) -> str:
+    return "/".join(keys) or "/"
+
+
+def _listed(found: Mapping[Keys, Mapping[Any, Any]]) -> str:
+    counts = {keys: sum(map(is_named, entries.items())) for keys, entries in found.items()}
+    return abbreviate([f"{_label(keys)!r} ({count} tensors)" for keys, count in counts.items()], 12) or "no tensors"
+
+
+def _nothing(content: Any) -> str:
+    if isinstance(content, Foreign):
+        return f"holds more than tensors: reading it would call {content.kind!r}. {RESAVE}"
+    if not isinstance(content, Mapping):
+        name = {Described: "Tensor"}.get(type(content), type(content).__name__)
+        return f"holds a {name}, not tensors by name. Save `model.state_dict()` instead."
+    what = "the state of an optimizer, and no network" if "param_groups" in content else "no tensors by name"
+    keys = abbreviate(list(map(str, content)))
+    return f"holds {what} (its keys are {keys}). Save `model.state_dict()` instead."
+
+
+def _instead(found: Mapping[Keys, Mapping[Any, Any]]) -> str:
+    return f" Or name what it has, with --key (or --ema): {_listed(found)}." if found else ""
+
+
+def _dictionaries(content: Any) -> Iterator[tuple[Keys, Mapping[Any, Any]]]:
+    """All dictionaries in a file by their keys, the outer ones first; without those of optimizers."""
+    waiting: deque[tuple[Keys, Any]] = deque([((), content)])
+    visits: Counter[int] = Counter()  # an object may be under several keys, or hold itself
+    modules = 0
+    while waiting:
+        keys, value = waiting.popleft()
+        visits[id(value)] += 1
+        if visits[id(value)] > _VISITS or len(keys) > _DEEP:
+            continue
+        inner: list[tuple[str, Any]] = []
+        if isinstance(value, Foreign):
+            modules += 1
+            if modules <= _NETWORKS and (module := _Module.of(value)) is not None:
+                yield keys, module
+        elif isinstance(value, list):
+            inner = [(f"[{place}]", item) for place, item in enumerate(value)]
+        elif isinstance(value, Mapping) and "param_groups" not in value:
+            yield keys, value
+            inner = [(key, item) for key, item in value.items() if isinstance(key, str)]
+        waiting.extend(((*keys, key), item) for key, item in inner if _inner(item))
+
+
+def _inner(value: Any) -> bool:
+    return isinstance(value, Mapping | list | Foreign)
+
+
+_PARTS = ("_parameters", "_buffers", "_modules")
+"""Attributes of every `torch.nn.Module`."""
+
+
+class _Module(dict[str, Any]):
+    """The tensors of a pickled `torch.nn.Module`, by the names that its state dict would have."""
+
+    @classmethod
+    def of(cls, pickled: Foreign) -> _Module | None:
+        """None where it is none."""
+        tensors = cls()
+        waiting: list[tuple[str, Any]] = [("", pickled)]
+        for _ in range(_MOST):
+            if not waiting:
+                return tensors
+            prefix, module = waiting.pop()
+            state = module.state if isinstance(module, Foreign) else None
+            if module is None:  # a part that may be absent
+                continue
+            if not isinstance(state, Mapping) or prefix.count(".") > 20 * _DEEP:
+                return None
+            parts: list[Any] = [state.get(part) for part in _PARTS]
+            if not all(isinstance(part, Mapping) for part in parts):
+                return None
+            parameters, buffers, children = parts
+            unsaved = state.get("_non_persistent_buffers_set")
+            for name, value in (*parameters.items(), *buffers.items()):
+                if value is not None and not (isinstance(unsaved, list) and name in unsaved):
+                    tensors[f"{prefix}{name}"] = value
+            waiting.extend((f"{prefix}{name}.", child) for name, child in reversed(children.items()))
+        return None

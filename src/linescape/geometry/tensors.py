@@ -1,0 +1,197 @@
+"""One tensor: whether it can lie on a line, whether it equals another, and its value between two ends.
+
+Tensors of numbers (floating or complex) are interpolated. Integers and booleans are not; neither is what is no plain
+tensor at all: sparse and quantised tensors, and whatever else a state dict holds.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+_NARROW = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
+"""Floating types of 8 bits, which torch can convert but not compute with."""
+
+_WIDER: dict[torch.dtype, torch.dtype] = {
+    **dict.fromkeys((torch.float16, torch.bfloat16, *_NARROW), torch.float32),
+    torch.complex32: torch.complex64,
+}
+"""Types that are computed in a wider one, and rounded once; the others are computed in their own."""
+
+_PLAIN = {
+    *_WIDER,
+    *(torch.float32, torch.float64, torch.complex64, torch.complex128, torch.bool, torch.float8_e8m0fnu),
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64),
+}
+
+_CHUNK = 1 << 15
+"""Elements per chunk where a temporary as large as a tensor might not fit: few enough for the cache and one thread."""
+
+
+def is_plain(value: object) -> bool:
+    """Whether something is a tensor with one number of a common type at each place.
+
+    Not so are sparse, nested and quantised tensors, those that another class wraps (as a quantisation library's do),
+    and types that pack several numbers into a byte. Tensors without values, lazy or on the device ``meta``, are plain.
+    """
+    return (
+        isinstance(value, Tensor)
+        and value.dtype in _PLAIN
+        and (is_lazy(value) or (value.layout == torch.strided and not (value.is_quantized or value.is_nested)))
+        and not is_traceable_wrapper_subclass(value)
+    )
+
+
+def described(value: object) -> str:
+    """What something that is not plain is, for messages."""
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    if is_traceable_wrapper_subclass(value):
+        return f"a {type(value).__name__}"
+    if value.is_quantized or value.dtype not in _PLAIN:
+        return f"a tensor of {value.dtype}"
+    return "a nested tensor" if value.is_nested else f"a tensor of layout {value.layout}"
+
+
+def is_continuous(dtype: torch.dtype) -> bool:
+    """Whether numbers of a type can be interpolated: floating and complex ones can, integers and booleans cannot.
+
+    The exponents of ``float8_e8m0fnu`` cannot either: they scale other tensors in powers of two.
+    """
+    return (dtype.is_floating_point or dtype.is_complex) and dtype != torch.float8_e8m0fnu
+
+
+def widened(value: Tensor) -> Tensor:
+    """The same numbers in a type that torch computes in without rounding half precision at each step."""
+    return value.to(_WIDER.get(value.dtype, value.dtype))
+
+
+def promoted(first: torch.dtype, second: torch.dtype) -> torch.dtype | None:
+    """The narrowest type that holds the numbers of both exactly; None if there is none, as for integers and floats."""
+    if first == second:
+        return first
+    if is_continuous(first) != is_continuous(second) or torch.float8_e8m0fnu in (first, second):
+        return None
+    try:  # torch has no wider type for 8 bits and another type, nor for the largest integers
+        return torch.promote_types(*(_WIDER[dtype] if dtype in _NARROW else dtype for dtype in (first, second)))
+    except RuntimeError:
+        return None
+
+
+def identical(left: Tensor, right: Tensor) -> bool:
+    """Whether two plain tensors have the same type, shape and numbers, where NaN equals NaN."""
+    if left is right:
+        return True
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    if left.dtype not in (*_NARROW, torch.float8_e8m0fnu, torch.complex32) and torch.equal(left, right):
+        return True
+    if not (left.dtype.is_floating_point or left.dtype.is_complex):
+        return False
+    pairs = chunks(left, right)
+    return all(torch.allclose(real(one), real(two), rtol=0.0, atol=0.0, equal_nan=True) for one, two in pairs)
+
+
+def alike(left: object, right: object) -> bool:
+    """Whether two things that are not plain are the same, as far as can be told: if in doubt they are not."""
+    left_leaves, left_form = pytree.tree_flatten(left)
+    right_leaves, right_form = pytree.tree_flatten(right)
+    return left_form == right_form and all(map(_same_leaf, left_leaves, right_leaves))
+
+
+def _same_leaf(left: object, right: object) -> bool:
+    if left is right:
+        return True
+    if type(left) is not type(right):
+        return False
+    try:
+        if isinstance(left, io.BytesIO) and isinstance(right, io.BytesIO):
+            return left.getvalue() == right.getvalue()
+        if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
+            by_identity = type(left).__eq__ is object.__eq__ and hasattr(left, "__dict__")
+            return alike(vars(left), vars(right)) if by_identity else bool(left == right)
+        if left.shape != right.shape or left.dtype != right.dtype or left.layout != right.layout:
+            return False
+        if is_plain(left):
+            return identical(left, right)
+        if left.layout == torch.strided:
+            return torch.equal(left, right)
+        return all(map(identical, _parts(left), _parts(right)))
+    except (RuntimeError, TypeError, ValueError, AttributeError):  # of types that cannot be compared
+        return False
+
+
+def _parts(sparse: Tensor) -> tuple[Tensor, ...]:
+    """The tensors that a sparse one consists of; two with unlike numbers of entries have unlike shapes."""
+    if sparse.layout == torch.sparse_coo:
+        sparse = sparse.coalesce()
+        return sparse.indices(), sparse.values()
+    if sparse.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return sparse.crow_indices(), sparse.col_indices(), sparse.values()
+    return sparse.ccol_indices(), sparse.row_indices(), sparse.values()
+
+
+def is_finite(value: Tensor) -> bool:
+    """Whether a tensor contains neither NaN nor infinity; takes no memory, and little time."""
+    if not (value.dtype.is_floating_point or value.dtype.is_complex) or not value.numel():
+        return True
+    if value.dtype.is_complex or value.dtype.itemsize == 1:  # which torch finds no extremes of
+        return all(_extremes_finite(real(chunk)) for (chunk,) in chunks(value))
+    return _extremes_finite(value)
+
+
+def _extremes_finite(value: Tensor) -> bool:
+    return all(bool(extreme.isfinite()) for extreme in torch.aminmax(value))  # NaN is both
+
+
+def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
+    """``(1 - alpha) * start + alpha * end``, bit-exact at both ends and wherever start equals end.
+
+    Source: Goodfellow, Vinyals & Saxe 2015 (arXiv 1412.6544), section 3. `alpha` may leave [0, 1].
+    Half precision and 8 bits are computed in float32 and rounded once. Integer and boolean tensors do not
+    move: they are the start's at alpha = 0, else the end's. NaN and infinity pass through.
+    """
+    if alpha == 0.0:
+        return start.clone()
+    if alpha == 1.0 or not is_continuous(end.dtype):
+        return end.clone()
+    if can_lerp(end.dtype):
+        return torch.lerp(start, end, alpha)  # half precision is widened and rounded inside; a test holds this
+    return torch.lerp(widened(start), widened(end), alpha).to(end.dtype)
+
+
+def can_lerp(dtype: torch.dtype) -> bool:
+    """Whether `torch.lerp` takes tensors of a type."""
+    return is_continuous(dtype) and dtype not in (*_NARROW, torch.complex32)
+
+
+def subtract(end: Tensor, start: Tensor) -> Tensor:
+    """``end - start`` in the type that it is computed in; zero for integers."""
+    if not is_continuous(end.dtype):
+        return torch.zeros_like(end)
+    return widened(end) - widened(start)
+
+
+def real(value: Tensor) -> Tensor:
+    """The same numbers as float32 or float64: complex ones with a last axis more, of two."""
+    if value.dtype == torch.float8_e8m0fnu:
+        return value.float()
+    value = widened(value)
+    return torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+
+
+def norm(tensors: Iterator[Tensor]) -> float:
+    """The Euclidean norm of some tensors together, summed in float64; of a complex number, |z|^2 counts."""
+    return math.sqrt(sum(float(real(value).double().square().sum()) for value in tensors))
+
+
+def chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of one shape in chunks, so that temporaries stay small."""
+    return zip(*(torch.split(tensor.detach().reshape(-1), _CHUNK) for tensor in tensors), strict=True)
