@@ -282,8 +282,9 @@ class Fast(nn.Module):
                 raise NotExportable("its graph does not give what the network gives, or examples act on each other")
 
     def _call_network(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        own = pytree.tree_map_only(Tensor, torch.clone, (args, dict(kwargs)))  # which the network may write to
         with self._autocast():
-            return self.network(*args, **kwargs)
+            return self.network(*own[0], **own[1])
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.dtype is None:

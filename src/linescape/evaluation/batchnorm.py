@@ -80,18 +80,19 @@ def treated(
         return
     before = [(buffer, buffer.clone()) for layer in norms.values() for buffer in layer.buffers(recurse=False)]
     momenta = {name: layer.momentum for name, layer in norms.items()}
+    modes = {name: layer.training for name, layer in norms.items()}  # set below as `train()` may be another's
     try:
         if treatment == "recalibrate":
             for layer in norms.values():
                 layer.reset_running_stats()
                 layer.momentum = None  # cumulative average: each calibration batch counts alike
-                layer.train()
+                layer.training = True
             calibrate()
-            for layer in norms.values():
-                layer.eval()
+            for name, layer in norms.items():
+                layer.training = modes[name]
         elif treatment == "batch":
             for layer in norms.values():
-                layer.train()
+                layer.training = True
         else:
             for name, layer in norms.items():
                 for last, buffer in layer.named_buffers(recurse=False):
@@ -99,7 +100,6 @@ def treated(
         yield
     finally:
         for name, layer in norms.items():
-            layer.momentum = momenta[name]
-            layer.eval()
+            layer.momentum, layer.training = momenta[name], modes[name]
         for buffer, value in before:
             buffer.copy_(value)

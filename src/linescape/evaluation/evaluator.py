@@ -283,7 +283,7 @@ class Evaluator:
             DataError: there are no data to recalibrate with.
             DataError, MeasureError: data or outputs do not fit.
         """
-        with self._runner.no_gradients(), self._runner.treated(treatment, ends, self._calibration_batches):
+        with torch.no_grad(), self._runner.treated(treatment, ends, self._calibration_batches):
             if not self._uses_engine or treatment == "batch":  # whose results depend on how batches are cut
                 return self._measure(self.data)
             self._runner.update_engine(treatment)
@@ -297,7 +297,7 @@ class Evaluator:
         """
         if not self._uses_engine or treatment == "batch":
             return
-        with self._runner.no_gradients(), self._runner.treated(treatment, ends, tuple):
+        with torch.no_grad(), self._runner.treated(treatment, ends, tuple):
             self._runner.update_engine(treatment)
             self._runner.warm_up(self._engine_batches(treatment).values())
 
@@ -364,7 +364,7 @@ class Evaluator:
     def _measure(self, given: Mapping[str, Iterable[Any]], engine: bool = False, first: int = 0) -> Values:
         """Per-example values of each data set, or with `first` of so many examples at most of its first batch."""
         measured: Values = {}
-        with self._runner.no_gradients(), self._runner.random_state_kept(), self._runner.using_threads():
+        with torch.no_grad(), self._runner.random_state_kept(), self._runner.using_threads():
             for name, batches in given.items():
                 values: dict[str, list[np.ndarray]] = {measure: [] for measure in self.measures}
                 counts: dict[str, list[np.ndarray]] = {measure: [] for measure in self._counting}

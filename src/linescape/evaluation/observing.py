@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,26 +22,22 @@ class CallObserver(DispatchObserver):  # type: ignore[no-untyped-call]
 
     Args:
         named: tensors to look for, by name. They are told apart by their memory, so views count as their tensors.
-        inputs: of the call.
 
     Attributes:
         read: names of those that any operation took.
         written: names of those that any operation wrote to.
-        writes_to_inputs: whether any operation wrote to an input.
         differentiates: whether gradients were switched on, as by a network that differentiates.
         draws: whether random numbers were drawn by torch.
     """
 
-    def __init__(self, named: Mapping[str, Tensor], inputs: Iterable[Tensor]) -> None:
+    def __init__(self, named: Mapping[str, Tensor]) -> None:
         super().__init__()
         self._names: dict[int, list[str]] = {}
         for name, tensor in named.items():
             for address in addresses(tensor):
                 self._names.setdefault(address, []).append(name)
-        self._inputs = {address for tensor in inputs for address in addresses(tensor)}
         self.read: set[str] = set()
         self.written: set[str] = set()
-        self.writes_to_inputs = False
         self.differentiates = False
         self.draws = False
 
@@ -56,7 +52,6 @@ class CallObserver(DispatchObserver):  # type: ignore[no-untyped-call]
             written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
             values = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **kwargs}
             for address in _all_addresses([values.get(name) for name in written]):
-                self.writes_to_inputs |= address in self._inputs
                 self.written.update(self._names.get(address, ()))
         return func(*args, **kwargs)
 

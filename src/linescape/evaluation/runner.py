@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from linescape.engine import Fast, operations, threads
 from linescape.errors import MeasureError, abbreviate
 from linescape.evaluation import batchnorm, own_loss
-from linescape.evaluation.batches import head, map_tensors, tensors, to_device
+from linescape.evaluation.batches import head, map_tensors, to_device
 from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
 from linescape.evaluation.observing import CallObserver, drawing_layers, generators, random_state_kept, seed
 from linescape.evaluation.working_copy import WorkingCopy, same_outputs
@@ -55,7 +55,7 @@ class Runner:
         self.forward, self.precision, self._memory = forward, precision, memory
         self.threads: int | None = None
         self._copy = WorkingCopy(model, copy)
-        self._writes_to_inputs = self._differentiates = False
+        self._differentiates = False
         self._set_up()
 
     def _set_up(self) -> None:
@@ -105,14 +105,18 @@ class Runner:
         """Compare the working copy with new ones on a path, by batches of a few examples each."""
 
         def outputs() -> list[Any]:
-            with self.no_gradients(), self.random_state_kept(), self.using_threads():
+            with torch.no_grad(), self.random_state_kept(), self.using_threads():
                 return [self.call(batch)[0] for batch in batches]
 
         self._copy.compare(path, outputs)
 
     def notes_on(self, path: Path) -> list[str]:
         """What a reader of a walk along this path should know, in words."""
-        return [*self._copy.notes_on(path), *self.engine.notes]
+        notes = [*self._copy.notes_on(path), *self.engine.notes]
+        if torch.is_autocast_enabled(self.device.type):
+            dtype = str(torch.get_autocast_dtype(self.device.type)).removeprefix("torch.")
+            notes.append(f"The walk was inside the caller's torch.autocast, which computes in {dtype} where it can.")
+        return notes
 
     def start_path(self, path: Path, examples: int | None, may_prepare: bool) -> None:
         """A path is walked from now on.
@@ -190,21 +194,23 @@ class Runner:
         """(outputs, targets) of a batch, by a plain call of the network."""
         return self.forward(self._copy.called, self._own(batch))
 
+    def _own(self, batch: Any) -> Any:
+        """A copy of a batch on the network's device, which the network's code may write to."""
+        return map_tensors(to_device(batch, self.device), torch.clone)
+
     def call_engine(self, batch: Any, key: object = None) -> tuple[Any, Any]:
         """(outputs, targets) of a batch by the engine, which may keep results for batches of the same key."""
         self.engine.set_batch(key)
-        return self.forward(self.engine, self._own(batch))
-
-    def _own(self, batch: Any) -> Any:
-        """A batch on the network's device; a copy, where the network writes to it."""
-        here = to_device(batch, self.device)
-        return map_tensors(here, torch.clone) if self._writes_to_inputs else here
+        # The engine writes to no input. A copy would stay in memory where the engine keeps what it computed of it.
+        default = self.forward is default_forward
+        outputs, targets = self.forward(self.engine, to_device(batch, self.device) if default else self._own(batch))
+        return outputs, map_tensors(targets, torch.clone)  # which a measure may write to
 
     def targets(self, batch: Any) -> Any:
         """The targets of a batch; the network is called only where the user's own `forward` makes them."""
         if self.forward is default_forward:
             return default_targets(self.model, to_device(batch, self.device))
-        with self.lent(), self.no_gradients(), self.random_state_kept():
+        with self.lent(), torch.no_grad(), self.random_state_kept():
             return self.call(batch)[1]
 
     def head(self, batch: Any, count: int) -> tuple[Any, float]:
@@ -219,14 +225,13 @@ class Runner:
         """
         if self.forward is default_forward:
             with self.random_state_kept():  # what labels mean is settled before operations are counted
-                self.engine.notes |= dict.fromkeys(remarks(self.model, to_device(batch, self.device)))
-        here = map_tensors(to_device(batch, self.device), torch.clone)
-        observer = CallObserver(self._copy.watched(), tensors(here))
+                self.engine.notes |= dict.fromkeys(remarks(self.model, self._own(batch)))
+        observer = CallObserver(self._copy.watched())
         called: list[tuple[Any, Any]] = []
         with torch.no_grad(), self.random_state_kept():
             before = generators(self.device)
             with observer:
-                count = operations(lambda: called.append(self.forward(self.model, here)))
+                count = operations(lambda: called.append(self.forward(self.model, self._own(batch))))
             drawn = observer.draws or before != generators(self.device)
         if self._copy.depends_on_given(observer):
             self._copy.walk_in_place("a copy of it reads tensors of the network that was given, by a function or hook")
@@ -235,7 +240,6 @@ class Runner:
                 return self.count_operations(batch)
         self._copy.learn(observer)
         self._differentiates |= observer.differentiates
-        self._writes_to_inputs |= observer.writes_to_inputs
         if drawn:
             self._check_random(batch)
         return *called[0], count
@@ -283,7 +287,3 @@ class Runner:
     def random_state_kept(self) -> AbstractContextManager[None]:
         """Random numbers that are drawn inside leave the caller's generators as they were."""
         return random_state_kept(self.device)
-
-    def no_gradients(self) -> AbstractContextManager[None]:
-        """Without gradients, in the faster of torch's two ways unless the network differentiates when it is called."""
-        return torch.no_grad() if self._differentiates else torch.inference_mode()

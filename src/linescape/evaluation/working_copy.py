@@ -16,16 +16,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
-from linescape.engine.graph import relative_difference
 from linescape.errors import MeasureError, abbreviate, first_line
-from linescape.evaluation.copying import independent, renewed
+from linescape.evaluation.copying import independent, refers_to, renewed
+from linescape.evaluation.lending import put_back
 from linescape.evaluation.observing import CallObserver, addresses
 from linescape.geometry.left_out import differing, unregistered, unsaved
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
-from linescape.geometry.tensors import identical
+from linescape.geometry.tensors import identical, is_continuous, real
 
 COMPARED = (0.0, 0.5, 1.0)
 """Positions at which the copy is compared with new ones."""
@@ -67,8 +68,11 @@ class WorkingCopy:
         try:
             self._template = independent(model) if copy else renewed(model)
             network = renewed(self._template) if copy else model
-            shared = copy and not _addresses(model).isdisjoint(_addresses(network))
-            reason = "a copy of it shares tensors with it" if shared else ""
+            reason = ""
+            if copy and not _addresses(model).isdisjoint(_addresses(network)):
+                reason = "a copy of it shares tensors with it"
+            elif copy and refers_to(network, model):
+                reason = "a copy of it refers to it, by a function or a weak reference"
         except Exception as error:  # whatever a network's own parts raise
             self._template, network = None, model
             reason = f"it cannot be copied ({first_line(error)})" if copy else ""
@@ -106,27 +110,22 @@ class WorkingCopy:
         if not self._put_back or self._lent:
             yield
             return
-        tensors = dict(_tensors(self.network))
-        before = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-        modes = {layer: layer.training for layer in self.network.modules()}
-        self._lent, self.path = True, None
         try:
-            self.network.eval()
-            if changed := [name for name, tensor in tensors.items() if not identical(tensor, before[name])]:
-                raise MeasureError(
-                    f"Eval mode changes weights of the network ({abbreviate(changed)}), and it cannot be walked on "
-                    "copies, so it is unknown which weights a position has. Turn them into plain weights first (merge "
-                    "or unload adapters)."
-                )
-            yield
+            with put_back(self.network):
+                self._lent, self.path = True, None
+                before = {name: tensor.detach().clone() for name, tensor in _tensors(self.network)}
+                self.network.train().eval()
+                changed = [name for name, tensor in _tensors(self.network) if not identical(tensor, before[name])]
+                if changed:
+                    raise MeasureError(
+                        f"Train and eval mode change weights of the network ({abbreviate(changed)}), and it cannot be "
+                        "walked on copies, so it is unknown which weights a position has. Turn them into plain "
+                        "weights first (merge or unload adapters)."
+                    )
+                yield
         finally:
             self._lent, self.path = False, None
-            self.network.train(modes[self.network])
-            for layer, mode in modes.items():
-                layer.training = mode
-            with torch.no_grad():
-                for name, tensor in tensors.items():
-                    tensor.copy_(before[name])
+            torch.clear_autocast_cache()
 
     def load(self, state: State) -> None:
         """Make `called` a new copy of the network as given, loaded with a state and then put into eval mode.
@@ -135,21 +134,32 @@ class WorkingCopy:
             StateError: the state is not one of this network.
         """
         self.path = None
-        self.called = self.network if self._template is None else renewed(self._template)
+        self.called = self.network.train() if self._template is None else renewed(self._template)
         state.load_into(self.called)
         self.called.eval()
+        torch.clear_autocast_cache()  # of the weights as they were, which lasts as long as the caller's autocast
 
     def load_position(self, path: Path, alpha: float) -> None:
-        """Write a path's position into the copy: everything the first time, then what moves."""
-        if self.makes_new:
+        """Write a path's position into the copy: everything the first time, then what moves.
+
+        Raises:
+            MeasureError: torch keeps computed weights, so that those of this position would not be used.
+        """
+        if parametrize._cache_enabled:
+            raise MeasureError(
+                "The walk is inside torch.nn.utils.parametrize.cached(), which keeps the weights of one position for "
+                "all others. Walk outside of it."
+            )
+        if self.makes_new or self._put_back:
             self.load(path.at(alpha))
             self._use(self.called)
         else:
             names = path.moving if self.path is path else path.template
-            with torch.inference_mode():
+            with torch.no_grad():
                 for name in names:
                     path.write(name, alpha, self.tensors[name])
             self.called = self.network
+            torch.clear_autocast_cache()
         self.path, self.alpha = path, alpha
 
     def compare(self, path: Path, outputs: Callable[[], Any]) -> None:
@@ -226,24 +236,39 @@ class WorkingCopy:
                 "Between the ends, which keep their own, the singular vectors of spectral norm are those of the "
                 "interpolated weight."
             )
-        moving = {name for name in path.moving if path.template[name].is_floating_point()} - path.spectral
-        unread = sorted(moving - self._read) if self._read and not self.makes_new else []
+        known = {name for name, value in path.template.items() if is_continuous(value.dtype)} - path.spectral
+        unread = sorted(known - self._read) if self._read and not self.makes_new else []
         if unread:
+            moving = sum(name in path.moving for name in unread)
             notes.append(
-                f"No call with a few examples read {len(unread)} of the {len(moving)} tensors that move "
+                f"No call with a few examples read {len(unread)} of the {len(known)} tensors, of which {moving} move "
                 f"({abbreviate(unread)}), so the curve may not depend on them."
             )
         return notes
 
 
 def same_outputs(left: Any, right: Any) -> bool:
-    """Whether two calls gave the same tensors, up to the rounding of a call that is repeated."""
-    ones, others = (pytree.tree_leaves(outputs) for outputs in (left, right))
-    return len(ones) == len(others) and all(
-        one.shape == other.shape and relative_difference(one, other) <= _ROUNDING.get(one.dtype, 0.0)
-        for one, other in zip(ones, others, strict=True)
-        if isinstance(one, Tensor) and isinstance(other, Tensor)
-    )
+    """Whether two calls gave the same numbers, each up to the rounding of a call that is repeated."""
+    ones, others = list(_leaves(left)), list(_leaves(right))
+    return len(ones) == len(others) and all(map(_same, ones, others))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    tolerance = _ROUNDING.get(real(one).dtype, 0.0)
+    sizes = real(other).abs().nan_to_num()
+    # Relative to a common value too, as one near zero may be a difference of others. A few may be huge, as masks are.
+    common = tolerance * float(sizes.double().median()) if tolerance and sizes.numel() else 0.0
+    return torch.allclose(real(one), real(other), tolerance, common, equal_nan=True)
+
+
+def _leaves(outputs: Any) -> Iterator[Tensor]:
+    for leaf in pytree.tree_leaves(outputs):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif hasattr(leaf, "__dict__"):
+            yield from _leaves(vars(leaf))
 
 
 def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

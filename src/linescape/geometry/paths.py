@@ -181,7 +181,8 @@ class Only(Path):
         self.path = path
         chosen = {template.tied.get(name, name) for name in names}
         for weight, *vectors in normed(template):  # which go with their weight
-            chosen = chosen.union(vectors) if weight in chosen else chosen.difference(vectors)
+            if path.spectral.issuperset(vectors):
+                chosen = chosen.union(vectors) if weight in chosen else chosen.difference(vectors)
         self.names = frozenset(chosen)
         if not self.names:
             raise GroupError("The group is empty, so nothing would move. Name at least one tensor.")

@@ -40,6 +40,10 @@ def normed(names: Iterable[str]) -> tuple[Normed, ...]:
     return tuple(found)
 
 
+_UNIT = 1e-2
+"""How far from 1 the length of a unit vector may be, in half precision."""
+
+
 class Vectors:
     """Finds the singular vectors of some weights at a position, both of a weight at once.
 
@@ -56,7 +60,8 @@ class Vectors:
     """
 
     def __init__(self, weights: Iterable[Normed], *states: Mapping[str, Tensor]) -> None:
-        self._axes = {of: _axis(*([state[name] for state in states] for name in of)) for of in weights}
+        tensors = {of: [[state[name] for state in states] for name in of] for of in weights}
+        self._axes = {of: _axis(*values) for of, values in tensors.items() if _fit(*values)}
         self.of = {vector: of for of in self._axes for vector in (of.left, of.right)}
         self._last: dict[Normed, tuple[float, dict[str, Tensor]]] = {}
 
@@ -78,6 +83,18 @@ class Vectors:
 
 def _matrix(weight: Tensor, axis: int) -> Tensor:
     return weight.detach().double().movedim(axis, 0).flatten(1)
+
+
+def _fit(weights: Sequence[Tensor], lefts: Sequence[Tensor], rights: Sequence[Tensor]) -> bool:
+    """Whether these are a weight and two vectors of length 1 that belong to its axes, and not only named so."""
+    return all(
+        weight.ndim > 1
+        and left.ndim == right.ndim == 1
+        and left.numel() in weight.shape
+        and left.numel() * right.numel() == weight.numel()
+        and all(abs(float(vector.double().norm()) - 1.0) < _UNIT for vector in (left, right))
+        for weight, left, right in zip(weights, lefts, rights, strict=True)
+    )
 
 
 def _axis(weights: Sequence[Tensor], lefts: Sequence[Tensor], rights: Sequence[Tensor]) -> int:
