@@ -169,7 +169,7 @@ class Graph(nn.Module):
         self.fc = nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc(torch.sparse.mm(self.adjacency, x.T).T)  # type: ignore[arg-type]
+        out: Tensor = self.fc(torch.sparse.mm(self.adjacency, x.T).T)
         return out
 
 

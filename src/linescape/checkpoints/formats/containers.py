@@ -30,8 +30,8 @@ _MOST = 100_000
 _VISITS = 4
 """Places in which one object is looked at."""
 
-_NETWORKS = 1000
-"""Objects of other classes that are looked at; each may be a pickled network."""
+_NETWORKS = 30
+"""Pickled networks that are looked at."""
 
 _DEEP = 8
 """Keys that lead to a dictionary at most; also, modules within each other are 20 times as many."""
@@ -184,7 +184,7 @@ def _dictionaries(content: Any) -> Iterator[tuple[Keys, Mapping[Any, Any]]]:
             continue
         inner: list[tuple[str, Any]] = []
         if isinstance(value, Foreign):
-            modules += 1
+            modules += isinstance(value.state, Mapping) and "_modules" in value.state
             if modules <= _NETWORKS and (module := _Module.of(value)) is not None:
                 yield keys, module
         elif isinstance(value, list):
