@@ -230,16 +230,15 @@ def check_pair(start: State, end: State) -> None:
             f"{name!r} is {first} at the start and {last} at the end, so it is unclear which precision the line has. "
             "Convert one of the two networks."
         )
-    devices = {value.device for state in (start, end) for value in state.values()}
-    if torch.device("meta") in devices:
+    devices = {name: (start[name].device, value.device) for name, value in end.items()}
+    if any(device.type == "meta" for both in devices.values() for device in both):
         raise StateError(
             "The tensors of the start or the end are on the device 'meta', so they have no values. Load a checkpoint "
             "into the network first."
         )
-    if len(devices) > 1:
+    if apart := [f"{name} ({first} and {last})" for name, (first, last) in devices.items() if first != last]:
         raise StateError(
-            f"The tensors of the start and the end are on {' and '.join(sorted(map(str, devices)))}. Put both on one "
-            "device: state.to(...)."
+            f"The start and the end are on different devices: {abbreviate(apart)}. Put both on one: state.to(...)."
         )
     if dict(start.tied) != dict(end.tied):
         raise StateError(
