@@ -118,9 +118,11 @@ class State(Mapping[str, Tensor]):
             StateError: names or shapes are not the module's, or it does not take what is opaque.
         """
         self._check_tensors(module)
+        # Into the module's own, which has the versions of its layers, and what is opaque where a file leaves that out.
+        entries = module.state_dict()
+        entries.update({**self.state_dict(), **copied(self.opaque)})
         try:
-            # What is opaque may not be known, as where a file leaves it out; the module then keeps its own.
-            module.load_state_dict({**self.state_dict(), **copied(self.opaque)}, strict=False)
+            module.load_state_dict(entries)
         except Exception as error:  # whatever `set_extra_state` raises
             raise StateError(
                 f"{type(module).__name__} does not load this state: {first_line(error)}. Build the network as the one "
