@@ -199,7 +199,7 @@ def _dictionaries(content: Any) -> Iterator[tuple[Keys, Mapping[Any, Any]]]:
 
 
 def _inner(value: Any) -> bool:
-    return isinstance(value, Mapping | list | Foreign)
+    return isinstance(value, Foreign) or (isinstance(value, Mapping | list) and bool(value))
 
 
 _PARTS = ("_parameters", "_buffers", "_modules")
