@@ -344,3 +344,79 @@ def test_in_the_trainer_of_hugging_face(tmp_path: Path) -> None:
     assert keeper.probe
     alone, _, _ = trained(False)
     assert all(torch.equal(value, copied(model)[name]) for name, value in copied(alone).items())
+
+
+class Recorder(nn.Linear):
+    """A layer that counts its calls in training, and saves the count besides its tensors; with a sparse buffer."""
+
+    pairs: Tensor
+    mask: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(5, 3)
+        self.calls = {"count": 0}
+        self.register_buffer("pairs", torch.eye(5).to_sparse())
+        self.register_buffer("mask", torch.tensor([0.0, 0.0, -torch.inf]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.calls["count"] += 1
+        return super().forward(torch.sparse.mm(self.pairs, x.T).T) + 0 * self.mask.exp()
+
+    def get_extra_state(self) -> dict[str, int]:
+        return self.calls
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.calls = state
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_no_plain_tensor_is_not_saved_and_its_change_is_noted(training: bool, tmp_path: Path) -> None:
+    model = Recorder().train(training)
+    with Keeper(model, tmp_path, data=TEST) as keeper:
+        for _ in range(3):
+            model(INPUTS)
+            with torch.no_grad():
+                model.weight.add_(0.1)
+            keeper.step()
+    assert set(checkpoints.read(keeper.kept[0])) == {"weight", "bias", "mask"}
+    assert keeper.probe is not None
+    assert keeper.page is not None
+    said = "The training has changed _extra_state, which are no plain tensors" in keeper.page.read_text()
+    assert said == training
+    values = keeper.probe.curves["whole"]["test", "cross_entropy"].mean
+    expected = F.cross_entropy(model(TEST["test"][0]), TEST["test"][1])
+    assert float(values[-1]) == pytest.approx(float(expected.detach()), abs=1e-5)
+
+
+def test_networks_that_cannot_be_saved_are_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="not initialised yet"):
+        Keeper(nn.Sequential(nn.LazyLinear(3)), tmp_path / "a").__enter__()
+    with pytest.raises(StateError, match="not initialised yet"):
+        Keeper(nn.Sequential(nn.LazyLinear(3)), tmp_path / "b", data=TEST).__enter__()
+
+
+def test_complex_and_narrow_weights_are_kept(tmp_path: Path) -> None:
+    class Wide(nn.Module):
+        narrow: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(5, 3, dtype=torch.complex64))
+            self.register_buffer("narrow", torch.ones(3).to(torch.float8_e5m2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x.to(torch.complex64) @ self.w).abs() * self.narrow.float()
+
+    model = Wide()
+    start = copied(model)
+    with Keeper(model, tmp_path, data=TEST, options=ScanOptions(alphas=3)) as keeper:
+        with torch.no_grad():
+            model.w.mul_(1j)
+        keeper.step()
+    assert torch.equal(checkpoints.read(keeper.kept[0])["w"], start["w"])
+    assert keeper.probe is not None
+    middle = start["w"].to(torch.complex128) * (1 + 1j) / 2
+    outputs = (TEST["test"][0].to(torch.complex128) @ middle).abs()
+    found = keeper.probe.curves["whole"]["test", "cross_entropy"].mean[1]
+    assert float(found) == pytest.approx(float(F.cross_entropy(outputs, TEST["test"][1])), abs=1e-5)

@@ -11,7 +11,7 @@ from linescape import checkpoints
 from linescape.checkpoints import Contents
 from linescape.checkpoints.align import Fit, pair
 from linescape.checkpoints.diff import compare
-from linescape.errors import CheckpointError
+from linescape.errors import CheckpointError, StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
 from linescape.interpolation.options import ScanOptions
@@ -130,3 +130,76 @@ def test_a_comparison_names_what_differs() -> None:
     assert found.distances["body"].total == pytest.approx(expected, rel=1e-6)
     assert found.distances["all"].total == pytest.approx(expected, rel=1e-6)
     assert "    2 of another shape: head.weight (10, 8) and (3, 8), head.bias (10,) and (3,)" in str(found)
+
+
+def test_a_missing_count_of_batches_is_no_difference() -> None:
+    new = dict(net().state_dict())
+    old = {name: value for name, value in net().state_dict().items() if name != "norm.num_batches_tracked"}
+    for start, end in ((old, new), (new, old)):
+        found = compare(contents(start), contents(end))
+        assert (found.only_in_start, found.only_in_end, found.not_interpolated) == ((), (), ())
+        for module in (None, net()):
+            first, last = pair(contents(start), contents(end), module=module)
+            assert set(first) == set(last)
+        first.into(net())
+
+
+def test_what_a_module_saves_besides_tensors_is_no_part_of_the_line() -> None:
+    class Extra(nn.Linear):
+        def get_extra_state(self) -> Tensor:
+            return torch.tensor([1, 2], dtype=torch.uint8)
+
+        def set_extra_state(self, state: object) -> None:
+            pass
+
+    network = Extra(2, 2)
+    first, last = pair(contents(network.state_dict()), contents(Extra(2, 2).state_dict()), module=network)
+    line = Line(first.into(network), last.into(network))
+    assert line.describe()["not_interpolated"] == ["_extra_state"]
+    other = {**network.state_dict(), "_extra_state": torch.zeros(2, dtype=torch.uint8)}
+    first, last = pair(contents(network.state_dict()), contents(other), module=network)
+    with pytest.raises(StateError, match="_extra_state"):
+        Line(first.into(network), last.into(network))
+
+
+def test_types_without_a_common_one_are_refused_and_still_compared() -> None:
+    start, end = ({"w": torch.ones(2), "n": torch.ones(2, dtype=dtype)} for dtype in (torch.int64, torch.float32))
+    with pytest.raises(CheckpointError, match="'n' is torch.int64 in a and torch.float32 in b"):
+        pair(contents(start, "a"), contents(end, "b"))
+    found = compare(contents(start), contents(end))
+    assert found.dtypes == {"n": ("int64", "float32")}
+    assert found.equal == ("w",)
+
+
+def test_differences_of_complex_of_narrow_and_of_packed_tensors() -> None:
+    def held(scale: float) -> dict[str, Tensor]:
+        return {
+            "a.w": torch.tensor([scale * (3 + 4j)]),
+            "b.w": torch.tensor([scale]).to(torch.float8_e4m3fn),
+            "c.weight": torch.full((2,), int(scale), dtype=torch.int8),
+            "c.SCB": torch.ones(2),
+            "mask": torch.tensor([-torch.inf, 0.0]),
+        }
+
+    found = compare(contents(held(1.0)), contents(held(2.0)))
+    assert found.moves == ("a.w", "b.w")
+    assert found.equal == ("c.SCB", "mask")
+    assert found.packed == ("c.weight (torch.int8, scaled by c.SCB)",)
+    assert "of which distances are not those of the networks: c.weight" in str(found)
+    assert found.distances["a"].total == pytest.approx(5)
+    assert found.distances["b"].relative == pytest.approx(1)
+    assert found.distances["all"].total == pytest.approx(26**0.5)
+    assert "mask" not in found.distances
+
+
+def test_tensors_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(2, 2))
+    network.register_buffer("adjacency", torch.eye(2).to_sparse())
+    torch.save(network.state_dict(), tmp_path / "a")
+    found = checkpoints.read(tmp_path / "a")
+    assert found.unread == {"adjacency": "sparse_tensor"}
+    assert any("sparse, quantised or of another class: adjacency" in note for note in found.notes)
+    assert "not compared: adjacency (sparse_tensor)" in str(compare(found, found))
+    assert list(found.into(network)) == ["0.weight", "0.bias"]  # the network has its own
+    with pytest.raises(CheckpointError, match="what cannot be read: adjacency"):
+        found.into(nn.Sequential(nn.Linear(3, 2)))

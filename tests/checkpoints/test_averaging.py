@@ -191,7 +191,7 @@ def test_prefixes_of_the_start_are_fitted_to_the_end(tmp_path: Path) -> None:
         (lambda held: held.pop("half"), r"1 only in the end \(half\)"),
         (lambda held: held.update(more=torch.ones(1)), r"1 only in the start \(more\)"),
         (lambda held: held.update(half=torch.ones(7, 4).bfloat16()), "one shape in the start"),
-        (lambda held: held.update(half=held["half"].float()), "is torch.float32 at the start"),
+        (lambda held: held.update(count=torch.tensor(1.0)), "'count' is torch.float32 at the start and torch.int64"),
         (lambda held: held["half"][1].fill_(float("nan")), "start holds NaN or infinity in 'half'"),
         (lambda held: held["a.half"].mul_(1e9), "start holds NaN or infinity in 'a.half'"),
     ],
@@ -216,9 +216,120 @@ def test_what_leaves_the_range_of_the_type_is_an_error(tmp_path: Path) -> None:
         average(tmp_path / "a", tmp_path / "b", 9.0, tmp_path / "out")
     with pytest.raises(AlphaError, match="alpha is nan"):
         average(tmp_path / "a", tmp_path / "b", float("nan"), tmp_path / "out")
-    torch.save({"weight": torch.ones(2).to(torch.float8_e4m3fn)}, tmp_path / "c")
+    for value, name in ((1.0, "c"), (2.0, "d")):
+        torch.save({"weight": torch.full((2,), value).to(torch.float8_e4m3fn)}, tmp_path / name)
     with pytest.raises(StateError, match="Convert both checkpoints to bfloat16"):
-        average(tmp_path / "c", tmp_path / "c", 0.5, tmp_path / "out")
+        average(tmp_path / "c", tmp_path / "d", 0.5, tmp_path / "out")
+    average(tmp_path / "c", tmp_path / "c", 0.5, tmp_path / "out")  # what is equal stays
+    assert torch.equal(load(tmp_path / "out")["weight"].float(), torch.ones(2))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_where_types_differ_the_wider_one_is_written(form: str, tmp_path: Path) -> None:
+    write, read = FORMS[form]
+    changed = {"single": torch.float64, "half": torch.float16, "double": torch.float32, "count": torch.int32}
+    start, end = tensors(1), tensors(2)
+    safetensors.torch.save_file(
+        contiguous({name: value.to(changed.get(name, value.dtype)) for name, value in start.items()}),
+        tmp_path / "start",
+    )
+    write(end, tmp_path / "end")
+    notes = average(tmp_path / "start", tmp_path / "end", 0.3, tmp_path / "out")
+    assert "Converted to the wider of two types, and written so: half, single." in notes
+    start = {name: value.to(changed.get(name, value.dtype)) for name, value in start.items()}
+    types = {name: torch.promote_types(start[name].dtype, end[name].dtype) for name in end}
+    expected = {name: state.lerp(start[name].to(types[name]), end[name].to(types[name]), 0.3) for name in end}
+    if form.startswith("distributed"):  # which is read into tensors that are there
+        found: Mapping[str, Tensor] = checkpoints.read(tmp_path / "out")
+    else:
+        found = read(tmp_path / "out")
+    assert same(found, expected)
+    assert {name: value.dtype for name, value in found.items() if value.dtype != end[name].dtype} == {
+        "half": torch.float32,
+        "single": torch.float64,
+    }
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_complex_tensors_and_infinite_masks(form: str, tmp_path: Path) -> None:
+    if form.startswith("distributed"):
+        read: Callable[[Path], Mapping[str, Tensor]] = checkpoints.read
+    else:
+        read = FORMS[form][1]
+    masks = {"mask": torch.full((3, 3), -torch.inf).triu(1), "unknown": torch.tensor([torch.nan, 1.0])}
+    ends = [
+        {"w": torch.randn(5, 2, dtype=torch.complex64), "bias": torch.randn(3), **masks, "index": torch.arange(4)}
+        for _ in range(2)
+    ]
+    for held, name in zip(ends, ("start", "end"), strict=True):
+        FORMS[form][0](held, tmp_path / name)
+    for number, alpha in enumerate((0.3, -1.0, 0.0)):
+        average(tmp_path / "start", tmp_path / "end", alpha, tmp_path / str(number))
+        found = read(tmp_path / str(number))
+        exact = (1 - alpha) * ends[0]["w"].to(torch.complex128) + alpha * ends[1]["w"].to(torch.complex128)
+        assert torch.allclose(found["w"].to(torch.complex128), exact, atol=1e-6)
+        assert torch.equal(found["mask"], masks["mask"])
+        assert torch.equal(found["unknown"].isnan(), masks["unknown"].isnan())
+
+
+REFUSED: dict[str, tuple[Callable[[float], Tensors], str]] = {
+    "lora": (
+        lambda value: {f"q.lora_{factor}.weight": torch.full((2, 2), value) for factor in "AB"},
+        "q.lora_A.weight and q.lora_B.weight.*Merge each adapter",
+    ),
+    "scaled integers": (
+        lambda value: {"fc.weight": torch.full((2, 2), value).to(torch.int8), "fc.SCB": torch.full((2,), value)},
+        "fc.weight .torch.int8, scaled by fc.SCB",
+    ),
+    "sparse": (
+        lambda value: {"w": torch.full((2,), value), "adj": torch.eye(3).to_sparse()},
+        "cannot be averaged: adj .sparse_tensor",
+    ),
+    "quantised": (
+        lambda value: {
+            "w": torch.full((2,), value),
+            "q": torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+        },
+        "cannot be averaged: q .qtensor",
+    ),
+    "a mask that differs": (
+        lambda value: {"mask": torch.tensor([value, -torch.inf])},
+        "start holds NaN or infinity in 'mask'",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # that quantised tensors are going away
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_has_no_average_is_refused(kind: str, tmp_path: Path) -> None:
+    make, said = REFUSED[kind]
+    for value, name in ((1.0, "start"), (2.0, "end")):
+        torch.save(make(value), tmp_path / name)
+    with pytest.raises(StateError, match=said):
+        average(tmp_path / "start", tmp_path / "end", 0.5, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_negative_variances_are_named_and_recomputed_ones_are_not(tmp_path: Path) -> None:
+    for value, name in ((1.0, "start"), (3.0, "end")):
+        held = {"a.running_var": torch.full((2,), value), "a.weight": torch.ones(2), "b.running_var": torch.ones(2)}
+        torch.save(held, tmp_path / name)
+    with pytest.raises(StateError, match=r"alpha = -1 running variances .* negative: a.running_var"):
+        average(tmp_path / "start", tmp_path / "end", -1.0, tmp_path / "out")
+    ends = [checkpoints.read(tmp_path / name) for name in ("start", "end")]
+    averaging.average(ends[0], ends[1], -1.0, tmp_path / "out", {"a.running_var": torch.ones(2)})
+    average(tmp_path / "start", tmp_path / "end", -0.4, tmp_path / "near")
+
+
+def test_a_missing_count_of_batches_is_that_of_the_end(tmp_path: Path) -> None:
+    new = nn.BatchNorm1d(2).state_dict()
+    old = {name: value for name, value in new.items() if name != "num_batches_tracked"}
+    torch.save(new, tmp_path / "new")
+    torch.save(old, tmp_path / "old")
+    average(tmp_path / "old", tmp_path / "new", 0.5, tmp_path / "a")
+    average(tmp_path / "new", tmp_path / "old", 0.5, tmp_path / "b")
+    assert same(load(tmp_path / "a"), new)
+    assert same(load(tmp_path / "b"), old)
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:

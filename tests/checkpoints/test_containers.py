@@ -99,9 +99,9 @@ def test_of_several_networks_the_user_names_one(where: str, tmp_path: Path) -> N
 def test_an_item_of_a_list_is_written_as_one(tmp_path: Path) -> None:
     for name in "ab":
         torch.save([net().state_dict(), 3], tmp_path / name)
-    held = [checkpoints.read(tmp_path / name, key="[0]") for name in "ab"]
-    assert any("left out the other 1 items of the list" in note for note in held[0].notes)
-    averaging.average(*held, 0.5, tmp_path / "c")
+    start, end = (checkpoints.read(tmp_path / name, key="[0]") for name in "ab")
+    assert any("left out the other 1 items of the list" in note for note in start.notes)
+    averaging.average(start, end, 0.5, tmp_path / "c")
     (written,) = torch.load(tmp_path / "c", weights_only=True)
     assert same(written, net().state_dict())
 

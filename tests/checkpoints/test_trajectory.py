@@ -106,3 +106,14 @@ def test_fewer_than_two_checkpoints_are_no_line(tmp_path: Path) -> None:
         trajectory.find(tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="cannot be listed as a folder"):
         trajectory.find(tmp_path / "absent")
+
+
+def test_masks_that_are_infinite_in_all_are_no_damage(tmp_path: Path) -> None:
+    for step in range(4):
+        held = {"w": torch.full((2,), float(step)), "mask": torch.tensor([0.0, -torch.inf])}
+        if step == 2:
+            held["w"][0] = torch.nan
+        torch.save(held, tmp_path / f"step-{step}.pt")
+    found = trajectory.find(tmp_path)
+    assert list(found.paths) == ["step-0", "step-1", "step-3"]
+    assert any(note.startswith("Left out step-2.pt. It holds NaN") for note in found.notes)

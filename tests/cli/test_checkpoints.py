@@ -251,3 +251,41 @@ def test_a_stopped_probe_goes_on(line: Line, pair: list[str], tmp_path: Path, mo
     assert not (tmp_path / "probe" / "points").exists()
     for table in sorted((tmp_path / "whole" / "tables").iterdir()):
         assert (tmp_path / "probe" / "tables" / table.name).read_bytes() == table.read_bytes()
+
+
+def test_a_key_names_one_of_several_networks(line: Line, pair: list[str], tmp_path: Path) -> None:
+    start, end = (dict(checkpoints.read(tmp_path / name)) for name in pair)
+    for name, teacher in (("a.ckpt", start), ("b.ckpt", end)):
+        torch.save({"student": start, "teacher": teacher, "epoch": 1}, tmp_path / name)
+    files = ("a.ckpt", "b.ckpt")
+    code, _, err = line("diff", *files)
+    assert code == 2
+    assert "'student' (9 tensors), 'teacher' (9 tensors). Choose one: --key" in err
+    code, out, err = line("diff", *files, "--key", "teacher")
+    assert code == 0, err
+    assert "Read 'teacher' and left out student, epoch." in out
+    code, out, err = line("average", *files, "--key", "teacher", "--out", "c.ckpt")
+    assert code == 0, err
+    assert list(torch.load(tmp_path / "c.ckpt", weights_only=True)) == ["teacher"]
+    code, out, err = line("probe", *files, "--key", "teacher", *OF_OWN, "--alphas", "3")
+    assert code == 0, err
+    whole = (tmp_path / "probe" / "probe.json").read_text()
+    code, _, err = line("probe", *pair, *OF_OWN, "--alphas", "3", "--out", "other")
+    assert code == 0, err
+    lines = [
+        json.loads(text)["lines"]["whole"]["rows"] for text in (whole, (tmp_path / "other" / "probe.json").read_text())
+    ]
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("hidden", [[10**9], [10**30], [1] * 10_000, [60, 60]])
+def test_a_recipe_in_a_file_may_not_ask_for_more_than_the_file_holds(
+    line: Line, tmp_path: Path, hidden: list[int]
+) -> None:
+    recipe = {"model": {"name": "mlp", "hidden": hidden}, "data": {"name": "spiral"}}
+    for name in "ab":
+        note = {"linescape": json.dumps({"recipe": recipe})}
+        checkpoints.write(tmp_path / name, {"layers.0.weight": torch.randn(20, 20)}, note)
+    code, _, err = line("probe", "a", "b")
+    assert code == 2
+    assert "is of a larger network than the 400 values in it" in err

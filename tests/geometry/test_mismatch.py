@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from linescape.errors import StateError
-from linescape.geometry.mismatch import Mismatch, check_alike
+from linescape.geometry.mismatch import Mismatch, check_alike, is_counter, with_counters
 
 LEFT = {"a": torch.zeros(2), "b": torch.zeros(3), "c": torch.zeros(1), "d": torch.zeros(1)}
 RIGHT = {"e": torch.zeros(1), "c": torch.zeros(1).half(), "b": torch.zeros(4), "a": torch.ones(2)}
@@ -28,3 +28,14 @@ def test_messages_name_both_sides() -> None:
         check_alike(shared, {name: RIGHT[name] for name in shared}, "the start", "the end")
     same_shapes = {name: RIGHT[name] for name in ("a", "c")}
     assert set(check_alike({"a": LEFT["a"], "c": LEFT["c"]}, same_shapes, "the start", "the end").dtypes) == {"c"}
+
+
+def test_a_count_of_batches_that_only_one_has_is_no_difference() -> None:
+    counts = {"a.num_batches_tracked": torch.tensor(7), "b.num_batches_tracked": torch.tensor(8), "w": torch.ones(1)}
+    fewer = with_counters({"w": torch.ones(1), "a.num_batches_tracked": torch.tensor(3)}, counts)
+    assert {name: int(value) for name, value in fewer.items() if is_counter(name)} == {
+        "a.num_batches_tracked": 3,
+        "b.num_batches_tracked": 0,
+    }
+    assert list(with_counters(counts, {"w": torch.ones(1)})) == ["w"]
+    check_alike(fewer, counts, "one", "the other")

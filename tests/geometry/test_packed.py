@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from linescape.errors import StateError
-from linescape.geometry.packed import check_no_factors, check_not_packed, packed
+from linescape.geometry.packed import check_no_factors, check_not_packed, packed_weights
 
 INT8, UINT8, INT32 = (torch.zeros(4, 4, dtype=dtype) for dtype in (torch.int8, torch.uint8, torch.int32))
 FLOAT, FLOAT8 = torch.ones(4), torch.ones(4).to(torch.float8_e4m3fn)
@@ -49,7 +49,7 @@ def test_other_integers_are_not_packed_weights() -> None:
         "blocks.0.scale": FLOAT,
         "blocks.1.mask": UINT8,
     }
-    assert not packed(tensors, set(tensors))
+    assert not packed_weights(tensors, set(tensors))
 
 
 @pytest.mark.parametrize(

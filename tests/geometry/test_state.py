@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -169,7 +170,7 @@ class Graph(nn.Module):
         self.fc = nn.Linear(4, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.fc(torch.sparse.mm(self.adjacency, x.T).T)  # type: ignore[arg-type]
+        out: Tensor = self.fc(torch.sparse.mm(self.adjacency, x.T).T)
         return out
 
 
@@ -283,3 +284,30 @@ def test_tensors_on_several_devices_are_refused() -> None:
     elsewhere = state.replace({"weight": state["weight"].to("meta")})
     with pytest.raises(StateError, match="meta"):
         check_pair(state, elsewhere)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # that this quantisation goes away
+def test_layers_that_pack_their_weights_are_loaded_and_not_interpolated() -> None:
+    def packed(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        quantise: Any = torch.ao.quantization.quantize_dynamic
+        network: nn.Module = quantise(nn.Sequential(nn.Linear(4, 3)), {nn.Linear}, torch.qint8)
+        return network
+
+    state, network = State.from_module(packed(1)), packed(2)
+    check_pair(state, State.from_module(packed(1)))
+    with pytest.raises(StateError, match="0._packed_params._packed_params .a tuple"):
+        check_pair(state, State.from_module(network))
+    state.load_into(network)
+    inputs = torch.randn(5, 4)
+    assert torch.equal(network(inputs), packed(1)(inputs))
+    state.check_fits(network)
+
+
+def test_a_layer_that_does_not_take_what_it_saved_is_an_error() -> None:
+    class Stubborn(Extra):
+        def set_extra_state(self, state: object) -> None:
+            raise KeyError("scale")
+
+    with pytest.raises(StateError, match="Stubborn does not load this state"):
+        State.from_module(Stubborn(1.0)).load_into(Stubborn(1.0))

@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import resource
+import signal
 import struct
 import sys
 import time
@@ -33,7 +34,7 @@ MEMORY = 3 << 29
 """Bytes of address space beyond what the process has at the start; mapped files count too."""
 
 SECONDS = 20
-"""For one command."""
+"""Of one core, for one command; and ten times as many on the clock, as other work may be running."""
 
 Make = Callable[[int], bytes]
 """Which of the two ends -> the content of its file."""
@@ -293,13 +294,15 @@ def outcome(words: list[str], folder: Path) -> str:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             break
-        if time.monotonic() - begun > SECONDS:
-            os.kill(child, 9)
+        if time.monotonic() - begun > 10 * SECONDS:
+            os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return "hang"
         time.sleep(0.01)
     printed = said.read_text(errors="replace")
     code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGXCPU:
+        return "hang"
     if "Traceback" in printed or code not in (0, 2):
         return f"ended with {code}: {printed[-1500:]}"
     return "refused" if code else "done"
@@ -316,6 +319,7 @@ def _run(words: list[str], folder: Path, said: Path) -> None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 5))
         sys.argv = ["linescape", *words]
         cli.main()
         code = 0

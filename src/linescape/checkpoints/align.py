@@ -67,7 +67,7 @@ def pair(
         known = {*slots, *opaque}
     else:
         start = start.named_as(end)
-        start, end = (replace(one, tensors=with_counters(one, other)) for one, other in ((start, end), (end, start)))
+        start = replace(start, tensors=with_counters(start, end))
         known = set(end)
     mismatch = Mismatch.between(end, start)
     missing = [name for name in (*mismatch.only_left, *mismatch.only_right) if name in known]

@@ -11,7 +11,7 @@ from linescape.checkpoints.formats import Contents
 from linescape.errors import abbreviate
 from linescape.geometry.groups import by_name
 from linescape.geometry.mismatch import Mismatch, is_counter
-from linescape.geometry.packed import packed
+from linescape.geometry.packed import packed_weights
 from linescape.geometry.state import Distance, State, distances
 from linescape.geometry.tensors import identical, is_continuous, is_finite, promoted
 
@@ -90,7 +90,7 @@ def compare(start: Contents, end: Contents) -> Comparison:
         moves=tuple(name for name in differ if is_continuous(first[name].dtype)),
         equal=tuple(equal),
         not_interpolated=tuple(name for name in differ if not is_continuous(first[name].dtype)),
-        packed=tuple(packed(last, differ)),
+        packed=tuple(packed_weights(last, differ)),
         unread=tuple(f"{name} ({kind})" for name, kind in {**start.unread, **end.unread}.items()),
         distances=distances(first, last, by_name(first.parameters)),
     )

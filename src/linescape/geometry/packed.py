@@ -22,7 +22,7 @@ _FACTOR = re.compile(
 """Factors of low-rank updates: peft, kohya, LyCORIS."""
 
 
-def packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> list[str]:
+def packed_weights(tensors: Mapping[str, Tensor], moving: Collection[str]) -> list[str]:
     """The integer and 8-bit weights that differ between two ends and have scales, with these, in words.
 
     Args:
@@ -50,7 +50,7 @@ def packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> list[str]:
 
 def check_not_packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> None:
     """Raise `StateError` naming the integer and 8-bit weights that differ between two ends and have scales."""
-    if weights := packed(tensors, moving):
+    if weights := packed_weights(tensors, moving):
         raise StateError(
             f"{len(weights)} tensors are packed weights that differ: {abbreviate(weights)}. Each weight is an integer "
             "or 8-bit number times a scale, so there is no network between them at which both could be interpolated. "

@@ -127,9 +127,11 @@ class State(Mapping[str, Tensor]):
             StateError: names or shapes are not the module's, or it does not take what is opaque.
         """
         self._check_tensors(module)
+        # Into the module's own, which has the versions of its layers, and what is opaque where a file leaves that out.
+        entries = module.state_dict()
+        entries.update({**self.state_dict(), **copied(self.opaque)})
         try:
-            # What is opaque may not be known, as where a file leaves it out; the module then keeps its own.
-            module.load_state_dict({**self.state_dict(), **copied(self.opaque)}, strict=False)
+            module.load_state_dict(entries)
         except Exception as error:  # whatever `set_extra_state` raises
             raise StateError(
                 f"{type(module).__name__} does not load this state: {first_line(error)}. Build the network as the one "
@@ -239,16 +241,15 @@ def check_pair(start: State, end: State) -> None:
             f"{name!r} is {first} at the start and {last} at the end, so it is unclear which precision the line has. "
             "Convert one of the two networks."
         )
-    devices = {value.device for state in (start, end) for value in state.values()}
-    if torch.device("meta") in devices:
+    devices = {name: (start[name].device, value.device) for name, value in end.items()}
+    if any(device.type == "meta" for both in devices.values() for device in both):
         raise StateError(
             "The tensors of the start or the end are on the device 'meta', so they have no values. Load a checkpoint "
             "into the network first."
         )
-    if len(devices) > 1:
+    if apart := [f"{name} ({first} and {last})" for name, (first, last) in devices.items() if first != last]:
         raise StateError(
-            f"The tensors of the start and the end are on {' and '.join(sorted(map(str, devices)))}. Put both on one "
-            "device: state.to(...)."
+            f"The start and the end are on different devices: {abbreviate(apart)}. Put both on one: state.to(...)."
         )
     if dict(start.tied) != dict(end.tied):
         raise StateError(

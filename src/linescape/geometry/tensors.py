@@ -119,6 +119,7 @@ def _same_leaf(left: object, right: object) -> bool:
             return alike(vars(left), vars(right)) if by_identity else bool(left == right)
         if left.shape != right.shape or left.dtype != right.dtype or left.layout != right.layout:
             return False
+        right = right.to(left.device)
         if is_plain(left):
             return identical(left, right)
         if left.layout == torch.strided:

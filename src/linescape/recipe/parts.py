@@ -41,7 +41,7 @@ class Poison(Content, frozen=True):
     zeroed: float = 0.1
 
     def _check(self) -> None:
-        self._require("copies", 1 <= self.copies <= 1000, "one to a thousand copies")
+        self._require("copies", 1 <= self.copies <= 1000, "at least one copy, and a thousand at most")
         self._require("zeroed", 0 <= self.zeroed <= 1, "a zeroed part in [0, 1]")
 
 

@@ -24,17 +24,20 @@ RESAVE = (
     "`torch.save(model.state_dict(), path)`."
 )
 
-_MOST = 100_000
-"""Modules of one pickled network that are looked at."""
+_MOST = 200_000
+"""Tensors and parts of one pickled network that are looked at."""
+
+_LONG = 500
+"""Characters of the name of a part of a pickled network."""
 
 _VISITS = 4
 """Places in which one object is looked at."""
 
-_NETWORKS = 1000
-"""Objects of other classes that are looked at; each may be a pickled network."""
+_NETWORKS = 8
+"""Pickled networks that are looked at."""
 
 _DEEP = 8
-"""Keys that lead to a dictionary at most; also, modules within each other are 20 times as many."""
+"""Keys that lead to a dictionary at most."""
 
 _OTHERS = re.compile(r"(?i)optim|sched|rng|random|scaler|callback|hyper|loops|_extra_state$")
 """Keys of what is saved beside a network."""
@@ -184,7 +187,7 @@ def _dictionaries(content: Any) -> Iterator[tuple[Keys, Mapping[Any, Any]]]:
             continue
         inner: list[tuple[str, Any]] = []
         if isinstance(value, Foreign):
-            modules += 1
+            modules += isinstance(value.state, Mapping) and "_modules" in value.state
             if modules <= _NETWORKS and (module := _Module.of(value)) is not None:
                 yield keys, module
         elif isinstance(value, list):
@@ -196,7 +199,7 @@ def _dictionaries(content: Any) -> Iterator[tuple[Keys, Mapping[Any, Any]]]:
 
 
 def _inner(value: Any) -> bool:
-    return isinstance(value, Mapping | list | Foreign)
+    return isinstance(value, Foreign) or (isinstance(value, Mapping | list) and bool(value))
 
 
 _PARTS = ("_parameters", "_buffers", "_modules")
@@ -211,22 +214,22 @@ class _Module(dict[str, Any]):
         """None where it is none."""
         tensors = cls()
         waiting: list[tuple[str, Any]] = [("", pickled)]
-        for _ in range(_MOST):
-            if not waiting:
-                return tensors
+        looked_at = 0  # parts may be shared, so that there are any number of them in a short file
+        while waiting:
             prefix, module = waiting.pop()
-            state = module.state if isinstance(module, Foreign) else None
             if module is None:  # a part that may be absent
                 continue
-            if not isinstance(state, Mapping) or prefix.count(".") > 20 * _DEEP:
-                return None
-            parts: list[Any] = [state.get(part) for part in _PARTS]
-            if not all(isinstance(part, Mapping) for part in parts):
+            state = module.state if isinstance(module, Foreign) else None
+            parts: list[Any] = [state.get(part) for part in _PARTS] if isinstance(state, Mapping) else [None]
+            looked_at += sum(len(part) + 1 for part in parts if isinstance(part, Mapping))
+            if not all(isinstance(part, Mapping) for part in parts) or looked_at > _MOST or len(prefix) > _LONG:
                 return None
             parameters, buffers, children = parts
-            unsaved = state.get("_non_persistent_buffers_set")
+            unsaved = state.get("_non_persistent_buffers_set") if isinstance(state, Mapping) else None
+            unsaved = unsaved if isinstance(unsaved, list) and len(unsaved) <= len(buffers) else []
+            names = {name for name in unsaved if isinstance(name, str)}
             for name, value in (*parameters.items(), *buffers.items()):
-                if value is not None and not (isinstance(unsaved, list) and name in unsaved):
+                if value is not None and name not in names:
                     tensors[f"{prefix}{name}"] = value
             waiting.extend((f"{prefix}{name}.", child) for name, child in reversed(children.items()))
-        return None
+        return tensors

@@ -73,7 +73,12 @@ def joined(folder: Path, files: Mapping[str, Sequence[str]], parts: Mapping[str,
     first = next(iter(parts.values()))
     notes = dict.fromkeys(note for part in parts.values() for note in part.notes)
     return Contents(
-        tensors, tuple(notes), first.metadata, str(folder), FileFormat("hugging face", first.file_format.container)
+        tensors,
+        tuple(notes),
+        first.metadata,
+        str(folder),
+        FileFormat("hugging face", first.file_format.container),
+        {name: kind for part in parts.values() for name, kind in part.unread.items()},
     )
 
 
