@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from linescape.engine import Fast, operations, threads
+from linescape.errors import LinescapeError
 from linescape.evaluation import batchnorm
 from linescape.evaluation.batches import head, to_device
 from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
@@ -58,6 +59,7 @@ class Runner:
         self._tensors = dict(self.model.state_dict(keep_vars=True))
         self._path: Path | None = None
         self._alpha = 0.0
+        self._takes_fewer = True
 
     def load(self, state: State) -> None:
         """Write a state into the copy.
@@ -153,8 +155,26 @@ class Runner:
             return self.call(batch)[1]
 
     def head(self, batch: Any, count: int) -> tuple[Any, float]:
-        """As `linescape.evaluation.batches.head`; all of a batch where the user's own `forward` reads it."""
-        return head(batch, count) if self.forward is default_forward else (batch, 1.0)
+        """As `linescape.evaluation.batches.head`; all of a batch where the user's own `forward` reads it, or where the
+        network takes no fewer."""
+        return head(batch, count) if self.forward is default_forward and self._takes_fewer else (batch, 1.0)
+
+    def first_call(self, batch: Any) -> tuple[float, tuple[Any, Any, int]]:
+        """The fraction of a batch that its first few examples are, and `count_operations` of these.
+
+        All of the batch where the network fails on a few, as on some nodes of a graph, and then from now on.
+        """
+        few, share = self.head(batch, 4)
+        try:
+            return share, self.count_operations(few)
+        except LinescapeError:
+            raise
+        except Exception:  # whatever the network's own code raises
+            if share == 1.0:
+                raise
+            counted = self.count_operations(batch)
+        self._takes_fewer = False
+        return 1.0, counted
 
     def count_operations(self, batch: Any) -> tuple[Any, Any, int]:
         """(outputs, targets) of a batch, and how many operations a plain call takes."""
