@@ -317,15 +317,16 @@ class Evaluator:
                 first = next(iter(batches), None)
             if first is None:
                 continue
+            few, share = self._runner.head(first, 4)
             try:
-                share, (outputs, targets, operations) = self._runner.first_call(first)
+                few, share, (outputs, targets, operations) = self._runner.first_call(few, share, first)
             except LinescapeError:
                 raise
             except Exception as error:  # whatever the network's own code raises
                 hook = self._runner.failing_hook(error)
                 raise DataError(
                     f"The network, a {type(self.model).__name__}, cannot be called with the first examples of {name!r} "
-                    f"({described(first)}): {first_line(error)}. "
+                    f"({described(few)}): {first_line(error)}. "
                     + (f"This is an error in the hook {hook}: correct or remove it." if hook else _INPUTS)
                 ) from error
             of_batch(self.measures, outputs, targets)  # what cannot be measured is said at once

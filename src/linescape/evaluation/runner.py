@@ -159,22 +159,24 @@ class Runner:
         network takes no fewer."""
         return head(batch, count) if self.forward is default_forward and self._takes_fewer else (batch, 1.0)
 
-    def first_call(self, batch: Any) -> tuple[float, tuple[Any, Any, int]]:
-        """The fraction of a batch that its first few examples are, and `count_operations` of these.
+    def first_call(self, few: Any, share: float, batch: Any) -> tuple[Any, float, tuple[Any, Any, int]]:
+        """`count_operations` of the first few examples of a batch, a fraction of it, which are returned before.
 
         All of the batch where the network fails on a few, as on some nodes of a graph, and then from now on.
         """
-        few, share = self.head(batch, 4)
         try:
-            return share, self.count_operations(few)
+            return few, share, self.count_operations(few)
         except LinescapeError:
             raise
-        except Exception:  # whatever the network's own code raises
+        except Exception as error:  # whatever the network's own code raises
             if share == 1.0:
                 raise
-            counted = self.count_operations(batch)
+            try:
+                counted = self.count_operations(batch)
+            except Exception:
+                raise error from None
         self._takes_fewer = False
-        return 1.0, counted
+        return batch, 1.0, counted
 
     def count_operations(self, batch: Any) -> tuple[Any, Any, int]:
         """(outputs, targets) of a batch, and how many operations a plain call takes."""
