@@ -40,11 +40,15 @@ def test_networks_that_see_later_tokens_are_refused(file: Path) -> None:
     text.read(f"{file},length=1", Mixer(padding=1), None)  # there is no later token
 
 
+@pytest.mark.parametrize("built", ["with weights", "for a checkpoint"])
 @pytest.mark.parametrize("decoder", [True, False])
-def test_an_encoder_named_as_a_language_model_is_refused(file: Path, decoder: bool) -> None:
+def test_an_encoder_named_as_a_language_model_is_refused(file: Path, decoder: bool, built: str) -> None:
     transformers = optional.load("transformers")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     network = transformers.BertLMHeadModel(transformers.BertConfig(vocab_size=256, is_decoder=decoder, **sizes))
+    if built == "for a checkpoint":
+        for parameter in network.parameters():
+            nn.init.zeros_(parameter)
     if decoder:
         assert len(text.read(f"{file},length=16", network, None)[0]["test"]) == 2  # batches
     else:

@@ -229,12 +229,24 @@ def test_settings_that_do_not_fit_are_refused() -> None:
     for weight in (torch.ones(2), torch.tensor([1.0, -1, 1]), torch.tensor([1.0, math.nan, 1])):
         with pytest.raises(MeasureError, match="one number for each of the 3 classes"):
             cross_entropy(outputs, targets, weight=weight)
+    with pytest.raises(MeasureError, match="must be a tensor"):
+        error(outputs, targets, weight=[1.0, 1.0, 1.0])  # type: ignore[arg-type]
+    with pytest.raises(MeasureError, match="needs logits"):
+        cross_entropy(torch.randn(4), targets)
     with pytest.raises(MeasureError, match="no single class"):
         error(outputs, outputs.softmax(1), weight=torch.ones(3))
     with pytest.raises(DataError, match=r"Labels run from 0 to 255.*ignore_index"):
         cross_entropy(torch.randn(1, 3, 2, 2), torch.tensor([[[0, 255], [1, 2]]]))
     with pytest.raises(DataError, match="from -1"):
         cross_entropy(outputs, torch.tensor([0, -1, 255, 1]), ignore_index=255)
+
+
+def test_single_targets_are_ignored_where_it_is_asked_for() -> None:
+    outputs, targets = torch.randn(4, 3).double(), torch.tensor([0, -100, 2, -100])
+    with pytest.raises(DataError, match="ignore_index"):
+        cross_entropy(outputs, targets)
+    ignoring = partial(cross_entropy, ignore_index=-100)
+    assert weighted_mean(ignoring, outputs, targets) == pytest.approx(F.cross_entropy(outputs, targets).item())
 
 
 def test_partial_measures_keep_their_name_and_mark() -> None:

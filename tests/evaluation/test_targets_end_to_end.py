@@ -252,3 +252,50 @@ def test_intervals_of_barriers_of_weighted_means_hold(hard: bool) -> None:
         interval = estimate(ALPHAS, weighted(*sample(1000)), barrier, resamples=300, seed=seed)
         covered += interval.low <= true <= interval.high
     assert covered >= 0.92 * 400
+
+
+class Graph(nn.Module):
+    """Each node sees its neighbours: a part of the rows is no input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, nodes: Tensor, edges: Tensor) -> Tensor:
+        out: Tensor = self.second(edges @ torch.tanh(edges @ self.first(nodes)))
+        return out
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_nodes_of_one_graph_are_not_called_alone(sparse: bool) -> None:
+    networks = two(Graph)
+    edges = (torch.rand(60, 60) > 0.9).float()
+    nodes, targets = torch.randn(60, 3), torch.randint(0, 2, (60,))
+    curve = walked(networks, [(nodes, edges.to_sparse() if sparse else edges, targets)], [cross_entropy])
+    expected = at_ends(networks, lambda network: F.cross_entropy(network(nodes.double(), edges.double()), targets))
+    assert curve["cross_entropy"].mean[[0, -1]].tolist() == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(DataError, match="cannot be called"):
+        walked(networks, [(nodes[:, :2], edges, targets)], [cross_entropy])
+
+
+class Lengths(nn.Module):
+    """Means over the first steps of each sequence, whose number is in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, steps: Tensor, lengths: list[int]) -> Tensor:
+        out: Tensor = self.head(torch.stack([row[:n].mean(0) for row, n in zip(steps, lengths, strict=True)]))
+        return out
+
+
+def test_lists_beside_tensors_belong_to_the_examples() -> None:
+    networks = two(Lengths)
+    steps, lengths, targets = torch.randn(40, 9, 3), [1 + i % 9 for i in range(40)], torch.randint(0, 2, (40,))
+    curve = walked(networks, [(steps, lengths, targets)], [cross_entropy])
+    expected = at_ends(networks, lambda network: F.cross_entropy(network(steps.double(), lengths), targets))
+    assert curve["cross_entropy"].mean[[0, -1]].tolist() == pytest.approx(expected, rel=1e-5)
+    evaluator = Evaluator(networks[0].float(), {"test": [(steps, lengths, targets)]})
+    with pytest.raises(DataError, match="a list of as many entries that are no tensors"):
+        evaluator.sample({"test": np.array([3])})

@@ -173,7 +173,7 @@ def test_bad_data_are_refused(images: Images) -> None:
         scan(line, Evaluator(net, {"d": []}))
     with pytest.raises(DataError, match="cannot be told apart"):
         scan(line, Evaluator(net, {"d": [x]}))
-    with pytest.raises(DataError, match="none of which is called"):
+    with pytest.raises(DataError, match="none of which names the targets"):
         scan(line, Evaluator(net, {"d": [{"x": x}]}))
     with pytest.raises(DataError, match="Labels run from"):
         scan(line, Evaluator(net, {"d": (x, y + 5)}))

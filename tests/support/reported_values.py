@@ -236,7 +236,7 @@ def few_bits(folder: Path) -> Iterator[Case]:
         ]
     yield Case("quantised file: diff", lambda: command("diff", *files), [0.0])
     yield Case("quantised file: average", lambda: command("average", *files, "-o", folder / "q.pt"), None)
-    yield Case("quantised networks", lambda: walked(*dynamic, examples()), None)
+    yield Case("quantised networks", lambda: walked(dynamic[0], dynamic[1], examples()), None)
     start, end = pair(Float8)
     data = examples()
     expected = []

@@ -116,10 +116,11 @@ def to_device(batch: Any, device: torch.device) -> Any:
 def head(batch: Any, count: int) -> tuple[Any, float]:
     """The first `count` examples of a batch and the fraction of the batch that they are.
 
-    All of the batch where its tensors differ in length, so that it is unknown what one example is.
+    All of the batch where its tensors differ in length, so that it is unknown what one example is, or where it
+    `is_whole`.
     """
     sizes = lengths(batch)
-    if len(sizes) != 1 or max(sizes) <= count:
+    if len(sizes) != 1 or max(sizes) <= count or is_whole(batch, max(sizes)):
         return batch, 1.0
     return map_tensors(batch, lambda tensor: tensor[:count]), count / max(sizes)
 
@@ -140,6 +141,18 @@ def length(batches: Iterable[Any]) -> int | None:
 def lengths(batch: Any) -> set[int]:
     """The different lengths of a batch's tensors; a single one is the number of examples."""
     return {len(tensor) if tensor.ndim else 0 for tensor in tensors(batch)}
+
+
+def is_whole(batch: Any, length: int) -> bool:
+    """Whether a batch of so many examples has parts whose rows cannot be taken.
+
+    Such are sparse tensors, and a list without tensors that has an entry for each example, as a text or a number.
+    """
+    if isinstance(batch, Tensor):
+        return batch.layout != torch.strided
+    if isinstance(batch, list | tuple) and len(batch) == length and not any(True for _ in tensors(batch)):
+        return True
+    return any(is_whole(part, length) for part in parts(batch))
 
 
 def tensors(batch: Any) -> Iterator[Tensor]:

@@ -143,8 +143,8 @@ def _label(batch: Mapping[str, Any]) -> str:
     label = next((name for name in LABELS if name in batch), None)
     if label is None:
         raise DataError(
-            f"The batch is a dictionary with keys {sorted(batch)}, none of which is called 'labels' or 'targets'. Call "
-            "the targets so if they are one tensor that belongs to the network's logits; otherwise, as with "
+            f"The batch is a dictionary with keys {sorted(map(str, batch))}, none of which names the targets. Call "
+            "them 'labels' if they are one tensor that belongs to the network's logits; otherwise, as with "
             "'start_positions' and 'end_positions', pass `forward=lambda model, batch: (outputs, targets)`."
         )
     return label

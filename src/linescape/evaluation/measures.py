@@ -65,15 +65,15 @@ def counting(measure: Measure) -> partial[Tensor | None] | None:
     return partial(counted, **{key: settings[key] for key in ("ignore_index", "weight") if key in settings})
 
 
-def counted(targets: Any, ignore_index: int = IGNORED, weight: Tensor | None = None) -> Tensor | None:
+def counted(targets: Any, ignore_index: int | None = None, weight: Tensor | None = None) -> Tensor | None:
     """How many positions of each example count ``(batch,)``: whose class number in ``(batch, ...)`` is not ignored.
 
-    With weights ``(classes,)`` it is the sum of those of the positions' classes. None where each example has one
-    target, without weight, and all count.
+    With weights ``(classes,)`` it is the sum of those of the positions' classes. By default `IGNORED` is ignored where
+    there are positions. None where each example has one target, nothing is ignored and there is no weight.
     """
     if not isinstance(targets, Tensor) or targets.dtype.is_floating_point or not targets.ndim:
         return None
-    if targets.ndim == 1 and ignore_index == IGNORED and weight is None:
+    if targets.ndim == 1 and ignore_index is None and weight is None:
         return None
     counts = _counts(targets.long(), ignore_index, weight)
     return counts if targets.ndim == 1 else counts.flatten(1).sum(1)
@@ -84,7 +84,7 @@ def cross_entropy(
     outputs: Tensor,
     targets: Tensor,
     *,
-    ignore_index: int = IGNORED,
+    ignore_index: int | None = None,
     weight: Tensor | None = None,
     class_axis: int | None = None,
 ) -> Tensor:
@@ -98,7 +98,7 @@ def cross_entropy(
             classes)``. Half precision is computed in float32. NaN logits give NaN.
         targets: class numbers ``(batch,)``, of any integer type or bool, or class probabilities ``(batch, classes)``;
             ``(batch, ...)`` for positions: tokens, pixels, voxels.
-        ignore_index: the class number of what does not count.
+        ignore_index: the class number of what does not count; by default `IGNORED` where there are positions.
         weight: of each class ``(classes,)``; the mean over examples is the weighted mean, as in torch.
         class_axis: the axis of the classes in the outputs, where two fit.
 
@@ -109,13 +109,13 @@ def cross_entropy(
     """
     classes, axis = _read(outputs, targets, ignore_index, weight, class_axis)
     _refuse_probabilities(outputs, axis)
-    wide = _wide(outputs)
+    wide, ignored = _wide(outputs), _ignored(ignore_index)
     if classes.dtype.is_floating_point:
         return F.cross_entropy(wide, classes, reduction="none")
     if axis == 1:
-        values = F.cross_entropy(wide, classes, reduction="none", ignore_index=ignore_index)
+        values = F.cross_entropy(wide, classes, reduction="none", ignore_index=ignored)
     else:
-        flat = F.cross_entropy(wide.flatten(0, -2), classes.flatten(), reduction="none", ignore_index=ignore_index)
+        flat = F.cross_entropy(wide.flatten(0, -2), classes.flatten(), reduction="none", ignore_index=ignored)
         values = flat.view(classes.shape)
     return _over_positions(values, classes, ignore_index, weight)
 
@@ -125,7 +125,7 @@ def error(
     outputs: Tensor,
     targets: Tensor,
     *,
-    ignore_index: int = IGNORED,
+    ignore_index: int | None = None,
     weight: Tensor | None = None,
     class_axis: int | None = None,
 ) -> Tensor:
@@ -202,7 +202,7 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     _require_tensors(outputs, targets)
     wide = _wide(outputs)
     if not targets.dtype.is_floating_point and targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
-        targets = F.one_hot(_read(outputs, targets, IGNORED, None, None)[0], outputs.shape[1])
+        targets = F.one_hot(_read(outputs, targets, None, None, None)[0], outputs.shape[1])
     elif targets.shape != outputs.shape:
         # Broadcasting (batch, 1) against (batch,) would silently compare every example with every other.
         raise MeasureError(
@@ -215,13 +215,17 @@ def _wide(outputs: Tensor) -> Tensor:
     return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
 
 
-def _counts(classes: Tensor, ignore_index: int, weight: Tensor | None) -> Tensor:
+def _ignored(ignore_index: int | None) -> int:
+    return IGNORED if ignore_index is None else ignore_index
+
+
+def _counts(classes: Tensor, ignore_index: int | None, weight: Tensor | None) -> Tensor:
     """How much each target counts, in their shape: whether it does, or its class's weight."""
-    kept = classes != ignore_index
+    kept = classes != _ignored(ignore_index)
     return kept if weight is None else weight.to(classes.device)[classes.where(kept, 0)] * kept
 
 
-def _over_positions(values: Tensor, classes: Tensor, ignore_index: int, weight: Tensor | None) -> Tensor:
+def _over_positions(values: Tensor, classes: Tensor, ignore_index: int | None, weight: Tensor | None) -> Tensor:
     """Mean over each example's positions that count; others may hold NaN."""
     if values.ndim == 1:
         return values
@@ -233,7 +237,7 @@ def _over_positions(values: Tensor, classes: Tensor, ignore_index: int, weight: 
 
 
 def _read(
-    outputs: Any, targets: Any, ignore_index: int, weight: Tensor | None, class_axis: int | None
+    outputs: Any, targets: Any, ignore_index: int | None, weight: Tensor | None, class_axis: int | None
 ) -> tuple[Tensor, int]:
     """Class numbers as int64, or class probabilities, once they are known to be that; and the axis of the classes."""
     _require_tensors(outputs, targets)
@@ -252,22 +256,32 @@ def _read(
             f"{_shapes(outputs, targets)}: a single class, whose probability is always 1. For one logit and labels of "
             "0 and 1 pass `measures=[binary_cross_entropy, binary_error]`; for a number, `[squared_error]`."
         )
-    if weight is not None and (weight.shape != (count,) or not bool((weight >= 0).all() & weight.isfinite().all())):
-        raise MeasureError(
-            f"The weight has shape {tuple(weight.shape)} and must hold one number for each of the {count} classes, "
-            "finite and not negative."
-        )
+    if weight is not None:
+        _require_weight(weight, count)
     classes = targets.long()
     _require_classes(
-        classes if counted(classes, ignore_index, weight) is None else classes[classes != ignore_index], count
+        classes if counted(classes, ignore_index, weight) is None else classes[classes != _ignored(ignore_index)], count
     )
     return classes, axis
 
 
+def _require_weight(weight: Any, count: int) -> None:
+    fits = isinstance(weight, Tensor) and weight.shape == (count,)
+    if not fits or not bool((weight >= 0).all() & weight.isfinite().all()):
+        raise MeasureError(
+            f"The weight is {weight}. It must be a tensor with one number for each of the {count} classes, finite and "
+            "not negative."
+        )
+
+
 def _class_axis(outputs: Tensor, targets: Tensor, chosen: int | None) -> int:
     """The axis of the outputs without which they have the shape of the targets."""
-    axes = {1, outputs.ndim - 1} if chosen is None else {chosen % max(outputs.ndim, 1)}
-    fitting = [axis for axis in sorted(axes - {0}) if targets.shape == outputs.shape[:axis] + outputs.shape[axis + 1 :]]
+    axes = {1, outputs.ndim - 1} if chosen is None else {chosen % outputs.ndim}
+    fitting = [
+        axis
+        for axis in sorted(axes & {*range(1, outputs.ndim)})
+        if targets.shape == outputs.shape[:axis] + outputs.shape[axis + 1 :]
+    ]
     if len(fitting) > 1:
         raise MeasureError(
             f"{_shapes(outputs, targets)}, so classes may be on axis 1, as in torch, or on the last axis, as for "
@@ -278,7 +292,7 @@ def _class_axis(outputs: Tensor, targets: Tensor, chosen: int | None) -> int:
         raise MeasureError(
             f"{_shapes(outputs, targets)}; this measure needs logits (batch, classes) and class numbers (batch,), for "
             "tokens (batch, positions, classes) and (batch, positions), for pixels (batch, classes, height, width) and "
-            "(batch, height, width). Reshape them in `forward`. For several labels of 0 and 1 an example pass "
+            "(batch, height, width). Reshape them in `forward`. For labels of 0 and 1, one or several, pass "
             "`measures=[binary_cross_entropy, binary_error]`."
         )
     return fitting[0]

@@ -35,7 +35,7 @@ WORDS: dict[Place, str] = {
 _known: WeakKeyDictionary[nn.Module, dict[object, Place]] = WeakKeyDictionary()
 """Network -> kind of batch -> place: compared once, so that it is the same along a line."""
 
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-5
 """Largest relative difference of two losses that are the same."""
 
 _TOLERANCE_OF_HALF = 2e-2
@@ -53,16 +53,15 @@ def taken(network: nn.Module, names: Iterable[str]) -> set[str]:
 
 
 def completed(network: nn.Module, inputs: Mapping[str, Any], labels: Any) -> dict[str, Any]:
-    """The inputs of a call; those of an encoder-decoder have the decoder's, which are made of the labels.
+    """The inputs of a call; an encoder-decoder that is given none for its decoder makes them, and masks, of the labels.
 
-    A network that makes them in no other way is given the labels too.
+    It does so itself, since families differ in how; its loss is computed too, and not used.
     """
     decoder = {"decoder_input_ids", "decoder_inputs_embeds"}
     made_of_labels = isinstance(labels, Tensor) and labels.ndim == 2 and not decoder & set(inputs)
-    if not (made_of_labels and is_encoder_decoder(network) and taken(network, decoder)):
-        return dict(inputs)
-    prepare: Any = getattr(network, "prepare_decoder_input_ids_from_labels", None)
-    return {**inputs, **({"decoder_input_ids": prepare(labels=labels)} if prepare else {"labels": labels})}
+    if made_of_labels and is_encoder_decoder(network) and taken(network, decoder):
+        return {**inputs, "labels": labels}
+    return dict(inputs)
 
 
 def is_encoder_decoder(network: nn.Module) -> bool:

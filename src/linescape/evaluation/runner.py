@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from linescape.engine import Fast, operations, threads
-from linescape.errors import MeasureError, abbreviate
+from linescape.errors import LinescapeError, MeasureError, abbreviate
 from linescape.evaluation import batchnorm, own_loss
 from linescape.evaluation.batches import head, map_tensors, to_device
 from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
@@ -56,6 +56,7 @@ class Runner:
         self.threads: int | None = None
         self._copy = WorkingCopy(model, copy)
         self._differentiates = False
+        self._takes_fewer = True
         self._set_up()
 
     def _set_up(self) -> None:
@@ -214,8 +215,28 @@ class Runner:
             return self.call(batch)[1]
 
     def head(self, batch: Any, count: int) -> tuple[Any, float]:
-        """As `linescape.evaluation.batches.head`; all of a batch where the user's own `forward` reads it."""
-        return head(batch, count) if self.forward is default_forward else (batch, 1.0)
+        """As `linescape.evaluation.batches.head`; all of a batch where the user's own `forward` reads it, or where the
+        network takes no fewer."""
+        return head(batch, count) if self.forward is default_forward and self._takes_fewer else (batch, 1.0)
+
+    def first_call(self, few: Any, share: float, batch: Any) -> tuple[Any, float, tuple[Any, Any, int]]:
+        """`count_operations` of the first few examples of a batch, a fraction of it, which are returned before.
+
+        All of the batch where the network fails on a few, as on some nodes of a graph, and then from now on.
+        """
+        try:
+            return few, share, self.count_operations(few)
+        except LinescapeError:
+            raise
+        except Exception as error:  # whatever the network's own code raises
+            if share == 1.0:
+                raise
+            try:
+                counted = self.count_operations(batch)
+            except Exception:
+                raise error from None
+        self._takes_fewer = False
+        return batch, 1.0, counted
 
     def count_operations(self, batch: Any) -> tuple[Any, Any, int]:
         """(outputs, targets) of a batch, and how many operations a plain call takes. What the call does is observed.

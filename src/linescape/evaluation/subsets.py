@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from linescape.errors import DataError
-from linescape.evaluation.batches import lengths, map_tensors, parts, rebuilt
+from linescape.evaluation.batches import is_whole, lengths, map_tensors, parts, rebuilt
 
 
 def count(batches: Iterable[Any]) -> int:
@@ -73,5 +73,10 @@ def _length(batch: Any) -> int:
         raise DataError(
             f"The tensors of a batch have the lengths {sorted(sizes)}, so it is unknown what one example is. To "
             "measure only some of the examples, give every tensor of a batch one entry for each example."
+        )
+    if is_whole(batch, max(sizes)):
+        raise DataError(
+            f"A batch of {max(sizes)} examples holds a sparse tensor, or a list of as many entries that are no "
+            "tensors. To measure only some of the examples, make it a dense tensor, or leave it out."
         )
     return sizes.pop()

@@ -106,8 +106,14 @@ def _batched(inputs: Tensor, targets: Tensor, network: nn.Module) -> list[Any]:
 def _require_causal(network: nn.Module, batch: Any) -> None:
     """Raise `RecipeError` if outputs depend on later tokens: the network would see what it is measured at predicting.
 
-    It is called twice, the second time with another last token. Names of classes do not tell.
+    It is called twice, the second time with another last token. Names of classes do not tell. Where all weights are 0,
+    as they are until a checkpoint is read, they are given other values first.
     """
+    if not any(bool(parameter.any()) for parameter in network.parameters()):
+        noise = 0.1 * torch.randn(1 << 16, generator=torch.Generator().manual_seed(0))  # drawing billions takes minutes
+        for parameter in network.parameters():
+            for piece in torch.split(parameter.detach().view(-1), len(noise)):
+                piece.copy_(noise[: len(piece)])
     changed = map_tensors(batch, Tensor.clone)
     last = (changed["input_ids"] if isinstance(changed, dict) else changed[0])[:, -1]
     last.copy_(torch.where(last > 0, last - 1, last + 1))
