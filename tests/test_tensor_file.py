@@ -31,8 +31,8 @@ def digest(content: bytes) -> str:
 
 
 # The first digest is of a file that linescape wrote when each of the three had code of its own. The others are of work
-# in progress, which a newer linescape does again: they changed when such files were sealed and began to say what they are
-# a part of.
+# in progress, which a newer linescape does again: they changed when such files were sealed and began to say what they
+# are a part of.
 def test_bytes_are_frozen(tmp_path: Path) -> None:
     assert digest(Curve(np.array([0.0, 1.0]), VALUES, {"a": [1, None]}).to_bytes()) == "ef33a54df1672d8e"
     resume.keep(tmp_path / "walk", Point(0.5, {key: values[0] for key, values in VALUES.items()}, 1.5))
@@ -44,13 +44,9 @@ def test_bytes_are_frozen(tmp_path: Path) -> None:
         {"tied": "w"},
     )
     store, task = Store(tmp_path / "store"), Train(Recipe(Data("digits"), MLP((3,)), schedule=Schedule(2)))
-    store.save_resume(
-        task,
-        Checkpoint(state, 12, {"momentum_buffer/w": torch.ones(2, 3)}, 0.25, 3, 5),
-        [{"epoch": 0}],
-        {"device": "cpu"},
-    )
-    assert digest((store.folder(task) / "resume.safetensors").read_bytes()) == "3fbf138763db2bd2"
+    now = Checkpoint(state, 12, {"momentum_buffer/w": torch.ones(2, 3)}, 0.25, 3, 5)
+    store.half_done(task, {"device": "cpu"}).save_training(now, [{"epoch": 0}])
+    assert digest((store.folder(task) / "resume.safetensors").read_bytes()) == "713f184025adbe62"
 
 
 def test_a_file_of_safetensors_own_is_read() -> None:

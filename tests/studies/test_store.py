@@ -3,22 +3,18 @@ from __future__ import annotations
 import errno
 import json
 import math
-import random
-import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from linescape import checkpoints
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State
-from linescape.interpolation.curve import Curve, Point
+from linescape.interpolation.curve import Curve
 from linescape.recipe import (
     MLP,
     VGG,
@@ -51,7 +47,6 @@ STATE = State(
     {"tied": "w"},
 )
 END = Checkpoint(STATE, 12, {"momentum_buffer/w": torch.ones(2, 3)}, loss_sum=0.1 + 0.2, wrong=3, seen=5)
-CONDITIONS = {"device": "cpu", "native_library": None, "versions": {"torch": "2"}}
 CURVE = Curve(np.array([0.0, 1.0]), {("test", "error", "interpolate"): np.array([[1.0, 2], [np.nan, 4]])}, {"a": 1})
 
 
@@ -225,134 +220,6 @@ def test_a_declined_task_is_settled_and_says_why(tmp_path: Path) -> None:
     assert store.declined(LINE) == "its end diverged"
     with pytest.raises(StoreError, match="its end diverged"):
         store.curve(LINE)
-
-
-OTHERS: list[dict[str, Any]] = [
-    {**CONDITIONS, "native_library": "d1"},
-    {**CONDITIONS, "versions": {"torch": "3"}},
-    {name: value for name, value in CONDITIONS.items() if name != "device"},
-]
-
-
-@pytest.mark.parametrize("other", OTHERS)
-def test_a_training_is_not_resumed_with_anything_else(tmp_path: Path, other: dict[str, Any]) -> None:
-    store = Store(tmp_path)
-    store.save_resume(TASK, END, ROWS[:1], other)
-    assert store.resume(TASK, other, STATE)
-    assert store.resume(TASK, CONDITIONS, STATE) is None
-    store.save_training(TASK, STATE, END, ROWS, {})
-    (remark,) = store.record(TASK)["remarks"]
-    assert re.search(r"began anew, .* computed with another (native_library|versions|device)$", remark)
-
-
-def test_a_training_is_not_resumed_from_that_of_another_task(tmp_path: Path) -> None:
-    store, other = Store(tmp_path), Train(Recipe(seed=3))
-    store.save_resume(other, END, ROWS[:1], CONDITIONS)
-    store.folder(TASK).mkdir(parents=True)
-    shutil.copy(store.folder(other) / "resume.safetensors", store.folder(TASK))
-    assert store.resume(TASK, CONDITIONS, STATE) is None
-
-
-@pytest.mark.parametrize(
-    "start",
-    [
-        State({"w": torch.zeros(3, 2), "b": torch.zeros(2)}, STATE.buffers, STATE.tied),
-        State({"w": torch.zeros(2, 3)}, STATE.buffers, STATE.tied),
-        State({**STATE.parameters, "more": torch.zeros(1)}, STATE.buffers, STATE.tied),
-    ],
-)
-def test_a_training_is_not_resumed_on_another_network(tmp_path: Path, start: State) -> None:
-    store = Store(tmp_path)
-    store.save_resume(TASK, END, ROWS[:1], CONDITIONS)
-    assert store.resume(TASK, CONDITIONS, start) is None
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [{"momentum_buffer/w": torch.ones(3)}, {"momentum_buffer/v": torch.ones(2, 3)}, {"step/w/x": END.state["w"]}],
-)
-def test_an_optimizer_that_does_not_fit_is_not_used(tmp_path: Path, optimizer: dict[str, Tensor]) -> None:
-    store = Store(tmp_path)
-    store.save_resume(TASK, Checkpoint(STATE, 12, optimizer), [], CONDITIONS)
-    assert store.resume(TASK, CONDITIONS, STATE) is None
-
-
-def test_a_training_is_resumed_to_the_bit(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert store.resume(TASK, CONDITIONS, STATE) is None
-    store.save_resume(TASK, END, ROWS[:1], CONDITIONS)
-    found, rows = store.resume(TASK, CONDITIONS, STATE) or pytest.fail("nothing to resume")
-    assert same(found.state, STATE)
-    assert torch.equal(found.optimizer["momentum_buffer/w"], torch.ones(2, 3))
-    assert (found.step, found.loss_sum, found.wrong, found.seen) == (12, 0.1 + 0.2, 3, 5)
-    assert rows == ROWS[:1]
-    store.save_training(TASK, STATE, END, ROWS, {})
-    assert store.resume(TASK, CONDITIONS, STATE) is None
-    assert "remarks" not in store.record(TASK)
-
-
-KEY = ("test", "error", "end")
-
-
-def kept(store: Store, conditions: dict[str, Any] = CONDITIONS, task: Scan = LINE, size: int = 2) -> list[Point]:
-    return store.points(task, conditions, np.linspace(0, 1, 50).tolist(), {KEY: (size,)})
-
-
-def test_points_are_kept_until_the_curve_is(tmp_path: Path) -> None:
-    store, alphas = Store(tmp_path), np.linspace(0, 1, 50).tolist()
-    points = [Point(alphas[k], {KEY: np.array([k, np.nan], np.float32)}, 0.5) for k in (3, 1)]
-    for point in points:
-        store.save_point(LINE, point, CONDITIONS)
-    found = {point.alpha: point for point in kept(store)}
-    assert set(found) == {alphas[1], alphas[3]}
-    for point in points:
-        ((key, values),) = found[point.alpha].values.items()
-        assert key == KEY
-        assert values.dtype == np.float32
-        assert np.array_equal(values, point.values[key], equal_nan=True)
-    assert kept(store, {**CONDITIONS, "device": "other"}) == []
-    assert kept(store, size=3) == []
-    store.save_curve(LINE, CURVE, {})
-    assert kept(store) == []
-    assert "measured 2 points again" in store.record(LINE)["remarks"][0]
-
-
-def test_points_in_another_place_are_not_used(tmp_path: Path) -> None:
-    store, other = Store(tmp_path), hump_line(Recipe(seed=3))
-    for alpha in (0.0, 1.0):
-        store.save_point(LINE, Point(alpha, {KEY: np.array([alpha, 2])}, 0.5), CONDITIONS)
-    shutil.copytree(store.folder(LINE) / "points", store.folder(other) / "points")
-    assert kept(store, task=other) == []
-    (store.folder(LINE) / "points" / "0.0.safetensors").replace(store.folder(LINE) / "points" / "1.0.safetensors")
-    assert kept(store) == []
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 50, b"x" * 500])
-def test_damaged_work_in_progress_is_done_again(content: bytes, tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.save_resume(TASK, END, ROWS, CONDITIONS)
-    store.save_point(LINE, Point(0.0, {KEY: np.ones(2)}, 0.5), CONDITIONS)
-    assert kept(store)
-    whole = (store.folder(TASK) / "resume.safetensors").read_bytes()
-    for damaged in (content, whole[:-3], whole[:-8] + bytes(8), whole + b"x"):
-        (store.folder(TASK) / "resume.safetensors").write_bytes(damaged)
-        assert store.resume(TASK, CONDITIONS, STATE) is None
-    (store.folder(LINE) / "points" / "0.0.safetensors").write_bytes(content)
-    assert kept(store) == []
-
-
-def test_no_bit_of_work_in_progress_may_flip(tmp_path: Path) -> None:
-    store, rng = Store(tmp_path), random.Random(0)
-    store.save_resume(TASK, END, ROWS, CONDITIONS)
-    store.save_point(LINE, Point(0.0, {KEY: np.ones(2)}, 0.5), CONDITIONS)
-    for path in tmp_path.rglob("*.safetensors"):
-        whole = path.read_bytes()
-        for place in rng.sample(range(len(whole)), min(len(whole), 200)):
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << rng.randrange(8))]) + whole[place + 1 :])
-            assert (kept(store) == []) if path.name == "0.0.safetensors" else not store.resume(TASK, CONDITIONS, STATE)
-        path.write_bytes(whole)
-    assert kept(store)
-    assert store.resume(TASK, CONDITIONS, STATE)
 
 
 @pytest.mark.parametrize("name", ["start.safetensors", "end.safetensors", "optimizer.safetensors", "log.parquet"])

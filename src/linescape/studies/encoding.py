@@ -1,7 +1,6 @@
-"""What the files of a store hold, to bytes and back: states, half-done trainings, and the records of what is done.
+"""What the files of a store hold, to bytes and back: states, logs, and the records of what is done.
 
-Whatever is read back is tied to what it is a result of (the task's key) and to its bytes (a digest). A record lists the
-digests of its task's files, and has one of itself.
+A record is tied to its task by the key, to the task's files by their digests, and to its own bytes by another.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ import msgspec
 import polars as pl
 from torch import Tensor
 
-from linescape.geometry.mismatch import check_alike
 from linescape.geometry.state import State
 from linescape.recipe import Recipe
-from linescape.tensor_file import decode_sealed, decode_with_note, encode_sealed, encode_with_note, read_note
-from linescape.training.loop import Checkpoint
+from linescape.tensor_file import decode_with_note, encode_with_note, read_note
 
 LOG = pl.Schema(
     {
@@ -74,9 +71,25 @@ def decode_record(content: bytes, key: str) -> dict[str, Any]:
     return record
 
 
+def roles(state: State) -> dict[str, Any]:
+    """What of a state is not in its tensors, in JSON's types."""
+    return {"buffers": list(state.buffers), "tied": dict(state.tied), "order": list(state)}
+
+
+def with_roles(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> State:
+    """The state of some tensors and of a note with its `roles`.
+
+    Raises:
+        KeyError, TypeError: they do not belong together.
+    """
+    buffers = set(note["buffers"])
+    parameters = {name: tensors[name] for name in note["order"] if name not in buffers}
+    return State(parameters, {name: tensors[name] for name in note["buffers"]}, note["tied"])
+
+
 def encode_state(state: State, recipe: Recipe) -> bytes:
     """A training's start or end."""
-    return encode_with_note(state, {**_roles(state), "recipe": msgspec.to_builtins(recipe)})
+    return encode_with_note(state, {**roles(state), "recipe": msgspec.to_builtins(recipe)})
 
 
 def decode_state(content: bytes) -> State:
@@ -85,7 +98,7 @@ def decode_state(content: bytes) -> State:
     Raises:
         ValueError, KeyError, TypeError: it is damaged.
     """
-    return _state(*decode_with_note(content))
+    return with_roles(*decode_with_note(content))
 
 
 def recipe_of(metadata: Mapping[str, str]) -> Recipe | None:
@@ -108,60 +121,5 @@ def decode_log(content: bytes) -> pl.DataFrame:
     return pl.read_parquet(io.BytesIO(content))
 
 
-def encode_snapshot(now: Checkpoint, rows: Sequence[Row], of: Mapping[str, Any]) -> bytes:
-    """A half-done training with its log.
-
-    Args:
-        now: the training.
-        rows: the log so far.
-        of: what it is a part of, in JSON's types: the task and what it is computed with.
-    """
-    tensors = {f"state/{name}": value for name, value in now.state.items()}
-    tensors |= {f"optimizer/{name}": value for name, value in now.optimizer.items()}
-    counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
-    return encode_sealed(tensors, {"of": of, **_roles(now.state), **counts, "rows": list(rows)})
-
-
-def decode_snapshot(content: bytes, of: Mapping[str, Any], start: State) -> tuple[Checkpoint, list[Row]]:
-    """What `encode_snapshot` encoded.
-
-    Args:
-        content: the file.
-        of: as it was given to `encode_snapshot`.
-        start: a state of the same network, whose names and shapes it must have.
-
-    Raises:
-        ValueError: it is damaged, of another task, computed with something else, or of another network.
-    """
-    tensors, note = decode_sealed(content)
-    found = note.get("of")
-    if found != of:
-        found = found if isinstance(found, dict) else {}
-        differing = [name for name in dict.fromkeys((*of, *found)) if found.get(name) != of.get(name)]
-        raise ValueError(f"it was computed with another {' and another '.join(differing) or 'setting'}")
-    parts: dict[str, dict[str, Tensor]] = {"state": {}, "optimizer": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition("/")
-        parts[part][rest] = value
-    state = _state(parts["state"], note)
-    check_alike(state, start, "the snapshot", "the recipe's network")
-    for slot, value in parts["optimizer"].items():
-        parameter = start.parameters.get(slot.partition("/")[2])
-        if parameter is None or (value.ndim and value.shape != parameter.shape):
-            raise ValueError(f"{slot} of its optimizer fits no parameter")
-    counts = {name: note[name] for name in ("step", "loss_sum", "wrong", "seen")}
-    return Checkpoint(state, optimizer=parts["optimizer"], **counts), note["rows"]
-
-
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _roles(state: State) -> dict[str, Any]:
-    return {"buffers": list(state.buffers), "tied": dict(state.tied), "order": list(state)}
-
-
-def _state(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> State:
-    buffers = set(note["buffers"])
-    parameters = {name: tensors[name] for name in note["order"] if name not in buffers}
-    return State(parameters, {name: tensors[name] for name in note["buffers"]}, note["tied"])

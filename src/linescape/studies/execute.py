@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,10 +106,11 @@ class _Job:
     conditions: Mapping[str, Any]
     started: float
 
-    def record(self) -> dict[str, Any]:
+    def record(self, remarks: Sequence[str] = ()) -> dict[str, Any]:
         """What a result notes of how it was made."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**self.conditions, "finished": now, "seconds": round(time.perf_counter() - self.started, 3)}
+        seconds = round(time.perf_counter() - self.started, 3)
+        return {**self.conditions, "finished": now, "seconds": seconds, **({"remarks": remarks} if remarks else {})}
 
 
 class _Declined(Exception):  # noqa: N818 - not an error
@@ -122,7 +123,8 @@ def _train(task: Train, job: _Job) -> None:
     dataset = load(recipe.data, recipe.seed)
     network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
     start = _start(recipe, network, store)
-    checkpoint, rows = store.resume(task, job.conditions, start.state) or (start, [])
+    half_done = store.half_done(task, job.conditions)
+    checkpoint, rows = half_done.training(start.state) or (start, [])
     evaluator = measuring(network, dataset, device)
     epochs = recipe.schedule.epochs
     saved = epoch_started = time.perf_counter()
@@ -148,10 +150,11 @@ def _train(task: Train, job: _Job) -> None:
             rows = [*rows, row]
             epoch_started = time.perf_counter()
         if progress.ended:
-            note = {**job.record(), "native_convolutions": recipe.optimizer.native, "diverged": progress.diverged}
-            store.save_training(task, start.state, progress.checkpoint(), rows, note)
+            note = {"native_convolutions": recipe.optimizer.native, "diverged": progress.diverged}
+            record = job.record(half_done.remarks) | note
+            store.save_training(task, start.state, progress.checkpoint(), rows, record)
         elif now - saved >= SNAPSHOT_SECONDS:
-            store.save_resume(task, progress.checkpoint(), rows, job.conditions)
+            half_done.save_training(progress.checkpoint(), rows)
             saved = time.perf_counter()
 
 
@@ -175,13 +178,14 @@ def _scan(task: Scan, job: _Job) -> None:
     shapes = {
         (name, m, t): (count,) for name, count in counts.items() for m in evaluator.measures for t in task.batchnorm
     }
-    points = store.points(task, job.conditions, options.positions, shapes)
+    half_done = store.half_done(task, job.conditions)
+    points = half_done.points(options.positions, shapes)
     for point in walk(path, evaluator, options, done={point.alpha for point in points}):
         points.append(point)
-        store.save_point(task, point, job.conditions)
+        half_done.save_point(point)
         job.report(len(points) / len(options.positions))
-    note = {**job.record(), "native_library": library_digest() if evaluator.engine.compiled else None}
-    store.save_curve(task, collect(points, path, evaluator), note)
+    record = job.record(half_done.remarks) | {"native_library": library_digest() if evaluator.engine.compiled else None}
+    store.save_curve(task, collect(points, path, evaluator), record)
 
 
 def state(moment: Moment, store: Store) -> State:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -32,22 +32,20 @@ import polars as pl
 from linescape import atomic
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State
-from linescape.interpolation import resume as points
-from linescape.interpolation.curve import Curve, Key, Point
+from linescape.interpolation.curve import Curve
 from linescape.recipe import Recipe
 from linescape.studies.encoding import (
     LOG,
     Row,
     decode_log,
     decode_record,
-    decode_snapshot,
     decode_state,
     encode_log,
     encode_record,
-    encode_snapshot,
     encode_state,
     recipe_of,
 )
+from linescape.studies.half_done import HalfDone
 from linescape.studies.study import Moment, Scan, Task, Train
 from linescape.tensor_file import decode_with_note, encode_with_note
 from linescape.training.loop import Checkpoint
@@ -76,7 +74,6 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.damaged: dict[Task, str] = {}
-        self._remarks: dict[Task, list[str]] = {}
         self._checked: dict[Task, dict[str, tuple[int, int]]] = {}
         mark = self.root / "linescape.json"
         try:
@@ -257,68 +254,15 @@ class Store:
 
     # -- work in progress ---------------------------------------------------------------------------------------
 
-    def resume(self, task: Train, conditions: Mapping[str, Any], start: State) -> tuple[Checkpoint, list[Row]] | None:
-        """The last snapshot of a training with its log; None if there is none that can be used.
-
-        One that is damaged cannot be used, nor one that was computed with anything else, since a training must not be
-        computed in two ways. The result then says so (``remarks``).
+    def half_done(self, task: Task, conditions: Mapping[str, Any]) -> HalfDone:
+        """What is there of a task that is not settled.
 
         Args:
-            task: the training.
+            task: the task.
             conditions: what it is computed with, in JSON's types.
-            start: a state of its network.
         """
-        try:
-            content = (self.folder(task) / "resume.safetensors").read_bytes()
-            return decode_snapshot(content, _of(task, conditions), start)
-        except FileNotFoundError:
-            return None
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            self._remark(task, f"began anew, as its half-done training was not used: {error}")
-            return None
-
-    def save_resume(self, task: Train, now: Checkpoint, rows: Sequence[Row], conditions: Mapping[str, Any]) -> None:
-        """Write a snapshot of a training, in place of the last one.
-
-        Raises:
-            StoreError: the folder cannot be written.
-        """
-        atomic.write(self.folder(task) / "resume.safetensors", encode_snapshot(now, rows, _of(task, conditions)))
-
-    def points(
-        self,
-        task: Scan,
-        conditions: Mapping[str, Any],
-        alphas: Collection[float],
-        shapes: Mapping[Key, tuple[int, ...]],
-    ) -> list[Point]:
-        """The points of a walk so far, without those that are damaged, computed with anything else, or do not fit.
-
-        These are then measured again, and the result says so (``remarks``).
-
-        Args:
-            task: the walk.
-            conditions: what it is computed with, in JSON's types.
-            alphas: its positions.
-            shapes: (data, measure, batchnorm) -> shape of a point's values.
-        """
-        folder = self.folder(task) / "points"
-        usable = [
-            point
-            for point in points.read(folder, _of(task, conditions))
-            if point.alpha in alphas and {key: values.shape for key, values in point.values.items()} == shapes
-        ]
-        if lost := len(list(folder.glob("*.safetensors"))) - len(usable):
-            self._remark(task, f"measured {lost} points again, whose files were damaged or computed in another way")
-        return usable
-
-    def save_point(self, task: Scan, point: Point, conditions: Mapping[str, Any]) -> None:
-        """Write one point of a walk.
-
-        Raises:
-            StoreError: the folder cannot be written.
-        """
-        points.keep(self.folder(task) / "points", point, _of(task, conditions))
+        folder = self.folder(task)
+        return HalfDone(folder / "resume.safetensors", folder / "points", {"task": _key(task), **conditions})
 
     @contextmanager
     def claim(self, task: Task, wait: bool = False) -> Iterator[bool]:
@@ -365,10 +309,9 @@ class Store:
         for name, content in files.items():
             atomic.write(folder / name, content)
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        remarks = self._remarks.pop(task, [])
+        noted = {**record, "files": sums}
         if earlier := self.damaged.pop(task, None):
-            remarks = [f"was done again: {earlier}", *remarks]
-        noted = {**record, **({"remarks": remarks} if remarks else {}), "files": sums}
+            noted["remarks"] = [f"was done again: {earlier}", *record.get("remarks", ())]
         atomic.write(folder / "done.json", encode_record(_key(task), noted))
 
     def _read(self, task: Task, name: str) -> bytes:
@@ -409,9 +352,6 @@ class Store:
             return msgspec.json.decode((self.folder(task) / "task.json").read_bytes(), type=Train | Scan).key
         return _key(task)
 
-    def _remark(self, task: Task, text: str) -> None:
-        self._remarks.setdefault(task, []).append(text)
-
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
         self._checked.pop(task, None)
         return DamagedError(
@@ -434,7 +374,3 @@ def _key(task: Task) -> str:
 
 def _words(task: Task) -> str:
     return f"the {'training' if isinstance(task, Train) else 'line'} {_key(task)}"
-
-
-def _of(task: Task, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    return {"task": _key(task), **conditions}
