@@ -67,7 +67,7 @@ def decode_sealed(content: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
     digest.update(_BLANK)
     digest.update(memoryview(content)[place + len(_BLANK) :])
     if digest.hexdigest().encode() != seal:
-        raise ValueError("its bytes are not those that were written")
+        raise ValueError("its bytes are not those that were written, or it is of an older linescape")
     return decode_with_note(content)
 
 

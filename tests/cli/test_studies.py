@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import math
+import subprocess
+import sys
 from html import unescape
 from pathlib import Path
 
@@ -137,6 +139,26 @@ def test_a_file_in_the_place_of_a_report_is_left_alone(line: Line, tmp_path: Pat
         assert said in err
         assert "writable" not in err
     assert (tmp_path / "file").read_text() == "mine"
+
+
+LIMITED = """
+import resource, sys
+from linescape.cli import main
+import linescape.studies.run  # so that nothing but results is written under the limit
+resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+sys.argv[1:] = ["study", "run", "vlaar2022", "--arms", "mlp-spiral", "--runs", "1"]
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
+def test_a_file_that_may_not_grow_ends_in_one_message(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "the file would be larger than is allowed here. Raise the limit (ulimit -f)" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("done.json"))
 
 
 def test_a_read_only_store_ends_in_one_message(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

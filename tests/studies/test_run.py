@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 import linescape.studies.execute
 import linescape.studies.run
 from linescape import models
+from linescape.engine import compiler, library_digest
 from linescape.errors import StoreError
 from linescape.geometry.state import State, lerp
 from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedule
@@ -440,3 +442,45 @@ def test_states_fit_checkpoints(done: Store) -> None:
     assert isinstance(trained.state, State)
     assert trained.step == 8
     assert "momentum_buffer/conv1.weight" in trained.optimizer
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C compiler, and Linux with AVX2")
+def test_a_training_names_the_library_that_computed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 0.0)
+    recipe, store = replace(FLAT, optimizer=replace(FLAT.optimizer, native=True)), Store(tmp_path)
+
+    def stop(share: float) -> None:
+        if share > 0.6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        do(Train(recipe), store, report=stop)
+    monkeypatch.setattr(linescape.studies.execute, "library_digest", lambda: "another")
+    work([Train(recipe)], store, progress=False)
+    record = store.record(Train(recipe))
+    assert (record["native_convolutions"], record["native_library"]) == (True, "another")
+    assert "computed with another native_library" in record["remarks"][0]
+    monkeypatch.undo()
+    assert re.fullmatch("[0-9a-f]{64}", library_digest() or "")
+    do(Train(recipe), store)
+    assert store.record(Train(recipe))["native_library"] == library_digest()
+
+
+def run_damages(*counts: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.support.damage", "--finished", counts[0], "--unfinished", counts[1]]
+    ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    assert ran.stderr == "", ran.stderr
+    assert sum(found["finished"].values()) == int(counts[0])
+    assert sum(found["unfinished"].values()) == int(counts[1])
+    return found
+
+
+def test_a_few_damages_are_not_used() -> None:
+    assert run_damages("8", "6")["used in silence"] == 0
+
+
+@pytest.mark.slow
+def test_no_damage_is_used_in_silence() -> None:
+    assert run_damages("300", "200")["used in silence"] == 0

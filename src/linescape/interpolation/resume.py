@@ -19,6 +19,10 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import paths
 from linescape.interpolation.curve import Point
 
+FLUSHED = 0.05
+"""Seconds that a point must have taken to be flushed to the disk, which takes 0.01: others are sooner measured again. A
+point that a power failure left in pieces is noticed by its digest."""
+
 
 def read(folder: Path, of: object = None) -> list[Point]:
     """The points in a folder; those that are damaged, or of something else, are left out and so measured again.
@@ -54,7 +58,7 @@ def keep(folder: Path, point: Point, of: object = None) -> None:
     of = folder.name if of is None else of
     note = {"of": of, "alpha": point.alpha, "seconds": point.seconds, "series": list(point.values)}
     content = tensor_file.encode_sealed(tensor_file.from_arrays(arrays), note)
-    atomic.write(folder / _file_name(point.alpha), content)
+    atomic.write(folder / _file_name(point.alpha), content, durable=point.seconds >= FLUSHED)
 
 
 def count(folder: Path) -> int:
