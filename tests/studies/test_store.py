@@ -298,7 +298,13 @@ def earlier(store: Store, task: Task) -> None:
     path = store.folder(task) / "done.json"
     record = json.loads(path.read_bytes())
     del record["task"], record["digest"]
-    path.write_text(json.dumps(record, indent=1))
+    computed = {
+        "device": "cpu",
+        "compiler": True,
+        "versions": {"torch": "2.13.0+cpu"},
+        "finished": "2026-11-28T03:49:05",
+    }
+    path.write_text(json.dumps({**computed, "native_convolutions": False, **record}, indent=1))
 
 
 def test_records_of_before_the_digest_are_read(tmp_path: Path) -> None:
@@ -378,7 +384,7 @@ def test_a_newer_or_damaged_mark_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "linescape.json").write_text('{"format": 99}')
     with pytest.raises(StoreError, match="written in format 99, but this linescape knows format 1"):
         Store(tmp_path)
-    for content in ("", "[]", "{}"):
+    for content in ("", "[]", "{}", "[" * 99999):
         (tmp_path / "linescape.json").write_text(content)
         with pytest.raises(DamagedError, match=r"linescape\.json is damaged"):
             Store(tmp_path)

@@ -92,7 +92,7 @@ class Store:
                     "changed. Name a new or empty folder. If it is one that lost this file, write "
                     f'{{"format": {FORMAT}}} to it.'
                 )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedError(
                 f'{mark} is damaged. If this is a folder of results, write {{"format": {FORMAT}}} to it.'
             ) from error
@@ -255,12 +255,16 @@ class Store:
     # -- work in progress ---------------------------------------------------------------------------------------
 
     def half_done(self, task: Task, conditions: Mapping[str, Any]) -> HalfDone:
-        """What is there of a task that is not settled.
+        """What is there of a task that is about to be done.
 
         Args:
             task: the task.
             conditions: what it is computed with, in JSON's types.
+
+        Raises:
+            StoreError: the store cannot be written.
         """
+        self._mark()  # a store in which only something half done is must be known as one
         folder = self.folder(task)
         return HalfDone(folder / "resume.safetensors", folder / "points", {"task": _key(task), **conditions})
 
