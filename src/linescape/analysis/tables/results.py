@@ -228,7 +228,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
         "test_set": test_set(recipe.data),
         "precision": recipe.optimizer.precision,
         "missing": missing,
-        "reason": next(iter([*reasons, *damages]), None),
+        "reason": reasons[0] if reasons else " ".join(damages) or None,
         "chance_loss": math.log(number) if number else None,
         "chance_error": 100 * (1 - 1 / number) if number else None,
         "decay_sum": _decay_sum(recipe),
