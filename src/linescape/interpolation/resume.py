@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from linescape import atomic, tensor_file
-from linescape.engine import compiler
+from linescape.engine import library_digest
 from linescape.evaluation.batches import tensors
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import paths
@@ -81,8 +81,9 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
 
     The name depends on the tensors at both ends, which of them move, all data, the settings, the versions, and the bits
     of the direct values of the first examples at both ends, which show the network's code. The last bits of a result
-    depend on the number of threads, so it is part of the name too. Where the network is large enough for all cores, a
-    scan that began on fewer cores continues with as many threads as it had.
+    depend on the CPU, on the compiled library and on the number of threads, so these are part of the name too. Where
+    the network is large enough for all cores, a scan that began on fewer cores continues with as many threads as it
+    had.
 
     Args:
         folder: of the points of all scans.
@@ -96,8 +97,9 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
     if (evaluator.threads or 1) > 1:  # a small network has one thread on every machine
         evaluator.threads = _threads(folder) or evaluator.threads
     direct = [evaluator.spot_check(path.at(alpha)) for alpha in (0.0, 1.0)]
+    library = library_digest() if evaluator.device.type == "cpu" else None
     settings = {
-        "versions": [version("linescape"), str(torch.__version__), compiler()],
+        "versions": [version("linescape"), str(torch.__version__), torch.backends.cpu.get_cpu_capability(), library],
         "device": evaluator.device.type,
         "measures": list(evaluator.measures),
         "settings": [evaluator.precision, evaluator.batch_size, evaluator.calibration, treatments],

@@ -68,13 +68,13 @@ def do(task: Task, store: Store, device: str = "cpu", report: Report = lambda _:
         StoreError: the store cannot be written, or a need is missing or damaged.
         LinescapeError: the task is impossible.
     """
-    native = isinstance(task, Train) and task.recipe.optimizer.native
+    on_gpu = torch.device(device).type == "cuda"
     # Each of these may decide the last bits. What is half done is not continued with others.
     conditions = {
-        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device,
+        "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "compiler": compiler() is not None,  # with one, the CPU walks lines by native kernels, with other last bits
-        "native_library": library_digest() if native else None,
+        "compiler": compiler() is not None,
+        "native_library": None if on_gpu else library_digest(),  # with it the CPU walks lines with other last bits
         "versions": {
             "linescape": version("linescape"),
             "torch": torch.__version__,
@@ -106,11 +106,15 @@ class _Job:
     conditions: Mapping[str, Any]
     started: float
 
-    def record(self, remarks: Sequence[str] = ()) -> dict[str, Any]:
-        """What a result notes of how it was made."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        seconds = round(time.perf_counter() - self.started, 3)
-        return {**self.conditions, "finished": now, "seconds": seconds, **({"remarks": remarks} if remarks else {})}
+    def record(self, native: bool = False, remarks: Sequence[str] = ()) -> dict[str, Any]:
+        """What a result notes of how it was made; `native`: the compiled library was used."""
+        return {
+            **self.conditions,
+            "native_library": self.conditions["native_library"] if native else None,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - self.started, 3),
+            **({"remarks": remarks} if remarks else {}),
+        }
 
 
 class _Declined(Exception):  # noqa: N818 - not an error
@@ -150,8 +154,9 @@ def _train(task: Train, job: _Job) -> None:
             rows = [*rows, row]
             epoch_started = time.perf_counter()
         if progress.ended:
-            note = {"native_convolutions": recipe.optimizer.native, "diverged": progress.diverged}
-            record = job.record(half_done.remarks) | note
+            native = recipe.optimizer.native
+            note = {"native_convolutions": native, "diverged": progress.diverged}
+            record = job.record(native, half_done.remarks) | note
             store.save_training(task, start.state, progress.checkpoint(), rows, record)
         elif now - saved >= SNAPSHOT_SECONDS:
             half_done.save_training(progress.checkpoint(), rows)
@@ -184,8 +189,8 @@ def _scan(task: Scan, job: _Job) -> None:
         points.append(point)
         half_done.save_point(point)
         job.report(len(points) / len(options.positions))
-    record = job.record(half_done.remarks) | {"native_library": library_digest() if evaluator.engine.compiled else None}
-    store.save_curve(task, collect(points, path, evaluator), record)
+    curve = collect(points, path, evaluator)
+    store.save_curve(task, curve, job.record(evaluator.engine.compiled, half_done.remarks))
 
 
 def state(moment: Moment, store: Store) -> State:
