@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 import linescape.studies.execute
 import linescape.studies.run
-from linescape import models
+from linescape import models, tensor_file
 from linescape.engine import compiler, library_digest
 from linescape.errors import StoreError
 from linescape.geometry.state import State, lerp
@@ -28,6 +28,7 @@ from linescape.studies.store import Store
 from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
 from linescape.training import interventions as change
 from linescape.training.loop import Checkpoint
+from tests.support import damage
 
 BASE = Recipe(
     Data("fashion-mini", size=8, fraction=0.01, augment="crop-flip"),
@@ -484,3 +485,10 @@ def test_a_few_damages_are_not_used() -> None:
 @pytest.mark.slow
 def test_no_damage_is_used_in_silence() -> None:
     assert run_damages("300", "200")["used in silence"] == 0
+
+
+@pytest.mark.slow
+def test_without_its_digest_half_done_work_would_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 10.0)  # which `damage.main` sets
+    monkeypatch.setattr(tensor_file, "decode_sealed", tensor_file.decode_with_note)
+    assert damage.main(finished=0, unfinished=40, seed=1, verbose=False)["used in silence"] > 0
