@@ -18,7 +18,9 @@ _REASONS = {
     errno.EROFS: "the file system is read-only. Choose another folder",
     errno.EACCES: "you may not write there. Change its permissions or choose another folder",
     errno.EPERM: "you may not write there. Change its permissions or choose another folder",
+    errno.EFBIG: "the file would be larger than is allowed here. Raise the limit (ulimit -f) or choose another disk",
     errno.ENOTDIR: "a part of its path is a file. Choose another folder",
+    errno.EEXIST: "a part of its path is a file. Choose another folder",
     errno.EISDIR: "that is a folder. Choose another name",
 }
 
@@ -75,8 +77,15 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
     """The error that says why a path could not be written and what to do."""
-    reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}. Make that place writable")
+    reason = _REASONS.get(error.errno or 0, f"{error.strerror or error}. Check the disk and the folder")
     return StoreError(f"{path} could not be written: {reason}, then try again. Everything written before is intact.")
+
+
+def cannot_read(path: Path, error: OSError) -> StoreError:
+    """The error that says why a path that is there could not be read and what to do."""
+    return StoreError(
+        f"{path} cannot be read: {error.strerror or error}. Check its permissions, or name another place."
+    )
 
 
 def _flush(path: Path) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import errno
 import math
+import subprocess
+import sys
+from html import unescape
 from pathlib import Path
 
 import pytest
 
 from linescape import atomic
+from linescape.recipe import Recipe
+from linescape.studies.store import Store
+from linescape.studies.study import Train
 from tests.support.command_line import Line
 
 
@@ -58,6 +64,112 @@ def test_a_part_of_a_study_runs_once_and_is_reported(
     code, out, err = line("study", "report", *part, "--out", "told")
     assert code == 0, err
     assert Path(out.strip()).is_file()
+
+
+PART = ["vlaar2022", "--arms", "mlp-spiral", "--runs", "1", "--store", "results"]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["train", "scan", "record"])
+def test_a_damaged_result_is_left_out_of_a_report_and_made_again(
+    kind: str, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("linescape.studies.run.ALONE_SECONDS", math.inf)
+    assert line("study", "run", *PART)[0] == 0
+    find = {"train": "train/*/end.safetensors", "scan": "scan/*/curve.safetensors", "record": "scan/*/done.json"}
+    damaged = sorted((tmp_path / "results").glob(find[kind]))[0]
+    flip(damaged)
+    code, out, err = line("study", "report", *PART, "--out", "told")
+    assert code == 0, err
+    page = unescape(Path(out.strip()).read_text())
+    relative = damaged.relative_to(tmp_path)
+    assert f"Left out: {relative} is damaged" in err
+    assert f"{relative} is damaged" in page
+    assert "1 of 1 runs are not finished" in page
+    code, out, _ = line("study", "plan", *PART)
+    assert ("1 of 1 trainings" if kind == "train" else "1 of 3 lines") in out
+    code, _, err = line("study", "run", *PART)
+    assert code == 0
+    assert "1 tasks done" in err
+    assert f"was done again: {relative} is damaged" in err
+    code, out, err = line("study", "report", *PART, "--out", "told")
+    assert (code, err) == (0, "")
+    assert "is damaged" not in Path(out.strip()).read_text()
+
+
+def test_there_is_no_report_of_nothing(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for store in ("nowhere", "empty"):
+        code, out, err = line("study", "report", "vlaar2022", "--store", store, "--out", "told")
+        assert (code, out) == (2, "")
+        assert f"{store} has no results, so there is nothing to report" in err
+    assert not (tmp_path / "told").exists()
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["index.html", "answers.json", "figures/mine.svg", "tables/runs.csv"])
+def test_a_report_replaces_nothing_of_others(name: str, line: Line, tmp_path: Path) -> None:
+    Store(tmp_path / "results").decline(Train(Recipe()), "so that there is one", {})
+    mine = tmp_path / "site" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("<html>mine, linescape")
+    for command in (["study", "report", *PART], ["demo", "--store", "other"]):
+        code, _, err = line(*command, "--out", "site")
+        assert code == 2
+        assert f"site contains {name.partition('/')[0]}, which linescape did not write" in err
+    assert mine.read_text() == "<html>mine, linescape"
+    assert [path for path in (tmp_path / "site").rglob("*") if path.is_file()] == [mine]
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_file_in_the_place_of_a_report_is_left_alone(line: Line, tmp_path: Path) -> None:
+    Store(tmp_path / "results").decline(Train(Recipe()), "so that there is one", {})
+    (tmp_path / "file").write_text("mine")
+    for out, said in (
+        ("file", "file is a file, but a report is a folder"),
+        ("file/in", "a part of its path is a file"),
+    ):
+        code, _, err = line("study", "report", *PART, "--out", out)
+        assert code == 2
+        assert said in err
+        assert "writable" not in err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+LIMITED = """
+import resource, sys
+from linescape.cli import main
+import linescape.studies.run  # so that nothing but results is written under the limit
+resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+sys.argv[1:] = ["study", "run", "vlaar2022", "--arms", "mlp-spiral", "--runs", "1"]
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
+def test_a_file_that_may_not_grow_ends_in_one_message(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", LIMITED], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "the file would be larger than is allowed here. Raise the limit (ulimit -f)" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("done.json"))
+
+
+def test_a_read_only_store_ends_in_one_message(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, out, err = line("study", "run", *PART)
+    assert (code, out) == (2, "")
+    assert "the file system is read-only. Choose another folder" in err
+    assert len(err.strip().splitlines()) == 1
 
 
 def test_a_full_disk_ends_in_one_message(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from linescape.geometry.groups import by_block
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
 from linescape.interpolation import resume
-from linescape.interpolation.curve import Curve
+from linescape.interpolation.curve import Curve, Point
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import Probe, between, probe
 from linescape.interpolation.scanning import scan
@@ -215,6 +215,48 @@ def test_points_of_anything_else_are_not_used(images: Images, tmp_path: Path) ->
         named(model=Odd(gain=1.0001)),
     ]
     assert len({one, *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    "what", ["linescape.interpolation.resume.library_digest", "torch.backends.cpu.get_cpu_capability"]
+)
+def test_points_computed_with_anything_else_are_not_used(
+    what: str, pair: Pair, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, start, end = pair
+
+    def named() -> Path:
+        return resume.folder_of(tmp_path, Line(start, end), Evaluator(net, {"test": images}), ("interpolate",))
+
+    before = named()
+    monkeypatch.setattr(what, lambda: "another")
+    assert named() != before
+
+
+def test_a_point_in_another_place_is_measured_again(
+    pair: Pair, images: Images, tmp_path: Path, stopping: Stopping
+) -> None:
+    net, start, end = pair
+    line, data = Line(start, end), {"test": images}
+    whole = scan(line, Evaluator(net, data), ScanOptions(alphas=4, keep=tmp_path))
+    scan(Line(end, start), Evaluator(net, data), ScanOptions(alphas=4, keep=tmp_path))
+    one, other = sorted(tmp_path.iterdir())
+    for name in ("0.0.safetensors", "1.0.safetensors"):
+        contents = (one / name).read_bytes(), (other / name).read_bytes()
+        (one / name).write_bytes(contents[1])
+        (other / name).write_bytes(contents[0])
+        assert len(resume.read(one)) == len(resume.read(other)) == (3 if name == "0.0.safetensors" else 2)
+    again = scan(line, Evaluator(net, data), ScanOptions(alphas=4, keep=tmp_path))
+    assert stopping.measured == 10
+    assert_same({"": again}, {"": whole})
+
+
+def test_a_point_that_took_long_is_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed = list[bool]()
+    monkeypatch.setattr("linescape.atomic.write", lambda _path, _content, durable: flushed.append(durable))
+    for seconds in (1e-4, 3.0):
+        resume.keep(tmp_path, Point(0.0, {("test", "error", "end"): np.ones(2)}, seconds))
+    assert flushed == [False, True]
 
 
 def test_another_probe_in_the_same_folder_is_measured(pair: Pair, images: Images, tmp_path: Path) -> None:

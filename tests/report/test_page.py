@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from linescape.errors import StoreError
 from linescape.report import page
 from linescape.report.page import Column
 
@@ -176,3 +177,17 @@ def test_the_explorer_reads_values_by_pointer_and_by_keyboard(browser: Any, writ
     box.locator("select[name=label]").select_option("every line")
     assert "layer2" in box.locator(".readout").inner_text()
     assert "treatment" not in box.locator(".readout").inner_text()
+
+
+def test_a_folder_is_written_again_only_if_its_page_is_linescapes(tmp_path: Path, written: Path) -> None:
+    page.Folder(tmp_path / "new" / "deep")
+    assert (tmp_path / "new" / "deep" / "index.html").read_bytes() == page.UNFINISHED
+    (tmp_path / "new" / "deep" / "tables").mkdir()  # as left by a report that was interrupted
+    page.check_free(tmp_path / "new" / "deep")
+    page.check_free(written.parent)
+    (tmp_path / "notes.txt").write_text("mine")
+    page.check_free(tmp_path)  # which has nothing of a report's names
+    (tmp_path / "probe.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"contains probe\.json, which linescape did not write"):
+        page.Folder(tmp_path)
+    assert not (tmp_path / "index.html").exists()

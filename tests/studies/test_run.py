@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from msgspec.structs import replace
 
 import linescape.studies.execute
 import linescape.studies.run
-from linescape import models
-from linescape.errors import DamagedError, StoreError
+from linescape import models, tensor_file
+from linescape.engine import compiler, library_digest
+from linescape.errors import StoreError
 from linescape.geometry.state import State, lerp
 from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedule
 from linescape.studies.run import do, work
@@ -26,6 +28,7 @@ from linescape.studies.store import Store
 from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
 from linescape.training import interventions as change
 from linescape.training.loop import Checkpoint
+from tests.support import damage
 
 BASE = Recipe(
     Data("fashion-mini", size=8, fraction=0.01, augment="crop-flip"),
@@ -207,7 +210,8 @@ def test_layer_wise_lines_meet_the_whole_line_at_the_end(done: Store) -> None:
 
 def test_the_note_says_where_a_result_comes_from(done: Store) -> None:
     about = done.record(Train(BASE))
-    assert set(about) >= {"finished", "seconds", "device", "versions", "diverged", "files"}
+    assert set(about) >= {"finished", "seconds", "device", "cpu", "versions", "diverged", "native_library", "files"}
+    assert about["native_library"] is None
     assert set(about["versions"]) == {"linescape", "torch", "numpy", "python"}
 
 
@@ -311,14 +315,71 @@ def test_a_damaged_result_stops_only_what_needs_it(done: Store, tmp_path: Path) 
     (store.folder(Train(BASE)) / "end.safetensors").write_bytes(b"\0" * 100)
     lost, asked = whole(BASE, alphas=3), Train(FLAT)
     outcome = work([lost, asked], store, progress=False)
-    assert list(outcome.failed) == [lost]
-    assert "Delete" in outcome.failed[lost]
-    assert store.has(asked)
-    with pytest.raises(DamagedError):
-        store.state(Moment(BASE))
-    shutil.rmtree(store.folder(Train(BASE)))
-    outcome = work([lost], store, progress=False)
-    assert (outcome.done, outcome.failed) == (2, {})
+    assert (outcome.done, outcome.failed) == (3, {})
+    assert list(outcome.remarks) == [Train(BASE)]
+    assert f"{store.folder(Train(BASE)) / 'end.safetensors'} is damaged" in outcome.remarks[Train(BASE)]
+    assert "train ResNet on fashion-mini, seed 0 was done again: " in str(outcome)
+    assert results(store, study().tasks()) == results(done, study().tasks())
+    assert work([lost, asked], store, progress=False).remarks == {}
+
+
+def test_a_result_that_disappears_is_done_again(done: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(done.root, tmp_path / "copy")
+    store, asked, gone = Store(tmp_path / "copy"), whole(BASE, alphas=3), Store(tmp_path / "copy").folder(Train(BASE))
+
+    def losing(task: Task, *rest: object) -> None:
+        if task == asked and gone.exists() and not (tmp_path / "lost").exists():
+            (tmp_path / "lost").touch()
+            shutil.rmtree(gone)
+        do(task, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(linescape.studies.run, "do", losing)
+    outcome = work([asked], store, progress=False)
+    assert (outcome.done, outcome.before, outcome.failed) == (2, 0, {})
+    assert results(store, study().tasks()) == results(done, study().tasks())
+
+
+@pytest.mark.parametrize("lost", ["the result", "what it needs"])
+def test_nothing_is_done_in_vain_for_ever(lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, asked, count = Store(tmp_path), whole(FLAT), list[Task]()
+
+    def losing(task: Task, *rest: object) -> None:
+        count.append(task)
+        if lost == "what it needs" and task == asked:
+            shutil.rmtree(store.folder(Train(FLAT)))
+        do(task, *rest)  # type: ignore[arg-type]
+        if lost == "the result":
+            shutil.rmtree(store.folder(task))
+
+    monkeypatch.setattr(linescape.studies.run, "do", losing)
+    outcome = work([asked, Train(replace(FLAT, seed=1))], store, progress=False)
+    assert len(count) <= 3 * 3
+    assert asked in outcome.failed
+    assert any("3 times in vain" in reason for reason in outcome.failed.values())
+
+
+@pytest.mark.parametrize("damage", ["flipped", "of another"])
+def test_a_half_done_training_that_cannot_be_used_begins_anew(
+    damage: str, done: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 0.0)
+    store = Store(tmp_path)
+
+    def stop(share: float) -> None:
+        if share > 0.6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        do(Train(BASE), store, report=stop)
+    path = store.folder(Train(BASE)) / "resume.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 4  # in a momentum or a weight
+    if damage == "flipped":
+        path.write_bytes(content)
+    else:
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "of another machine")
+    outcome = work([Train(BASE)], store, progress=False)
+    assert "began anew" in outcome.remarks[Train(BASE)]
     assert results(store, (Train(BASE),)) == results(done, (Train(BASE),))
 
 
@@ -382,3 +443,52 @@ def test_states_fit_checkpoints(done: Store) -> None:
     assert isinstance(trained.state, State)
     assert trained.step == 8
     assert "momentum_buffer/conv1.weight" in trained.optimizer
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs a C compiler, and Linux with AVX2")
+def test_a_training_names_the_library_that_computed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 0.0)
+    recipe, store = replace(FLAT, optimizer=replace(FLAT.optimizer, native=True)), Store(tmp_path)
+
+    def stop(share: float) -> None:
+        if share > 0.6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        do(Train(recipe), store, report=stop)
+    monkeypatch.setattr(linescape.studies.execute, "library_digest", lambda: "another")
+    work([Train(recipe)], store, progress=False)
+    record = store.record(Train(recipe))
+    assert (record["native_convolutions"], record["native_library"]) == (True, "another")
+    assert "computed with another native_library" in record["remarks"][0]
+    monkeypatch.undo()
+    assert re.fullmatch("[0-9a-f]{64}", library_digest() or "")
+    do(Train(recipe), store)
+    assert store.record(Train(recipe))["native_library"] == library_digest()
+
+
+def run_damages(*counts: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.support.damage", "--finished", counts[0], "--unfinished", counts[1]]
+    ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    assert ran.stderr == "", ran.stderr
+    assert sum(found["finished"].values()) == int(counts[0])
+    assert sum(found["unfinished"].values()) == int(counts[1])
+    return found
+
+
+def test_a_few_damages_are_not_used() -> None:
+    assert run_damages("8", "6")["used in silence"] == 0
+
+
+@pytest.mark.slow
+def test_no_damage_is_used_in_silence() -> None:
+    assert run_damages("300", "200")["used in silence"] == 0
+
+
+@pytest.mark.slow
+def test_without_its_digest_half_done_work_would_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 10.0)  # which `damage.main` sets
+    monkeypatch.setattr(tensor_file, "decode_sealed", tensor_file.decode_with_note)
+    assert damage.main(finished=0, unfinished=40, seed=1, verbose=False)["used in silence"] > 0

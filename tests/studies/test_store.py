@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from linescape import checkpoints, tensor_file
+from linescape import checkpoints
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State
-from linescape.interpolation.curve import Curve, Point
+from linescape.interpolation.curve import Curve
 from linescape.recipe import (
     MLP,
     VGG,
@@ -221,60 +222,6 @@ def test_a_declined_task_is_settled_and_says_why(tmp_path: Path) -> None:
         store.curve(LINE)
 
 
-@pytest.mark.parametrize("native", [None, True])
-def test_a_training_is_not_resumed_with_other_convolutions(tmp_path: Path, native: bool | None) -> None:
-    store = Store(tmp_path)
-    store.save_resume(TASK, END, ROWS[:1])
-    assert store.resume(TASK)
-    path = store.folder(TASK) / "resume.safetensors"
-    tensors, note = tensor_file.decode_with_note(path.read_bytes())
-    del note["native"]  # as written before the field
-    path.write_bytes(tensor_file.encode_with_note(tensors, note if native is None else {**note, "native": native}))
-    assert store.resume(TASK) is None
-
-
-def test_a_training_is_resumed_to_the_bit(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    assert store.resume(TASK) is None
-    store.save_resume(TASK, END, ROWS[:1])
-    found, rows = store.resume(TASK) or pytest.fail("nothing to resume")
-    assert same(found.state, STATE)
-    assert torch.equal(found.optimizer["momentum_buffer/w"], torch.ones(2, 3))
-    assert (found.step, found.loss_sum, found.wrong, found.seen) == (12, 0.1 + 0.2, 3, 5)
-    assert rows == ROWS[:1]
-    store.save_training(TASK, STATE, END, ROWS, {})
-    assert store.resume(TASK) is None
-
-
-def test_points_are_kept_until_the_curve_is(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    points = [Point(k / 49, {("test", "error", "end"): np.array([k, np.nan], np.float32)}, 0.5) for k in (3, 1)]
-    for point in points:
-        store.save_point(LINE, point)
-    found = {point.alpha: point for point in store.points(LINE)}
-    assert set(found) == {1 / 49, 3 / 49}
-    for point in points:
-        ((key, values),) = found[point.alpha].values.items()
-        assert key == ("test", "error", "end")
-        assert values.dtype == np.float32
-        assert np.array_equal(values, point.values[key], equal_nan=True)
-    store.save_curve(LINE, CURVE, {})
-    assert store.points(LINE) == []
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 50, b"x" * 500])
-def test_damaged_work_in_progress_is_done_again(content: bytes, tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.save_resume(TASK, END, ROWS)
-    store.save_point(LINE, Point(0.5, {("test", "error", "end"): np.ones(2)}, 0.5))
-    whole = (store.folder(TASK) / "resume.safetensors").read_bytes()
-    for damaged in (content, whole[:-3]):
-        (store.folder(TASK) / "resume.safetensors").write_bytes(damaged)
-        assert store.resume(TASK) is None
-    (store.folder(LINE) / "points" / "0.5.safetensors").write_bytes(content)
-    assert store.points(LINE) == []
-
-
 @pytest.mark.parametrize("name", ["start.safetensors", "end.safetensors", "optimizer.safetensors", "log.parquet"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_damaged_result_is_noticed(name: str, damage: str, tmp_path: Path) -> None:
@@ -294,16 +241,134 @@ def test_a_damaged_result_is_noticed(name: str, damage: str, tmp_path: Path) -> 
         store.trained(PLAIN)
         store.log(PLAIN)
 
-    with pytest.raises(DamagedError, match=f"{name} is damaged .* Delete {store.folder(TASK)} and run the study again"):
+    with pytest.raises(DamagedError, match=f"{name} is damaged .* Run the study again, which does that task anew"):
         read()
+    assert not store.has(TASK)
+    assert not Store(tmp_path).has(TASK)
+    assert name in store.damaged[TASK]
+    store.save_training(TASK, STATE, END, ROWS, {})
+    assert store.has(TASK)
+    assert store.damaged == {}
+    assert store.record(TASK)["remarks"][0].startswith(f"was done again: {path} is damaged")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff"])
-def test_a_damaged_note_is_noticed(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{", b"{}", b"\xff", b"\0" * 30, b'{"files": {}}', b'{"files": []}', b"[" * 99999]
+)
+def test_a_damaged_record_is_noticed(content: bytes, tmp_path: Path) -> None:
     store = fill(tmp_path)
     (store.folder(LINE) / "done.json").write_bytes(content)
-    with pytest.raises(DamagedError, match="done.json is damaged"):
+    with pytest.raises(DamagedError, match=r"(done\.json|curve\.safetensors) is damaged"):
         store.curve(LINE)
+
+
+def test_every_field_of_a_record_counts(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    path = store.folder(TASK) / "done.json"
+    whole = json.loads(path.read_bytes())
+    assert (whole["task"], set(whole["files"])) == (
+        TASK.key,
+        {f"{n}.safetensors" for n in ("start", "end", "optimizer")} | {"log.parquet"},
+    )
+    edits = [{**whole, "seconds": 1.5}, {**whole, "diverged": False}, {**whole, "more": 1}, {**whole, "declined": "no"}]
+    edits += [{key: value for key, value in whole.items() if key != left_out} for left_out in whole]
+    for edited in edits:
+        path.write_text(json.dumps(edited))
+        with pytest.raises(DamagedError, match=r"done\.json is damaged"):
+            store.record(TASK)
+        assert not store.has(TASK)
+    path.write_text(json.dumps(whole))  # spaces do not count
+    assert store.has(TASK)
+
+
+def test_no_bit_of_a_record_may_flip(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    expected, path = store.record(LINE), store.folder(LINE) / "done.json"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
+        try:
+            assert store.record(LINE) == expected  # only a space or a line's end
+        except DamagedError:
+            continue
+
+
+def earlier(store: Store, task: Task) -> None:
+    """Make a record as it was before records had a digest."""
+    path = store.folder(task) / "done.json"
+    record = json.loads(path.read_bytes())
+    del record["task"], record["digest"]
+    computed = {
+        "device": "cpu",
+        "compiler": True,
+        "versions": {"torch": "2.13.0+cpu"},
+        "finished": "2026-11-28T03:49:05",
+    }
+    path.write_text(json.dumps({**computed, "native_convolutions": False, **record}, indent=1))
+
+
+def test_records_of_before_the_digest_are_read(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    for task in (TASK, LINE):
+        earlier(store, task)
+        assert Store(tmp_path).has(task)
+    assert same(store.state(Moment(PLAIN)), STATE)
+    (store.folder(LINE) / "task.json").write_text("{")  # only words
+    assert Store(tmp_path).has(LINE)
+    path = store.folder(TASK) / "done.json"
+    path.write_bytes(path.read_bytes().replace(b"diverged", b"divergeD"))
+    assert not store.has(TASK)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_results_in_another_tasks_place_are_refused(tmp_path: Path, old: bool) -> None:
+    store, other = fill(tmp_path), Recipe(seed=3)
+    store.save_training(Train(other), STATE, END, [], {})
+    store.save_curve(hump_line(other), CURVE, {})
+    store.decline(Train(Recipe(seed=4)), "why not", {})
+    for task, misplaced in ((TASK, Train(other)), (LINE, hump_line(other)), (Train(Recipe(seed=4)), TASK)):
+        if old:
+            earlier(store, task)
+        aside = tmp_path / "aside"
+        shutil.copytree(store.folder(misplaced), aside)
+        shutil.rmtree(store.folder(misplaced))
+        shutil.copytree(store.folder(task), store.folder(misplaced))
+        assert not store.has(misplaced)
+        assert "another task" in store.damaged[misplaced]
+        assert store.has(task)
+        shutil.rmtree(store.folder(misplaced))
+        aside.rename(store.folder(misplaced))
+
+
+def test_what_may_not_be_read_is_not_taken_for_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fill(tmp_path)
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(
+            StoreError, match=r"done\.json cannot be read: Permission denied. Check its permissions"
+        ) as caught:
+            store.has(TASK)
+    assert not isinstance(caught.value, DamagedError)
+    assert store.damaged == {}
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(StoreError, match="cannot be read: Permission denied"):
+            store.has(TASK)
+    assert store.has(TASK)
+
+
+def test_results_are_read_whole_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fill(tmp_path)
+    assert store.has(TASK)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", None)
+        assert store.has(TASK)
+    (store.folder(TASK) / "log.parquet").unlink()
+    assert not store.has(TASK)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -319,7 +384,7 @@ def test_a_newer_or_damaged_mark_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "linescape.json").write_text('{"format": 99}')
     with pytest.raises(StoreError, match="written in format 99, but this linescape knows format 1"):
         Store(tmp_path)
-    for content in ("", "[]", "{}"):
+    for content in ("", "[]", "{}", "[" * 99999):
         (tmp_path / "linescape.json").write_text(content)
         with pytest.raises(DamagedError, match=r"linescape\.json is damaged"):
             Store(tmp_path)
@@ -330,7 +395,8 @@ def test_a_newer_or_damaged_mark_is_an_error(tmp_path: Path) -> None:
     [
         (errno.ENOSPC, "the disk is full. Free some"),
         (errno.EROFS, "read-only"),
-        (errno.EIO, "Make that place writable"),
+        (errno.EIO, "no. Check the disk and the folder"),
+        (errno.EFBIG, "larger than is allowed here"),
     ],
 )
 def test_a_failed_write_loses_nothing(number: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,7 @@ class FakeStore:
     missing: set[Content] = field(default_factory=set)
     not_done: set[Content] = field(default_factory=set)
     lost: set[Content] = field(default_factory=set)
+    damaged: dict[Train | Scan, str] = field(default_factory=dict)
 
     @classmethod
     def with_trouble(cls, study: Study) -> FakeStore:

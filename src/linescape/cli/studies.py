@@ -26,9 +26,10 @@ def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> N
         store: folder for results; a second run reuses them.
         out: folder for the report.
     """
-    from linescape import studies
+    from linescape import report, studies
 
     study = studies.find("vlaar2022", "demo")
+    report.check_free(out)  # before the minutes of work
     _work(study, store)
     _report(study, store, out)
 
@@ -96,6 +97,8 @@ def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") 
 def run_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> None:
     """Run the missing trainings and lines of a study. Interrupt it at any time; the same command continues.
 
+    Results that are damaged are made again.
+
     Args:
         name: the study.
         device: where to train and to measure: cpu (all cores) or cuda.
@@ -106,6 +109,8 @@ def run_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -
 @app.command(name="report")
 def report_study(name: str, selection: Selection = WHOLE, *, out: Path = Path("report")) -> None:
     """Write the report of the finished part of a study: an HTML page, its figures and its tables.
+
+    Results that are damaged are left out, and listed. A folder with other files of these names is left alone.
 
     Args:
         name: the study.
@@ -174,6 +179,13 @@ def _work(tasks: Study | list[Train], store: Path, device: str = "cpu") -> RunSu
 
 def _report(study: Study, store: Path, out: Path) -> None:
     from linescape import report
+    from linescape.errors import StoreError
     from linescape.studies.store import Store
 
-    echo(str(report.write(study, Store(store), out)))
+    results = Store(store)
+    if not results.exists():
+        raise StoreError(f"{store} has no results, so there is nothing to report. Name their folder with --store.")
+    page = report.write(study, results, out)
+    for reason in results.damaged.values():
+        echo_err(f"Left out: {reason}")
+    echo(str(page))

@@ -2,7 +2,7 @@
 
 from linescape.engine.fast import Fast
 from linescape.engine.flops import operations
-from linescape.engine.native.build import compiler
+from linescape.engine.native.build import compiler, library_digest
 from linescape.engine.native.gradients import with_winograd
 
-__all__ = ["Fast", "compiler", "operations", "with_winograd"]
+__all__ = ["Fast", "compiler", "library_digest", "operations", "with_winograd"]

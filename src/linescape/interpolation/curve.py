@@ -196,10 +196,19 @@ class Curve:
             StoreError: the file is missing, damaged or no curve.
         """
         try:
-            tensors, note = tensor_file.decode_with_note(Path(path).read_bytes())
-            values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
-            return cls(tensors["alphas"].numpy(), values, note["provenance"])
+            return cls.from_bytes(Path(path).read_bytes())
         except (OSError, KeyError, ValueError) as error:
             raise StoreError(
                 f"{path} is not a curve that linescape wrote, or is damaged ({error}). Walk it again."
             ) from error
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Curve:
+        """The curve in a file that `to_bytes` made.
+
+        Raises:
+            KeyError, ValueError: the file is damaged or no curve.
+        """
+        tensors, note = tensor_file.decode_with_note(content)
+        values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
+        return cls(tensors["alphas"].numpy(), values, note["provenance"])

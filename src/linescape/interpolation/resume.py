@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -14,38 +13,52 @@ import torch
 from torch import Tensor
 
 from linescape import atomic, tensor_file
-from linescape.engine import compiler
+from linescape.engine import library_digest
 from linescape.evaluation.batches import tensors
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import paths
 from linescape.interpolation.curve import Point
 
+FLUSHED = 0.05
+"""Seconds that a point must have taken to be flushed to the disk, which takes 0.01: others are sooner measured again. A
+point that a power failure left in pieces is noticed by its digest."""
 
-def read(folder: Path) -> list[Point]:
-    """The points in a folder; damaged ones are left out and so measured again."""
+
+def read(folder: Path, of: object = None) -> list[Point]:
+    """The points in a folder; those that are damaged, or of something else, are left out and so measured again.
+
+    Args:
+        folder: of one scan.
+        of: what they are points of, as it was given to `keep`.
+    """
     points = []
     for file in sorted(folder.glob("*.safetensors")):
         try:
-            tensors, note = tensor_file.decode_with_note(file.read_bytes())
-            values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
-            if note["digest"] == _digest(values.values()):
+            tensors, note = tensor_file.decode_sealed(file.read_bytes())
+            if (note["of"], _file_name(note["alpha"])) == (folder.name if of is None else of, file.name):
+                values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
                 points.append(Point(note["alpha"], values, note["seconds"]))
         except (OSError, KeyError, ValueError, TypeError):
             continue
     return points
 
 
-def keep(folder: Path, point: Point) -> None:
+def keep(folder: Path, point: Point, of: object = None) -> None:
     """Write one point of a scan into its folder.
+
+    Args:
+        folder: of one scan.
+        point: what was measured.
+        of: what it is a point of, in JSON's types; by default the folder's name, as `folder_of` makes it.
 
     Raises:
         StoreError: the folder cannot be written.
     """
     arrays = {str(i): np.ascontiguousarray(values) for i, values in enumerate(point.values.values())}
-    series, digest = list(point.values), _digest(arrays.values())
-    note = {"alpha": point.alpha, "seconds": point.seconds, "series": series, "digest": digest}
-    content = tensor_file.encode_with_note(tensor_file.from_arrays(arrays), note)
-    atomic.write(folder / f"{point.alpha!r}.safetensors", content, durable=False)
+    of = folder.name if of is None else of
+    note = {"of": of, "alpha": point.alpha, "seconds": point.seconds, "series": list(point.values)}
+    content = tensor_file.encode_sealed(tensor_file.from_arrays(arrays), note)
+    atomic.write(folder / _file_name(point.alpha), content, durable=point.seconds >= FLUSHED)
 
 
 def count(folder: Path) -> int:
@@ -68,8 +81,9 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
 
     The name depends on the tensors at both ends, which of them move, all data, the settings, the versions, and the bits
     of the direct values of the first examples at both ends, which show the network's code. The last bits of a result
-    depend on the number of threads, so it is part of the name too. Where the network is large enough for all cores, a
-    scan that began on fewer cores continues with as many threads as it had.
+    depend on the CPU, on the compiled library and on the number of threads, so these are part of the name too. Where
+    the network is large enough for all cores, a scan that began on fewer cores continues with as many threads as it
+    had.
 
     Args:
         folder: of the points of all scans.
@@ -83,8 +97,9 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
     if (evaluator.threads or 1) > 1:  # a small network has one thread on every machine
         evaluator.threads = _threads(folder) or evaluator.threads
     direct = [evaluator.spot_check(path.at(alpha)) for alpha in (0.0, 1.0)]
+    library = library_digest() if evaluator.device.type == "cpu" else None
     settings = {
-        "versions": [version("linescape"), str(torch.__version__), compiler()],
+        "versions": [version("linescape"), str(torch.__version__), torch.backends.cpu.get_cpu_capability(), library],
         "device": evaluator.device.type,
         "measures": list(evaluator.measures),
         "settings": [evaluator.precision, evaluator.batch_size, evaluator.calibration, treatments],
@@ -116,8 +131,5 @@ def _add(digest: hashlib._Hash, tensor: Tensor) -> None:
     digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
-def _digest(arrays: Iterable[np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for values in arrays:
-        digest.update(values.data)
-    return digest.hexdigest()
+def _file_name(alpha: float) -> str:
+    return f"{alpha!r}.safetensors"

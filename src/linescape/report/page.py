@@ -18,6 +18,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from linescape import atomic
+from linescape.errors import StoreError, abbreviate
 from linescape.report import figures
 from linescape.report.figures.panel import COLOURS, GRID, INK, RULE, SOFT
 from linescape.report.text import number
@@ -64,11 +65,52 @@ class Drawing:
     files: Sequence[str]
 
 
+_OURS = b'<meta name="generator" content="linescape'
+
+UNFINISHED = _OURS + b'">\n<p>This report was not finished. Write it again.\n'
+"""The page of a folder in which a report is being written, so that one that is interrupted can be written again."""
+
+_WRITTEN = ("index.html", "answers.json", "probe.json", "figures", "tables")
+
+
+def check_free(folder: str | Path) -> None:
+    """Check that a report in a folder would replace nothing that linescape did not write.
+
+    A folder is linescape's if its page says so. Else it may have nothing with the name of a report's file.
+
+    Raises:
+        StoreError: it is a file, cannot be read, or has such files.
+    """
+    root = Path(folder)
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"{root} is a file, but a report is a folder of files. Name a folder.")
+    present = [name for name in _WRITTEN if (root / name).exists()]
+    try:
+        if not present or ("index.html" in present and _OURS in (root / "index.html").read_bytes()):
+            return
+    except OSError as error:
+        raise atomic.cannot_read(root / "index.html", error) from error
+    raise StoreError(
+        f"{root} contains {abbreviate(present)}, which linescape did not write and a report would replace. Name "
+        "another folder, or move that away."
+    )
+
+
 class Folder:
-    """The folder of a page: writes figures and tables beside it, whole or not at all."""
+    """The folder of a page: writes figures and tables beside it, whole or not at all.
+
+    Args:
+        root: the folder; a report that linescape wrote there is replaced.
+
+    Raises:
+        StoreError: it has files that linescape did not write, or cannot be written.
+    """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        check_free(root)
+        if not (self.root / "index.html").exists():
+            atomic.write(self.root / "index.html", UNFINISHED)
 
     def draw(self, name: str, figure: Figure, caption: str) -> Drawing:
         """Write a figure as SVG, PDF and PNG, and return it for the page.

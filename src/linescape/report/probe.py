@@ -10,6 +10,7 @@ from linescape import atomic
 from linescape.errors import StoreError
 from linescape.interpolation.probing import Probe
 from linescape.report import several_networks, two_networks
+from linescape.report.page import UNFINISHED, check_free
 
 _DATA = "probe.json"
 
@@ -21,11 +22,13 @@ def check_place(folder: str | Path) -> None:
         StoreError: it cannot be written, or contains another page.
     """
     folder = Path(folder)
-    if (folder / "index.html").exists() and not (folder / _DATA).exists():
+    page = folder / "index.html"
+    if page.is_file() and not (folder / _DATA).exists() and page.read_bytes() != UNFINISHED:
         raise StoreError(
             f"{folder} contains an index.html that is not the report of a probe and would be replaced. "
             "Name another folder."
         )
+    check_free(folder)
     new = not folder.exists()
     trial = folder / ".linescape"
     atomic.write(trial, b"", durable=False)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -24,7 +25,7 @@ from torch import nn
 
 from linescape import data, models
 from linescape.data import Dataset
-from linescape.engine import compiler, memory, threads
+from linescape.engine import compiler, library_digest, memory, threads
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Line, Only, Path
@@ -67,10 +68,13 @@ def do(task: Task, store: Store, device: str = "cpu", report: Report = lambda _:
         StoreError: the store cannot be written, or a need is missing or damaged.
         LinescapeError: the task is impossible.
     """
-    started = time.perf_counter()
-    environment = {
-        "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else device,
-        "compiler": compiler() is not None,  # with one, the CPU walks lines by native kernels, with other last bits
+    on_gpu = torch.device(device).type == "cuda"
+    # Each of these may decide the last bits. What is half done is not continued with others.
+    conditions = {
+        "device": torch.cuda.get_device_name(device) if on_gpu else device,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "compiler": compiler() is not None,
+        "native_library": None if on_gpu else library_digest(),  # with it the CPU walks lines with other last bits
         "versions": {
             "linescape": version("linescape"),
             "torch": torch.__version__,
@@ -78,40 +82,59 @@ def do(task: Task, store: Store, device: str = "cpu", report: Report = lambda _:
             "python": platform.python_version(),
         },
     }
-
-    def finished() -> dict[str, Any]:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return {**environment, "finished": now, "seconds": round(time.perf_counter() - started, 3)}
-
+    job = _Job(store, device, report, conditions, time.perf_counter())
     try:
         for need in task.needs():
             if (reason := store.declined(need)) is not None:
                 raise _Declined(reason)
         with one_thread(device):
             if isinstance(task, Train):
-                _train(task, store, device, report, finished)
+                _train(task, job)
             else:
-                _scan(task, store, device, report, finished)
+                _scan(task, job)
     except _Declined as declined:
-        store.decline(task, str(declined), finished())
+        store.decline(task, str(declined), job.record())
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Where and with what a task is done, since when, and who is told how far it is."""
+
+    store: Store
+    device: str
+    report: Report
+    conditions: Mapping[str, Any]
+    started: float
+
+    def record(self, native: bool = False, remarks: Sequence[str] = ()) -> dict[str, Any]:
+        """What a result notes of how it was made; `native`: the compiled library was used."""
+        return {
+            **self.conditions,
+            "native_library": self.conditions["native_library"] if native else None,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - self.started, 3),
+            **({"remarks": remarks} if remarks else {}),
+        }
 
 
 class _Declined(Exception):  # noqa: N818 - not an error
     """A task cannot be done, and that is a result."""
 
 
-def _train(task: Train, store: Store, device: str, report: Report, finished: Callable[[], dict[str, Any]]) -> None:
+def _train(task: Train, job: _Job) -> None:
+    store, device = job.store, job.device
     recipe = task.recipe
     dataset = load(recipe.data, recipe.seed)
     network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
     start = _start(recipe, network, store)
-    checkpoint, rows = store.resume(task) or (start, [])
+    half_done = store.half_done(task, job.conditions)
+    checkpoint, rows = half_done.training(start.state) or (start, [])
     evaluator = measuring(network, dataset, device)
     epochs = recipe.schedule.epochs
     saved = epoch_started = time.perf_counter()
     for progress in train(recipe, dataset, checkpoint, device, network):
         now = time.perf_counter()
-        report(progress.step / progress.steps if progress.steps else 1.0)
+        job.report(progress.step / progress.steps if progress.steps else 1.0)
         midway = progress.diverged and not progress.epoch_finished
         if (progress.epoch_finished and len(rows) < progress.epochs) or midway:
             epoch = len(rows)
@@ -131,14 +154,17 @@ def _train(task: Train, store: Store, device: str, report: Report, finished: Cal
             rows = [*rows, row]
             epoch_started = time.perf_counter()
         if progress.ended:
-            note = {**finished(), "native_convolutions": recipe.optimizer.native, "diverged": progress.diverged}
-            store.save_training(task, start.state, progress.checkpoint(), rows, note)
+            native = recipe.optimizer.native
+            note = {"native_convolutions": native, "diverged": progress.diverged}
+            record = job.record(native, half_done.remarks) | note
+            store.save_training(task, start.state, progress.checkpoint(), rows, record)
         elif now - saved >= SNAPSHOT_SECONDS:
-            store.save_resume(task, progress.checkpoint(), rows)
+            half_done.save_training(progress.checkpoint(), rows)
             saved = time.perf_counter()
 
 
-def _scan(task: Scan, store: Store, device: str, report: Report, finished: Callable[[], dict[str, Any]]) -> None:
+def _scan(task: Scan, job: _Job) -> None:
+    store, device = job.store, job.device
     recipe = task.end.recipe
     dataset = load(recipe.data, recipe.seed)
     ends = {"start": state(task.start, store), "end": state(task.end, store)}
@@ -153,12 +179,18 @@ def _scan(task: Scan, store: Store, device: str, report: Report, finished: Calla
         names = choose(groups, [task.block])[task.block]
         path = Only(path, names, fixed=path.at(1.0 if task.rest == "end" else 0.0))
     options = ScanOptions(alphas=task.alphas, batchnorm=task.batchnorm)
-    points = store.points(task)
+    counts = {name: sum(len(targets) for _, targets in batches) for name, batches in evaluator.data.items()}
+    shapes = {
+        (name, m, t): (count,) for name, count in counts.items() for m in evaluator.measures for t in task.batchnorm
+    }
+    half_done = store.half_done(task, job.conditions)
+    points = half_done.points(options.positions, shapes)
     for point in walk(path, evaluator, options, done={point.alpha for point in points}):
         points.append(point)
-        store.save_point(task, point)
-        report(len(points) / len(options.positions))
-    store.save_curve(task, collect(points, path, evaluator), finished())
+        half_done.save_point(point)
+        job.report(len(points) / len(options.positions))
+    curve = collect(points, path, evaluator)
+    store.save_curve(task, curve, job.record(evaluator.engine.compiled, half_done.remarks))
 
 
 def state(moment: Moment, store: Store) -> State:

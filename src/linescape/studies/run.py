@@ -1,8 +1,8 @@
 """Does many tasks: those of a study that are missing, each once, on all cores.
 
-A run that was killed continues from the last saved step or point, with the same result. Several processes may work on
-one store: each takes the tasks that no other has claimed, and helpers for the other cores are such processes. A task
-that fails does not stop the others.
+A run that was killed continues from the last saved step or point, with the same result. A result that is damaged or
+disappears is made again. Several processes may work on one store: each takes the tasks that no other has claimed, and
+helpers for the other cores are such processes. A task that fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ __all__ = ["Plan", "RunSummary", "do", "plan", "work"]
 ALONE_SECONDS = 3.0
 """Helpers are started only after this time, since each first imports torch."""
 
+ATTEMPTS = 3
+"""Times that a run does a task whose result is not there afterwards, or which lacks what it needs."""
+
 
 @dataclass
 class RunSummary:
@@ -41,6 +44,7 @@ class RunSummary:
         before: number of tasks that were settled before.
         declined: tasks that cannot be done, with the reason; they count as settled.
         failed: tasks that raised an error, with its message; the next run tries them again.
+        remarks: what befell tasks that are done all the same, such as that an earlier result was damaged.
         seconds: time that the run took.
     """
 
@@ -48,10 +52,12 @@ class RunSummary:
     before: int = 0
     declined: dict[Task, str] = field(default_factory=dict)
     failed: dict[Task, str] = field(default_factory=dict)
+    remarks: dict[Task, str] = field(default_factory=dict)
     seconds: float = 0.0
 
     def __str__(self) -> str:
         lines = [f"{self.done} tasks done in {duration(self.seconds)}, {self.before} were done before"]
+        lines += [f"{describe(task)} {remark}" for task, remark in self.remarks.items()]
         for what, reasons in (("could not be done", self.declined), ("failed; the next run tries again", self.failed)):
             by_reason: dict[str, list[Task]] = {}
             for task, reason in reasons.items():
@@ -90,7 +96,9 @@ def work(
     """
     started = time.perf_counter()
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
-    unsettled = missing = [task for task in wanted if not store.has(task)]
+    missing = [task for task in wanted if not store.has(task)]
+    unsettled = dict.fromkeys(missing)
+    attempts: Counter[Task] = Counter()
     failed: dict[Task, str] = {}
     count = min(workers or threads.cores(device), len(missing))
     with _Helpers(count - 1, store, device, missing) as helpers, _Bars(progress, missing, len(wanted), count) as bars:
@@ -112,38 +120,46 @@ def work(
                         elif not store.has(task):
                             idle = False
                             bars.begin(task)
-                            reason = _failure(task, store, device, report)
+                            attempts[task] += 1
+                            reason = _failure(task, store, device, report, last=attempts[task] == ATTEMPTS)
                             if reason is not None:
                                 failed[task] = reason
                             bars.end(task, [task for task in missing if task not in failed and not store.has(task)])
             if elsewhere and idle:  # nothing to do but wait for another process, or its death
                 with store.claim(elsewhere[0], wait=True):
                     pass
-            missing = [task for task in missing if task not in failed and not store.has(task)]
+            missing = [task for task in wanted if task not in failed and not store.has(task)]  # some may disappear
+            unsettled |= dict.fromkeys(missing)
     settled = [task for task in unsettled if task not in failed]
-    declined = {task: reason for task in settled if (reason := store.declined(task)) is not None}
+    records = {task: store.record(task) for task in settled}
+    declined = {task: str(record["declined"]) for task, record in records.items() if "declined" in record}
     return RunSummary(
         done=len(settled) - len(declined),
         before=len(wanted) - len(unsettled),
         declined=declined,
         failed=failed,
+        remarks={task: "; ".join(record["remarks"]) for task, record in records.items() if "remarks" in record},
         seconds=time.perf_counter() - started,
     )
 
 
-def _failure(task: Task, store: Store, device: str, report: Report) -> str | None:
-    """Do a task; returns the error's message if it fails."""
+def _failure(task: Task, store: Store, device: str, report: Report, last: bool) -> str | None:
+    """Do a task; returns the error's message if it fails. None, too, if it is to be tried again (not at the `last`)."""
     try:
         do(task, store, device, report)
-    except DamagedError as error:
-        return str(error)
-    except StoreError:
-        raise
+        reason = "its result was written and is not there"
+    except StoreError as error:
+        needs_are_there = all(store.has(need) for need in in_order([task])[:-1])
+        if needs_are_there and not isinstance(error, DamagedError):
+            raise
+        reason = str(error)
     except LinescapeError as error:
         return str(error)
     except Exception:  # an unexpected error in one task must not stop a run of many hours
         return traceback.format_exc()
-    return None
+    if store.has(task) or not last:
+        return None
+    return f"It was done {ATTEMPTS} times in vain: {reason}. Check that nothing else changes {store.root}."
 
 
 class _Helpers(Processes):

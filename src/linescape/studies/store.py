@@ -3,22 +3,24 @@
     ROOT/linescape.json          marks the folder
     ROOT/train/KEY/task.json     what was done, as a recipe in words
                    start.safetensors, end.safetensors, optimizer.safetensors, log.parquet
-                   done.json     written last: checksums, versions, device, seconds
+                   done.json     written last: the key, checksums, what computed it, seconds
                    resume.safetensors          while it trains
     ROOT/scan/KEY/task.json, curve.safetensors, done.json
                   points/ALPHA.safetensors     while it walks
 
 KEY is the task's key, so equal tasks share a result. Each file is written under another name and renamed, so a kill, a
-full disk or a second process never leaves half a file. Nothing in a store is ever run.
+full disk or a second process never leaves half a file. All of it is checked when it is read: a result that is damaged
+counts as none, so that it is made again; a half-done task begins anew where what it left is damaged. Nothing in a store
+is ever run.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,38 +28,34 @@ from typing import Any
 import filelock
 import msgspec
 import polars as pl
-from torch import Tensor
 
 from linescape import atomic
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State
-from linescape.interpolation import resume as points
-from linescape.interpolation.curve import Curve, Point
+from linescape.interpolation.curve import Curve
 from linescape.recipe import Recipe
+from linescape.studies.encoding import (
+    LOG,
+    Row,
+    decode_log,
+    decode_record,
+    decode_state,
+    encode_log,
+    encode_record,
+    encode_state,
+    recipe_of,
+)
+from linescape.studies.half_done import HalfDone
 from linescape.studies.study import Moment, Scan, Task, Train
-from linescape.tensor_file import decode_with_note, encode_with_note, read_note
+from linescape.tensor_file import decode_with_note, encode_with_note
 from linescape.training.loop import Checkpoint
+
+__all__ = ["FORMAT", "LOG", "Row", "Store", "recipe_of"]
 
 FORMAT = 1
 
-LOG = pl.Schema(
-    {
-        "epoch": pl.Int64,
-        "train_loss": pl.Float64,
-        "train_error": pl.Float64,
-        "test_loss": pl.Float64,
-        "test_error": pl.Float64,
-        "lr": pl.Float64,
-        "seconds": pl.Float64,
-    }
-)
-"""A training's log, a row an epoch. Losses in nats, errors in %; null is not measured, NaN is not a number.
-
-The training columns are means over the epoch as met in training. A diverged training's last row has a loss that is
-NaN or infinite, and fewer rows may precede it than the recipe has epochs.
-"""
-
-Row = Mapping[str, float | int | None]
+_DAMAGES = (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.EISDIR)
+"""Failures to read that mean that a file is not there any more; others, such as missing permission, may pass."""
 
 
 class Store:
@@ -66,12 +64,17 @@ class Store:
     Args:
         root: the folder; it is made on the first write.
 
+    Attributes:
+        damaged: the results that were found damaged, and why; they count as missing.
+
     Raises:
         StoreError: it is a file, a folder of something else, or of a newer linescape.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self.damaged: dict[Task, str] = {}
+        self._checked: dict[Task, dict[str, tuple[int, int]]] = {}
         mark = self.root / "linescape.json"
         try:
             if self.root.exists() and not self.root.is_dir():
@@ -86,16 +89,17 @@ class Store:
             elif self.root.is_dir() and any(not path.name.startswith(".") for path in self.root.iterdir()):
                 raise StoreError(
                     f"{self.root} is not empty and has no linescape.json, so it is no folder of results. Nothing was "
-                    "changed. Name a new or empty folder."
+                    "changed. Name a new or empty folder. If it is one that lost this file, write "
+                    f'{{"format": {FORMAT}}} to it.'
                 )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise DamagedError(
                 f'{mark} is damaged. If this is a folder of results, write {{"format": {FORMAT}}} to it.'
             ) from error
         except OSError as error:
             if isinstance(error, StoreError):
                 raise
-            raise StoreError(f"{self.root} cannot be read: {error}. Check its permissions, or name another.") from error
+            raise atomic.cannot_read(self.root, error) from error
 
     def folder(self, task: Task) -> Path:
         """The folder of a task's files, also if there is none yet."""
@@ -107,25 +111,50 @@ class Store:
 
     # -- what is done -------------------------------------------------------------------------------------------
 
+    def exists(self) -> bool:
+        """Whether anything was ever written to it."""
+        return (self.root / "linescape.json").exists()
+
     def has(self, task: Task) -> bool:
-        """Whether a task is settled: done, or declined."""
-        return (self.folder(task) / "done.json").exists()
+        """Whether a task is settled, done or declined, and its files are what was written: else it is to be done again.
+
+        All bytes are read the first time, and again when a file has changed. `damaged` says what was found.
+
+        Raises:
+            StoreError: the files cannot be read, which may pass.
+        """
+        try:
+            files = self._files(task)
+            if "done.json" not in files:
+                return False
+            if self._checked.get(task) != files:
+                record = self.record(task)
+                for name in record["files"]:
+                    self._bytes(task, name, record)
+                self._checked[task] = files
+                self.damaged.pop(task, None)  # another process has done it again
+        except DamagedError as error:
+            self.damaged[task] = str(error)
+            return False
+        return True
 
     def record(self, task: Task) -> dict[str, Any]:
         """The content of a settled task's ``done.json``: ``finished``, ``seconds``, ``device``, ``versions``, ...
 
         Raises:
-            StoreError: the task is not settled, or the file is damaged.
+            StoreError: the task is not settled, or the file is damaged or of another task.
         """
-        path = self.folder(task) / "done.json"
+        if not (self.folder(task) / "done.json").exists():
+            raise StoreError(f"{self.root} has no result for {_words(task)} yet. Run its study first.")
+        content = self._content(task, "done.json")
         try:
-            record = json.loads(path.read_bytes())
-        except FileNotFoundError as error:
-            raise StoreError(f"{self.root} has no result for {_words(task)} yet. Run its study first.") from error
-        except (OSError, ValueError) as error:
+            record = decode_record(content, _key(task))
+            if "task" not in record and (other := self._written_key(task)) != _key(task):
+                raise ValueError(f"its task.json is that of another task, {other}")
+            if not all(isinstance(sum_, str) for sum_ in record["files"].values()):
+                raise ValueError("it lists no checksums")
+        except (ValueError, LookupError, AttributeError, RecursionError) as error:
             raise self._damaged(task, "done.json", error) from error
-        if not isinstance(record, dict):
-            raise self._damaged(task, "done.json", ValueError("it holds no fields"))
         return record
 
     def declined(self, task: Task) -> str | None:
@@ -145,7 +174,12 @@ class Store:
         Raises:
             StoreError: the training is not done yet, was declined, or its file is damaged.
         """
-        return self._state(Train(moment.recipe), f"{moment.at}.safetensors")
+        task, name = Train(moment.recipe), f"{moment.at}.safetensors"
+        content = self._read(task, name)
+        try:
+            return decode_state(content)
+        except (KeyError, ValueError, TypeError) as error:
+            raise self._damaged(task, name, error) from error
 
     def trained(self, recipe: Recipe) -> Checkpoint:
         """A training's end with its optimizer's state, for a later training that starts from it.
@@ -163,7 +197,7 @@ class Store:
         Raises:
             StoreError: as `state`.
         """
-        return pl.read_parquet(io.BytesIO(self._read(Train(recipe), "log.parquet")))
+        return decode_log(self._read(Train(recipe), "log.parquet"))
 
     def curve(self, scan: Scan) -> Curve:
         """The curve of a line.
@@ -171,8 +205,11 @@ class Store:
         Raises:
             StoreError: the line is not walked yet, was declined, or its file is damaged.
         """
-        self._read(scan, "curve.safetensors")
-        return Curve.load(self.folder(scan) / "curve.safetensors")
+        content = self._read(scan, "curve.safetensors")
+        try:
+            return Curve.from_bytes(content)
+        except (KeyError, ValueError) as error:
+            raise self._damaged(scan, "curve.safetensors", error) from error
 
     def save_training(
         self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], record: Mapping[str, Any]
@@ -189,13 +226,11 @@ class Store:
         Raises:
             StoreError: the folder cannot be written; what was there stays.
         """
-        frame, log = pl.DataFrame([dict(row) for row in rows], schema=LOG), io.BytesIO()
-        frame.write_parquet(log)
         files = {
-            "start.safetensors": _encode_state(start, task.recipe),
-            "end.safetensors": _encode_state(end.state, task.recipe),
+            "start.safetensors": encode_state(start, task.recipe),
+            "end.safetensors": encode_state(end.state, task.recipe),
             "optimizer.safetensors": encode_with_note(end.optimizer, {"step": end.step}),
-            "log.parquet": log.getvalue(),
+            "log.parquet": encode_log(rows),
         }
         self._settle(task, files, record)
         self._drop(self.folder(task) / "resume.safetensors")
@@ -219,50 +254,19 @@ class Store:
 
     # -- work in progress ---------------------------------------------------------------------------------------
 
-    def resume(self, task: Train) -> tuple[Checkpoint, list[Row]] | None:
-        """The last snapshot of a training with its log; None if there is none that can be used.
+    def half_done(self, task: Task, conditions: Mapping[str, Any]) -> HalfDone:
+        """What is there of a task that is about to be done.
 
-        One that is damaged cannot, nor one of before `Optimizer.native`, whose convolutions depended on the machine: a
-        training must not be computed in two ways.
-        """
-        try:
-            tensors, note = decode_with_note((self.folder(task) / "resume.safetensors").read_bytes())
-            if note["native"] != task.recipe.optimizer.native:
-                return None
-            state = _state(
-                {name.removeprefix("state/"): tensors[name] for name in tensors if "state/" in name[:6]}, note
-            )
-            optimizer = {
-                name.removeprefix("optimizer/"): tensors[name] for name in tensors if "optimizer/" in name[:10]
-            }
-            counts = {name: note[name] for name in ("step", "loss_sum", "wrong", "seen")}
-            return Checkpoint(state, optimizer=optimizer, **counts), note["rows"]
-        except (OSError, KeyError, ValueError, TypeError):
-            return None  # a snapshot only saves time
-
-    def save_resume(self, task: Train, now: Checkpoint, rows: Sequence[Row]) -> None:
-        """Write a snapshot of a training, in place of the last one.
+        Args:
+            task: the task.
+            conditions: what it is computed with, in JSON's types.
 
         Raises:
-            StoreError: the folder cannot be written.
+            StoreError: the store cannot be written.
         """
-        tensors = {f"state/{name}": value for name, value in now.state.items()}
-        tensors |= {f"optimizer/{name}": value for name, value in now.optimizer.items()}
-        counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
-        note = {**_roles(now.state), **counts, "rows": list(rows), "native": task.recipe.optimizer.native}
-        atomic.write(self.folder(task) / "resume.safetensors", encode_with_note(tensors, note), durable=False)
-
-    def points(self, task: Scan) -> list[Point]:
-        """The points of a walk so far, without damaged ones, which are then measured again."""
-        return points.read(self.folder(task) / "points")
-
-    def save_point(self, task: Scan, point: Point) -> None:
-        """Write one point of a walk.
-
-        Raises:
-            StoreError: the folder cannot be written.
-        """
-        points.keep(self.folder(task) / "points", point)
+        self._mark()  # a store in which only something half done is must be known as one
+        folder = self.folder(task)
+        return HalfDone(folder / "resume.safetensors", folder / "points", {"task": _key(task), **conditions})
 
     @contextmanager
     def claim(self, task: Task, wait: bool = False) -> Iterator[bool]:
@@ -309,32 +313,54 @@ class Store:
         for name, content in files.items():
             atomic.write(folder / name, content)
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        atomic.write(folder / "done.json", json.dumps({**record, "files": sums}, indent=1).encode())
+        noted = {**record, "files": sums}
+        if earlier := self.damaged.pop(task, None):
+            noted["remarks"] = [f"was done again: {earlier}", *record.get("remarks", ())]
+        atomic.write(folder / "done.json", encode_record(_key(task), noted))
 
     def _read(self, task: Task, name: str) -> bytes:
         record = self.record(task)
         if "declined" in record:
             raise StoreError(f"There is no result for {_words(task)}: {record['declined']}")
-        try:
-            content = (self.folder(task) / name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != record["files"][name]:
-                raise ValueError("its checksum is not the one that was noted")
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            raise self._damaged(task, name, error) from error
+        return self._bytes(task, name, record)
+
+    def _bytes(self, task: Task, name: str, record: Mapping[str, Any]) -> bytes:
+        content = self._content(task, name)
+        if hashlib.sha256(content).hexdigest() != record["files"].get(name):
+            raise self._damaged(task, name, ValueError("its checksum is not the one that was noted"))
         return content
 
-    def _state(self, task: Train, name: str) -> State:
-        content = self._read(task, name)
+    def _content(self, task: Task, name: str) -> bytes:
+        path = self.folder(task) / name
         try:
-            return _state(*decode_with_note(content))
-        except (KeyError, ValueError, TypeError) as error:
-            raise self._damaged(task, name, error) from error
+            return path.read_bytes()
+        except OSError as error:
+            if error.errno in _DAMAGES:
+                raise self._damaged(task, name, error) from error
+            raise atomic.cannot_read(path, error) from error
+
+    def _files(self, task: Task) -> dict[str, tuple[int, int]]:
+        """Times and sizes of a task's files by name: where these are as they were, so is the content."""
+        folder = self.folder(task)
+        try:
+            found = [path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".parquet")]
+            return {path.name: ((about := path.stat()).st_mtime_ns, about.st_size) for path in found}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise atomic.cannot_read(folder, error) from error
+
+    def _written_key(self, task: Task) -> str:
+        """The key of the task in ``task.json``; the task's own where that is unreadable, since it is only words."""
+        with suppress(OSError, msgspec.DecodeError, RecursionError):
+            return msgspec.json.decode((self.folder(task) / "task.json").read_bytes(), type=Train | Scan).key
+        return _key(task)
 
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
-        folder = self.folder(task)
+        self._checked.pop(task, None)
         return DamagedError(
-            f"{folder / name} is damaged ({error}), so there is no result for {_words(task)}. Delete {folder} and run "
-            "the study again, which does only that task anew."
+            f"{self.folder(task) / name} is damaged ({error}), so there is no result for {_words(task)}. Run the study "
+            "again, which does that task anew."
         )
 
     def _drop(self, *paths: Path) -> None:
@@ -352,25 +378,3 @@ def _key(task: Task) -> str:
 
 def _words(task: Task) -> str:
     return f"the {'training' if isinstance(task, Train) else 'line'} {_key(task)}"
-
-
-def _roles(state: State) -> dict[str, Any]:
-    return {"buffers": list(state.buffers), "tied": dict(state.tied), "order": list(state)}
-
-
-def _state(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> State:
-    buffers = set(note["buffers"])
-    parameters = {name: tensors[name] for name in note["order"] if name not in buffers}
-    return State(parameters, {name: tensors[name] for name in note["buffers"]}, note["tied"])
-
-
-def recipe_of(metadata: Mapping[str, str]) -> Recipe | None:
-    """The recipe of a store's checkpoint, from the file's metadata; None if it is not from a store."""
-    try:
-        return msgspec.convert(read_note(metadata)["recipe"], Recipe)
-    except (KeyError, ValueError, TypeError, msgspec.ValidationError):
-        return None
-
-
-def _encode_state(state: State, recipe: Recipe) -> bytes:
-    return encode_with_note(state, {**_roles(state), "recipe": msgspec.to_builtins(recipe)})

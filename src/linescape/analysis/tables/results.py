@@ -87,6 +87,10 @@ _WALK: dict[str, type[pl.DataType]] = {
 class Source(Protocol):
     """A place with results: the reading part of `linescape.studies.store.Store`."""
 
+    @property
+    def damaged(self) -> Mapping[Train | Scan, str]:
+        """Tasks whose results are not what was written, as `has` finds out, and why; they count as missing."""
+
     def has(self, task: Train | Scan) -> bool:
         """Whether a task is settled: done, or declined."""
 
@@ -115,13 +119,13 @@ class Results:
 
     Attributes:
         study: the study.
-        runs: a row for each run: arm, group, title, baseline, seed, key, test_set (runs with the same are comparable
-            in accuracy), status (``done``, ``missing``, ``diverged``, ``declined``: see `Source.declined`), missing
-            (labels of lines not evaluated yet, ``training``), reason (why declined), epochs and seconds (of training),
-            chance_loss (nats), chance_error (%), start_error (of an initialisation trained on wrong labels: training
-            error on these in % in its last epoch; else null), start_learnt (whether that is at most `LEARNT` of the
-            wrong labels; else null), decay_sum (`training.loop.decay_sum`; NaN for Adam, null where it is not known),
-            test_ and train_accuracy (%) and _loss (nats) at the end (of the whole test half),
+        runs: a row for each run: arm, group, title, baseline, seed, key, test_set (runs with the same are comparable in
+            accuracy), status (``done``, ``missing``, ``diverged``, ``declined``: see `Source.declined`), missing
+            (labels of lines not evaluated yet, ``training``), reason (why declined, or what is damaged), epochs and
+            seconds (of training), chance_loss (nats), chance_error (%), start_error (of an initialisation trained on
+            wrong labels: training error on these in % in its last epoch; else null), start_learnt (whether that is at
+            most `LEARNT` of the wrong labels; else null), decay_sum (`training.loop.decay_sum`; NaN for Adam, null
+            where it is not known), test_ and train_accuracy (%) and _loss (nats) at the end (of the whole test half),
             distance, relative_distance and distance_per_parameter (see `geometry.state.Distance`), `DEFINITIONS` of the
             whole line's cross entropy under the first BatchNorm treatment, as test_... and train_..., test_examples
             (that the whole line measured) and rise_p_value (of "the whole line nowhere rises" on test cross entropy,
@@ -148,10 +152,10 @@ class Results:
 
 
 def read(study: Study, store: Source) -> Results:
-    """All results of a study in a store; each curve and state is read once.
+    """All results of a study in a store; each curve and state is read once. Damaged ones are left out.
 
     Raises:
-        StoreError: a result is damaged.
+        StoreError: the store cannot be read.
     """
     rows: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
@@ -217,13 +221,14 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     tasks: dict[str, Train | Scan] = {"training": Train(recipe), **run.lines}
     missing = [label for label, task in tasks.items() if not store.has(task)]
     reasons = [reason for task in tasks.values() if store.has(task) and (reason := store.declined(task))]
+    damages = [store.damaged[task] for task in tasks.values() if task in store.damaged]
     row: dict[str, Any] = {
         "baseline": arm.baseline,
         "key": recipe.key,
         "test_set": test_set(recipe.data),
         "precision": recipe.optimizer.precision,
         "missing": missing,
-        "reason": reasons[0] if reasons else None,
+        "reason": reasons[0] if reasons else " ".join(damages) or None,
         "chance_loss": math.log(number) if number else None,
         "chance_error": 100 * (1 - 1 / number) if number else None,
         "decay_sum": _decay_sum(recipe),
@@ -250,7 +255,7 @@ def _has(store: Source, task: Train | Scan) -> bool:
 def _start_learnt(recipe: Recipe, store: Source) -> dict[str, float | bool]:
     """How well the training on wrong labels from which this one starts learnt them."""
     init = recipe.init
-    if not isinstance(init, Trained) or not init.recipe.data.wrong_labels:
+    if not isinstance(init, Trained) or not init.recipe.data.wrong_labels or not _has(store, Train(init.recipe)):
         return {}
     log = store.log(init.recipe)
     if not log.height:

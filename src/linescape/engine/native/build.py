@@ -40,7 +40,7 @@ def compiler() -> str | None:
 
 
 @cache
-def kernels() -> ctypes.CDLL | None:
+def kernels() -> _Library | None:
     """The library of ``kernels.c``; None where it cannot be made."""
     program = compiler()
     if program is None:
@@ -50,16 +50,28 @@ def kernels() -> ctypes.CDLL | None:
     kept = user_cache_path("linescape", appauthor=False) / "compiled" / f"kernels-{key[:16]}.so"
     with suppress(OSError):  # it is not there yet, or cannot be read
         if kept.stat().st_uid == os.getuid():  # what another user has put there is not run
-            return ctypes.CDLL(str(kept))
+            return _Library(kept)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             compiled = _compile(program, source, Path(scratch))
-            loaded = ctypes.CDLL(str(compiled))
+            loaded = _Library(compiled)
             with suppress(OSError):  # where it cannot be kept, each process compiles its own
                 atomic.write(kept, compiled.read_bytes())
             return loaded
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def library_digest() -> str | None:
+    """SHA-256 of the library of ``kernels.c``, by which results are told apart; None where it cannot be made."""
+    loaded = kernels()
+    return None if loaded is None else loaded.sha256
+
+
+class _Library(ctypes.CDLL):
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _compile(program: str, source: bytes, scratch: Path) -> Path:
