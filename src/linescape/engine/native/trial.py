@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import struct
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -93,9 +94,8 @@ def _floats(values: list[float]) -> ctypes.Array[ctypes.c_float]:
     """Numbers in float32, aligned as those of torch are."""
     memory = ctypes.create_string_buffer(4 * len(values) + 64)
     begin = -ctypes.addressof(memory) % 64
-    array = (ctypes.c_float * len(values)).from_buffer(memory, begin)
-    array[:] = values
-    return array
+    struct.pack_into(f"{len(values)}f", memory, begin, *values)
+    return (ctypes.c_float * len(values)).from_buffer(memory, begin)
 
 
 def _sizes(*values: int) -> list[ctypes.c_int64]:
