@@ -41,7 +41,7 @@ def list_studies() -> None:
     for name in studies.names():
         for scale in studies.scales(name):
             study = studies.find(name, scale)
-            stdout.print(f"[bold]{name}[/] at scale [bold]{scale}[/]: {study.title} {study.source}.")
+            stdout.print(f"{name} at scale {scale}: {study.title} {study.source}.", style="bold")
             table = Table("arm", "group", "description", "baseline", "runs", box=None)
             for arm in study.arms:
                 table.add_row(arm.name, arm.group, arm.title, arm.baseline, str(len(arm.runs)))

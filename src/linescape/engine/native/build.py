@@ -173,7 +173,7 @@ def _run(scratch: Path, *command: str) -> None:
     """
     quiet, environment = subprocess.DEVNULL, {**os.environ, "TMPDIR": str(scratch)}
     process = subprocess.Popen(  # noqa: S603 - of this package
-        command, stdin=quiet, stdout=quiet, stderr=quiet, env=environment, start_new_session=True
+        command, stdin=quiet, stdout=quiet, stderr=quiet, env=environment, process_group=0
     )
     try:
         code = process.wait(_TIMEOUT)
