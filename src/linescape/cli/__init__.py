@@ -33,7 +33,7 @@ app.command(checkpoints.average_files, name="average")
 
 
 def main() -> None:
-    """Run the command line. Exits with 2 after an error message, 130 after Ctrl-C, 141 where nobody reads its output."""
+    """Run the command line. Exits with 2 after an error message, 130 after Ctrl-C, 141 if nobody reads its output."""
     prepare()
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)

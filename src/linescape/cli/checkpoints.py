@@ -277,7 +277,7 @@ def _table(result: Probe) -> Table:
     table.add_column("line", overflow="fold")  # names of a transformer's blocks differ at their ends
     differ = [part for part, values in ((1, data), (2, measures), (3, treatments)) if len(values) > 1]
     if differ:
-        table.add_column("of", overflow="fold")
+        table.add_column("of")
     for short in _STATISTICS:
         table.add_column(short, no_wrap=True)
     for key, row in rows.items():

@@ -222,8 +222,8 @@ def joined(first: Groups, second: Groups) -> Groups:
     for name in first.keys() & second.keys():
         if set(first[name]) != set(second[name]):
             raise GroupError(
-                f"Two groups are named {name!r}, of {len(first[name])} and of {len(second[name])} tensors, so one would "
-                f"be taken for the other. Name one in another way; a pattern can be written ({name})."
+                f"Two groups are named {name!r}, of {len(first[name])} and of {len(second[name])} tensors, so one "
+                f"would be taken for the other. Name one in another way; a pattern can be written ({name})."
             )
     return first | second
 
