@@ -17,7 +17,7 @@ def main() -> None:
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, but end at once inside an import, which may swallow it or print it, and writes nothing."""
+    """Raise KeyboardInterrupt; inside an import, which may swallow or print it and writes nothing, end at once."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os.write(2, b"linescape: interrupted.\n")

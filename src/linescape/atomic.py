@@ -19,6 +19,7 @@ _REASONS = {
     errno.EACCES: "you may not write there. Change its permissions or choose another folder",
     errno.EPERM: "you may not write there. Change its permissions or choose another folder",
     errno.ENOTDIR: "a part of its path is a file. Choose another folder",
+    errno.EEXIST: "a part of its path is a file. Choose another folder",
     errno.EISDIR: "that is a folder. Choose another name",
 }
 

@@ -126,6 +126,7 @@ def test_blocks_are_what_repeats_and_what_stands_beside_it() -> None:
     assert list(groups.by_block(Model(1)))[1:4] == ["encoder.token", "encoder.layer.0", "encoder.norm"]
 
 
+@pytest.mark.extras
 def test_blocks_of_torchvision_and_timm() -> None:
     torchvision, timm = optional.load("torchvision"), optional.load("timm")
     blocks = list(groups.by_block(torchvision.models.resnet18()))

@@ -138,13 +138,13 @@ def train(
         store: folder for results.
     """
     from linescape.cli import specs
-    from linescape.recipe import Data, Optimizer, Recipe, Schedule
+    from linescape.recipe import Optimizer, Recipe, Schedule
     from linescape.studies.store import Store
     from linescape.studies.study import Moment, Train
     from linescape.training import interventions
 
     recipe = Recipe(
-        data=specs.content(Data, "name", data),
+        data=specs.data_set(data),
         model=specs.network(model),
         optimizer=specs.content(Optimizer, "name", optimizer),
         schedule=specs.content(Schedule, "kind", schedule),

@@ -7,7 +7,6 @@ of its classes, is checked by `data.load`, and what depends on the network's inp
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import ClassVar, Literal
 
 from linescape.errors import RecipeError
@@ -228,12 +227,12 @@ class Schedule(Content, frozen=True):
 
     def _check(self) -> None:
         self._require("epochs", self.epochs >= 0, "a number of epochs, 0 or more")
-        rising = all(earlier < later for earlier, later in pairwise(self.drops))
-        self._require("drops", rising and min(self.drops, default=0) >= 0, "rising epochs, counted from 0")
+        ordered = self.drops == tuple(sorted(self.drops))
+        self._require("drops", ordered and min(self.drops, default=0) >= 0, "epochs in order, counted from 0")
         if self.kind == "step" and max(self.drops, default=-1) >= self.epochs > 0:
             raise RecipeError(
-                f"drops is {self.drops}, and after epoch {self.epochs - 1} the training is over, so that the last would "
-                f"never come. Give epochs below {self.epochs}."
+                f"drops is {self.drops}, but the last epoch is {self.epochs - 1}, counted from 0, so not all would "
+                f"come. Give epochs below {self.epochs}."
             )
         self._require("factor", 0 <= self.factor < math.inf, "a finite factor, 0 or more")
         self._require("warmup", 0 <= self.warmup < math.inf, "a finite number of epochs, 0 or more")
