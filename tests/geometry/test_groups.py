@@ -86,6 +86,20 @@ def test_blocks_show_in_names() -> None:
     }
 
 
+def test_no_group_is_named_as_the_whole_network_is() -> None:
+    network = nn.ModuleDict({"whole": nn.Linear(2, 2), "all": nn.Linear(2, 2)})
+    assert set(groups.by_block(network)) == set(groups.by_pattern(network, ["whole", "all"]))
+    assert set(groups.by_name(["all.weight", "whole.bias"])) == {"all (part)", "whole (part)"}
+    groups.check_names(groups.by_block(network))
+    for name in ("all", "whole"):
+        with pytest.raises(GroupError, match=f"A group is named '{name}'"):
+            groups.check_names(groups.by_prefix(network, {name: "whole"}))
+    same: groups.Groups = {"a": ("x", "y")}
+    assert groups.joined(same, {"a": ("y", "x"), "b": ("x",)}).keys() == {"a", "b"}
+    with pytest.raises(GroupError, match="Two groups are named 'a'"):
+        groups.joined(same, {"a": ("x",)})
+
+
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
