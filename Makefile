@@ -6,10 +6,10 @@ USABLE := $(VENV)/.usable
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench replicate gpu
+.PHONY: help demo test test-slow test-extras check bench replicate gpu
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 demo: $(USABLE)  ## train networks under interventions, measure their lines, write demo/report/index.html (2 minutes on 2 idle cores, after the download)
 	$(BIN)/linescape demo --store demo/store --out demo/report
@@ -23,6 +23,20 @@ test: $(READY)  ## the tests on all cores and how many lines they run, 4 minutes
 
 test-slow: $(READY)  ## the tests that need minutes each
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
+
+# A torchvision fits one version of torch, and beside another breaks transformers too, so it has an environment of its own.
+EXTRAS := .venv-extras
+PAIR   := torch==2.14.1 torchvision==0.29.1
+
+test-extras: $(EXTRAS)/.ready  ## the tests that need torchvision or timm, in an environment of their own (5.5 GB, x86-64)
+	$(EXTRAS)/bin/python -m pytest $(PARALLEL) -m extras
+
+$(EXTRAS)/.ready: pyproject.toml constraints.txt
+	@echo 'Installing $(PAIR), timm and what tests need into $(EXTRAS): 5.5 GB.'
+	$(PYTHON) -m venv $(EXTRAS)
+	grep -v '^torch==' constraints.txt > $(EXTRAS)/constraints.txt
+	$(EXTRAS)/bin/python -m pip install --no-compile --constraint $(EXTRAS)/constraints.txt $(PAIR) --editable '.[dev,timm,torchvision]'
+	@touch $@
 
 check: $(READY)  ## linters and types
 	$(BIN)/ruff check .

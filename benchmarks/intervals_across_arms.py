@@ -8,6 +8,7 @@ they are correlated by 0.6; in "zeros" one number is cut at 0, as min Delta is w
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 
 import numpy as np
@@ -74,4 +75,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # it takes no arguments but --help
     main()

@@ -9,6 +9,7 @@ time on the wall are told apart: waiting for the disk is only in the second, and
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import platform
@@ -116,4 +117,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # it takes no arguments but --help
     main()

@@ -9,6 +9,7 @@ figures only, so their distribution is an assumption, named in the table.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -81,4 +82,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # it takes no arguments but --help
     main()

@@ -10,6 +10,7 @@ about trainings is inconclusive.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
@@ -390,4 +391,5 @@ def draw(base: Mapping[int, Run], lines: Sequence[published.Line], place: Path) 
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # it takes no arguments but --help
     main()

@@ -7,6 +7,7 @@ A marker ``<!-- table NAME -->`` is followed by the table of benchmarks/results/
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -230,4 +231,5 @@ def _words(key: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()  # it takes no arguments but --help
     main()

@@ -14,12 +14,12 @@ linear layers, forward and backward, and stand beside the best matrix product of
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -208,7 +208,9 @@ def compare(width: int, device: str, rates: dict[str, float], count: int, rounds
 
 
 def main() -> None:
-    device = sys.argv[1] if len(sys.argv) > 1 else "cpu"
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("device", nargs="?", choices=tuple(STEPS), default="cpu")
+    device = parser.parse_args().device
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
     torch.set_num_threads(1)

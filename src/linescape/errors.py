@@ -77,6 +77,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"Known: {shown}{', ...' if len(names) > 12 else ''}."
 
 
+def printable(text: str) -> str:
+    """A text in which what would steer a terminal, or cannot be encoded, is shown by its code, as in ``\\x1b``."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def abbreviate(names: Collection[str], most: int = 5) -> str:
     """The first of some names, and how many more there are; short, and nothing that would steer a terminal."""
     shown = (name if name.isprintable() else ascii(name) for name in (name[:200] for name in islice(names, most)))

@@ -145,6 +145,7 @@ def test_lightning(whole: bool, tmp_path: Path) -> None:
     assert found.file_format.container == "state_dict"
 
 
+@pytest.mark.extras
 def test_timm(tmp_path: Path) -> None:
     timm = optional.load("timm")
     with warnings.catch_warnings():
@@ -163,6 +164,7 @@ def test_timm(tmp_path: Path) -> None:
     same(checkpoints.read(tmp_path / "last.pth.tar", ema=True), average.module.state_dict())
 
 
+@pytest.mark.extras
 def test_torchvision(tmp_path: Path) -> None:
     model = optional.load("torchvision").models.resnet18(num_classes=5)
     torch.save(model.state_dict(), tmp_path / "resnet18-5c106cde.pth")

@@ -215,6 +215,10 @@ def test_bad_checkpoints_end_in_one_message(
         ([*OF_OWN, "--alphas", "many"], "--alphas"),
         ([*OF_OWN, "--colour", "red"], "--colour"),
         ([*OF_OWN, "--device", "quantum"], "cannot be used"),
+        ([*OF_OWN, "--device", "meta"], "cannot be used"),
+        ([*OF_OWN, "--device", "cuda:63"], "cannot be used"),
+        (["--model", "own:raises", "--data", "own:data", "--device", "mps:1"], "cannot be used"),
+        ([*OF_OWN, "--pattern", "(("], "is not a regular expression"),
     ],
 )
 def test_bad_requests_end_in_one_message(line: Line, pair: list[str], words: list[str], message: str) -> None:

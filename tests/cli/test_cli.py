@@ -28,6 +28,11 @@ from tests.support.command_line import Line
         (["train", "--model", "resnet,depht=8"], "Did you mean 'depth'"),
         (["train", "--optimizer", "sgd,lr=fast"], "is not possible"),
         (["train", "--data", "mnist"], "mnist"),
+        (["train", "--data", "fashion-minni,size=14"], "Did you mean 'fashion-mini'"),
+        (["train", "--data", "caf\udce9"], "which is not UTF-8"),
+        (["train", "--schedule", "step,epochs=5,drops=2/5"], "but the last epoch is 4"),
+        (["train", "--schedule", "step,epochs=5,drops=3/2"], "epochs in order"),
+        (["train", "--device", "xla"], "can use cpu"),
         (["flatten"], "flatten"),
     ],
 )

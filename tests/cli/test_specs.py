@@ -109,6 +109,7 @@ def test_networks_of_linescape_have_two_names() -> None:
     assert torch.equal(one.data["test"][0], other.data["test"][0])
 
 
+@pytest.mark.extras
 def test_networks_of_torchvision() -> None:
     models = optional.load("torchvision").models
     found = network("torchvision:resnet18,num_classes=7,zero_init_residual=True")
@@ -120,6 +121,7 @@ def test_networks_of_torchvision() -> None:
     refused(RecipeError, "settings are name=value", "torchvision:resnet18,7")
 
 
+@pytest.mark.extras
 def test_networks_of_torchvision_fetch_no_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
     optional.load("torchvision")
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *_, **__: pytest.fail("fetched"))
@@ -127,6 +129,7 @@ def test_networks_of_torchvision_fetch_no_trunk(monkeypatch: pytest.MonkeyPatch)
     assert "backbone.0.0.weight" in found.state_dict()
 
 
+@pytest.mark.extras
 def test_networks_of_timm() -> None:
     optional.load("timm")
     found = network("timm:vit_tiny_patch16_224,num_classes=4,in_chans=1,img_size=(32, 32),depth=2")
@@ -145,6 +148,7 @@ def test_missing_and_unfitting_packages_are_named(monkeypatch: pytest.MonkeyPatc
     for words in ("torchvision:resnet18", "timm:resnet18"):
         monkeypatch.setattr(importlib, "import_module", broken)
         refused(RecipeError, "torchvision does not fit the installed torch", words)
+    refused(RecipeError, "does not fit .* Hugging Face do without it: pip uninstall torchvision", "hf:x")
     for words, extra in (("torchvision:resnet18", "torchvision"), ("timm:resnet18", "timm"), ("hf:x", "hf")):
         monkeypatch.setattr(importlib, "import_module", missing)
         refused(RecipeError, rf"pip install 'linescape\[{extra}\]'", words)
@@ -230,6 +234,7 @@ def draw(folder: Path, count: int, size: tuple[int, int], mode: str = "RGB", kin
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(folder / f"{number}.{kind}")
 
 
+@pytest.mark.extras
 def test_image_folders_are_read_as_torchvision_does(tmp_path: Path) -> None:
     torchvision = optional.load("torchvision")
     T = importlib.import_module("torchvision.transforms")
@@ -429,6 +434,7 @@ def test_the_few_are_as_many_of_each_class() -> None:
     assert examples.spaced("train", 4001)[[0, 1, -1]].tolist() == [0, 2, 4000]
 
 
+@pytest.mark.extras
 def test_two_checkpoints_of_torchvision_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -149,6 +149,17 @@ def test_sets_are_found_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.M
     assert len(data.load(Data(name="mnist")).train) == 30
 
 
+def test_without_a_home_folder_only_published_sets_have_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("LINESCAPE_DATA", raising=False)
+    monkeypatch.setattr(sets, "user_cache_path", no_home)
+    assert len(data.load(Data(size=14)).test)
+    with pytest.raises(DataError, match="There is no home folder"):
+        data.load(Data(name="cifar10"))
+
+
 def test_images_of_another_size_do_not_go_by_a_sets_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mnist(tmp_path / "cifar10")
     monkeypatch.setitem(sets._KNOWN, "cifar10", replace(sets.known("cifar10"), examples=(30, 20)))

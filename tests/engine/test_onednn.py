@@ -60,11 +60,11 @@ def test_weights_in_another_form_take_no_more_memory_than_allowed(
 
 
 def test_without_a_compiler_convolutions_are_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    build.kernels.cache_clear()
+    build.compiled.cache_clear()
     monkeypatch.setattr(build, "compiler", lambda: None)
     try:
         assert not build.kernels()
         net, inputs = wide(8, 48)
         compared(line_of(net, inputs), net, (inputs, labels(48)), alphas=2)
     finally:
-        build.kernels.cache_clear()
+        build.compiled.cache_clear()

@@ -86,6 +86,20 @@ def test_blocks_show_in_names() -> None:
     }
 
 
+def test_no_group_is_named_as_the_whole_network_is() -> None:
+    network = nn.ModuleDict({"whole": nn.Linear(2, 2), "all": nn.Linear(2, 2)})
+    assert set(groups.by_block(network)) == set(groups.by_pattern(network, ["whole", "all"]))
+    assert set(groups.by_name(["all.weight", "whole.bias"])) == {"all (part)", "whole (part)"}
+    groups.check_names(groups.by_block(network))
+    for name in ("all", "whole"):
+        with pytest.raises(GroupError, match=f"A group is named '{name}'"):
+            groups.check_names(groups.by_prefix(network, {name: "whole"}))
+    same: groups.Groups = {"a": ("x", "y")}
+    assert groups.joined(same, {"a": ("y", "x"), "b": ("x",)}).keys() == {"a", "b"}
+    with pytest.raises(GroupError, match="Two groups are named 'a'"):
+        groups.joined(same, {"a": ("x",)})
+
+
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -126,6 +140,7 @@ def test_blocks_are_what_repeats_and_what_stands_beside_it() -> None:
     assert list(groups.by_block(Model(1)))[1:4] == ["encoder.token", "encoder.layer.0", "encoder.norm"]
 
 
+@pytest.mark.extras
 def test_blocks_of_torchvision_and_timm() -> None:
     torchvision, timm = optional.load("torchvision"), optional.load("timm")
     blocks = list(groups.by_block(torchvision.models.resnet18()))

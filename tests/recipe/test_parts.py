@@ -39,6 +39,9 @@ IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
     (lambda: Optimizer("adan"), "Optimizer has no name 'adan'. Did you mean 'adam'"),  # type: ignore[arg-type]
     (lambda: Schedule(epochs=-1), "epochs is -1"),
     (lambda: Schedule(drops=(3, -1)), r"drops is \(3, -1\)"),
+    (lambda: Schedule(6, "step", (4, 2)), r"drops is \(4, 2\), .* epochs in order"),
+    (lambda: Schedule(6, "step", (2, 6)), r"drops is \(2, 6\), but the last epoch is 5"),
+    (lambda: Data("caf\udcff"), "name is 'caf.udcff', which is not UTF-8"),
     (lambda: Schedule(factor=math.nan), "factor is nan"),
     (lambda: Schedule(warmup=-1.0), "warmup is -1.0"),
     (lambda: Schedule(until_error=100.0), "until_error is 100.0"),

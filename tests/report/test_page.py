@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import io
 import json
 import math
 import re
@@ -11,11 +13,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 
 from linescape.errors import StoreError
 from linescape.report import page
+from linescape.report.figures.panel import COLOURS, STYLE
 from linescape.report.page import Column
 
 
@@ -107,6 +112,16 @@ def test_figures_on_the_page_follow_its_colours(written: Path) -> None:
     assert len(inlined) > 8
     assert all("#0072b2" not in svg and "DejaVu" not in svg for svg in inlined)
     assert any("var(--c0)" in svg for svg in inlined)
+
+
+def test_words_in_a_figure_stay_as_they_are() -> None:
+    figure = Figure()
+    word = f'{COLOURS[0]} url(#a) id="m1" d="0.12345" font-family: \'DejaVu Sans\' $x_1$ _y'
+    figure.text(0.1, 0.5, word, parse_math=False)
+    drawn = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(drawn, format="svg")
+    assert html.unescape(word) in html.unescape(str(page.inline(drawn.getvalue(), "one", "label")))
 
 
 def test_a_table_says_what_is_not_measured_and_what_is_undefined() -> None:

@@ -5,8 +5,18 @@ import math
 import pytest
 from jinja2 import UndefinedError
 
+from linescape.errors import StoreError
 from linescape.report import text
 from linescape.report.text import number
+
+
+def test_what_cannot_be_printed_is_shown_by_its_code() -> None:
+    content = {"a\x1b": ["b\n", ("c\udcff", 1.5, None)], "ü日": {"\u202e": True}}
+    shown = {r"a\x1b": [r"b\n", (r"c\udcff", 1.5, None)], "ü日": {r"\u202e": True}}
+    assert text.plain(content) == shown
+    assert text.plain(shown) == shown
+    with pytest.raises(StoreError, match="Two names differ only in characters that cannot be printed"):
+        text.plain({"a\x1b": 1, r"a\x1b": 2})
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ def load(name: str) -> Any:
         warnings.simplefilter("ignore")  # theirs, of each other
         if not _torchvision_fits():
             _declared()
-        package = pytest.importorskip(name)
+        extra = name in ("torchvision", "timm")
+        reason = f"needs {name}, which `make test-extras` installs beside a torch that it fits" if extra else None
+        package = pytest.importorskip(name, reason=reason)
     gc.freeze()  # as in conftest, for what was imported now
     return package
 

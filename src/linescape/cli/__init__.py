@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from cyclopts import App, CycloptsError
-from rich.markup import escape
+from rich.text import Text
 
 from linescape.cli import checkpoints, data, studies
-from linescape.cli.consoles import stderr
+from linescape.cli.consoles import echo_err, prepare, stderr, stdout
 from linescape.errors import LinescapeError
 
 __all__ = ["app", "main"]
@@ -19,6 +20,8 @@ app = App(
     help_format="markdown",
     suppress_keyboard_interrupt=False,
     result_action="return_value",
+    console=stdout,
+    error_console=stderr,
 )
 app.command(studies.app)
 app.command(data.app)
@@ -30,15 +33,20 @@ app.command(checkpoints.average_files, name="average")
 
 
 def main() -> None:
-    """Run the command line. Exits with 2 after an error message, and with 130 after Ctrl-C."""
+    """Run the command line. Exits with 2 after an error message, 130 after Ctrl-C, 141 if nobody reads its output."""
+    prepare()
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except BrokenPipeError:
+        sys.exit(141)  # as the shell says of a program that a closed pipe ended
     except (LinescapeError, CycloptsError) as error:
-        stderr.print(f"[bold red]linescape:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        with suppress(LinescapeError, BrokenPipeError):  # nor can the message be written
+            stderr.print(Text("linescape: ", "bold red"), str(error), sep="", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        stderr.print(
-            "linescape: interrupted. Finished work is kept: run the same command again to continue. Scans with "
-            "--adaptive or --until start over."
-        )
+        with suppress(LinescapeError, BrokenPipeError):
+            echo_err(
+                "linescape: interrupted. Finished work is kept: run the same command again to continue. Scans with "
+                "--adaptive or --until start over."
+            )
         sys.exit(130)

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Column, Table
 
 from linescape.cli.consoles import Many, echo, echo_err, stderr, stdout
-from linescape.errors import RecipeError, StateError
+from linescape.errors import RecipeError, StateError, printable
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
     from linescape.checkpoints import Contents
@@ -97,7 +97,7 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
     table = Table(Column("block", overflow="fold"), "parameters", "distance", "relative", "root mean square")
     for block, distance in differences.distances.items():
         table.add_row(
-            block,
+            printable(block),
             f"{distance.count:,}",
             f"{distance.total:.4g}",
             f"{distance.relative:.4g}",
@@ -166,6 +166,7 @@ def probe_files(
     report.check_place(out)
     if alphas == 2:
         raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
+    device = specs.device(device)
     kept = out / "points"
     options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
     if saved := resume.count(kept):
@@ -180,7 +181,7 @@ def probe_files(
         network, measured, remarks = specs.network_and_data(
             model, data, course.metadata, course.last, course.read(course.last)
         )
-        evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
+        evaluator = Evaluator(network.to(device), measured, precision=precision, copy=False)
         states = course.states(network, device)
         result = between(states, evaluator, pairs or "last", options)
         title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
@@ -189,18 +190,21 @@ def probe_files(
             raise RecipeError("--pairs is for a folder of checkpoints. Name the folder alone, or omit --pairs.")
         first, last = map(reading.read, (start, end))
         network, measured, remarks = specs.network_and_data(model, data, last.metadata, end, last)
+        chosen = groups.by_pattern(network, pattern)
+        if layers:
+            chosen = groups.joined(groups.by_block(network), chosen)
         first, last = pair(first, last, reading.fit(), network)
         echo_err(str(compare(first, last)))
-        chosen = (groups.by_block(network) if layers else {}) | groups.by_pattern(network, pattern)
-        evaluator = Evaluator(network.to(specs.device(device)), measured, precision=precision, copy=False)
+        evaluator = Evaluator(network.to(device), measured, precision=precision, copy=False)
         begin, finish = (contents.into(network).to(device) for contents in (first, last))
         result = probe(begin, finish, evaluator, chosen, options)
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
+    page = report.write_probe(result, out, title, notes)
+    resume.clear(kept)
     _show(result)
     for note in dict.fromkeys((*result.notes, *notes)):
         echo_err(f"note: {note}")
-    echo(str(report.write_probe(result, out, title, notes)))
-    resume.clear(kept)
+    echo(str(page))
 
 
 def average_files(
@@ -289,7 +293,9 @@ def _table(result: Probe) -> Table:
     for key, row in rows.items():
         series = [" ".join(key[part] for part in differ)] if differ else []
         estimates = (row[name] for name in _STATISTICS.values())
-        table.add_row(key[0], *series, *(f"{of.value:.3g} ({of.low:.3g}, {of.high:.3g})" for of in estimates))
+        table.add_row(
+            printable(key[0]), *series, *(f"{of.value:.3g} ({of.low:.3g}, {of.high:.3g})" for of in estimates)
+        )
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from linescape.cli.consoles import echo, stdout
+from linescape.cli.consoles import echo
 
 app = App(name="data", help="Data sets: downloaded once, when you ask for it, then used by name.")
 
@@ -30,8 +30,7 @@ def list_data(root: Path | None = None) -> None:
         rows.append((name, *(f"{count:,}" for count in (*known.examples, known.classes)), origin, path))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:  # no path is cut or folded, so that it can be copied
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        stdout.print(line.rstrip(), soft_wrap=True, markup=False, highlight=False)
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @app.command(name="get")

@@ -42,7 +42,7 @@ def list_studies() -> None:
     for name in studies.names():
         for scale in studies.scales(name):
             study = studies.find(name, scale)
-            stdout.print(f"[bold]{name}[/] at scale [bold]{scale}[/]: {study.title} {study.source}.")
+            stdout.print(f"{name} at scale {scale}: {study.title} {study.source}.", style="bold")
             table = Table("arm", "group", "description", "baseline", "runs", box=None)
             for arm in study.arms:
                 table.add_row(arm.name, arm.group, arm.title, arm.baseline, str(len(arm.runs)))
@@ -143,13 +143,13 @@ def train(
         store: folder for results.
     """
     from linescape.cli import specs
-    from linescape.recipe import Data, Optimizer, Recipe, Schedule
+    from linescape.recipe import Optimizer, Recipe, Schedule
     from linescape.studies.store import Store
     from linescape.studies.study import Moment, Train
     from linescape.training import interventions
 
     recipe = Recipe(
-        data=specs.content(Data, "name", data),
+        data=specs.data_set(data),
         model=specs.network(model),
         optimizer=specs.content(Optimizer, "name", optimizer),
         schedule=specs.content(Schedule, "kind", schedule),

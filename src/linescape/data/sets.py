@@ -57,12 +57,22 @@ def names() -> tuple[str, ...]:
 
 
 def folder(root: Path | None = None) -> Path:
-    """The folder of published data sets: `root`, or the environment's ``LINESCAPE_DATA``, or the user's cache."""
+    """The folder of published data sets: `root`, or the environment's ``LINESCAPE_DATA``, or the user's cache.
+
+    Raises:
+        DataError: none is named, and the user has no home folder to have a cache in.
+    """
     if root is not None:
         return root
     if named := os.environ.get("LINESCAPE_DATA"):
         return Path(named)
-    return user_cache_path("linescape", appauthor=False) / "data"
+    try:
+        return user_cache_path("linescape", appauthor=False) / "data"
+    except RuntimeError as error:
+        raise DataError(
+            "There is no home folder, so data sets have no place. Name your folder of data sets as root or in the "
+            "environment variable LINESCAPE_DATA."
+        ) from error
 
 
 def locate(name: str, root: Path | None = None) -> Form | None:
@@ -72,9 +82,10 @@ def locate(name: str, root: Path | None = None) -> Form | None:
         RecipeError: no data set has this name.
         DataError: an archive there cannot be read.
     """
-    dataset, parent = known(name), folder(root)
+    dataset = known(name)
     if dataset.make:
         return None
+    parent = folder(root)
     forms = (find(parent / path, dataset.layouts) for path in (name, *dataset.places))
     return next((form for form in forms if form), None)
 

@@ -258,7 +258,12 @@ class Fast(nn.Module):
 
     def _kernels(self) -> Kernels | None:
         on_cpu = all(tensor.device.type == "cpu" for _, tensor in _tensors(self.network))
-        if not (self.may_prepare and on_cpu and build.kernels()):
+        if not (self.may_prepare and on_cpu):
+            return None
+        library, note, _ = build.compiled()
+        if note and any(isinstance(layer, nn.Conv2d) for layer in self.network.modules()):
+            self.notes[note] = None
+        if library is None:
             return None
         self.compiled = True
         return Kernels(self.memory, self._examples or math.inf)

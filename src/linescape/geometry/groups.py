@@ -16,6 +16,9 @@ from linescape.geometry.state import State
 
 Groups = dict[str, tuple[str, ...]]
 
+WHOLE_NETWORK = ("all", "whole")
+"""Names that stand for the whole network in results, so that no group has them."""
+
 NORMS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._BatchNorm,
     nn.GroupNorm,
@@ -85,7 +88,7 @@ def by_block(module: nn.Module) -> Groups:
     if not names:
         raise GroupError(f"{type(module).__name__} has no parts with tensors, so there are no blocks to move.")
     blocks: Groups = {}
-    for name, tensors in by_prefix(module, {name: (name,) for name in names}).items():
+    for name, tensors in by_prefix(module, {_free(name): (name,) for name in names}).items():
         if not any(set(tensors) <= set(earlier) for earlier in blocks.values()):
             blocks[name] = tensors
     return blocks
@@ -131,7 +134,7 @@ def by_name(names: Iterable[str]) -> Groups:
     for name in names:
         parts = name.split(".")
         last = next((index for index, part in enumerate(parts[:-1]) if part.isdigit()), len(parts) - 2)
-        blocks.setdefault(".".join(parts[: last + 1]) or name, []).append(name)
+        blocks.setdefault(_free(".".join(parts[: last + 1]) or name), []).append(name)
     return {block: tuple(tensors) for block, tensors in blocks.items()}
 
 
@@ -166,7 +169,7 @@ def by_pattern(module: nn.Module, patterns: Mapping[str, str] | Iterable[str]) -
         GroupError: a pattern matches no tensor or is no regular expression.
     """
     state = State.from_module(module, copy=False)
-    named = dict(patterns) if isinstance(patterns, Mapping) else {pattern: pattern for pattern in patterns}
+    named = dict(patterns) if isinstance(patterns, Mapping) else {_free(p): p for p in patterns}
     groups: dict[str, list[str]] = {}
     for group, pattern in named.items():
         try:
@@ -208,6 +211,37 @@ def choose(groups: Groups, names: Iterable[str]) -> Groups:
             raise GroupError(f"There is no group {name!r}. {suggest(name, groups)}")
         chosen[name] = groups[name]
     return chosen
+
+
+def joined(first: Groups, second: Groups) -> Groups:
+    """The groups of both.
+
+    Raises:
+        GroupError: a name stands for other tensors in each.
+    """
+    for name in first.keys() & second.keys():
+        if set(first[name]) != set(second[name]):
+            raise GroupError(
+                f"Two groups are named {name!r}, of {len(first[name])} and of {len(second[name])} tensors, so one "
+                f"would be taken for the other. Name one in another way; a pattern can be written ({name})."
+            )
+    return first | second
+
+
+def check_names(groups: Iterable[str]) -> None:
+    """Refuse names of groups that stand for the whole network.
+
+    Raises:
+        GroupError: there is one, whose numbers would be taken for those of the whole network.
+    """
+    for name in groups:
+        if name in WHOLE_NETWORK:
+            raise GroupError(f"A group is named {name!r}, as the whole network is in results. Give it another name.")
+
+
+def _free(name: str) -> str:
+    """A name that follows from the network, unless it stands for the whole network."""
+    return f"{name} (part)" if name in WHOLE_NETWORK else name
 
 
 def _under(state: State, prefix: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from linescape.errors import StateError
 from linescape.evaluation.evaluator import Evaluator
-from linescape.geometry.groups import Groups
+from linescape.geometry.groups import Groups, check_names
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import Distance, State, distances
 from linescape.interpolation.curve import Curve
@@ -81,6 +81,7 @@ def probe(
     Raises:
         StateError, GroupError, EndsError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
+    check_names(groups or {})
     line = Line(start, end)
     lines = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
     curves = {label: scan(path, evaluator, options) for label, path in lines.items()}

@@ -37,6 +37,8 @@ class Content(Struct, frozen=True, forbid_unknown_fields=True):
                 raise _wrong_type(self, field.name, field.type, error) from error
             if typed is not value:
                 force_setattr(self, field.name, typed)
+            if isinstance(typed, str) and typed != typed.encode(errors="replace").decode():
+                raise RecipeError(f"{field.name} is {typed!r}, which is not UTF-8 and so cannot be kept. Rename it.")
         self._check()
 
     def _check(self) -> None:

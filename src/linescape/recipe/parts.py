@@ -227,7 +227,13 @@ class Schedule(Content, frozen=True):
 
     def _check(self) -> None:
         self._require("epochs", self.epochs >= 0, "a number of epochs, 0 or more")
-        self._require("drops", min(self.drops, default=0) >= 0, "the epochs of the drops, counted from 0")
+        ordered = self.drops == tuple(sorted(self.drops))
+        self._require("drops", ordered and min(self.drops, default=0) >= 0, "epochs in order, counted from 0")
+        if self.kind == "step" and max(self.drops, default=-1) >= self.epochs > 0:
+            raise RecipeError(
+                f"drops is {self.drops}, but the last epoch is {self.epochs - 1}, counted from 0, so not all would "
+                f"come. Give epochs below {self.epochs}."
+            )
         self._require("factor", 0 <= self.factor < math.inf, "a finite factor, 0 or more")
         self._require("warmup", 0 <= self.warmup < math.inf, "a finite number of epochs, 0 or more")
         self._require("until_error", 0 <= self.until_error < 100, "an error in %, in [0, 100); 0 trains all epochs")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -148,12 +148,7 @@ def inline(svg: str, name: str, label: str) -> Markup:
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", body, flags=re.DOTALL)
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", body))
-    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", body)
-    body = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", body)
-    body = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), body)
-    body = body.replace("font-family: 'DejaVu Sans'", "font-family: var(--sans)")
-    body = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", body)
-    body = re.sub(r' (d|x|y|transform)="[^"]*"', lambda m: _LONG.sub(_shorter, m[0]), body)
+    body = re.sub(r"<[^>]*>", lambda tag: _fitted(tag[0], name, used), body)  # text between tags stays as it is
     body = re.sub(r"\s*\n\s*", " ", body)
     head = re.match(r"<svg[^>]*>", body)
     assert head is not None, "matplotlib wrote no SVG"
@@ -164,6 +159,16 @@ def inline(svg: str, name: str, label: str) -> Markup:
         f'role="img" style="--width:{float(width[1]) if width else 720:g}">'
     )
     return Markup(start) + Markup("<title>{}</title>").format(label) + Markup(body[head.end() :])  # noqa: S704
+
+
+def _fitted(tag: str, name: str, used: Collection[str]) -> str:
+    """One tag of a figure, for `inline`; `used` are the ids that others refer to."""
+    tag = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", tag)
+    tag = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", tag)
+    tag = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), tag)
+    tag = tag.replace("font-family: 'DejaVu Sans'", "font-family: var(--sans)")
+    tag = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", tag)
+    return re.sub(r' (d|x|y|transform)="[^"]*"', lambda m: _LONG.sub(_shorter, m[0]), tag)
 
 
 def _shorter(match: re.Match[str]) -> str:

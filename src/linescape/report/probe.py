@@ -8,9 +8,11 @@ from pathlib import Path
 
 from linescape import atomic
 from linescape.errors import StoreError
+from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import Probe
 from linescape.report import several_networks, two_networks
 from linescape.report.page import UNFINISHED, check_free
+from linescape.report.text import plain
 
 _DATA = "probe.json"
 
@@ -55,10 +57,25 @@ def write_probe(
     check_place(folder)
     before = _linked(Path(folder) / "index.html")
     write = several_networks.write if probe.pairs else two_networks.write
-    written = write(probe, folder, title, notes, classes)
+    written = write(_printable(probe), folder, plain(title), plain(list(notes)), classes)
     for file in before - _linked(written):  # an earlier report may have had other lines
         (Path(folder) / file).unlink(missing_ok=True)
     return written
+
+
+def _printable(probe: Probe) -> Probe:
+    """The same with names that can be shown; they come from files and may hold anything."""
+    names = [probe.pairs, list(probe.notes), {label: list(curve.values) for label, curve in probe.curves.items()}]
+    content = [*names, list(probe.distances), [curve.provenance for curve in probe.curves.values()]]
+    shown = plain(content)
+    if shown == content:
+        return probe
+    pairs, notes, series, groups, provenances = shown
+    curves = {
+        label: Curve(curve.alphas, dict(zip(keys, curve.values.values(), strict=True)), provenance)
+        for (label, keys), curve, provenance in zip(series.items(), probe.curves.values(), provenances, strict=True)
+    }
+    return Probe(curves, dict(zip(groups, probe.distances.values(), strict=True)), tuple(notes), pairs)
 
 
 def _linked(page: Path) -> set[str]:

@@ -14,6 +14,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from linescape.errors import StoreError, printable
+
 
 def sentence(template: str, name: str, **values: object) -> str:
     """The macro `name` of ``templates/<template>.txt``, called with `values`."""
@@ -58,6 +60,24 @@ def interval(row: Mapping[str, Any], low: str = "low", high: str = "high", digit
 def listed(words: Sequence[str], most: int = 3) -> str:
     """The first few words, and how many more there are."""
     return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "")
+
+
+def plain(content: Any) -> Any:
+    """Lists and dictionaries with all that cannot be printed or encoded shown by its code, as `printable` does.
+
+    Raises:
+        StoreError: two names in a dictionary would become the same.
+    """
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, list | tuple):
+        return type(content)(map(plain, content))
+    if not isinstance(content, Mapping):
+        return content
+    shown = {plain(name): plain(value) for name, value in content.items()}
+    if len(shown) < len(content):
+        raise StoreError("Two names differ only in characters that cannot be printed. Rename one of them.")
+    return shown
 
 
 def plural(count: int, noun: str) -> str:

@@ -192,7 +192,7 @@ class _Bars(AbstractContextManager["_Bars"]):
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         shown = shown and bool(missing)
         self.bars = Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)

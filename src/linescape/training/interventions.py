@@ -140,7 +140,7 @@ def adversarial(
         recipe,
         data=replace(recipe.data, poison=Poison(copies, zeroed), augment="none", mixup=0.0, fraction=fraction),
         optimizer=Optimizer("sgd", lr=lr, momentum=0.0, batch_size=recipe.optimizer.batch_size),
-        schedule=Schedule(epochs, "step", (round(epochs * 3 / 7), round(epochs * 5 / 7)), until_error=until_error),
+        schedule=Schedule(epochs, "step", _within(epochs, epochs * 3 / 7, epochs * 5 / 7), until_error=until_error),
     )
     return replace(recipe, init=Trained(other))
 
@@ -236,8 +236,13 @@ def length(recipe: Recipe, epochs: int) -> Recipe:
     """Change the number of epochs; drops of the learning rate and warm-up move in proportion."""
     old = recipe.schedule
     share = epochs / old.epochs if old.epochs else 1.0
-    drops = tuple(round(drop * share) for drop in old.drops)
+    drops = _within(epochs, *(drop * share for drop in old.drops))
     return replace(recipe, schedule=replace(old, epochs=epochs, drops=drops, warmup=old.warmup * share))
+
+
+def _within(epochs: int, *drops: float) -> tuple[int, ...]:
+    """Drops of the learning rate at whole epochs; in a very short training not all come."""
+    return tuple(drop for drop in map(round, drops) if drop < epochs)
 
 
 # -- model ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,8 +53,12 @@ class Mapped:
         """
         size = plain(path)
         try:
-            storage = torch.UntypedStorage.from_file(str(path), False, size)
-        except RuntimeError as error:
+            with path.open("rb") as file:
+                name = str(path)
+                if not name.isprintable() and os.name == "posix":  # torch takes no name that is not UTF-8
+                    name = f"/dev/fd/{file.fileno()}"
+                storage = torch.UntypedStorage.from_file(name, False, size)
+        except (RuntimeError, OSError) as error:
             raise CheckpointError(f"{path} could not be mapped into memory ({error}).") from error
         assert isinstance(storage, torch.UntypedStorage)  # torch's own annotation is wider
         return cls(path, storage)

@@ -15,10 +15,9 @@ from linescape import data, models
 from linescape.cli.specs import data as sets
 from linescape.cli.specs.examples import TRAIN
 from linescape.cli.specs.networks import is_folder_of_hugging_face, other
-from linescape.cli.specs.settings import network
+from linescape.cli.specs.settings import data_set, network
 from linescape.errors import RecipeError
 from linescape.recipe import Data, Model, Recipe, ResNet
-from linescape.recipe.typed import content
 from linescape.studies.store import recipe_of
 
 
@@ -93,7 +92,7 @@ def _of_linescape(
     tensors: Mapping[str, Tensor] | None,
 ) -> Resolved:
     """A data set of linescape, and a network for it."""
-    spec = content(Data, "name", measured) if measured else recipe.data if recipe else Data()
+    spec = data_set(measured) if measured else recipe.data if recipe else Data()
     dataset = data.load(spec, recipe.seed if recipe else 0)
     if made is None:
         spec_of_model = network(model.removeprefix("linescape:")) if model else recipe.model if recipe else ResNet()

@@ -1,12 +1,13 @@
-"""Networks of linescape in words, such as ``resnet,depth=18,norm=none``, and settings as plain values of Python."""
+"""Networks and data sets of linescape in words, such as ``resnet,depth=18``, and settings as plain values of Python."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
 
+from linescape.data import sets
 from linescape.errors import RecipeError, suggest
-from linescape.recipe import MLP, VGG, EfficientNetLite, LeNet, Model, ResNet, typed
+from linescape.recipe import MLP, VGG, Data, EfficientNetLite, LeNet, Model, ResNet, typed
 
 NETWORKS: Mapping[str, type[Model]] = {
     "mlp": MLP,
@@ -31,6 +32,17 @@ def network(text: str) -> Model:
             "or file.py:function."
         )
     return typed.content(NETWORKS[name], None, text)
+
+
+def data_set(text: str) -> Data:
+    """A data set of linescape from ``name,setting=value,...``.
+
+    Raises:
+        RecipeError: the data set or a setting is unknown, or a value impossible.
+    """
+    spec = typed.content(Data, "name", text)
+    sets.known(spec.name)
+    return spec
 
 
 def literals(settings: Mapping[str, str]) -> dict[str, object]:

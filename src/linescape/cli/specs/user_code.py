@@ -82,6 +82,8 @@ def optional(package: str, extra: str, *names: str) -> Any:
             raise RecipeError(
                 f"The installed torchvision does not fit the installed torch {torch.__version__} ({reasons[-1]}). "
                 "Install the two that belong together, for the same device: see https://pytorch.org/get-started."
+                + " Models and data of Hugging Face do without it: pip uninstall torchvision."
+                * (extra == "hf")
             ) from error
         raise RecipeError(
             f"This needs {package.split('.')[0]}, which is not installed or does not work ({reasons[-1]}). Run: "

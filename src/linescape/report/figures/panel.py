@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "linescape",
     "pdf.fonttype": 42,
     "axes.unicode_minus": True,
+    "text.parse_math": False,  # a dollar in a name is a dollar
     # The layout is computed once, with SVG's text widths; in PNG long labels are some points wider.
     "figure.constrained_layout.w_pad": 0.1,
 }
@@ -75,7 +77,8 @@ def save(figure: Figure, path: str | Path) -> Path:
         raise StoreError(f"{path} ends in {path.suffix!r}. Figures are written as .png, .pdf or .svg.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context(STYLE):
+        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # a page's own fonts may have it
             figure.savefig(path, dpi=200, metadata=dates[path.suffix], facecolor="white")
         figure.set_layout_engine("none")  # the layout is done; repeating it for each format takes longest
     except OSError as error:
@@ -265,9 +268,9 @@ def key(figure: Figure, handles: Sequence[Line2D], words: Sequence[str]) -> None
     widths = [5 * len(word) + 30 for word in words]  # points, at this size of letters
     room = 72 * figure.get_figwidth()
     columns = len(words) if sum(widths) <= room else int(room / max(widths))
-    figure.legend(
+    legend = figure.legend(
         handles,
-        words,
+        [" "] * len(words),
         loc="outside upper left",
         ncols=max(1, columns),
         frameon=False,
@@ -278,6 +281,8 @@ def key(figure: Figure, handles: Sequence[Line2D], words: Sequence[str]) -> None
         borderaxespad=0.2,
         fontsize=8.5,
     )
+    for label, word in zip(legend.get_texts(), words, strict=True):
+        label.set_text(word)  # afterwards, since matplotlib leaves out what begins with an underscore
 
 
 def group_key(figure: Figure, axes: Axes, groups: Sequence[str]) -> None:
