@@ -11,7 +11,8 @@ A name is imported when it is first used, so that ``linescape --help`` does not 
 """
 
 import importlib
-import typing
+
+TYPE_CHECKING = False  # not that of typing, whose import takes milliseconds in which Ctrl-C ends in a traceback
 
 __version__ = "0.1.0"
 
@@ -53,7 +54,7 @@ __all__ = [
     "walk",
 ]
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from linescape import shape
     from linescape.errors import LinescapeError
     from linescape.evaluation import batchnorm
@@ -97,3 +98,6 @@ else:
 
     def __dir__():
         return sorted({*globals(), *__all__})
+
+
+del TYPE_CHECKING
