@@ -23,6 +23,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.mismatch import check_alike, with_counters
 from linescape.geometry.packed import check_no_factors, check_not_packed
 from linescape.geometry.paths import Line, check_alpha
+from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import negative_variances
 from linescape.geometry.tensors import can_lerp, identical, is_continuous, is_finite, lerp, promoted
 
@@ -82,6 +83,9 @@ def average(
             "such a state. Choose alpha in [0, 1], or recompute the statistics: --model and --data."
         )
 
+    # Taken from both ends, whose vectors belong to their weights: those between are the interpolated weight's.
+    vectors = Vectors((of for of in normed(moving) if of.weight in moving), fitted, end)
+
     # One for all tensors: an allocator puts small objects where a tensor was, so that the next would need more memory.
     largest = max(value.numel() * types[name].itemsize for name, value in end.items())
     working = torch.empty(largest, dtype=torch.uint8).untyped_storage()
@@ -96,6 +100,8 @@ def average(
         _check_finite(last, name, end.path)
         if alpha in (0.0, 1.0) or not is_continuous(last.dtype):
             return last if alpha else first
+        if name in vectors.of:
+            return vectors.find(name, alpha, lambda other: lerp(*both(other), alpha))
         if first.is_contiguous() and last.is_contiguous() and can_lerp(last.dtype):
             size = last.nbytes
             between = torch.empty(0, dtype=last.dtype).set_(working[:size], 0, last.shape, last.stride())
@@ -108,7 +114,14 @@ def average(
     provenance = {"start": Path(start.path).name, "end": Path(end.path).name, "alpha": alpha}
     provenance |= {"recalibrated": sorted(measured)} if measured else {}
     left_out = checkpoints.write_like(end, tensor, out, {"average": provenance}, types)
-    return (*fitted.notes, *end.notes, *left_out, *_unmeasured(end, alpha, measured), *_widened(end, types))
+    return (
+        *fitted.notes,
+        *end.notes,
+        *left_out,
+        *_unmeasured(end, alpha, measured),
+        *_widened(end, types),
+        *_found(vectors),
+    )
 
 
 def recalibrated(
@@ -200,6 +213,14 @@ def _check_finite(value: Tensor, name: str, where: str) -> None:
             f"{where} holds NaN or infinity in {name!r} ({value.dtype}), so there is no network to write. A training "
             "has diverged, a file is damaged, or alpha leads beyond what the type can hold."
         )
+
+
+def _found(vectors: Vectors) -> list[str]:
+    if not vectors.of:
+        return []
+    return [
+        f"The singular vectors of spectral norm are those of the averaged weights: {abbreviate(sorted(vectors.of))}."
+    ]
 
 
 def _unmeasured(end: Contents, alpha: float, measured: Mapping[str, Tensor]) -> list[str]:

@@ -115,6 +115,7 @@ def probe_files(
     data: str | None = None,
     layers: Annotated[bool, Parameter(negative="")] = False,
     pattern: Annotated[tuple[str, ...], Many] = (),
+    measure: Annotated[tuple[str, ...], Many] = ("cross_entropy", "error"),
     batchnorm: Annotated[tuple[str, ...], Many] = ("interpolate",),
     alphas: int | None = None,
     adaptive: Annotated[bool, Parameter(negative="")] = False,
@@ -143,6 +144,8 @@ def probe_files(
             for checkpoints of linescape.
         layers: also measure the layer-wise line of each block, with the other blocks held fixed at END.
         pattern: also measure the line of the tensors whose names match this regular expression, the others held fixed.
+        measure: what to measure for each example: cross_entropy, error, binary_cross_entropy, binary_error or
+            squared_error.
         batchnorm: how to set BatchNorm statistics along the line: interpolate, recalibrate, start, end or batch.
         alphas: number of equally spaced positions, both ends included; 50, or 101 with --adaptive.
         adaptive: measure only the positions that the barrier and min Delta depend on: about a tenth of the passes.
@@ -167,6 +170,7 @@ def probe_files(
     if alphas == 2:
         raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
     device = specs.device(device)
+    measures = specs.measures_named(measure)
     kept = out / "points"
     options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
     if saved := resume.count(kept):
@@ -181,7 +185,7 @@ def probe_files(
         network, measured, remarks = specs.network_and_data(
             model, data, course.metadata, course.last, course.read(course.last)
         )
-        evaluator = Evaluator(network.to(device), measured, precision=precision, copy=False)
+        evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
         states = course.states(network, device)
         result = between(states, evaluator, pairs or "last", options)
         title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
@@ -195,7 +199,7 @@ def probe_files(
             chosen = groups.joined(groups.by_block(network), chosen)
         first, last = pair(first, last, reading.fit(), network)
         echo_err(str(compare(first, last)))
-        evaluator = Evaluator(network.to(device), measured, precision=precision, copy=False)
+        evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
         begin, finish = (contents.into(network).to(device) for contents in (first, last))
         result = probe(begin, finish, evaluator, chosen, options)
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)

@@ -54,10 +54,10 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
     call = Call.of(args, {})
     if len(call.tensors) != len(args) or not all(call.batched) or call.examples < 3:
         raise NotExportable("it is not called with batches alone")
-    if len(inspect.signature(network.forward).parameters) != len(args):
-        raise NotExportable("it takes other arguments than batches")
     pure = _Pure()
     try:
+        if len(inspect.signature(network.forward).parameters) != len(args):
+            raise NotExportable("it takes other arguments than batches")
         with pure, attributes_kept(network):
             graph = _Tracer().trace(network)
             inputs = tuple(node.name for node in graph.nodes if node.op == "placeholder")

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from linescape.errors import MeasureError, StateError, abbreviate, suggest
+from linescape.geometry.state import negative_variances
 
 TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
 
@@ -54,8 +55,7 @@ def statistics(module: nn.Module) -> frozenset[str]:
 
 def check_variances(tensors: Mapping[str, Tensor], alpha: float) -> None:
     """Raise `StateError` naming the running variances below zero among some tensors, which have no square root."""
-    named = {name: value for name, value in tensors.items() if name.rpartition(".")[2] == "running_var"}
-    if bad := [name for name, value in named.items() if bool((value < 0).any())]:
+    if bad := negative_variances(tensors):
         raise StateError(
             f"At alpha = {alpha:g} running variances of BatchNorm are below zero ({abbreviate(bad)}), as can happen "
             "beyond the ends of a line. Use batchnorm='recalibrate', 'start' or 'end', or positions from 0 to 1."

@@ -24,7 +24,12 @@ def independent(network: nn.Module) -> nn.Module:
     as those of weight_norm, spectral_norm and pruning after a training step. Raises whatever the network's parts raise.
     """
     with torch.inference_mode(False):  # whose tensors could not be used outside of it
-        return deepcopy(network, _computed(network))
+        copy = deepcopy(network, _computed(network))
+    for layer in copy.modules():
+        for name, buffer in layer._buffers.items():
+            if buffer is not None and buffer.layout == torch.strided and 0 in buffer.stride() and buffer.numel() > 1:
+                layer._buffers[name] = buffer.contiguous()  # an expanded one, whose elements cannot be written to
+    return copy
 
 
 def renewed(network: nn.Module) -> nn.Module:

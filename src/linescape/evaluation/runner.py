@@ -169,7 +169,7 @@ class Runner:
 
         path, alpha = self._copy.path, self._copy.alpha
         if treatment == "interpolate" and path is not None and not (path.straight and 0.0 <= alpha <= 1.0):
-            batchnorm.check_variances(self._copy.tensors, alpha)
+            batchnorm.check_variances({name: self._copy.tensors[name] for name in path.moving}, alpha)
         with batchnorm.treated(self.model, treatment, ends, calibrate):
             yield
 

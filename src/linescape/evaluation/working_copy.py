@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
-from linescape.errors import MeasureError, abbreviate, first_line
+from linescape.errors import MeasureError, StateError, abbreviate, first_line
 from linescape.evaluation.copying import independent, refers_to, renewed
 from linescape.evaluation.lending import put_back
 from linescape.evaluation.observing import CallObserver, addresses
@@ -157,10 +157,19 @@ class WorkingCopy:
             names = path.moving if self.path is path else path.template
             with torch.no_grad():
                 for name in names:
-                    path.write(name, alpha, self.tensors[name])
+                    self._write(path, name, alpha)
             self.called = self.network
             torch.clear_autocast_cache()
         self.path, self.alpha = path, alpha
+
+    def _write(self, path: Path, name: str, alpha: float) -> None:
+        try:
+            path.write(name, alpha, self.tensors[name])
+        except RuntimeError as error:
+            raise StateError(
+                f"{name!r} of the network cannot be written to ({first_line(error)}), so the network cannot take the "
+                "states of the line. Make it a tensor with memory of its own (`contiguous()`)."
+            ) from error
 
     def compare(self, path: Path, outputs: Callable[[], Any]) -> None:
         """Compare the copy with new ones at three positions of a path, unless this was done for the same tensors.
@@ -173,6 +182,7 @@ class WorkingCopy:
             return
         self._compared |= path.moving
         walked = []
+        read: set[str] = set()
         for alpha in COMPARED:  # one after another, so that what the copy keeps from before shows
             self.load_position(path, alpha)
             walked.append(outputs())
@@ -182,10 +192,20 @@ class WorkingCopy:
             loaded = self.called.state_dict(keep_vars=True)
             if not all(identical(loaded[name], value) for name, value in state.items()):
                 self._make_new("eval mode changes its weights")
-            elif not same_outputs(of_copy, outputs()):
-                self._make_new("after another state it gives other outputs than a new copy")
-            if self.makes_new:
                 break
+            observer = CallObserver({name: loaded[name] for name in state})
+            with observer:
+                of_new = outputs()
+            read |= observer.read
+            if not same_outputs(of_copy, of_new):
+                self._make_new("after another state it gives other outputs than a new copy")
+                break
+        kept = sorted((path.moving & self._read) - read) if read and not self.makes_new else []
+        if kept:
+            self.notes[
+                f"New copies of the network did not read {abbreviate(kept)}, which its first call read: what it computes "
+                "of them may be kept outside of it, as in a cache of its class, and so be that of another position."
+            ] = None
 
     def _make_new(self, reason: str) -> None:
         self.notes[f"A new copy of the network was made at every position, which is slower: {reason}."] = None

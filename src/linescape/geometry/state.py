@@ -48,8 +48,19 @@ class State(Mapping[str, Tensor]):
 
     @classmethod
     def from_module(cls, module: nn.Module, copy: bool = True) -> State:
-        """A copy of a module's present state, on the module's device; without `copy` its own tensors."""
-        state = cls.from_state_dict(module, dict(module.state_dict(keep_vars=False)), copy)
+        """A copy of a module's present state, on the module's device; without `copy` its own tensors.
+
+        Raises:
+            StateError: the module's own ``state_dict`` does not give its tensors, or they are not initialised yet.
+        """
+        try:
+            tensors = dict(module.state_dict(keep_vars=True))
+        except TypeError as error:
+            raise StateError(
+                f"The state dict of the network, a {type(module).__name__}, cannot be asked for ({first_line(error)}). "
+                "Let its `state_dict` take what that of `nn.Module` takes, or give the network inside of it."
+            ) from error
+        state = cls.from_state_dict(module, tensors, copy)
         others = unsaved(module)
         if copy:
             others = {

@@ -68,7 +68,7 @@ class Series:
         Raises:
             MeasureError: the measure is no cross entropy.
         """
-        if not self.measure.endswith("cross_entropy"):
+        if not self.measure.endswith("cross_entropy") or self.measure == "binary_cross_entropy":
             raise MeasureError(
                 f"Perplexity is the exponential of the mean cross entropy, but this series is of {self.measure!r}. Use "
                 "the series of the measure 'cross_entropy'."

@@ -93,7 +93,7 @@ def frame(
 
     Args:
         axes: the panel.
-        measure: ``error`` has the limits 0 and 100 %.
+        measure: ``error`` and ``binary_error`` have the limits 0 and 100 %.
         chance: the chance level; None draws none.
         drawn: a column ``mean`` with the values of all lines.
         ceiling: losses above this multiple of `chance` leave the panel.
@@ -102,7 +102,7 @@ def frame(
     Returns:
         The upper limit.
     """
-    if measure == "error":
+    if measure in ("error", "binary_error"):
         top = 100.0
         axes.set_yticks([0, 25, 50, 75, 100])
         axes.set_ylim(0, top)
@@ -120,7 +120,13 @@ def frame(
     return top
 
 
-_quantities = {"cross_entropy": "loss (cross entropy), nats", "error": "error, %"}
+_quantities = {
+    "cross_entropy": "loss (cross entropy), nats",
+    "binary_cross_entropy": "loss (binary cross entropy), nats",
+    "error": "error, %",
+    "binary_error": "error, %",
+    "squared_error": "squared error",
+}
 
 
 def quantity(axes: Axes, measure: str, lines: pl.DataFrame | None = None) -> None:
@@ -234,7 +240,7 @@ def notes(axes: Axes, lines: pl.DataFrame, top: float, measure: str) -> None:
     """
     values = lines["mean"].to_numpy()
     texts = []
-    if measure != "error" and (values > top).any():
+    if measure not in ("error", "binary_error") and (values > top).any():
         highest = float(np.nanmax(values))
         texts.append(f"▲ up to {'∞' if math.isinf(highest) else f'{highest:.3g}'}")
     if np.isnan(values).any():
