@@ -114,14 +114,8 @@ def average(
     provenance = {"start": Path(start.path).name, "end": Path(end.path).name, "alpha": alpha}
     provenance |= {"recalibrated": sorted(measured)} if measured else {}
     left_out = checkpoints.write_like(end, tensor, out, {"average": provenance}, types)
-    return (
-        *fitted.notes,
-        *end.notes,
-        *left_out,
-        *_unmeasured(end, alpha, measured),
-        *_widened(end, types),
-        *_found(vectors),
-    )
+    of_values = (*_unmeasured(end, alpha, measured), *_widened(end, types), *_found(vectors))
+    return (*fitted.notes, *end.notes, *left_out, *of_values)
 
 
 def recalibrated(
@@ -218,9 +212,8 @@ def _check_finite(value: Tensor, name: str, where: str) -> None:
 def _found(vectors: Vectors) -> list[str]:
     if not vectors.of:
         return []
-    return [
-        f"The singular vectors of spectral norm are those of the averaged weights: {abbreviate(sorted(vectors.of))}."
-    ]
+    names = abbreviate(sorted(vectors.of))
+    return [f"The singular vectors of spectral norm are those of the averaged weights: {names}."]
 
 
 def _unmeasured(end: Contents, alpha: float, measured: Mapping[str, Tensor]) -> list[str]:

@@ -254,7 +254,8 @@ def _read(
     if count == 1:
         raise MeasureError(
             f"{_shapes(outputs, targets)}: a single class, whose probability is always 1. For one logit and labels of "
-            "0 and 1 pass `measures=[binary_cross_entropy, binary_error]`; for a number, `[squared_error]`."
+            "0 and 1 pass `measures=[binary_cross_entropy, binary_error]`; for a number, `[squared_error]` (on the "
+            "command line --measure)."
         )
     if weight is not None:
         _require_weight(weight, count)

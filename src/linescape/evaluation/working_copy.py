@@ -203,8 +203,8 @@ class WorkingCopy:
         kept = sorted((path.moving & self._read) - read) if read and not self.makes_new else []
         if kept:
             self.notes[
-                f"New copies of the network did not read {abbreviate(kept)}, which its first call read: what it computes "
-                "of them may be kept outside of it, as in a cache of its class, and so be that of another position."
+                f"New copies of the network did not read {abbreviate(kept)}, which its first call read. What it "
+                "computes of them may be kept outside of it, as by its class, and then is that of another position."
             ] = None
 
     def _make_new(self, reason: str) -> None:
