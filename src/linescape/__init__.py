@@ -11,6 +11,7 @@ A name is imported when it is first used, so that ``linescape --help`` does not 
 """
 
 import importlib
+import random
 
 TYPE_CHECKING = False  # not that of typing, whose import takes milliseconds in which Ctrl-C ends in a traceback
 
@@ -90,7 +91,9 @@ else:
     def __getattr__(name):
         for path, names in _NAMES.items():
             if name in names:
+                state = random.getstate()  # some packages draw as they are imported
                 module = importlib.import_module(f"linescape.{path}")
+                random.setstate(state)
                 value = module if path.endswith(name) else getattr(module, name)
                 globals()[name] = value
                 return value

@@ -8,7 +8,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 
-from tests.support import reported_data, reported_files, reported_networks, reported_values  # noqa: F401 - register
+from tests.support import (  # noqa: F401 - they register theirs
+    further_networks,
+    reported_data,
+    reported_files,
+    reported_networks,
+    reported_values,
+)
 from tests.support.situations import SITUATIONS, judged
 
 if __name__ == "__main__":

@@ -78,11 +78,15 @@ class Runner:
         Raises:
             MeasureError: it may not, and only the engine computes in the precision that was asked for.
         """
-        usable = not (self._copy.makes_new or self._differentiates)
-        if not usable and self.precision:
-            reason = "differentiates when it is called" if self._differentiates else "needs a new copy at each position"
+        obstacles = {
+            "differentiates when it is called": self._differentiates,
+            "needs a new copy at each position": self._copy.makes_new,
+            "has to be walked itself": self._copy.in_place,  # and may compute something whenever it is loaded
+        }
+        reason = next((reason for reason, holds in obstacles.items() if holds), None)
+        if reason and self.precision:
             raise MeasureError(f"The network {reason}, which cannot be done in {self.precision}. Leave out precision.")
-        return usable
+        return reason is None
 
     def lent(self) -> AbstractContextManager[None]:
         """While measuring, where the caller's own network is walked: it is put back to the bit at the end.

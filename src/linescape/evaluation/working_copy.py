@@ -53,6 +53,7 @@ class WorkingCopy:
         alpha: the position on it.
         notes: what a reader of results should know of the network, in words.
         makes_new: whether each position gets a new copy.
+        in_place: whether the network that was given is walked itself, and put back after each measurement.
     """
 
     def __init__(self, model: nn.Module, copy: bool) -> None:
@@ -62,7 +63,7 @@ class WorkingCopy:
         self._given_tensors = [(name, weakref.ref(tensor)) for name, tensor in _tensors(model)] if copy else []
         self._unsaved = unsaved(model)
         self._template: nn.Module | None = None  # as given, never called; it shares its tensors with the copy
-        self._put_back = self._lent = False
+        self.in_place = self._lent = False
         self._read: set[str] = set()
         self._compared: frozenset[str] = frozenset()
         try:
@@ -97,7 +98,7 @@ class WorkingCopy:
         if given is None:
             raise MeasureError(f"The network has to be walked itself, as {reason}, but it is gone. Keep it.")
         self.notes[f"The network itself was walked and then put back as it was: {reason}."] = None
-        self._template, self._put_back = None, True
+        self._template, self.in_place = None, True
         self._use(given)
 
     @contextmanager
@@ -107,7 +108,7 @@ class WorkingCopy:
         Raises:
             MeasureError: eval mode changes its weights, so that no state can be loaded into it.
         """
-        if not self._put_back or self._lent:
+        if not self.in_place or self._lent:
             yield
             return
         try:
@@ -150,7 +151,7 @@ class WorkingCopy:
                 "The walk is inside torch.nn.utils.parametrize.cached(), which keeps the weights of one position for "
                 "all others. Walk outside of it."
             )
-        if self.makes_new or self._put_back:
+        if self.makes_new or self.in_place:
             self.load(path.at(alpha))
             self._use(self.called)
         else:
@@ -213,7 +214,7 @@ class WorkingCopy:
 
     def watched(self) -> dict[str, Tensor]:
         """Tensors for an observer to look for: the copy's own, those not in its state dict, the given network's."""
-        given = () if self._put_back else self._given_tensors
+        given = () if self.in_place else self._given_tensors
         return {
             **{name: tensor for name, tensor in self.tensors.items() if isinstance(tensor, Tensor)},
             **{f"{_UNREGISTERED}{name}": tensor for name, tensor in unregistered(self.network).items()},
