@@ -250,7 +250,7 @@ def test_the_mean_is_over_positions_however_they_are_batched() -> None:
             assert curve.provenance["positions_per_example"]["d"] == float((targets != -100).sum()) / 700
             # A few examples first, as the check of the ends does, have the scale of all.
             few = Evaluator(model, {"d": data}, forward=forward)
-            first = few.spot_check(line.start)["d", "cross_entropy"]
+            first = few.spot_check(line, 0.0)["d", "cross_entropy"]
             assert first == pytest.approx(curve["cross_entropy"].values[0][: len(first)], rel=1e-5)
 
 

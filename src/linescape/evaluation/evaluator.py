@@ -199,22 +199,25 @@ class Evaluator:
             self._runner.load(state)
             return self._measure(self.data)
 
-    def spot_check(self, state: State) -> Values:
-        """Direct evaluation, as by a call, of the first examples of each data set only.
+    def spot_check(self, path: Path, alpha: float) -> Values:
+        """Direct evaluation of a position, as by a call, of the first examples of each data set only.
 
-        The last two states are remembered, by their tensors: layer-wise lines of one network all have the same end.
+        The last two ends are remembered, by their tensors: layer-wise lines of one network all have the same end.
 
         Raises:
-            StateError: the state is not one of this network.
+            StateError: the path is not one of this network.
             DataError, MeasureError: data or outputs do not fit.
         """
-        for known, values in self._spot_checks:
-            if all(known[name] is value for name, value in state.items()):
+        path.template.check_fits(self.model)
+        end = path.at(alpha) if alpha in (0.0, 1.0) else None  # which are in memory anyway, unlike a state between them
+        for known, values in self._spot_checks if end is not None else ():
+            if all(known[name] is value for name, value in (end or {}).items()):
                 return values
         with self.lent():
-            self._runner.load(state)
+            self._runner.load_anew(path, alpha)
             values = self._measure(self.data, first=DIRECT)
-        self._spot_checks = [*self._spot_checks[-1:], (state, values)]
+        if end is not None:
+            self._spot_checks = [*self._spot_checks[-1:], (end, values)]
         return values
 
     def sample(self, rows: Mapping[str, np.ndarray], calibration: np.ndarray | None = None) -> Evaluator:

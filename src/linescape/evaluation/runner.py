@@ -106,6 +106,16 @@ class Runner:
         self._copy.load(state)
         own_loss.inherit(self._copy.called, model)
 
+    def load_anew(self, path: Path, alpha: float) -> None:
+        """As `load` with the state at a position, which is never in memory as a whole.
+
+        Raises:
+            StateError: a tensor of the network cannot be written to.
+        """
+        model = self.model
+        self._copy.load_anew(path, alpha)
+        own_loss.inherit(self._copy.called, model)
+
     def compare_copies(self, path: Path, batches: Sequence[Any]) -> None:
         """Compare the working copy with new ones on a path, by batches of a few examples each."""
 

@@ -140,10 +140,22 @@ class WorkingCopy:
         self.called.eval()
         torch.clear_autocast_cache()  # of the weights as they were, which lasts as long as the caller's autocast
 
+    def load_anew(self, path: Path, alpha: float) -> None:
+        """As `load` with the state at a position, which is never in memory as a whole: the copies share theirs.
+
+        Raises:
+            StateError: a tensor of the network cannot be written to.
+        """
+        self.path = None
+        for name in path.template:
+            self._write(path, name, alpha)
+        self.load(State.from_module(self.network, copy=False))
+
     def load_position(self, path: Path, alpha: float) -> None:
         """Write a path's position into the copy: everything the first time, then what moves.
 
         Raises:
+            StateError: a tensor of the network cannot be written to.
             MeasureError: torch keeps computed weights, so that those of this position would not be used.
         """
         if parametrize._cache_enabled:
@@ -152,20 +164,19 @@ class WorkingCopy:
                 "all others. Walk outside of it."
             )
         if self.makes_new or self.in_place:
-            self.load(path.at(alpha))
+            self.load_anew(path, alpha)
             self._use(self.called)
         else:
-            names = path.moving if self.path is path else path.template
-            with torch.no_grad():
-                for name in names:
-                    self._write(path, name, alpha)
+            for name in path.moving if self.path is path else path.template:
+                self._write(path, name, alpha)
             self.called = self.network
             torch.clear_autocast_cache()
         self.path, self.alpha = path, alpha
 
     def _write(self, path: Path, name: str, alpha: float) -> None:
         try:
-            path.write(name, alpha, self.tensors[name])
+            with torch.no_grad():
+                path.write(name, alpha, self.tensors[name])
         except RuntimeError as error:
             raise StateError(
                 f"{name!r} of the network cannot be written to ({first_line(error)}), so the network cannot take the "
@@ -188,13 +199,12 @@ class WorkingCopy:
             self.load_position(path, alpha)
             walked.append(outputs())
         for alpha, of_copy in zip(COMPARED, walked, strict=True):
-            state = path.at(alpha)
-            self.load(state)
+            self.load_anew(path, alpha)
             loaded = self.called.state_dict(keep_vars=True)
-            if not all(identical(loaded[name], value) for name, value in state.items()):
+            if not all(identical(loaded[name], path.tensor(name, alpha)) for name in path.template):
                 self._make_new("eval mode changes its weights")
                 break
-            observer = CallObserver({name: loaded[name] for name in state})
+            observer = CallObserver({name: loaded[name] for name in path.template})
             with observer:
                 of_new = outputs()
             read |= observer.read

@@ -96,7 +96,7 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
     """
     if (evaluator.threads or 1) > 1:  # a small network has one thread on every machine
         evaluator.threads = _threads(folder) or evaluator.threads
-    direct = [evaluator.spot_check(path.at(alpha)) for alpha in (0.0, 1.0)]
+    direct = [evaluator.spot_check(path, alpha) for alpha in (0.0, 1.0)]
     library = library_digest() if evaluator.device.type == "cpu" else None
     settings = {
         "versions": [version("linescape"), str(torch.__version__), torch.backends.cpu.get_cpu_capability(), library],

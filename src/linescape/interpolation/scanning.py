@@ -238,11 +238,10 @@ def _deviation(point: Point, path: paths.Path, evaluator: Evaluator, exact: Sequ
     """Largest deviation of a point's values from direct evaluation; None where no treatment is `exact` there."""
     if not exact:
         return None
-    state = path.at(point.alpha)
     try:
-        return _compare(point, evaluator, exact, evaluator.spot_check(state))
+        return _compare(point, evaluator, exact, evaluator.spot_check(path, point.alpha))
     except EndsError:  # where examples of a batch act on each other, fewer of them have other values
-        return _compare(point, evaluator, exact, evaluator(state))
+        return _compare(point, evaluator, exact, evaluator(path.at(point.alpha)))
 
 
 def _compare(point: Point, evaluator: Evaluator, exact: Sequence[str], direct: Values) -> float:
@@ -278,7 +277,7 @@ def _precision(
     deviations: dict[str, dict[str, float]] = {}
     if "interpolate" in treatments:
         for point in (ordered[0], ordered[len(ordered) // 2], ordered[-1]):
-            for (data, measure), exact in evaluator.spot_check(path.at(point.alpha)).items():
+            for (data, measure), exact in evaluator.spot_check(path, point.alpha).items():
                 values = point.values[data, measure, "interpolate"][: len(exact)]
                 worst = deviations.setdefault(
                     f"{data}/{measure}", {"examples": len(exact), "mean": 0.0, "example": 0.0}
