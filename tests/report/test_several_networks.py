@@ -63,12 +63,12 @@ def test_many_lines_are_tested_with_enough_resamples_for_holm(tmp_path: Path) ->
     assert "<details><summary>Table of all lines" in text
 
 
-def test_lines_without_a_cross_entropy_have_distances_only(tmp_path: Path) -> None:
+def test_lines_without_a_cross_entropy_have_statistics_of_the_first_measure(tmp_path: Path) -> None:
     curve = Curve(np.linspace(0, 1, 3), {("test", "squared_error", "interpolate"): _climb()}, {"seconds": 0.1})
     found = Probe({"a to b": curve}, {"a to b": sample_probe().distances["all"]}, (), {"a to b": ("a", "b")})
     text = report.write_probe(found, tmp_path, "two").read_text()
-    assert "<h2>Summary</h2>" not in text
-    assert "relative distance" in text
+    assert "Squared error; " in text
+    assert "barrier above chord" in text
     assert "barrier above chord, nats" not in text
 
 

@@ -76,7 +76,7 @@ def test_a_sentence_keeps_markup_as_it_is() -> None:
 )
 def test_a_rise_is_claimed_only_if_its_test_rejects(value: float, low: float, p_value: float, words: str) -> None:
     rise = {"value": value, "low": low, "high": 0.8}
-    said = text.caption("rise", data="train", treatment="", rise=rise, p_value=p_value)
+    said = text.caption("rise", data="train", treatment="", rise=rise, unit="nats", p_value=p_value)
     assert said.startswith("On training data the l")
     assert words in said
     assert ("rises by up to" in said) == (p_value < 0.05)
@@ -85,5 +85,5 @@ def test_a_rise_is_claimed_only_if_its_test_rejects(value: float, low: float, p_
 @pytest.mark.parametrize(("low", "doubt"), [(0.1, False), (0.0, True), (math.nan, True)])
 def test_the_highest_barrier_is_inconclusive_if_its_interval_reaches_zero(low: float, doubt: bool) -> None:
     ends = {"barrier_above_chord_value": 0.5, "barrier_above_chord_low": low, "barrier_above_chord_high": 0.9}
-    said = text.caption("highest_barrier", top=ends | {"start": "a", "end": "b"})
+    said = text.caption("highest_barrier", top=ends | {"start": "a", "end": "b"}, unit="nats")
     assert ("inconclusive" in said) == doubt

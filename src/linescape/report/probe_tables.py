@@ -15,6 +15,7 @@ from linescape.interpolation.probing import Probe
 from linescape.report import page
 from linescape.report.page import Folder
 from linescape.report.text import caption
+from linescape.shape.definitions import DEFINITIONS
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,21 @@ class ProbeTables:
     def shown(self) -> tuple[str, str]:
         """The data set and BatchNorm treatment that figures of several lines show: the first."""
         return self.lines["data"][0], self.lines["batchnorm"][0]
+
+    @property
+    def loss(self) -> str:
+        """The measure whose shape is told in words and tables: the cross entropy, or else the first."""
+        measures = self.lines["measure"].unique(maintain_order=True).to_list()
+        return "cross_entropy" if "cross_entropy" in measures else str(measures[0])
+
+    @property
+    def unit(self) -> str:
+        """The unit of `loss`, as text; empty where it has none."""
+        return "%" if self.loss in ("error", "binary_error") else "nats" if self.loss.endswith("cross_entropy") else ""
+
+    def labelled(self, statistic: str) -> str:
+        """The label of a statistic of `loss`, with its unit."""
+        return ", ".join(filter(None, (DEFINITIONS[statistic].label, self.unit)))
 
     @property
     def where(self) -> str:

@@ -16,10 +16,9 @@ from linescape.report.page import Column, Folder
 from linescape.report.probe_tables import ProbeTables
 from linescape.report.text import caption
 from linescape.shape import rise_p_value
-from linescape.shape.definitions import DEFINITIONS, DISTANCES
+from linescape.shape.definitions import DISTANCES
 
 _SHOWN = ("barrier_above_chord", "min_delta")
-_LOSS = "cross_entropy"
 
 
 def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
@@ -43,7 +42,7 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
     lines = figures.fan(last, data, treatment, classes)
     drawings = [output.draw("lines", lines, caption("lines_to_the_last", last=names[-1], where=frames.where))]
     if len(pairs) > len(last) and pairs["barrier_above_chord_value"].is_not_null().any():
-        heat_map = figures.pairs(pairs, "barrier_above_chord_value", "barrier above chord, nats")
+        heat_map = figures.pairs(pairs, "barrier_above_chord_value", frames.labelled("barrier_above_chord"))
         drawings.append(output.draw("barriers", heat_map, caption("barriers", where=frames.where)))
     return output.page(
         "several_networks.html",
@@ -51,7 +50,7 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             "version": version("linescape"),
             "title": title,
             "facts": _facts(frames, names),
-            "verdicts": _verdicts(pairs, data),
+            "verdicts": _verdicts(pairs, frames),
             "drawings": drawings,
             "pairs": _table(pairs, frames),
             "folded": len(pairs) > 30,
@@ -71,11 +70,12 @@ def _pairs(frames: ProbeTables) -> pl.DataFrame:
     rows = []
     for label, (start, end) in frames.probe.pairs.items():
         row: dict[str, str | float | None] = {"start": start, "end": end}
-        statistics = frames.probe.statistics.get((label, data, _LOSS, treatment), {})
+        statistics = frames.probe.statistics.get((label, data, frames.loss, treatment), {})
         for name in _SHOWN:
             if name in statistics:
                 row |= {f"{name}_{part}": getattr(statistics[name], part) for part in ("value", "low", "high")}
-        series = [s for s in frames.probe.curves[label] if (s.data, s.measure, s.batchnorm) == (data, _LOSS, treatment)]
+        shown = (data, frames.loss, treatment)
+        series = [s for s in frames.probe.curves[label] if (s.data, s.measure, s.batchnorm) == shown]
         tested = [rise_p_value(s.alphas, s.values, resamples=resamples) for s in series if s.values.shape[1] > 1]
         row["p_value"] = tested[0] if tested else None
         rows.append(row | {name: moved[label][name] for name in DISTANCES})
@@ -95,15 +95,15 @@ def _facts(frames: ProbeTables, names: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
-def _verdicts(pairs: pl.DataFrame, data: str) -> list[str]:
+def _verdicts(pairs: pl.DataFrame, frames: ProbeTables) -> list[str]:
     """Sentences: on how many lines the loss rises, and the highest barrier, as far as tests and intervals show."""
     tested = pairs.filter(pl.col("p_value").is_not_nan())
     sentences = []
     if tested.height:
         rising = int((inference.holm(tested["p_value"]) <= 0.05).sum())
-        sentences.append(caption("rising_lines", data=data, rising=rising, tested=tested.height))
+        sentences.append(caption("rising_lines", data=frames.shown[0], rising=rising, tested=tested.height))
         top = tested.sort("barrier_above_chord_value", descending=True).row(0, named=True)
-        sentences.append(caption("highest_barrier", top=top))
+        sentences.append(caption("highest_barrier", top=top, unit=frames.unit))
     undefined = pairs.filter(pl.col("p_value").is_nan()).height
     if undefined:
         sentences.append(caption("undefined_lines", lost=undefined, lines=len(pairs)))
@@ -115,9 +115,10 @@ def _table(pairs: pl.DataFrame, frames: ProbeTables) -> Markup:
     if pairs[f"{_SHOWN[0]}_value"].is_not_null().any():
         for name in _SHOWN:
             columns += [
-                Column(f"{name}_value", f"{DEFINITIONS[name].label}, nats", "number"),
+                Column(f"{name}_value", frames.labelled(name), "number"),
                 Column(f"{name}_low", "95 % interval", "interval", 2, f"{name}_high"),
             ]
         columns.append(Column("p_value", "p of a rise", "number", 3))
     columns += [Column(name, DISTANCES[name].label, "number", 3) for name in ("distance", "relative_distance")]
-    return page.table(pairs, columns, caption("pairs", where=frames.where, treatments=frames.probe.treatments))
+    note = caption("pairs", measure=frames.loss, where=frames.where, treatments=frames.probe.treatments)
+    return page.table(pairs, columns, note)

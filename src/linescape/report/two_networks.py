@@ -46,11 +46,11 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             "version": version("linescape"),
             "title": title,
             "facts": _facts(probe, moved),
-            "verdicts": _verdicts(probe, numbers),
+            "verdicts": _verdicts(frames),
             "whole": output.draw("whole", figures.probe(whole, classes), caption("whole_line")),
-            "numbers": _number_table(numbers.filter(pl.col("line") == WHOLE)),
+            "numbers": _number_table(numbers.filter(pl.col("line") == WHOLE), frames),
             "blocks": block_figures,
-            "block_numbers": _block_table(numbers, data, treatment),
+            "block_numbers": _block_table(frames),
             "explorer": frames.explorer(classes),
             "distances": _distance_table(moved, caption("without_batchnorm", treatments=probe.treatments)),
             "definitions": appendix.definitions(),
@@ -81,11 +81,11 @@ def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def _verdicts(probe: Probe, numbers: pl.DataFrame) -> list[str]:
+def _verdicts(frames: ProbeTables) -> list[str]:
     """A sentence for each data set: whether the loss rises on the whole line, as far as the test shows."""
-    sentences = []
+    sentences, probe, numbers = [], frames.probe, frames.numbers
     for series in sorted(probe.curves[WHOLE], key=lambda series: series.data != "test"):
-        if series.measure != "cross_entropy" or series.values.shape[1] < 2:
+        if series.measure != frames.loss or series.values.shape[1] < 2:
             continue
         of_series = numbers.filter(
             (pl.col("line") == WHOLE)
@@ -101,15 +101,16 @@ def _verdicts(probe: Probe, numbers: pl.DataFrame) -> list[str]:
                 data=series.data,
                 treatment=series.batchnorm if len(probe.treatments) > 1 else "",
                 rise=rise,
+                unit=frames.unit,
                 p_value=math.nan if undefined else rise_p_value(series.alphas, series.values),
             )
         )
     return sentences
 
 
-def _number_table(numbers: pl.DataFrame) -> Markup:
+def _number_table(numbers: pl.DataFrame, frames: ProbeTables) -> Markup:
     """Shape statistics of the whole line: a row for each, a pair of columns for each data set."""
-    losses = numbers.filter(pl.col("measure") == "cross_entropy").sort(pl.col("data") != "test", maintain_order=True)
+    losses = numbers.filter(pl.col("measure") == frames.loss).sort(pl.col("data") != "test", maintain_order=True)
     series = losses.select("data", "batchnorm").unique(maintain_order=True).rows()
     several = len({treatment for _, treatment in series}) > 1
     rows: list[dict[str, Any]] = []
@@ -122,20 +123,23 @@ def _number_table(numbers: pl.DataFrame) -> Markup:
             )
             row |= {f"{end}{index}": estimate[end] for end in ("value", "low", "high")}
         rows.append(row)
-    columns = [Column("label", "nats")]
+    columns = [Column("label", frames.unit)]
     for index, (data, treatment) in enumerate(series):
         columns += [
             Column(f"value{index}", f"{data}, {treatment}" if several else data, "number", 3),
             Column(f"low{index}", "95 % interval", "interval", 3, f"high{index}"),
         ]
-    return page.table(pl.DataFrame(rows), columns, caption("statistics_table")) if rows else Markup()
+    return (
+        page.table(pl.DataFrame(rows), columns, caption("statistics_table", measure=frames.loss)) if rows else Markup()
+    )
 
 
-def _block_table(numbers: pl.DataFrame, data: str, treatment: str) -> Markup:
+def _block_table(frames: ProbeTables) -> Markup:
     """min_delta, hump, tail_rise and barrier of each line."""
+    data, treatment = frames.shown
     shown = ("min_delta", "hump", "tail_rise", "barrier_above_chord")
-    losses = numbers.filter(
-        (pl.col("measure") == "cross_entropy") & (pl.col("data") == data) & (pl.col("batchnorm") == treatment)
+    losses = frames.numbers.filter(
+        (pl.col("measure") == frames.loss) & (pl.col("data") == data) & (pl.col("batchnorm") == treatment)
     )
     rows: list[dict[str, Any]] = []
     for (line,), of_line in losses.group_by(["line"], maintain_order=True):
@@ -147,10 +151,14 @@ def _block_table(numbers: pl.DataFrame, data: str, treatment: str) -> Markup:
     columns = [Column("line", "line")]
     for name in shown:
         columns += [
-            Column(f"{name}_value", f"{DEFINITIONS[name].label}, nats", "number"),
+            Column(f"{name}_value", frames.labelled(name), "number"),
             Column(f"{name}_low", "95 % interval", "interval", 2, f"{name}_high"),
         ]
-    return page.table(pl.DataFrame(rows), columns, caption("block_table", data=data)) if rows else Markup()
+    return (
+        page.table(pl.DataFrame(rows), columns, caption("block_table", measure=frames.loss, data=data))
+        if rows
+        else Markup()
+    )
 
 
 def _distance_table(moved: pl.DataFrame, note: str) -> Markup:

@@ -4,9 +4,12 @@
   const root = document.getElementById("explorer"), form = root.querySelector("form");
   const svg = root.querySelector("svg"), readout = root.querySelector(".readout");
   const [ARM, LABEL, DATA, MEASURE, BN, SEED, GRID, MEAN, ERROR] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
-  const EVERY = "every line", units = { __proto__: null, cross_entropy: "loss, nats", error: "error, %" };
+  const EVERY = "every line", units = {
+    __proto__: null, cross_entropy: "loss, nats", error: "error, %",
+    binary_cross_entropy: "loss, nats", binary_error: "error, %",
+  };
   const names = { __proto__: null, whole: "whole network", treatments: "whole network, by treatment" };
-  const titles = new Map(all.arms), words = (name) => names[name] ?? name.replace("_", " ");
+  const titles = new Map(all.arms), words = (name) => names[name] ?? name.replaceAll("_", " ");
   let cursor = null, view = null;
 
   const fill = (name, options) => {
