@@ -4,6 +4,6 @@
 between them, `trajectory` finds the checkpoints of one training in a folder.
 """
 
-from linescape.checkpoints.formats import Contents, FileFormat, encode, read, write, write_like
+from linescape.checkpoints.formats import Contents, FileFormat, check_new, encode, read, write, write_like
 
-__all__ = ["Contents", "FileFormat", "encode", "read", "write", "write_like"]
+__all__ = ["Contents", "FileFormat", "check_new", "encode", "read", "write", "write_like"]

@@ -232,12 +232,13 @@ def average_files(
         data: the data, as for probe.
         reading: how to read the checkpoints.
     """
-    from linescape.checkpoints import averaging
+    from linescape.checkpoints import averaging, check_new
     from linescape.checkpoints.align import pair, renamed
     from linescape.cli import specs
     from linescape.evaluation.evaluator import Evaluator
 
     first, last = map(reading.read, (start, end))
+    check_new(out, last)
     fit = reading.fit()
     first = renamed(first, fit)
     if fit.allow_missing or fit.only_shared:

@@ -113,17 +113,19 @@ def between(
     if len(names) < 2:
         raise StateError(f"There are {len(names)} states ({', '.join(names)}), and a line needs two. Add another one.")
     chosen = list(combinations(names, 2)) if pairs == "all" else [(name, names[-1]) for name in names[:-1]]
+    labels = [f"{start} to {end}" for start, end in chosen]
+    if alike := [label for label in labels if labels.count(label) > 1]:
+        raise StateError(f"Two lines would both be called {alike[0]!r}. Give the networks names without ' to '.")
     curves: dict[str, Curve] = {}
     moved: dict[str, Distance] = {}
     in_memory: dict[str, State] = {}
-    for pair in chosen:
+    for label, pair in zip(labels, chosen, strict=True):
         evaluator.release()
         in_memory = {name: state for name, state in in_memory.items() if name in pair}  # before another one is read
         for name in pair:
             if name not in in_memory:
                 in_memory[name] = states[name]
         start, end = (in_memory[name] for name in pair)
-        label = f"{pair[0]} to {pair[1]}"
         curves[label] = scan(Line(start, end), evaluator, options)
         moved[label] = distances(start, end)["all"]
         del start, end

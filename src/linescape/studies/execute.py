@@ -70,11 +70,12 @@ def do(task: Task, store: Store, device: str = "cpu", report: Report = lambda _:
     """
     on_gpu = torch.device(device).type == "cuda"
     # Each of these may decide the last bits. What is half done is not continued with others.
+    library = None if on_gpu else library_digest()  # with which the CPU walks lines with other last bits
     conditions = {
         "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "compiler": compiler() is not None,
-        "native_library": None if on_gpu else library_digest(),  # with it the CPU walks lines with other last bits
+        "compiler": compiler() is not None if on_gpu else library is not None,
+        "native_library": library,
         "versions": {
             "linescape": version("linescape"),
             "torch": torch.__version__,

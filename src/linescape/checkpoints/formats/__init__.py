@@ -17,8 +17,8 @@ checkpoint, one after the other.
 
 from linescape.checkpoints.formats.contents import Contents, FileFormat
 from linescape.checkpoints.formats.reading import read
-from linescape.checkpoints.formats.streaming import write_like
+from linescape.checkpoints.formats.streaming import check_new, write_like
 from linescape.checkpoints.formats.writing import write
 from linescape.tensor_file import encode
 
-__all__ = ["Contents", "FileFormat", "encode", "read", "write", "write_like"]
+__all__ = ["Contents", "FileFormat", "check_new", "encode", "read", "write", "write_like"]

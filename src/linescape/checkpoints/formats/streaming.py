@@ -63,16 +63,7 @@ def write_like(
         CheckpointError: the checkpoint's file no longer holds the tensors that were read from it.
     """
     out = Path(out)
-    try:
-        taken = out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{out} could not be looked at: {getattr(error, 'strerror', error)}. Name another place."
-        ) from error
-    if taken:
-        raise StoreError(f"{out} is there already, and nothing is written over. Name another place, or remove it.")
-    if out.is_dir() and like.file_format.kind in ("safetensors", "torch"):
-        raise StoreError(f"{out} is a folder, but {like.path} is a file, and so is what is written. Name a file.")
+    check_new(out, like)
     names = {like.file_format.spelled.get(name, name): name for name in like}
     spelled = replace(like, tensors={old: like[name] for old, name in names.items()})
     try:
@@ -84,6 +75,20 @@ def write_like(
             raise
         raise StoreError(f"{out} could not be written: {error}. Free some space, then try again.") from error
     return notes
+
+
+def check_new(out: Path, like: Contents) -> None:
+    """Raise `StoreError` if a checkpoint in the format of another cannot be written to a place, as it is taken."""
+    try:
+        taken = out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{out} could not be looked at: {getattr(error, 'strerror', error)}. Name another place."
+        ) from error
+    if taken:
+        raise StoreError(f"{out} is there already, and nothing is written over. Name another place, or remove it.")
+    if out.is_dir() and like.file_format.kind in ("safetensors", "torch"):
+        raise StoreError(f"{out} is a folder, but {like.path} is a file, and so is what is written. Name a file.")
 
 
 def _write(
