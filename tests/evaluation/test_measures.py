@@ -315,4 +315,6 @@ def test_probabilities_are_no_logits() -> None:
         error(outputs.softmax(axis), targets)
     with pytest.raises(MeasureError, match="outputs are probabilities"):
         cross_entropy(torch.randn(9, 200).softmax(1).bfloat16(), torch.zeros(9).long())
-    cross_entropy(torch.tensor([[0.25, 0.75]]), torch.tensor([0]))  # one row may sum to 1 by chance
+    with pytest.raises(MeasureError, match="outputs are probabilities"):  # as in a loader of single examples
+        cross_entropy(torch.randn(1, 7).softmax(1), torch.tensor([0]))
+    cross_entropy(torch.tensor([[0.25, 0.7501]]), torch.tensor([0]))  # close to 1, but not as close as a softmax

@@ -28,7 +28,7 @@ def test_a_sample_is_the_same_from_tensors_and_from_batches() -> None:
         inputs, targets = (torch.cat(parts) for parts in zip(*sample.batches["train"], strict=True))
         assert torch.equal(inputs, INPUTS[rows])
         assert targets.tolist() == rows.tolist()
-        assert [len(batch[1]) for batch in sample.batches["train"]] == [4, 1]
+        assert [len(batch[1]) for batch in sample.batches["train"]] == [5]
         assert view.is_whole
         assert not sample.is_whole
 

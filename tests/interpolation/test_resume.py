@@ -330,3 +330,15 @@ def test_nothing_is_left_where_nothing_was_measured(pair: Pair, images: Images, 
     )
     assert not list(tmp_path.iterdir())
     resume.clear(tmp_path / "points")
+
+
+def test_only_what_was_kept_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "my-model").mkdir()
+    own = tmp_path / "my-model" / "weights.safetensors"
+    own.write_bytes(b"a network")
+    scan_folder = tmp_path / f"1-{'a' * 64}"
+    scan_folder.mkdir()
+    (scan_folder / "0.5.safetensors").write_bytes(b"a point")
+    resume.clear(tmp_path)
+    assert own.read_bytes() == b"a network"
+    assert not scan_folder.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence, Sized
 from copy import copy
 from dataclasses import fields, is_dataclass
@@ -40,8 +41,19 @@ def as_tensors(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def split(inputs: Tensor, targets: Tensor, size: int) -> list[Any]:
-    """Batches (inputs, targets) of `size` examples each, the last one perhaps of fewer."""
-    return list(zip(torch.split(inputs, size), torch.split(targets, size), strict=True))
+    """Batches (inputs, targets) by `cuts`."""
+    return [(inputs[part], targets[part]) for part in cuts(len(inputs), size)]
+
+
+def cuts(examples: int, size: int) -> list[slice]:
+    """Batches of `size` examples each, the last one perhaps of fewer or of one more.
+
+    There is no batch of one example beside others: BatchNorm has no statistics of it.
+    """
+    starts = list(range(0, examples, size))
+    if len(starts) > 1 and examples - starts[-1] == 1:
+        del starts[-1]
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], examples], strict=True)]
 
 
 def repeatable(name: str, given: Any) -> Iterable[Any]:
@@ -123,6 +135,16 @@ def head(batch: Any, count: int) -> tuple[Any, float]:
     if len(sizes) != 1 or max(sizes) <= count or is_whole(batch, max(sizes)):
         return batch, 1.0
     return map_tensors(batch, lambda tensor: tensor[:count]), count / max(sizes)
+
+
+def digest(batch: Any) -> int:
+    """A checksum of a batch's tensors on the CPU, by which one pass is compared with the next."""
+    checksum = 0
+    for tensor in tensors(batch):
+        if tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_nested:
+            plain = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
+            checksum = zlib.crc32(plain.view(torch.uint8).numpy().data, checksum)
+    return checksum
 
 
 def described(batch: Any) -> str:

@@ -7,7 +7,7 @@ worth its cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Any
@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from linescape.engine import Fast
-from linescape.errors import DataError, LinescapeError, MeasureError, first_line
+from linescape.errors import DataError, EndsError, LinescapeError, MeasureError, first_line
 from linescape.evaluation import measures as measuring
-from linescape.evaluation.batches import described, length
+from linescape.evaluation.batches import described, digest, length
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
+from linescape.evaluation.observing import seed
 from linescape.evaluation.per_example import Values, of_batch, positions_of_an_example, scaled
 from linescape.evaluation.runner import Precision, Runner
 from linescape.evaluation.view import DataView
@@ -106,6 +107,7 @@ class Evaluator:
         self._joined: dict[str, list[Any]] = {}
         self._batches: dict[str, Mapping[str, Iterable[Any]]] = {}
         self._spot_checks: list[tuple[State, Values]] = []
+        self._digests: dict[tuple[str, int], int] = {}
         self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
 
     @property
@@ -260,6 +262,9 @@ class Evaluator:
             DataError, MeasureError: as `count_operations`.
         """
         path.template.check_fits(self.model)
+        if self._view.is_whole:  # data may be others than in the last walk
+            self._view.mean_positions.clear()
+            self._digests = {}
         total = self.count_operations() * positions
         self._runner.compare_copies(path, self._few)
         wanted = self._fast if self._fast is not None else bool(self.precision) or total > WORTH
@@ -339,9 +344,12 @@ class Evaluator:
         self._few = []
         for name, batches in self.data.items():
             with self._runner.random_state_kept():
+                seed(0)
                 first = next(iter(batches), None)
             if first is None:
                 continue
+            if name not in self._view.tensors and not isinstance(batches, list | tuple):
+                self._refuse_augmentation(name, batches, first)
             few, share = self._runner.head(first, 4)
             try:
                 few, share, (outputs, targets, operations) = self._runner.first_call(few, share, first)
@@ -364,6 +372,50 @@ class Evaluator:
         self._runner.choose_threads(of_largest_batch)
         return total
 
+    def _read(self, name: str, batches: Iterable[Any]) -> Iterator[Any]:
+        """The batches of a data set; where these are not cut from tensors, they are compared with those read before.
+
+        Raises:
+            DataError: reading them fails.
+            EndsError: a batch has other values than when it was read before.
+        """
+        numbered = enumerate(batches)
+        while True:
+            try:
+                number, batch = next(numbered)
+            except StopIteration:
+                return
+            except LinescapeError:
+                raise
+            except Exception as error:  # whatever the user's own code raises
+                raise DataError(
+                    f"Reading the data {name!r} failed: {type(error).__name__}: {first_line(error)}."
+                ) from error
+            if name not in self._view.tensors:
+                checksum = digest(batch)
+                if self._digests.setdefault((name, number), checksum) != checksum:
+                    raise EndsError(
+                        f"Batch {number} of the data {name!r} is not what it was when it was read before, so positions "
+                        "cannot be compared. Make the data repeatable: no shuffling, no random augmentation."
+                    )
+            yield batch
+
+    def _refuse_augmentation(self, name: str, batches: Iterable[Any], first: Any) -> None:
+        """Refuse data whose first batch is another under another random state, or when it is read again.
+
+        Raises:
+            DataError: it is.
+        """
+        with self._runner.random_state_kept():
+            seed(1)
+            again = next(iter(batches), None)
+        if digest(first) != digest(again):
+            raise DataError(
+                f"The first batch of the data {name!r} is another each time that it is read, as with shuffling or "
+                "random augmentation, so positions could not be compared. Build the data without, or pass a list of "
+                "batches."
+            )
+
     def _measure(self, given: Mapping[str, Iterable[Any]], engine: bool = False, first: int = 0) -> Values:
         """Per-example values of each data set, or with `first` of so many examples at most of its first batch."""
         measured: Values = {}
@@ -371,11 +423,19 @@ class Evaluator:
             for name, batches in given.items():
                 values: dict[str, list[np.ndarray]] = {measure: [] for measure in self.measures}
                 counts: dict[str, list[np.ndarray]] = {measure: [] for measure in self._counting}
-                for number, batch in enumerate(islice(batches, 1) if first else batches):
-                    if engine:
-                        outputs, targets = self._runner.call_engine(batch, key=(self._key, name, number))
-                    else:
-                        outputs, targets = self._runner.call(self._runner.head(batch, first)[0] if first else batch)
+                for number, batch in enumerate(self._read(name, islice(batches, 1) if first else batches)):
+                    try:
+                        if engine:
+                            outputs, targets = self._runner.call_engine(batch, key=(self._key, name, number))
+                        else:
+                            outputs, targets = self._runner.call(self._runner.head(batch, first)[0] if first else batch)
+                    except LinescapeError:
+                        raise
+                    except Exception as error:  # whatever the network's own code raises
+                        raise DataError(
+                            f"The network, a {type(self.model).__name__}, failed on batch {number} of {name!r} "
+                            f"({described(batch)}): {first_line(error)}."
+                        ) from error
                     for measure, count in self._counting.items():
                         if (positions := count(targets)) is not None:
                             counts[measure].append(positions.cpu().numpy())
@@ -383,7 +443,7 @@ class Evaluator:
                         values[measure].append(of_measure)
                 means = self._view.mean_positions
                 for measure, positions_of in counts.items():
-                    if positions_of and not first and self._view.is_whole and (name, measure) not in means:
+                    if positions_of and not first and self._view.is_whole:  # anew, as targets may be others by now
                         means[name, measure] = positions_of_an_example(name, positions_of)
                 for measure, parts in values.items():
                     joined = np.concatenate(parts) if parts else np.empty(0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -129,7 +129,8 @@ def _named(network: nn.Module, batch: Mapping[str, Any]) -> tuple[dict[str, Any]
     unused = {label, *left_out(network, batch)}
     inputs, labels = {name: value for name, value in batch.items() if name not in unused}, batch[label]
     place = own_loss.place(network, inputs, labels) if label in LABELS[:2] else "same"
-    repeated = place == "same" and _repeats(batch.get("input_ids"), labels)
+    least = 0.5 if own_loss.may_take_labels(network) else 0.0  # with a loss of its own, a few may be hidden words
+    repeated = place == "same" and _repeats(batch.get("input_ids"), labels, least)
     if repeated and not own_loss.is_encoder_decoder(network):
         raise DataError(
             f"The labels of a batch are its input_ids, and a {type(network).__name__} is not known to shift "
@@ -151,13 +152,17 @@ def _label(batch: Mapping[str, Any]) -> str:
 
 
 def _network(model: nn.Module) -> nn.Module:
-    return model.network if isinstance(model, Fast) else model
+    """The network that the engine stands in for, inside the wrappers of data parallelism and `torch.compile`."""
+    network: Any = model.network if isinstance(model, Fast) else model
+    while isinstance(network, nn.DataParallel) or isinstance(getattr(network, "_orig_mod", None), nn.Module):
+        network = network.module if isinstance(network, nn.DataParallel) else network._orig_mod
+    return cast(nn.Module, network)
 
 
-def _repeats(tokens: Any, targets: Any) -> bool:
-    """Whether targets are the input itself; those of a masked language model are, at a few positions only."""
+def _repeats(tokens: Any, targets: Any, least: float) -> bool:
+    """Whether all targets that count, more than a share `least` of them, are the input itself."""
     if not (isinstance(tokens, Tensor) and isinstance(targets, Tensor) and targets.ndim == 2):
         return False
     counts = targets != IGNORED
-    many = tokens.shape == targets.shape and 2 * int(counts.sum()) > counts.numel()
+    many = tokens.shape == targets.shape and int(counts.sum()) > max(1.0, least * counts.numel())
     return many and torch.equal(tokens[counts], targets[counts])

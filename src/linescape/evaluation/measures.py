@@ -202,13 +202,15 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     _require_tensors(outputs, targets)
     wide = _wide(outputs)
     if not targets.dtype.is_floating_point and targets.ndim == 1 and outputs.ndim == 2 and outputs.shape[1] > 1:
-        targets = F.one_hot(_read(outputs, targets, None, None, None)[0], outputs.shape[1])
+        targets = F.one_hot(_read(outputs, targets, None, None, None)[0], outputs.shape[1]).to(wide.dtype)
     elif targets.shape != outputs.shape:
         # Broadcasting (batch, 1) against (batch,) would silently compare every example with every other.
         raise MeasureError(
             f"{_shapes(outputs, targets)}; a squared error needs equal shapes. Reshape one of them in `forward`."
         )
-    return (wide - targets.to(wide.dtype)).square().reshape(len(outputs), -1).sum(1)
+    if not targets.dtype.is_floating_point:
+        targets = targets.double()  # which is exact, unlike float32 beyond 2^24
+    return (wide - targets).square().reshape(len(outputs), -1).sum(1)
 
 
 def _wide(outputs: Tensor) -> Tensor:
@@ -222,7 +224,7 @@ def _ignored(ignore_index: int | None) -> int:
 def _counts(classes: Tensor, ignore_index: int | None, weight: Tensor | None) -> Tensor:
     """How much each target counts, in their shape: whether it does, or its class's weight."""
     kept = classes != _ignored(ignore_index)
-    return kept if weight is None else weight.to(classes.device)[classes.where(kept, 0)] * kept
+    return kept if weight is None else weight.double().to(classes.device)[classes.where(kept, 0)] * kept
 
 
 def _over_positions(values: Tensor, classes: Tensor, ignore_index: int | None, weight: Tensor | None) -> Tensor:
@@ -322,9 +324,12 @@ def _require_probabilities(outputs: Tensor, targets: Tensor) -> None:
 
 
 def _refuse_probabilities(outputs: Tensor, axis: int) -> None:
-    """Refuse the outputs of a softmax, by the first examples; four rows of logits do not sum to 1 by chance."""
+    """Refuse the outputs of a softmax, by the first examples.
+
+    Four rows of logits do not sum to 1 by chance. Fewer do not sum to it up to the rounding of a softmax.
+    """
     rows = outputs[:4].movedim(axis, -1).flatten(0, -2)
-    if len(rows) >= 4 and _sum_to_one(rows):
+    if len(rows) and _sum_to_one(rows, None if len(rows) >= 4 else 4 * torch.finfo(rows.dtype).eps):
         raise MeasureError(
             "The outputs are probabilities: not negative, and summing to 1 over the classes. This measure needs "
             "logits, what the network has before its softmax. Leave the softmax out, or pass `forward=lambda model, "
@@ -332,8 +337,9 @@ def _refuse_probabilities(outputs: Tensor, axis: int) -> None:
         )
 
 
-def _sum_to_one(rows: Tensor) -> bool:
-    tolerance = 1e-3 if rows.dtype in (torch.float32, torch.float64) else 2e-2
+def _sum_to_one(rows: Tensor, tolerance: float | None = None) -> bool:
+    if tolerance is None:
+        tolerance = 1e-3 if rows.dtype in (torch.float32, torch.float64) else 2e-2
     return bool((rows >= 0).all() & ((rows.double().sum(-1) - 1).abs() <= tolerance).all())
 
 

@@ -52,6 +52,12 @@ def taken(network: nn.Module, names: Iterable[str]) -> set[str]:
     return set(names) & set(inspect.signature(network.forward).parameters)
 
 
+def may_take_labels(network: nn.Module) -> bool:
+    """Whether the network can be called with ``labels``: its ``forward`` lists them, or takes any name."""
+    parameters = inspect.signature(network.forward).parameters
+    return "labels" in parameters or any(part.kind is part.VAR_KEYWORD for part in parameters.values())
+
+
 def completed(network: nn.Module, inputs: Mapping[str, Any], labels: Any) -> dict[str, Any]:
     """The inputs of a call; an encoder-decoder that is given none for its decoder makes them, and masks, of the labels.
 
@@ -80,7 +86,7 @@ def place(network: nn.Module, inputs: Mapping[str, Any], labels: Any) -> Place:
     Raises:
         DataError: the network's own loss of these labels is none that is known.
     """
-    if not isinstance(labels, Tensor) or not taken(network, ["labels"]):
+    if not isinstance(labels, Tensor) or not may_take_labels(network):
         return "same"
     kind = (tuple(sorted(inputs)), labels.ndim, labels.dtype)
     places = _known.setdefault(network, {})
@@ -152,6 +158,8 @@ def _own(network: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> Tenso
     try:
         loss = getattr(network(**inputs, labels=labels), "loss", None)
     except Exception as error:  # whatever the network's own code raises
+        if not taken(network, ["labels"]):
+            return None  # a forward that takes any name need not know what to do with it
         raise DataError(
             f"The network, a {type(network).__name__}, cannot compute its own loss of labels {tuple(labels.shape)}: "
             f"{first_line(error)}. Call them 'targets' if each belongs to the output at its place, or pass "

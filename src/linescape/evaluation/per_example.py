@@ -38,6 +38,12 @@ def of_batch(measures: Mapping[str, Measure], outputs: Any, targets: Any) -> dic
                 f"The measure {name!r} returned {_shape(values)}; it must return one value an example, "
                 "shape (batch,), so that intervals can be computed. Leave out its mean or sum."
             )
+        rows = {len(part) for part in (outputs, targets) if isinstance(part, Tensor) and part.ndim}
+        if len(rows) == 1 and len(values) not in rows and isinstance(outputs, Tensor) and isinstance(targets, Tensor):
+            raise MeasureError(
+                f"The measure {name!r} returned {len(values)} values for {rows.pop()} examples; it must return one for "
+                "each, so that intervals can be computed. Leave out its mean or sum, and what picks some of them."
+            )
         by_measure[name] = _numpy(values)
     sizes = {name: len(values) for name, values in by_measure.items()}
     if len(set(sizes.values())) > 1:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from linescape.errors import DataError
-from linescape.evaluation.batches import is_whole, lengths, map_tensors, parts, rebuilt
+from linescape.evaluation.batches import cuts, is_whole, lengths, map_tensors, parts, rebuilt
 
 
 def count(batches: Iterable[Any]) -> int:
@@ -50,7 +50,7 @@ def take(batches: Iterable[Any], rows: np.ndarray, size: int) -> list[Any]:
         joined = _concatenated(chosen) if chosen else ()
     except (RuntimeError, ValueError):  # shapes differ from batch to batch, as with sentences
         return chosen
-    return [map_tensors(joined, partial(_rows, slice(first, first + size))) for first in range(0, rows.size, size)]
+    return [map_tensors(joined, partial(_rows, part)) for part in cuts(rows.size, size)]
 
 
 def _rows(which: Tensor | slice, tensor: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,9 @@ from linescape.interpolation.curve import Point
 FLUSHED = 0.05
 """Seconds that a point must have taken to be flushed to the disk, which takes 0.01: others are sooner measured again. A
 point that a power failure left in pieces is noticed by its digest."""
+
+_NAMES = re.compile(r"\d+-[0-9a-f]{64}")
+"""Of the folders of scans, from `folder_of`."""
 
 
 def read(folder: Path, of: object = None) -> list[Point]:
@@ -69,7 +73,7 @@ def count(folder: Path) -> int:
 def clear(folder: Path) -> None:
     """Remove the points of all scans from a folder of such folders, and the folders that are then empty."""
     with suppress(OSError):  # a left-over takes room on the disk, nothing else
-        for scan in list(folder.glob("*-*")):
+        for scan in [scan for scan in folder.glob("*-*") if _NAMES.fullmatch(scan.name)]:  # the user may have others
             for file in (*scan.glob("*.safetensors"), *scan.glob(f".*{atomic.SUFFIX}")):
                 file.unlink(missing_ok=True)
             scan.rmdir()

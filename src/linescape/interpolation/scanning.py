@@ -170,6 +170,12 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
         for end, alpha in (("start", 0.0), ("end", 1.0))
         if alpha in by_alpha
     }
+    sizes = {key: {len(point.values[key]) for point in ordered} for key in ordered[0].values}
+    if changing := [key for key, different in sizes.items() if len(different) > 1]:
+        raise EndsError(
+            f"The data {changing[0][0]!r} had {' and then '.join(map(str, sorted(sizes[changing[0]])))} examples at "
+            "different positions, so these cannot be compared. Make the data repeatable."
+        )
     values = {key: np.stack([point.values[key] for point in ordered]) for key in ordered[0].values}
     notes = evaluator.notes(path)
     norms = bool(batchnorm.layers(evaluator.model))
