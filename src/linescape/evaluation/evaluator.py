@@ -148,6 +148,11 @@ class Evaluator:
         return self._runner.engine
 
     @property
+    def forward(self) -> Forward:
+        """What is called with the working copy and a batch."""
+        return self._runner.forward
+
+    @property
     def device(self) -> torch.device:
         """Where the working copy is."""
         return self._runner.device

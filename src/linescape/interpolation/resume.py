@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from linescape import atomic, tensor_file
 from linescape.engine import library_digest
-from linescape.evaluation.batches import tensors
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import paths
+from linescape.interpolation import identity
 from linescape.interpolation.curve import Point
 
 FLUSHED = 0.05
@@ -83,8 +82,8 @@ def clear(folder: Path) -> None:
 def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: tuple[str, ...]) -> Path:
     """The folder inside `folder` for the points of a straight path, named by the content of what is measured.
 
-    The name depends on the tensors at both ends, which of them move, all data, the settings, the versions, and the bits
-    of the direct values of the first examples at both ends, which show the network's code. The last bits of a result
+    The name depends on the tensors at both ends, which of them move, all data, the settings, measures and versions, the
+    code of the layers, and the bits of the direct values of the first examples at both ends. The last bits of a result
     depend on the CPU, on the compiled library and on the number of threads, so these are part of the name too. Where
     the network is large enough for all cores, a scan that began on fewer cores continues with as many threads as it
     had.
@@ -97,6 +96,7 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
 
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
+        UnidentifiedError: data or a measure hold something whose content is unknown.
     """
     if (evaluator.threads or 1) > 1:  # a small network has one thread on every machine
         evaluator.threads = _threads(folder) or evaluator.threads
@@ -113,14 +113,16 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
     }
     digest = hashlib.sha256(json.dumps(settings).encode())
     for values in (*direct[0].values(), *direct[1].values()):
-        _add(digest, torch.from_numpy(values))
+        identity.add(digest, values)
     for name in path.template:
-        _add(digest, path.tensor(name, 1.0))
+        identity.add(digest, path.tensor(name, 1.0))
     for name in sorted(path.moving):
-        _add(digest, path.tensor(name, 0.0))
+        identity.add(digest, path.tensor(name, 0.0))
+    identity.add_code(digest, evaluator.model)
+    identity.add(digest, [*evaluator.measures.values(), evaluator.forward])
     with torch.random.fork_rng([]):  # which a DataLoader draws from
-        for tensor in (t for batches in evaluator.data.values() for batch in batches for t in tensors(batch)):
-            _add(digest, tensor)
+        for batch in (batch for batches in evaluator.data.values() for batch in batches):
+            identity.add(digest, batch)
     return folder / f"{evaluator.threads or 0}-{digest.hexdigest()}"
 
 
@@ -128,11 +130,6 @@ def _threads(folder: Path) -> int | None:
     """The number of threads of the scans in a folder, if it is no more than may be used."""
     numbers = (scan.name.partition("-")[0] for scan in folder.glob("*-*"))
     return next((int(n) for n in sorted(numbers) if n.isdigit() and 1 <= int(n) <= torch.get_num_threads()), None)
-
-
-def _add(digest: hashlib._Hash, tensor: Tensor) -> None:
-    digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _file_name(alpha: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain, islice
@@ -29,6 +29,7 @@ from linescape.geometry import paths
 from linescape.interpolation import resume
 from linescape.interpolation.curve import Curve, Point
 from linescape.interpolation.economical import EconomicalScan
+from linescape.interpolation.identity import UnidentifiedError
 from linescape.interpolation.options import DEFAULT, ScanOptions
 
 
@@ -63,17 +64,40 @@ def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT)
         return _scan_economically(path, evaluator, options, shown)
     alphas = options.positions
     known: dict[float, Point] = {}
-    folder = None
+    folder, notes = None, []
     if options.keep is not None and path.given_by_ends:
         evaluator.start_path(path, len(alphas))  # so that errors are the same as without `keep`
-        folder = resume.folder_of(Path(options.keep), path, evaluator, options.treatments)
-        known = {point.alpha: point for point in resume.read(folder) if point.alpha in alphas}
+        try:
+            folder = resume.folder_of(Path(options.keep), path, evaluator, options.treatments)
+        except UnidentifiedError as what:
+            notes.append(f"Points were not kept, as data or measures hold {what}, whose content is unknown.")
+        else:
+            known = {point.alpha: point for point in resume.read(folder) if point.alpha in alphas}
+        if known and not _repeats(known, path, evaluator, options):
+            known = {}
+            notes.append("Kept points were not used: one of them was measured again, and its values are others now.")
     points = walk(path, evaluator, options, known)
     if folder is not None:
         points = _kept(points, folder)
     if shown and len(known) < len(alphas):
         points = _with_bar(points, len(alphas) - len(known), evaluator)
-    return collect([*known.values(), *points], path, evaluator)
+    return _noted(collect([*known.values(), *points], path, evaluator), notes)
+
+
+def _repeats(known: Mapping[float, Point], path: paths.Path, evaluator: Evaluator, options: ScanOptions) -> bool:
+    """Whether a position that is known has the same values when it is measured again, to the bit."""
+    alpha = max(known)
+    others = [other for other in options.positions if other != alpha]
+    (again,) = _measured(path, evaluator, options.positions, options.treatments, others)
+    before = known[alpha].values
+    return before.keys() == again.values.keys() and all(
+        np.array_equal(before[key], values, equal_nan=True) for key, values in again.values.items()
+    )
+
+
+def _noted(curve: Curve, notes: Sequence[str]) -> Curve:
+    """A curve with further notes in its provenance."""
+    return Curve(curve.alphas, curve.values, {**curve.provenance, "notes": [*curve.provenance["notes"], *notes]})
 
 
 def _scan_economically(path: paths.Path, evaluator: Evaluator, options: ScanOptions, shown: bool) -> Curve:
@@ -87,8 +111,7 @@ def _scan_economically(path: paths.Path, evaluator: Evaluator, options: ScanOpti
         )
         points, checked = economical.measure()
         curve = collect(points, path, checked)
-    notes = [*curve.provenance["notes"], *economical.notes]
-    return Curve(curve.alphas, curve.values, {**curve.provenance, **economical.provenance, "notes": notes})
+    return _noted(Curve(curve.alphas, curve.values, {**curve.provenance, **economical.provenance}), economical.notes)
 
 
 def walk(
