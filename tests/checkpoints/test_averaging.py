@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import stat
 import subprocess
 import sys
 import warnings
@@ -345,9 +347,38 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is a folder"):
         average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "new")
     average(tmp_path / "a", tmp_path / "b-folder", 0.5, tmp_path / "new")
-    (tmp_path / "made").touch()
-    average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "made")
-    assert len(load(tmp_path / "made")) == len(checkpoints.read(tmp_path / "new")) == 10
+    assert len(checkpoints.read(tmp_path / "new")) == 10
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(os.mkfifo, stat.S_ISFIFO), (Path.touch, stat.S_ISREG), (lambda path: _listen(path), stat.S_ISSOCK)],
+)
+def test_what_is_there_and_has_no_size_is_not_replaced(
+    make: Callable[[Path], Any], kind: Callable[[int], bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("a", "b")):
+        torch.save(tensors(seed), name)
+    make(Path("out"))
+    with pytest.raises(StoreError, match="is there already"):
+        average(Path("a"), Path("b"), 0.5, Path("out"))
+    assert kind(Path("out").stat().st_mode)
+
+
+def _listen(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.parametrize("out", [".", "", "/"])
+def test_a_place_without_a_name_is_refused(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed, name in enumerate(("a", "b")):
+        distributed(tmp_path / name, tensors(seed))
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    with pytest.raises(StoreError, match="has no name of its own"):
+        average(Path("../a"), Path("../b"), 0.5, Path(out))
 
 
 @pytest.mark.parametrize("room", [3 << 20, (8 << 20) + 500])

@@ -35,12 +35,13 @@ class FileFormat:
 
     Attributes:
         kind: of the file or folder.
-        container: the key of the state dict in a torch file; empty where the state dict is the whole content.
+        container: the keys that lead to the state dict in a torch file or a distributed checkpoint (a number is a place
+            in a list); empty where the state dict is the whole content.
         spelled: name -> the name in the file, where they differ.
     """
 
     kind: Literal["safetensors", "torch", "hugging face", "distributed"]
-    container: str = ""
+    container: tuple[str | int, ...] = ()
     spelled: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -48,7 +48,7 @@ def read(path: str | Path, ema: bool = False, key: str | None = None) -> Content
 
 def _folder(path: Path, ema: bool, key: str | None) -> Contents:
     if distributed.is_one(path):
-        return distributed.read(path, key)
+        return distributed.read(path, ema, key)
     files = hugging_face.files(path)
     if files is None:
         raise CheckpointError(

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from linescape import atomic
 from linescape.checkpoints.formats import hugging_face
+from linescape.checkpoints.formats.containers import Keys, label
 from linescape.checkpoints.formats.contents import Contents
 from linescape.checkpoints.formats.mapped import Mapped
 from linescape.checkpoints.formats.reading import read_file
@@ -79,8 +80,11 @@ def write_like(
 
 def check_new(out: Path, like: Contents) -> None:
     """Raise `StoreError` if a checkpoint in the format of another cannot be written to a place, as it is taken."""
+    if not out.name:  # what is written is renamed at the end, and the folder one is in has no name to give it
+        raise StoreError(f"{str(out)!r} has no name of its own. Name a new file or folder.")
     try:
-        taken = out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size))
+        # An empty file may be a device or a pipe, which a rename would replace as well.
+        taken = out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir())))
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{out} could not be looked at: {getattr(error, 'strerror', error)}. Name another place."
@@ -181,10 +185,14 @@ def _save_mapped(
         for name, where in spans.items()
     }
     content: dict[str, Any] = {name: tensors[tied.get(name, name)] for name in like}
-    written: Any = content
-    for container in reversed(like.file_format.container.split("/") if like.file_format.container else ()):
-        written = [written] if container.startswith("[") else {container: written}
-    torch.save(written, target)
+    torch.save(_nested(content, like.file_format.container), target)
+
+
+def _nested(content: Any, container: Keys) -> Any:
+    """The content under its keys; the only item of a list that it was an item of."""
+    for key in reversed(container):
+        content = [content] if isinstance(key, int) else {key: content}
+    return content
 
 
 def _contiguous(shape: torch.Size) -> tuple[int, ...]:
@@ -199,7 +207,7 @@ def _hugging_face(
     target.mkdir()
     written: set[str] = set()
     for name in parts:
-        part = read_file(folder / name, key=like.file_format.container or None)
+        part = read_file(folder / name, key=label(like.file_format.container) if like.file_format.container else None)
         new_part = replace(part, tensors={name: like[name] for name in part if name in like})
         _write(new_part, tensor, target / name, provenance, types)
         written |= set(new_part)
@@ -231,7 +239,7 @@ def _distributed(like: Contents, tensor: Tensors, target: Path, types: Types) ->
     from torch.distributed.checkpoint.state_dict_saver import save
 
     container = like.file_format.container
-    prefix = f"{container}." if container else ""
+    prefix = "".join("0." if isinstance(key, int) else f"{key}." for key in container)
 
     class OneByOne(DefaultSavePlanner):
         def resolve_data(self, write_item: Any) -> Tensor:
@@ -242,7 +250,7 @@ def _distributed(like: Contents, tensor: Tensors, target: Path, types: Types) ->
         warnings.simplefilter("ignore", UserWarning)  # that there are no other processes
         try:
             save(
-                {container: empty} if container else empty,
+                _nested(empty, container),
                 storage_writer=FileSystemWriter(target),
                 planner=OneByOne(),
                 no_dist=True,

@@ -209,6 +209,6 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, locate: Locate, ema:
         {name: tensor(mapped, described, locate) for name, described in tensors.items()},
         tuple(notes),
         path=str(path),
-        file_format=FileFormat("torch", "/".join(keys)),
+        file_format=FileFormat("torch", keys),
         unread=unread,
     )
