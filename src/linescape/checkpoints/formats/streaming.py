@@ -203,25 +203,40 @@ def _hugging_face(
     like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any], types: Types
 ) -> tuple[str, ...]:
     folder = Path(like.path)
-    parts = list(hugging_face.files(folder) or ())
+    parts = hugging_face.files(folder) or {}
     target.mkdir()
     written: set[str] = set()
-    for name in parts:
-        part = read_file(folder / name, key=label(like.file_format.container) if like.file_format.container else None)
-        new_part = replace(part, tensors={name: like[name] for name in part if name in like})
-        _write(new_part, tensor, target / name, provenance, types)
+    for file, placed in parts.items():
+        part = read_file(folder / file, key=label(like.file_format.container) if like.file_format.container else None)
+        new_part = replace(part, tensors={name: like[name] for name in placed or part if name in like})
+        _write(new_part, tensor, target / file, provenance, types)
         written |= set(new_part)
     if written != set(like):
         raise _changed(like)
     index = hugging_face.index(folder)
     if index:
-        shutil.copyfile(index, target / index.name)
+        (target / index.name).write_bytes(_indexed(index, sum(like[n].numel() * types[n].itemsize for n in like)))
     others = sorted(path for path in folder.iterdir() if path.name not in (*parts, target.name) and path != index)
     left = [path.name for path in others if not _belongs(path, folder)]
     for path in others:
         if path.name not in left:
             shutil.copyfile(path, target / path.name)
-    return (f"Not copied from {folder}: {abbreviate(left)}.",) if left else ()
+    notes = [f"Not copied from {folder}: {abbreviate(left)}."] if left else []
+    if any(types[name] != value.dtype for name, value in like.items()) and (target / "config.json").is_file():
+        notes.append(
+            "config.json may name a narrower type than is written, to which `from_pretrained` then converts: give it "
+            "the type, as in `dtype=torch.float32`."
+        )
+    return tuple(notes)
+
+
+def _indexed(index: Path, size: int) -> bytes:
+    """An index with another total size, in bytes, where it has one."""
+    written = json.loads(index.read_bytes())
+    about = written.get("metadata")
+    if not isinstance(about, dict) or about.get("total_size", size) == size:
+        return index.read_bytes()
+    return json.dumps({**written, "metadata": {**about, "total_size": size}}, indent=2).encode() + b"\n"
 
 
 def _belongs(path: Path, folder: Path) -> bool:
