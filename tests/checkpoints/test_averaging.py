@@ -26,6 +26,7 @@ from linescape.checkpoints import averaging
 from linescape.errors import AlphaError, CheckpointError, StateError, StoreError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import state
+from linescape.studies.encoding import recipe_of
 from tests.support import optional
 
 Tensors = dict[str, Tensor]
@@ -250,6 +251,44 @@ def test_where_types_differ_the_wider_one_is_written(form: str, tmp_path: Path) 
         "half": torch.float32,
         "single": torch.float64,
     }
+
+
+@pytest.mark.parametrize(
+    ("of_start", "of_end", "written"),
+    [
+        (torch.int8, torch.bool, "I8"),
+        (torch.uint8, torch.int16, "I16"),
+        (torch.complex128, torch.float64, ""),
+        (torch.float64, torch.complex64, ""),
+        (torch.complex32, torch.float16, ""),
+    ],
+)
+def test_safetensors_files_have_the_wider_type_or_say_that_they_cannot(
+    of_start: torch.dtype, of_end: torch.dtype, written: str, tmp_path: Path
+) -> None:
+    torch.save({"w": torch.ones(3), "x": torch.ones(2).to(of_start)}, tmp_path / "a")
+    safetensors.torch.save_file({"w": torch.zeros(3), "x": torch.zeros(2).to(of_end)}, tmp_path / "b")
+    if not written:
+        with pytest.raises(StateError, match="which safetensors files cannot have"):
+            average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "c")
+        assert not (tmp_path / "c").exists()
+        return
+    average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "c")
+    with safe_open(tmp_path / "c", framework="pt") as file:
+        assert file.get_slice("x").get_dtype() == written
+        assert torch.equal(file.get_tensor("x"), torch.zeros(2).to(torch.promote_types(of_start, of_end)))
+
+
+def test_a_note_of_lists_in_lists_is_no_note(tmp_path: Path) -> None:
+    for number, name in enumerate("ab"):
+        safetensors.torch.save_file(
+            {"w": torch.full((3,), number * 1.0)}, tmp_path / name, {"linescape": "[" * 100_000, "by": "me"}
+        )
+    average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "c")
+    found = checkpoints.read(tmp_path / "c").metadata or {}
+    assert json.loads(found["linescape"])["average"]["alpha"] == 0.5
+    assert found["by"] == "me"
+    assert recipe_of(checkpoints.read(tmp_path / "a").metadata or {}) is None
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -201,10 +201,11 @@ def test_deep_and_shared_content_takes_little_time() -> None:
         containers.find(deep, "x", False, None)
 
 
-def test_keys_that_have_one_hash_are_left_out() -> None:
+def test_keys_that_have_one_hash_are_replaced() -> None:
     prime = (1 << 61) - 1
     keys = [3, (1 << 64) - 1, -5, 1 << 64, prime << 8, prime * 7]
     program = io.BytesIO()
     pickle.dump({key: key for key in keys} | {"a": 1}, program, 2)
     program.seek(0)
-    assert list(pickled.load(program).content) == [3, (1 << 64) - 1, -5, prime * 7, "a"]
+    found = [key if isinstance(key, int | str) else str(key) for key in pickled.load(program).content]
+    assert found == [3, (1 << 64) - 1, -5, "a int", "a int", prime * 7, "a"]

@@ -272,13 +272,15 @@ def test_what_wrappers_put_into_names_is_taken_out(tmp_path: Path) -> None:
     averaged = torch.optim.swa_utils.AveragedModel(net())
     found = checkpoints.read(saved(tmp_path / "b.pt", averaged.state_dict()))
     assert same(found, net().state_dict())
-    assert found.notes[0] == "These weights are an average over 0 (torch.optim.swa_utils)."
+    assert found.notes[0].startswith(
+        "These weights are an average over 0 (torch.optim.swa_utils). Left out 'n_averaged'"
+    )
 
 
 def test_tensors_are_mapped_and_a_file_cannot_ask_for_memory(tmp_path: Path) -> None:
     wide = torch.ones(1).expand(1 << 40)
     path = saved(tmp_path / "a.pt", {"weight": wide})
-    with pytest.raises(CheckpointError, match="does not fit into 4 bytes"):
+    with pytest.raises(CheckpointError, match="could take any amount of memory"):
         checkpoints.read(path)
     part = torch.arange(12.0).reshape(3, 4)[:, 1:3]
     found = checkpoints.read(saved(tmp_path / "b.pt", {"part": part}))

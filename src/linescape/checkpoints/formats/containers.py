@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from linescape.checkpoints.formats.inert import Described
+from linescape.checkpoints.formats.inert import Described, Ordered
 from linescape.data.pickles import Foreign
 from linescape.errors import CheckpointError, abbreviate
 
@@ -112,6 +112,15 @@ def find(content: Any, path: str, ema: bool, key: str | None) -> Found:
     if isinstance(whole[chosen], _Module):
         notes.append("A whole network is pickled here, whose code was not run: its parameters and buffers were read.")
     return Found(chosen, whole[chosen], tuple(notes))
+
+
+def versions(entries: Mapping[Any, Any]) -> dict[str, int]:
+    """The versions of modules that a state dict has as its attribute ``_metadata``, by their names."""
+    state = entries.state if isinstance(entries, Ordered) else None
+    modules = state.get("_metadata") if isinstance(state, Mapping) else None
+    known = modules.items() if isinstance(modules, Mapping) else ()
+    found = {name: about.get("version") for name, about in known if isinstance(about, Mapping)}
+    return {name: version for name, version in found.items() if isinstance(name, str) and type(version) is int}
 
 
 def is_named(item: tuple[Any, Any]) -> bool:

@@ -18,6 +18,9 @@ from linescape.geometry.tensors import is_plain
 HEADER = 1 << 24
 """The most bytes of the header of a safetensors file: 300,000 tensors. Reading it takes 24 times its size."""
 
+_OF_BATCHNORM = ("running_mean", "running_var", "num_batches_tracked")
+"""Buffers, which every process of a training has whole."""
+
 
 def read(path: str | Path, ema: bool = False, key: str | None = None) -> Contents:
     """Read a checkpoint of any known format (see `linescape.checkpoints`).
@@ -41,6 +44,12 @@ def read(path: str | Path, ema: bool = False, key: str | None = None) -> Content
     contents = _plain(_folder(path, ema, key) if is_folder else read_file(path, ema, key))
     if not contents.tensors:
         raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
+    if not any(value.numel() and not name.endswith(_OF_BATCHNORM) for name, value in contents.items()):
+        raise CheckpointError(
+            f"{path} has the names of {len(contents)} tensors and no values: they are empty. DeepSpeed's ZeRO-3 writes "
+            "the values to other files, a part to each: run `python zero_to_fp32.py . OUT` in the folder of the "
+            "checkpoint, which is there, and name OUT."
+        )
     if ema:
         contents = _average(contents)
     return unwrapped(replace(contents, path=str(path)))

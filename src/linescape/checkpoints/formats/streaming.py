@@ -11,6 +11,7 @@ import math
 import shutil
 import struct
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from linescape.checkpoints.formats.containers import Keys, label
 from linescape.checkpoints.formats.contents import Contents
 from linescape.checkpoints.formats.mapped import Mapped
 from linescape.checkpoints.formats.reading import read_file
-from linescape.errors import CheckpointError, StoreError, abbreviate
+from linescape.errors import CheckpointError, StateError, StoreError, abbreviate
 
 Tensors = Callable[[str], Tensor]
 """Name -> tensor, on the CPU, with the shape of the checkpoint whose format is used. Called once for each name; each
@@ -39,8 +40,9 @@ SMALL = 64 << 20
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".index.json")
 _ALIGNED = 64
-_SPELLED = {torch.float32: "F32", torch.float64: "F64", torch.complex64: "C64", torch.int16: "I16", torch.int32: "I32"}
-_SPELLED |= {torch.int64: "I64", torch.uint8: "U8"}
+_SPELLED = {torch.float32: "F32", torch.float64: "F64", torch.complex64: "C64", torch.uint8: "U8", torch.uint16: "U16"}
+_SPELLED |= {torch.uint32: "U32", torch.uint64: "U64", torch.int8: "I8", torch.int16: "I16", torch.int32: "I32"}
+_SPELLED |= {torch.int64: "I64"}
 """How safetensors spells the types that hold two narrower ones."""
 
 
@@ -62,6 +64,7 @@ def write_like(
     Raises:
         StoreError: `out` exists already or cannot be written.
         CheckpointError: the checkpoint's file no longer holds the tensors that were read from it.
+        StateError: the format has no place for a type.
     """
     out = Path(out)
     check_new(out, like)
@@ -120,6 +123,12 @@ def _safetensors(like: Contents, tensor: Tensors, target: Path, provenance: Mapp
         given: dict[str, Any] = json.loads(file.read(length))
     order = sorted((name for name in given if name in like), key=lambda name: given[name]["data_offsets"])
     header: dict[str, Any] = {"__metadata__": _texts(like.metadata or {}, provenance)}
+    other = {types[name] for name in order if types[name] != like[name].dtype} - set(_SPELLED)
+    if other:
+        raise StateError(
+            f"What is written would have tensors of {abbreviate(sorted(map(str, other)))}, the wider of the types at "
+            "both ends, which safetensors files cannot have. Convert one of the checkpoints to the other's types."
+        )
     if [name for name in like if name not in given]:
         raise _changed(like)
     end = 0
@@ -149,7 +158,7 @@ def _texts(metadata: Mapping[str, str], provenance: Mapping[str, Any]) -> dict[s
     """The file's texts, with the new provenance added to what linescape recorded before."""
     try:
         known = dict(json.loads(metadata["linescape"]))
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         known = {}
     return {**metadata, "linescape": json.dumps({**known, **provenance})}
 
@@ -185,6 +194,10 @@ def _save_mapped(
         for name, where in spans.items()
     }
     content: dict[str, Any] = {name: tensors[tied.get(name, name)] for name in like}
+    if like.file_format.versions:
+        content = OrderedDict(content)
+        versions = {module: {"version": version} for module, version in like.file_format.versions.items()}
+        vars(content)["_metadata"] = OrderedDict(versions)
     torch.save(_nested(content, like.file_format.container), target)
 
 
