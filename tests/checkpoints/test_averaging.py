@@ -253,6 +253,15 @@ def test_where_types_differ_the_wider_one_is_written(form: str, tmp_path: Path) 
     }
 
 
+@pytest.mark.parametrize("form", ["safetensors", "plain"])
+def test_ends_whose_difference_overflows_have_a_mean(form: str, tmp_path: Path) -> None:
+    for sign, name in ((-1, "a"), (1, "b")):
+        FORMS[form][0]({"w": torch.tensor([sign * 3.2e38, 2.0 + sign])}, tmp_path / name)
+    average(tmp_path / "a", tmp_path / "b", 0.75, tmp_path / "c")
+    torch.testing.assert_close(FORMS[form][1](tmp_path / "c")["w"], torch.tensor([1.6e38, 2.5]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # that complex32 is not finished
 @pytest.mark.parametrize(
     ("of_start", "of_end", "written"),
     [

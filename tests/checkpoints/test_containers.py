@@ -153,6 +153,14 @@ def test_what_is_no_network_is_refused_and_what_is_there_is_listed(
         checkpoints.read(tmp_path / "a")
 
 
+def test_a_moving_average_without_names_is_explained(tmp_path: Path) -> None:
+    average = {"decay": 0.99, "shadow_params": list(net(1).parameters()), "collected_params": None}
+    torch.save({"weights": net().state_dict(), "net_ema": average}, tmp_path / "a")
+    assert same(checkpoints.read(tmp_path / "a"), net().state_dict())
+    with pytest.raises(CheckpointError, match="no tensors by name under net_ema: torch_ema"):
+        checkpoints.read(tmp_path / "a", ema=True)
+
+
 def test_a_smallest_network_of_single_numbers_is_read(tmp_path: Path) -> None:
     torch.save({"model": {"scale": torch.tensor(2.0)}, "epoch": 3}, tmp_path / "a")
     assert list(checkpoints.read(tmp_path / "a")) == ["scale"]

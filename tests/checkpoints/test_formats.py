@@ -252,6 +252,22 @@ def test_a_moving_average_is_offered_and_read_when_asked_for(container: str, ins
         checkpoints.read(saved(tmp_path / "b.pt", {"model": net().state_dict()}), ema=True)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="names of files are text elsewhere")
+@pytest.mark.parametrize("name", [b"n\xff\xfe", "\N{SNOWMAN} \N{ZERO WIDTH SPACE}".encode(), b"a\nb"])
+def test_a_file_may_have_any_name(name: bytes, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(name)
+    held = dict(net().state_dict())
+    (path.parent / "plain").write_bytes(checkpoints.encode(held))
+    try:
+        (path.parent / "plain").rename(path)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert same(checkpoints.read(path), held)
+    torch.save(held, tmp_path / "plain")
+    (path.parent / "plain").replace(path)
+    assert same(checkpoints.read(path), held)
+
+
 def test_names_are_fitted_to_the_network(tmp_path: Path) -> None:
     tensors = net().state_dict()
     lightning = {f"model.{name}": value for name, value in tensors.items()} | {"loss.weight": torch.ones(2)}

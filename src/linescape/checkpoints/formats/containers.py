@@ -89,6 +89,12 @@ def find(content: Any, path: str, ema: bool, key: str | None) -> Found:
     elif ema:
         if not averages:
             tops = list(map(str, content)) if isinstance(content, Mapping) else []
+            if nameless := [top for top in tops if _is_average(top)]:
+                raise CheckpointError(
+                    f"{path} has no tensors by name under {abbreviate(nameless)}: torch_ema and others save a list, of "
+                    "which only the program knows the order. Put the average into the network there, and save its "
+                    "`model.state_dict()`."
+                )
             raise CheckpointError(
                 f"{path} holds no moving average of the weights (its keys are {abbreviate(tops)}). Read the weights "
                 "themselves, without --ema."

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from linescape.checkpoints.formats import distributed, hugging_face, torch_file
 from linescape.checkpoints.formats.contents import Contents, FileFormat, unwrapped
-from linescape.checkpoints.formats.mapped import plain
+from linescape.checkpoints.formats.mapped import opened, plain
 from linescape.errors import CheckpointError, abbreviate
 from linescape.geometry.tensors import is_plain
 
@@ -113,7 +113,7 @@ def _safetensors(path: Path, head: bytes, size: int) -> Contents:
             "Write its tensors to several files."
         )
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:  # which maps the file
+        with opened(path) as name, safe_open(name, framework="pt", device="cpu") as file:  # which maps the file
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return Contents(tensors, metadata=file.metadata(), path=str(path), file_format=FileFormat("safetensors"))
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
