@@ -21,6 +21,7 @@ _REASONS = {
     errno.EFBIG: "the file would be larger than is allowed here. Raise the limit (ulimit -f) or choose another disk",
     errno.ENOTDIR: "a part of its path is a file. Choose another folder",
     errno.EEXIST: "a part of its path is a file. Choose another folder",
+    errno.ENAMETOOLONG: "its name is too long, as some letters are added while it is written. Choose a shorter name",
     errno.EISDIR: "that is a folder. Choose another name",
 }
 

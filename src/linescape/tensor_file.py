@@ -85,7 +85,10 @@ def read_note(metadata: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         ValueError: there is none.
     """
-    note = json.loads(metadata.get(_NAME, "null"))
+    try:
+        note = json.loads(metadata.get(_NAME, "null"))
+    except RecursionError as error:
+        raise ValueError(f"its note is lists in lists, too deep to be read ({error})") from error
     if not isinstance(note, dict):
         raise ValueError("it holds no note of linescape's")
     return note

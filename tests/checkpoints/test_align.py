@@ -76,9 +76,10 @@ def test_names_are_replaced_by_pattern() -> None:
     with pytest.raises(CheckpointError, match="would be called"):
         pair(contents(tensors), contents(tensors), Fit(rename=[("body|head", "x")]))
     with pytest.raises(CheckpointError, match="cannot be replaced"):
-        pair(contents(tensors), contents(tensors), Fit(rename=[("(", "x")]))
-    with pytest.raises(CheckpointError, match="is not a regular expression"):
-        pair(contents(old), contents(tensors), Fit(allow_missing=["("]))
+        pair(contents(tensors), contents(tensors), Fit(rename=[("body", r"\9")]))
+    for fit in ({"allow_missing": ["("]}, {"rename": [("a", "b"), ("[", "x")]}):
+        with pytest.raises(CheckpointError, match="is not a regular expression"):
+            Fit(**fit)  # type: ignore[arg-type]
 
 
 def test_two_types_become_the_wider_one() -> None:
@@ -108,6 +109,17 @@ def test_a_checkpoint_may_hold_tied_weights_once(tmp_path: Path) -> None:
         assert set(last.into(network)) == {"embed.weight"}
     torch.save(network.state_dict(), tmp_path / "tied.pt")
     assert compare(*[checkpoints.read(tmp_path / "tied.pt")] * 2).tied == (("embed.weight", "out.weight"),)
+
+
+def test_a_comparison_names_what_is_not_finite() -> None:
+    mask = torch.tensor([-torch.inf, 0.0])
+    start = contents({"a": torch.ones(2), "b": torch.tensor([1.0, torch.nan]), "c": torch.zeros(2), "mask": mask})
+    end = contents({"a": torch.zeros(2), "b": torch.ones(2), "c": torch.tensor([torch.inf, 0.0]), "mask": mask})
+    found = compare(start, end)
+    assert found.moves == ("a", "b", "c")
+    assert found.not_finite == ("b", "c")
+    assert "2 of these hold NaN or infinity, so there is no line: b, c" in str(found)
+    assert not compare(start, start).not_finite
 
 
 def test_a_comparison_names_what_differs() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import stat
 import subprocess
 import sys
 import warnings
@@ -24,6 +26,7 @@ from linescape.checkpoints import averaging
 from linescape.errors import AlphaError, CheckpointError, StateError, StoreError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import state
+from linescape.studies.encoding import recipe_of
 from tests.support import optional
 
 Tensors = dict[str, Tensor]
@@ -250,6 +253,53 @@ def test_where_types_differ_the_wider_one_is_written(form: str, tmp_path: Path) 
     }
 
 
+@pytest.mark.parametrize("form", ["safetensors", "plain"])
+def test_ends_whose_difference_overflows_have_a_mean(form: str, tmp_path: Path) -> None:
+    for sign, name in ((-1, "a"), (1, "b")):
+        FORMS[form][0]({"w": torch.tensor([sign * 3.2e38, 2.0 + sign])}, tmp_path / name)
+    average(tmp_path / "a", tmp_path / "b", 0.75, tmp_path / "c")
+    torch.testing.assert_close(FORMS[form][1](tmp_path / "c")["w"], torch.tensor([1.6e38, 2.5]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # that complex32 is not finished
+@pytest.mark.parametrize(
+    ("of_start", "of_end", "written"),
+    [
+        (torch.int8, torch.bool, "I8"),
+        (torch.uint8, torch.int16, "I16"),
+        (torch.complex128, torch.float64, ""),
+        (torch.float64, torch.complex64, ""),
+        (torch.complex32, torch.float16, ""),
+    ],
+)
+def test_safetensors_files_have_the_wider_type_or_say_that_they_cannot(
+    of_start: torch.dtype, of_end: torch.dtype, written: str, tmp_path: Path
+) -> None:
+    torch.save({"w": torch.ones(3), "x": torch.ones(2).to(of_start)}, tmp_path / "a")
+    safetensors.torch.save_file({"w": torch.zeros(3), "x": torch.zeros(2).to(of_end)}, tmp_path / "b")
+    if not written:
+        with pytest.raises(StateError, match="which safetensors files cannot have"):
+            average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "c")
+        assert not (tmp_path / "c").exists()
+        return
+    average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "c")
+    with safe_open(tmp_path / "c", framework="pt") as file:
+        assert file.get_slice("x").get_dtype() == written
+        assert torch.equal(file.get_tensor("x"), torch.zeros(2).to(torch.promote_types(of_start, of_end)))
+
+
+def test_a_note_of_lists_in_lists_is_no_note(tmp_path: Path) -> None:
+    for number, name in enumerate("ab"):
+        safetensors.torch.save_file(
+            {"w": torch.full((3,), number * 1.0)}, tmp_path / name, {"linescape": "[" * 100_000, "by": "me"}
+        )
+    average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "c")
+    found = checkpoints.read(tmp_path / "c").metadata or {}
+    assert json.loads(found["linescape"])["average"]["alpha"] == 0.5
+    assert found["by"] == "me"
+    assert recipe_of(checkpoints.read(tmp_path / "a").metadata or {}) is None
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_complex_tensors_and_infinite_masks(form: str, tmp_path: Path) -> None:
     if form.startswith("distributed"):
@@ -345,9 +395,38 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is a folder"):
         average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "new")
     average(tmp_path / "a", tmp_path / "b-folder", 0.5, tmp_path / "new")
-    (tmp_path / "made").touch()
-    average(tmp_path / "a", tmp_path / "b", 0.5, tmp_path / "made")
-    assert len(load(tmp_path / "made")) == len(checkpoints.read(tmp_path / "new")) == 10
+    assert len(checkpoints.read(tmp_path / "new")) == 10
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(os.mkfifo, stat.S_ISFIFO), (Path.touch, stat.S_ISREG), (lambda path: _listen(path), stat.S_ISSOCK)],
+)
+def test_what_is_there_and_has_no_size_is_not_replaced(
+    make: Callable[[Path], Any], kind: Callable[[int], bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("a", "b")):
+        torch.save(tensors(seed), name)
+    make(Path("out"))
+    with pytest.raises(StoreError, match="is there already"):
+        average(Path("a"), Path("b"), 0.5, Path("out"))
+    assert kind(Path("out").stat().st_mode)
+
+
+def _listen(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(path))
+
+
+@pytest.mark.parametrize("out", [".", "", "/"])
+def test_a_place_without_a_name_is_refused(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed, name in enumerate(("a", "b")):
+        distributed(tmp_path / name, tensors(seed))
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path / "new")
+    with pytest.raises(StoreError, match="has no name of its own"):
+        average(Path("../a"), Path("../b"), 0.5, Path(out))
 
 
 @pytest.mark.parametrize("room", [3 << 20, (8 << 20) + 500])

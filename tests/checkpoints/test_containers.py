@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from linescape import checkpoints
 from linescape.checkpoints import averaging
 from linescape.checkpoints.formats import containers, pickled
+from linescape.checkpoints.formats.containers import label
 from linescape.errors import CheckpointError
 from tests.checkpoints.test_formats import same
 
@@ -60,7 +61,7 @@ def test_the_one_network_in_a_file_is_found_and_written_back_there(where: str, t
     found = checkpoints.read(tmp_path / "a")
     assert same(found, held)
     keys = where.split(" with")[0]
-    assert found.file_format.container == keys
+    assert found.file_format.container == tuple(keys.split("/"))
     averaging.average(found, checkpoints.read(tmp_path / "b"), 0.5, tmp_path / "c")
     written = torch.load(tmp_path / "c", weights_only=True)
     for key in keys.split("/"):
@@ -90,7 +91,7 @@ def test_of_several_networks_the_user_names_one(where: str, tmp_path: Path) -> N
     last = where.rpartition(", ")[2]
     found = checkpoints.read(tmp_path / "a", key=last)
     assert same(found, net(2).state_dict())
-    assert found.file_format.container == last
+    assert label(found.file_format.container) == last
     assert same(checkpoints.read(tmp_path / "a", key=last.replace("/", ".")), net(2).state_dict())
     with pytest.raises(CheckpointError, match=r"no tensors under the key 'nowhere'. It has: "):
         checkpoints.read(tmp_path / "a", key="nowhere")
@@ -106,13 +107,30 @@ def test_an_item_of_a_list_is_written_as_one(tmp_path: Path) -> None:
     assert same(written, net().state_dict())
 
 
+@pytest.mark.parametrize("key", ["[best]", "runs/7", "v1.0"])
+def test_a_key_is_written_as_it_is(key: str, tmp_path: Path) -> None:
+    held = net().state_dict()
+    for name in "ab":
+        torch.save({key: held, "epoch": 1}, tmp_path / name)
+    start, end = (checkpoints.read(tmp_path / name, key=key) for name in "ab")
+    averaging.average(start, end, 0.5, tmp_path / "c")
+    written = torch.load(tmp_path / "c", weights_only=True)
+    assert list(written) == [key]
+    assert same(written[key], held)
+    outer, _, inner = key.partition("/")
+    if inner:
+        torch.save({key: held, outer: {inner: net(1).state_dict()}}, tmp_path / "d")
+        with pytest.raises(CheckpointError, match="2 places that are called"):
+            checkpoints.read(tmp_path / "d", key=key)
+
+
 def test_a_key_may_lead_to_what_holds_the_network(tmp_path: Path) -> None:
     torch.save(
         {"teacher": {"state_dict": net(1).state_dict(), "step": torch.tensor(3)}, "x": net(2).state_dict()},
         tmp_path / "a",
     )
     assert same(checkpoints.read(tmp_path / "a", key="teacher"), net(1).state_dict())
-    assert checkpoints.read(tmp_path / "a", key="teacher").file_format.container == "teacher/state_dict"
+    assert checkpoints.read(tmp_path / "a", key="teacher").file_format.container == ("teacher", "state_dict")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +151,14 @@ def test_what_is_no_network_is_refused_and_what_is_there_is_listed(
     torch.save(content(), tmp_path / "a")
     with pytest.raises(CheckpointError, match=said):
         checkpoints.read(tmp_path / "a")
+
+
+def test_a_moving_average_without_names_is_explained(tmp_path: Path) -> None:
+    average = {"decay": 0.99, "shadow_params": list(net(1).parameters()), "collected_params": None}
+    torch.save({"weights": net().state_dict(), "net_ema": average}, tmp_path / "a")
+    assert same(checkpoints.read(tmp_path / "a"), net().state_dict())
+    with pytest.raises(CheckpointError, match="no tensors by name under net_ema: torch_ema"):
+        checkpoints.read(tmp_path / "a", ema=True)
 
 
 def test_a_smallest_network_of_single_numbers_is_read(tmp_path: Path) -> None:
@@ -183,10 +209,11 @@ def test_deep_and_shared_content_takes_little_time() -> None:
         containers.find(deep, "x", False, None)
 
 
-def test_keys_that_have_one_hash_are_left_out() -> None:
+def test_keys_that_have_one_hash_are_replaced() -> None:
     prime = (1 << 61) - 1
     keys = [3, (1 << 64) - 1, -5, 1 << 64, prime << 8, prime * 7]
     program = io.BytesIO()
     pickle.dump({key: key for key in keys} | {"a": 1}, program, 2)
     program.seek(0)
-    assert list(pickled.load(program).content) == [3, (1 << 64) - 1, -5, prime * 7, "a"]
+    found = [key if isinstance(key, int | str) else str(key) for key in pickled.load(program).content]
+    assert found == [3, (1 << 64) - 1, -5, "a int", "a int", prime * 7, "a"]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from linescape import checkpoints
+from linescape.cli import consoles
 from linescape.interpolation import resume
 from tests.support.command_line import OF_OWN, Line
 
@@ -280,6 +281,30 @@ def test_a_key_names_one_of_several_networks(line: Line, pair: list[str], tmp_pa
         json.loads(text)["lines"]["whole"]["rows"] for text in (whole, (tmp_path / "other" / "probe.json").read_text())
     ]
     assert lines[0] == lines[1]
+
+
+def test_a_narrow_terminal_takes_no_numbers_from_a_table(
+    line: Line, pair: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, whole, _ = line("diff", *pair)
+    assert code == 0
+    numbers = re.findall(r"[\d.]+e?-?\d*", whole)
+    monkeypatch.setattr(consoles.stdout, "width", 18)
+    code, narrow, _ = line("diff", *pair)
+    assert code == 0
+    assert re.findall(r"[\d.]+e?-?\d*", narrow) == numbers
+
+
+def test_a_pattern_is_checked_before_anything_is_compared(line: Line, pair: list[str]) -> None:
+    code, _, err = line("diff", *pair, "--allow-missing", "head", "[a")
+    assert code == 2
+    assert "'[a' is not a regular expression" in err
+
+
+def test_a_name_that_is_too_long_is_called_so(line: Line, pair: list[str]) -> None:
+    code, _, err = line("average", *pair, "--out", "w" * 245)
+    assert code == 2
+    assert "its name is too long" in err
 
 
 @pytest.mark.parametrize("hidden", [[10**9], [10**30], [1] * 10_000, [60, 60]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,10 @@ def test_what_a_function_may_not_be() -> None:
     refused(RecipeError, "is a int", "own.py:number")
     refused(RecipeError, "must return the network", "own.py:one")
     refused(RecipeError, "could not be opened", "absent.py:network")
+    os.mkfifo("pipe.py")
+    Path("folder.py").mkdir()
+    refused(RecipeError, "no plain file", "pipe.py:network")
+    refused(RecipeError, "no plain file", "folder.py:network")
     refused(RecipeError, "Did you mean 'torchvision'", "torchvison:resnet18")
     refused(RecipeError, "There is no network 'rsnet'", "linescape:rsnet", "spiral")
     refused(RecipeError, "needs data of linescape", "linescape:mlp")

@@ -25,6 +25,10 @@ PACKED: dict[str, tuple[Mapping[str, Tensor], str]] = {
     "FP8": ({"fc.weight": FLOAT8, "fc.weight_scale_inv": FLOAT}, "fc.weight"),
     "MXFP4": ({"mlp.down_proj_blocks": UINT8, "mlp.down_proj_scales": UINT8}, "mlp.down_proj_blocks"),
     "quanto": ({"fc.weight._data": INT8, "fc.weight._scale": FLOAT}, "fc.weight._data"),
+    "Marlin": ({"fc.B": INT32, "fc.s": FLOAT, "fc.workspace": INT32}, "fc.B"),
+    "QuIP#": ({"fc.Qidxs": INT32.short(), "fc.Wscale": FLOAT, "fc.SU": FLOAT}, "fc.Qidxs"),
+    "VPTQ": ({"fc.indices": INT32, "fc.centroids.weight": FLOAT}, "fc.indices"),
+    "AQLM": ({"fc.codes": INT8, "fc.codebooks": FLOAT}, "fc.codes"),
     "at the top": ({"weight": INT8, "scale": FLOAT}, "weight"),
 }
 
@@ -48,6 +52,9 @@ def test_other_integers_are_not_packed_weights() -> None:
         "attn.logit_scaling": FLOAT,
         "blocks.0.scale": FLOAT,
         "blocks.1.mask": UINT8,
+        "scale.weight": FLOAT,
+        "steps": INT32,
+        "attn.su_bias": FLOAT,
     }
     assert not packed_weights(tensors, set(tensors))
 
@@ -62,6 +69,14 @@ def test_other_integers_are_not_packed_weights() -> None:
         (["emb.lora_embedding_A", "emb.lora_embedding_B"], True),
         (["x.hada_w1_a", "x.hada_w1_b", "x.hada_w2_a", "x.hada_w2_b"], True),
         (["x.lokr_w1", "x.lokr_w2"], True),
+        (["x.lokr_t2", "x.lokr_w1"], True),
+        (["k.lora_linear_layer.down.weight", "k.lora_linear_layer.up.weight"], True),
+        (["0.processor.proj_lora2.down.weight", "0.processor.proj_lora2.up.weight"], True),
+        (["k.lora_B.default.weight", "k.lora_E.default"], True),
+        (["k.lora_A.default.weight", "k.lora_magnitude_vector.default.weight"], True),
+        (["k.lora_B.weight", "k.lora_magnitude_vector"], True),
+        (["k.vera_lambda_b.default", "k.vera_lambda_d.default"], True),
+        (["lora.norm.a.weight", "lora.norm.b.weight"], False),
         (["q.lora_B.weight", "v.lora_B.weight"], False),  # with the same A, the product is linear in B
         (["flora_A.weight", "flora_B.weight"], False),
         (["down.weight", "up.weight"], False),

@@ -91,6 +91,35 @@ def test_the_norm_counts_absolute_values() -> None:
     assert tensors.norm(iter(values)) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.complex64])
+@pytest.mark.parametrize("alpha", [0.25, 0.5, 0.9])
+def test_ends_whose_difference_overflows_have_a_mean(dtype: torch.dtype, alpha: float) -> None:
+    largest = torch.finfo(dtype).max * 0.9
+    start, end = (
+        torch.tensor([sign * largest, 1.0, -3.0, 5.0 - sign], dtype=torch.float64).to(dtype) for sign in (1.0, -1.0)
+    )
+    found = tensors.lerp(start, end, alpha)
+    exact = np.array([(1 - 2 * alpha) * as_numpy(start)[0], 1.0, -3.0, 4 + 2 * alpha])
+    assert found.dtype == dtype
+    # Against the size of the ends, of which the mean may be a small remainder.
+    near = 2 * torch.finfo(dtype).eps * np.array([largest, 1.0, 1.0, 6.0])
+    assert (np.abs(as_numpy(found) / 4 - exact / 4) <= near).all()
+    assert torch.equal(found[1:3], end[1:3])
+    assert not tensors.is_finite(tensors.lerp(start, end, 3.0))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e155, 1e250])
+def test_the_norm_of_numbers_whose_squares_leave_the_range(size: float) -> None:
+    values = [drawn(torch.float64, seed) for seed in (1, 2)]
+    expected = size * math.sqrt(sum(float((as_numpy(value) ** 2).sum()) for value in values))
+    scaled = [*(value * size for value in values), torch.zeros(3), torch.empty(0)]
+    assert tensors.norm(iter(scaled)) == pytest.approx(expected, rel=1e-12, abs=0)
+    if size < 1:
+        assert tensors.norm(iter([*scaled, torch.ones(4)])) == 2.0
+    assert tensors.norm(iter([*scaled, torch.tensor([math.inf])])) == math.inf
+    assert math.isnan(tensors.norm(iter([*scaled, torch.tensor([math.nan, math.inf])])))
+
+
 @pytest.mark.parametrize(
     ("first", "second", "common"),
     [

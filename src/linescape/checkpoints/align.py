@@ -23,6 +23,9 @@ from linescape.geometry.tensors import promoted
 class Fit:
     """How two checkpoints are aligned.
 
+    Raises:
+        CheckpointError: a pattern is no regular expression.
+
     Attributes:
         rename: (pattern, replacement) pairs, applied to all names of both by `re.sub`, one after another.
         allow_missing: patterns, searched in names; tensors that match need not be in both, nor have one shape.
@@ -33,9 +36,16 @@ class Fit:
     allow_missing: Sequence[str] = ()
     only_shared: bool = False
 
+    def __post_init__(self) -> None:
+        for pattern in (*(old for old, _ in self.rename), *self.allow_missing):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise CheckpointError(f"{pattern!r} is not a regular expression: {error}.") from error
+
     def allows(self, name: str) -> bool:
         """Whether a tensor need not be in both."""
-        return self.only_shared or any(_searches(pattern, name) for pattern in self.allow_missing)
+        return self.only_shared or any(re.search(pattern, name) for pattern in self.allow_missing)
 
 
 def pair(
@@ -53,7 +63,7 @@ def pair(
         module: the network, of which only names and ties matter; without it the end's tensors are the network.
 
     Raises:
-        CheckpointError: names or shapes differ by more than is allowed, or a pattern is no regular expression.
+        CheckpointError: names or shapes differ by more than is allowed.
     """
     fit = fit or Fit()
     start, end = renamed(start, fit), renamed(end, fit)
@@ -97,7 +107,7 @@ def pair(
     notes = [
         f"No tensor that differs matches {pattern!r} of --allow-missing."
         for pattern in fit.allow_missing
-        if not any(_searches(pattern, name) for name in (*missing, *shapes, *further))
+        if not any(re.search(pattern, name) for name in (*missing, *shapes, *further))
     ]
     if missing or shapes:
         notes.append(
@@ -132,7 +142,7 @@ def renamed(contents: Contents, fit: Fit) -> Contents:
     """A checkpoint under the names that `fit` gives its tensors.
 
     Raises:
-        CheckpointError: a pattern is no regular expression, or two tensors would have one name.
+        CheckpointError: a replacement does not fit its pattern, or two tensors would have one name.
     """
     names = {name: name for name in contents}
     for pattern, new in fit.rename:
@@ -157,10 +167,3 @@ def _described(refused: Collection[str], start: Contents, end: Contents, known: 
         else:
             groups.setdefault("only in the start" if name in start else "only in the end", []).append(name)
     return "; ".join(f"{len(names)} {what} ({abbreviate(names)})" for what, names in groups.items())
-
-
-def _searches(pattern: str, name: str) -> bool:
-    try:
-        return re.search(pattern, name) is not None
-    except re.error as error:
-        raise CheckpointError(f"{pattern!r} is not a regular expression: {error}.") from error

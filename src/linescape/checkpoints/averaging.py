@@ -25,7 +25,7 @@ from linescape.geometry.packed import check_no_factors, check_not_packed
 from linescape.geometry.paths import Line, check_alpha
 from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import negative_variances
-from linescape.geometry.tensors import can_lerp, identical, is_continuous, is_finite, lerp, promoted
+from linescape.geometry.tensors import can_lerp, identical, is_continuous, is_finite, lerp, promoted, without_overflow
 
 
 def average(
@@ -106,6 +106,8 @@ def average(
             size = last.nbytes
             between = torch.empty(0, dtype=last.dtype).set_(working[:size], 0, last.shape, last.stride())
             torch.lerp(first, last, alpha, out=between)
+            if not is_finite(between):
+                between = without_overflow(between, first, last, alpha)
         else:
             between = lerp(first, last, alpha)
         _check_finite(between, name, f"The network at alpha = {alpha:g}")

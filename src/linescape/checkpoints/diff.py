@@ -31,6 +31,7 @@ class Comparison:
         tied: sets of names that share one tensor, in either.
         moves: names of floating and complex tensors that differ in value.
         equal: names of tensors that are equal.
+        not_finite: of these, names of tensors that hold NaN or infinity in either; there is no line between them.
         not_interpolated: names of integer and boolean tensors that differ.
         packed: weights that are integers or 8-bit numbers with scales, and differ; distances do not know their values.
         unread: tensors that cannot be read, such as sparse ones, with their kinds.
@@ -44,6 +45,7 @@ class Comparison:
     tied: tuple[tuple[str, ...], ...]
     moves: tuple[str, ...]
     equal: tuple[str, ...]
+    not_finite: tuple[str, ...]
     not_interpolated: tuple[str, ...]
     packed: tuple[str, ...]
     unread: tuple[str, ...]
@@ -55,6 +57,7 @@ class Comparison:
         # These are many, so they are counted and not named.
         counts = [f"{len(self.moves):5,} move"] + ([f"{len(self.equal):5,} equal in both"] if self.equal else [])
         listed = {
+            "of these hold NaN or infinity, so there is no line": self.not_finite,
             "integers that differ, which do not move": self.not_interpolated,
             "packed weights that differ, of which distances are not those of the networks": self.packed,
             "sparse, quantised or of another class, and not compared": self.unread,
@@ -81,13 +84,15 @@ def compare(start: Contents, end: Contents) -> Comparison:
     first, last = _alike(start, end, types)
     equal = {name: None for name in first if identical(first[name], last[name])}
     differ = [name for name in first if name not in equal]
+    moves = tuple(name for name in differ if is_continuous(first[name].dtype))
     return Comparison(
         only_in_start=mismatch.only_right,
         only_in_end=mismatch.only_left,
         shapes={name: (of_start, of_end) for name, (of_end, of_start) in mismatch.shapes.items()},
         dtypes={name: (_named(of_start), _named(of_end)) for name, (of_end, of_start) in mismatch.dtypes.items()},
         tied=tuple(dict.fromkeys((*_tied(start), *_tied(end)))),
-        moves=tuple(name for name in differ if is_continuous(first[name].dtype)),
+        moves=moves,
+        not_finite=tuple(name for name in moves if not (is_finite(first[name]) and is_finite(last[name]))),
         equal=tuple(equal),
         not_interpolated=tuple(name for name in differ if not is_continuous(first[name].dtype)),
         packed=tuple(packed_weights(last, differ)),

@@ -73,6 +73,10 @@ _STATISTICS = {"barrier": "barrier_above_chord", "min Delta": "min_delta"}
 """Heading of the column -> statistic in `linescape.shape`; short, for narrow terminals."""
 
 
+_NARROWEST = 72
+"""Columns that the numbers of `diff` take; a narrower terminal breaks the lines."""
+
+
 def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
     """Compare two checkpoints: names, shapes and types of tensors, which would move, and the distance of each block.
 
@@ -103,7 +107,8 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
             f"{distance.relative:.4g}",
             f"{distance.per_parameter:.3g}",
         )
-    stdout.print(table)
+    table.width = _NARROWEST if stdout.width < _NARROWEST else None  # rather than without its numbers
+    stdout.print(table, crop=False)
 
 
 def probe_files(

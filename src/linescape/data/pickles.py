@@ -41,6 +41,9 @@ class Foreign:
     kind: str
     state: Any = None
 
+    def __str__(self) -> str:
+        return self.kind
+
 
 class Name(NamedTuple):
     """A class or function that a pickle names."""
@@ -49,12 +52,12 @@ class Name(NamedTuple):
 
 
 def fill(dictionary: dict[Any, Any], items: Iterable[Any]) -> None:
-    """Set the items whose key is cheap to hash, to tell apart and to print.
+    """Set items; a key that is not cheap to hash, to tell apart and to print is replaced by a description of its type.
 
     Nested tuples as keys can cost exponential time, and integers of more than 64 bits quadratic time, as any number of
     them have one hash.
     """
-    dictionary.update((key, value) for key, value in items if _is_cheap(key))
+    dictionary.update((key if _is_cheap(key) else Foreign(f"a {type(key).__name__}"), value) for key, value in items)
 
 
 def _is_cheap(key: object) -> bool:
@@ -102,7 +105,7 @@ class Machine:
     def run(self, most: int) -> Any:
         """The content of the next pickle of the file, which is read up to the end of the pickle.
 
-        Dictionaries have only their items with plain keys, and sets are lists.
+        Sets are lists, and keys of dictionaries that are not plain are `Foreign`.
 
         Args:
             most: operations that the pickle may hold; each makes an object of about 100 bytes at most.

@@ -13,13 +13,18 @@ from torch import Tensor
 from linescape.errors import StateError, abbreviate
 from linescape.geometry.tensors import is_continuous
 
-_SCALE = re.compile(r"(?i)(?:^|[._])(?:scales?|scb|absmax|q?zeros|zero_?points?|quant_(?:map|state))(?:[._]|$)")
-"""Names of the scales in a module: bitsandbytes, GPTQ, AWQ, compressed-tensors, FP8, MXFP4, HQQ, quanto."""
+_SCALE = re.compile(
+    r"(?i)(?:^|[._])(?:w?scales?|scb|absmax|q?zeros|zero_?points?|quant_(?:map|state)|codebooks?)(?:[._]|$)|"
+    r"^(?:s|s[uv])$"
+)
+"""Names of the scales in a module: bitsandbytes, GPTQ, AWQ, compressed-tensors, FP8, MXFP4, HQQ, quanto, Marlin, QuIP#,
+AQLM."""
 
 _FACTOR = re.compile(
-    r"(?i)(?:^|[._])(?:lora[._](?:embedding_)?(?P<one>a|b|down|mid|up)|(?:hada|lokr)_(?P<other>w[12](?:_[ab])?))(?:[._]|$)"
+    r"(?i)(?:^|[._])(?:lora(?:[0-9]+|_linear_layer)?[._](?:embedding_)?(?P<lora>[abe]|down|mid|up|magnitude_vector)|"
+    r"vera_lambda_(?P<vera>[bd])|(?:hada|lokr)_(?P<lycoris>(?:w[12](?:_[ab])?|t[12])))(?:[._]|$)"
 )
-"""Factors of low-rank updates: peft, kohya, LyCORIS."""
+"""Factors of low-rank updates: peft (with AdaLoRA, DoRA, VeRA), diffusers, XLabs, kohya, LyCORIS."""
 
 
 def packed_weights(tensors: Mapping[str, Tensor], moving: Collection[str]) -> list[str]:
@@ -34,6 +39,9 @@ def packed_weights(tensors: Mapping[str, Tensor], moving: Collection[str]) -> li
         module, _, last = name.rpartition(".")
         if _SCALE.search(last):
             scales.setdefault(module, name)
+        outer, _, part = module.rpartition(".")
+        if part.endswith("centroids"):  # VPTQ has them in a layer of their own
+            scales.setdefault(outer, name)
 
     def is_packed(name: str) -> bool:
         dtype = tensors[name].dtype
@@ -60,11 +68,12 @@ def check_not_packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> 
 
 def check_no_factors(moving: Collection[str]) -> None:
     """Raise `StateError` naming the low-rank updates (LoRA) of which both factors differ between two ends."""
-    updates: dict[str, list[str]] = {}
+    updates: dict[str, dict[str, str]] = {}  # what the factors' names begin with -> factor -> its name
     for name in sorted(moving):
         if found := _FACTOR.search(name):
-            updates.setdefault(name[: found.start(found.lastindex or 0)] + name[found.end() :], []).append(name)
-    if pairs := [" and ".join(factors) for factors in updates.values() if len(factors) > 1]:
+            place = found.lastindex or 0
+            updates.setdefault(name[: found.start(place)], {}).setdefault(found[place].lower(), name)
+    if pairs := [" and ".join(factors.values()) for factors in updates.values() if len(factors) > 1]:
         raise StateError(
             f"These are factors of low-rank updates, as of LoRA: {abbreviate(pairs)}. What a network adds is their "
             "product, and the product of averages is not the average of products. Merge each adapter into its base "

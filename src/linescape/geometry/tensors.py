@@ -31,6 +31,9 @@ _PLAIN = {
     *(torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64),
 }
 
+_SQUARES = 1e-290, math.inf
+"""Between these a sum of squares in float64 has not lost digits."""
+
 _CHUNK = 1 << 15
 """Elements per chunk where a temporary as large as a tensor might not fit: few enough for the cache and one thread."""
 
@@ -163,9 +166,16 @@ def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
         return start.clone()
     if alpha == 1.0 or not is_continuous(end.dtype):
         return end.clone()
-    if can_lerp(end.dtype):
-        return torch.lerp(start, end, alpha)  # half precision is widened and rounded inside; a test holds this
-    return torch.lerp(widened(start), widened(end), alpha).to(end.dtype)
+    if not can_lerp(end.dtype):
+        return torch.lerp(widened(start), widened(end), alpha).to(end.dtype)
+    between = torch.lerp(start, end, alpha)  # half precision is widened and rounded inside; a test holds this
+    return between if is_finite(between) else without_overflow(between, start, end, alpha)
+
+
+def without_overflow(between: Tensor, start: Tensor, end: Tensor, alpha: float) -> Tensor:
+    """The result of `torch.lerp`, where it is not finite from the two ends and not from their difference."""
+    apart = widened(start) * (1.0 - alpha) + widened(end) * alpha
+    return torch.where(between.isfinite(), between, torch.where(start == end, end, apart.to(end.dtype)))
 
 
 def can_lerp(dtype: torch.dtype) -> bool:
@@ -190,7 +200,21 @@ def real(value: Tensor) -> Tensor:
 
 def norm(tensors: Iterator[Tensor]) -> float:
     """The Euclidean norm of some tensors together, summed in float64; of a complex number, |z|^2 counts."""
-    return math.sqrt(sum(float(real(value).double().square().sum()) for value in tensors))
+    total, lengths = 0.0, []
+    for value in tensors:
+        numbers = real(value).double()
+        squares = float(numbers.square().sum())
+        total += squares
+        lengths.append(math.sqrt(squares) if _SQUARES[0] < squares < _SQUARES[1] else _length(numbers))
+    return math.sqrt(total) if _SQUARES[0] < total < _SQUARES[1] or math.isnan(total) else math.hypot(*lengths)
+
+
+def _length(numbers: Tensor) -> float:
+    """The Euclidean norm of numbers whose squares may leave the range of float64."""
+    largest = float(numbers.abs().max()) if numbers.numel() else 0.0
+    if largest == 0.0 or not math.isfinite(largest):
+        return largest
+    return largest * math.sqrt(float((numbers / largest).square().sum()))
 
 
 def chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from linescape.checkpoints.formats.inert import Described
+from linescape.checkpoints.formats.inert import Described, Ordered
 from linescape.data.pickles import Foreign
 from linescape.errors import CheckpointError, abbreviate
 
@@ -42,14 +42,24 @@ _DEEP = 8
 _OTHERS = re.compile(r"(?i)optim|sched|rng|random|scaler|callback|hyper|loops|_extra_state$")
 """Keys of what is saved beside a network."""
 
-Keys = tuple[str, ...]
+_MOMENT = re.compile(
+    r"(?:^|\.)(?:(?:max_)?exp_(?:avg(?:_(?:sq|diff|res|slow))?(?:_(?:row|col))?|inf)|momentum_buffer|square_avg|grad_avg|acc_delta)$"
+)
+"""The last part of the names of tensors that only optimizers keep, for each parameter."""
+
+Keys = tuple[str | int, ...]
+"""Keys that lead to a dictionary from the top: texts in dictionaries, and places in lists."""
+
+
+class Items(dict[int, Any]):
+    """Some items of a list, by their places."""
 
 
 class Found(NamedTuple):
     """The tensors of a network in a file.
 
     Attributes:
-        keys: that lead to them from the top; ``[0]`` is the place in a list.
+        keys: that lead to them from the top.
         entries: all that is under these keys.
         notes: what was left out, in words.
     """
@@ -74,13 +84,17 @@ def find(content: Any, path: str, ema: bool, key: str | None) -> Found:
     whole = {keys: entries for keys, entries in _dictionaries(content) if any(map(is_named, entries.items()))}
     averages = [keys for keys in whole if any(map(_is_average, keys))]
     if key is not None:
-        above, inside = _under(whole, key)
-        if not inside:
-            raise CheckpointError(f"{path} has no tensors under the key {key!r}. It has: {_listed(whole)}.")
+        above, inside = _under(whole, key, path)
         chosen = _choose(inside, path, above)
     elif ema:
         if not averages:
             tops = list(map(str, content)) if isinstance(content, Mapping) else []
+            if nameless := [top for top in tops if _is_average(top)]:
+                raise CheckpointError(
+                    f"{path} has no tensors by name under {abbreviate(nameless)}: torch_ema and others save a list, of "
+                    "which only the program knows the order. Put the average into the network there, and save its "
+                    "`model.state_dict()`."
+                )
             raise CheckpointError(
                 f"{path} holds no moving average of the weights (its keys are {abbreviate(tops)}). Read the weights "
                 "themselves, without --ema."
@@ -89,15 +103,15 @@ def find(content: Any, path: str, ema: bool, key: str | None) -> Found:
         chosen = _choose({k: whole[k] for k in averages if k[: len(first)] == first}, path, len(first))
     else:
         # Which item of a list is meant is for the user to say, even of one.
-        single = {k: entries for k, entries in whole.items() if not any(part.startswith("[") for part in k)}
+        single = {k: entries for k, entries in whole.items() if not any(isinstance(part, int) for part in k)}
         chosen = _choose({k: entries for k, entries in single.items() if k not in averages}, path)
     if chosen is None:
         raise CheckpointError(f"{path} {_nothing(content)}{_instead(whole)}")
     notes = []
     if chosen and isinstance(content, Mapping) and (others := [str(k) for k in content if k != chosen[0]]):
-        notes.append(f"Read {'/'.join(chosen)!r} and left out {abbreviate(others)}.")
+        notes.append(f"Read {label(chosen)!r} and left out {abbreviate(others)}.")
     elif chosen and len(content) > 1:
-        notes.append(f"Read {'/'.join(chosen)!r} and left out the other {len(content) - 1} items of the list.")
+        notes.append(f"Read {label(chosen)!r} and left out the other {len(content) - 1} items of the list.")
     if averages and not ema and key is None:
         first_average = next(part for part in averages[0] if _is_average(part))
         notes.append(f"The file also has a moving average of the weights, under {first_average!r}: --ema reads it.")
@@ -106,10 +120,24 @@ def find(content: Any, path: str, ema: bool, key: str | None) -> Found:
     return Found(chosen, whole[chosen], tuple(notes))
 
 
+def versions(entries: Mapping[Any, Any]) -> dict[str, int]:
+    """The versions of modules that a state dict has as its attribute ``_metadata``, by their names."""
+    state = entries.state if isinstance(entries, Ordered) else None
+    modules = state.get("_metadata") if isinstance(state, Mapping) else None
+    known = modules.items() if isinstance(modules, Mapping) else ()
+    found = {name: about.get("version") for name, about in known if isinstance(about, Mapping)}
+    return {name: version for name, version in found.items() if isinstance(name, str) and type(version) is int}
+
+
 def is_named(item: tuple[Any, Any]) -> bool:
     """Whether an item of a dictionary is a tensor under a name."""
     key, value = item
     return isinstance(value, Described) and not isinstance(key, Foreign)
+
+
+def is_moment(name: object) -> bool:
+    """Whether a tensor is what an optimizer keeps for a parameter, to judge by its name."""
+    return _MOMENT.search(str(name)) is not None
 
 
 def _choose(found: Mapping[Keys, Mapping[Any, Any]], path: str, above: int = 0) -> Keys | None:
@@ -117,47 +145,62 @@ def _choose(found: Mapping[Keys, Mapping[Any, Any]], path: str, above: int = 0) 
 
     The first `above` of the keys say nothing.
     """
-    networks = {k: entries for k, entries in found.items() if not any(map(_OTHERS.search, k[above:]))}
+    networks = {
+        k: entries
+        for k, entries in found.items()
+        if not any(map(_OTHERS.search, map(str, k[above:]))) and not any(map(is_moment, entries))
+    }
     # Losses and counters are single numbers; a network has more in a tensor, except the smallest.
     candidates = [k for k, entries in networks.items() if any(map(_is_larger, entries.items()))] or list(networks)
     usual = [keys for keys in candidates if len(keys) > above and all(part in CONTAINERS for part in keys[above:])]
     if usual:  # the deepest of those that begin alike
-        return min(usual, key=lambda keys: (*map(CONTAINERS.index, keys[above:]), len(CONTAINERS)))
+        return min(usual, key=lambda keys: (*(CONTAINERS.index(str(key)) for key in keys[above:]), len(CONTAINERS)))
     if len(candidates) > 1:
         raise CheckpointError(
             f"{path} has tensors in {len(candidates)} places, and any may be the network: "
-            f"{_listed({keys: found[keys] for keys in candidates})}. Choose one: --key {_label(candidates[0])!r}, or "
+            f"{_listed({keys: found[keys] for keys in candidates})}. Choose one: --key {label(candidates[0])!r}, or "
             "checkpoints.read(path, key=...)."
         )
     return candidates[0] if candidates else None
 
 
-def _under(found: Mapping[Keys, Mapping[Any, Any]], key: str) -> tuple[int, dict[Keys, Mapping[Any, Any]]]:
-    """What is at a key, or else below it, and how many keys lead there; the keys may be joined by dots as well."""
+def _under(found: Mapping[Keys, Mapping[Any, Any]], key: str, path: str) -> tuple[int, dict[Keys, Mapping[Any, Any]]]:
+    """What is at a key, or else below it, and how many keys lead there; the keys may be joined by dots as well.
+
+    Raises:
+        CheckpointError: nothing is there, or two places have this name, as a key may have the joint in it.
+    """
     for joint in ("/", "."):
-        wanted = tuple(key.strip(joint).split(joint)) if key.strip(joint) else ()
-        if wanted in found and any(map(_is_larger, found[wanted].items())):
-            return len(wanted), {wanted: found[wanted]}
-        if below := {keys: entries for keys, entries in found.items() if keys[: len(wanted)] == wanted}:
-            return len(wanted), below
-    return 0, {}
+        places = {keys[:depth] for keys in found for depth in range(len(keys) + 1)}
+        places = {keys for keys in places if label(keys, joint) == (key.strip(joint) or "/")}
+        if len(places) > 1:
+            raise CheckpointError(
+                f"{path} has {len(places)} places that are called {key!r}, as one key there has {joint!r} in it. "
+                f"{RESAVE}"
+            )
+        for wanted in places:
+            if wanted in found and any(map(_is_larger, found[wanted].items())):
+                return len(wanted), {wanted: found[wanted]}
+            return len(wanted), {keys: entries for keys, entries in found.items() if keys[: len(wanted)] == wanted}
+    raise CheckpointError(f"{path} has no tensors under the key {key!r}. It has: {_listed(found)}.")
 
 
 def _is_larger(item: tuple[Any, Any]) -> bool:
     return is_named(item) and math.prod(item[1].size) > 1
 
 
-def _is_average(key: str) -> bool:
-    return "ema" in key.lower().replace("-", "_").split("_")
+def _is_average(key: str | int) -> bool:
+    return "ema" in str(key).lower().replace("-", "_").split("_")
 
 
-def _label(keys: Keys) -> str:
-    return "/".join(keys) or "/"
+def label(keys: Keys, joint: str = "/") -> str:
+    """How a place in a file is called; ``[0]`` is one in a list, ``/`` is the top."""
+    return joint.join(f"[{key}]" if isinstance(key, int) else key for key in keys) or "/"
 
 
 def _listed(found: Mapping[Keys, Mapping[Any, Any]]) -> str:
     counts = {keys: sum(map(is_named, entries.items())) for keys, entries in found.items()}
-    return abbreviate([f"{_label(keys)!r} ({count} tensors)" for keys, count in counts.items()], 12) or "no tensors"
+    return abbreviate([f"{label(keys)!r} ({count} tensors)" for keys, count in counts.items()], 12) or "no tensors"
 
 
 def _nothing(content: Any) -> str:
@@ -185,13 +228,15 @@ def _dictionaries(content: Any) -> Iterator[tuple[Keys, Mapping[Any, Any]]]:
         visits[id(value)] += 1
         if visits[id(value)] > _VISITS or len(keys) > _DEEP:
             continue
-        inner: list[tuple[str, Any]] = []
+        inner: list[tuple[str | int, Any]] = []
         if isinstance(value, Foreign):
             modules += isinstance(value.state, Mapping) and "_modules" in value.state
             if modules <= _NETWORKS and (module := _Module.of(value)) is not None:
                 yield keys, module
         elif isinstance(value, list):
-            inner = [(f"[{place}]", item) for place, item in enumerate(value)]
+            inner = list(enumerate(value))
+        elif isinstance(value, Items):
+            inner = list(value.items())
         elif isinstance(value, Mapping) and "param_groups" not in value:
             yield keys, value
             inner = [(key, item) for key, item in value.items() if isinstance(key, str)]

@@ -35,13 +35,17 @@ class FileFormat:
 
     Attributes:
         kind: of the file or folder.
-        container: the key of the state dict in a torch file; empty where the state dict is the whole content.
+        container: the keys that lead to the state dict in a torch file or a distributed checkpoint (a number is a place
+            in a list); empty where the state dict is the whole content.
         spelled: name -> the name in the file, where they differ.
+        versions: module -> the version of its class that wrote its tensors, which some classes ask for on loading; only
+            files of torch.save have them.
     """
 
     kind: Literal["safetensors", "torch", "hugging face", "distributed"]
-    container: str = ""
+    container: tuple[str | int, ...] = ()
     spelled: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +159,10 @@ def unwrapped(contents: Contents) -> Contents:
     ):
         count = averaged.item() if averaged.numel() == 1 else "some"
         others = {name: name for name in contents if name != "n_averaged"}
-        contents = contents.renamed(others, f"These weights are an average over {count} (torch.optim.swa_utils).")
+        contents = contents.renamed(
+            others,
+            f"These weights are an average over {count} (torch.optim.swa_utils). Left out 'n_averaged', the count.",
+        )
     for _ in range(WRAPPERS):
         prefix = next((prefix for prefix in LEADING if all(name.startswith(prefix) for name in contents)), None)
         if not prefix:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 from torch import Tensor
 
-from linescape.checkpoints.formats import pickled, torch_file
-from linescape.checkpoints.formats.containers import CONTAINERS
+from linescape.checkpoints.formats import containers, pickled, torch_file
 from linescape.checkpoints.formats.contents import Contents, FileFormat
-from linescape.checkpoints.formats.inert import Described, shape
+from linescape.checkpoints.formats.inert import Described, Storage, shape
 from linescape.checkpoints.formats.mapped import Mapped, plain
 from linescape.data.pickles import Foreign, UnreadableError
 from linescape.errors import CheckpointError, abbreviate
@@ -33,15 +33,17 @@ def is_one(folder: Path) -> bool:
     return (folder / METADATA).is_file()
 
 
-def read(folder: Path, key: str | None = None) -> Contents:
+def read(folder: Path, ema: bool = False, key: str | None = None) -> Contents:
     """The tensors of the network among those of a folder; the optimizer's are left out.
 
     Args:
         folder: of the plan and its files.
-        key: the first key of the network's tensors.
+        ema: read the moving average of the weights that the folder also has.
+        key: where the network is in the dictionaries that were saved, such as ``app/model``.
 
     Raises:
-        CheckpointError: it is damaged, a file is missing, names one outside the folder, or has nothing under the key.
+        CheckpointError: it is damaged, a file is missing, names one outside the folder, has no moving average, or
+            several networks and no key says which.
     """
     path = folder / METADATA
     try:
@@ -57,10 +59,19 @@ def read(folder: Path, key: str | None = None) -> Contents:
         for index, record in plan["storage_data"].items():
             of_chunk = _fields(index)
             stored[_text(of_chunk["fqn"]), shape(of_chunk.get("offset") or ())] = _fields(record)
-        keys = {name: _key(name, plan.get("planner_data") or {}) for name in wanted}
-        container, names = _network(keys, CONTAINERS if key is None else (key,))
+        planned = plan.get("planner_data") or {}
+        saved = _nested(
+            (_keys(name, planned), _described(name, wanted[name]) if name in wanted else None)
+            for name in plan["state_dict_metadata"]
+        )
+        beside = [name for name, value in saved.items() if name.startswith("optim") or containers.is_moment(name)]
+        found = containers.find({k: v for k, v in saved.items() if k not in beside}, str(folder), ema, key)
         files = _Files(folder)
-        tensors = {new: files.whole(wanted[name], name, stored) for name, new in names.items()}
+        tensors = {
+            str(name): files.whole(wanted[value.storage.key], value.storage.key, stored)
+            for name, value in found.entries.items()
+            if isinstance(value, Described)
+        }
     except OSError as error:
         raise CheckpointError(f"{error.filename or path} could not be opened: {error.strerror or error}.") from error
     except CheckpointError:
@@ -71,29 +82,37 @@ def read(folder: Path, key: str | None = None) -> Contents:
             f"({type(error).__name__}: {error}). Copy the folder again, or convert it with `python -m "
             "torch.distributed.checkpoint.format_utils dcp_to_torch`."
         ) from error
-    if key is not None and container != key:
-        tops = list(dict.fromkeys(first for first, *_ in keys.values()))
-        raise CheckpointError(f"{folder} has no tensors under the key {key!r}. It has: {abbreviate(tops, 12)}.")
-    others = [name for name in wanted if name not in names]
-    notes = (f"Read {container or 'all'!r} and left out {abbreviate(others)}.",) if others else ()
-    return Contents(tensors, notes, path=str(folder), file_format=FileFormat("distributed", container))
+    notes = (*found.notes, *((f"Left out {abbreviate(beside)}, which is an optimizer's.",) if beside else ()))
+    return Contents(tensors, notes, path=str(folder), file_format=FileFormat("distributed", found.keys))
 
 
-def _network(keys: Mapping[str, tuple[str, ...]], containers: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The key of the network's state dict, if there is one, and the names in the folder -> the network's."""
-    for container in containers:
-        names = {name: ".".join(key[1:]) for name, key in keys.items() if key[0] == container and len(key) > 1}
-        if names:
-            return container, names
-    return "", {name: ".".join(key) for name, key in keys.items() if not key[0].startswith("optim")}
+def _described(name: str, record: Mapping[str, Any]) -> Described:
+    """A tensor by its name in the plan and its shape; its type is in the file with it."""
+    return Described(Storage(torch.uint8, name), torch.uint8, 0, _shape(record["size"]), ())
 
 
-def _key(name: str, planned: Mapping[str, Any]) -> tuple[str, ...]:
-    """The keys of a tensor in the nested dictionaries that were saved."""
-    path = planned.get(name, (name,))
-    if not isinstance(path, tuple | list) or not path or not all(isinstance(key, str | int) for key in path):
+def _keys(name: str, planned: Mapping[str, Any]) -> tuple[str | int, ...]:
+    """The keys of a tensor in the dictionaries and lists that were saved."""
+    path = planned.get(name, (_text(name),))
+    if not isinstance(path, tuple | list) or not all(isinstance(key, str | int) for key in path):
         raise UnreadableError("the keys of a tensor are no list")
-    return tuple(map(str, path))
+    if not path or not isinstance(path[0], str):
+        raise UnreadableError("the first key of a tensor is no text")
+    return tuple(path)
+
+
+def _nested(leaves: Iterable[tuple[containers.Keys, Described | None]]) -> dict[str, Any]:
+    """What was saved, from the keys of each tensor and of each other thing."""
+    saved: dict[Any, Any] = {}
+    for keys, value in leaves:
+        inner = saved
+        for key, following in pairwise(keys):
+            kind = containers.Items if isinstance(following, int) else dict
+            inner = inner.setdefault(key, kind())
+            if type(inner) is not kind:
+                raise UnreadableError(f"{key!r} is said to be two things")
+        inner[keys[-1]] = value
+    return saved
 
 
 def _fields(record: Any) -> Mapping[str, Any]:

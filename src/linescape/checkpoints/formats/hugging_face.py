@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,16 @@ from torch import Tensor
 
 from linescape.checkpoints.formats.contents import Contents, FileFormat
 from linescape.errors import CheckpointError, abbreviate
+from linescape.geometry.tensors import identical
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "diffusion_pytorch_model.safetensors")
-"""Names of the file. If it is in parts, the folder also has an index, with this name and ``.index.json``."""
+"""Names of the file. If it is in parts, the folder has an index instead, with this name and ``.index.json``.
+
+Where a folder has several, the first is read, and a file rather than an index, as `from_pretrained` does.
+"""
+
+_OTHER = re.compile(r"(?:model|pytorch_model|diffusion_pytorch_model)(?:_\d+)?\.(?:safetensors|bin)(?:\.index\.json)?")
+"""Names of other weights: of older saves, in another format, or of further networks (as accelerate numbers them)."""
 
 INDEX = 1 << 25
 """The most bytes of an index: reading JSON takes 20 times its size."""
@@ -45,8 +53,10 @@ def index(folder: Path) -> Path | None:
     """The index of the weights' parts; None where they are in one file, or the folder is not such a checkpoint."""
     for name in WEIGHTS:
         file = folder / f"{name}.index.json"
-        if file.is_file() or (folder / name).is_file():
-            return file if file.is_file() else None
+        if (folder / name).is_file():
+            return None
+        if file.is_file():
+            return file
     return None
 
 
@@ -59,7 +69,7 @@ def joined(folder: Path, files: Mapping[str, Sequence[str]], parts: Mapping[str,
         parts: the contents of the same files.
 
     Raises:
-        CheckpointError: a part lacks tensors that the index says it has.
+        CheckpointError: a part lacks tensors that the index says it has, or has another value of one that is elsewhere.
     """
     tensors: dict[str, Tensor] = {}
     for name, wanted in files.items():
@@ -69,9 +79,26 @@ def joined(folder: Path, files: Mapping[str, Sequence[str]], parts: Mapping[str,
                 f"{folder / name} lacks {abbreviate(lacking)}, which the index says it has: the parts are of different "
                 "checkpoints, or one is cut short. Copy or download the folder again."
             )
-        tensors |= parts[name].tensors
+        tensors |= {tensor: parts[name][tensor] for tensor in wanted or parts[name]}
+    unplaced: list[str] = []
+    for name, part in parts.items():
+        for tensor, value in part.items():
+            if tensor not in tensors:
+                unplaced.append(f"{tensor} of {name}")
+            elif not identical(value, tensors[tensor]):
+                raise CheckpointError(
+                    f"{folder / name} has another {tensor!r} than the part in which the index says it is, so programs "
+                    "differ in which they load: the parts are of different checkpoints. Save the network again."
+                )
     first = next(iter(parts.values()))
-    notes = dict.fromkeys(note for part in parts.values() for note in part.notes)
+    notes = list(dict.fromkeys(note for part in parts.values() for note in part.notes))
+    if unplaced:
+        notes.append(f"Left out what the index does not name: {abbreviate(unplaced)}.")
+    read = index(folder)
+    beside = (path.name for path in folder.iterdir() if _OTHER.fullmatch(path.name))
+    if others := sorted(name for name in beside if name not in files and not (read and name == read.name)):
+        taken = read.name if read else next(iter(files))
+        notes.append(f"Read {taken}, as `from_pretrained` does, and not what else is there: {abbreviate(others)}.")
     return Contents(
         tensors,
         tuple(notes),

@@ -62,8 +62,14 @@ def shape(value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _ordered(items: Any = None) -> dict[Any, Any]:
-    made: dict[Any, Any] = {}
+class Ordered(dict[Any, Any]):
+    """An `OrderedDict`, with its attributes: a state dict has the versions of its modules as one."""
+
+    state: Any = None
+
+
+def _ordered(items: Any = None) -> Ordered:
+    made = Ordered()
     if items:
         fill(made, items)
         items.clear()  # a pickle can refer to one list many times, which would take any amount of memory

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def plain(path: Path) -> int:
     return status.st_size
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[str]:
+    """A name by which libraries open a file that take no name that is not UTF-8."""
+    with path.open("rb") as file:
+        yield str(path) if str(path).isprintable() or os.name != "posix" else f"/dev/fd/{file.fileno()}"
+
+
 class OutsideError(Exception):
     """A tensor would lie outside its part of the file."""
 
@@ -53,10 +61,7 @@ class Mapped:
         """
         size = plain(path)
         try:
-            with path.open("rb") as file:
-                name = str(path)
-                if not name.isprintable() and os.name == "posix":  # torch takes no name that is not UTF-8
-                    name = f"/dev/fd/{file.fileno()}"
+            with opened(path) as name:
                 storage = torch.UntypedStorage.from_file(name, False, size)
         except (RuntimeError, OSError) as error:
             raise CheckpointError(f"{path} could not be mapped into memory ({error}).") from error

@@ -6,7 +6,7 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
-from linescape.checkpoints.formats.inert import DTYPES, FUNCTIONS, Storage
+from linescape.checkpoints.formats.inert import DTYPES, FUNCTIONS, Ordered, Storage
 from linescape.data.pickles import Foreign, Machine, Name, UnreadableError
 
 OPERATIONS = 20_000_000
@@ -20,8 +20,8 @@ class Loaded(NamedTuple):
     """The content of a pickle.
 
     Attributes:
-        content: tensors in it are `Described`, objects of other classes `Foreign`. Dictionaries have only their items
-            with plain keys, and sets are lists.
+        content: tensors in it are `Described`, objects of other classes `Foreign`, and so are keys of dictionaries that
+            are not plain. Sets are lists.
         storages: all storages that it refers to, by key.
         foreign: the names of classes and functions that were not called.
     """
@@ -55,6 +55,12 @@ class _Machine(Machine):
             return DTYPES[name]
         value = vars(torch).get(name) if module == "torch" else None
         return value if isinstance(value, torch.dtype) else super().named(module, name)
+
+    def build(self) -> None:
+        """Keep the attributes of an `Ordered`, as of objects of other classes."""
+        state = self.pop()
+        if isinstance(target := self.top(), Foreign | Ordered):
+            target.state = state
 
     def refer(self) -> None:
         """Replace a reference to a storage by its description."""

@@ -11,12 +11,15 @@ from safetensors import SafetensorError, safe_open
 
 from linescape.checkpoints.formats import distributed, hugging_face, torch_file
 from linescape.checkpoints.formats.contents import Contents, FileFormat, unwrapped
-from linescape.checkpoints.formats.mapped import plain
+from linescape.checkpoints.formats.mapped import opened, plain
 from linescape.errors import CheckpointError, abbreviate
 from linescape.geometry.tensors import is_plain
 
 HEADER = 1 << 24
 """The most bytes of the header of a safetensors file: 300,000 tensors. Reading it takes 24 times its size."""
+
+_OF_BATCHNORM = ("running_mean", "running_var", "num_batches_tracked")
+"""Buffers, which every process of a training has whole."""
 
 
 def read(path: str | Path, ema: bool = False, key: str | None = None) -> Contents:
@@ -41,6 +44,12 @@ def read(path: str | Path, ema: bool = False, key: str | None = None) -> Content
     contents = _plain(_folder(path, ema, key) if is_folder else read_file(path, ema, key))
     if not contents.tensors:
         raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
+    if not any(value.numel() and not name.endswith(_OF_BATCHNORM) for name, value in contents.items()):
+        raise CheckpointError(
+            f"{path} has the names of {len(contents)} tensors and no values: they are empty. DeepSpeed's ZeRO-3 writes "
+            "the values to other files, a part to each: run `python zero_to_fp32.py . OUT` in the folder of the "
+            "checkpoint, which is there, and name OUT."
+        )
     if ema:
         contents = _average(contents)
     return unwrapped(replace(contents, path=str(path)))
@@ -48,7 +57,7 @@ def read(path: str | Path, ema: bool = False, key: str | None = None) -> Content
 
 def _folder(path: Path, ema: bool, key: str | None) -> Contents:
     if distributed.is_one(path):
-        return distributed.read(path, key)
+        return distributed.read(path, ema, key)
     files = hugging_face.files(path)
     if files is None:
         raise CheckpointError(
@@ -104,7 +113,7 @@ def _safetensors(path: Path, head: bytes, size: int) -> Contents:
             "Write its tensors to several files."
         )
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:  # which maps the file
+        with opened(path) as name, safe_open(name, framework="pt", device="cpu") as file:  # which maps the file
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return Contents(tensors, metadata=file.metadata(), path=str(path), file_format=FileFormat("safetensors"))
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:

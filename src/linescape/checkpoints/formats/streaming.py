@@ -11,6 +11,7 @@ import math
 import shutil
 import struct
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +22,11 @@ from torch import Tensor
 
 from linescape import atomic
 from linescape.checkpoints.formats import hugging_face
+from linescape.checkpoints.formats.containers import Keys, label
 from linescape.checkpoints.formats.contents import Contents
 from linescape.checkpoints.formats.mapped import Mapped
 from linescape.checkpoints.formats.reading import read_file
-from linescape.errors import CheckpointError, StoreError, abbreviate
+from linescape.errors import CheckpointError, StateError, StoreError, abbreviate
 
 Tensors = Callable[[str], Tensor]
 """Name -> tensor, on the CPU, with the shape of the checkpoint whose format is used. Called once for each name; each
@@ -38,8 +40,9 @@ SMALL = 64 << 20
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".index.json")
 _ALIGNED = 64
-_SPELLED = {torch.float32: "F32", torch.float64: "F64", torch.complex64: "C64", torch.int16: "I16", torch.int32: "I32"}
-_SPELLED |= {torch.int64: "I64", torch.uint8: "U8"}
+_SPELLED = {torch.float32: "F32", torch.float64: "F64", torch.complex64: "C64", torch.uint8: "U8", torch.uint16: "U16"}
+_SPELLED |= {torch.uint32: "U32", torch.uint64: "U64", torch.int8: "I8", torch.int16: "I16", torch.int32: "I32"}
+_SPELLED |= {torch.int64: "I64"}
 """How safetensors spells the types that hold two narrower ones."""
 
 
@@ -61,6 +64,7 @@ def write_like(
     Raises:
         StoreError: `out` exists already or cannot be written.
         CheckpointError: the checkpoint's file no longer holds the tensors that were read from it.
+        StateError: the format has no place for a type.
     """
     out = Path(out)
     check_new(out, like)
@@ -79,8 +83,11 @@ def write_like(
 
 def check_new(out: Path, like: Contents) -> None:
     """Raise `StoreError` if a checkpoint in the format of another cannot be written to a place, as it is taken."""
+    if not out.name:  # what is written is renamed at the end, and the folder one is in has no name to give it
+        raise StoreError(f"{str(out)!r} has no name of its own. Name a new file or folder.")
     try:
-        taken = out.is_symlink() or (out.exists() and (any(out.iterdir()) if out.is_dir() else out.stat().st_size))
+        # An empty file may be a device or a pipe, which a rename would replace as well.
+        taken = out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir())))
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{out} could not be looked at: {getattr(error, 'strerror', error)}. Name another place."
@@ -116,6 +123,12 @@ def _safetensors(like: Contents, tensor: Tensors, target: Path, provenance: Mapp
         given: dict[str, Any] = json.loads(file.read(length))
     order = sorted((name for name in given if name in like), key=lambda name: given[name]["data_offsets"])
     header: dict[str, Any] = {"__metadata__": _texts(like.metadata or {}, provenance)}
+    other = {types[name] for name in order if types[name] != like[name].dtype} - set(_SPELLED)
+    if other:
+        raise StateError(
+            f"What is written would have tensors of {abbreviate(sorted(map(str, other)))}, the wider of the types at "
+            "both ends, which safetensors files cannot have. Convert one of the checkpoints to the other's types."
+        )
     if [name for name in like if name not in given]:
         raise _changed(like)
     end = 0
@@ -145,7 +158,7 @@ def _texts(metadata: Mapping[str, str], provenance: Mapping[str, Any]) -> dict[s
     """The file's texts, with the new provenance added to what linescape recorded before."""
     try:
         known = dict(json.loads(metadata["linescape"]))
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         known = {}
     return {**metadata, "linescape": json.dumps({**known, **provenance})}
 
@@ -181,10 +194,18 @@ def _save_mapped(
         for name, where in spans.items()
     }
     content: dict[str, Any] = {name: tensors[tied.get(name, name)] for name in like}
-    written: Any = content
-    for container in reversed(like.file_format.container.split("/") if like.file_format.container else ()):
-        written = [written] if container.startswith("[") else {container: written}
-    torch.save(written, target)
+    if like.file_format.versions:
+        content = OrderedDict(content)
+        versions = {module: {"version": version} for module, version in like.file_format.versions.items()}
+        vars(content)["_metadata"] = OrderedDict(versions)
+    torch.save(_nested(content, like.file_format.container), target)
+
+
+def _nested(content: Any, container: Keys) -> Any:
+    """The content under its keys; the only item of a list that it was an item of."""
+    for key in reversed(container):
+        content = [content] if isinstance(key, int) else {key: content}
+    return content
 
 
 def _contiguous(shape: torch.Size) -> tuple[int, ...]:
@@ -195,25 +216,40 @@ def _hugging_face(
     like: Contents, tensor: Tensors, target: Path, provenance: Mapping[str, Any], types: Types
 ) -> tuple[str, ...]:
     folder = Path(like.path)
-    parts = list(hugging_face.files(folder) or ())
+    parts = hugging_face.files(folder) or {}
     target.mkdir()
     written: set[str] = set()
-    for name in parts:
-        part = read_file(folder / name, key=like.file_format.container or None)
-        new_part = replace(part, tensors={name: like[name] for name in part if name in like})
-        _write(new_part, tensor, target / name, provenance, types)
+    for file, placed in parts.items():
+        part = read_file(folder / file, key=label(like.file_format.container) if like.file_format.container else None)
+        new_part = replace(part, tensors={name: like[name] for name in placed or part if name in like})
+        _write(new_part, tensor, target / file, provenance, types)
         written |= set(new_part)
     if written != set(like):
         raise _changed(like)
     index = hugging_face.index(folder)
     if index:
-        shutil.copyfile(index, target / index.name)
+        (target / index.name).write_bytes(_indexed(index, sum(like[n].numel() * types[n].itemsize for n in like)))
     others = sorted(path for path in folder.iterdir() if path.name not in (*parts, target.name) and path != index)
     left = [path.name for path in others if not _belongs(path, folder)]
     for path in others:
         if path.name not in left:
             shutil.copyfile(path, target / path.name)
-    return (f"Not copied from {folder}: {abbreviate(left)}.",) if left else ()
+    notes = [f"Not copied from {folder}: {abbreviate(left)}."] if left else []
+    if any(types[name] != value.dtype for name, value in like.items()) and (target / "config.json").is_file():
+        notes.append(
+            "config.json may name a narrower type than is written, to which `from_pretrained` then converts: give it "
+            "the type, as in `dtype=torch.float32`."
+        )
+    return tuple(notes)
+
+
+def _indexed(index: Path, size: int) -> bytes:
+    """An index with another total size, in bytes, where it has one."""
+    written = json.loads(index.read_bytes())
+    about = written.get("metadata")
+    if not isinstance(about, dict) or about.get("total_size", size) == size:
+        return index.read_bytes()
+    return json.dumps({**written, "metadata": {**about, "total_size": size}}, indent=2).encode() + b"\n"
 
 
 def _belongs(path: Path, folder: Path) -> bool:
@@ -231,7 +267,7 @@ def _distributed(like: Contents, tensor: Tensors, target: Path, types: Types) ->
     from torch.distributed.checkpoint.state_dict_saver import save
 
     container = like.file_format.container
-    prefix = f"{container}." if container else ""
+    prefix = "".join("0." if isinstance(key, int) else f"{key}." for key in container)
 
     class OneByOne(DefaultSavePlanner):
         def resolve_data(self, write_item: Any) -> Tensor:
@@ -242,7 +278,7 @@ def _distributed(like: Contents, tensor: Tensors, target: Path, types: Types) ->
         warnings.simplefilter("ignore", UserWarning)  # that there are no other processes
         try:
             save(
-                {container: empty} if container else empty,
+                _nested(empty, container),
                 storage_writer=FileSystemWriter(target),
                 planner=OneByOne(),
                 no_dist=True,

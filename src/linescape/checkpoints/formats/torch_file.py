@@ -6,6 +6,7 @@ import io
 import struct
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -62,6 +63,11 @@ def tensor(mapped: Mapped, described: Described, locate: Locate) -> Tensor:
     try:
         return mapped.tensor(described.dtype, locate(described), described.offset, described.size, described.stride)
     except (OutsideError, KeyError) as error:
+        if any(not step and length > 1 for step, length in zip(described.stride, described.size, strict=False)):
+            raise CheckpointError(
+                f"{mapped.path} has a tensor of shape {described.size} that repeats its numbers, as `expand` makes: it "
+                "could take any amount of memory. Save its `.contiguous()`."
+            ) from error
         raise CheckpointError(f"{mapped.path} is cut short or damaged ({error}). {_AGAIN}") from error
 
 
@@ -192,7 +198,12 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, locate: Locate, ema:
     tensors = {str(key): value for key, value in named.items()}
     if len(tensors) < len(named):
         raise CheckpointError(f"{path} has two tensors of one name, as a number and as text. {RESAVE}")
-    others = {str(key): value for key, value in entries.items() if key not in named}
+    if numbers := [name for key, name in zip(named, tensors, strict=True) if key is not name]:
+        notes.append(f"Names that are no text are read, and would be written, as text: {abbreviate(numbers)}.")
+    rest = [(key, value) for key, value in entries.items() if key not in named]
+    odd = Counter(str(key) for key, value in rest if isinstance(value, Described))
+    nameless = [f"{count} under {kind}" for kind, count in odd.items()]
+    others = {str(key): value for key, value in rest if not isinstance(value, Described)}
     unread = {
         name: value.kind.rpartition(".")[2].removeprefix("_rebuild_")
         for name, value in others.items()
@@ -203,12 +214,15 @@ def _state_dict(path: Path, loaded: Loaded, mapped: Mapped, locate: Locate, ema:
         notes.append(f"Left out tensors that are sparse, quantised or of another class: {abbreviate(kinds)}.")
     if skipped := [name for name in others if name not in unread]:
         notes.append(f"Left out what is no tensor: {abbreviate(skipped)}.")
+    if nameless:
+        notes.append(f"Left out tensors whose keys are no names: {abbreviate(nameless)}.")
+        unread |= dict.fromkeys(nameless, "no name")
     if loaded.foreign:
         notes.append(f"Objects of {abbreviate(loaded.foreign)} were not created, as no code from a file is run.")
     return Contents(
         {name: tensor(mapped, described, locate) for name, described in tensors.items()},
         tuple(notes),
         path=str(path),
-        file_format=FileFormat("torch", "/".join(keys)),
+        file_format=FileFormat("torch", keys, versions=containers.versions(entries)),
         unread=unread,
     )

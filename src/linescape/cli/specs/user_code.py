@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import stat
 import sys
 import traceback
 from collections.abc import Iterable
@@ -117,7 +118,10 @@ def _module(where: str) -> ModuleType:
 
 def _file(path: Path) -> ModuleType:
     try:
-        return _loaded(path.resolve(), path.stat().st_mtime_ns)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            raise RecipeError(f"{path} is no plain file but a folder, a pipe or a device. Name a Python file.")
+        return _loaded(path.resolve(), status.st_mtime_ns)
     except OSError as error:
         raise RecipeError(f"{path} could not be opened: {error.strerror or error}.") from error
     except ImportError as error:
