@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from linescape import tensor_file
 from linescape.errors import MeasureError, StoreError
 from linescape.interpolation.curve import Curve
 
@@ -92,3 +93,28 @@ def test_perplexity_is_the_exponential_of_the_mean_cross_entropy() -> None:
     assert not Curve(curve.alphas, values).perplexities
     with pytest.raises(MeasureError, match="exponential of the mean cross entropy"):
         _ = curve["test", "error"].perplexity
+
+
+def test_no_bit_of_a_saved_curve_can_change(tmp_path: Path) -> None:
+    values = {("test", "error", "interpolate"): np.random.default_rng(0).random((3, 4))}
+    Curve(np.linspace(0, 1, 3), values, {"notes": []}).save(tmp_path / "curve.safetensors")
+    content = (tmp_path / "curve.safetensors").read_bytes()
+    for bit in np.random.default_rng(1).integers(0, 8 * len(content), 300).tolist():
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "damaged.safetensors").write_bytes(damaged)
+        with pytest.raises(StoreError, match="damaged"):
+            Curve.load(tmp_path / "damaged.safetensors")
+
+
+def test_curves_of_before_are_read(tmp_path: Path) -> None:
+    values = {("test", "error", "interpolate"): np.ones((3, 4))}
+    curve = Curve(np.linspace(0, 1, 3), values, {"notes": []})
+    (tmp_path / "old.safetensors").write_bytes(curve.to_bytes())
+    assert np.array_equal(Curve.load(tmp_path / "old.safetensors")["test", "error"].values, np.ones((3, 4)))
+    for name in ("other", "short"):
+        arrays = {"alphas": curve.alphas, "0": np.ones((2, 4)) if name == "short" else np.ones(3)}
+        note = {"format": "linescape-curve-1", "series": [["test", "error", "interpolate"]], "provenance": {}}
+        (tmp_path / name).write_bytes(tensor_file.encode_with_note(tensor_file.from_arrays(arrays), note))
+        with pytest.raises(StoreError, match="do not fit together"):
+            Curve.load(tmp_path / name)

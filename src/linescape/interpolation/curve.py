@@ -15,12 +15,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from linescape import atomic, tensor_file
 from linescape.errors import MeasureError, StoreError, suggest
 
 Key = tuple[str, str, str]
 """(data, measure, batchnorm), such as ``("test", "cross_entropy", "interpolate")``."""
+
+_PLAIN, _SEALED = "linescape-curve-1", "linescape-curve-2"
+"""Formats: inside a store, which has digests of its files, and of before there were others; and with a digest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +173,7 @@ class Curve:
         path = Path(path)
         match path.suffix:
             case ".safetensors":
-                atomic.write(path, self.to_bytes())
+                atomic.write(path, tensor_file.encode_sealed(*self._content(_SEALED)))
             case ".csv":
                 atomic.write(path, self.frame().write_csv().encode())
             case ".parquet":
@@ -184,31 +188,42 @@ class Curve:
 
     def to_bytes(self) -> bytes:
         """The whole curve as a safetensors file."""
+        return tensor_file.encode_with_note(*self._content(_PLAIN))
+
+    def _content(self, written_as: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         arrays = {"alphas": self.alphas} | {str(i): values for i, values in enumerate(self.values.values())}
-        note = {"format": "linescape-curve-1", "series": list(self.values), "provenance": self.provenance}
-        return tensor_file.encode_with_note(tensor_file.from_arrays(arrays), note)
+        note = {"format": written_as, "series": list(self.values), "provenance": self.provenance}
+        return tensor_file.from_arrays(arrays), note
 
     @classmethod
     def load(cls, path: str | Path) -> Curve:
-        """Read a curve that `save` wrote as ``.safetensors``.
+        """Read a curve that `save` wrote as ``.safetensors``; each bit of it is checked.
+
+        Files of before linescape sealed them are read too, and are checked for shapes only.
 
         Raises:
             StoreError: the file is missing, damaged or no curve.
         """
         try:
             return cls.from_bytes(Path(path).read_bytes())
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, LookupError, TypeError, ValueError) as error:
             raise StoreError(
                 f"{path} is not a curve that linescape wrote, or is damaged ({error}). Walk it again."
             ) from error
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Curve:
-        """The curve in a file that `to_bytes` made.
+        """The curve in a file that `to_bytes` or `save` made.
 
         Raises:
-            KeyError, ValueError: the file is damaged or no curve.
+            LookupError, TypeError, ValueError: the file is damaged or no curve.
         """
         tensors, note = tensor_file.decode_with_note(content)
+        if note["format"] != _PLAIN:
+            tensors, note = tensor_file.decode_sealed(content)
         values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
-        return cls(tensors["alphas"].numpy(), values, note["provenance"])
+        alphas, provenance = tensors["alphas"].numpy(), note["provenance"]
+        shapes = {array.shape[0] if array.ndim == 2 else -1 for array in values.values()}
+        if note["format"] not in (_PLAIN, _SEALED) or shapes != {len(alphas)} or not isinstance(provenance, dict):
+            raise ValueError("its parts do not fit together")
+        return cls(alphas, values, provenance)
