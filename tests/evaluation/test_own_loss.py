@@ -292,7 +292,8 @@ class Without(nn.Module):
         return self.logits(input_ids, **named) if self.passes_on else self.logits(input_ids)
 
     def logits(self, input_ids: Tensor) -> Tensor:
-        return self.embed(input_ids)
+        outputs: Tensor = self.embed(input_ids)
+        return outputs
 
 
 @pytest.mark.parametrize("counted", [7, 3])

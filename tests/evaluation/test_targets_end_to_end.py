@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, IterableDataset
 
 import linescape
-from linescape.errors import DataError, EndsError, MeasureError
+from linescape.errors import DataError, MeasureError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
@@ -216,16 +216,6 @@ def test_errors_are_reported_where_they_are() -> None:
         Evaluator(network, data).count_operations()
     with pytest.raises(DataError, match="Give it the inputs that it was trained on"):
         Evaluator(nn.Linear(4, 2), data).count_operations()
-
-
-def test_batches_that_change_from_pass_to_pass_are_found_whatever_the_sampler() -> None:
-    networks = two(lambda: nn.Linear(6, 3))
-    rows = list(zip(*Stream().rows, strict=True))
-    sampler = torch.utils.data.BatchSampler(
-        torch.utils.data.RandomSampler(rows, generator=torch.Generator()), 16, False
-    )
-    with pytest.raises(EndsError, match="shuffling"):
-        walked(networks, DataLoader(rows, batch_sampler=sampler), [cross_entropy])  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

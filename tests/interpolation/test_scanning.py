@@ -125,7 +125,7 @@ def test_the_ends_are_checked(pair: Pair, images: Images) -> None:
         "start": 0.0,
         "end": 0.0,
     }
-    with pytest.raises(EndsError, match="data change between passes"):
+    with pytest.raises(DataError, match="data change between passes"):
         scan(line, Evaluator(net, {"d": Shuffled()}), ScanOptions(alphas=3))
     with pytest.raises(EndsError, match="random in eval mode"):
         scan(line, Evaluator(Noisy(), {"d": images}), ScanOptions(alphas=3))

@@ -57,6 +57,16 @@ def name(measure: Measure) -> str:
     return str(getattr(measure, "__name__", getattr(inner, "__name__", type(inner).__name__)))
 
 
+def fixed(measure: Measure) -> Measure:
+    """A measure whose settings stay what they are, whatever is written to the tensors among them."""
+    if not isinstance(measure, partial) or not any(isinstance(value, Tensor) for value in measure.keywords.values()):
+        return measure
+    settings = {key: value.clone() if isinstance(value, Tensor) else value for key, value in measure.keywords.items()}
+    copied = partial(measure.func, *measure.args, **settings)
+    vars(copied).update(vars(measure))
+    return copied
+
+
 def counting(measure: Measure) -> partial[Tensor | None] | None:
     """How a measure that is `by_position` counts, as `counted` with its settings; None for other measures."""
     inner, settings = (measure.func, measure.keywords) if isinstance(measure, partial) else (measure, {})
