@@ -61,8 +61,12 @@ def test_a_model_is_not_measured_at_repeating_its_input() -> None:
             with pytest.raises(DataError, match=rf"a {type(model).__name__} is not known to shift.*tokens\[:, :-1\]"):
                 default_forward(model, {"input_ids": TOKENS, "labels": labels})
     masked = torch.full_like(TOKENS, -100)
-    masked[0, 1] = TOKENS[0, 1]  # a masked language model keeps some of the hidden tokens
-    assert torch.equal(default_forward(Words(), {"input_ids": TOKENS, "labels": masked})[1], masked)
+    masked[0, 1], masked[1, 0] = TOKENS[0, 1], TOKENS[1, 0]
+    seen = TOKENS.clone()
+    seen[0, 1] = (TOKENS[0, 1] + 1) % 2  # a masked language model sees another token at most of these places
+    assert torch.equal(default_forward(Words(), {"input_ids": seen, "labels": masked})[1], masked)
+    with pytest.raises(DataError, match="measured at repeating its input"):
+        default_forward(Words(), {"input_ids": TOKENS, "labels": masked})
 
 
 def test_labels_of_a_sequence_are_left_alone() -> None:

@@ -315,6 +315,31 @@ def test_probabilities_are_no_logits() -> None:
         error(outputs.softmax(axis), targets)
     with pytest.raises(MeasureError, match="outputs are probabilities"):
         cross_entropy(torch.randn(9, 200).softmax(1).bfloat16(), torch.zeros(9).long())
-    with pytest.raises(MeasureError, match="outputs are probabilities"):  # as in a loader of single examples
-        cross_entropy(torch.randn(1, 7).softmax(1), torch.tensor([0]))
-    cross_entropy(torch.tensor([[0.25, 0.7501]]), torch.tensor([0]))  # close to 1, but not as close as a softmax
+    cross_entropy(torch.tensor([[0.25, 0.7501]]), torch.tensor([0]))  # one row may nearly sum to 1 by chance
+    cross_entropy(torch.tensor([[0.25, 0.75]]).bfloat16(), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("classes", [2, 1000, 50000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_probabilities_are_found_in_small_batches(rows: int, classes: int, dtype: torch.dtype) -> None:
+    outputs = (4 * torch.randn(rows, classes, generator=torch.Generator().manual_seed(classes))).to(dtype)
+    cross_entropy(outputs, torch.zeros(rows).long())
+    with pytest.raises(MeasureError, match="outputs are probabilities"):
+        cross_entropy(outputs.softmax(1), torch.zeros(rows).long())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_are_summed_in_single(dtype: torch.dtype) -> None:
+    weight = torch.tensor([0.7, 1.3, 900.0], dtype=dtype)
+    outputs, targets = torch.randn(6, 3, 400), torch.randint(0, 3, (6, 400))
+    expected = F.cross_entropy(outputs.double(), targets, weight=weight.double()).item()
+    assert weighted_mean(partial(cross_entropy, weight=weight), outputs, targets) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.int64, torch.int32])
+def test_squared_errors_of_large_targets_are_exact(kind: torch.dtype) -> None:
+    targets = torch.tensor([[2**27 + 1], [2**27 + 6], [2**27 - 3]]).to(kind)
+    outputs = torch.full((3, 1), 2.0**27)
+    assert squared_error(outputs, targets).tolist() == [1, 36, 9]
+    assert squared_error(torch.ones(3, 1), torch.zeros(3, 1)).dtype == torch.float32

@@ -269,6 +269,62 @@ def test_any_network_with_a_loss_is_asked_once(shift: bool, alike: bool, labels:
     assert outputs.shape[:2] == targets.shape == ((5, 6) if shift else (5, 7))
 
 
+class Around(nn.Module):
+    """Passes everything on, as what adds adapters to a network does."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.network(*inputs, **named)
+
+
+class Without(nn.Module):
+    """Takes any name and has no loss; does not know what labels are if it passes names on."""
+
+    def __init__(self, passes_on: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.passes_on = nn.Embedding(9, 9), passes_on
+
+    def forward(self, input_ids: Tensor, **named: Any) -> Tensor:
+        return self.logits(input_ids, **named) if self.passes_on else self.logits(input_ids)
+
+    def logits(self, input_ids: Tensor) -> Tensor:
+        outputs: Tensor = self.embed(input_ids)
+        return outputs
+
+
+@pytest.mark.parametrize("counted", [7, 3])
+@pytest.mark.parametrize(
+    "wrapped",
+    [Around, lambda network: Around(Around(network)), nn.DataParallel, lambda n: torch.compile(n, backend="eager")],
+    ids=["around", "twice", "parallel", "compiled"],
+)
+def test_what_wraps_a_network_does_not_hide_its_loss(wrapped: Any, counted: int) -> None:
+    labels = TOKENS.clone()
+    labels[:, : 7 - counted] = MASKED_OUT
+    for shift in (True, False):
+        network = Own(shift)
+        expected = network(TOKENS, labels).loss.item()
+        batch = {"tokens": TOKENS, "labels": labels}
+        assert measured(wrapped(network), batch) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("passes_on", [True, False])
+def test_labels_are_at_their_outputs_where_a_network_that_takes_any_name_has_no_loss(passes_on: bool) -> None:
+    network = Without(passes_on)
+    labels = TOKENS.roll(-1, 1)
+    expected = nn.functional.cross_entropy(network(TOKENS).flatten(0, 1), labels.flatten()).item()
+    assert measured(network, {"input_ids": TOKENS, "labels": labels}) == pytest.approx(expected, rel=1e-6)
+    few = UNCOUNTED.clone()
+    few[:, 5:] = TOKENS[:, 5:]
+    for repeated in (TOKENS, few):
+        with pytest.raises(DataError, match="measured at repeating its input"):
+            default_forward(network, {"input_ids": TOKENS, "labels": repeated})
+
+
 def test_a_loss_that_is_not_known_is_refused() -> None:
     batch = {"tokens": TOKENS, "labels": TOKENS}
     with pytest.raises(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, WeightedRandomSampler
 
-from linescape.errors import DataError, EndsError, MeasureError
+from linescape.errors import DataError, MeasureError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
 from linescape.geometry.paths import Line
@@ -53,7 +53,7 @@ class Augmented(Dataset[Any]):
     ],
 )
 def test_data_that_depend_on_the_random_state_are_refused(loader: Callable[[], Any]) -> None:
-    with pytest.raises(DataError, match="another each time"):
+    with pytest.raises(DataError, match="is not what it was|random"):
         losses(loader())
     assert losses(list(loader())).shape == (5, 40)  # drawn once
 
@@ -66,7 +66,7 @@ def test_data_that_change_after_their_first_batch_are_found() -> None:
             yield INPUTS[:20], LABELS[:20]
             yield INPUTS[20:] + float(self.generator.normal()), LABELS[20:]
 
-    with pytest.raises(EndsError, match="Batch 1 of the data 'test' is not what it was"):
+    with pytest.raises(DataError, match="Batch 2 of the data 'test' is not what it was"):
         losses(Later())
 
 
@@ -79,7 +79,7 @@ def test_data_that_grow_are_found() -> None:
             for _ in range(1 + self.passes // 4):
                 yield INPUTS, LABELS
 
-    with pytest.raises(EndsError, match="examples at different positions"):
+    with pytest.raises(DataError, match="more batches than"):
         losses(Growing())
 
 
@@ -89,9 +89,9 @@ def test_a_batch_that_fails_is_named() -> None:
             yield INPUTS, LABELS
             raise OSError("a picture is cut short")
 
-    with pytest.raises(DataError, match=r"Reading the data 'test' failed: OSError: a picture"):
+    with pytest.raises(DataError, match=r"data 'test' failed when their batch 2 was read, with OSError: a picture"):
         losses(Broken())
-    with pytest.raises(DataError, match="failed on batch 1 of 'test'"):
+    with pytest.raises(DataError, match="batch 2 of 'test'"):
         losses([(INPUTS, LABELS), (INPUTS[:, :4], LABELS)])
 
 
@@ -120,7 +120,7 @@ def test_a_measure_gives_one_value_for_each_example() -> None:
         return cross_entropy(outputs, targets)[targets > 0]
 
     for measure in (mean, chosen):
-        with pytest.raises(MeasureError, match="must return one for each"):
+        with pytest.raises(MeasureError, match="one value an example"):
             losses((INPUTS, LABELS), measures=[measure])
 
 

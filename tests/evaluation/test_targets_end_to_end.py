@@ -218,16 +218,6 @@ def test_errors_are_reported_where_they_are() -> None:
         Evaluator(nn.Linear(4, 2), data).count_operations()
 
 
-def test_batches_that_change_from_pass_to_pass_are_found_whatever_the_sampler() -> None:
-    networks = two(lambda: nn.Linear(6, 3))
-    rows = list(zip(*Stream().rows, strict=True))
-    sampler = torch.utils.data.BatchSampler(
-        torch.utils.data.RandomSampler(rows, generator=torch.Generator()), 16, False
-    )
-    with pytest.raises(DataError, match="shuffling"):
-        walked(networks, DataLoader(rows, batch_sampler=sampler), [cross_entropy])  # type: ignore[arg-type]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("hard", [True, False])
 def test_intervals_of_barriers_of_weighted_means_hold(hard: bool) -> None:

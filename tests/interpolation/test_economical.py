@@ -270,7 +270,7 @@ def test_impossible_wishes(images: Images, pair: Pair) -> None:
     def twice(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs[:, :2].flatten()
 
-    with pytest.raises(MeasureError, match="must return one for each"):
+    with pytest.raises(MeasureError, match="one value an example"):
         scan(Line(start, end), Evaluator(net, {"test": images}, [twice]), ScanOptions(until=1.0))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence, Sized
 from copy import copy
 from dataclasses import fields, is_dataclass
@@ -12,19 +11,39 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from linescape.errors import DataError, first_line
+
+_RANDOM = RandomSampler | SubsetRandomSampler | WeightedRandomSampler
 
 
 def as_tensors(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
     """Inputs and targets as tensors, where data are given as two tensors or arrays; otherwise None.
 
     Raises:
-        DataError: they have different lengths, or none, or are no numbers.
+        DataError: they have different lengths, or none, or are no numbers; only one of them is a tensor or an array;
+            one is sparse, nested or masked.
     """
-    if not (isinstance(given, tuple) and len(given) == 2 and all(isinstance(p, Tensor | np.ndarray) for p in given)):
+    if not (isinstance(given, tuple) and len(given) == 2 and any(isinstance(p, Tensor | np.ndarray) for p in given)):
         return None
+    for part in given:
+        if not isinstance(part, Tensor | np.ndarray):
+            raise DataError(
+                f"The data {name!r} are a tuple of a {type(given[0]).__name__} and a {type(given[1]).__name__}. Give a "
+                "tuple of two tensors or arrays, such as by torch.as_tensor(...), or a list of batches."
+            )
+        if isinstance(part, np.ma.MaskedArray):
+            raise DataError(
+                f"The data {name!r} hold a masked array, whose mask torch does not know. Leave out the examples that "
+                "are masked, or give their targets a number that is ignored."
+            )
+        if isinstance(part, Tensor) and (part.layout != torch.strided or part.is_nested):
+            kind = "nested" if part.is_nested else "sparse"
+            raise DataError(
+                f"The data {name!r} hold a {kind} tensor, whose examples cannot be put into batches. Give a dense one, "
+                "or a list of batches."
+            )
     try:
         inputs, targets = (torch.as_tensor(part) for part in given)
     except (TypeError, ValueError) as error:  # an array of objects, or one that is read backwards
@@ -62,11 +81,15 @@ def repeatable(name: str, given: Any) -> Iterable[Any]:
     Raises:
         DataError: they are shuffled, can be read only once, or are no batches.
     """
-    if isinstance(given, DataLoader) and isinstance(given.sampler, RandomSampler):
-        raise DataError(
-            f"The data {name!r} are a DataLoader with shuffle=True, so examples would change places between alphas and "
-            "nothing could be compared. Build it with shuffle=False, and without random augmentation."
-        )
+    if isinstance(given, DataLoader):
+        samplers = given.sampler, getattr(given.batch_sampler, "sampler", None)
+        drawn = next((sampler for sampler in samplers if isinstance(sampler, _RANDOM)), None)
+        if drawn is not None:
+            raise DataError(
+                f"The data {name!r} are a DataLoader with shuffle=True or a random sampler ({type(drawn).__name__}), "
+                "so examples would change places between alphas and nothing could be compared. Build it with "
+                "shuffle=False, and without random augmentation."
+            )
     if not isinstance(given, Iterable) or isinstance(given, str | bytes | Tensor | np.ndarray):
         raise DataError(
             f"The data {name!r} are a {type(given).__name__}. Give (inputs, targets) tensors or an iterable of batches."
@@ -81,6 +104,16 @@ def repeatable(name: str, given: Any) -> Iterable[Any]:
     return given
 
 
+def first_with_examples(batches: Iterable[Any]) -> Any | None:
+    """The first batch whose tensors are not all empty; None where there is none."""
+    return next((batch for batch in batches if not _is_empty(batch)), None)
+
+
+def _is_empty(batch: Any) -> bool:
+    held = list(tensors(batch))
+    return bool(held) and all(tensor.ndim and not len(tensor) for tensor in held)
+
+
 def parts(batch: Any) -> list[Any]:
     """What a mapping, tuple, list, dataclass or packed sequence holds, in order; of anything else nothing."""
     if isinstance(batch, Mapping):
@@ -88,6 +121,9 @@ def parts(batch: Any) -> list[Any]:
     if isinstance(batch, tuple | list):
         return list(batch)
     if is_dataclass(batch) and not isinstance(batch, type):
+        unset = [field.name for field in fields(batch) if not hasattr(batch, field.name)]
+        if unset:
+            raise DataError(f"A batch is a {type(batch).__name__} whose field {unset[0]!r} is not set. Set all fields.")
         return [getattr(batch, field.name) for field in fields(batch)]
     return []
 
@@ -135,16 +171,6 @@ def head(batch: Any, count: int) -> tuple[Any, float]:
     if len(sizes) != 1 or max(sizes) <= count or is_whole(batch, max(sizes)):
         return batch, 1.0
     return map_tensors(batch, lambda tensor: tensor[:count]), count / max(sizes)
-
-
-def digest(batch: Any) -> int:
-    """A checksum of a batch's tensors on the CPU, by which one pass is compared with the next."""
-    checksum = 0
-    for tensor in tensors(batch):
-        if tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_nested:
-            plain = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)
-            checksum = zlib.crc32(plain.view(torch.uint8).numpy().data, checksum)
-    return checksum
 
 
 def described(batch: Any) -> str:

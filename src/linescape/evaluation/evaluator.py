@@ -7,9 +7,8 @@ worth its cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from linescape.engine import Fast
-from linescape.errors import DataError, EndsError, LinescapeError, MeasureError, first_line
+from linescape.errors import DataError, LinescapeError, MeasureError
 from linescape.evaluation import measures as measuring
-from linescape.evaluation.batches import described, digest, length
+from linescape.evaluation.batches import first_with_examples, length
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
-from linescape.evaluation.observing import seed
 from linescape.evaluation.per_example import Values, of_batch, positions_of_an_example, scaled
+from linescape.evaluation.repeated import Repeated
 from linescape.evaluation.runner import Precision, Runner
 from linescape.evaluation.view import DataView
 from linescape.geometry.paths import Path
@@ -37,8 +36,6 @@ WORTH = 4e9
 WORTH_PREPARING = {"cpu": 5e11, "cuda": 2e13}
 """The same where only `torch.export` can trace it, which costs seconds: about 10 s of plain calls on two cores."""
 
-_INPUTS = "Give it the inputs that it was trained on: size, channels, type and order."
-
 DIRECT = 32
 """Examples of each data set that are evaluated directly, where all would cost as much as many positions."""
 
@@ -49,7 +46,8 @@ class Evaluator:
     Args:
         model: any network; a private copy in eval mode is measured, on the model's device.
         data: name (``train``, ``test``) -> ``(inputs, targets)`` tensors, or an iterable of batches that gives the
-            same batches in the same order each time (a list, a `DataLoader` without shuffling or augmentation).
+            same batches in the same order each time (a list, a `DataLoader` without shuffling or augmentation). They
+            are compared from pass to pass, and must not be written to.
         measures: functions (outputs, targets) -> values ``(batch,)``; see `linescape.evaluation.measures`.
         forward: (model, batch) -> (outputs, targets), for batches that `default_forward` does not know; see
             `linescape.evaluation.forward`.
@@ -96,7 +94,7 @@ class Evaluator:
             )
         view = DataView.of(data, batch_size, calibration)
         runner = Runner(model, forward, precision, memory, copy)
-        self._set_up(dict(zip(names, measures, strict=True)), view, runner, fast)
+        self._set_up(dict(zip(names, map(measuring.fixed, measures), strict=True)), view, runner, fast)
 
     def _set_up(self, measures: dict[str, Measure], view: DataView, runner: Runner, fast: bool | None) -> None:
         self.measures, self._view, self._runner, self._fast = measures, view, runner, fast
@@ -107,7 +105,7 @@ class Evaluator:
         self._joined: dict[str, list[Any]] = {}
         self._batches: dict[str, Mapping[str, Iterable[Any]]] = {}
         self._spot_checks: list[tuple[State, Values]] = []
-        self._digests: dict[tuple[str, int], int] = {}
+        self._sizes: dict[tuple[str, str], int] = {}  # how many values a whole pass gave
         self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
 
     @property
@@ -235,10 +233,11 @@ class Evaluator:
             calibration: the examples that ``recalibrate`` passes, by their places; all of them by default.
 
         Raises:
-            DataError: the examples of a batch cannot be told apart, or there are fewer.
+            DataError: the examples of a batch cannot be told apart, there are fewer, or data were written to.
             MeasureError: outputs cannot be measured.
         """
         # So that all samples use the threads that suit all examples, and a DataLoader does not draw from the caller's.
+        self._view.check_unchanged()
         with self.lent(), self._runner.random_state_kept():
             for name in rows if self._counting else ():
                 self._view.count_positions(name, self._runner.targets, self._counting)
@@ -267,9 +266,7 @@ class Evaluator:
             DataError, MeasureError: as `count_operations`.
         """
         path.template.check_fits(self.model)
-        if self._view.is_whole:  # data may be others than in the last walk
-            self._view.mean_positions.clear()
-            self._digests = {}
+        self._view.check_unchanged()
         total = self.count_operations() * positions
         self._runner.compare_copies(path, self._few)
         wanted = self._fast if self._fast is not None else bool(self.precision) or total > WORTH
@@ -349,24 +346,18 @@ class Evaluator:
         self._few = []
         for name, batches in self.data.items():
             with self._runner.random_state_kept():
-                seed(0)
-                first = next(iter(batches), None)
+                first = first_with_examples(batches)
+                if isinstance(batches, Repeated):  # which compares: what is random is found before the first walk
+                    first = first_with_examples(batches)
             if first is None:
                 continue
-            if name not in self._view.tensors and not isinstance(batches, list | tuple):
-                self._refuse_augmentation(name, batches, first)
             few, share = self._runner.head(first, 4)
             try:
                 few, share, (outputs, targets, operations) = self._runner.first_call(few, share, first)
             except LinescapeError:
                 raise
             except Exception as error:  # whatever the network's own code raises
-                hook = self._runner.failing_hook(error)
-                raise DataError(
-                    f"The network, a {type(self.model).__name__}, cannot be called with the first examples of {name!r} "
-                    f"({described(few)}): {first_line(error)}. "
-                    + (f"This is an error in the hook {hook}: correct or remove it." if hook else _INPUTS)
-                ) from error
+                raise self._runner.refusal(error, f"the first examples of {name!r}", few) from error
             of_batch(self.measures, outputs, targets)  # what cannot be measured is said at once
             self._few.append(few)
             of_largest_batch = max(of_largest_batch, operations / share)
@@ -377,50 +368,6 @@ class Evaluator:
         self._runner.choose_threads(of_largest_batch)
         return total
 
-    def _read(self, name: str, batches: Iterable[Any]) -> Iterator[Any]:
-        """The batches of a data set; where these are not cut from tensors, they are compared with those read before.
-
-        Raises:
-            DataError: reading them fails.
-            EndsError: a batch has other values than when it was read before.
-        """
-        numbered = enumerate(batches)
-        while True:
-            try:
-                number, batch = next(numbered)
-            except StopIteration:
-                return
-            except LinescapeError:
-                raise
-            except Exception as error:  # whatever the user's own code raises
-                raise DataError(
-                    f"Reading the data {name!r} failed: {type(error).__name__}: {first_line(error)}."
-                ) from error
-            if name not in self._view.tensors:
-                checksum = digest(batch)
-                if self._digests.setdefault((name, number), checksum) != checksum:
-                    raise EndsError(
-                        f"Batch {number} of the data {name!r} is not what it was when it was read before, so positions "
-                        "cannot be compared. Make the data repeatable: no shuffling, no random augmentation."
-                    )
-            yield batch
-
-    def _refuse_augmentation(self, name: str, batches: Iterable[Any], first: Any) -> None:
-        """Refuse data whose first batch is another under another random state, or when it is read again.
-
-        Raises:
-            DataError: it is.
-        """
-        with self._runner.random_state_kept():
-            seed(1)
-            again = next(iter(batches), None)
-        if digest(first) != digest(again):
-            raise DataError(
-                f"The first batch of the data {name!r} is another each time that it is read, as with shuffling or "
-                "random augmentation, so positions could not be compared. Build the data without, or pass a list of "
-                "batches."
-            )
-
     def _measure(self, given: Mapping[str, Iterable[Any]], engine: bool = False, first: int = 0) -> Values:
         """Per-example values of each data set, or with `first` of so many examples at most of its first batch."""
         measured: Values = {}
@@ -428,7 +375,7 @@ class Evaluator:
             for name, batches in given.items():
                 values: dict[str, list[np.ndarray]] = {measure: [] for measure in self.measures}
                 counts: dict[str, list[np.ndarray]] = {measure: [] for measure in self._counting}
-                for number, batch in enumerate(self._read(name, islice(batches, 1) if first else batches)):
+                for number, batch in enumerate([first_with_examples(batches)] if first else batches):
                     try:
                         if engine:
                             outputs, targets = self._runner.call_engine(batch, key=(self._key, name, number))
@@ -437,10 +384,7 @@ class Evaluator:
                     except LinescapeError:
                         raise
                     except Exception as error:  # whatever the network's own code raises
-                        raise DataError(
-                            f"The network, a {type(self.model).__name__}, failed on batch {number} of {name!r} "
-                            f"({described(batch)}): {first_line(error)}."
-                        ) from error
+                        raise self._runner.refusal(error, f"batch {number + 1} of {name!r}", batch) from error
                     for measure, count in self._counting.items():
                         if (positions := count(targets)) is not None:
                             counts[measure].append(positions.cpu().numpy())
@@ -448,12 +392,18 @@ class Evaluator:
                         values[measure].append(of_measure)
                 means = self._view.mean_positions
                 for measure, positions_of in counts.items():
-                    if positions_of and not first and self._view.is_whole:  # anew, as targets may be others by now
+                    if positions_of and not first and self._view.is_whole:
                         means[name, measure] = positions_of_an_example(name, positions_of)
                 for measure, parts in values.items():
                     joined = np.concatenate(parts) if parts else np.empty(0)
                     if not len(joined):
                         raise DataError(f"The data {name!r} have no examples, so there is nothing to average over.")
+                    if not first and self._sizes.setdefault((name, measure), len(joined)) != len(joined):
+                        raise MeasureError(
+                            f"{measure!r} gave {len(joined)} values for the data {name!r}, after "
+                            f"{self._sizes[name, measure]} before, which cannot be compared. It must give one for each "
+                            "example, whatever the outputs are."
+                        )
                     if counts.get(measure):
                         self._view.count_positions(name, self._runner.targets, self._counting)
                         joined = scaled(name, joined, np.concatenate(counts[measure]), means[name, measure])

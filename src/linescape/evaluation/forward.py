@@ -8,9 +8,8 @@ a position with the label at the next, so its labels are not shifted, and the sh
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +75,7 @@ def remarks(model: nn.Module, batch: Any) -> list[str]:
         return []
     place = _named(network, batch)[2]
     notes = [f"The network takes no {name!r}: this column was left out." for name in left_out(model, batch)]
-    if place not in ("same", "next"):
+    if place not in ("given", "same", "next"):
         notes.append(f"The network's own loss of its labels is {own_loss.WORDS[place]}.")
     return notes
 
@@ -89,9 +88,8 @@ def left_out(model: nn.Module, batch: Any) -> list[str]:
     network = _network(model)
     if not (isinstance(batch, Mapping) and is_hugging_face(network)):
         return []
-    kinds = {parameter.kind for parameter in inspect.signature(network.forward).parameters.values()}
     others = [name for name in batch if name not in own_loss.taken(network, batch) and name != _label(batch)]
-    if inspect.Parameter.VAR_KEYWORD in kinds:
+    if own_loss.takes_any_name(network):
         return [name for name in others if not isinstance(batch[name], Tensor)]
     return others
 
@@ -128,10 +126,10 @@ def _named(network: nn.Module, batch: Mapping[str, Any]) -> tuple[dict[str, Any]
     label = _label(batch)
     unused = {label, *left_out(network, batch)}
     inputs, labels = {name: value for name, value in batch.items() if name not in unused}, batch[label]
-    place = own_loss.place(network, inputs, labels) if label in LABELS[:2] else "same"
-    least = 0.5 if own_loss.may_take_labels(network) else 0.0  # with a loss of its own, a few may be hidden words
-    repeated = place == "same" and _repeats(batch.get("input_ids"), labels, least)
-    if repeated and not own_loss.is_encoder_decoder(network):
+    place = own_loss.place(network, inputs, labels) if label in LABELS[:2] else "given"
+    # A network that hides some tokens and has a loss of them keeps a few; one without a loss may as well shift them.
+    share = {"given": 0.0, "same": 0.5}.get(place, 1.0)
+    if _repeats(batch.get("input_ids"), labels, share) and not own_loss.is_encoder_decoder(network):
         raise DataError(
             f"The labels of a batch are its input_ids, and a {type(network).__name__} is not known to shift "
             "them by one, so it would be measured at repeating its input. For a language model yield the tuple "
@@ -152,17 +150,13 @@ def _label(batch: Mapping[str, Any]) -> str:
 
 
 def _network(model: nn.Module) -> nn.Module:
-    """The network that the engine stands in for, inside the wrappers of data parallelism and `torch.compile`."""
-    network: Any = model.network if isinstance(model, Fast) else model
-    while isinstance(network, nn.DataParallel) or isinstance(getattr(network, "_orig_mod", None), nn.Module):
-        network = network.module if isinstance(network, nn.DataParallel) else network._orig_mod
-    return cast(nn.Module, network)
+    return own_loss.unwrapped(model.network if isinstance(model, Fast) else model)
 
 
-def _repeats(tokens: Any, targets: Any, least: float) -> bool:
-    """Whether all targets that count, more than a share `least` of them, are the input itself."""
+def _repeats(tokens: Any, targets: Any, share: float) -> bool:
+    """Whether targets are the input itself wherever they count, which is at more than this share of the positions."""
     if not (isinstance(tokens, Tensor) and isinstance(targets, Tensor) and targets.ndim == 2):
         return False
     counts = targets != IGNORED
-    many = tokens.shape == targets.shape and int(counts.sum()) > max(1.0, least * counts.numel())
+    many = tokens.shape == targets.shape and int(counts.sum()) > share * counts.numel()
     return many and torch.equal(tokens[counts], targets[counts])

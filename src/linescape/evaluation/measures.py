@@ -32,6 +32,8 @@ Counting = Callable[[Any], Tensor | None]
 IGNORED = -100
 """The target of a position that does not count, such as padding or a prompt, as in torch and at Hugging Face."""
 
+_HALF = (torch.float16, torch.bfloat16)
+
 _Measure = TypeVar("_Measure", bound=Measure)
 
 
@@ -55,6 +57,16 @@ def name(measure: Measure) -> str:
     """The name of a measure in results."""
     inner = measure.func if isinstance(measure, partial) else measure
     return str(getattr(measure, "__name__", getattr(inner, "__name__", type(inner).__name__)))
+
+
+def fixed(measure: Measure) -> Measure:
+    """A measure whose settings stay what they are, whatever is written to the tensors among them."""
+    if not isinstance(measure, partial) or not any(isinstance(value, Tensor) for value in measure.keywords.values()):
+        return measure
+    settings = {key: value.clone() if isinstance(value, Tensor) else value for key, value in measure.keywords.items()}
+    copied = partial(measure.func, *measure.args, **settings)
+    vars(copied).update(vars(measure))
+    return copied
 
 
 def counting(measure: Measure) -> partial[Tensor | None] | None:
@@ -193,6 +205,7 @@ def binary_error(outputs: Tensor, targets: Tensor) -> Tensor:
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Squared differences summed over all axes but the first, in squared units of the target, shape ``(batch,)``.
 
+    They are computed in the wider type of the two, integers of 32 bits and more in float64, which holds them exactly.
     Integer targets ``(batch,)`` with outputs ``(batch, classes)`` stand for one-hot vectors.
 
     Raises:
@@ -208,13 +221,13 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
         raise MeasureError(
             f"{_shapes(outputs, targets)}; a squared error needs equal shapes. Reshape one of them in `forward`."
         )
-    if not targets.dtype.is_floating_point:
-        targets = targets.double()  # which is exact, unlike float32 beyond 2^24
-    return (wide - targets).square().reshape(len(outputs), -1).sum(1)
+    exact = targets.dtype if targets.dtype.is_floating_point or targets.dtype.itemsize < 4 else torch.float64
+    common = torch.promote_types(wide.dtype, exact)
+    return (wide.to(common) - targets.to(common)).square().reshape(len(outputs), -1).sum(1)
 
 
 def _wide(outputs: Tensor) -> Tensor:
-    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+    return outputs.float() if outputs.dtype in _HALF else outputs
 
 
 def _ignored(ignore_index: int | None) -> int:
@@ -224,7 +237,7 @@ def _ignored(ignore_index: int | None) -> int:
 def _counts(classes: Tensor, ignore_index: int | None, weight: Tensor | None) -> Tensor:
     """How much each target counts, in their shape: whether it does, or its class's weight."""
     kept = classes != _ignored(ignore_index)
-    return kept if weight is None else weight.double().to(classes.device)[classes.where(kept, 0)] * kept
+    return kept if weight is None else _wide(weight).to(classes.device)[classes.where(kept, 0)] * kept
 
 
 def _over_positions(values: Tensor, classes: Tensor, ignore_index: int | None, weight: Tensor | None) -> Tensor:
@@ -326,10 +339,12 @@ def _require_probabilities(outputs: Tensor, targets: Tensor) -> None:
 def _refuse_probabilities(outputs: Tensor, axis: int) -> None:
     """Refuse the outputs of a softmax, by the first examples.
 
-    Four rows of logits do not sum to 1 by chance. Fewer do not sum to it up to the rounding of a softmax.
+    Four rows of logits do not sum to 1 by chance. Fewer do not to the precision of float32, as those of a softmax do.
     """
     rows = outputs[:4].movedim(axis, -1).flatten(0, -2)
-    if len(rows) and _sum_to_one(rows, None if len(rows) >= 4 else 4 * torch.finfo(rows.dtype).eps):
+    if len(rows) < 4 and rows.dtype in _HALF:
+        return
+    if len(rows) and _sum_to_one(rows, 1e-3 if len(rows) >= 4 else 1e-5):
         raise MeasureError(
             "The outputs are probabilities: not negative, and summing to 1 over the classes. This measure needs "
             "logits, what the network has before its softmax. Leave the softmax out, or pass `forward=lambda model, "
@@ -337,9 +352,8 @@ def _refuse_probabilities(outputs: Tensor, axis: int) -> None:
         )
 
 
-def _sum_to_one(rows: Tensor, tolerance: float | None = None) -> bool:
-    if tolerance is None:
-        tolerance = 1e-3 if rows.dtype in (torch.float32, torch.float64) else 2e-2
+def _sum_to_one(rows: Tensor, tolerance: float = 1e-3) -> bool:
+    tolerance = tolerance if rows.dtype in (torch.float32, torch.float64) else 2e-2
     return bool((rows >= 0).all() & ((rows.double().sum(-1) - 1).abs() <= tolerance).all())
 
 

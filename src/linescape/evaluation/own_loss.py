@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from linescape.errors import DataError, first_line
 from linescape.evaluation.measures import IGNORED, counted, cross_entropy, squared_error
 
-Place = Literal["same", "next", "number", "numbers", "yes or no"]
+Place = Literal["given", "same", "next", "number", "numbers", "yes or no"]
 """What labels are: classes of the outputs at their places, or of those before; one number ``(batch,)`` for one output
-``(batch, 1)``, or several; or for each of several ``(batch, labels)`` whether it applies."""
+``(batch, 1)``, or several; or for each of several ``(batch, labels)`` whether it applies. ``given`` is at their outputs
+too, but the network has no loss that would say so."""
 
 WORDS: dict[Place, str] = {
+    "given": "not known",
     "same": "the cross entropy of each label at its output",
     "next": "the cross entropy of each at the output before",
     "number": "the squared error",
@@ -44,18 +46,23 @@ _TOLERANCE_OF_HALF = 2e-2
 
 def inherit(network: nn.Module, of: nn.Module) -> None:
     """Let a copy of a network read labels as that network does, whatever its own loss is at another state."""
-    _known[network] = _known.setdefault(of, {})
+    _known[unwrapped(network)] = _known.setdefault(unwrapped(of), {})
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside what `torch.compile` or the classes of parallel training make of it."""
+    while True:
+        if isinstance(inner := vars(network)["_modules"].get("_orig_mod"), nn.Module):
+            network = inner
+        elif isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        else:
+            return network
 
 
 def taken(network: nn.Module, names: Iterable[str]) -> set[str]:
     """Those of the names that the network's ``forward`` lists."""
     return set(names) & set(inspect.signature(network.forward).parameters)
-
-
-def may_take_labels(network: nn.Module) -> bool:
-    """Whether the network can be called with ``labels``: its ``forward`` lists them, or takes any name."""
-    parameters = inspect.signature(network.forward).parameters
-    return "labels" in parameters or any(part.kind is part.VAR_KEYWORD for part in parameters.values())
 
 
 def completed(network: nn.Module, inputs: Mapping[str, Any], labels: Any) -> dict[str, Any]:
@@ -78,6 +85,8 @@ def is_encoder_decoder(network: nn.Module) -> bool:
 def place(network: nn.Module, inputs: Mapping[str, Any], labels: Any) -> Place:
     """Where labels stand, by the network's own loss; at their outputs where it has none.
 
+    A network that takes any name, as what wraps another does, may have a loss of ``labels`` too.
+
     Args:
         network: is called with and without the labels when it is first asked about a kind of batch.
         inputs: by name.
@@ -86,14 +95,25 @@ def place(network: nn.Module, inputs: Mapping[str, Any], labels: Any) -> Place:
     Raises:
         DataError: the network's own loss of these labels is none that is known.
     """
-    if not isinstance(labels, Tensor) or not may_take_labels(network):
-        return "same"
+    if not isinstance(labels, Tensor) or not may_have_loss(network):
+        return "given"
     kind = (tuple(sorted(inputs)), labels.ndim, labels.dtype)
     places = _known.setdefault(network, {})
     if kind not in places:
         with torch.no_grad(), _settings_kept(network):
             places[kind] = _compared(network, inputs, labels)
     return places[kind]
+
+
+def may_have_loss(network: nn.Module) -> bool:
+    """Whether a network can be called with ``labels``: its ``forward`` lists them, or takes any name."""
+    return bool(taken(network, ["labels"])) or takes_any_name(network)
+
+
+def takes_any_name(network: nn.Module) -> bool:
+    """Whether a network's ``forward`` has an argument like ``**inputs``."""
+    kinds = {parameter.kind for parameter in inspect.signature(network.forward).parameters.values()}
+    return inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def outputs_at(place: Place, outputs: Any) -> Any:
@@ -110,11 +130,13 @@ def _compared(network: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> 
     outputs = network(**completed(network, inputs, labels))
     outputs = getattr(outputs, "logits", outputs)
     if not isinstance(outputs, Tensor):
-        return "same"  # for the measures to refuse
-    losses = dict(_losses(outputs, labels))  # says what is wrong with labels before the network does
+        return "given"  # for the measures to refuse
+    if taken(network, ["labels"]):
+        dict(_losses(outputs, labels))  # says what is wrong with labels before the network does
     own = _own(network, inputs, labels)
     if own is None:
-        return "same"
+        return "given"
+    losses = dict(_losses(outputs, labels))
     tolerance = _TOLERANCE if own.dtype.itemsize > 2 else _TOLERANCE_OF_HALF
     fitting = [place for place, loss in losses.items() if torch.isclose(own.double(), loss, tolerance, 1e-6, True)]
     if {"same", "next"} <= set(fitting):
@@ -158,8 +180,8 @@ def _own(network: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> Tenso
     try:
         loss = getattr(network(**inputs, labels=labels), "loss", None)
     except Exception as error:  # whatever the network's own code raises
-        if not taken(network, ["labels"]):
-            return None  # a forward that takes any name need not know what to do with it
+        if isinstance(error, TypeError) and not taken(network, ["labels"]):
+            return None  # what it passes any name on to does not take this one
         raise DataError(
             f"The network, a {type(network).__name__}, cannot compute its own loss of labels {tuple(labels.shape)}: "
             f"{first_line(error)}. Call them 'targets' if each belongs to the output at its place, or pass "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from linescape.errors import DataError, LinescapeError, MeasureError, first_line
 from linescape.evaluation.measures import Measure
@@ -24,6 +25,7 @@ def of_batch(measures: Mapping[str, Measure], outputs: Any, targets: Any) -> dic
     """
     by_measure: dict[str, np.ndarray] = {}
     for name, measure in measures.items():
+        before = _versions((outputs, targets))
         try:
             values = measure(outputs, targets)
         except LinescapeError:
@@ -38,11 +40,15 @@ def of_batch(measures: Mapping[str, Measure], outputs: Any, targets: Any) -> dic
                 f"The measure {name!r} returned {_shape(values)}; it must return one value an example, "
                 "shape (batch,), so that intervals can be computed. Leave out its mean or sum."
             )
-        rows = {len(part) for part in (outputs, targets) if isinstance(part, Tensor) and part.ndim}
-        if len(rows) == 1 and len(values) not in rows and isinstance(outputs, Tensor) and isinstance(targets, Tensor):
+        if isinstance(targets, Tensor) and targets.ndim and len(values) != len(targets):
             raise MeasureError(
-                f"The measure {name!r} returned {len(values)} values for {rows.pop()} examples; it must return one for "
-                "each, so that intervals can be computed. Leave out its mean or sum, and what picks some of them."
+                f"The measure {name!r} returned {_shape(values)} for targets of {_shape(targets)}; it must return one "
+                "value an example. Give examples that do not count the value 0 rather than leaving them out."
+            )
+        if len(measures) > 1 and _versions((outputs, targets)) != before:
+            raise MeasureError(
+                f"The measure {name!r} writes to its outputs or targets, which the other measures read too. Let it "
+                "work on a copy, such as outputs.clone()."
             )
         by_measure[name] = _numpy(values)
     sizes = {name: len(values) for name, values in by_measure.items()}
@@ -88,8 +94,15 @@ def scaled(data: str, values: np.ndarray, counts: np.ndarray, mean: float) -> np
 
 
 def _numpy(values: Tensor) -> np.ndarray:
-    wide = values.double() if values.dtype == torch.float64 else values.float()
-    return np.asarray(wide.cpu().numpy())
+    """As float32, or float64 where that has fewer digits than the values."""
+    exact = torch.promote_types(values.dtype, torch.float32) if values.dtype.is_floating_point else torch.float64
+    return np.asarray(values.detach().to(exact if values.dtype.itemsize >= 4 else torch.float32).cpu().numpy())
+
+
+def _versions(values: Any) -> list[int]:
+    """How often each tensor has been written to."""
+    leaves = (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
+    return [leaf._version for leaf in leaves if not leaf.is_inference()]
 
 
 def _shape(values: Any) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import islice
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from linescape.engine import Fast, operations, threads
-from linescape.errors import LinescapeError, MeasureError, abbreviate
+from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, first_line
 from linescape.evaluation import batchnorm, own_loss
-from linescape.evaluation.batches import head, map_tensors, to_device
+from linescape.evaluation.batches import described, first_with_examples, head, map_tensors, to_device
 from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
 from linescape.evaluation.observing import CallObserver, drawing_layers, generators, random_state_kept, seed
 from linescape.evaluation.working_copy import WorkingCopy, same_outputs
@@ -202,7 +201,7 @@ class Runner:
         """Let the engine decide how it computes, by a few examples of each data set."""
         with self.random_state_kept(), self.using_threads():
             for batches in data:
-                for first in islice(batches, 1):
+                if (first := first_with_examples(batches)) is not None:
                     self.call_engine(self.head(first, _FEW)[0])
 
     def call(self, batch: Any) -> tuple[Any, Any]:
@@ -301,7 +300,20 @@ class Runner:
                 )
         self._copy.notes["The network draws random numbers in eval mode; outputs of a few examples stayed."] = None
 
-    def failing_hook(self, error: BaseException) -> str | None:
+    def refusal(self, error: Exception, which: str, batch: Any) -> DataError:
+        """The error that says which examples, as text, the network's own code failed on."""
+        hook = self._failing_hook(error)
+        return DataError(
+            f"The network, a {type(self.model).__name__}, cannot be called with {which} ({described(batch)}): "
+            f"{first_line(error)}. "
+            + (
+                f"This is an error in the hook {hook}: correct or remove it."
+                if hook
+                else "Give it the inputs that it was trained on: size, channels, type and order."
+            )
+        )
+
+    def _failing_hook(self, error: BaseException) -> str | None:
         """The hook of the network in which an error was raised, as text."""
         running = {frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)}
         for layer, module in self.model.named_modules():

@@ -13,6 +13,7 @@ from linescape.errors import DataError
 from linescape.evaluation.batches import as_tensors, repeatable, split
 from linescape.evaluation.measures import Counting
 from linescape.evaluation.per_example import positions_of_an_example
+from linescape.evaluation.repeated import Repeated, checksum
 from linescape.evaluation.subsets import take
 
 _JOINED = 64e6
@@ -32,6 +33,7 @@ class DataView:
         all_batches: `batches` of all the examples, of which a sample is a part.
         mean_positions: (name, measure) -> mean number (or weight) of an example's positions that count, where the
             measure is by position and this is known; of all the examples, so that all samples have one scale.
+        checksums: of the data that lie in memory, when a walk first began.
     """
 
     batches: Mapping[str, Iterable[Any]]
@@ -41,6 +43,7 @@ class DataView:
     calibration_batches: Iterable[Any] | None
     all_batches: Mapping[str, Iterable[Any]]
     mean_positions: dict[tuple[str, str], float] = field(default_factory=dict)
+    checksums: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Mapping[str, Any], batch_size: int, calibration: str) -> DataView:
@@ -66,6 +69,9 @@ class DataView:
             name: split(*tensors[name], batch_size) if name in tensors else repeatable(name, given)
             for name, given in data.items()
         }
+        batches = {
+            name: given if isinstance(given, list | tuple) else Repeated(name, given) for name, given in batches.items()
+        }
         return cls(batches, tensors, batch_size, calibration, batches.get(calibration), batches)
 
     @property
@@ -79,6 +85,21 @@ class DataView:
     def is_whole(self) -> bool:
         """Whether this is the view of all examples."""
         return self.batches is self.all_batches
+
+    def check_unchanged(self) -> None:
+        """Compare tensors and lists of batches with what they were before; others are compared whenever they are read.
+
+        Raises:
+            DataError: some were written to, so that what is known of them is no longer right.
+        """
+        for name, batches in self.batches.items() if self.is_whole else ():
+            if not isinstance(batches, Repeated):
+                found = checksum(batches)
+                if self.checksums.setdefault(name, found) != found:
+                    raise DataError(
+                        f"The data {name!r} were written to since they were first measured, so what is known of them "
+                        "is no longer right. Make a new Evaluator for new data."
+                    )
 
     def sample(self, rows: Mapping[str, np.ndarray], calibration: np.ndarray | None = None) -> DataView:
         """A view of some of the examples.
