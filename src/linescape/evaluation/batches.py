@@ -98,6 +98,11 @@ def first_with_examples(batches: Iterable[Any]) -> Any | None:
     return next((batch for batch in batches if not _is_empty(batch)), None)
 
 
+def smallest_batch(batches: Iterable[Any]) -> Any:
+    """The batch of the fewest examples."""
+    return min(batches, key=lambda batch: max(lengths(batch), default=0))
+
+
 def _is_empty(batch: Any) -> bool:
     held = list(tensors(batch))
     return bool(held) and all(tensor.ndim and not len(tensor) for tensor in held)
