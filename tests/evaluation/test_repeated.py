@@ -339,3 +339,20 @@ def test_empty_batches_are_passed_over() -> None:
 def test_pairs_that_are_no_two_plain_tensors_are_refused(data: Callable[[], Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         ls.Evaluator(networks()[0], {"d": data()})
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_batches_of_nested_tensors_are_measured_whole(layout: torch.layout) -> None:
+    start, end = networks()
+    line = ls.Line(ls.State.from_module(start), ls.State.from_module(end))
+
+    def padded(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        return model(batch[0].to_padded_tensor(0.0)), batch[1]
+
+    batch = torch.nested.nested_tensor(list(INPUTS), layout=layout), TARGETS
+    evaluator = ls.Evaluator(start, {"d": [batch]}, forward=padded)
+    expected = walked((INPUTS, TARGETS))["d", "cross_entropy"].mean
+    assert ls.scan(line, evaluator, ls.ScanOptions(alphas=3))["d", "cross_entropy"].mean == pytest.approx(expected)
+    with pytest.raises(DataError, match="sparse or nested tensor"):
+        ls.scan(line, evaluator, ls.ScanOptions(alphas=3, until=0.1))

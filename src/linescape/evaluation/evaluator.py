@@ -162,7 +162,8 @@ class Evaluator:
 
     def notes(self, path: Path) -> list[str]:
         """What a reader of a walk along this path should know of the network and of what was done, in words."""
-        return self._runner.notes_on(path)
+        of_measures = [remark for measure in self.measures.values() for remark in measuring.remarks(measure)]
+        return [*self._runner.notes_on(path), *of_measures]
 
     def lent(self) -> AbstractContextManager[None]:
         """While measuring, where the caller's own network is walked: it is put back to the bit at the end.
