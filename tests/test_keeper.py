@@ -195,6 +195,15 @@ def test_inputs_that_the_network_does_not_take_are_said_before_the_training(tmp_
     keeper = Keeper(network(), tmp_path, data={"test": (INPUTS[:, :4], TARGETS)})
     with pytest.raises(DataError, match=said), keeper:
         pytest.fail("the training began")
+    normed = nn.Sequential(nn.BatchNorm1d(5), network())
+    for treatment in ("recalibrate", "batch"):
+        evaluator = Evaluator(normed, {"train": (INPUTS, TARGETS)}, batch_size=len(INPUTS) - 1)
+        keeper = Keeper(normed, tmp_path, data=evaluator, options=ScanOptions(batchnorm=treatment))
+        with pytest.raises(DataError, match="two examples to compute a variance"), keeper:
+            pytest.fail("the training began")
+    keeper = Keeper(normed, tmp_path, data=TEST, options=ScanOptions(batchnorm="recalibrate"))
+    with pytest.raises(DataError, match="Add training data"), keeper:
+        pytest.fail("the training began")
     assert not any(tmp_path.iterdir())
     with pytest.raises(DataError, match="Give them a name"):
         Evaluator(network(), DataLoader(TensorDataset(INPUTS, TARGETS)))  # type: ignore[arg-type]

@@ -180,11 +180,10 @@ class Keeper:
         # What cannot be measured is an error before hours of training and not after them.
         if self.data is not None:
             with self._random_state_kept():
-                if isinstance(self.data, Evaluator):
-                    State.from_module(self.model, copy=False).check_fits(self.data.model)
-                    self.data.count_operations()
-                else:
-                    Evaluator(self.model, self.data).count_operations()
+                evaluator = self.data if isinstance(self.data, Evaluator) else Evaluator(self.model, self.data)
+                State.from_module(self.model, copy=False).check_fits(evaluator.model)
+                evaluator.count_operations()
+                evaluator.try_treatments(self.options.treatments)
         self._now = step
         self._opaque = copied(State.from_module(self.model, copy=False).opaque)
         self._keep(step)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from linescape.errors import DataError, MeasureError
 from linescape.evaluation import measures
+from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import (
     binary_cross_entropy,
     binary_error,
@@ -21,6 +22,10 @@ from linescape.evaluation.measures import (
     error,
     squared_error,
 )
+from linescape.geometry.paths import Line
+from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
+from linescape.interpolation.scanning import scan
 
 
 def test_values_by_hand() -> None:
@@ -343,3 +348,16 @@ def test_squared_errors_of_large_targets_are_exact(kind: torch.dtype) -> None:
     outputs = torch.full((3, 1), 2.0**27)
     assert squared_error(outputs, targets).tolist() == [1, 36, 9]
     assert squared_error(torch.ones(3, 1), torch.zeros(3, 1)).dtype == torch.float32
+
+
+def test_means_that_are_not_those_of_torch_are_told() -> None:
+    weighted = nn.CrossEntropyLoss(torch.ones(3), ignore_index=1, reduction="none")
+    weight, ignored = measures.remarks(weighted)
+    assert "partial(cross_entropy, weight=...)" in weight
+    assert "whatever its ignore_index is" in ignored
+    for plain in (nn.CrossEntropyLoss(reduction="none"), cross_entropy, partial(cross_entropy, weight=torch.ones(3))):
+        assert measures.remarks(plain) == []
+    network = nn.Linear(4, 3)
+    line = Line(State.from_module(network), State.from_module(nn.Linear(4, 3)))
+    evaluator = Evaluator(network, {"d": (torch.randn(9, 4), torch.arange(9) % 3)}, [weighted])
+    assert weight in scan(line, evaluator, ScanOptions(alphas=3)).provenance["notes"]

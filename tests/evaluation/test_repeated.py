@@ -278,3 +278,81 @@ def test_a_checksum_tells_batches_apart(change: Callable[[Any], Any]) -> None:
 
     assert checksum(batch()) == checksum(batch())
     assert checksum(change(batch())) != checksum(batch())
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(5, 4), nn.BatchNorm1d(4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.norm(self.linear(inputs))
+        return outputs
+
+
+@pytest.mark.parametrize("as_loader", [True, False])
+@pytest.mark.parametrize("treatment", ["batch", "recalibrate"])
+def test_a_batch_of_one_has_no_variance(treatment: str, as_loader: bool) -> None:
+    """70 examples in batches of 23 leave one."""
+    network = Normed()
+    data = {"train": DataLoader(PLAIN, batch_size=23) if as_loader else (INPUTS, TARGETS)}
+    evaluator = ls.Evaluator(network, data, batch_size=23)
+    line = ls.Line(ls.State.from_module(network), ls.State.from_module(Normed()))
+    with pytest.raises(DataError, match=r"batch 4 of .*\(1, 5\) float32.*two examples to compute a variance"):
+        ls.scan(line, evaluator, ls.ScanOptions(alphas=3, batchnorm=treatment))
+    with pytest.raises(DataError, match=r"smallest batch \(\(1, 5\) float32.*two examples to compute a variance"):
+        evaluator.try_treatments((treatment,))
+    evaluator.try_treatments(("interpolate", "start"))
+    ls.scan(line, evaluator, ls.ScanOptions(alphas=3))
+    other = ls.Evaluator(network, {"train": (INPUTS, TARGETS)}, batch_size=24)
+    before = ls.State.from_module(other.model)
+    other.try_treatments((treatment,))
+    assert all(torch.equal(before[name], tensor) for name, tensor in other.model.state_dict().items())
+
+
+def test_empty_batches_are_passed_over() -> None:
+    empty = INPUTS[:0], TARGETS[:0]
+    expected = walked((INPUTS, TARGETS))["d", "cross_entropy"].mean
+    for batches in (
+        [empty, (INPUTS, TARGETS)],
+        [empty, (INPUTS[:30], TARGETS[:30]), empty, (INPUTS[30:], TARGETS[30:])],
+    ):
+        assert walked(batches)["d", "cross_entropy"].mean == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(DataError, match="no examples"):
+        walked([empty])
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:Sparse CSR")
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lambda: (INPUTS.to_sparse(), TARGETS), "hold a sparse tensor"),
+        (lambda: (INPUTS.to_sparse_csr(), TARGETS), "hold a sparse tensor"),
+        (lambda: (torch.nested.nested_tensor(list(INPUTS)), TARGETS), "hold a nested tensor"),
+        (lambda: (torch.nested.nested_tensor(list(INPUTS), layout=torch.jagged), TARGETS), "hold a nested tensor"),
+        (lambda: (INPUTS.numpy(), np.ma.masked_array(TARGETS.numpy(), mask=TARGETS.numpy() == 2)), "masked array"),
+        (lambda: (INPUTS, TARGETS.tolist()), "a tuple of a Tensor and a list. Give a tuple of two tensors"),
+        (lambda: (INPUTS.tolist(), TARGETS.numpy()), "a tuple of a list and a ndarray. Give a tuple of two tensors"),
+    ],
+    ids=["sparse", "rows", "nested", "jagged", "masked", "a list of targets", "a list of inputs"],
+)
+def test_pairs_that_are_no_two_plain_tensors_are_refused(data: Callable[[], Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        ls.Evaluator(networks()[0], {"d": data()})
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_batches_of_nested_tensors_are_measured_whole(layout: torch.layout) -> None:
+    start, end = networks()
+    line = ls.Line(ls.State.from_module(start), ls.State.from_module(end))
+
+    def padded(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        return model(batch[0].to_padded_tensor(0.0)), batch[1]
+
+    batch = torch.nested.nested_tensor(list(INPUTS), layout=layout), TARGETS
+    evaluator = ls.Evaluator(start, {"d": [batch]}, forward=padded)
+    expected = walked((INPUTS, TARGETS))["d", "cross_entropy"].mean
+    assert ls.scan(line, evaluator, ls.ScanOptions(alphas=3))["d", "cross_entropy"].mean == pytest.approx(expected)
+    with pytest.raises(DataError, match="sparse or nested tensor"):
+        ls.scan(line, evaluator, ls.ScanOptions(alphas=3, until=0.1))

@@ -109,9 +109,14 @@ def first_with_examples(batches: Iterable[Any]) -> Any | None:
     return next((batch for batch in batches if not _is_empty(batch)), None)
 
 
+def smallest_batch(batches: Iterable[Any]) -> Any:
+    """The batch of the fewest examples."""
+    return min(batches, key=lambda batch: max(lengths(batch), default=0))
+
+
 def _is_empty(batch: Any) -> bool:
     held = list(tensors(batch))
-    return bool(held) and all(tensor.ndim and not len(tensor) for tensor in held)
+    return bool(held) and all(tensor.ndim and not tensor.size(0) for tensor in held)
 
 
 def parts(batch: Any) -> list[Any]:
@@ -175,7 +180,11 @@ def head(batch: Any, count: int) -> tuple[Any, float]:
 
 def described(batch: Any) -> str:
     """Shapes and types of a batch's tensors as text, for error messages."""
-    return ", ".join(f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}" for tensor in tensors(batch))
+    return ", ".join(f"{_shape(tensor)} {str(tensor.dtype).removeprefix('torch.')}" for tensor in tensors(batch))
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{tensor.size(0)} nested" if tensor.is_nested else str(tuple(tensor.shape))
 
 
 def length(batches: Iterable[Any]) -> int | None:
@@ -188,16 +197,16 @@ def length(batches: Iterable[Any]) -> int | None:
 
 def lengths(batch: Any) -> set[int]:
     """The different lengths of a batch's tensors; a single one is the number of examples."""
-    return {len(tensor) if tensor.ndim else 0 for tensor in tensors(batch)}
+    return {tensor.size(0) if tensor.ndim else 0 for tensor in tensors(batch)}
 
 
 def is_whole(batch: Any, length: int) -> bool:
     """Whether a batch of so many examples has parts whose rows cannot be taken.
 
-    Such are sparse tensors, and a list without tensors that has an entry for each example, as a text or a number.
+    Such are sparse and nested tensors, and a list without tensors that has an entry for each example, as a text.
     """
     if isinstance(batch, Tensor):
-        return batch.layout != torch.strided
+        return batch.layout != torch.strided or batch.is_nested
     if isinstance(batch, list | tuple) and len(batch) == length and not any(True for _ in tensors(batch)):
         return True
     return any(is_whole(part, length) for part in parts(batch))

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from linescape.engine import Fast
-from linescape.errors import DataError, LinescapeError, MeasureError
+from linescape.errors import DataError, MeasureError
 from linescape.evaluation import measures as measuring
-from linescape.evaluation.batches import first_with_examples, length
+from linescape.evaluation.batches import first_with_examples, length, smallest_batch
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
 from linescape.evaluation.per_example import Values, of_batch, positions_of_an_example, scaled
@@ -167,7 +167,8 @@ class Evaluator:
 
     def notes(self, path: Path) -> list[str]:
         """What a reader of a walk along this path should know of the network and of what was done, in words."""
-        return self._runner.notes_on(path)
+        of_measures = [remark for measure in self.measures.values() for remark in measuring.remarks(measure)]
+        return [*self._runner.notes_on(path), *of_measures]
 
     def lent(self) -> AbstractContextManager[None]:
         """While measuring, where the caller's own network is walked: it is put back to the bit at the end.
@@ -257,6 +258,22 @@ class Evaluator:
             with self._runner.lent():
                 self._operations = self._counted()
         return self._operations
+
+    def try_treatments(self, treatments: Iterable[str]) -> None:
+        """Pass the smallest batches as BatchNorm's treatments will, which `count_operations` does not.
+
+        Raises:
+            DataError: there are no data to recalibrate with, or a batch is too small to compute a variance of.
+        """
+        smallest: list[Any] = []
+        if "recalibrate" in treatments and self._runner.statistics:
+            smallest.append(smallest_batch(self._calibration_batches()))
+        if "batch" in treatments and self._runner.statistics:
+            smallest.extend(map(smallest_batch, self.data.values()))
+        with torch.no_grad(), self.lent(), self._runner.treated("batch", {}, tuple):
+            for batch in smallest:
+                with self._runner.random_state_kept(), self._runner.refusing("the smallest batch", batch):
+                    self._runner.call(batch)
 
     def start_path(self, path: Path, positions: int) -> None:
         """A walk of so many measurements begins.
@@ -352,12 +369,8 @@ class Evaluator:
             if first is None:
                 continue
             few, share = self._runner.head(first, 4)
-            try:
+            with self._runner.refusing(f"the first examples of {name!r}", few):
                 few, share, (outputs, targets, operations) = self._runner.first_call(few, share, first)
-            except LinescapeError:
-                raise
-            except Exception as error:  # whatever the network's own code raises
-                raise self._runner.refusal(error, f"the first examples of {name!r}", few) from error
             of_batch(self.measures, outputs, targets)  # what cannot be measured is said at once
             self._few.append(few)
             of_largest_batch = max(of_largest_batch, operations / share)
@@ -376,15 +389,11 @@ class Evaluator:
                 values: dict[str, list[np.ndarray]] = {measure: [] for measure in self.measures}
                 counts: dict[str, list[np.ndarray]] = {measure: [] for measure in self._counting}
                 for number, batch in enumerate([first_with_examples(batches)] if first else batches):
-                    try:
+                    with self._runner.refusing(f"batch {number + 1} of {name!r}", batch):
                         if engine:
                             outputs, targets = self._runner.call_engine(batch, key=(self._key, name, number))
                         else:
                             outputs, targets = self._runner.call(self._runner.head(batch, first)[0] if first else batch)
-                    except LinescapeError:
-                        raise
-                    except Exception as error:  # whatever the network's own code raises
-                        raise self._runner.refusal(error, f"batch {number + 1} of {name!r}", batch) from error
                     for measure, count in self._counting.items():
                         if (positions := count(targets)) is not None:
                             counts[measure].append(positions.cpu().numpy())

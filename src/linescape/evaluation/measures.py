@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from linescape.errors import DataError, MeasureError
 
@@ -67,6 +67,19 @@ def fixed(measure: Measure) -> Measure:
     copied = partial(measure.func, *measure.args, **settings)
     vars(copied).update(vars(measure))
     return copied
+
+
+def remarks(measure: Measure) -> list[str]:
+    """What a result should say of a measure's means."""
+    if not isinstance(measure, nn.CrossEntropyLoss | nn.NLLLoss):
+        return []
+    settings = {"weight": measure.weight is not None, "ignore_index": measure.ignore_index != IGNORED}
+    return [
+        f"The mean of {name(measure)} divides by the number of all examples, whatever its {setting} is, unlike "
+        f"torch's. Pass partial(cross_entropy, {setting}=...) for that of torch."
+        for setting, is_given in settings.items()
+        if is_given
+    ]
 
 
 def counting(measure: Measure) -> partial[Tensor | None] | None:

@@ -177,8 +177,9 @@ class Runner:
 
         def calibrate() -> None:
             with self.random_state_kept():
-                for batch in calibration_batches():
-                    self.call(batch)
+                for number, batch in enumerate(calibration_batches()):
+                    with self.refusing(f"batch {number + 1} of the data that recalibrate BatchNorm", batch):
+                        self.call(batch)
 
         path, alpha = self._copy.path, self._copy.alpha
         if treatment == "interpolate" and path is not None and not (path.straight and 0.0 <= alpha <= 1.0):
@@ -300,18 +301,28 @@ class Runner:
                 )
         self._copy.notes["The network draws random numbers in eval mode; outputs of a few examples stayed."] = None
 
-    def refusal(self, error: Exception, which: str, batch: Any) -> DataError:
-        """The error that says which examples, as text, the network's own code failed on."""
-        hook = self._failing_hook(error)
-        return DataError(
-            f"The network, a {type(self.model).__name__}, cannot be called with {which} ({described(batch)}): "
-            f"{first_line(error)}. "
-            + (
-                f"This is an error in the hook {hook}: correct or remove it."
-                if hook
-                else "Give it the inputs that it was trained on: size, channels, type and order."
-            )
-        )
+    @contextmanager
+    def refusing(self, which: str, batch: Any) -> Iterator[None]:
+        """Turn an error of the network's own code into one that says which examples, as text, it failed on.
+
+        Raises:
+            DataError: the network cannot be called with them.
+        """
+        try:
+            yield
+        except LinescapeError:
+            raise
+        except Exception as error:  # whatever the network's own code raises
+            if hook := self._failing_hook(error):
+                advice = f"This is an error in the hook {hook}: correct or remove it."
+            elif "more than 1 value per channel" in str(error):
+                advice = "BatchNorm needs two examples to compute a variance: choose batches that leave none of one."
+            else:
+                advice = "Give it the inputs that it was trained on: size, channels, type and order."
+            raise DataError(
+                f"The network, a {type(self.model).__name__}, cannot be called with {which} ({described(batch)}): "
+                f"{first_line(error)}. {advice}"
+            ) from error
 
     def _failing_hook(self, error: BaseException) -> str | None:
         """The hook of the network in which an error was raised, as text."""

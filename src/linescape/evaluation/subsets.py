@@ -76,7 +76,7 @@ def _length(batch: Any) -> int:
         )
     if is_whole(batch, max(sizes)):
         raise DataError(
-            f"A batch of {max(sizes)} examples holds a sparse tensor, or a list of as many entries that are no "
-            "tensors. To measure only some of the examples, make it a dense tensor, or leave it out."
+            f"A batch of {max(sizes)} examples holds a sparse or nested tensor, or a list of as many entries that are "
+            "no tensors. To measure only some of the examples, make it a dense tensor, or leave it out."
         )
     return sizes.pop()
