@@ -79,7 +79,7 @@ def test_names_are_replaced_by_pattern() -> None:
         pair(contents(tensors), contents(tensors), Fit(rename=[("body", r"\9")]))
     for fit in ({"allow_missing": ["("]}, {"rename": [("a", "b"), ("[", "x")]}):
         with pytest.raises(CheckpointError, match="is not a regular expression"):
-            Fit(**fit)  # type: ignore[arg-type]
+            Fit(**fit)
 
 
 def test_two_types_become_the_wider_one() -> None:
