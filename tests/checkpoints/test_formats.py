@@ -280,6 +280,23 @@ def test_names_are_fitted_to_the_network(tmp_path: Path) -> None:
     assert inner.notes == ("Put 'backbone.' before 9 names.",)
 
 
+@pytest.mark.parametrize(("one", "other"), [("encoder_q.", "encoder_k."), ("gan.real.", "gan.fake.")])
+def test_of_two_networks_by_prefix_none_is_guessed(one: str, other: str, tmp_path: Path) -> None:
+    held = {prefix + name: value for prefix in (one, other) for name, value in net().state_dict().items()}
+    contents = checkpoints.read(saved(tmp_path / "a.pt", {**held, "queue": torch.ones(3)}))
+    with pytest.raises(CheckpointError, match=f"under '{min(one, other)}' and under '{max(one, other)}'"):
+        contents.into(net())
+    with pytest.raises(CheckpointError, match="either may be meant"):
+        contents.named_as(net().state_dict())
+
+
+def test_weights_are_read_rather_than_their_average(tmp_path: Path) -> None:
+    held = {f"net.{name}": value for name, value in net().state_dict().items()}
+    average = {name.replace("net.", "ema."): torch.zeros_like(value) for name, value in held.items()}
+    contents = checkpoints.read(saved(tmp_path / "a.pt", average | held))
+    assert same(contents.named_as(net().state_dict()), net().state_dict())
+
+
 def test_what_wrappers_put_into_names_is_taken_out(tmp_path: Path) -> None:
     compiled = {f"body._orig_mod.{name}": value for name, value in net().state_dict().items()} | {"head": torch.ones(1)}
     found = checkpoints.read(saved(tmp_path / "a.pt", compiled))

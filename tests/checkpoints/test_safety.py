@@ -282,7 +282,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         program(state(value=tensor(size=integers(0, 1 << 62, 1 << 62), stride=integers(1, 1, 1)))),
         "damaged",
     ),
-    "expanded": (program(state(value=tensor(size=integers(1 << 40), stride=integers(0)))), "does not fit"),
+    "expanded": (program(state(value=tensor(size=integers(1 << 40), stride=integers(0)))), "any amount of memory"),
     "dimensions": (program(state(value=tensor(size=integers(*[1] * 65), stride=integers(*[1] * 65)))), "no shape"),
     "size is no number": (program(state(value=tensor(size=b"}"))), "no shape"),
     "size of tuples": (program(state(value=tensor(size=doubled(False)[13:-2]))), "no shape"),

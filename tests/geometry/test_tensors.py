@@ -108,6 +108,14 @@ def test_ends_whose_difference_overflows_have_a_mean(dtype: torch.dtype, alpha: 
     assert not tensors.is_finite(tensors.lerp(start, end, 3.0))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64])
+def test_a_difference_that_overflows_is_known_in_double(dtype: torch.dtype) -> None:
+    start, end = (torch.tensor([sign * 2.5e38, 1.0], dtype=torch.float64).to(dtype) for sign in (-1.0, 1.0))
+    assert (as_numpy(tensors.subtract(end, start)) == as_numpy(end) - as_numpy(start)).all()
+    assert tensors.subtract(end[1:], start[1:]).dtype == tensors.widened(end).dtype
+    assert not tensors.is_finite(tensors.subtract(end, end * math.inf))
+
+
 @pytest.mark.parametrize("size", [1e-300, 1e-160, 1e155, 1e250])
 def test_the_norm_of_numbers_whose_squares_leave_the_range(size: float) -> None:
     values = [drawn(torch.float64, seed) for seed in (1, 2)]

@@ -186,7 +186,7 @@ def _check_possible(start: Contents, end: Contents, moving: Collection[str]) -> 
             listed = abbreviate([f"{name} ({kind})" for name, kind in contents.unread.items()])
             raise StateError(
                 f"{contents.path} has tensors that cannot be averaged: {listed}. What is written would lack them. "
-                "Convert sparse and quantised tensors to plain ones first."
+                "Convert sparse and quantised tensors to plain ones, and give each a name, first."
             )
     check_not_packed(end, moving)
     check_no_factors(moving)

@@ -173,7 +173,14 @@ def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
 
 
 def without_overflow(between: Tensor, start: Tensor, end: Tensor, alpha: float) -> Tensor:
-    """The result of `torch.lerp`, where it is not finite from the two ends and not from their difference."""
+    """The result of `torch.lerp`, where it is not finite from the two ends and not from their difference.
+
+    Args:
+        between: the result.
+        start: the tensor at alpha = 0.
+        end: the tensor at alpha = 1.
+        alpha: the position.
+    """
     apart = widened(start) * (1.0 - alpha) + widened(end) * alpha
     return torch.where(between.isfinite(), between, torch.where(start == end, end, apart.to(end.dtype)))
 
@@ -184,10 +191,14 @@ def can_lerp(dtype: torch.dtype) -> bool:
 
 
 def subtract(end: Tensor, start: Tensor) -> Tensor:
-    """``end - start`` in the type that it is computed in; zero for integers."""
+    """``end - start`` in the type that it is computed in, or double where it overflows that; zero for integers."""
     if not is_continuous(end.dtype):
         return torch.zeros_like(end)
-    return widened(end) - widened(start)
+    away = widened(end) - widened(start)
+    if is_finite(away):
+        return away
+    wide = torch.complex128 if away.is_complex() else torch.float64
+    return end.to(wide) - start.to(wide)
 
 
 def real(value: Tensor) -> Tensor:

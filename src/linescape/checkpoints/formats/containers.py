@@ -82,14 +82,14 @@ def find(content: Any, path: str, ema: bool, key: str | None) -> Found:
         CheckpointError: there is none, several and no key, or nothing under the key; the message says what is there.
     """
     whole = {keys: entries for keys, entries in _dictionaries(content) if any(map(is_named, entries.items()))}
-    averages = [keys for keys in whole if any(map(_is_average, keys))]
+    averages = [keys for keys in whole if any(map(is_average, keys))]
     if key is not None:
         above, inside = _under(whole, key, path)
         chosen = _choose(inside, path, above)
     elif ema:
         if not averages:
             tops = list(map(str, content)) if isinstance(content, Mapping) else []
-            if nameless := [top for top in tops if _is_average(top)]:
+            if nameless := [top for top in tops if is_average(top)]:
                 raise CheckpointError(
                     f"{path} has no tensors by name under {abbreviate(nameless)}: torch_ema and others save a list, of "
                     "which only the program knows the order. Put the average into the network there, and save its "
@@ -99,7 +99,7 @@ def find(content: Any, path: str, ema: bool, key: str | None) -> Found:
                 f"{path} holds no moving average of the weights (its keys are {abbreviate(tops)}). Read the weights "
                 "themselves, without --ema."
             )
-        first = averages[0][: next(place for place, part in enumerate(averages[0]) if _is_average(part)) + 1]
+        first = averages[0][: next(place for place, part in enumerate(averages[0]) if is_average(part)) + 1]
         chosen = _choose({k: whole[k] for k in averages if k[: len(first)] == first}, path, len(first))
     else:
         # Which item of a list is meant is for the user to say, even of one.
@@ -108,12 +108,12 @@ def find(content: Any, path: str, ema: bool, key: str | None) -> Found:
     if chosen is None:
         raise CheckpointError(f"{path} {_nothing(content)}{_instead(whole)}")
     notes = []
-    if chosen and isinstance(content, Mapping) and (others := [str(k) for k in content if k != chosen[0]]):
+    if others := list(_beside(content, chosen)):
         notes.append(f"Read {label(chosen)!r} and left out {abbreviate(others)}.")
-    elif chosen and len(content) > 1:
+    elif isinstance(content, list) and len(content) > 1:
         notes.append(f"Read {label(chosen)!r} and left out the other {len(content) - 1} items of the list.")
     if averages and not ema and key is None:
-        first_average = next(part for part in averages[0] if _is_average(part))
+        first_average = next(part for part in averages[0] if is_average(part))
         notes.append(f"The file also has a moving average of the weights, under {first_average!r}: --ema reads it.")
     if isinstance(whole[chosen], _Module):
         notes.append("A whole network is pickled here, whose code was not run: its parameters and buffers were read.")
@@ -164,6 +164,14 @@ def _choose(found: Mapping[Keys, Mapping[Any, Any]], path: str, above: int = 0) 
     return candidates[0] if candidates else None
 
 
+def _beside(content: Any, chosen: Keys) -> Iterator[str]:
+    """What is in the dictionaries that lead to a place, besides what leads there."""
+    for depth, key in enumerate(chosen):
+        if isinstance(content, Mapping):
+            yield from (label((*chosen[:depth], str(other))) for other in content if other != key)
+        content = content[key]
+
+
 def _under(found: Mapping[Keys, Mapping[Any, Any]], key: str, path: str) -> tuple[int, dict[Keys, Mapping[Any, Any]]]:
     """What is at a key, or else below it, and how many keys lead there; the keys may be joined by dots as well.
 
@@ -189,7 +197,8 @@ def _is_larger(item: tuple[Any, Any]) -> bool:
     return is_named(item) and math.prod(item[1].size) > 1
 
 
-def _is_average(key: str | int) -> bool:
+def is_average(key: str | int) -> bool:
+    """Whether something is a moving average of weights, to judge by its key."""
     return "ema" in str(key).lower().replace("-", "_").split("_")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from linescape.checkpoints.formats.containers import is_average
 from linescape.errors import CheckpointError, StateError, abbreviate
 from linescape.geometry.state import State
 
@@ -90,22 +92,39 @@ class Contents(Mapping[str, Tensor]):
 
         A training script's class often has the network as ``self.model``, so that its checkpoint says ``model.fc`` for
         the network's ``fc``. What is outside the prefix, such as the weights of a loss, is left out; a note says so.
+
+        Raises:
+            CheckpointError: there are several such prefixes, so the file has several networks.
         """
         known = set(wanted)
         most = sum(name in known for name in self)
         if most == len(known):
             return self
         most = max(most, (len(known) - 1) // 2)
-        if best := _prefix(self, known, most):
+        if best := self._own_prefix(known, most):
             inside = {name: name.removeprefix(best) for name in self if name.startswith(best)}
             outside = [name for name in self if name not in inside]
             note = f"Took {best!r} off {len(inside)} names" + (
                 f" and left out {abbreviate(outside)}." if outside else "."
             )
             return self.renamed(inside, note)
-        if best := _prefix(known, self, most):
+        if best := next(iter(_prefixes(known, self, most)), ""):
             return self.renamed({name: best + name for name in self}, f"Put {best!r} before {len(self)} names.")
         return self
+
+    def _own_prefix(self, known: Container[str], most: int) -> str:
+        """The prefix of a network in the file, rather of its weights than of their average; empty for none."""
+        prefixes = _prefixes(self, known, most)
+        best, *others = (
+            [prefix for prefix in prefixes if not any(map(is_average, prefix.split(".")))] or prefixes or [""]
+        )
+        if other := next((prefix for prefix in others if not prefix.startswith(best)), None):
+            raise CheckpointError(
+                f"{self.path} has such a network under {best!r} and under {other!r}, and either may be meant. Write "
+                "the tensors of one to a file of their own, or take the prefix off these: --rename "
+                f"'^{re.escape(best)}='."
+            )
+        return best
 
     def renamed(self, names: Mapping[str, str], note: str) -> Contents:
         """Under other names (old -> new), with a note of it; what is not named is left out.
@@ -177,8 +196,8 @@ def unwrapped(contents: Contents) -> Contents:
     return contents
 
 
-def _prefix(names: Iterable[str], known: Container[str], most: int) -> str:
-    """The prefix without which most names are known, more than `most`; the shortest of equals, empty for none."""
+def _prefixes(names: Iterable[str], known: Container[str], most: int) -> list[str]:
+    """The prefixes without which most names are known, more than `most` and equally many; the shortest one first."""
     counts: Counter[str] = Counter()
     for name in names:
         dot = -1
@@ -188,5 +207,6 @@ def _prefix(names: Iterable[str], known: Container[str], most: int) -> str:
                 break
             if name[dot + 1 :] in known:
                 counts[name[: dot + 1]] += 1
-    best = min(counts, key=lambda prefix: (-counts[prefix], len(prefix), prefix), default="")
-    return best if counts[best] > most else ""
+    highest = max(counts.values(), default=0)
+    best = [prefix for prefix, count in counts.items() if count == highest]
+    return sorted(best, key=lambda prefix: (len(prefix), prefix)) if highest > most else []
