@@ -12,6 +12,7 @@ training does not change: not its weights, mode, gradients or random state.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Container, Mapping
 from contextlib import AbstractContextManager
@@ -80,6 +81,7 @@ class Keeper:
         self.data = data
         self.options = options
         self.kept: dict[int, Path] = {}
+        self._digests: dict[int, str] = {}
         self.probe: Probe | None = None
         self.page: Path | None = None
         self._now = 0
@@ -206,7 +208,7 @@ class Keeper:
 
         with self._random_state_kept():
             evaluator = self.data if isinstance(self.data, Evaluator) else Evaluator(self.model, self.data)
-            ends = (checkpoints.read(self.kept[step]).into(evaluator.model) for step in (start, end))
+            ends = (checkpoints.read(self._unchanged(step)).into(evaluator.model) for step in (start, end))
             first, last = (state.to(evaluator.device) for state in ends)
             folder = self.folder / "report"
             self.probe = probe(first, last, evaluator, options=replace(self.options, keep=folder / "points"))
@@ -219,6 +221,21 @@ class Keeper:
             state = State.from_module(self.model, copy=False)
             checkpoints.write(path, state.state_dict(), {"step": str(step)})
             self.kept[step] = path
+            self._digests[step] = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def _unchanged(self, step: int) -> Path:
+        """The file of a checkpoint.
+
+        Raises:
+            StoreError: it is not what was saved.
+        """
+        path = self.kept[step]
+        if hashlib.sha256(path.read_bytes()).hexdigest() != self._digests[step]:
+            raise StoreError(
+                f"{path} is not what was saved there during the training, so the line would be another. The other "
+                "checkpoints are where they were: probe the line between two of them."
+            )
+        return path
 
     def _changed(self) -> tuple[str, ...]:
         """A note on what the network saves besides plain tensors, if that has changed: it is not in the checkpoints."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from linescape import atomic, tensor_file
-from linescape.engine import library_digest
+from linescape.engine import arithmetic_digest, library_digest
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import paths
 from linescape.interpolation import identity
@@ -104,6 +104,7 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
     library = library_digest() if evaluator.device.type == "cpu" else None
     settings = {
         "versions": [version("linescape"), str(torch.__version__), torch.backends.cpu.get_cpu_capability(), library],
+        "arithmetic": arithmetic_digest() if evaluator.device.type == "cpu" else None,
         "device": evaluator.device.type,
         "measures": list(evaluator.measures),
         "settings": [evaluator.precision, evaluator.batch_size, evaluator.calibration, treatments],

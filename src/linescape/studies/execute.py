@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -25,7 +25,8 @@ from torch import nn
 
 from linescape import data, models
 from linescape.data import Dataset
-from linescape.engine import compiler, library_digest, memory, threads
+from linescape.engine import arithmetic_digest, compiler, library_digest, memory, threads
+from linescape.errors import StoreError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Line, Only, Path
@@ -74,6 +75,7 @@ def do(task: Task, store: Store, device: str = "cpu", report: Report = lambda _:
     conditions = {
         "device": torch.cuda.get_device_name(device) if on_gpu else device,
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "arithmetic": None if on_gpu else arithmetic_digest(),
         "compiler": compiler() is not None if on_gpu else library is not None,
         "native_library": library,
         "versions": {
@@ -126,6 +128,7 @@ def _train(task: Train, job: _Job) -> None:
     store, device = job.store, job.device
     recipe = task.recipe
     dataset = load(recipe.data, recipe.seed)
+    job = replace(job, conditions={**job.conditions, "data": dataset.digest})
     network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
     start = _start(recipe, network, store)
     half_done = store.half_done(task, job.conditions)
@@ -168,6 +171,8 @@ def _scan(task: Scan, job: _Job) -> None:
     store, device = job.store, job.device
     recipe = task.end.recipe
     dataset = load(recipe.data, recipe.seed)
+    job = replace(job, conditions={**job.conditions, "data": dataset.digest})
+    _check_data(task, dataset, store)
     ends = {"start": state(task.start, store), "end": state(task.end, store)}
     for name, end in ends.items():
         if not all(map(is_finite, end.values())):
@@ -192,6 +197,17 @@ def _scan(task: Scan, job: _Job) -> None:
         job.report(len(points) / len(options.positions))
     curve = collect(points, path, evaluator)
     store.save_curve(task, curve, job.record(evaluator.engine.compiled, half_done.remarks))
+
+
+def _check_data(task: Scan, dataset: Dataset, store: Store) -> None:
+    """Raise `StoreError` if a line's data are not those that its end was trained on, where that was recorded."""
+    trained = Train(task.end.recipe)
+    seen = store.record(trained).get("data", dataset.digest)
+    if seen != dataset.digest:
+        raise StoreError(
+            f"The data set {dataset.name!r} is not what it was when the training {trained.key} saw it: its content has "
+            "another digest, so the line would be measured on other data. Restore the data set, or delete that result."
+        )
 
 
 def state(moment: Moment, store: Store) -> State:

@@ -126,6 +126,8 @@ def work(
                                 failed[task] = reason
                             bars.end(task, [task for task in missing if task not in failed and not store.has(task)])
             if elsewhere and idle:  # nothing to do but wait for another process, or its death
+                waited = f"Waiting for another process, which has the task {elsewhere[0].key} in {store.root}."
+                Console(stderr=True).print(waited, markup=False, highlight=False, soft_wrap=True)
                 with store.claim(elsewhere[0], wait=True):
                     pass
             missing = [task for task in wanted if task not in failed and not store.has(task)]  # some may disappear
