@@ -81,6 +81,15 @@ def test_of_several_networks_the_user_names_one(where: str, tmp_path: Path) -> N
         checkpoints.read(tmp_path / "a", key="nowhere")
 
 
+def test_keys_that_are_no_end_of_dictionaries_are_refused(tmp_path: Path) -> None:
+    deep: Any = net(1)
+    for _ in range(100):
+        deep = {"inner": deep}
+    distributed(tmp_path / "a", deep)
+    with pytest.raises(CheckpointError, match="none that PyTorch writes"):
+        checkpoints.read(tmp_path / "a")
+
+
 def test_the_moving_average_is_read_when_asked_for(tmp_path: Path) -> None:
     distributed(tmp_path / "a", {"trainer": {"model": net(1), "model_ema": net(2)}})
     assert same(checkpoints.read(tmp_path / "a"), net(1))

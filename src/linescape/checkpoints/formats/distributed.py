@@ -24,6 +24,8 @@ from linescape.data.pickles import Foreign, UnreadableError
 from linescape.errors import CheckpointError, abbreviate
 
 METADATA = ".metadata"
+_DEEP = 64
+"""The most keys that lead to a tensor: many tensors may share one list of them in a short file."""
 Chunks = dict[tuple[str, tuple[int, ...]], Mapping[str, Any]]
 """Name and first position of a chunk -> the plan's record of where its bytes are."""
 
@@ -94,11 +96,15 @@ def _described(name: str, record: Mapping[str, Any]) -> Described:
 def _keys(name: str, planned: Mapping[str, Any]) -> tuple[str | int, ...]:
     """The keys of a tensor in the dictionaries and lists that were saved."""
     path = planned.get(name, (_text(name),))
-    if not isinstance(path, tuple | list) or not all(isinstance(key, str | int) for key in path):
+    if not isinstance(path, tuple | list):
         raise UnreadableError("the keys of a tensor are no list")
-    if not path or not isinstance(path[0], str):
-        raise UnreadableError("the first key of a tensor is no text")
+    if not path or not isinstance(path[0], str) or len(path) > _DEEP or not all(_is_key(key) for key in path):
+        raise UnreadableError("the keys of a tensor are none that PyTorch writes")
     return tuple(path)
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) or (isinstance(key, int) and 0 <= key < 1 << 32)
 
 
 def _nested(leaves: Iterable[tuple[containers.Keys, Described | None]]) -> dict[str, Any]:
