@@ -197,7 +197,8 @@ def test_inputs_that_the_network_does_not_take_are_said_before_the_training(tmp_
         pytest.fail("the training began")
     normed = nn.Sequential(nn.BatchNorm1d(5), network())
     for treatment in ("recalibrate", "batch"):
-        evaluator = Evaluator(normed, {"train": (INPUTS, TARGETS)}, batch_size=len(INPUTS) - 1)
+        batches = [(INPUTS[:-1], TARGETS[:-1]), (INPUTS[-1:], TARGETS[-1:])]  # tensors would be cut otherwise
+        evaluator = Evaluator(normed, {"train": batches})
         keeper = Keeper(normed, tmp_path, data=evaluator, options=ScanOptions(batchnorm=treatment))
         with pytest.raises(DataError, match="two examples to compute a variance"), keeper:
             pytest.fail("the training began")
@@ -429,3 +430,14 @@ def test_complex_and_narrow_weights_are_kept(tmp_path: Path) -> None:
     outputs = (TEST["test"][0].to(torch.complex128) @ middle).abs()
     found = keeper.probe.curves["whole"]["test", "cross_entropy"].mean[1]
     assert float(found) == pytest.approx(float(F.cross_entropy(outputs, TEST["test"][1])), abs=1e-5)
+
+
+def test_a_checkpoint_that_is_damaged_during_the_training_is_found(tmp_path: Path) -> None:
+    def train_while_a_bit_flips() -> None:
+        with Keeper(network(), tmp_path, data=TEST) as keeper:
+            damaged = bytearray(keeper.kept[0].read_bytes())
+            damaged[-3] ^= 4
+            keeper.kept[0].write_bytes(damaged)
+
+    with pytest.raises(StoreError, match="is not what was saved"):
+        train_while_a_bit_flips()

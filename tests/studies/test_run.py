@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -492,3 +493,19 @@ def test_without_its_digest_half_done_work_would_be_used(monkeypatch: pytest.Mon
     monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 10.0)  # which `damage.main` sets
     monkeypatch.setattr(tensor_file, "decode_sealed", tensor_file.decode_with_note)
     assert damage.main(finished=0, unfinished=40, seed=1, verbose=False)["used in silence"] > 0
+
+
+def test_a_line_is_not_measured_on_other_data_than_its_training_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    assert work([Train(FLAT)], store, progress=False).done == 1
+    dataset = linescape.studies.execute.load(FLAT.data, FLAT.seed)
+    assert store.record(Train(FLAT))["data"] == dataset.digest
+    test = dataclasses.replace(dataset.test, inputs=dataset.test.inputs + 1)
+    other = dataclasses.replace(dataset, test=test)
+    assert other.digest != dataset.digest
+    monkeypatch.setattr(linescape.studies.execute, "load", lambda *_: other)
+    line = Scan(Moment(FLAT, "start"), Moment(FLAT), alphas=2)
+    with pytest.raises(StoreError, match="is not what it was when the training"):
+        work([line], store, progress=False)

@@ -202,8 +202,8 @@ def _scan(task: Scan, job: _Job) -> None:
 def _check_data(task: Scan, dataset: Dataset, store: Store) -> None:
     """Raise `StoreError` if a line's data are not those that its end was trained on, where that was recorded."""
     trained = Train(task.end.recipe)
-    seen = store.record(trained).get("data", dataset.digest)
-    if seen != dataset.digest:
+    seen = store.record(trained).get("data") if store.has(trained) else None
+    if seen not in (None, dataset.digest):
         raise StoreError(
             f"The data set {dataset.name!r} is not what it was when the training {trained.key} saw it: its content has "
             "another digest, so the line would be measured on other data. Restore the data set, or delete that result."
