@@ -1,7 +1,7 @@
 """Some examples of data that are given as batches: a list, a `DataLoader`, any iterable.
 
-Examples that act on each other, as the steps of a sequence do, are found and not drawn. All batches are read once and the wanted rows of each are kept, so examples can be drawn from anywhere: where data are
-sorted by class, the first batches would be a single class.
+All batches are read once and the wanted rows of each are kept, so examples can be drawn from anywhere: where data are
+sorted by class, the first batches would be a single class. Examples that act on each other are found, and not drawn.
 """
 
 from __future__ import annotations
