@@ -355,6 +355,9 @@ def test_means_that_are_not_those_of_torch_are_told() -> None:
     weight, ignored = measures.remarks(weighted)
     assert "partial(cross_entropy, weight=...)" in weight
     assert "whatever its ignore_index is" in ignored
+    assert measures.remarks(partial(F.cross_entropy, ignore_index=1, reduction="none")) == [
+        ignored.replace("CrossEntropyLoss", "cross_entropy")
+    ]
     for plain in (nn.CrossEntropyLoss(reduction="none"), cross_entropy, partial(cross_entropy, weight=torch.ones(3))):
         assert measures.remarks(plain) == []
     network = nn.Linear(4, 3)

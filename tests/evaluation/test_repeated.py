@@ -356,3 +356,28 @@ def test_batches_of_nested_tensors_are_measured_whole(layout: torch.layout) -> N
     assert ls.scan(line, evaluator, ls.ScanOptions(alphas=3))["d", "cross_entropy"].mean == pytest.approx(expected)
     with pytest.raises(DataError, match="sparse or nested tensor"):
         ls.scan(line, evaluator, ls.ScanOptions(alphas=3, until=0.1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.cell, self.head = nn.RNN(3, 6, batch_first=batch_first), nn.Linear(6, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = 5 * self.head(self.cell(inputs)[0])
+        return outputs
+
+
+def test_examples_that_act_on_each_other_are_not_drawn() -> None:
+    torch.manual_seed(0)
+    batches = [(torch.randn(25, 12, 3), torch.randint(0, 4, (25, 12))) for _ in range(60)]
+    for batch_first in (True, False):
+        start, end = Recurrent(batch_first), Recurrent(batch_first)
+        line = ls.Line(ls.State.from_module(start), ls.State.from_module(end))
+        evaluator = ls.Evaluator(start, {"d": batches})
+        for options in (ls.ScanOptions(alphas=3, until=0.5), ls.ScanOptions(adaptive=True)):
+            if batch_first:
+                ls.scan(line, evaluator, options)
+            else:
+                with pytest.raises(DataError, match="Examples of 'd' act on each other.*batch_first=True"):
+                    ls.scan(line, evaluator, options)

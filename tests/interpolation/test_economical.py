@@ -272,6 +272,9 @@ def test_impossible_wishes(images: Images, pair: Pair) -> None:
 
     with pytest.raises(MeasureError, match="one value an example"):
         scan(Line(start, end), Evaluator(net, {"test": images}, [twice]), ScanOptions(until=1.0))
+    twofold = Evaluator(net, {"test": [images]}, [twice], lambda model, batch: (model(batch[0]), "none"))
+    with pytest.raises(DataError, match="one value for each row"):
+        scan(Line(start, end), twofold, ScanOptions(until=1.0))
 
 
 # -- coverage ----------------------------------------------------------------------------------------------------

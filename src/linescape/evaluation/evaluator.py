@@ -25,6 +25,7 @@ from linescape.evaluation.measures import Measure, cross_entropy, error
 from linescape.evaluation.per_example import Values, of_batch, positions_of_an_example, scaled
 from linescape.evaluation.repeated import Repeated
 from linescape.evaluation.runner import Precision, Runner
+from linescape.evaluation.subsets import check_independent
 from linescape.evaluation.view import DataView
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
@@ -105,6 +106,7 @@ class Evaluator:
         self._joined: dict[str, list[Any]] = {}
         self._batches: dict[str, Mapping[str, Iterable[Any]]] = {}
         self._spot_checks: list[tuple[State, Values]] = []
+        self._independent: set[str] = set()  # names of data whose examples do not act on each other
         self._sizes: dict[tuple[str, str], int] = {}  # how many values a whole pass gave
         self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
 
@@ -234,12 +236,16 @@ class Evaluator:
             calibration: the examples that ``recalibrate`` passes, by their places; all of them by default.
 
         Raises:
-            DataError: the examples of a batch cannot be told apart, there are fewer, or data were written to.
+            DataError: examples act on each other, or cannot be told apart; there are fewer; or data were written to.
             MeasureError: outputs cannot be measured.
         """
         # So that all samples use the threads that suit all examples, and a DataLoader does not draw from the caller's.
         self._view.check_unchanged()
+        close = 0.1 if self.dtype in (torch.float16, torch.bfloat16) else 1e-3
         with self.lent(), self._runner.random_state_kept():
+            for name in rows.keys() - self._independent if self._view.is_whole else ():
+                check_independent(name, first_with_examples(self.data[name]), self._values_of, close)
+                self._independent.add(name)
             for name in rows if self._counting else ():
                 self._view.count_positions(name, self._runner.targets, self._counting)
             view = self._view.sample(rows, calibration)
@@ -340,6 +346,10 @@ class Evaluator:
             self._runner.compare_copies(path, self._few)
             self._runner.load_position(path, alpha)
             return self._runner.treated_statistics(self._calibration_batches)
+
+    def _values_of(self, batch: Any) -> dict[str, np.ndarray]:
+        with torch.no_grad():
+            return of_batch(self.measures, *self._runner.call(batch))
 
     def _calibration_batches(self) -> Iterable[Any]:
         if self._view.calibration_batches is None:

@@ -71,9 +71,12 @@ def fixed(measure: Measure) -> Measure:
 
 def remarks(measure: Measure) -> list[str]:
     """What a result should say of a measure's means."""
-    if not isinstance(measure, nn.CrossEntropyLoss | nn.NLLLoss):
+    if isinstance(measure, nn.CrossEntropyLoss | nn.NLLLoss):
+        settings = {"weight": measure.weight is not None, "ignore_index": measure.ignore_index != IGNORED}
+    elif isinstance(measure, partial) and measure.func in (F.cross_entropy, F.nll_loss):
+        settings = {setting: setting in measure.keywords for setting in ("weight", "ignore_index")}
+    else:
         return []
-    settings = {"weight": measure.weight is not None, "ignore_index": measure.ignore_index != IGNORED}
     return [
         f"The mean of {name(measure)} divides by the number of all examples, whatever its {setting} is, unlike "
         f"torch's. Pass partial(cross_entropy, {setting}=...) for that of torch."

@@ -1,12 +1,12 @@
 """Some examples of data that are given as batches: a list, a `DataLoader`, any iterable.
 
 All batches are read once and the wanted rows of each are kept, so examples can be drawn from anywhere: where data are
-sorted by class, the first batches would be a single class.
+sorted by class, the first batches would be a single class. Examples that act on each other are found, and not drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,12 @@ from torch.nn.utils.rnn import PackedSequence
 
 from linescape.errors import DataError
 from linescape.evaluation.batches import cuts, is_whole, lengths, map_tensors, parts, rebuilt
+
+_FEW = 8
+"""About as many examples show whether those of a batch act on each other."""
+
+_SAME = 0.75
+"""Share of them that have to have the same value: others may be on an edge, as between two classes."""
 
 
 def count(batches: Iterable[Any]) -> int:
@@ -51,6 +57,37 @@ def take(batches: Iterable[Any], rows: np.ndarray, size: int) -> list[Any]:
     except (RuntimeError, ValueError):  # shapes differ from batch to batch, as with sentences
         return chosen
     return [map_tensors(joined, partial(_rows, part)) for part in cuts(rows.size, size)]
+
+
+def check_independent(
+    name: str, batch: Any, values_of: Callable[[Any], Mapping[str, np.ndarray]], tolerance: float
+) -> None:
+    """Compare some examples of a batch, measured without the others, with what they are in the batch.
+
+    Args:
+        name: of the data.
+        batch: of these data.
+        values_of: batch -> measure -> values of its examples.
+        tolerance: relative and absolute difference of values that are the same up to rounding.
+
+    Raises:
+        DataError: several of them differ, so examples cannot be drawn one by one.
+    """
+    length = _length(batch)
+    step = max(2, length // _FEW)
+    some = slice(step - 1, None, step)  # none next to each other, as what acts may be the one before
+    if length < step:
+        return
+    whole, alone = values_of(batch), values_of(map_tensors(batch, partial(_rows, some)))
+    for measure, values in alone.items():
+        expected = whole[measure][some]
+        same = len(values) != len(expected) or np.isclose(values, expected, tolerance, tolerance, equal_nan=True)
+        if np.mean(same) < _SAME:
+            raise DataError(
+                f"Examples of {name!r} act on each other: some of a batch have another {measure} without the others. "
+                "So they cannot be drawn one by one: measure all, or make the first axis of each tensor count examples "
+                "(batch_first=True in recurrent layers)."
+            )
 
 
 def _rows(which: Tensor | slice, tensor: Tensor) -> Tensor:
