@@ -305,3 +305,22 @@ def test_negative_running_variances_are_an_error(alpha: float) -> None:
         scan(line, evaluator, ScanOptions(alphas=sorted((0.0, 1.0, alpha))))
     curve = scan(line, evaluator, ScanOptions(alphas=sorted((0.0, 1.0, alpha)), batchnorm=("recalibrate", "end")))
     assert np.isfinite(curve["test", "cross_entropy", "recalibrate"].mean).all()
+
+
+class Written(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(WIDTH, 5), nn.Linear(5, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.first(x).tanh())  # type: ignore[no-any-return]
+
+
+@EVERY_FAST
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
+def test_programs_of_torchscript(fast: bool | None) -> None:
+    def make() -> Any:
+        return torch.jit.script(Written())
+
+    start, end = pair(make)
+    assert_right(measured(start, end, fast), loaded_anew(make, start, end))

@@ -52,7 +52,7 @@ def inherit(network: nn.Module, of: nn.Module) -> None:
 def unwrapped(network: nn.Module) -> nn.Module:
     """The network inside what `torch.compile` or the classes of parallel training make of it."""
     while True:
-        if isinstance(inner := vars(network)["_modules"].get("_orig_mod"), nn.Module):
+        if (inner := dict(network.named_children()).get("_orig_mod")) is not None:
             network = inner
         elif isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
             network = network.module
