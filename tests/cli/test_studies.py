@@ -18,22 +18,17 @@ from linescape.studies.study import Train
 from tests.support.command_line import Line
 
 
+@pytest.fixture(autouse=True)
+def plans_time_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linescape.studies.timing.ENOUGH", 0.05)
+
+
 def test_trained_checkpoints_say_what_they_are_of(line: Line, tmp_path: Path) -> None:
-    recipe = [
-        "--model",
-        "mlp,hidden=16",
-        "--data",
-        "spiral",
-        "--optimizer",
-        "adam,lr=0.01",
-        "--schedule",
-        "constant,epochs=1",
-    ]
-    code, out, err = line("train", *recipe, "--under", "data_fraction=0.5")
+    code, out, err = line("train", *SHORT, "--under", "data_fraction=0.5")
     assert code == 0, err
     assert "test error" in err
     start, end = out.split()[-2:]
-    again = line("train", *recipe, "--under", "data_fraction=0.5")
+    again = line("train", *SHORT, "--under", "data_fraction=0.5")
     assert again[0] == 0
     assert again[1].split()[-2:] == [start, end]
     code, out, err = line("probe", start, end, "--alphas", "3", "--out", "seen")
@@ -75,28 +70,31 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("kind", ["train", "scan", "record"])
-def test_a_damaged_result_is_left_out_of_a_report_and_made_again(
-    kind: str, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_damaged_results_are_left_out_of_a_report_and_made_again(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("linescape.studies.run.ALONE_SECONDS", math.inf)
     assert line("study", "run", *PART)[0] == 0
-    find = {"train": "train/*/end.safetensors", "scan": "scan/*/curve.safetensors", "record": "scan/*/done.json"}
-    damaged = sorted((tmp_path / "results").glob(find[kind]))[0]
-    flip(damaged)
+    curves = sorted((tmp_path / "results").glob("scan/*/curve.safetensors"))
+    damaged = [*(tmp_path / "results").glob("train/*/end.safetensors"), curves[0], curves[1].parent / "done.json"]
+    for file in damaged:
+        flip(file)
+    relative = [file.relative_to(tmp_path) for file in damaged]
     code, out, err = line("study", "report", *PART, "--out", "told")
     assert code == 0, err
     page = unescape(Path(out.strip()).read_text())
-    relative = damaged.relative_to(tmp_path)
-    assert f"Left out: {relative} is damaged" in err
-    assert f"{relative} is damaged" in page
+    for file in relative:
+        assert f"Left out: {file} is damaged" in err
+        assert f"{file} is damaged" in page
     assert "1 of 1 runs are not finished" in page
     code, out, _ = line("study", "plan", *PART)
-    assert ("1 of 1 trainings" if kind == "train" else "1 of 3 lines") in out
+    assert "1 of 1 trainings" in out
+    assert "2 of 3 lines" in out
     code, _, err = line("study", "run", *PART)
     assert code == 0
-    assert "1 tasks done" in err
-    assert f"was done again: {relative} is damaged" in err
+    assert "3 tasks done" in err
+    for file in relative:
+        assert f"was done again: {file} is damaged" in err
     code, out, err = line("study", "report", *PART, "--out", "told")
     assert (code, err) == (0, "")
     assert "is damaged" not in Path(out.strip()).read_text()
@@ -141,12 +139,22 @@ def test_a_file_in_the_place_of_a_report_is_left_alone(line: Line, tmp_path: Pat
     assert (tmp_path / "file").read_text() == "mine"
 
 
-LIMITED = """
+SHORT = [
+    "--model",
+    "mlp,hidden=16",
+    "--data",
+    "spiral",
+    "--optimizer",
+    "adam,lr=0.01",
+    "--schedule",
+    "constant,epochs=1",
+]
+LIMITED = f"""
 import resource, sys
 from linescape.cli import main
 import linescape.studies.run  # so that nothing but results is written under the limit
 resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
-sys.argv[1:] = ["study", "run", "vlaar2022", "--arms", "mlp-spiral", "--runs", "1"]
+sys.argv[1:] = ["train", *{SHORT!r}]
 main()
 """
 

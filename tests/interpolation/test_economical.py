@@ -315,7 +315,7 @@ def coverage(name: str, way: str, simulations: int) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", ["barrier", "falling"])
 def test_stated_intervals_cover(name: str) -> None:
-    assert min(coverage(name, "both", 150).values()) >= 0.93
+    assert min(coverage(name, "both", 50).values()) >= 0.88  # 95 % in a thousand simulations, below
 
 
 @pytest.mark.slow

@@ -84,6 +84,7 @@ def test_adversarial_starts_are_trained_until_their_labels_are_learnt(scale: str
     assert init.reset == ()
 
 
+@pytest.mark.slow
 def test_an_adversarial_start_has_learnt_its_random_labels() -> None:
     """At `mini` in seconds; it was 86.5 to 86.8 % with the whole set poisoned for six epochs."""
     init = first(studies.find("vlaar2022", "mini"), "adversarial").init
