@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 # One thread for each pool of threads, here and in the processes that tests start: tests run on all cores already, and
 # pools that fight for cores take several times as long. Read when the libraries are loaded, so before the imports.
@@ -21,7 +17,6 @@ os.environ |= {
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from linescape.geometry.state import State
@@ -36,24 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
-def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function while no coverage is measured: none of its lines count, and watching them takes half of its time."""
-
-    @functools.wraps(function)
-    def call(*arguments: Any, **settings: Any) -> Any:
-        tracer = sys.gettrace()
-        sys.settrace(None)
-        try:
-            return function(*arguments, **settings)
-        finally:
-            sys.settrace(tracer)
-
-    return call
-
-
 def pytest_collection_finish() -> None:
     panel.STYLE["pdf.fonttype"] = 3  # to embed fonts as users have them takes a third of the time of a page
-    Figure.savefig = untraced(Figure.savefig)  # type: ignore[method-assign]
     gc.freeze()  # half a million imported objects, which each full collection would look at for 0.3 s
 
 
