@@ -73,6 +73,24 @@ def test_a_study_gets_the_answers_that_its_arms_ask_for() -> None:
     ]
 
 
+def test_a_study_of_ones_own_is_asked_first_how_its_arms_differ() -> None:
+    made = dataclasses.replace(study(6, 21).only("base", "no-weight-decay", "data-20", "lr-1"), name="mine")
+    own = tables.read(made, FakeStore(made))
+    first, *others = answers.answers(own)
+    assert first.name == "arms-and-line"
+    assert not any(answer.finding for answer in (first, *others))
+    line = first.numbers.filter(pl.col("number") != "accuracy").fill_nan(None)
+    changed = line.filter((pl.col("low_all") > 0) | (pl.col("high_all") < 0))["title"].to_list()
+    words = sentences.of(first)
+    assert changed
+    for row in first.numbers.filter(pl.col("number") == "barrier_above_chord").to_dicts():
+        assert first.outcomes[row["arm"]] == Outcome.of(row, "low_all", "high_all")
+        assert (row["title"] in words.headline) == (row["title"] in changed)
+    few = answers.answers(dataclasses.replace(own, runs=own.runs.filter(pl.col("seed") < 2)))[0]
+    assert "too little data" in sentences.of(few).headline
+    assert set(few.outcomes.values()) == {Outcome.NO_INTERVAL}
+
+
 def test_no_verdict_says_more_than_its_interval() -> None:
     shape, changes, distance, start, partial, _, sensitivity = answers.answers(results())
     hump = shape.numbers.filter(pl.col("number") == "hump").row(0, named=True)

@@ -20,7 +20,7 @@ from tests.support.fake_study import FakeStore, study
 def test_answers_stand_first_with_numbers(written: Path) -> None:
     text = written.read_text()
     sections = re.findall(r'<section id="([^"]+)"><h2>', text)
-    assert sections[:2] == ["summary", "answers"]
+    assert sections[:3] == ["glance", "summary", "answers"]
     assert {
         "accuracy",
         "batchnorm",
@@ -37,6 +37,25 @@ def test_answers_stand_first_with_numbers(written: Path) -> None:
     assert len(re.findall(r'<a href="#answer-[a-z-]+">Which', text)) == 1
     assert "too little data to say" in text or "Inconclusive" in text
     assert text.count("Primary contrast, declared before looking") == 6
+
+
+def test_the_first_section_says_what_was_trained_and_shows_all_lines(written: Path) -> None:
+    text = unescape(written.read_text()).replace("\u00a0", " ")
+    glance = text[text.index('id="glance"') : text.index('id="summary"')]
+    assert "a ResNet-8 on fashion-mini" in glance
+    assert "under 5 interventions, 2 seeds each" in glance
+    assert "figures/overview.svg" in glance
+    assert glance.count("<li><strong>") == 3
+
+
+def test_few_runs_come_with_the_command_that_decides(tmp_path: Path) -> None:
+    made = replace(study(2, 11).only("base", "data-20", "no-weight-decay"), larger="mini")
+    store = FakeStore.with_trouble(made)
+    text = report.write(made, store, tmp_path / "few").read_text()
+    assert "linescape study run vlaar2022 --scale mini --arms base data-20 no-weight-decay" in text
+    assert re.search(r"5 runs of each arm take about \d+ min on this machine", text)
+    text = report.write(replace(made, name="of mine"), store, tmp_path / "own").read_text()
+    assert "linescape study run" not in text
 
 
 def test_what_is_missing_or_diverged_is_on_the_page(written: Path) -> None:

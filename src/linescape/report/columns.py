@@ -86,7 +86,22 @@ _RANKS = [
     Column("kendall", "τ", "number"),
     Column("kendall_low", "95 %", "interval", to="kendall_high"),
 ]
+_CONTRAST = [
+    Column("group", "group", "once"),
+    Column("title", "arm", "once"),
+    Column("label", "statistic"),
+    Column("runs", "runs", "number", 0),
+    Column("baseline_runs", "baseline runs", "number", 0),
+    Column("mean", "mean", "number"),
+    Column("baseline_mean", "baseline mean", "number"),
+    Column("unit", ""),
+    Column("difference", "difference", "signed"),
+    Column("low", "95 %", "interval", to="high"),
+    Column("low_all", "95 %, corrected", "interval", to="high_all"),
+]
+
 ANSWERS = {
+    "arms-and-line": _CONTRAST,
     "shape-and-accuracy": _RANK,
     "distance-and-monotonicity": [
         Column("label", "distance"),
@@ -100,19 +115,7 @@ ANSWERS = {
         Column("grouped", "ρ within groups", "number"),
         Column("grouped_low", "95 %", "interval", to="grouped_high"),
     ],
-    "interventions-and-shape": [
-        Column("group", "group", "once"),
-        Column("title", "arm", "once"),
-        Column("label", "statistic"),
-        Column("runs", "runs", "number", 0),
-        Column("baseline_runs", "baseline runs", "number", 0),
-        Column("mean", "mean", "number"),
-        Column("baseline_mean", "baseline mean", "number"),
-        Column("unit", ""),
-        Column("difference", "difference", "signed"),
-        Column("low", "95 %", "interval", to="high"),
-        Column("low_all", "95 %, corrected", "interval", to="high_all"),
-    ],
+    "interventions-and-shape": _CONTRAST,
     "start-and-barrier": [
         Column("title", "arm", "once"),
         Column("start", "initialisation", "once"),

@@ -13,13 +13,15 @@ from markupsafe import Markup
 from linescape import atomic
 from linescape.analysis import tables
 from linescape.analysis.answers import Answer, answers, pool
+from linescape.analysis.at_a_glance import findings
 from linescape.analysis.tables import TOLERANCE, Results, Source
 from linescape.report import appendix, columns, figures, page, sentences
 from linescape.report.answers import answer_entry
+from linescape.report.longer import more_runs
 from linescape.report.page import Drawing, Folder
 from linescape.report.published import published_section
 from linescape.report.study_lines import StudyLines
-from linescape.report.text import caption
+from linescape.report.text import caption, sentence
 from linescape.report.trainings import trainings_section
 from linescape.shape.definitions import DISTANCES
 from linescape.studies.study import Study
@@ -58,6 +60,10 @@ class _Content:
             "title": self.results.study.title,
             "study": self.results.study,
             "facts": self.facts(),
+            "trained": self.trained(),
+            "findings": [sentence("findings", finding.name, **finding.facts) for finding in findings(self.results)],
+            "findings_note": caption("findings"),
+            "more_runs": more_runs(self.results),
             "runs": self.runs.height,
             "unfinished": int((self.runs["status"] == "missing").sum()),
             "answers": [answer_entry(*pair, self.runs, self.output) for pair in zip(made, written, strict=True)],
@@ -75,6 +81,7 @@ class _Content:
             **self.not_finite(),
         }
         sections = (
+            ("glance", "At a glance", True),
             ("answers", "Answers", True),
             ("accuracy", "Accuracy", True),
             ("published", "Published", content["published"]),
@@ -107,6 +114,28 @@ class _Content:
             ("compute time", appendix.compute_time(spent)),
         ]
         return [(word, value) for word, value in facts if value]
+
+    def trained(self) -> str:
+        """What was trained, in a sentence: the most common baseline, and what differs from it."""
+        base = self.runs["baseline"].mode(maintain_order=True)[0]
+        arm = next((arm for arm in self.results.study.arms if arm.name == base), self.results.study.arms[0])
+        if not arm.runs:
+            return ""
+        recipe, of_base = arm.runs[0].recipe, self.runs.filter(pl.col("arm") == arm.name)
+        same = self.runs.filter(pl.col("test_set") == of_base["test_set"][0])
+        return caption(
+            "trained",
+            runs=same.height,
+            network=type(recipe.model).__name__ + (f"-{recipe.model.depth}" if hasattr(recipe.model, "depth") else ""),
+            data=of_base["test_set"][0],
+            epochs=recipe.schedule.epochs,
+            optimizer={"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name],
+            arms=same["arm"].n_unique(),
+            seeds=of_base.height,
+            others=self.runs.filter(pl.col("test_set") != of_base["test_set"][0])["title"]
+            .unique(maintain_order=True)
+            .to_list(),
+        )
 
     def answers_file(self, made: Sequence[Answer], written: Sequence[sentences.Sentences]) -> None:
         """Write every answer's outcomes and sentences as JSON; its numbers are in ``tables/``."""

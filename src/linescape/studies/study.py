@@ -116,6 +116,7 @@ class Study:
         title: what the study is, in words.
         source: the publication whose experiments it repeats.
         arms: in the order of the report.
+        larger: the scale with more runs of the same arms; empty where there is none.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Study:
     title: str
     source: str
     arms: tuple[Arm, ...]
+    larger: str = ""
 
     def tasks(self) -> tuple[Task, ...]:
         """Every training and scan once, each after the tasks that it needs."""

@@ -1,9 +1,10 @@
 """Answers of a study's runs to the questions that it was made for, as data; `linescape.report` puts them into words.
 
-The two main questions (Vlaar & Frankle 2022): is the shape of the line correlated with test accuracy; which
-interventions change that shape. Then: does the distance moved distinguish monotone lines from others; do adversarial
-and pre-trained initialisations change the barrier; does partial pre-training reduce test accuracy; does any of this
-depend on the barrier's definition or on the treatment of BatchNorm.
+A study of one's own is first asked how each arm's line differs from its baseline's. The two main questions (Vlaar &
+Frankle 2022): is the shape of the line correlated with test accuracy; which interventions change that shape. Then:
+does the distance moved distinguish monotone lines from others; do adversarial and pre-trained initialisations change
+the barrier; does partial pre-training reduce test accuracy; does any of this depend on the barrier's definition or on
+the treatment of BatchNorm.
 
 Each question has one primary contrast, declared before looking (`PRIMARY` of its module, with the reason) and tested
 without correction. Everything else is corrected by Bonferroni: with m comparisons each is made at level
@@ -14,6 +15,7 @@ too. An interval that includes 0 is inconclusive, no proof that there is no effe
 from dataclasses import replace
 
 from linescape.analysis.answers.answer import Answer, Outcome, pool
+from linescape.analysis.answers.arms import arms_and_line
 from linescape.analysis.answers.changes import interventions_and_shape
 from linescape.analysis.answers.choices import barrier_and_batchnorm
 from linescape.analysis.answers.distance import distance_and_monotonicity
@@ -28,6 +30,7 @@ __all__ = [
     "Answer",
     "Outcome",
     "answers",
+    "arms_and_line",
     "barrier_and_batchnorm",
     "distance_and_monotonicity",
     "interventions_and_shape",
@@ -46,7 +49,8 @@ def answers(results: Results, level: float = 0.95, tolerance: float = TOLERANCE)
     `level` is the probability of an interval; `tolerance` the rise in nats that a monotone line may have.
     """
     special = starts(results.study)
-    made = [
+    made = [] if published.of_source(results.study) else [arms_and_line(results.runs, level)]
+    made += [
         shape_and_accuracy(results.runs, level),
         interventions_and_shape(results.runs, special, level),
         distance_and_monotonicity(results.runs, level, tolerance),

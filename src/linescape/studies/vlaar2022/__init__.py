@@ -13,7 +13,7 @@ follow drops of the learning rate at epochs 33 and 66, and 50 alphas. Not publis
 its batch size (128), augmentation (crop and flip), the factor of the drops (0.1) and the first layers of its networks.
 
 ``mini``: fashion-mini (embedded) at 14 x 14 pixels, ResNet-8 of width 8, 6 epochs with drops at a third and at two
-thirds, SGD 0.5, batch 64, 3 seeds, 50 alphas on whole lines, 25 on layer-wise ones. Minutes on 2 cores.
+thirds, SGD 0.5, batch 64, 5 seeds, 50 alphas on whole lines, 25 on layer-wise ones. Minutes on 2 cores.
 
 ``demo``: some arms of ``mini`` with 2 seeds and half as many alphas, for `linescape demo`.
 
@@ -78,7 +78,7 @@ def study(scale: str) -> Study:
     by_name = {level.name: level for level in levels(chosen)}
     arms = [_arm(level, by_name[level.baseline], chosen) for level in by_name.values()]
     arms += [_warm_up(name, recipe, chosen.warm_up_seeds) for name, recipe in chosen.warm_up.items()]
-    whole = Study(STUDY, scale, TITLE, SOURCE, tuple(arms))
+    whole = Study(STUDY, scale, TITLE, SOURCE, tuple(arms), chosen.larger)
     return whole.only(*chosen.arms) if chosen.arms else whole
 
 

@@ -63,6 +63,7 @@ class Scale:
         imagenet: ImageNet weights for the base network, if there are some.
         arms: only these arms, in this order; empty is all.
         all_layers: whether every arm has layer-wise lines, not only those that have them in the source.
+        larger: the scale with more runs of the same arms.
     """
 
     base: Recipe
@@ -89,6 +90,7 @@ class Scale:
     decay_factor: float = 1.0
     arms: tuple[str, ...] = ()
     all_layers: bool = False
+    larger: str = ""
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ _SCALES: Mapping[str, Scale] = {
         poisoned_fraction=0.05,
         poisoned_until=1.0,
         decay_factor=8.2,
-        seeds=3,
+        seeds=5,
         warm_up_seeds=10,
         warm_up={"mlp-images": _mlp("fashion-mini"), "mlp-spiral": _SPIRAL},
         layers=Resolution(25, train_examples=500, test_examples=1000),
@@ -311,6 +313,7 @@ _DEMO = replace_scale(
         "partial-3",
         "mlp-spiral",
     ),
+    larger="mini",
 )
 
 SCALES: Mapping[str, Scale] = {
