@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from linescape.engine import Fast
 from linescape.errors import DataError, MeasureError
 from linescape.evaluation import measures as measuring
+from linescape.evaluation import remarks
 from linescape.evaluation.batches import first_with_examples, length, smallest_batch
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
@@ -39,6 +40,14 @@ WORTH_PREPARING = {"cpu": 5e11, "cuda": 2e13}
 
 DIRECT = 32
 """Examples of each data set that are evaluated directly, where all would cost as much as many positions."""
+
+
+class _SpotCheck(NamedTuple):
+    """Direct evaluation of an end by a few examples, and what a result should say of their outputs."""
+
+    end: State
+    values: Values
+    remarks: list[str]
 
 
 class Evaluator:
@@ -105,7 +114,7 @@ class Evaluator:
         self._uses_engine = False
         self._joined: dict[str, list[Any]] = {}
         self._batches: dict[str, Mapping[str, Iterable[Any]]] = {}
-        self._spot_checks: list[tuple[State, Values]] = []
+        self._spot_checks: list[_SpotCheck] = []
         self._independent: set[str] = set()  # names of data whose examples do not act on each other
         self._sizes: dict[tuple[str, str], int] = {}  # how many values a whole pass gave
         self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
@@ -169,8 +178,10 @@ class Evaluator:
 
     def notes(self, path: Path) -> list[str]:
         """What a reader of a walk along this path should know of the network and of what was done, in words."""
-        of_measures = [remark for measure in self.measures.values() for remark in measuring.remarks(measure)]
-        return [*self._runner.notes_on(path), *of_measures]
+        of_settings = [remark for measure in self.measures.values() for remark in remarks.of_settings(measure)]
+        ends = [check for alpha in (0.0, 1.0) if (check := self._checked(path.at(alpha)))]
+        of_outputs = [remark for remark in ends[0].remarks if remark in ends[-1].remarks] if ends else []
+        return [*self._runner.notes_on(path), *of_settings, *of_outputs]
 
     def lent(self) -> AbstractContextManager[None]:
         """While measuring, where the caller's own network is walked: it is put back to the bit at the end.
@@ -218,15 +229,19 @@ class Evaluator:
         """
         path.template.check_fits(self.model)
         end = path.at(alpha) if alpha in (0.0, 1.0) else None  # which are in memory anyway, unlike a state between them
-        for known, values in self._spot_checks if end is not None else ():
-            if all(known[name] is value for name, value in (end or {}).items()):
-                return values
+        if end is not None and (check := self._checked(end)):
+            return check.values
+        said: list[str] = []
         with self.lent():
             self._runner.load_anew(path, alpha)
-            values = self._measure(self.data, first=DIRECT)
+            values = self._measure(self.data, first=DIRECT, said=said)
         if end is not None:
-            self._spot_checks = [*self._spot_checks[-1:], (end, values)]
+            self._spot_checks = [*self._spot_checks[-1:], _SpotCheck(end, values, said)]
         return values
+
+    def _checked(self, end: State) -> _SpotCheck | None:
+        checks = (check for check in self._spot_checks if all(check.end[name] is end[name] for name in end))
+        return next(checks, None)
 
     def sample(self, rows: Mapping[str, np.ndarray], calibration: np.ndarray | None = None) -> Evaluator:
         """An evaluator of some of the examples, which shares this one's working copy of the network.
@@ -391,8 +406,17 @@ class Evaluator:
         self._runner.choose_threads(of_largest_batch)
         return total
 
-    def _measure(self, given: Mapping[str, Iterable[Any]], engine: bool = False, first: int = 0) -> Values:
-        """Per-example values of each data set, or with `first` of so many examples at most of its first batch."""
+    def _measure(
+        self,
+        given: Mapping[str, Iterable[Any]],
+        engine: bool = False,
+        first: int = 0,
+        said: list[str] | None = None,
+    ) -> Values:
+        """Per-example values of each data set, or with `first` of so many examples at most of its first batch.
+
+        What a result should say of the outputs is added to `said`.
+        """
         measured: Values = {}
         with torch.no_grad(), self._runner.random_state_kept(), self._runner.using_threads():
             for name, batches in given.items():
@@ -404,11 +428,13 @@ class Evaluator:
                             outputs, targets = self._runner.call_engine(batch, key=(self._key, name, number))
                         else:
                             outputs, targets = self._runner.call(self._runner.head(batch, first)[0] if first else batch)
+                    for measure, of_measure in of_batch(self.measures, outputs, targets).items():
+                        values[measure].append(of_measure)
+                    if said is not None:
+                        said.extend(remarks.of_outputs(self.measures.values(), name, outputs))
                     for measure, count in self._counting.items():
                         if (positions := count(targets)) is not None:
                             counts[measure].append(positions.cpu().numpy())
-                    for measure, of_measure in of_batch(self.measures, outputs, targets).items():
-                        values[measure].append(of_measure)
                 means = self._view.mean_positions
                 for measure, positions_of in counts.items():
                     if positions_of and not first and self._view.is_whole:
