@@ -238,7 +238,7 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         cross_entropy(torch.randn(4), targets)
     for settings in ({"weight": torch.ones(3)}, {"ignore_index": 1}):
         with pytest.raises(MeasureError, match="no single class"):
-            error(outputs, outputs.softmax(1), **settings)  # type: ignore[arg-type]
+            error(outputs, outputs.softmax(1), **settings)
     with pytest.raises(DataError, match=r"Labels run from 0 to 255.*ignore_index"):
         cross_entropy(torch.randn(1, 3, 2, 2), torch.tensor([[[0, 255], [1, 2]]]))
     with pytest.raises(DataError, match="from -1"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -51,7 +52,7 @@ def said(network: Any, measure: Any, targets: Tensor, forward: Any = None, **opt
     return list(notes[0])
 
 
-def ending(*layers: type[nn.Module], outputs: int = 1) -> Any:
+def ending(*layers: Callable[[], nn.Module], outputs: int = 1) -> Any:
     return lambda: nn.Sequential(nn.Linear(4, outputs), *(layer() for layer in layers))
 
 
@@ -106,6 +107,6 @@ def test_one_end_alone_may_have_outputs_between_0_and_1() -> None:
 def test_logits_are_no_logarithms_of_probabilities(measure: Any) -> None:
     for last, expected in (((nn.LogSoftmax,), 0), ((), 1), ((nn.Softmax,), 1), ((nn.LogSigmoid,), 1)):
         layers = [partial(layer, dim=1) if layer in (nn.LogSoftmax, nn.Softmax) else layer for layer in last]
-        notes = said(ending(*layers, outputs=3), measure, CLASSES)  # type: ignore[arg-type]
+        notes = said(ending(*layers, outputs=3), measure, CLASSES)
         assert ["no logarithms of probabilities" in note for note in notes] == [True] * expected
     assert said(ending(partial(nn.LogSoftmax, dim=1), outputs=3), cross_entropy, CLASSES) == []  # the same number

@@ -181,7 +181,7 @@ class Evaluator:
         of_settings = [remark for measure in self.measures.values() for remark in remarks.of_settings(measure)]
         ends = [check for alpha in (0.0, 1.0) if (check := self._checked(path.at(alpha)))]
         of_outputs = [remark for remark in ends[0].remarks if remark in ends[-1].remarks] if ends else []
-        return [*self._runner.notes_on(path), *of_settings, *of_outputs]
+        return [*self._runner.notes_on(path), *self._view.remarks(), *of_settings, *of_outputs]
 
     def lent(self) -> AbstractContextManager[None]:
         """While measuring, where the caller's own network is walked: it is put back to the bit at the end.
