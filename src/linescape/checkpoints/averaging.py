@@ -187,7 +187,7 @@ def _check_possible(start: Contents, end: Contents, moving: Collection[str]) -> 
                 "Convert sparse and quantised tensors to plain ones, and give each a name, first."
             )
     check_not_packed(end, moving)
-    check_no_factors(moving)
+    check_no_factors(end, moving)
     small = [name for name in end if name in moving and is_continuous(end[name].dtype) and end[name].dtype.itemsize < 2]
     if small:
         raise StateError(

@@ -305,7 +305,7 @@ def _same(scanned: np.ndarray, expected: np.ndarray, close: _Tolerance) -> np.nd
     """Which examples have the same value; none where their numbers differ."""
     if scanned.shape != expected.shape:
         return np.zeros(len(expected), bool)
-    return np.isclose(scanned, expected, equal_nan=True, **close.values)
+    return np.asarray(np.isclose(scanned, expected, equal_nan=True, **close.values))
 
 
 def _precision(
