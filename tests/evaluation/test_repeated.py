@@ -446,10 +446,10 @@ def objects(change: Callable[[int, list[Any]], Any]) -> ls.Curve:
     class Batches:
         def __iter__(self) -> Iterator[Any]:
             number = next(passes)
-            yield change(number, list(INPUTS)), TARGETS
+            yield change(number, list(INPUTS)), INPUTS, TARGETS
 
     def forward(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        return model(INPUTS), batch[1]
+        return model(batch[1]), batch[2]
 
     start, end = networks()
     line = ls.Line(ls.State.from_module(start), ls.State.from_module(end))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from linescape.evaluation.batches import parts
+from linescape.evaluation.observing import addresses
 
 _SAYS_ALL = (
     *(str, bytes, int, float, complex, type(None), np.generic, Decimal, Fraction, date, time, timedelta),
@@ -52,27 +53,48 @@ def checksum(thing: Any, unknown: dict[str, None], start: int = 0, within: tuple
         return zlib.crc32(repr(thing).encode("utf-8", "surrogatepass"), start)
     if id(thing) in within:
         return start
-    if len(within) == _DEPTH:
+    array = None if _is_container(thing) else _as_array(thing)
+    if array is not None and not array.dtype.hasobject:
+        return zlib.crc32(array.tobytes(), zlib.crc32(f"{array.dtype} {array.shape}".encode(), start))
+    held = _held(thing, array)
+    if len(within) == _DEPTH or held is None:
         unknown[type(thing).__name__] = None
         return start
     within = (*within, id(thing))
-    held: list[Any]
     if isinstance(thing, set | frozenset):
-        held = sorted(checksum(part, unknown, 0, within) for part in thing)
-    elif isinstance(thing, list | tuple | Mapping) or is_dataclass(thing):
-        held = [*(thing if isinstance(thing, Mapping) else ()), *parts(thing)]
-    elif (array := _as_array(thing)) is None:
-        attributes = _attributes(thing)
-        if not attributes or not all(kind.__flags__ & _OF_PYTHON for kind in type(thing).__mro__[:-1]):
-            unknown[type(thing).__name__] = None
-        held = [*attributes, *attributes.values()]
-    elif array.dtype.hasobject:
-        held = [array.shape, *array.flat]
-    else:
-        return zlib.crc32(array.tobytes(), zlib.crc32(f"{array.dtype} {array.shape}".encode(), start))
+        held = sorted(checksum(part, unknown, 0, within) for part in held)
     for part in held:
         start = checksum(part, unknown, start, within)
     return start
+
+
+def memory_of(thing: Any, within: tuple[int, ...] = ()) -> Iterator[int]:
+    """Where the tensors and arrays are in memory that a batch or another object holds."""
+    if isinstance(thing, Tensor):
+        yield from addresses(thing)
+    elif not (isinstance(thing, _SAYS_ALL) or id(thing) in within or len(within) == _DEPTH):
+        array = None if _is_container(thing) else _as_array(thing)
+        if array is not None:
+            yield array.__array_interface__["data"][0]
+        for part in _held(thing, array) or ():
+            yield from memory_of(part, (*within, id(thing)))
+
+
+def _is_container(thing: Any) -> bool:
+    return isinstance(thing, set | frozenset | list | tuple | Mapping) or is_dataclass(thing)
+
+
+def _held(thing: Any, array: np.ndarray | None) -> list[Any] | None:
+    """What a container, an array of objects or an object holds; None where this is not known."""
+    if isinstance(thing, set | frozenset):
+        return list(thing)
+    if _is_container(thing):
+        return [*(thing if isinstance(thing, Mapping) else ()), *parts(thing)]
+    if array is not None:
+        return [array.shape, *array.flat] if array.dtype.hasobject else []
+    attributes = _attributes(thing)
+    of_python = all(kind.__flags__ & _OF_PYTHON for kind in type(thing).__mro__[:-1])
+    return [*attributes, *attributes.values()] if attributes and of_python else None
 
 
 def _as_array(thing: Any) -> np.ndarray | None:

@@ -117,6 +117,7 @@ class Evaluator:
         self._spot_checks: list[_SpotCheck] = []
         self._independent: set[str] = set()  # names of data whose examples do not act on each other
         self._sizes: dict[tuple[str, str], int] = {}  # how many values a whole pass gave
+        self._is_checked = False  # whether a new copy was seen not to read what earlier ones computed
         self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
 
     @property
@@ -216,6 +217,9 @@ class Evaluator:
         """
         with self.lent():
             self._runner.load(state)
+            if not self._is_checked:
+                self._runner.check_loaded(self._few)
+                self._is_checked = True
             return self._measure(self.data)
 
     def spot_check(self, path: Path, alpha: float) -> Values:
@@ -227,7 +231,7 @@ class Evaluator:
             StateError: the path is not one of this network.
             DataError, MeasureError: data or outputs do not fit.
         """
-        path.template.check_fits(self.model)
+        self._runner.check_fits(path.template)
         end = path.at(alpha) if alpha in (0.0, 1.0) else None  # which are in memory anyway, unlike a state between them
         if end is not None and (check := self._checked(end)):
             return check.values
@@ -303,7 +307,7 @@ class Evaluator:
             StateError: the path is not one of this network.
             DataError, MeasureError: as `count_operations`.
         """
-        path.template.check_fits(self.model)
+        self._runner.check_fits(path.template)
         self._view.check_unchanged()
         total = self.count_operations() * positions
         self._runner.compare_copies(path, self._few)
@@ -356,7 +360,7 @@ class Evaluator:
             StateError: the path is not one of this network.
             DataError: there are no data of the name `calibration`.
         """
-        path.template.check_fits(self.model)
+        self._runner.check_fits(path.template)
         with self.lent():
             self._runner.compare_copies(path, self._few)
             self._runner.load_position(path, alpha)
