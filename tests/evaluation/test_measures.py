@@ -4,6 +4,7 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,10 +23,7 @@ from linescape.evaluation.measures import (
     error,
     squared_error,
 )
-from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.interpolation.options import ScanOptions
-from linescape.interpolation.scanning import scan
 
 
 def test_values_by_hand() -> None:
@@ -238,12 +236,41 @@ def test_settings_that_do_not_fit_are_refused() -> None:
         error(outputs, targets, weight=[1.0, 1.0, 1.0])  # type: ignore[arg-type]
     with pytest.raises(MeasureError, match="needs logits"):
         cross_entropy(torch.randn(4), targets)
-    with pytest.raises(MeasureError, match="no single class"):
-        error(outputs, outputs.softmax(1), weight=torch.ones(3))
+    for settings in ({"weight": torch.ones(3)}, {"ignore_index": 1}):
+        with pytest.raises(MeasureError, match="no single class"):
+            error(outputs, outputs.softmax(1), **settings)
     with pytest.raises(DataError, match=r"Labels run from 0 to 255.*ignore_index"):
         cross_entropy(torch.randn(1, 3, 2, 2), torch.tensor([[[0, 255], [1, 2]]]))
     with pytest.raises(DataError, match="from -1"):
         cross_entropy(outputs, torch.tensor([0, -1, 255, 1]), ignore_index=255)
+
+
+@pytest.mark.parametrize("measure", [cross_entropy, error])
+def test_settings_that_are_no_numbers_of_classes_or_axes_are_refused(measure: Any) -> None:
+    outputs, targets = torch.randn(4, 3, 2), torch.zeros(4, 2, dtype=torch.long)
+    for ignored in (0.5, "0", False, [0], 2**64):
+        with pytest.raises(MeasureError, match="It must be an integer"):
+            measure(outputs, targets, ignore_index=ignored)
+    assert torch.equal(measure(outputs, targets, ignore_index=np.int32(0)), torch.zeros(4))
+    for axis in (4, -5, 1.0, "1", True):
+        with pytest.raises(MeasureError, match="no class_axis"):
+            measure(outputs, targets, class_axis=axis)
+    assert torch.equal(measure(outputs, targets, class_axis=-2), measure(outputs, targets))
+    with pytest.raises(MeasureError, match="finite and not negative"):
+        measure(outputs, targets, weight=torch.ones(3, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("settings", [{}, {"weight": torch.ones(3)}, {"ignore_index": 0}])
+@pytest.mark.parametrize("label", [3, 40, -1])
+@pytest.mark.parametrize("sample", [False, True])
+def test_labels_out_of_range_are_found_in_any_batch(settings: dict[str, Any], label: int, sample: bool) -> None:
+    targets = torch.arange(30) % 3
+    targets[28] = label
+    data = {"d": (torch.randn(30, 4), targets)}
+    evaluator = Evaluator(nn.Linear(4, 3), data, [partial(cross_entropy, **settings)], batch_size=7)
+    rows, state = np.arange(2, 30, 2), State.from_module(nn.Linear(4, 3))
+    with pytest.raises(DataError, match="Labels run from"):
+        (evaluator.sample({"d": rows}) if sample else evaluator)(state)
 
 
 def test_single_targets_are_ignored_where_it_is_asked_for() -> None:
@@ -348,19 +375,3 @@ def test_squared_errors_of_large_targets_are_exact(kind: torch.dtype) -> None:
     outputs = torch.full((3, 1), 2.0**27)
     assert squared_error(outputs, targets).tolist() == [1, 36, 9]
     assert squared_error(torch.ones(3, 1), torch.zeros(3, 1)).dtype == torch.float32
-
-
-def test_means_that_are_not_those_of_torch_are_told() -> None:
-    weighted = nn.CrossEntropyLoss(torch.ones(3), ignore_index=1, reduction="none")
-    weight, ignored = measures.remarks(weighted)
-    assert "partial(cross_entropy, weight=...)" in weight
-    assert "whatever its ignore_index is" in ignored
-    assert measures.remarks(partial(F.cross_entropy, ignore_index=1, reduction="none")) == [
-        ignored.replace("CrossEntropyLoss", "cross_entropy")
-    ]
-    for plain in (nn.CrossEntropyLoss(reduction="none"), cross_entropy, partial(cross_entropy, weight=torch.ones(3))):
-        assert measures.remarks(plain) == []
-    network = nn.Linear(4, 3)
-    line = Line(State.from_module(network), State.from_module(nn.Linear(4, 3)))
-    evaluator = Evaluator(network, {"d": (torch.randn(9, 4), torch.arange(9) % 3)}, [weighted])
-    assert weight in scan(line, evaluator, ScanOptions(alphas=3)).provenance["notes"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,10 @@ from torch.utils.data import (
     BatchSampler,
     DataLoader,
     Dataset,
+    DistributedSampler,
+    IterableDataset,
     RandomSampler,
+    Subset,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
@@ -24,7 +30,7 @@ from torch.utils.data import (
 
 import linescape as ls
 from linescape.errors import DataError, MeasureError
-from linescape.evaluation.repeated import Repeated, checksum
+from linescape.evaluation.repeated import Repeated
 
 INPUTS = torch.randn(70, 5, generator=torch.Generator().manual_seed(0))
 TARGETS = torch.randint(0, 4, (70,), generator=torch.Generator().manual_seed(1))
@@ -246,40 +252,6 @@ def test_a_measure_may_not_give_another_number_of_values_later() -> None:
         evaluator(ls.State.from_module(start))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda batch: {**batch, "x": batch["x"].flip(1)},
-        lambda batch: {**batch, "x": batch["x"].flip(0)},
-        lambda batch: {**batch, "x": batch["x"].reshape(5, 4)},
-        lambda batch: {**batch, "x": batch["x"].int()},
-        lambda batch: {**batch, "text": ["a", "c"]},
-        lambda batch: {**batch, "array": batch["array"] + 1},
-        lambda batch: {**batch, "number": 2.0},
-        lambda batch: {**batch, "sparse": (batch["sparse"].to_dense() * 2).to_sparse()},
-        lambda batch: {**batch, "nested": torch.nested.nested_tensor([torch.ones(3), torch.ones(2)])},
-        lambda batch: {**batch, "z": batch["z"].conj()},
-        lambda batch: {"y": batch.pop("x"), **batch},
-    ],
-)
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_a_checksum_tells_batches_apart(change: Callable[[Any], Any]) -> None:
-    def batch() -> dict[str, Any]:
-        return {
-            "x": torch.arange(20).view(4, 5).float(),
-            "text": ["a", "b"],
-            "array": np.arange(3),
-            "number": 1.0,
-            "sparse": torch.eye(3).to_sparse(),
-            "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
-            "z": torch.complex(torch.ones(2), torch.ones(2)),
-            "none": None,
-        }
-
-    assert checksum(batch()) == checksum(batch())
-    assert checksum(change(batch())) != checksum(batch())
-
-
 class Normed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -380,3 +352,125 @@ def test_examples_that_act_on_each_other_are_not_drawn() -> None:
             else:
                 with pytest.raises(DataError, match="Examples of 'd' act on each other.*batch_first=True"):
                     ls.scan(line, evaluator, options)
+
+
+class Some:
+    """A sampler of the user's own."""
+
+    def __init__(self, *rows: int) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class Endless:
+    def __iter__(self) -> Iterator[list[int]]:
+        while True:
+            yield [0, 1]
+
+
+SHARD: Any = DistributedSampler(PLAIN, num_replicas=4, rank=1)
+EVEN = BatchSampler(range(0, 70, 2), 9, drop_last=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"sampler": SHARD, "batch_size": 5}, "18 of the 70 examples.*a DistributedSampler gives"),
+        ({"batch_size": 32, "drop_last": True}, "64 of the 70 examples.*SequentialSampler with drop_last=True"),
+        (
+            {"sampler": Some(*range(50), 3, 4), "batch_size": 7},
+            r"50 of the 70 .*once \(52 in all\): .*Some",
+        ),
+        ({"sampler": Some(*range(70), 3), "batch_size": 7}, r"70 of the 70 .*some more than once \(71 in all\)"),
+        ({"batch_sampler": EVEN}, "27 of the 70 examples.*range with drop_last=True"),
+        ({"batch_sampler": Some([0, 1], [2, 5])}, "4 of the 70 examples.*a Some gives"),  # type: ignore[arg-type]
+        ({"batch_size": 32}, None),
+        ({"sampler": Some(*reversed(range(70))), "batch_size": 7}, None),
+    ],
+)
+def test_examples_that_a_loader_leaves_out_are_counted(settings: dict[str, Any], said: str | None) -> None:
+    for data in (PLAIN, Subset(TensorDataset(INPUTS.repeat(2, 1), TARGETS.repeat(2)), range(70))):
+        for options in (ls.ScanOptions(alphas=3), ls.ScanOptions(alphas=3, until=0.1)):
+            curve = walked(DataLoader(data, **settings), options)
+            notes = [note for note in curve.provenance["notes"] if "of their data set" in note]
+            assert len(notes) == (said is not None)
+            assert said is None or re.search(f"'d' are {said}", notes[0])
+
+
+def test_what_is_no_row_of_a_data_set_is_not_counted() -> None:
+    class ByName(Dataset[Any]):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, name: str) -> tuple[Tensor, Tensor]:
+            return (INPUTS[0], TARGETS[0]) if name == "first" else (INPUTS[1], TARGETS[1])
+
+    class Whole(Dataset[Any]):  # whose entries are batches
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+            return INPUTS[row * 9 : row * 9 + 9], TARGETS[row * 9 : row * 9 + 9]
+
+    for loader in (DataLoader(ByName(), sampler=Some("first", "second")), DataLoader(Whole(), batch_size=None)):  # type: ignore[arg-type]
+        assert walked(loader).provenance["notes"] == []
+
+
+def test_a_last_batch_that_is_dropped_of_an_iterable_is_told() -> None:
+    class Rows(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            return iter(zip(INPUTS, TARGETS, strict=True))
+
+    (note,) = walked(DataLoader(Rows(), batch_size=16, drop_last=True)).provenance["notes"]
+    assert "'d' lack those of the last batch, where it was not full: drop_last=True" in note
+    assert walked(DataLoader(Rows(), batch_size=16)).provenance["notes"] == []
+
+
+class Image:
+    """Holds what the library does not look for a network's input in."""
+
+    def __init__(self, values: Any, **others: Any) -> None:
+        self.values = values
+        vars(self).update(others)
+
+
+def objects(change: Callable[[int, list[Any]], Any]) -> ls.Curve:
+    """A walk over batches of one object each, changed by the number of the pass."""
+    passes = count()
+
+    class Batches:
+        def __iter__(self) -> Iterator[Any]:
+            number = next(passes)
+            yield change(number, list(INPUTS)), INPUTS, TARGETS
+
+    def forward(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        return model(batch[1]), batch[2]
+
+    start, end = networks()
+    line = ls.Line(ls.State.from_module(start), ls.State.from_module(end))
+    return ls.scan(line, ls.Evaluator(start, {"d": Batches()}, forward=forward), ls.ScanOptions(alphas=3))
+
+
+def test_objects_are_compared_by_what_they_hold() -> None:
+    def shuffled(number: int, rows: list[Any]) -> list[Any]:
+        return rows if number < 4 else rows[::-1]
+
+    for change in (
+        lambda number, rows: Image(torch.stack(shuffled(number, rows))),
+        lambda number, rows: Image(Image({"x": shuffled(number, rows)})),
+        lambda number, rows: [Image(row.numpy()) for row in shuffled(number, rows)],
+    ):
+        with pytest.raises(DataError, match="Batch 1 of the data 'd' is not what it was"):
+            objects(change)
+    for stays in (lambda _, rows: Image(rows), lambda _, rows: Image({1, 2, "x"}, it=Image(np.float32(2)))):
+        assert objects(stays).provenance["notes"] == []
+
+
+def test_objects_whose_content_is_not_known_are_named() -> None:
+    (note,) = objects(lambda _, rows: Image(rows, lock=threading.Lock(), call=lambda: 0)).provenance["notes"]
+    assert "Batches of 'd' hold objects whose content is not known (lock, function)" in note

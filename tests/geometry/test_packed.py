@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from linescape.errors import StateError
@@ -84,7 +85,57 @@ def test_other_integers_are_not_packed_weights() -> None:
 )
 def test_factors_of_low_rank_updates_are_refused_where_both_differ(names: list[str], refused: bool) -> None:
     if not refused:
-        return check_no_factors(names)
+        return check_no_factors(names, names)
+    for name in names:
+        check_no_factors([*names, "k.weight"], [name] if "magnitude_vector" not in "".join(names) else [])
     with pytest.raises(StateError, match=f"{names[0]}.*average of products"):
-        check_no_factors(names)
+        check_no_factors(names, names)
     return None
+
+
+PEFT = ["k.lora_A.default.weight", "k.lora_B.default.weight", "k.lora_magnitude_vector.default.weight"]
+KOHYA = ["lora_unet_k.lora_down.weight", "lora_unet_k.lora_up.weight", "lora_unet_k.dora_scale", "lora_unet_k.alpha"]
+LYCORIS = ["k.hada_w1_a", "k.hada_w1_b", "k.alpha", "v.alpha"]
+
+
+@pytest.mark.parametrize(
+    ("names", "moving", "refused"),
+    [
+        (PEFT, PEFT[:1], True),  # the sum with the base is divided by its norm
+        (PEFT, PEFT[1:2], True),
+        (PEFT, PEFT[2:], False),
+        (KOHYA, KOHYA[:1], True),
+        (KOHYA, KOHYA[2:3], False),
+        ([*KOHYA[:2], KOHYA[3]], KOHYA[:1], False),
+        ([*KOHYA[:2], KOHYA[3]], [KOHYA[1], KOHYA[3]], True),
+        (KOHYA, KOHYA[3:], False),
+        ([*PEFT, "v.lora_A.weight", "v.lora_B.weight"], ["v.lora_A.weight", PEFT[2]], False),
+        (LYCORIS, ["k.hada_w1_a", "v.alpha"], False),
+        (LYCORIS, ["k.hada_w1_a", "k.alpha"], True),
+        (["q.oft_R.default.weight"], ["q.oft_R.default.weight"], True),
+        (["q.oft_blocks", "q.weight"], ["q.weight"], False),
+        (["q.boft_s.default"], ["q.boft_s.default"], True),
+        (["soft_r.weight"], ["soft_r.weight"], False),
+    ],
+)
+def test_what_else_of_an_adapter_has_no_average(names: list[str], moving: list[str], refused: bool) -> None:
+    if not refused:
+        return check_no_factors(names, moving)
+    with pytest.raises(StateError, match=f"{moving[0]}.*DoRA"):
+        check_no_factors(names, moving)
+    return None
+
+
+def test_the_directions_of_dora_are_not_linear_and_its_magnitudes_are() -> None:
+    """What the refusals claim, by DoRA's formula: m (W + BA) / ||W + BA||, by rows."""
+    torch.manual_seed(0)
+    weight, a, b, m = torch.randn(5, 4), torch.randn(2, 4), torch.randn(5, 2), torch.rand(5, 1)
+
+    def merged(a: Tensor, b: Tensor, m: Tensor) -> Tensor:
+        direction: Tensor = weight + b @ a
+        return m * F.normalize(direction, dim=1)
+
+    for moved, linear in (((3 * a, b, m), False), ((a, 3 * b, m), False), ((a, b, 3 * m), True)):
+        middle = merged(*((one + other) / 2 for one, other in zip((a, b, m), moved, strict=True)))
+        mean = (merged(a, b, m) + merged(*moved)) / 2
+        assert torch.allclose(middle, mean, atol=1e-5) == linear

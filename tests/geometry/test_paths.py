@@ -159,6 +159,21 @@ def test_complex_tensors_move_and_what_is_equal_stays_infinite() -> None:
     assert torch.equal(ray.at(0.4)["mask"], start["mask"])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.complex64, torch.float8_e5m2])
+@pytest.mark.parametrize("alpha", [0.2, 0.5, 0.85, 1.0])
+def test_ends_whose_difference_overflows_are_written_as_they_are_given(dtype: torch.dtype, alpha: float) -> None:
+    largest = torch.finfo(dtype).max * 0.95
+    ends = [torch.tensor([sign * largest, 2.0, 1.0 + sign], dtype=torch.float64) for sign in (1.0, -1.0)]
+    start, end = (State({"w": value.to(dtype)}) for value in ends)
+    line = Line(start, end)
+    found = line.tensor("w", alpha)
+    assert bool(found.to(torch.complex128).isfinite().all())
+    for path in (line, Only(line, ["w"]), Bend([start, end])):
+        written = torch.empty_like(found)
+        path.write("w", alpha, written)
+        assert torch.equal(written.to(torch.complex128), found.to(torch.complex128))
+
+
 def test_only_what_moves_must_be_finite() -> None:
     start, end = complex_state(1), complex_state(2)
     for name, value in {

@@ -131,6 +131,26 @@ def test_the_ends_are_checked(pair: Pair, images: Images) -> None:
         scan(line, Evaluator(Noisy(), {"d": images}), ScanOptions(alphas=3))
 
 
+def test_examples_that_change_places_are_told_from_others(pair: Pair, images: Images) -> None:
+    net, start, end = pair
+
+    draws = list(torch.randn(500, 37))  # and not drawn in a call, where it would be found
+
+    def shuffling(model: nn.Module, batch: Images) -> Images:
+        order = draws.pop()[: len(batch[0])].argsort()
+        return model(batch[0][order]), batch[1][order]
+
+    def noisy(model: nn.Module, batch: Images) -> Images:
+        return model(batch[0]) + draws.pop()[:3], batch[1]
+
+    parts = [(images[0][:20], images[1][:20]), (images[0][20:], images[1][20:])]
+    for data in (images, parts, DataLoader(TensorDataset(*images), batch_size=10)):
+        with pytest.raises(EndsError, match="the cross_entropy of the examples of 'd' in another order than direct"):
+            scan(Line(start, end), Evaluator(net, {"d": data}, [cross_entropy], shuffling), ScanOptions(alphas=3))
+        with pytest.raises(EndsError, match=r"and \d\d of 37 examples differ. Either the data change"):
+            scan(Line(start, end), Evaluator(net, {"d": data}, [cross_entropy], noisy), ScanOptions(alphas=3))
+
+
 def test_a_walk_goes_on_where_it_was_cut(pair: Pair, images: Images) -> None:
     net, start, end = pair
     line, options = Line(start, end), ScanOptions(alphas=9)

@@ -25,7 +25,7 @@ from linescape.geometry.packed import check_no_factors, check_not_packed
 from linescape.geometry.paths import Line, check_alpha
 from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import negative_variances
-from linescape.geometry.tensors import can_lerp, identical, is_continuous, is_finite, lerp, promoted, without_overflow
+from linescape.geometry.tensors import can_lerp, identical, is_continuous, is_finite, lerp, promoted
 
 
 def average(
@@ -105,9 +105,7 @@ def average(
         if first.is_contiguous() and last.is_contiguous() and can_lerp(last.dtype):
             size = last.nbytes
             between = torch.empty(0, dtype=last.dtype).set_(working[:size], 0, last.shape, last.stride())
-            torch.lerp(first, last, alpha, out=between)
-            if not is_finite(between):
-                between = without_overflow(between, first, last, alpha)
+            lerp(first, last, alpha, between)
         else:
             between = lerp(first, last, alpha)
         _check_finite(between, name, f"The network at alpha = {alpha:g}")
@@ -189,7 +187,7 @@ def _check_possible(start: Contents, end: Contents, moving: Collection[str]) -> 
                 "Convert sparse and quantised tensors to plain ones, and give each a name, first."
             )
     check_not_packed(end, moving)
-    check_no_factors(moving)
+    check_no_factors(end, moving)
     small = [name for name in end if name in moving and is_continuous(end[name].dtype) and end[name].dtype.itemsize < 2]
     if small:
         raise StateError(

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from linescape.errors import DataError, MeasureError
 
@@ -67,22 +67,6 @@ def fixed(measure: Measure) -> Measure:
     copied = partial(measure.func, *measure.args, **settings)
     vars(copied).update(vars(measure))
     return copied
-
-
-def remarks(measure: Measure) -> list[str]:
-    """What a result should say of a measure's means."""
-    if isinstance(measure, nn.CrossEntropyLoss | nn.NLLLoss):
-        settings = {"weight": measure.weight is not None, "ignore_index": measure.ignore_index != IGNORED}
-    elif isinstance(measure, partial) and measure.func in (F.cross_entropy, F.nll_loss):
-        settings = {setting: setting in measure.keywords for setting in ("weight", "ignore_index")}
-    else:
-        return []
-    return [
-        f"The mean of {name(measure)} divides by the number of all examples, whatever its {setting} is, unlike "
-        f"torch's. Pass partial(cross_entropy, {setting}=...) for that of torch."
-        for setting, is_given in settings.items()
-        if is_given
-    ]
 
 
 def counting(measure: Measure) -> partial[Tensor | None] | None:
@@ -246,14 +230,23 @@ def _wide(outputs: Tensor) -> Tensor:
     return outputs.float() if outputs.dtype in _HALF else outputs
 
 
-def _ignored(ignore_index: int | None) -> int:
-    return IGNORED if ignore_index is None else ignore_index
+def _ignored(ignore_index: Any) -> int:
+    if not (ignore_index is None or _is_integer(ignore_index)):  # which would be equal to no target
+        raise MeasureError(f"ignore_index is {ignore_index!r}. It must be an integer, the class number to ignore.")
+    return IGNORED if ignore_index is None else int(ignore_index)
+
+
+def _is_integer(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool) and abs(int(value)) < 2**63
 
 
 def _counts(classes: Tensor, ignore_index: int | None, weight: Tensor | None) -> Tensor:
     """How much each target counts, in their shape: whether it does, or its class's weight."""
     kept = classes != _ignored(ignore_index)
-    return kept if weight is None else _wide(weight).to(classes.device)[classes.where(kept, 0)] * kept
+    if weight is None:
+        return kept
+    _require_classes(classes[kept], len(weight))
+    return _wide(weight).to(classes.device)[classes.where(kept, 0)] * kept
 
 
 def _over_positions(values: Tensor, classes: Tensor, ignore_index: int | None, weight: Tensor | None) -> Tensor:
@@ -274,10 +267,10 @@ def _read(
     _require_tensors(outputs, targets)
     if targets.dtype.is_floating_point:
         _require_probabilities(outputs, targets)
-        if weight is not None:
+        if weight is not None or ignore_index is not None:
             raise MeasureError(
-                "Targets are class probabilities, which have no single class whose weight they could take. Leave out "
-                "`weight=`, or give class numbers."
+                "Targets are class probabilities, which have no single class that could be ignored or have a weight. "
+                "Leave out `weight=` and `ignore_index=`, or give class numbers."
             )
         return targets, 1
     axis = _class_axis(outputs, targets, class_axis)
@@ -298,7 +291,7 @@ def _read(
 
 
 def _require_weight(weight: Any, count: int) -> None:
-    fits = isinstance(weight, Tensor) and weight.shape == (count,)
+    fits = isinstance(weight, Tensor) and weight.shape == (count,) and not weight.dtype.is_complex
     if not fits or not bool((weight >= 0).all() & weight.isfinite().all()):
         raise MeasureError(
             f"The weight is {weight}. It must be a tensor with one number for each of the {count} classes, finite and "
@@ -308,6 +301,8 @@ def _require_weight(weight: Any, count: int) -> None:
 
 def _class_axis(outputs: Tensor, targets: Tensor, chosen: int | None) -> int:
     """The axis of the outputs without which they have the shape of the targets."""
+    if not (chosen is None or (_is_integer(chosen) and -outputs.ndim <= chosen < outputs.ndim)):
+        raise MeasureError(f"{_shapes(outputs, targets)}, so {chosen!r} is no class_axis. It is 1, or -1 for the last.")
     axes = {1, outputs.ndim - 1} if chosen is None else {chosen % outputs.ndim}
     fitting = [
         axis

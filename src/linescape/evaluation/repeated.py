@@ -1,25 +1,25 @@
 """Data that are read anew in every pass and have to be the same each time.
 
 Values at two positions can be compared only if they are of the same examples. So each batch is compared, by a checksum
-of its tensors, with the batch of an earlier pass; and each pass reads with other random numbers, since otherwise data
+of what it holds, with the batch of an earlier pass; and each pass reads with other random numbers, since otherwise data
 that depend on these would be the same draw each time.
 """
 
 from __future__ import annotations
 
-import io
 import random
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import islice
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
 
-from linescape.errors import DataError, LinescapeError, first_line
-from linescape.evaluation.batches import parts
-from linescape.evaluation.observing import random_state_kept
+from linescape.errors import DataError, LinescapeError, abbreviate, first_line
+from linescape.evaluation.contents import checksum
+from linescape.evaluation.copies.observing import random_state_kept
 
 _CPU = torch.device("cpu")
 
@@ -37,6 +37,7 @@ class Repeated:
 
     def __init__(self, name: str, given: Iterable[Any]) -> None:
         self._name, self._given = name, given
+        self._unknown: dict[str, None] = {}
         self._checksums: list[int] = []
         self._is_whole = False
         self._passes = 0
@@ -59,12 +60,50 @@ class Repeated:
                 batch = self._read(lambda: next(iterator), pass_number, number + 1)
             except StopIteration:
                 break
-            self._compare(number, checksum(batch))
+            self._compare(number, checksum(batch, self._unknown))
             number += 1
             yield batch
         if number < len(self._checksums):
             self._refuse(f"The data {self._name!r} gave {number} batches, after {len(self._checksums)} or more before")
         self._is_whole = True
+
+    def remarks(self) -> list[str]:
+        """What a result should say of the data: which they are, and what could not be compared."""
+        coverage = self._coverage if self._is_whole else None
+        notes = [] if coverage is None else [coverage]
+        if self._unknown:
+            notes.append(
+                f"Batches of {self._name!r} hold objects whose content is not known ({abbreviate(self._unknown)}), so "
+                "these were not compared from pass to pass."
+            )
+        return notes
+
+    @cached_property
+    def _coverage(self) -> str | None:
+        """Whether a `DataLoader` gave each example of its data set once, by the indices that its sampler gives."""
+        if not isinstance(self._given, DataLoader):
+            return None
+        if isinstance(self._given.dataset, IterableDataset):
+            lacking = f"The data {self._name!r} lack those of the last batch, where it was not full: drop_last=True."
+            return lacking if self._given.drop_last else None
+        by_batch: Any = self._given.batch_sampler
+        given_at_once = islice(self._given.sampler if by_batch is None else by_batch, len(self._checksums))
+        try:
+            with random_state_kept(_CPU):
+                indices = [int(index) for some in given_at_once for index in ([some] if by_batch is None else some)]
+            size = len(self._given.dataset)  # type: ignore[arg-type]
+        except Exception:  # whatever the user's own code raises, as for a data set whose keys are texts
+            return None
+        different = len(set(indices))
+        if different == len(indices) == size:
+            return None
+        sampler = getattr(by_batch, "sampler", by_batch or self._given.sampler)
+        dropped = " with drop_last=True" if self._given.drop_last or getattr(by_batch, "drop_last", False) else ""
+        return (
+            f"The data {self._name!r} are {different} of the {size} examples of their data set"
+            + (f", some more than once ({len(indices)} in all)" if different < len(indices) else "")
+            + f": those that a {type(sampler).__name__}{dropped} gives. Means and intervals are of these."
+        )
 
     def _read(self, read: Any, pass_number: int, number: int) -> Any:
         with random_state_kept(_CPU):
@@ -94,34 +133,6 @@ class Repeated:
             "they are shuffled, drawn or augmented at random, or were written to. Build them without, or pass "
             "list(...) of them; for other data make a new Evaluator."
         )
-
-
-def checksum(batch: Any, start: int = 0) -> int:
-    """A number that differs where anything in a batch does that is a tensor, an array, a number or a text."""
-    if held := parts(batch):
-        for part in (*batch, *held) if isinstance(batch, Mapping) else held:
-            start = checksum(part, start)
-        return start
-    if isinstance(batch, Tensor):
-        for content in _contents(batch.detach()):
-            start = zlib.crc32(content, start)
-        return start
-    if isinstance(batch, np.ndarray) and not batch.dtype.hasobject:
-        return zlib.crc32(np.ascontiguousarray(batch).view(np.uint8).data, start)
-    if isinstance(batch, str | bytes | int | float | complex | None):
-        return zlib.crc32(repr(batch).encode("utf-8", "surrogatepass"), start)
-    return start
-
-
-def _contents(tensor: Tensor) -> Iterator[Any]:
-    if tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_quantized):
-        yield f"{tensor.dtype} {tuple(tensor.shape)}".encode()
-        whole = tensor.cpu().resolve_conj().resolve_neg().contiguous()
-        yield whole.reshape(-1).view(torch.uint8).numpy().data
-    else:  # sparse, nested or quantised: each kind has parts of its own
-        saved = io.BytesIO()
-        torch.save(tensor, saved)
-        yield saved.getbuffer()
 
 
 def _seed(number: int) -> None:

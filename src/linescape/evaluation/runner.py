@@ -14,9 +14,9 @@ from linescape.engine import Fast, operations, threads
 from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, first_line
 from linescape.evaluation import batchnorm, own_loss
 from linescape.evaluation.batches import described, first_with_examples, head, map_tensors, to_device
+from linescape.evaluation.copies.observing import drawing_layers, generators, random_state_kept, seed
+from linescape.evaluation.copies.working_copy import WorkingCopy, same_outputs
 from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
-from linescape.evaluation.observing import CallObserver, drawing_layers, generators, random_state_kept, seed
-from linescape.evaluation.working_copy import WorkingCopy, same_outputs
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
 
@@ -70,6 +70,10 @@ class Runner:
         """The copy, or the network itself where it is walked."""
         return self._copy.network
 
+    def check_fits(self, state: State) -> None:
+        """Raise `StateError` if a state is not one of this network."""
+        state.check_fits(self._copy.as_given)
+
     @property
     def may_use_engine(self) -> bool:
         """Whether the engine may stand in for the network.
@@ -116,13 +120,24 @@ class Runner:
         own_loss.inherit(self._copy.called, model)
 
     def compare_copies(self, path: Path, batches: Sequence[Any]) -> None:
-        """Compare the working copy with new ones on a path, by batches of a few examples each."""
+        """Compare the working copy with new ones on a path, by batches of a few examples each.
 
-        def outputs() -> list[Any]:
-            with torch.no_grad(), self.random_state_kept(), self.using_threads():
-                return [self.call(batch)[0] for batch in batches]
+        Raises:
+            MeasureError: new copies read what earlier calls computed of other weights.
+        """
+        self._copy.compare(path, lambda: self._outputs(batches))
 
-        self._copy.compare(path, outputs)
+    def check_loaded(self, batches: Sequence[Any]) -> None:
+        """See that the copy that `load` made does not read what earlier calls computed, by a few examples.
+
+        Raises:
+            MeasureError: it does.
+        """
+        self._copy.check(lambda: self._outputs(batches))
+
+    def _outputs(self, batches: Sequence[Any]) -> list[Any]:
+        with torch.no_grad(), self.random_state_kept(), self.using_threads():
+            return [self.call(batch)[0] for batch in batches]
 
     def notes_on(self, path: Path) -> list[str]:
         """What a reader of a walk along this path should know, in words."""
@@ -261,7 +276,7 @@ class Runner:
         if self.forward is default_forward:
             with self.random_state_kept():  # what labels mean is settled before operations are counted
                 self.engine.notes |= dict.fromkeys(remarks(self.model, self._own(batch)))
-        observer = CallObserver(self._copy.watched())
+        observer = self._copy.observer(batch)
         called: list[tuple[Any, Any]] = []
         with torch.no_grad(), self.random_state_kept():
             before = generators(self.device)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from linescape.errors import DataError
 from linescape.evaluation.batches import as_tensors, repeatable, split
+from linescape.evaluation.contents import checksum
 from linescape.evaluation.measures import Counting
 from linescape.evaluation.per_example import positions_of_an_example
-from linescape.evaluation.repeated import Repeated, checksum
+from linescape.evaluation.repeated import Repeated
 from linescape.evaluation.subsets import take
 
 _JOINED = 64e6
@@ -86,6 +87,11 @@ class DataView:
         """Whether this is the view of all examples."""
         return self.batches is self.all_batches
 
+    def remarks(self) -> list[str]:
+        """What a result should say of data that are read anew in each pass."""
+        read = [batches for batches in self.all_batches.values() if isinstance(batches, Repeated)]
+        return [remark for batches in read for remark in batches.remarks()]
+
     def check_unchanged(self) -> None:
         """Compare tensors and lists of batches with what they were before; others are compared whenever they are read.
 
@@ -94,7 +100,7 @@ class DataView:
         """
         for name, batches in self.batches.items() if self.is_whole else ():
             if not isinstance(batches, Repeated):
-                found = checksum(batches)
+                found = checksum(batches, {})
                 if self.checksums.setdefault(name, found) != found:
                     raise DataError(
                         f"The data {name!r} were written to since they were first measured, so what is known of them "

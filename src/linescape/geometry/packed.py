@@ -26,6 +26,9 @@ _FACTOR = re.compile(
 )
 """Factors of low-rank updates: peft (with AdaLoRA, DoRA, VeRA), diffusers, XLabs, kohya, LyCORIS."""
 
+_ROTATION = re.compile(r"(?i)(?:^|[._])(?:b?oft_(?:[rs]|blocks|diag)|hra_u|vblora_logits)(?:[._]|$)")
+"""What is not linear in its own numbers: rotations of weights (OFT, BOFT, HRA), and a softmax (VB-LoRA)."""
+
 
 def packed_weights(tensors: Mapping[str, Tensor], moving: Collection[str]) -> list[str]:
     """The integer and 8-bit weights that differ between two ends and have scales, with these, in words.
@@ -66,16 +69,34 @@ def check_not_packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> 
         )
 
 
-def check_no_factors(moving: Collection[str]) -> None:
-    """Raise `StateError` naming the low-rank updates (LoRA) of which both factors differ between two ends."""
-    updates: dict[str, dict[str, str]] = {}  # what the factors' names begin with -> factor -> its name
-    for name in sorted(moving):
-        if found := _FACTOR.search(name):
-            place = found.lastindex or 0
-            updates.setdefault(name[: found.start(place)], {}).setdefault(found[place].lower(), name)
-    if pairs := [" and ".join(factors.values()) for factors in updates.values() if len(factors) > 1]:
+def check_no_factors(names: Collection[str], moving: Collection[str]) -> None:
+    """Raise `StateError` naming the updates of adapters (LoRA and others) that have no average between two ends.
+
+    These are products of which two factors differ, or one that is divided by the norm of what it gives (DoRA); and
+    rotations (OFT) that differ. A factor by itself, such as ``lora_B`` or DoRA's magnitudes, has an average.
+
+    Args:
+        names: of all tensors.
+        moving: names of those that differ.
+    """
+    found = {name: match for name in sorted(names) if (match := _FACTOR.search(name))}
+    updates: dict[str, list[str]] = {}  # what the names of an update's factors begin with -> those that differ
+    divided = set[str]()  # the updates with a norm
+    for name, match in found.items():
+        update = name[: match.start(match.lastindex or 0)]
+        updates.setdefault(update, []).extend({name} & {*moving})
+        if match["lora"] == "magnitude_vector" or f"{update.rpartition('.')[0]}.dora_scale" in names:
+            divided.add(update)
+    refused = [name for name in sorted(moving) if _ROTATION.search(name)]
+    for update, factors in updates.items():
+        module = update.rpartition(".")[0]
+        scales = [name for name in (f"{module}.alpha", f"{module}.dora_scale") if name in moving]
+        is_direction = any("magnitude_vector" not in name for name in factors)
+        if factors and (len(factors + scales) > 1 or (update in divided and is_direction)):
+            refused.append(" and ".join(factors + scales))
+    if refused:
         raise StateError(
-            f"These are factors of low-rank updates, as of LoRA: {abbreviate(pairs)}. What a network adds is their "
-            "product, and the product of averages is not the average of products. Merge each adapter into its base "
-            "network, then average the two networks."
+            f"These are factors of low-rank updates, as of LoRA, or rotations: {abbreviate(refused)}. What a network "
+            "adds is their product, perhaps divided by its norm (DoRA), and the product of averages is not the average "
+            "of products. Merge each adapter into its base network, then average the two networks."
         )

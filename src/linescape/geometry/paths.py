@@ -19,7 +19,7 @@ from linescape.geometry.left_out import differing
 from linescape.geometry.packed import check_not_packed
 from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import State, check_finite, check_pair
-from linescape.geometry.tensors import can_lerp, identical, is_continuous, is_finite, lerp, widened
+from linescape.geometry.tensors import identical, is_continuous, is_finite, lerp, widened
 
 
 class Path(ABC):
@@ -152,13 +152,13 @@ class Line(Path):
         return lerp(self.start[name], self.end[name], alpha)
 
     def write(self, name: str, alpha: float, into: Tensor) -> None:
-        """Write ``lerp(start, end, alpha)`` of one tensor into another of its shape, without allocating."""
+        """Write one tensor into another of its shape, where possible without allocating."""
         start, end = self.start[name], self.end[name]
         moves = self.template.tied.get(name, name) in self._differing - self.spectral
-        if alpha in (0.0, 1.0) or not moves or not can_lerp(end.dtype) or into.dtype != end.dtype:
-            into.copy_(self.tensor(name, alpha))
+        if moves and into.dtype == end.dtype:
+            lerp(start, end, alpha, into)
         else:
-            torch.lerp(start, end, alpha, out=into)
+            into.copy_(self.tensor(name, alpha))
 
 
 class Only(Path):

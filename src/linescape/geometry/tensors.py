@@ -155,32 +155,33 @@ def _extremes_finite(value: Tensor) -> bool:
     return all(bool(extreme.isfinite()) for extreme in torch.aminmax(value))  # NaN is both
 
 
-def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
+def lerp(start: Tensor, end: Tensor, alpha: float, out: Tensor | None = None) -> Tensor:
     """``(1 - alpha) * start + alpha * end``, bit-exact at both ends and wherever start equals end.
 
     Source: Goodfellow, Vinyals & Saxe 2015 (arXiv 1412.6544), section 3. `alpha` may leave [0, 1].
     Half precision and 8 bits are computed in float32 and rounded once. Integer and boolean tensors do not
     move: they are the start's at alpha = 0, else the end's. NaN and infinity pass through.
-    """
-    if alpha == 0.0:
-        return start.clone()
-    if alpha == 1.0 or not is_continuous(end.dtype):
-        return end.clone()
-    if not can_lerp(end.dtype):
-        return torch.lerp(widened(start), widened(end), alpha).to(end.dtype)
-    between = torch.lerp(start, end, alpha)  # half precision is widened and rounded inside; a test holds this
-    return between if is_finite(between) else without_overflow(between, start, end, alpha)
-
-
-def without_overflow(between: Tensor, start: Tensor, end: Tensor, alpha: float) -> Tensor:
-    """The result of `torch.lerp`, where it is not finite from the two ends and not from their difference.
 
     Args:
-        between: the result.
         start: the tensor at alpha = 0.
         end: the tensor at alpha = 1.
         alpha: the position.
+        out: a tensor of the end's type and shape that is written to and returned, where possible without allocating.
     """
+    if alpha in (0.0, 1.0) or not is_continuous(end.dtype):
+        between = end if alpha else start
+        return between.clone() if out is None else out.copy_(between)
+    if can_lerp(end.dtype):
+        between = torch.lerp(start, end, alpha, out=out)  # half precision is widened inside; a test holds this
+        if not is_finite(between):
+            between = _without_overflow(between, start, end, alpha)
+    else:
+        between = torch.lerp(widened(start), widened(end), alpha).to(end.dtype)
+    return between if out is None or between is out else out.copy_(between)
+
+
+def _without_overflow(between: Tensor, start: Tensor, end: Tensor, alpha: float) -> Tensor:
+    """The result of `torch.lerp`, where it is not finite, from the two ends and not from their difference."""
     apart = widened(start) * (1.0 - alpha) + widened(end) * alpha
     return torch.where(between.isfinite(), between, torch.where(start == end, end, apart.to(end.dtype)))
 

@@ -280,17 +280,32 @@ def _compare(point: Point, evaluator: Evaluator, exact: Sequence[str], direct: V
     for treatment in exact:
         for (data, measure), expected in direct.items():
             scanned = point.values[data, measure, treatment][: len(expected)]
-            same = scanned.shape == expected.shape and np.isclose(scanned, expected, equal_nan=True, **close.values)
+            same = _same(scanned, expected, close)
             # A few of the examples may flip: kernels on a GPU need not repeat to the bit.
             if np.mean(same) < close.share:
+                if np.mean(_same(np.sort(scanned), np.sort(expected), close)) >= close.share:
+                    raise EndsError(
+                        f"At alpha = {point.alpha:g} the scan gave the {measure} of the examples of {data!r} in "
+                        "another order than direct evaluation of the same network, so examples change places between "
+                        "passes and nothing could be compared. Give the data, and what `forward` makes of them, in one "
+                        "order (shuffle=False)."
+                    )
                 raise EndsError(
                     f"At alpha = {point.alpha:g} the scan gave a mean {measure} of {scanned.mean():.6g} on {data!r}, "
-                    f"but direct evaluation of the same network gives {expected.mean():.6g}. Either the data change "
+                    f"but direct evaluation of the same network gives {expected.mean():.6g}, and "
+                    f"{np.sum(~same)} of {len(expected)} examples differ. Either the data change "
                     "between passes (shuffling, random augmentation), or the network is random in eval mode or keeps "
                     "something from one call to the next. Make both repeatable."
                 )
             largest = max(largest, _largest_difference(scanned, expected))
     return largest
+
+
+def _same(scanned: np.ndarray, expected: np.ndarray, close: _Tolerance) -> np.ndarray:
+    """Which examples have the same value; none where their numbers differ."""
+    if scanned.shape != expected.shape:
+        return np.zeros(len(expected), bool)
+    return np.asarray(np.isclose(scanned, expected, equal_nan=True, **close.values))
 
 
 def _precision(

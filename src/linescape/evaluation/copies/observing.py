@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,28 @@ from torch.utils import _pytree as pytree
 
 from linescape.engine.flops import DispatchObserver
 from linescape.engine.graph import draws
+from linescape.evaluation.batches import described
+from linescape.geometry.tensors import is_continuous
+
+_FROM_PYTHON = torch.ops.aten.lift_fresh.default
+"""The operation that `torch.tensor` ends with; what it takes was made by it."""
+
+
+class Result:
+    """What an operation gave, by its memory, which is not kept.
+
+    Args:
+        tensor: what it gave.
+        of: names of the tensors that it was computed of.
+    """
+
+    def __init__(self, tensor: Tensor, of: Iterable[str]) -> None:
+        self._memory = weakref.ref(tensor.untyped_storage())
+        self.of = frozenset(of)
+
+    def is_kept(self) -> bool:
+        """Whether anything holds it still."""
+        return self._memory() is not None
 
 
 class CallObserver(DispatchObserver):  # type: ignore[no-untyped-call]
@@ -22,22 +45,34 @@ class CallObserver(DispatchObserver):  # type: ignore[no-untyped-call]
 
     Args:
         named: tensors to look for, by name. They are told apart by their memory, so views count as their tensors.
+        earlier: the `results` of earlier calls.
+        given: where other tensors are that may be read, as those of the batch.
 
     Attributes:
         read: names of those that any operation took.
         written: names of those that any operation wrote to.
+        results: what was computed of them, by its address.
+        reread: names of those of which an earlier call computed what this one read.
+        foreign: tensors of numbers that were read and are none of the above, described; what other threads gave, too.
         differentiates: whether gradients were switched on, as by a network that differentiates.
         draws: whether random numbers were drawn by torch.
     """
 
-    def __init__(self, named: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, named: Mapping[str, Tensor], earlier: Mapping[int, Result] | None = None, given: Iterable[int] = ()
+    ) -> None:
         super().__init__()
         self._names: dict[int, list[str]] = {}
         for name, tensor in named.items():
             for address in addresses(tensor):
                 self._names.setdefault(address, []).append(name)
+        self._earlier = earlier or {}
+        self._known = {*given, *self._names}
         self.read: set[str] = set()
         self.written: set[str] = set()
+        self.results: dict[int, Result] = {}
+        self.reread: set[str] = set()
+        self.foreign: dict[int, Result] = {}
         self.differentiates = False
         self.draws = False
 
@@ -46,14 +81,30 @@ class CallObserver(DispatchObserver):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         self.differentiates |= torch.is_grad_enabled()
         self.draws |= draws(func, args, kwargs)
-        for address in _all_addresses((args, kwargs)):
-            self.read.update(self._names.get(address, ()))
+        taken = list(_tensors_and_addresses((args, kwargs)))
+        of = set[str]()
+        for tensor, address in taken:
+            names = self._names.get(address, ())
+            self.read.update(names)
+            of.update(names)
+            if address in self.results:
+                of.update(self.results[address].of)
+            elif (result := self._earlier.get(address)) and result.is_kept():
+                self.reread.update(result.of)
+            elif address not in self._known and func is not _FROM_PYTHON and is_continuous(tensor.dtype):
+                self.foreign[address] = Result(tensor, [described(tensor)])
         if func._schema.is_mutable:
             written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
             values = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **kwargs}
-            for address in _all_addresses([values.get(name) for name in written]):
+            for _, address in _tensors_and_addresses([values.get(name) for name in written]):
                 self.written.update(self._names.get(address, ()))
-        return func(*args, **kwargs)
+        given = func(*args, **kwargs)
+        for tensor, address in _tensors_and_addresses(given):
+            self._known.add(address)
+            self.results.pop(address, None)  # of what was there before
+            if of and address not in self._names:
+                self.results[address] = Result(tensor, of)
+        return given
 
 
 @contextmanager
@@ -111,10 +162,10 @@ def drawing_layers(network: nn.Module, call: Callable[[], object], device: torch
     return list(drawing) or ["a layer with a generator of its own"]
 
 
-def _all_addresses(values: Any) -> Iterator[int]:
+def _tensors_and_addresses(values: Any) -> Iterator[tuple[Tensor, int]]:
     for leaf in pytree.tree_leaves(values):
         if isinstance(leaf, Tensor):
-            yield from addresses(leaf)
+            yield from ((leaf, address) for address in addresses(leaf))
 
 
 def addresses(tensor: Tensor) -> list[int]:

@@ -9,8 +9,9 @@ there are none, the caller's network is walked itself and put back.
 
 from __future__ import annotations
 
+import gc
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,9 +21,10 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from linescape.errors import MeasureError, StateError, abbreviate, first_line
-from linescape.evaluation.copying import independent, refers_to, renewed
-from linescape.evaluation.lending import put_back
-from linescape.evaluation.observing import CallObserver, addresses
+from linescape.evaluation.contents import memory_of
+from linescape.evaluation.copies.copying import independent, refers_to, renewed
+from linescape.evaluation.copies.lending import put_back
+from linescape.evaluation.copies.observing import CallObserver, Result, addresses
 from linescape.geometry.left_out import differing, unregistered, unsaved
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
@@ -65,6 +67,8 @@ class WorkingCopy:
         self._template: nn.Module | None = None  # as given, never called; it shares its tensors with the copy
         self.in_place = self._lent = False
         self._read: set[str] = set()
+        self._results: dict[int, Result] = {}  # of calls, as far as something keeps them
+        self._used: list[list[Tensor]] = []  # tensors of earlier copies, while what was computed of them is kept
         self._compared: frozenset[str] = frozenset()
         try:
             self._template = independent(model) if copy else renewed(model)
@@ -87,6 +91,14 @@ class WorkingCopy:
         self.tensors: dict[str, Any] = dict(network.state_dict(keep_vars=True))
         self.path: Path | None = None
         self.alpha = 0.0
+
+    @property
+    def as_given(self) -> nn.Module:
+        """The copy that is never called; or `network`, where that is walked in place.
+
+        A call may change the names of tensors, as of an AWD-LSTM's weights.
+        """
+        return self.network if self._template is None else self._template
 
     def walk_in_place(self, reason: str) -> None:
         """Use the network that was given, and put it back after each measurement.
@@ -135,6 +147,9 @@ class WorkingCopy:
             StateError: the state is not one of this network.
         """
         self.path = None
+        self._results = {at: result for at, result in self._results.items() if result.is_kept()}
+        if self._results:  # perhaps under the number of their tensor, `id`, which is that of another once this is gone
+            self._used.append(list(self.called.parameters()))
         self.called = self.network.train() if self._template is None else renewed(self._template)
         state.load_into(self.called)
         self.called.eval()
@@ -149,7 +164,7 @@ class WorkingCopy:
         self.path = None
         for name in path.template:
             self._write(path, name, alpha)
-        self.load(State.from_module(self.network, copy=False))
+        self.load(State.from_state_dict(self.as_given, self.tensors, copy=False))
 
     def load_position(self, path: Path, alpha: float) -> None:
         """Write a path's position into the copy: everything the first time, then what moves.
@@ -189,47 +204,87 @@ class WorkingCopy:
         Args:
             path: to be walked.
             outputs: calls `called` with a few examples.
+
+        Raises:
+            MeasureError: new copies read what earlier calls computed of other weights.
         """
-        if self._template is None or self.makes_new or path.moving <= self._compared:
+        if path.moving <= self._compared:
             return
         self._compared |= path.moving
         walked = []
-        read: set[str] = set()
-        for alpha in COMPARED:  # one after another, so that what the copy keeps from before shows
-            self.load_position(path, alpha)
+        for alpha in () if self._template is None or self.makes_new else COMPARED:
+            self.load_position(path, alpha)  # one after another, so that what the copy keeps from before shows
             walked.append(outputs())
-        for alpha, of_copy in zip(COMPARED, walked, strict=True):
+        read: set[str] = set()
+        for number, alpha in enumerate(COMPARED):
             self.load_anew(path, alpha)
             loaded = self.called.state_dict(keep_vars=True)
-            if not all(identical(loaded[name], path.tensor(name, alpha)) for name in path.template):
+            if walked and not all(identical(loaded[name], path.tensor(name, alpha)) for name in path.template):
                 self._make_new("eval mode changes its weights")
-                break
-            observer = CallObserver({name: loaded[name] for name in path.template})
-            with observer:
-                of_new = outputs()
-            read |= observer.read
-            if not same_outputs(of_copy, of_new):
+                walked = []
+            of_new, read_by_new = self._observed(outputs, path.moving)
+            read |= read_by_new
+            if walked and not same_outputs(walked[number], of_new):
                 self._make_new("after another state it gives other outputs than a new copy")
-                break
+                walked = []
         kept = sorted((path.moving & self._read) - read) if read and not self.makes_new else []
         if kept:
             self.notes[
                 f"New copies of the network did not read {abbreviate(kept)}, which its first call read. What it "
                 "computes of them may be kept outside of it, as by its class, and then is that of another position."
             ] = None
+        del walked, of_new
+        if self._is_kept_outside():
+            gc.collect()  # of copies that hold themselves
+            if self._is_kept_outside():
+                self.notes[
+                    "What the network computes of its weights is kept outside of it. New copies did not read it, but "
+                    "it would be found if it is kept under the number of a tensor (`id`) that is gone: clear it "
+                    "between lines."
+                ] = None
+
+    def _is_kept_outside(self) -> bool:
+        """Whether anything but the copies holds what calls computed."""
+        torch.clear_autocast_cache()
+        own = _memory_of(self.network) | _memory_of(self.called)
+        return any(result.is_kept() for address, result in self._results.items() if address not in own)
+
+    def check(self, outputs: Callable[[], Any]) -> None:
+        """See that `called`, a new copy that `load` made, does not read what earlier calls computed of weights.
+
+        Raises:
+            MeasureError: it does.
+        """
+        self._observed(outputs)
+
+    def _observed(self, outputs: Callable[[], Any], moving: Collection[str] = ()) -> tuple[Any, set[str]]:
+        """What `called` gives, and names of the tensors that it reads."""
+        loaded = self.called.state_dict(keep_vars=True)
+        observer = CallObserver({n: value for n, value in loaded.items() if isinstance(value, Tensor)}, self._results)
+        with observer:
+            found = outputs()
+        self._results |= observer.results
+        if names := observer.reread & {*dict(self.called.named_parameters()), *moving}:
+            raise MeasureError(
+                f"What the network computed of {abbreviate(sorted(names))} in one call is kept outside of it, as by "
+                "its class or in a global dictionary, and read again with other weights, so positions cannot be told "
+                "apart. Keep it in the network (self...), of which copies are made, or nowhere in eval mode."
+            )
+        return found, observer.read
 
     def _make_new(self, reason: str) -> None:
         self.notes[f"A new copy of the network was made at every position, which is slower: {reason}."] = None
         self.makes_new = True
 
-    def watched(self) -> dict[str, Tensor]:
-        """Tensors for an observer to look for: the copy's own, those not in its state dict, the given network's."""
+    def observer(self, batch: Any) -> CallObserver:
+        """What observes a call with a batch: the copy's tensors, those not in its state dict, the given network's."""
         given = () if self.in_place else self._given_tensors
-        return {
+        named = {
             **{name: tensor for name, tensor in self.tensors.items() if isinstance(tensor, Tensor)},
             **{f"{_UNREGISTERED}{name}": tensor for name, tensor in unregistered(self.network).items()},
             **{f"{_GIVEN}{name}": tensor for name, reference in given if (tensor := reference()) is not None},
         }
+        return CallObserver(named, self._results, _memory_of(self.network).union(memory_of(batch)))
 
     def depends_on_given(self, observer: CallObserver) -> bool:
         """Whether a call of the copy read tensors of the network that was given."""
@@ -238,12 +293,21 @@ class WorkingCopy:
     def learn(self, observer: CallObserver) -> None:
         """Take note of what a call of the copy read and wrote."""
         self._read |= observer.read
+        self._results |= observer.results
+        foreign = {what for result in observer.foreign.values() if result.is_kept() for what in result.of}
+        if foreign and not any(isinstance(layer, torch.jit.ScriptModule) for layer in self.network.modules()):
+            self.notes[
+                f"The network reads tensors that neither it nor the batch holds ({abbreviate(sorted(foreign))}), so "
+                "these are the same at all positions. That is right for constants, not for what depends on weights."
+            ] = None
         unheld = sorted(n.removeprefix(_UNREGISTERED) for n in observer.read if n.startswith(_UNREGISTERED))
         if unheld:
             self.notes[
                 f"The network reads tensors that its state dict does not hold, so they stay as given: "
                 f"{abbreviate(unheld)}. Register their modules (nn.ModuleList) to move them."
             ] = None
+        if self._template is not None and self.network.state_dict().keys() != self.tensors.keys():
+            self._make_new("a call changes the names of its tensors")
         if written := sorted(observer.written & self.tensors.keys()):
             reason = f"it writes to its own tensors when it is called ({abbreviate(written)})"
             if self._template is not None:
@@ -310,3 +374,9 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _addresses(network: nn.Module) -> set[int]:
     return {address for _, tensor in _tensors(network) for address in addresses(tensor)}
+
+
+def _memory_of(network: nn.Module) -> set[int]:
+    """Where all tensors are that the attributes of a network's layers hold."""
+    attributes = (item for layer in network.modules() for item in vars(layer).items())
+    return {*memory_of([value for name, value in attributes if name != "_modules"])}
