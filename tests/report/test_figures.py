@@ -107,7 +107,7 @@ def test_another_suffix_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot be written"):
+    with pytest.raises(StoreError, match="could not be written"):
         figures.save(Figure(), tmp_path / "file" / "a.png")
 
 

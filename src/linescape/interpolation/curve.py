@@ -205,7 +205,7 @@ class Curve:
             StoreError: the file is missing, damaged or no curve.
         """
         try:
-            return cls.from_bytes(Path(path).read_bytes())
+            return cls.from_bytes(atomic.read(Path(path)))
         except (OSError, LookupError, TypeError, ValueError) as error:
             raise StoreError(
                 f"{path} is not a curve that linescape wrote, or is damaged ({error}). Walk it again."

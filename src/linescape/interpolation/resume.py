@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,11 @@ FLUSHED = 0.05
 """Seconds that a point must have taken to be flushed to the disk, which takes 0.01: others are sooner measured again. A
 point that a power failure left in pieces is noticed by its digest."""
 
+DAMAGED = "Points that had been kept were measured again, as their files were damaged."
+CHANGED = "Kept points were not used: one of them was measured again, and its values are others now."
+NOTES = (DAMAGED, CHANGED)
+"""What a scan says of points that were kept and not used."""
+
 _NAMES = re.compile(r"\d+-[0-9a-f]{64}")
 """Of the folders of scans, from `folder_of`."""
 
@@ -35,15 +41,20 @@ def read(folder: Path, of: object = None) -> list[Point]:
         of: what they are points of, as it was given to `keep`.
     """
     points = []
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(_files(folder)):
         try:
-            tensors, note = tensor_file.decode_sealed(file.read_bytes())
+            tensors, note = tensor_file.decode_sealed(atomic.read(file))
             if (note["of"], _file_name(note["alpha"])) == (folder.name if of is None else of, file.name):
                 values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
                 points.append(Point(note["alpha"], values, note["seconds"]))
         except (OSError, KeyError, ValueError, TypeError):
             continue
     return points
+
+
+def lost(folder: Path, usable: Sequence[Point]) -> int:
+    """How many of the points in the folder of one scan are not usable."""
+    return len(_files(folder)) - len(usable)
 
 
 def keep(folder: Path, point: Point, of: object = None) -> None:
@@ -131,6 +142,10 @@ def _threads(folder: Path) -> int | None:
     """The number of threads of the scans in a folder, if it is no more than may be used."""
     numbers = (scan.name.partition("-")[0] for scan in folder.glob("*-*"))
     return next((int(n) for n in sorted(numbers) if n.isdigit() and 1 <= int(n) <= torch.get_num_threads()), None)
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.glob("*.safetensors"))
 
 
 def _file_name(alpha: float) -> str:

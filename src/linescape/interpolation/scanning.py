@@ -72,10 +72,12 @@ def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT)
         except UnidentifiedError as what:
             notes.append(f"Points were not kept, as data or measures hold {what}, whose content is unknown.")
         else:
-            known = {point.alpha: point for point in resume.read(folder) if point.alpha in alphas}
+            kept = resume.read(folder)
+            notes += [resume.DAMAGED] if resume.lost(folder, kept) else []
+            known = {point.alpha: point for point in kept if point.alpha in alphas}
         if known and not _repeats(known, path, evaluator, options):
             known = {}
-            notes.append("Kept points were not used: one of them was measured again, and its values are others now.")
+            notes.append(resume.CHANGED)
     points = walk(path, evaluator, options, known)
     if folder is not None:
         points = _kept(points, folder)

@@ -15,6 +15,7 @@ from typing import IO, Any, BinaryIO, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 
+from linescape import atomic
 from linescape.errors import DataError
 
 Arrays = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
@@ -124,13 +125,14 @@ def exactly(stream: IO[bytes], count: int, source: Path | str) -> bytes:
 def reading(path: Path) -> Iterator[None]:
     """Turns every failure to read a file into a `DataError`."""
     try:
+        atomic.size(path)
         yield
     except DataError:
         raise
     except (EOFError, ValueError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is damaged ({error}), so its images cannot be trusted. Download it again.") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}). Check the path and its permissions.") from error
+        raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path and its permissions.") from error
 
 
 def damaged(source: Path | str, what: str) -> NoReturn:
