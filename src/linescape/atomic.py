@@ -27,6 +27,7 @@ _REASONS = {
     errno.EEXIST: "a part of its path is a file. Choose another folder",
     errno.ENAMETOOLONG: "its name is too long, as some letters are added while it is written. Choose a shorter name",
     errno.EISDIR: "that is a folder. Choose another name",
+    errno.ENXIO: "that is a device. Choose another name",
     errno.EILSEQ: "no file here can have that name. Choose another name",
 }
 
@@ -62,7 +63,9 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{SUFFIX}")
     try:
-        _check_name(path)
+        check_name(path)
+        if path.is_char_device() or path.is_block_device():  # a rename would put a file in its place
+            raise OSError(errno.ENXIO, "that is a device")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if durable:
@@ -98,7 +101,7 @@ def size(path: Path) -> int:
     Raises:
         OSError: it is missing, a link to nothing, a folder, a pipe, a socket or a device.
     """
-    _check_name(path)
+    check_name(path)
     try:
         status = path.stat()
     except FileNotFoundError as error:
@@ -130,8 +133,8 @@ def cannot_read(path: Path, error: OSError) -> StoreError:
     )
 
 
-def _check_name(path: Path) -> None:
-    """Raise `OSError` where Python has a `ValueError` for a path."""
+def check_name(path: Path) -> None:
+    """Raise `OSError` for what no file can be called, where Python would raise `ValueError` on its first use."""
     try:
         possible = b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:

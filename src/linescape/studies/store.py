@@ -77,6 +77,7 @@ class Store:
         self._checked: dict[Task, dict[str, tuple[int, int]]] = {}
         mark = self.root / "linescape.json"
         try:
+            atomic.check_name(self.root)
             if self.root.exists() and not self.root.is_dir():
                 raise StoreError(f"{self.root} is a file. Results need a folder: name another.")
             if mark.exists():

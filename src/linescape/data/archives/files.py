@@ -123,16 +123,25 @@ def exactly(stream: IO[bytes], count: int, source: Path | str) -> bytes:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns every failure to read a file into a `DataError`."""
-    try:
+    """Turns every failure to read a file into a `DataError`, of which a pipe in its place is one."""
+    with looking(path):
         atomic.size(path)
+        yield
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[None]:
+    """Turns every failure to read what is at a path, a file or a folder, into a `DataError`."""
+    try:
         yield
     except DataError:
         raise
     except (EOFError, ValueError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is damaged ({error}), so its images cannot be trusted. Download it again.") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the path and its permissions.") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror or error}). Check the path and its permissions."
+        ) from error
 
 
 def damaged(source: Path | str, what: str) -> NoReturn:
