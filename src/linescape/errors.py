@@ -2,6 +2,7 @@
 
     LinescapeError
     ├── StateError        two networks' tensors do not fit together, or hold NaN
+    │   └── MismatchError   their names or shapes differ
     ├── GroupError        a group of tensors matches nothing
     ├── AlphaError        positions on a line are empty, unsorted or not numbers
     ├── DataError         data are empty, unreadable, shuffled, or their labels do not fit
@@ -29,6 +30,10 @@ class LinescapeError(Exception):
 
 class StateError(LinescapeError, ValueError):
     """Two networks' tensors do not fit together, or a tensor holds NaN or infinity."""
+
+
+class MismatchError(StateError):
+    """Two networks have tensors of different names or shapes."""
 
 
 class GroupError(LinescapeError, ValueError):

@@ -120,7 +120,9 @@ def grid(alphas: int | Sequence[float]) -> tuple[float, ...]:
         ) from error
     _check_count(len(given))
     if not given:
-        raise AlphaError("alphas is empty or a text, so no positions are named. Give a number of positions, such as 50.")
+        raise AlphaError(
+            "alphas is empty or a text, so no positions are named. Give a number of positions, such as 50."
+        )
     if not all(math.isfinite(alpha) for alpha in given):
         raise AlphaError(f"alphas holds NaN or infinity: {given}. Give finite positions; 0 is the start, 1 the end.")
     if any(right <= left for left, right in pairwise(given)):
