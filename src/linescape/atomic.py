@@ -26,7 +26,7 @@ _REASONS = {
     errno.ENOTDIR: "a part of its path is a file. Choose another folder",
     errno.EEXIST: "a part of its path is a file. Choose another folder",
     errno.ENAMETOOLONG: "its name is too long, as some letters are added while it is written. Choose a shorter name",
-    errno.EISDIR: "that is a folder. Choose another name",
+    errno.EISDIR: "that is a folder. Remove it or choose another name",
     errno.ENXIO: "that is a device. Choose another name",
     errno.EILSEQ: "no file here can have that name. Choose another name",
 }

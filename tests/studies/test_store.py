@@ -224,15 +224,17 @@ def test_a_declined_task_is_settled_and_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["start.safetensors", "end.safetensors", "optimizer.safetensors", "log.parquet"])
-@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", *(["pipe"] if hasattr(os, "mkfifo") else [])])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", *(["pipe", "link"] if hasattr(os, "mkfifo") else [])])
 def test_a_damaged_result_is_noticed(name: str, damage: str, tmp_path: Path) -> None:
     store = fill(tmp_path)
     path = store.folder(TASK) / name
     content = path.read_bytes()
-    if damage in ("gone", "pipe"):
+    if damage in ("gone", "pipe", "link"):
         path.unlink()
         if damage == "pipe":
             os.mkfifo(path)
+        if damage == "link":
+            path.symlink_to("nowhere")
     else:
         middle = len(content) // 2
         path.write_bytes(

@@ -345,7 +345,8 @@ class Store:
         folder = self.folder(task)
         try:
             found = [path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".parquet")]
-            return {path.name: ((about := path.stat()).st_mtime_ns, about.st_size) for path in found}
+            present = [path for path in found if path.exists()]  # not links to nothing
+            return {path.name: ((about := path.stat()).st_mtime_ns, about.st_size) for path in present}
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
@@ -360,7 +361,7 @@ class Store:
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
         self._checked.pop(task, None)
         return DamagedError(
-            f"{self.folder(task) / name} is damaged ({error}), so there is no result for {_words(task)}. Run the study "
+            f"{self.folder(task) / name} is damaged ({getattr(error, 'strerror', None) or error}), so there is no result for {_words(task)}. Run the study "
             "again, which does that task anew."
         )
 
