@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from linescape import checkpoints
-from linescape.errors import DataError, RecipeError, StateError, StoreError
+from linescape.errors import DataError, LinescapeError, RecipeError, StateError, StoreError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import error
 from linescape.geometry.paths import Line
@@ -441,3 +441,42 @@ def test_a_checkpoint_that_is_damaged_during_the_training_is_found(tmp_path: Pat
 
     with pytest.raises(StoreError, match="is not what was saved"):
         train_while_a_bit_flips()
+
+
+@pytest.mark.parametrize(
+    "steps", ["10", None, 1.5, 1e3, True, 0, -5, ["100"], [1.5], [-1], [True], {"all"}, (i for i in [1])]
+)
+def test_steps_that_no_training_reaches_are_refused(steps: Any, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="Give the number of steps between two checkpoints, or a list of steps"):
+        Keeper(nn.Linear(2, 2), tmp_path / "run", steps=steps)
+
+
+@pytest.mark.parametrize(
+    "steps", [3, (), (2, 4), [2], {2, 3}, range(1, 100, 2), range(0, sys.maxsize, 10), np.arange(3)]
+)
+def test_steps_come_in_many_forms(steps: Any, tmp_path: Path) -> None:
+    Keeper(nn.Linear(2, 2), tmp_path / "run", steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": None}, "model is a NoneType"),
+        ({"model": {"weight": 1}}, "model is a dict"),
+        ({"folder": None}, "folder is a NoneType"),
+        ({"folder": 3}, "folder is a int"),
+        ({"folder": "n" * 300}, "File name too long"),
+        ({"options": 50}, "options is a int"),
+        ({"options": None}, "options is a NoneType"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(arguments: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(LinescapeError, match=message):
+        Keeper(**{"model": nn.Linear(2, 2), "folder": tmp_path / "run", **arguments})
+
+
+def test_a_training_whose_start_was_not_saved_is_refused(tmp_path: Path) -> None:
+    for use in (Keeper.step, lambda keeper: keeper.__exit__(None, None, None)):
+        with pytest.raises(RecipeError, match="has not saved the start"):
+            use(Keeper(nn.Linear(2, 2), tmp_path / "run", steps=1))
+    assert not (tmp_path / "run").exists()

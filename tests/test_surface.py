@@ -8,11 +8,16 @@ import re
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 import linescape
+import linescape as ls
 
 
 def loaded_by(code: str) -> set[str]:
@@ -74,3 +79,57 @@ def test_functions_with_four_arguments_or_more_document_each() -> None:
                     described += ast.get_docstring(owner) or ""
                 missing = [name for name in names if not re.search(rf"\b{name}\b[^\n]*:", described)]
                 assert len(names) < 4 or not missing, f"{file.relative_to(package)}: {function.name} lacks {missing}"
+
+
+NETWORK = nn.Linear(3, 2)
+STATE = ls.State.from_module(NETWORK)
+LINE = ls.Line(STATE, ls.State.from_module(nn.Linear(3, 2)))
+DATA = {"test": (torch.ones(4, 3), torch.arange(4) % 2)}
+EVALUATOR = ls.Evaluator(NETWORK, DATA)
+CURVE = ls.scan(LINE, EVALUATOR, ls.ScanOptions(alphas=3))
+UNFIT: dict[str, tuple[Callable[..., Any], tuple[Any, ...], str]] = {
+    "a state for a path": (ls.scan, (STATE, EVALUATOR), "The path is a State. Give a path"),
+    "a network for a path": (ls.cost, (NETWORK, EVALUATOR), "The path is a Linear"),
+    "a network for an evaluator": (ls.scan, (LINE, NETWORK), "The evaluator is a Linear. Give an Evaluator"),
+    "data for an evaluator": (ls.walk, (LINE, DATA), "The evaluator is a dict"),
+    "two in another order": (ls.scan, (EVALUATOR, LINE), "The path is a Evaluator"),
+    "a number for options": (ls.scan, (LINE, EVALUATOR, 50), "options is a int. Give ScanOptions"),
+    "nothing for options": (ls.scan, (LINE, EVALUATOR, None), "options is a NoneType"),
+    "a curve for points": (ls.collect, (CURVE, LINE, EVALUATOR), "A point is a Series"),
+    "a state for a network": (ls.Evaluator, (STATE, DATA), "The network is a State"),
+    "a state dict for a network": (ls.Evaluator, (NETWORK.state_dict(), DATA), "The network is a OrderedDict"),
+    "a network for a state": (EVALUATOR, (NETWORK,), "What is to be measured is a Linear. Give a State"),
+    "a state dict for a state": (EVALUATOR, (NETWORK.state_dict(),), "What is to be measured is a OrderedDict"),
+    "a number for a series": (CURVE.__getitem__, (3,), "0 series of this curve match '3'"),
+    "a position for a series": (CURVE.__getitem__, ((0.5, "test"),), "0 series of this curve match '0.5/test'"),
+    "words for numbers": (ls.shape.min_delta, ("alphas", "losses"), "must be arrays of numbers"),
+    "complex numbers": (ls.shape.min_delta, ([0, 1], [1j, 2]), "must be arrays of numbers"),
+    "a width in words": (ls.Until, ("small",), "until is a str"),
+    "no statistics": (ls.Until, (0.1, None), "statistics is a NoneType"),
+    "a statistic alone": (ls.Until, (0.1, "min_delta"), "statistics is a str. Give a list"),
+    "no name for a measure": (ls.Until, (0.1, ("min_delta",), ls.error), "measure is a function"),
+}
+
+
+@pytest.mark.parametrize("what", UNFIT)
+def test_what_does_not_fit_is_named(what: str) -> None:
+    function, arguments, message = UNFIT[what]
+    with pytest.raises(ls.LinescapeError, match=re.escape(message)):
+        function(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0 leaves no example"),
+        ({"batch_size": -3}, "batch_size=-3 leaves no example"),
+        ({"batch_size": 2.5}, "batch_size is a float"),
+        ({"batch_size": "8"}, "batch_size is a str"),
+        ({"precision": "float16"}, "no precision 'float16'"),
+        ({"precision": torch.bfloat16}, "no precision torch.bfloat16"),
+        ({"memory": "2 GB"}, "memory is a str"),
+    ],
+)
+def test_settings_of_an_evaluator_that_do_not_fit_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ls.LinescapeError, match=re.escape(message)):
+        ls.Evaluator(NETWORK, DATA, **settings)

@@ -2,6 +2,7 @@
 
     LinescapeError
     ├── StateError        two networks' tensors do not fit together, or hold NaN
+    │   └── MismatchError   their names or shapes differ
     ├── GroupError        a group of tensors matches nothing
     ├── AlphaError        positions on a line are empty, unsorted or not numbers
     ├── DataError         data are empty, unreadable, shuffled, or their labels do not fit
@@ -29,6 +30,10 @@ class LinescapeError(Exception):
 
 class StateError(LinescapeError, ValueError):
     """Two networks' tensors do not fit together, or a tensor holds NaN or infinity."""
+
+
+class MismatchError(StateError):
+    """Two networks have tensors of different names or shapes."""
 
 
 class GroupError(LinescapeError, ValueError):
@@ -65,6 +70,19 @@ class StoreError(LinescapeError, OSError):
 
 class DamagedError(StoreError):
     """One result on disk is not what was written; the others are whole."""
+
+
+def check_type(value: object, kinds: type | tuple[type, ...], what: str, give: str) -> None:
+    """Raise `RecipeError` if an argument is of another type. A truth value is no number here, as it is in Python.
+
+    Args:
+        value: the argument.
+        kinds: the types that it may have.
+        what: what it is, as the message begins.
+        give: a sentence that says what to pass instead.
+    """
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise RecipeError(f"{what} is a {type(value).__name__}. {give}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

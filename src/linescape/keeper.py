@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,8 +26,8 @@ from typing import Any, Self
 import torch
 from torch import nn
 
-from linescape import checkpoints
-from linescape.errors import RecipeError, StoreError, abbreviate
+from linescape import atomic, checkpoints
+from linescape.errors import RecipeError, StoreError, abbreviate, check_type
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.state import State, copied
 from linescape.geometry.tensors import alike
@@ -59,7 +60,8 @@ class Keeper:
         page: its report, ``FOLDER/report/index.html``.
 
     Raises:
-        RecipeError: a number of steps below 1.
+        RecipeError: a step below 0, a number of steps below 1, or an argument of another type.
+        StoreError: the folder cannot be looked at.
     """
 
     def __init__(
@@ -70,13 +72,16 @@ class Keeper:
         data: Mapping[str, Any] | Evaluator | None = None,
         options: ScanOptions = DEFAULT,
     ) -> None:
-        if isinstance(steps, int) and steps < 1:
-            raise RecipeError(
-                f"steps={steps} names no step to save. Give the number of steps between two checkpoints, or a list of "
-                "steps."
-            )
+        check_type(model, nn.Module, "The keeper's model", "Give the torch module that is trained.")
+        check_type(folder, (str, Path), "The keeper's folder", "Give the folder to write to.")
+        check_type(options, ScanOptions, "options", "Give ScanOptions, as in ScanOptions(alphas=50).")
+        _check_steps(steps)
         self.model = _inner(model)
         self.folder = Path(folder)
+        try:  # rather than when the training begins
+            self.folder.exists()
+        except OSError as error:
+            raise atomic.cannot_read(self.folder, error) from error
         self.steps = range(steps, sys.maxsize, steps) if isinstance(steps, int) else steps
         self.data = data
         self.options = options
@@ -192,6 +197,7 @@ class Keeper:
 
     def _reach(self, step: int) -> None:
         """The training has reached this step; some frameworks count several at once."""
+        self._check_begun()
         if any(passed in self.steps for passed in range(self._now + 1, step + 1)):
             self._keep(step)
         self._now = step
@@ -199,6 +205,7 @@ class Keeper:
     def _end(self) -> None:
         if not _first_process():
             return
+        self._check_begun()
         start = next(iter(self.kept))
         end = max(self._now, start + 1)  # a training that counted no steps is one step
         self._keep(end)
@@ -248,6 +255,13 @@ class Keeper:
             "of a module): they are not in the checkpoints, and the whole line was measured with one value of them.",
         )
 
+    def _check_begun(self) -> None:
+        if not self.kept and _first_process():
+            raise RecipeError(
+                "The keeper has not saved the start of the training, so there would be no line. Train inside of "
+                "`with Keeper(...) as keeper:`, or with its callback."
+            )
+
     def _name_kept(self, error: BaseException) -> None:
         if self.kept:
             steps = ", ".join(map(str, self.kept))
@@ -277,6 +291,18 @@ def _inner(model: nn.Module) -> nn.Module:
             model = compiled
         else:
             return model
+
+
+def _check_steps(steps: object) -> None:
+    """Raise `RecipeError` for what no training reaches, of which nothing would be saved."""
+    hint = "Give the number of steps between two checkpoints, or a list of steps."
+    check_type(steps, (int, Container), "steps", hint)
+    if isinstance(steps, int) and steps < 1:
+        raise RecipeError(f"steps={steps} names no step to save. {hint}")
+    for step in steps if isinstance(steps, Collection) and not isinstance(steps, range) else ():  # which may be endless
+        check_type(step, Integral, "A step", hint)
+        if step < 0:
+            raise RecipeError(f"The step {step} is none that a training reaches. {hint}")
 
 
 def _first_process() -> bool:

@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_
     (tmp_path / "site" / "index.html").write_text("mine")
     code, _, err = line("probe", *pair, *OF_OWN, "--out", "site")
     assert code == 2
-    assert "contains an index.html that is not the report of a probe" in err
+    assert "contains index.html, which linescape did not write" in err
     assert (tmp_path / "site" / "index.html").read_text() == "mine"
 
 
@@ -318,3 +320,80 @@ def test_a_recipe_in_a_file_may_not_ask_for_more_than_the_file_holds(
     code, _, err = line("probe", "a", "b")
     assert code == 2
     assert "is of a larger network than the 400 values in it" in err
+
+
+def test_only_names_and_shapes_that_differ_can_be_allowed(line: Line, pair: list[str], tmp_path: Path) -> None:
+    first, last = (dict(checkpoints.read(tmp_path / name)) for name in pair)
+    weight = last["0.weight"]
+    ends = {
+        "NaN": ({**last, "0.weight": weight.clone().fill_(float("nan"))}, "holds NaN or infinity", False),
+        "float8": ({**last, "0.weight": weight.to(torch.float8_e4m3fn)}, "float8", False),
+        "variances": ({**last, "1.running_var": first["1.running_var"] * 0.5}, "negative", False),
+        "shapes": ({**last, "3.weight": last["3.weight"][:2]}, "one shape in the start and another", True),
+        "names": ({name: value for name, value in last.items() if name != "3.bias"}, "different tensors", True),
+    }
+    for name, (tensors, message, allowed) in ends.items():
+        torch.save(tensors, tmp_path / "end.pt")
+        code, _, err = line("average", pair[0], "end.pt", "--alpha", "3", "-o", "out.pt")
+        assert (code, message in err, "--only-shared" in err) == (2, True, allowed), (name, err)
+
+
+LIMITED = """
+import resource, sys
+import matplotlib.font_manager
+from linescape.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
+def test_figures_that_may_not_grow_end_in_one_message_and_no_point_is_lost(
+    line: Line, pair: list[str], tmp_path: Path
+) -> None:
+    words = ("probe", *pair, *OF_OWN, "--alphas", "3", "--layers")
+    command = [sys.executable, "-c", LIMITED, *words]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "could not be written: the file would be larger than is allowed here" in ran.stderr
+    assert f"{Path('probe', 'figures')}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not list(tmp_path.rglob("*.partial"))
+    code, _, err = line(*words)
+    assert code == 0, err
+    assert "holds 12 points of an interrupted probe" in err
+
+
+SAID = {
+    "pipe": "no plain file but a pipe",
+    "link": "is a link to nowhere, where nothing is",
+    "n" * 300: "File name too long",
+}
+OPENED = {
+    "a checkpoint": (("probe", "a.pt", "{}", *OF_OWN), True),
+    "text": (("probe", "a.pt", "b.safetensors", "--model", "own:network", "--data", "text:{}"), True),
+    "a table": (("probe", "a.pt", "b.safetensors", "--model", "own:network", "--data", "hf-data:{}.tables"), True),
+    "code": (("probe", "a.pt", "b.safetensors", "--model", "{}.py:network", "--data", "own:data"), True),
+    "images": (("probe", "a.pt", "b.safetensors", "--model", "own:network", "--data", "images:{}"), False),
+    "weights": (("train", "--under", "from_file={}"), False),
+    "a store": (("study", "report", "vlaar2022", "--store", "{}"), False),
+    "a report": (("probe", "a.pt", "b.safetensors", *OF_OWN, "--out", "{}"), False),
+    "data": (("data", "get", "mnist", "--from", "{}", "--root", "root"), False),
+    "a folder of data": (("data", "get", "mnist", "--from", "a.pt", "--root", "{}"), False),
+}
+"""What a command opens: the words, and whether the message says what is there."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes and links")
+@pytest.mark.usefixtures("pair")
+@pytest.mark.parametrize("what", OPENED)
+@pytest.mark.parametrize("name", SAID)
+def test_what_cannot_be_opened_ends_in_one_message(name: str, what: str, line: Line, tmp_path: Path) -> None:
+    if len(name) < 100:
+        (tmp_path / f"{name}.tables").mkdir()
+        for file in (name, f"{name}.py", f"{name}.tables/test-0.parquet"):
+            os.mkfifo(tmp_path / file) if name == "pipe" else (tmp_path / file).symlink_to("nowhere")
+    words, said = OPENED[what]
+    code, out, err = line(*(word.format(name) for word in words))
+    assert (code, out, "Traceback" in err) == (2, "", False), err
+    assert SAID[name] in err or not said, err

@@ -32,6 +32,8 @@ from tests.support.command_line import Line
         (["train", "--data", "caf\udce9"], "which is not UTF-8"),
         (["train", "--schedule", "step,epochs=5,drops=2/5"], "but the last epoch is 4"),
         (["train", "--schedule", "step,epochs=5,drops=3/2"], "epochs in order"),
+        (["train", "--schedule", "constant,drops=2"], "kind 'constant' has no drops"),
+        (["train", "--schedule", "cosine,epochs=5,factor=0.3"], "kind 'cosine' has no drops"),
         (["train", "--device", "xla"], "can use cpu"),
         (["flatten"], "flatten"),
     ],

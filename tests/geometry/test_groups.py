@@ -147,3 +147,8 @@ def test_blocks_of_torchvision_and_timm() -> None:
     assert blocks == ["conv1", "bn1", *(f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)), "fc"]
     blocks = list(groups.by_block(timm.create_model("vit_tiny_patch16_224", depth=3)))
     assert blocks == ["patch_embed", "blocks.0", "blocks.1", "blocks.2", "norm", "head", "cls_token", "pos_embed"]
+
+
+def test_a_pattern_alone_is_one_pattern() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    assert groups.by_pattern(network, "weight") == groups.by_pattern(network, ["weight"])

@@ -227,11 +227,18 @@ def test_what_cannot_be_reached_is_said() -> None:
     assert not curve.provenance["until"]["reached"]
     assert curve.provenance["examples"] == {"test": 600}
     assert "not to the +-0.0001 asked for" in curve.provenance["notes"][-1]
+
+
+@pytest.mark.parametrize("odd", [np.inf, np.nan])
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_a_statistic_without_an_interval_is_said(odd: float, adaptive: bool) -> None:
     losses = noisy(POPULATIONS["barrier"], 2000, seed=3)
-    losses[50] = np.inf
-    infinite = scan(LINE, table(losses), ScanOptions(alphas=11, until=0.1))
+    losses[50] = odd
+    infinite = scan(LINE, table(losses), ScanOptions(alphas=11, until=0.1, adaptive=adaptive))
     assert infinite.provenance["examples"] == {"test": stopping.FIRST}
     assert not infinite.provenance["until"]["reached"]
+    assert "have no interval, as some values are NaN or infinite" in infinite.provenance["notes"][-1]
+    assert "nan" not in infinite.provenance["notes"][-1]
 
 
 def test_data_of_unequal_size_are_drawn_side_by_side(pair: Pair) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from linescape.errors import AlphaError, LinescapeError, MeasureError, RecipeError
-from linescape.interpolation.options import ScanOptions, grid
+from linescape.interpolation.options import MOST, ScanOptions, grid
 from linescape.interpolation.stopping import Until
 
 
@@ -22,7 +23,23 @@ def test_grids_hold_both_ends() -> None:
 
 @pytest.mark.parametrize(
     ("alphas", "said"),
-    [(1, "two ends"), ([], "empty"), ([0.2, math.nan], "NaN"), ([0.5, 0.2], "rise"), ([0.1, 0.1], "rise")],
+    [
+        (1, "two ends"),
+        ([], "empty"),
+        ([0.2, math.nan], "NaN"),
+        ([0.5, 0.2], "rise"),
+        ([0.1, 0.1], "rise"),
+        (10**12, "1,000,000,000,000 positions, and 100,000 are the most"),
+        (MOST + 1, "a pass over all data"),
+        (np.linspace(0, 1, MOST + 1), "100,001 positions"),
+        ("10", "Give a number of positions"),
+        (5.5, "Give a whole number"),
+        (1e12, "Give a whole number"),
+        ([0.5, None], "Give a whole number"),
+        (["half"], "Give a whole number"),
+        ([0.5j], "Give a whole number"),
+        (torch.zeros(2, 2), "Give a whole number"),
+    ],
 )
 def test_bad_alphas_are_refused(alphas: Any, said: str) -> None:
     with pytest.raises(AlphaError, match=said):
@@ -39,6 +56,13 @@ def test_bad_alphas_are_refused(alphas: Any, said: str) -> None:
         ({"batchnorm": ("end", "end")}, MeasureError, "repeat"),
         ({"batchnorm": ()}, MeasureError, "empty"),
         ({"until": -1.0}, RecipeError, "no half width"),
+        ({"until": "0.1"}, RecipeError, "until is a str"),
+        ({"until": True}, RecipeError, "until is a bool"),
+        ({"until": [0.1]}, RecipeError, "until is a list"),
+        ({"batchnorm": None}, RecipeError, "batchnorm is a NoneType"),
+        ({"batchnorm": [3]}, RecipeError, "treatment of BatchNorm is a int"),
+        ({"batchnorm": [["end"]]}, RecipeError, "treatment of BatchNorm is a list"),
+        ({"keep": 3}, RecipeError, "keep is a int"),
     ],
 )
 def test_impossible_options_are_refused_when_made(
@@ -46,6 +70,10 @@ def test_impossible_options_are_refused_when_made(
 ) -> None:
     with pytest.raises(kind, match=said):
         ScanOptions(**fields)
+
+
+def test_as_many_positions_as_a_scan_can_have() -> None:
+    assert len(ScanOptions(alphas=MOST).positions) == MOST
 
 
 def test_options_are_completed() -> None:

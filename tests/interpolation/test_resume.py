@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -148,21 +149,49 @@ def other(place: Path) -> None:
     place.write_bytes(b"{}")
 
 
-@pytest.mark.parametrize("damage", [spoil, flip, other, lambda place: place.write_bytes(b"")])
-def test_damaged_points_are_measured_again(
+def pipe(place: Path) -> None:
+    place.unlink()
+    os.mkfifo(place)
+
+
+DAMAGES = [spoil, flip, other, lambda place: place.write_bytes(b""), *([pipe] if hasattr(os, "mkfifo") else [])]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_points_are_measured_again_and_a_note_says_so(
     pair: Pair, images: Images, tmp_path: Path, stopping: Stopping, damage: Callable[[Path], None]
 ) -> None:
     net, start, end = pair
-    whole = scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=4, keep=tmp_path))
+
+    def scanned() -> Curve:
+        return scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=4, keep=tmp_path))
+
+    whole = scanned()
     (folder,) = tmp_path.iterdir()
     damage(folder / "0.0.safetensors")
     damage(folder / "1.0.safetensors")
     assert [point.alpha for point in resume.read(folder)] == [1 / 3, 2 / 3]
-    assert_same(
-        {"": scan(Line(start, end), Evaluator(net, {"test": images}), ScanOptions(alphas=4, keep=tmp_path))},
-        {"": whole},
-    )
+    again = scanned()
+    assert again.provenance["notes"] == [*whole.provenance["notes"], resume.DAMAGED]
+    again.provenance["notes"].remove(resume.DAMAGED)
+    assert_same({"": again}, {"": whole})
     assert stopping.measured == 6
+    assert_same({"": scanned()}, {"": whole})  # they are whole again
+
+
+@pytest.mark.parametrize("damaged", [1, 5, 16])
+def test_a_probe_says_once_that_points_were_damaged(pair: Pair, images: Images, tmp_path: Path, damaged: int) -> None:
+    net, start, end = pair
+
+    def probed() -> Probe:
+        options = ScanOptions(alphas=4, keep=tmp_path)
+        return probe(start, end, Evaluator(net, {"test": images}), by_block(net), options)
+
+    before = probed().notes
+    for place in sorted(tmp_path.rglob("*.safetensors"), key=lambda path: path.name)[:damaged]:
+        flip(place)
+    assert probed().notes == (*before, resume.DAMAGED)
+    assert probed().notes == before
 
 
 class Odd(nn.Module):
@@ -248,6 +277,7 @@ def test_a_point_in_another_place_is_measured_again(
         assert len(resume.read(one)) == len(resume.read(other)) == (3 if name == "0.0.safetensors" else 2)
     again = scan(line, Evaluator(net, data), ScanOptions(alphas=4, keep=tmp_path))
     assert stopping.measured == 10
+    again.provenance["notes"].remove(resume.DAMAGED)
     assert_same({"": again}, {"": whole})
 
 

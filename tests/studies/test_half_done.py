@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -151,3 +152,19 @@ def test_no_bit_of_work_in_progress_may_flip(tmp_path: Path) -> None:
         path.write_bytes(whole)
     assert kept(store)
     assert store.half_done(TASK, CONDITIONS).training(STATE)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_place_of_work_in_progress_is_not_waited_for(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.half_done(TASK, CONDITIONS).save_training(END, ROWS)
+    store.half_done(LINE, CONDITIONS).save_point(Point(0.0, {KEY: np.ones(2)}, 0.5))
+    for path in list(tmp_path.rglob("*.safetensors")):
+        path.unlink()
+        os.mkfifo(path)
+    half_done = store.half_done(TASK, CONDITIONS)
+    assert half_done.training(STATE) is None
+    assert "no plain file but a pipe" in half_done.remarks[0]
+    assert kept(store) == []
+    half_done.save_training(END, ROWS)
+    assert half_done.training(STATE)

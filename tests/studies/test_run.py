@@ -100,7 +100,8 @@ def test_kills_and_company_change_nothing(tmp_path: Path) -> None:
 
 def test_helpers_take_what_is_free(done: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linescape.studies.run, "ALONE_SECONDS", 0.0)
-    store, tasks = Store(tmp_path), [Train(FLAT), *study().tasks()]
+    name = "st\udcff" if sys.platform == "linux" else "stö"  # bytes that are no text, where a file may have such a name
+    store, tasks = Store(tmp_path / name), [Train(FLAT), *study().tasks()]
 
     def slow(task: Task, store: Store, device: str, report: Callable[[float], None]) -> None:
         report(0.0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -223,13 +224,17 @@ def test_a_declined_task_is_settled_and_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["start.safetensors", "end.safetensors", "optimizer.safetensors", "log.parquet"])
-@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", *(["pipe", "link"] if hasattr(os, "mkfifo") else [])])
 def test_a_damaged_result_is_noticed(name: str, damage: str, tmp_path: Path) -> None:
     store = fill(tmp_path)
     path = store.folder(TASK) / name
     content = path.read_bytes()
-    if damage == "gone":
+    if damage in ("gone", "pipe", "link"):
         path.unlink()
+        if damage == "pipe":
+            os.mkfifo(path)
+        if damage == "link":
+            path.symlink_to("nowhere")
     else:
         middle = len(content) // 2
         path.write_bytes(

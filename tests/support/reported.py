@@ -21,7 +21,8 @@ if __name__ == "__main__":
     verdicts = []
     for verdict in judged(sys.argv[1:] or SITUATIONS):
         verdicts.append(verdict)
-        print(f"{verdict.kind:9} {verdict.situation}: {verdict.case}  {verdict.said[:160]!r}", flush=True)
+        wrong = "" if verdict.passed else f" (FAILED: {verdict.outcome} is what has to come of it)"
+        print(f"{verdict.kind:9} {verdict.situation}: {verdict.case}{wrong}  {verdict.said[:160]!r}", flush=True)
     kinds = dict(Counter(verdict.kind for verdict in verdicts))
     print(f"{len({verdict.situation for verdict in verdicts})} situations, {len(verdicts)} cases: {kinds}")
     sys.exit(not all(verdict.passed for verdict in verdicts))

@@ -179,6 +179,10 @@ def _language_models() -> Iterator[tuple[str, Any, Any]]:
     )
 
 
+UNCLEAR = ("BartForCausalLM", "PegasusForCausalLM", "XLNetLMHeadModel", "XLMWithLMHeadModel", "BertForMaskedLM")
+"""Of these it is not known whether labels that are their tokens are to be shifted."""
+
+
 @situation
 def hugging_face_models(_folder: Path) -> Iterator[Case]:
     transformers = load("transformers")
@@ -198,7 +202,8 @@ def hugging_face_models(_folder: Path) -> Iterator[Case]:
                 value = evaluator(ls.State.from_module(network))["test", "cross_entropy"].mean()
                 return [float(value)], []
 
-            yield Case(f"{name}, labels are {labelled}", asked, [own])
+            refused = labels is tokens and name in UNCLEAR
+            yield Case(f"{name}, labels are {labelled}", asked, [own], "refused" if refused else "right")
 
 
 @situation

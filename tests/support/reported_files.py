@@ -43,7 +43,7 @@ def containers(folder: Path) -> Iterator[Case]:
             contents = checkpoints.read(file)
             return contents["weight"].detach().flatten().numpy(), []
 
-        yield Case(name, weight, start.weight.detach().flatten().numpy())
+        yield Case(name, weight, None if name == "arrays" else start.weight.detach().flatten().numpy())
     unclear: dict[str, Any] = {
         "student and teacher": lambda net: {"student": net.state_dict(), "teacher": net.state_dict()},
         "only an optimizer": lambda _: optimizer.state_dict(),

@@ -1,7 +1,8 @@
 """Situations of users, each tried and judged; `python -m tests.support.reported` does those that were reported.
 
-A situation yields cases: what the library is asked, and the number that it should give, by a plain loop. A case is
-right, refused by a `LinescapeError`, or noted (another number, with a note); anything else is a failure.
+A situation yields cases: what the library is asked, the number that it should give, by a plain loop, and what has to
+come of it: it is right, refused by a `LinescapeError`, or noted (another number, with a note). Anything else is a
+failure: to refuse what was right before is one too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -37,12 +38,14 @@ class Case:
     Attributes:
         name: what is asked.
         ask: gives values and notes, or raises.
-        expected: the values; None where only an error is right.
+        expected: the values; None where there are none.
+        outcome: what has to come of it; by default right where values are expected, and else refused.
     """
 
     name: str
     ask: Callable[[], Answer]
     expected: Values | None
+    outcome: Literal["right", "refused", "noted"] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,13 @@ class Verdict:
 
     situation: str
     case: str
+    outcome: str
     kind: str
     said: str = ""
 
     @property
     def passed(self) -> bool:
-        return self.kind in ("right", "refused", "noted")
+        return self.kind == self.outcome
 
 
 Situation = Callable[[Path], Iterable[Case]]
@@ -75,7 +79,8 @@ def judged(names: Iterable[str]) -> Iterator[Verdict]:
             warnings.simplefilter("ignore")
             try:
                 for case in SITUATIONS[name](Path(folder)):
-                    yield Verdict(name, case.name, *_judged(case))
+                    outcome = case.outcome or ("refused" if case.expected is None else "right")
+                    yield Verdict(name, case.name, outcome, *_judged(case))
             except pytest.skip.Exception:  # a package that it needs is not installed
                 continue
 

@@ -171,6 +171,12 @@ def test_a_restart_begins_on_its_own_line() -> None:
     assert change.restart_at_barrier(BASE) == replace(BASE, init=Barrier(BASE))
 
 
+@pytest.mark.parametrize("kind", ["cosine", "constant"])
+def test_a_schedule_without_drops_has_no_factor(kind: str) -> None:
+    stepped = replace(BASE, schedule=Schedule(9, "step", (3, 6), factor=0.5))
+    assert change.apply(stepped, f"schedule={kind},warmup=0").schedule == Schedule(9, kind)  # type: ignore[arg-type]
+
+
 def test_a_step_schedule_drops_at_thirds() -> None:
     assert change.schedule(replace(BASE, schedule=Schedule(100)), "step").schedule.drops == (33, 66)
     assert change.schedule(BASE, "step", warmup=0).schedule == replace(BASE.schedule, warmup=0.0)

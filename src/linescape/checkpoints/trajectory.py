@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from linescape import checkpoints
+from linescape import atomic, checkpoints
 from linescape.checkpoints.formats import Contents
 from linescape.errors import CheckpointError, abbreviate
 from linescape.geometry.state import State
@@ -60,6 +60,7 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
     """
     folder = Path(folder)
     try:
+        atomic.check_name(folder)
         entries = [path for path in sorted(folder.iterdir(), key=_position) if not path.name.startswith(".")]
     except OSError as error:
         raise CheckpointError(

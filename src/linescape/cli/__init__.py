@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 from rich.text import Text
@@ -40,9 +42,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(141)  # as the shell says of a program that a closed pipe ended
     except (LinescapeError, CycloptsError) as error:
-        with suppress(LinescapeError, BrokenPipeError):  # nor can the message be written
-            stderr.print(Text("linescape: ", "bold red"), str(error), sep="", soft_wrap=True)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
     except KeyboardInterrupt:
         with suppress(LinescapeError, BrokenPipeError):
             echo_err(
@@ -50,3 +54,9 @@ def main() -> None:
                 "--adaptive or --until start over."
             )
         sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    with suppress(LinescapeError, BrokenPipeError):  # nor can the message be written
+        stderr.print(Text("linescape: ", "bold red"), message, sep="", soft_wrap=True)
+    sys.exit(2)

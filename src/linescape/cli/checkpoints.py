@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Column, Table
 
 from linescape.cli.consoles import Many, echo, echo_err, stderr, stdout
-from linescape.errors import RecipeError, StateError, printable
+from linescape.errors import MismatchError, RecipeError, printable
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
     from linescape.checkpoints import Contents
@@ -257,8 +257,8 @@ def average_files(
             echo_err("note: The network has no BatchNorm statistics to recompute.")
     try:
         notes = averaging.average(first, last, alpha, out, measured)
-    except StateError as error:
-        raise StateError(
+    except MismatchError as error:
+        raise MismatchError(
             f"{error} `linescape diff` lists the differences; --only-shared, --allow-missing and --rename allow them."
         ) from error
     for note in dict.fromkeys(notes):

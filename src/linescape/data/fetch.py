@@ -216,6 +216,7 @@ def _check(name: str, form: Form | None) -> Got:
 @contextmanager
 def _locked(folder: Path, name: str) -> Iterator[None]:
     try:
+        atomic.check_name(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{name}.lock").acquire(timeout=0):
             yield

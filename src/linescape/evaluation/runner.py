@@ -5,13 +5,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from numbers import Real
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from linescape.engine import Fast, operations, threads
-from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, first_line
+from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, check_type, first_line
 from linescape.evaluation import batchnorm, own_loss
 from linescape.evaluation.batches import described, first_with_examples, head, map_tensors, to_device
 from linescape.evaluation.copies.observing import drawing_layers, generators, random_state_kept, seed
@@ -50,6 +51,10 @@ class Runner:
     def __init__(
         self, model: nn.Module, forward: Forward, precision: Precision | None, memory: float, copy: bool
     ) -> None:
+        check_type(model, nn.Module, "The network", "Give a torch module; states and checkpoints are measured with it.")
+        check_type(memory, Real, "memory", "Give a number of bytes.")
+        if precision not in (None, *get_args(Precision)):
+            raise MeasureError(f"There is no precision {precision!r}. Use 'bfloat16', or None for the network's own.")
         State.from_module(model, copy=False)  # a network without a state, as before its first call, is refused
         self.forward, self.precision, self._memory = forward, precision, memory
         self.threads: int | None = None
@@ -104,7 +109,9 @@ class Runner:
 
         Raises:
             StateError: the state is not one of this network.
+            RecipeError: it is no state.
         """
+        check_type(state, State, "What is to be measured", "Give a State: State.from_module(network), for example.")
         model = self.model
         self._copy.load(state)
         own_loss.inherit(self._copy.called, model)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from linescape.errors import DataError
+from linescape.errors import DataError, check_type
 from linescape.evaluation.batches import as_tensors, repeatable, split
 from linescape.evaluation.contents import checksum
 from linescape.evaluation.measures import Counting
@@ -56,13 +57,16 @@ class DataView:
             calibration: name of the data that ``recalibrate`` passes through the network.
 
         Raises:
-            DataError: data are empty, can be read only once, are shuffled, or no data.
+            DataError: data are empty, can be read only once, are shuffled, or no data; batches are of no example.
         """
         if not isinstance(data, Mapping):
             raise DataError(
                 f"The data are a {type(data).__name__}, but results are by the name of the data. Give them a name: "
                 '{"test": ...}.'
             )
+        check_type(batch_size, Integral, "batch_size", "Give a number of examples, 1 or more.")
+        if batch_size < 1:
+            raise DataError(f"batch_size={batch_size} leaves no example in a batch. Give 1 or more; 250 is usual.")
         if not data:
             raise DataError("There are no data to measure on. Pass for example data={'test': (inputs, targets)}.")
         tensors = {name: pair for name, given in data.items() if (pair := as_tensors(name, given)) is not None}

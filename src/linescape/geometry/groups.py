@@ -169,6 +169,7 @@ def by_pattern(module: nn.Module, patterns: Mapping[str, str] | Iterable[str]) -
         GroupError: a pattern matches no tensor or is no regular expression.
     """
     state = State.from_module(module, copy=False)
+    patterns = [patterns] if isinstance(patterns, str) else patterns  # not one for each of its letters
     named = dict(patterns) if isinstance(patterns, Mapping) else {_free(p): p for p in patterns}
     groups: dict[str, list[str]] = {}
     for group, pattern in named.items():

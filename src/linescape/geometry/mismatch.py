@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from linescape.errors import StateError, abbreviate
+from linescape.errors import MismatchError, abbreviate
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Mismatch:
 
 
 def check_alike(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is: str, right_is: str) -> Mismatch:
-    """Raise `StateError` naming the tensors by which two sets differ in name or shape; types may differ.
+    """Raise `MismatchError` naming the tensors by which two sets differ in name or shape; types may differ.
 
     Args:
         left: tensors by name.
@@ -56,13 +56,13 @@ def check_alike(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is
     if mismatch.only_left or mismatch.only_right:
         sides = ((mismatch.only_left, left_is), (mismatch.only_right, right_is))
         listed = "; ".join(f"{len(names)} only in {side} ({abbreviate(names)})" for names, side in sides if names)
-        raise StateError(
+        raise MismatchError(
             f"{left_is[:1].upper()}{left_is[1:]} and {right_is} have different tensors: {listed}. A line needs the "
             "same tensors at both ends. Load both checkpoints with the model that made them."
         )
     if mismatch.shapes:
         listed = abbreviate([f"{name}: {one} and {other}" for name, (one, other) in mismatch.shapes.items()])
-        raise StateError(
+        raise MismatchError(
             f"{len(mismatch.shapes)} tensors have one shape in {left_is} and another in {right_is} ({listed}). A line "
             "needs the same shapes at both ends. Check that both come from one architecture (width, classes)."
         )

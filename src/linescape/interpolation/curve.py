@@ -115,11 +115,11 @@ class Curve:
         Raises:
             MeasureError: there is no such series, or more than one.
         """
-        parts = (key,) if isinstance(key, str) else key
+        parts = key if isinstance(key, tuple) else (key,)
         matching = [series for series in self.values if all(part in series for part in parts)]
         if len(matching) != 1:
             known = ["/".join(series) for series in (matching or self.values)]
-            name = "/".join(parts)
+            name = "/".join(map(str, parts))
             raise MeasureError(
                 f"{len(matching)} series of this curve match {name!r}; name one. "
                 + (f"They are: {', '.join(known)}." if matching else suggest(name, known))
@@ -205,7 +205,7 @@ class Curve:
             StoreError: the file is missing, damaged or no curve.
         """
         try:
-            return cls.from_bytes(Path(path).read_bytes())
+            return cls.from_bytes(atomic.read(Path(path)))
         except (OSError, LookupError, TypeError, ValueError) as error:
             raise StoreError(
                 f"{path} is not a curve that linescape wrote, or is damaged ({error}). Walk it again."

@@ -5,6 +5,7 @@ It is given a function that measures positions, and returns ordinary points, all
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -223,15 +224,14 @@ class EconomicalScan:
                 break
             self._draw(sample, looks[-1].examples, size)
         last = looks[-1]
-        self.notes.append(
-            f"Up to {last.examples} of {most} examples were drawn; {' and '.join(until.statistics)} are known to "
-            f"+-{last.half_width:.3g}"
-            + (
-                "."
-                if last.half_width <= until.within
-                else f", not to the +-{until.within:g} asked for: no more would help."
-            )
-        )
+        named = " and ".join(until.statistics)
+        if math.isnan(last.half_width):
+            known = f"{named} have no interval, as some values are NaN or infinite: no more examples would help."
+        else:
+            known = f"{named} are known to +-{last.half_width:.3g}"
+            reached = last.half_width <= until.within
+            known += "." if reached else f", not to the +-{until.within:g} asked for: no more would help."
+        self.notes.append(f"Up to {last.examples} of {most} examples were drawn; {known}")
         return {
             "within": until.within,
             "reached": last.half_width <= until.within,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from linescape.errors import AlphaError
-from linescape.evaluation.batchnorm import check_treatments
+from linescape.errors import AlphaError, check_type
+from linescape.evaluation.batchnorm import TREATMENTS, check_treatments
 from linescape.interpolation.stopping import Until
+
+MOST = 100_000
+"""Positions of a scan: more would take years and fill the memory, and are a slip of the pen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +51,10 @@ class ScanOptions:
         progress: whether to draw a progress bar; by default where standard error is a terminal.
 
     Raises:
-        AlphaError: positions are empty, unsorted, repeated or not finite; with `adaptive`, some lie outside [0, 1].
+        AlphaError: positions are empty, unsorted, repeated, not finite or more than `MOST`; with `adaptive`, some lie
+            outside [0, 1].
         MeasureError: there is no treatment, one is unknown, or one is named twice.
-        RecipeError: `until` is not a positive width.
+        RecipeError: `until` is not a positive width, or something is of another type.
     """
 
     alphas: int | Sequence[float] | None = None
@@ -61,6 +65,11 @@ class ScanOptions:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
+        check_type(self.batchnorm, Iterable, "batchnorm", f"Give one of {', '.join(TREATMENTS)}, or a list of them.")
+        for treatment in self.treatments:
+            check_type(treatment, str, "A treatment of BatchNorm", f"Give one of {', '.join(TREATMENTS)}.")
+        if self.keep is not None:
+            check_type(self.keep, (str, Path), "keep", "Give a folder for the points, or None.")
         check_treatments(self.treatments)
         first, last = self.positions[0], self.positions[-1]
         if self.adaptive and (first < 0 or last > 1):
@@ -95,20 +104,38 @@ def grid(alphas: int | Sequence[float]) -> tuple[float, ...]:
     """Positions of a scan: ``linspace(0, 1, alphas)``, or the given ones with 0 and 1 added where missing.
 
     Raises:
-        AlphaError: fewer than two, empty, unsorted, repeated, or not finite.
+        AlphaError: fewer than two, more than `MOST`, unsorted, repeated, or not finite numbers.
     """
     if isinstance(alphas, int | np.integer):
+        _check_count(int(alphas))
         if alphas < 2:
             raise AlphaError(f"alphas={alphas}, but a line has two ends. Ask for 2 positions or more; 50 are usual.")
         return tuple(float(alpha) for alpha in np.linspace(0.0, 1.0, alphas))
-    given = [float(alpha) for alpha in alphas]
+    try:
+        given = [] if isinstance(alphas, str) else [float(alpha) for alpha in alphas]
+    except (TypeError, ValueError) as error:
+        raise AlphaError(
+            f"alphas is {alphas!r:.60}. Give a whole number of positions, such as 50, or the positions, such as "
+            "[0, 0.5, 1]."
+        ) from error
+    _check_count(len(given))
     if not given:
-        raise AlphaError("alphas is empty, so there is nothing to measure. Give a number of positions, such as 50.")
+        raise AlphaError(
+            "alphas is empty or a text, so no positions are named. Give a number of positions, such as 50."
+        )
     if not all(math.isfinite(alpha) for alpha in given):
         raise AlphaError(f"alphas holds NaN or infinity: {given}. Give finite positions; 0 is the start, 1 the end.")
     if any(right <= left for left, right in pairwise(given)):
         raise AlphaError(f"alphas does not rise strictly: {given}. Sort it and drop repeated positions.")
     return tuple(sorted({0.0, 1.0, *given}))
+
+
+def _check_count(count: int) -> None:
+    if count > MOST:
+        raise AlphaError(
+            f"alphas asks for {count:,} positions, and {MOST:,} are the most: each is a pass over all data, whose "
+            "values are kept. 50 are usual; adaptive=True finds the positions that matter among many."
+        )
 
 
 DEFAULT = ScanOptions()

@@ -13,6 +13,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import Groups, check_names
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import Distance, State, distances
+from linescape.interpolation import resume
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.scanning import scan
@@ -85,7 +86,9 @@ def probe(
     line = Line(start, end)
     lines = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
     curves = {label: scan(path, evaluator, options) for label, path in lines.items()}
-    return Probe(curves, distances(start, end, groups), tuple(curves[WHOLE].provenance["notes"]))
+    of_kept = [note for curve in curves.values() for note in curve.provenance["notes"] if note in resume.NOTES]
+    notes = dict.fromkeys([*curves[WHOLE].provenance["notes"], *of_kept])
+    return Probe(curves, distances(start, end, groups), tuple(notes))
 
 
 def between(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,11 @@ FLUSHED = 0.05
 """Seconds that a point must have taken to be flushed to the disk, which takes 0.01: others are sooner measured again. A
 point that a power failure left in pieces is noticed by its digest."""
 
+DAMAGED = "Kept points were measured again, as their files were damaged or those of other points."
+CHANGED = "Kept points were not used: one of them was measured again, and its values are others now."
+NOTES = (DAMAGED, CHANGED)
+"""What a scan says of points that were kept and not used."""
+
 _NAMES = re.compile(r"\d+-[0-9a-f]{64}")
 """Of the folders of scans, from `folder_of`."""
 
@@ -35,15 +41,20 @@ def read(folder: Path, of: object = None) -> list[Point]:
         of: what they are points of, as it was given to `keep`.
     """
     points = []
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(_files(folder)):
         try:
-            tensors, note = tensor_file.decode_sealed(file.read_bytes())
+            tensors, note = tensor_file.decode_sealed(atomic.read(file))
             if (note["of"], _file_name(note["alpha"])) == (folder.name if of is None else of, file.name):
                 values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
                 points.append(Point(note["alpha"], values, note["seconds"]))
         except (OSError, KeyError, ValueError, TypeError):
             continue
     return points
+
+
+def lost(folder: Path, usable: Sequence[Point]) -> int:
+    """How many of the points in the folder of one scan are not usable."""
+    return len(_files(folder)) - len(usable)
 
 
 def keep(folder: Path, point: Point, of: object = None) -> None:
@@ -66,13 +77,15 @@ def keep(folder: Path, point: Point, of: object = None) -> None:
 
 def count(folder: Path) -> int:
     """How many points of all scans there are in a folder of such folders."""
-    return sum(1 for _ in folder.glob("*/*.safetensors"))
+    return len(_matching(folder, "*/*.safetensors"))
 
 
 def clear(folder: Path) -> None:
     """Remove the points of all scans from a folder of such folders, and the folders that are then empty."""
     with suppress(OSError):  # a left-over takes room on the disk, nothing else
-        for scan in [scan for scan in folder.glob("*-*") if _NAMES.fullmatch(scan.name)]:  # the user may have others
+        for scan in [
+            scan for scan in _matching(folder, "*-*") if _NAMES.fullmatch(scan.name)
+        ]:  # the user may have others
             for file in (*scan.glob("*.safetensors"), *scan.glob(f".*{atomic.SUFFIX}")):
                 file.unlink(missing_ok=True)
             scan.rmdir()
@@ -96,6 +109,7 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
 
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
+        StoreError: the folder cannot be read.
         UnidentifiedError: data or a measure hold something whose content is unknown.
     """
     if (evaluator.threads or 1) > 1:  # a small network has one thread on every machine
@@ -129,8 +143,19 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
 
 def _threads(folder: Path) -> int | None:
     """The number of threads of the scans in a folder, if it is no more than may be used."""
-    numbers = (scan.name.partition("-")[0] for scan in folder.glob("*-*"))
+    numbers = (scan.name.partition("-")[0] for scan in _matching(folder, "*-*"))
     return next((int(n) for n in sorted(numbers) if n.isdigit() and 1 <= int(n) <= torch.get_num_threads()), None)
+
+
+def _files(folder: Path) -> list[Path]:
+    return _matching(folder, "*.safetensors")
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return list(folder.glob(pattern))
+    except OSError as error:
+        raise atomic.cannot_read(folder, error) from error
 
 
 def _file_name(alpha: float) -> str:

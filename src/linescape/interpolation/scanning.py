@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from linescape.errors import AlphaError, EndsError
+from linescape.errors import AlphaError, EndsError, check_type
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.per_example import Values
@@ -58,7 +58,9 @@ def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT)
         EndsError: the scan does not reproduce the networks at its ends.
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
         StoreError: points cannot be saved.
+        RecipeError: an argument is of another type.
     """
+    _check(path, evaluator, options)
     shown = sys.stderr.isatty() if options.progress is None else options.progress
     if options.economical:
         return _scan_economically(path, evaluator, options, shown)
@@ -72,10 +74,12 @@ def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT)
         except UnidentifiedError as what:
             notes.append(f"Points were not kept, as data or measures hold {what}, whose content is unknown.")
         else:
-            known = {point.alpha: point for point in resume.read(folder) if point.alpha in alphas}
+            kept = resume.read(folder)
+            notes += [resume.DAMAGED] if resume.lost(folder, kept) else []
+            known = {point.alpha: point for point in kept if point.alpha in alphas}
         if known and not _repeats(known, path, evaluator, options):
             known = {}
-            notes.append("Kept points were not used: one of them was measured again, and its values are others now.")
+            notes.append(resume.CHANGED)
     points = walk(path, evaluator, options, known)
     if folder is not None:
         points = _kept(points, folder)
@@ -130,7 +134,14 @@ def walk(
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
     """
+    _check(path, evaluator, options)
     return _measured(path, evaluator, options.positions, options.treatments, done)
+
+
+def _check(path: paths.Path, evaluator: Evaluator, options: ScanOptions) -> None:
+    check_type(path, paths.Path, "The path", "Give a path between two states, such as Line(start, end).")
+    check_type(evaluator, Evaluator, "The evaluator", "Give an Evaluator(network, {'test': (inputs, targets)}).")
+    check_type(options, ScanOptions, "options", "Give ScanOptions, as in ScanOptions(alphas=50).")
 
 
 def _measured(
@@ -180,6 +191,9 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
         AlphaError: there are no points.
         EndsError: the points at alpha = 0 and 1, or one between, differ from a direct evaluation of a new copy there.
     """
+    points = list(points)
+    for point in points:
+        check_type(point, Point, "A point", "Give the points that `walk` yields.")
     ordered = sorted(points, key=lambda point: point.alpha)
     if not ordered:
         raise AlphaError("There are no points to make a curve of.")

@@ -17,12 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from linescape.errors import RecipeError, suggest
+from linescape.errors import RecipeError, check_type, suggest
 from linescape.interpolation.curve import Key
 from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
@@ -59,6 +60,11 @@ class Until:
     measure: str | None = None
 
     def __post_init__(self) -> None:
+        check_type(self.within, Real, "until", "Give half the width of the intervals, such as 0.01 for 0.01 nats.")
+        names = self.statistics
+        check_type(names, (tuple, list), "statistics", f"Give a list of names, such as {tuple(LOSS_STATISTICS)[:1]}.")
+        if self.measure is not None:
+            check_type(self.measure, str, "measure", "Give the name of one of the evaluator's measures.")
         if not (self.within > 0 and math.isfinite(self.within)):
             raise RecipeError(
                 f"until={self.within} is no half width of an interval. Give a positive number in the unit of the "

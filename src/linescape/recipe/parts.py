@@ -15,6 +15,8 @@ from linescape.recipe.content import Content
 DIGITS = 8
 """Digits of a hash that name a file of weights: as many as torchvision puts into its file names."""
 
+_FACTOR = 0.1
+
 Norm = Literal["batch", "group", "layer", "none"]
 TrainingPrecision = Literal["float32", "bfloat16"]
 Scheme = Literal[
@@ -221,7 +223,7 @@ class Schedule(Content, frozen=True):
     epochs: int = 100
     kind: Literal["step", "cosine", "constant"] = "constant"
     drops: tuple[int, ...] = ()
-    factor: float = 0.1
+    factor: float = _FACTOR
     warmup: float = 0.0
     until_error: float = 0.0
 
@@ -233,6 +235,11 @@ class Schedule(Content, frozen=True):
             raise RecipeError(
                 f"drops is {self.drops}, but the last epoch is {self.epochs - 1}, counted from 0, so not all would "
                 f"come. Give epochs below {self.epochs}."
+            )
+        if self.kind != "step" and (self.drops or self.factor != _FACTOR):
+            raise RecipeError(
+                f"drops is {self.drops} and factor is {self.factor!r}, but a schedule of kind {self.kind!r} has no "
+                "drops, so they would do nothing. Leave them out, or use kind 'step'."
             )
         self._require("factor", 0 <= self.factor < math.inf, "a finite factor, 0 or more")
         self._require("warmup", 0 <= self.warmup < math.inf, "a finite number of epochs, 0 or more")

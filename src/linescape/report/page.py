@@ -82,12 +82,14 @@ def check_free(folder: str | Path) -> None:
         StoreError: it is a file, cannot be read, or has such files.
     """
     root = Path(folder)
-    if root.exists() and not root.is_dir():
-        raise StoreError(f"{root} is a file, but a report is a folder of files. Name a folder.")
-    present = [name for name in _WRITTEN if (root / name).exists()]
     try:
-        if not present or ("index.html" in present and _OURS in (root / "index.html").read_bytes()):
+        if root.exists() and not root.is_dir():
+            raise StoreError(f"{root} is a file, but a report is a folder of files. Name a folder.")
+        present = [name for name in _WRITTEN if (root / name).exists()]
+        if not present or ("index.html" in present and _OURS in atomic.read(root / "index.html")):
             return
+    except StoreError:  # which is an OSError
+        raise
     except OSError as error:
         raise atomic.cannot_read(root / "index.html", error) from error
     raise StoreError(

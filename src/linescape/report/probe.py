@@ -24,15 +24,15 @@ def check_place(folder: str | Path) -> None:
         StoreError: it cannot be written, or contains another page.
     """
     folder = Path(folder)
+    check_free(folder)
     page = folder / "index.html"
     if page.is_file() and not (folder / _DATA).exists() and page.read_bytes() != UNFINISHED:
         raise StoreError(
             f"{folder} contains an index.html that is not the report of a probe and would be replaced. "
             "Name another folder."
         )
-    check_free(folder)
     new = not folder.exists()
-    trial = folder / ".linescape"
+    trial = folder / f".linescape{atomic.SUFFIX}"
     atomic.write(trial, b"", durable=False)
     trial.unlink(missing_ok=True)
     if new:

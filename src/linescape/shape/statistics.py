@@ -48,7 +48,10 @@ def segment(alphas: ArrayLike, losses: ArrayLike) -> tuple[Array, Array]:
     Raises:
         AlphaError: alphas are not finite and increasing, do not fit the losses, or lack 0 or 1.
     """
-    alphas, losses = np.asarray(alphas, np.float64), np.asarray(losses, np.float64)
+    try:
+        alphas, losses = np.asarray(alphas, np.float64), np.asarray(losses, np.float64)
+    except (TypeError, ValueError) as error:
+        raise AlphaError(f"Alphas and losses must be arrays of numbers: {error}.") from error
     if alphas.ndim != 1 or losses.ndim == 0 or losses.shape[-1] != alphas.size:
         raise AlphaError(
             f"{alphas.shape} alphas do not fit losses of shape {losses.shape}: a loss belongs to each alpha. "

@@ -52,7 +52,7 @@ class HalfDone:
             return None
 
     def _training(self, start: State) -> tuple[Checkpoint, list[Row]]:
-        tensors, note = tensor_file.decode_sealed(self._snapshot.read_bytes())
+        tensors, note = tensor_file.decode_sealed(atomic.read(self._snapshot))
         made = dict(note["of"])
         if made != self._of:
             names = dict.fromkeys((*self._of, *made))
@@ -95,7 +95,7 @@ class HalfDone:
             for point in resume.read(self._points, self._of)
             if point.alpha in alphas and {key: values.shape for key, values in point.values.items()} == shapes
         ]
-        if lost := len(list(self._points.glob("*.safetensors"))) - len(usable):
+        if lost := resume.lost(self._points, usable):
             self.remarks.append(
                 f"measured {lost} positions again, as their files were damaged or computed with something else"
             )

@@ -7,6 +7,7 @@ helpers for the other cores are such processes. A task that fails does not stop 
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections import Counter
@@ -170,7 +171,9 @@ class _Helpers(Processes):
     def __init__(self, count: int, store: Store, device: str, tasks: list[Task]) -> None:
         super().__init__("linescape.studies.run:help_out")
         self.count = count
-        self.message = msgspec.json.encode((str(store.root.absolute()), device, tasks))
+        self.message = msgspec.json.encode(
+            (os.fsencode(store.root.absolute()), device, tasks)
+        )  # a path need not be text
         self.created = time.perf_counter()
 
     def start_late(self) -> None:
@@ -182,8 +185,8 @@ class _Helpers(Processes):
 
 def help_out() -> None:
     """The function of a helper: does the tasks of the first message."""
-    root, device, tasks = msgspec.json.decode(messages().get(), type=tuple[str, str, tuple[Train | Scan, ...]])
-    work(tasks, Store(root), device, progress=False, workers=1)
+    root, device, tasks = msgspec.json.decode(messages().get(), type=tuple[bytes, str, tuple[Train | Scan, ...]])
+    work(tasks, Store(os.fsdecode(root)), device, progress=False, workers=1)
 
 
 class _Bars(AbstractContextManager["_Bars"]):

@@ -54,7 +54,7 @@ __all__ = ["FORMAT", "LOG", "Row", "Store", "recipe_of"]
 
 FORMAT = 1
 
-_DAMAGES = (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.EISDIR)
+_DAMAGES = (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 """Failures to read that mean that a file is not there any more; others, such as missing permission, may pass."""
 
 
@@ -77,10 +77,11 @@ class Store:
         self._checked: dict[Task, dict[str, tuple[int, int]]] = {}
         mark = self.root / "linescape.json"
         try:
+            atomic.check_name(self.root)
             if self.root.exists() and not self.root.is_dir():
                 raise StoreError(f"{self.root} is a file. Results need a folder: name another.")
             if mark.exists():
-                written = json.loads(mark.read_bytes())["format"]
+                written = json.loads(atomic.read(mark))["format"]
                 if written != FORMAT:
                     raise StoreError(
                         f"{self.root} was written in format {written}, but this linescape knows format {FORMAT}. Use "
@@ -333,7 +334,7 @@ class Store:
     def _content(self, task: Task, name: str) -> bytes:
         path = self.folder(task) / name
         try:
-            return path.read_bytes()
+            return atomic.read(path)
         except OSError as error:
             if error.errno in _DAMAGES:
                 raise self._damaged(task, name, error) from error
@@ -344,7 +345,8 @@ class Store:
         folder = self.folder(task)
         try:
             found = [path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".parquet")]
-            return {path.name: ((about := path.stat()).st_mtime_ns, about.st_size) for path in found}
+            present = [path for path in found if path.exists()]  # not links to nothing
+            return {path.name: ((about := path.stat()).st_mtime_ns, about.st_size) for path in present}
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
@@ -353,13 +355,13 @@ class Store:
     def _written_key(self, task: Task) -> str:
         """The key of the task in ``task.json``; the task's own where that is unreadable, since it is only words."""
         with suppress(OSError, msgspec.DecodeError, RecursionError):
-            return msgspec.json.decode((self.folder(task) / "task.json").read_bytes(), type=Train | Scan).key
+            return msgspec.json.decode(atomic.read(self.folder(task) / "task.json"), type=Train | Scan).key
         return _key(task)
 
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
         self._checked.pop(task, None)
         return DamagedError(
-            f"{self.folder(task) / name} is damaged ({error}), so there is no result for {_words(task)}. Run the study "
+            f"{self.folder(task) / name} is damaged ({getattr(error, 'strerror', None) or error}), so there is no result for {_words(task)}. Run the study "
             "again, which does that task anew."
         )
 

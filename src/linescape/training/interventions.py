@@ -229,7 +229,9 @@ def schedule(recipe: Recipe, kind: Literal["step", "cosine", "constant"], warmup
     epochs = recipe.schedule.epochs
     drops = (recipe.schedule.drops or (epochs // 3, 2 * epochs // 3)) if kind == "step" else ()
     rising = recipe.schedule.warmup if warmup is None else warmup
-    return replace(recipe, schedule=replace(recipe.schedule, kind=kind, drops=drops, warmup=rising))
+    factor = recipe.schedule.factor if kind == "step" else Schedule().factor
+    changed = replace(recipe.schedule, kind=kind, drops=drops, factor=factor, warmup=rising)
+    return replace(recipe, schedule=changed)
 
 
 def length(recipe: Recipe, epochs: int) -> Recipe:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from linescape import atomic
 from linescape.errors import CheckpointError
 
 LARGEST = (1 << 63) - 1
@@ -26,12 +26,9 @@ def plain(path: Path) -> int:
         CheckpointError: it is missing or something else.
     """
     try:
-        status = path.stat()
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} could not be opened: {getattr(error, 'strerror', error)}.") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise CheckpointError(f"{path} is no plain file but a folder, a pipe or a device. Name the checkpoint's file.")
-    return status.st_size
+        return atomic.size(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from linescape import atomic
 from linescape.cli.specs.examples import Read, noted, spaced
 from linescape.cli.specs.user_code import optional
 from linescape.errors import DataError, RecipeError, first_line
@@ -192,7 +193,7 @@ def read_length(text: str) -> int:
 
 def _content(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        text = atomic.read(path)
         text.decode()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text in UTF-8 ({error}). Convert it.") from error

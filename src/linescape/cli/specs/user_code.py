@@ -6,7 +6,6 @@ import difflib
 import importlib
 import importlib.util
 import inspect
-import stat
 import sys
 import traceback
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from linescape import atomic
 from linescape.errors import LinescapeError, RecipeError, first_line, suggest
 
 SCHEMES = ("torchvision", "timm", "hf", "linescape", "images", "hf-data", "text")
@@ -118,10 +118,8 @@ def _module(where: str) -> ModuleType:
 
 def _file(path: Path) -> ModuleType:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
-            raise RecipeError(f"{path} is no plain file but a folder, a pipe or a device. Name a Python file.")
-        return _loaded(path.resolve(), status.st_mtime_ns)
+        atomic.size(path)
+        return _loaded(path.resolve(), path.stat().st_mtime_ns)
     except OSError as error:
         raise RecipeError(f"{path} could not be opened: {error.strerror or error}.") from error
     except ImportError as error:

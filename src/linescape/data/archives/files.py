@@ -15,6 +15,7 @@ from typing import IO, Any, BinaryIO, NoReturn, cast
 import numpy as np
 import numpy.typing as npt
 
+from linescape import atomic
 from linescape.errors import DataError
 
 Arrays = tuple[npt.NDArray[Any], npt.NDArray[np.int64]]
@@ -122,7 +123,15 @@ def exactly(stream: IO[bytes], count: int, source: Path | str) -> bytes:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns every failure to read a file into a `DataError`."""
+    """Turns every failure to read a file into a `DataError`, of which a pipe in its place is one."""
+    with looking(path):
+        atomic.size(path)
+        yield
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[None]:
+    """Turns every failure to read what is at a path, a file or a folder, into a `DataError`."""
     try:
         yield
     except DataError:
@@ -130,7 +139,9 @@ def reading(path: Path) -> Iterator[None]:
     except (EOFError, ValueError, zlib.error, gzip.BadGzipFile, tarfile.TarError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is damaged ({error}), so its images cannot be trusted. Download it again.") from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error}). Check the path and its permissions.") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror or error}). Check the path and its permissions."
+        ) from error
 
 
 def damaged(source: Path | str, what: str) -> NoReturn:

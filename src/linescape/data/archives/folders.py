@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linescape.data.archives.files import Arrays, content
+from linescape.data.archives.files import Arrays, content, looking
 from linescape.data.archives.pictures import decode_all
 from linescape.errors import DataError, abbreviate
 
@@ -37,8 +37,14 @@ def find_images(folder: Path) -> dict[str, list[tuple[Path, int]]]:
     folder without folders of splits is a test split.
 
     Raises:
-        DataError: the folder is not there, a split has no images, or the splits have different classes.
+        DataError: the folder is not there or cannot be read, a split has no images, or the splits have different
+            classes.
     """
+    with looking(folder):
+        return _find_images(folder)
+
+
+def _find_images(folder: Path) -> dict[str, list[tuple[Path, int]]]:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder. Name the one that holds train/CLASS and test/CLASS, or CLASS.")
     named = {split: folder / split for split in ("train", "test", "val") if (folder / split).is_dir()}

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from linescape.data.archives.cifar import Layout, read_cifar
-from linescape.data.archives.files import Arrays, first_member
+from linescape.data.archives.files import Arrays, first_member, looking
 from linescape.data.archives.folders import find_images, has_splits, read_folders
 from linescape.data.archives.idx import idx_files, read_mnist
 from linescape.data.archives.npz import read_npz
@@ -46,15 +46,16 @@ def find(path: Path, layouts: tuple[Layout, ...]) -> Form | None:
         layouts: CIFAR's own layouts that the data set can have.
 
     Raises:
-        DataError: an archive cannot be read.
+        DataError: the folder or an archive cannot be read.
     """
-    if path.is_file():
-        return _in_file(path, layouts)
-    # Some tools put a folder of a fixed name around a set's own files.
-    for folder in (path, *(path / layout.folder for layout in layouts), path / "raw"):
-        if folder.is_dir() and (form := _in_folder(folder, layouts)):
-            return form
-    return None
+    with looking(path):
+        if path.is_file():
+            return _in_file(path, layouts)
+        # Some tools put a folder of a fixed name around a set's own files.
+        for folder in (path, *(path / layout.folder for layout in layouts), path / "raw"):
+            if folder.is_dir() and (form := _in_folder(folder, layouts)):
+                return form
+        return None
 
 
 def _in_folder(folder: Path, layouts: tuple[Layout, ...]) -> Form | None:

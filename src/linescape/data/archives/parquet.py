@@ -38,7 +38,14 @@ class Table:
 
     @classmethod
     def scan(cls, files: Sequence[Path]) -> Table:
-        """The rows of Parquet files of the same columns, one file after another."""
+        """The rows of Parquet files of the same columns, one file after another.
+
+        Raises:
+            DataError: one of them is no plain file.
+        """
+        for path in files:
+            with reading(path):
+                pass
         return cls(pl.scan_parquet(list(files), glob=False), ", ".join(map(str, files[:3])))
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-/* What torch has no fast operation for; see winograd.py and mixing.py. Images lie channels last, in float32 or
+/* What torch has no fast operation for; see winograd.py and blend.py. Images lie channels last, in float32 or
    bfloat16; sums are in float32, in an order that does not depend on the number of threads. */
 
 #include <stdint.h>

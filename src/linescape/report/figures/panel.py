@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 import warnings
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
+from linescape import atomic
 from linescape.errors import StoreError
 
 INK, SOFT, RULE, GRID = "#1c1f23", "#5b6168", "#aab0b7", "#e4e7ea"
@@ -75,14 +77,12 @@ def save(figure: Figure, path: str | Path) -> Path:
     dates: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {}}
     if path.suffix not in dates:
         raise StoreError(f"{path} ends in {path.suffix!r}. Figures are written as .png, .pdf or .svg.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from")  # a page's own fonts may have it
-            figure.savefig(path, dpi=200, metadata=dates[path.suffix], facecolor="white")
-        figure.set_layout_engine("none")  # the layout is done; repeating it for each format takes longest
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error}. Check the folder and the free space.") from error
+    drawn = io.BytesIO()
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a page's own fonts may have it
+        figure.savefig(drawn, format=path.suffix[1:], dpi=200, metadata=dates[path.suffix], facecolor="white")
+    figure.set_layout_engine("none")  # the layout is done; repeating it for each format takes longest
+    atomic.write(path, drawn.getvalue())
     return path
 
 
