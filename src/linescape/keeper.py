@@ -28,6 +28,7 @@ from torch import nn
 from linescape import checkpoints
 from linescape.errors import RecipeError, StoreError, abbreviate
 from linescape.evaluation.evaluator import Evaluator
+from linescape.geometry.given import unwrapped
 from linescape.geometry.state import State, copied
 from linescape.geometry.tensors import alike
 from linescape.interpolation import resume
@@ -75,7 +76,7 @@ class Keeper:
                 f"steps={steps} names no step to save. Give the number of steps between two checkpoints, or a list of "
                 "steps."
             )
-        self.model = _inner(model)
+        self.model = unwrapped(model)
         self.folder = Path(folder)
         self.steps = range(steps, sys.maxsize, steps) if isinstance(steps, int) else steps
         self.data = data
@@ -266,17 +267,6 @@ class Keeper:
     def _random_state_kept(self) -> AbstractContextManager[None]:
         devices = {value.device for value in self.model.parameters() if value.device.type == "cuda"}
         return torch.random.fork_rng(list(devices))
-
-
-def _inner(model: nn.Module) -> nn.Module:
-    """The network inside the wrappers of data parallelism and `torch.compile`."""
-    while True:
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
-            model = compiled
-        else:
-            return model
 
 
 def _first_process() -> bool:

@@ -49,7 +49,8 @@ class Evaluator:
         data: name (``train``, ``test``) -> ``(inputs, targets)`` tensors, or an iterable of batches that gives the
             same batches in the same order each time (a list, a `DataLoader` without shuffling or augmentation). They
             are compared from pass to pass, and must not be written to.
-        measures: functions (outputs, targets) -> values ``(batch,)``; see `linescape.evaluation.measures`.
+        measures: functions (outputs, targets) -> values ``(batch,)``, or names of those in
+            `linescape.evaluation.measures`; in a list, or in a dictionary under names of one's own.
         forward: (model, batch) -> (outputs, targets), for batches that `default_forward` does not know; see
             `linescape.evaluation.forward`.
         batch_size: examples in a batch, where data are given as tensors. The treatments ``batch`` and ``recalibrate``
@@ -71,14 +72,14 @@ class Evaluator:
 
     Raises:
         DataError: data are empty, can be read only once, or are shuffled.
-        MeasureError: two measures have one name.
+        MeasureError: a measure is unknown, or two have one name.
     """
 
     def __init__(
         self,
         model: nn.Module,
         data: Mapping[str, Any],
-        measures: Sequence[Measure] = (cross_entropy, error),
+        measures: Sequence[Measure | str] | Mapping[str, Measure | str] = (cross_entropy, error),
         forward: Forward = default_forward,
         batch_size: int = 250,
         calibration: str = "train",
@@ -87,15 +88,10 @@ class Evaluator:
         memory: float = 2e9,
         copy: bool = True,
     ) -> None:
-        names = [measuring.name(measure) for measure in measures]
-        if not measures or len(set(names)) != len(measures):
-            raise MeasureError(
-                f"The measures are named {names}; each needs a name of its own, and there must be one. Use `def` "
-                "functions rather than lambdas."
-            )
+        named = measuring.by_name(measures)
         view = DataView.of(data, batch_size, calibration)
         runner = Runner(model, forward, precision, memory, copy)
-        self._set_up(dict(zip(names, map(measuring.fixed, measures), strict=True)), view, runner, fast)
+        self._set_up(named, view, runner, fast)
 
     def _set_up(self, measures: dict[str, Measure], view: DataView, runner: Runner, fast: bool | None) -> None:
         self.measures, self._view, self._runner, self._fast = measures, view, runner, fast
@@ -109,6 +105,10 @@ class Evaluator:
         self._independent: set[str] = set()  # names of data whose examples do not act on each other
         self._sizes: dict[tuple[str, str], int] = {}  # how many values a whole pass gave
         self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
+
+    def __repr__(self) -> str:
+        data, measures = ", ".join(self.data), ", ".join(self.measures)
+        return f"Evaluator({type(self.model).__name__} on {self.device}; data: {data}; measures: {measures})"
 
     @property
     def data(self) -> Mapping[str, Iterable[Any]]:

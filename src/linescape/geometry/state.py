@@ -51,8 +51,10 @@ class State(Mapping[str, Tensor]):
         """A copy of a module's present state, on the module's device; without `copy` its own tensors.
 
         Raises:
-            StateError: the module's own ``state_dict`` does not give its tensors, or they are not initialised yet.
+            StateError: it is no module, its own ``state_dict`` does not give its tensors, or they are not initialised
+                yet.
         """
+        _check_module(module)
         try:
             tensors = dict(module.state_dict(keep_vars=True))
         except TypeError as error:
@@ -84,6 +86,11 @@ class State(Mapping[str, Tensor]):
             StateError: names or shapes are not the module's, tensors that the module ties differ, or the module has
                 parameters that are not initialised yet.
         """
+        _check_module(module)
+        if not isinstance(tensors, Mapping):
+            raise StateError(
+                f"The state dict is a {type(tensors).__name__}. Give what module.state_dict() or torch.load returned."
+            )
         slots, opaque_slots = split(module.state_dict(keep_vars=True), "The network")
         tied = tied_names(module)
         given, opaque = split(tensors, "The state dict")
@@ -115,6 +122,11 @@ class State(Mapping[str, Tensor]):
             role = parameters if isinstance(slot, nn.Parameter) else buffers
             role[name] = given[name].detach().clone() if copy else given[name].detach()
         return cls(parameters, buffers, tied, copied(opaque) if copy else opaque)
+
+    def __repr__(self) -> str:
+        count = sum(value.numel() for value in self.parameters.values())
+        kinds = dict.fromkeys(f"{value.dtype} on {value.device}".removeprefix("torch.") for value in self.values())
+        return f"State({len(self)} tensors, {count:,} parameters: {abbreviate(list(kinds))})"
 
     def __getitem__(self, name: str) -> Tensor:
         name = self.tied.get(name, name)
@@ -184,6 +196,14 @@ class State(Mapping[str, Tensor]):
     def to(self, device: torch.device | str) -> State:
         """This state on a device."""
         return self.replace({name: value.to(device) for name, value in self.items()})
+
+
+def _check_module(module: object) -> None:
+    if not isinstance(module, nn.Module):
+        raise StateError(
+            f"The network is a {type(module).__name__}, not a torch.nn.Module. Give the module; a state dict is read by "
+            "State.from_state_dict(module, tensors), a file by linescape.checkpoints.read(path).into(module)."
+        )
 
 
 def split(entries: Mapping[str, object], what: str) -> tuple[dict[str, Tensor], dict[str, object]]:
