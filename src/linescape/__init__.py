@@ -39,8 +39,10 @@ __all__ = [
     "binary_cross_entropy",
     "binary_error",
     "collect",
+    "compare",
     "cost",
     "cross_entropy",
+    "data",
     "difference",
     "distance",
     "distances",
@@ -56,7 +58,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from linescape import shape
+    from linescape import data, shape
+    from linescape.checkpoints.comparing import compare
     from linescape.errors import LinescapeError
     from linescape.evaluation import batchnorm
     from linescape.evaluation.evaluator import Evaluator
@@ -72,6 +75,8 @@ if TYPE_CHECKING:
     from linescape.keeper import Keeper
 else:
     _NAMES = {
+        "checkpoints.comparing": {"compare"},
+        "data": {"data"},
         "errors": {"LinescapeError"},
         "evaluation.batchnorm": {"batchnorm"},
         "evaluation.evaluator": {"Evaluator"},

@@ -8,8 +8,12 @@ from functools import cached_property
 from itertools import combinations
 from typing import Literal
 
-from linescape.errors import StateError
+import numpy as np
+from torch import nn
+
+from linescape.errors import EndsError, StateError
 from linescape.evaluation.evaluator import Evaluator
+from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.groups import Groups, check_names
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import Distance, State, distances
@@ -67,29 +71,33 @@ class Probe:
 
 
 def probe(
-    start: State, end: State, evaluator: Evaluator, groups: Groups | None = None, options: ScanOptions = DEFAULT
+    start: Network, end: Network, evaluator: Evaluator, groups: Groups | None = None, options: ScanOptions = DEFAULT
 ) -> Probe:
     """Scan the line of the whole network and each group's layer-wise line.
 
     Args:
-        start: the network at alpha = 0.
+        start: the network at alpha = 0: a module, a state dict or a `State`.
         end: the network at alpha = 1.
         evaluator: the network and its data.
         groups: name -> tensors that move together, as from `linescape.geometry.groups`.
         options: of every line.
 
     Raises:
-        StateError, GroupError, EndsError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
+        EndsError: an end is a module that computes something else than the evaluator's network with the same weights.
+        StateError, GroupError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
     check_names(groups or {})
-    line = Line(start, end)
+    first, last = as_ends(start, end, evaluator.model)
+    for network, state in ((start, first), (end, last)):
+        check_computes_alike(network, state, evaluator)
+    line = Line(first, last)
     lines = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
     curves = {label: scan(path, evaluator, options) for label, path in lines.items()}
-    return Probe(curves, distances(start, end, groups), tuple(curves[WHOLE].provenance["notes"]))
+    return Probe(curves, distances(first, last, groups), tuple(curves[WHOLE].provenance["notes"]))
 
 
 def between(
-    states: Mapping[str, State],
+    states: Mapping[str, Network],
     evaluator: Evaluator,
     pairs: Literal["last", "all"] = "last",
     options: ScanOptions = DEFAULT,
@@ -100,7 +108,7 @@ def between(
     memory at a time.
 
     Args:
-        states: networks by name, in their order.
+        states: networks by name, in their order: modules, state dicts or `State`.
         evaluator: the network and its data.
         pairs: ``last``, from each to the last; or ``all``, from each to each that comes later.
         options: of every line.
@@ -124,10 +132,36 @@ def between(
         in_memory = {name: state for name, state in in_memory.items() if name in pair}  # before another one is read
         for name in pair:
             if name not in in_memory:
-                in_memory[name] = states[name]
+                network = states[name]
+                in_memory[name] = as_state(network, f"The network {name!r}", evaluator.model)
+                check_computes_alike(network, in_memory[name], evaluator)
         start, end = (in_memory[name] for name in pair)
         curves[label] = scan(Line(start, end), evaluator, options)
         moved[label] = distances(start, end)["all"]
         del start, end
     notes = dict.fromkeys(note for curve in curves.values() for note in curve.provenance["notes"])
     return Probe(curves, moved, tuple(notes), dict(zip(curves, chosen, strict=True)))
+
+
+def check_computes_alike(network: Network, state: State, evaluator: Evaluator) -> None:
+    """Raise `EndsError` if a module differs from the evaluator's network in more than its weights.
+
+    Args:
+        network: what an end was given as; only a module can differ.
+        state: its weights.
+        evaluator: of the network that is measured.
+    """
+    if not isinstance(network, nn.Module):
+        return
+    own = Evaluator(network, evaluator.data, evaluator.measures, evaluator.forward)
+    point = Line(state, state)
+    expected, found = (each.spot_check(point, 1.0) for each in (own, evaluator))
+    for (data, measure), values in expected.items():
+        # A few examples may flip: kernels on a GPU need not repeat to the bit.
+        if np.mean(np.isclose(values, found[data, measure], rtol=1e-3, atol=1e-4, equal_nan=True)) < 0.9:
+            raise EndsError(
+                f"A {type(network).__name__} with a mean {measure} of {values.mean():.6g} on the first examples of "
+                f"{data!r} has {found[data, measure].mean():.6g} when its weights are in the network that is measured. "
+                "The two compute different things with the same weights (other layers, settings or code), so no line "
+                "between their weights connects them. Build both from the same code with the same settings."
+            )
