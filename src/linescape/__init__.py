@@ -1,10 +1,15 @@
 """linescape: what lies on the straight line between two neural networks.
 
-    line = Line(State.from_module(start), State.from_module(end))
-    curve = scan(line, Evaluator(start, {"test": (inputs, targets)}))
+    probe = compare(before, after, {"test": (inputs, targets)})
+    probe.plot()
+
+or step by step:
+
+    line = Line(before, after)
+    curve = scan(line, Evaluator(before, {"test": (inputs, targets)}))
     shape.min_delta(curve.alphas, curve["test", "cross_entropy"].mean)
 
-Layer-wise: ``Only(line, groups.by_block(start)["layer1"])``. Everything at once: ``probe``. Trainings and studies are
+Layer-wise: ``Only(line, groups.by_block(before)["layer1"])``. Trainings and studies are
 in `linescape.recipe`, `linescape.training.loop`, `linescape.studies.study` and `linescape.studies.run`.
 
 A name is imported when it is first used, so that ``linescape --help`` does not wait for torch.
@@ -42,7 +47,6 @@ __all__ = [
     "compare",
     "cost",
     "cross_entropy",
-    "data",
     "difference",
     "distance",
     "distances",
@@ -58,7 +62,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from linescape import data, shape
+    from linescape import checkpoints as checkpoints
+    from linescape import data as data
+    from linescape import report as report
+    from linescape import shape
     from linescape.checkpoints.comparing import compare
     from linescape.errors import LinescapeError
     from linescape.evaluation import batchnorm
@@ -75,8 +82,8 @@ if TYPE_CHECKING:
     from linescape.keeper import Keeper
 else:
     _NAMES = {
+        "checkpoints": {"checkpoints"},  # these three are not in __all__: `import *` should not take such names
         "checkpoints.comparing": {"compare"},
-        "data": {"data"},
         "errors": {"LinescapeError"},
         "evaluation.batchnorm": {"batchnorm"},
         "evaluation.evaluator": {"Evaluator"},
@@ -91,6 +98,8 @@ else:
         "interpolation.stopping": {"Until"},
         "keeper": {"Keeper"},
         "shape": {"shape"},
+        "data": {"data"},
+        "report": {"report"},
     }
 
     def __getattr__(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -63,7 +64,9 @@ def compare(
             "compare(a, b, data, model=network)."
         )
     if evaluator is not None and measures is not None:
-        raise MeasureError("The data are an Evaluator, which has its own measures. Give it these, and leave them out here.")
+        raise MeasureError(
+            "The data are an Evaluator, which has its own measures. Give them to it, and leave them out here."
+        )
     if evaluator is None:
         evaluator = Evaluator(module, _by_name(data), ("cross_entropy", "error") if measures is None else measures)
     start, end, notes = _networks(model_a, model_b, module)
@@ -83,7 +86,9 @@ def _by_name(data: Any) -> Mapping[str, Any]:
 
 def _networks(model_a: Given, model_b: Given, module: nn.Module) -> tuple[Network, Network, tuple[str, ...]]:
     """The two without wrappers and with files read, and notes on reading them."""
-    read_ends = [checkpoints.read(each) if isinstance(each, str | os.PathLike) else each for each in (model_a, model_b)]
+    read_ends = [
+        checkpoints.read(Path(each)) if isinstance(each, str | os.PathLike) else each for each in (model_a, model_b)
+    ]
     match read_ends:
         case [Contents() as first, Contents() as last]:
             read_ends = list(pair(first, last, module=module))

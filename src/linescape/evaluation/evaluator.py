@@ -46,8 +46,8 @@ class Evaluator:
 
     Args:
         model: any network; a private copy in eval mode is measured, on the model's device.
-        data: name (``train``, ``test``) -> ``(inputs, targets)`` tensors, a data set of torch, or an iterable of batches
-            that gives the same batches in the same order each time (a list, a `DataLoader` without shuffling or
+        data: name (``train``, ``test``) -> ``(inputs, targets)`` tensors, a data set of torch, or an iterable of
+            batches that gives the same batches in the same order each time (a list, a `DataLoader` without shuffling or
             augmentation). They are compared from pass to pass, and must not be written to.
         measures: functions (outputs, targets) -> values ``(batch,)``, or names of those in
             `linescape.evaluation.measures`; in a list, or in a dictionary under names of one's own.

@@ -1,6 +1,7 @@
 """Measures: functions of (outputs, targets) that return one number for each example.
 
-Any such function can be a measure; its ``__name__`` is its name in the result, or a name that is given with it. It reduces over time or pixels itself:
+Any such function can be a measure; its ``__name__`` is its name in the result, unless it is given one (`by_name`). It
+reduces over time or pixels itself:
 an example is whatever the first axis of a batch counts. Settings are fixed with `functools.partial`, as in
 ``partial(cross_entropy, ignore_index=255)``, which keeps the name.
 
@@ -69,7 +70,9 @@ def by_name(given: Sequence[Measure | str] | Mapping[str, Measure | str]) -> dic
         MeasureError: there is none, a name is unknown or that of two, or one is neither a function nor a name.
     """
     if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
-        raise MeasureError(f"measures={given!r} is a single one. Give a list of them, or a dictionary {{name: function}}.")
+        raise MeasureError(
+            f"measures={given!r} is a single one. Give a list of them, or a dictionary {{name: function}}."
+        )
     for measure in given.values() if isinstance(given, Mapping) else given:
         if isinstance(measure, str) and measure not in MEASURES:
             raise MeasureError(f"There is no measure {measure!r}. {suggest(measure, MEASURES)}")
@@ -280,8 +283,7 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 MEASURES: Mapping[str, Measure] = {
-    measure.__name__: measure
-    for measure in (cross_entropy, error, binary_cross_entropy, binary_error, squared_error)
+    measure.__name__: measure for measure in (cross_entropy, error, binary_cross_entropy, binary_error, squared_error)
 }
 """The measures of this module by name."""
 

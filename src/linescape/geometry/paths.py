@@ -97,8 +97,8 @@ class Line(Path):
         end: likewise.
 
     Raises:
-        StateError: they are no networks; they differ in names, shapes or types; a tensor that moves holds NaN or infinity; or what
-            differs cannot be interpolated (sparse tensors, integers with scales).
+        StateError: they are no networks; they differ in names, shapes or types; a tensor that moves holds NaN or
+            infinity; or what differs cannot be interpolated (sparse tensors, integers with scales).
     """
 
     def __init__(self, start: Network, end: Network) -> None:

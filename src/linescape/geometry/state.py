@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from linescape import presentation
 from linescape.errors import StateError, abbreviate, first_line, suggest
 from linescape.geometry.left_out import Scalar, unsaved
 from linescape.geometry.mismatch import check_alike, with_counters
@@ -128,6 +129,10 @@ class State(Mapping[str, Tensor]):
         kinds = dict.fromkeys(f"{value.dtype} on {value.device}".removeprefix("torch.") for value in self.values())
         return f"State({len(self)} tensors, {count:,} parameters: {abbreviate(list(kinds))})"
 
+    def _repr_html_(self) -> str:
+        html: str = presentation.report("notebook").of_state(self)
+        return html
+
     def __getitem__(self, name: str) -> Tensor:
         name = self.tied.get(name, name)
         return self.parameters[name] if name in self.parameters else self.buffers[name]
@@ -201,8 +206,8 @@ class State(Mapping[str, Tensor]):
 def _check_module(module: object) -> None:
     if not isinstance(module, nn.Module):
         raise StateError(
-            f"The network is a {type(module).__name__}, not a torch.nn.Module. Give the module; a state dict is read by "
-            "State.from_state_dict(module, tensors), a file by linescape.checkpoints.read(path).into(module)."
+            f"The network is a {type(module).__name__}, not a torch.nn.Module. Give the module; a state dict is read "
+            "by State.from_state_dict(module, tensors), a file by linescape.checkpoints.read(path).into(module)."
         )
 
 

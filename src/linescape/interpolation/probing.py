@@ -6,22 +6,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import polars as pl
 from torch import nn
 
-from linescape.errors import EndsError, StateError
+from linescape import presentation
+from linescape.errors import EndsError, StateError, abbreviate
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.groups import Groups, check_names
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import Distance, State, distances
-from linescape.interpolation.curve import Curve
+from linescape.interpolation.curve import Curve, as_pandas
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.interpolation.stopping import LEVEL
 from linescape.shape import LOSS_STATISTICS, Estimate, estimates
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from linescape.interpolation.curve import Plot
 
 WHOLE = "whole"
 """The label of the line of the whole network."""
@@ -44,6 +51,42 @@ class Probe:
     distances: Mapping[str, Distance]
     notes: tuple[str, ...] = ()
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Probe({abbreviate(list(self.curves))}: {next(iter(self.curves.values()))!r})"
+
+    def _repr_html_(self) -> str:
+        html: str = presentation.report("notebook").of_probe(self)
+        return html
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each position and series of each line: as `Curve.frame`, after a column ``line``."""
+        return pl.concat(
+            curve.frame().select(pl.lit(label).alias("line"), pl.all()) for label, curve in self.curves.items()
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`frame` as a DataFrame of pandas.
+
+        Raises:
+            RecipeError: pandas is not installed.
+        """
+        return as_pandas(self.frame())
+
+    def plot(self, style: Mapping[str, Any] | None = None) -> Plot:
+        """Draw the line, or the layer-wise lines, or those from all networks to the last, a panel for each measure.
+
+        Of several data sets or BatchNorm treatments, a figure of several lines shows the first. `Curve.plot` draws one
+        line with all of its data, also into axes of your own.
+
+        Args:
+            style: as for `Curve.plot`.
+
+        Raises:
+            RecipeError: a setting of `style` is unknown.
+        """
+        plot: Plot = presentation.report("plots").of_probe(self, style)
+        return plot
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -132,15 +175,19 @@ def between(
         in_memory = {name: state for name, state in in_memory.items() if name in pair}  # before another one is read
         for name in pair:
             if name not in in_memory:
-                network = states[name]
-                in_memory[name] = as_state(network, f"The network {name!r}", evaluator.model)
-                check_computes_alike(network, in_memory[name], evaluator)
+                in_memory[name] = _checked(states[name], f"The network {name!r}", evaluator)
         start, end = (in_memory[name] for name in pair)
         curves[label] = scan(Line(start, end), evaluator, options)
         moved[label] = distances(start, end)["all"]
         del start, end
     notes = dict.fromkeys(note for curve in curves.values() for note in curve.provenance["notes"])
     return Probe(curves, moved, tuple(notes), dict(zip(curves, chosen, strict=True)))
+
+
+def _checked(network: Network, what: str, evaluator: Evaluator) -> State:
+    state = as_state(network, what, evaluator.model)
+    check_computes_alike(network, state, evaluator)
+    return state
 
 
 def check_computes_alike(network: Network, state: State, evaluator: Evaluator) -> None:
