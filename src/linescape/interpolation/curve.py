@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import polars as pl
 from torch import Tensor
 
 from linescape import atomic, presentation, tensor_file
@@ -22,6 +21,7 @@ from linescape.errors import MeasureError, RecipeError, StoreError, abbreviate, 
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -181,6 +181,8 @@ class Curve:
 
         Columns: alpha, data, measure, batchnorm, mean, standard_error, examples, not_finite.
         """
+        import polars as pl  # which takes half a second
+
         return pl.concat(
             pl.DataFrame(
                 {

@@ -9,7 +9,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import polars as pl
 from torch import nn
 
 from linescape import presentation
@@ -27,6 +26,7 @@ from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
 
     from linescape.interpolation.curve import Plot
 
@@ -61,6 +61,8 @@ class Probe:
 
     def frame(self) -> pl.DataFrame:
         """A row for each position and series of each line: as `Curve.frame`, after a column ``line``."""
+        import polars as pl  # which takes half a second
+
         return pl.concat(
             curve.frame().select(pl.lit(label).alias("line"), pl.all()) for label, curve in self.curves.items()
         )

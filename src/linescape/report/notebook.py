@@ -50,7 +50,7 @@ def of_curve(curve: Curve) -> str:
 def of_probe(probe: Probe) -> str:
     """A probe: its summary in words, its figure, and a row for each line and series."""
     summary = getattr(probe, "summary", None)
-    return _html(f"Probe of {len(probe.curves)} lines", plots.of_probe(probe, None), _series(probe.curves), summary)
+    return _html(f"Probe of {len(probe.curves)} lines", plots.of_probe(probe), _series(probe.curves), summary)
 
 
 def of_state(state: State) -> str:

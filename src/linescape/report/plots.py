@@ -67,7 +67,7 @@ def _printable(curve: Curve) -> Curve:
     return Curve(curve.alphas, {plain(key): values for key, values in curve.values.items()}, curve.provenance)
 
 
-def of_probe(probe: Probe, style: Style) -> Plot:
+def of_probe(probe: Probe, style: Style = None) -> Plot:
     """The figure of `Probe.plot`."""
     probe = printable_probe(probe)
     shown = ProbeTables.of(probe).shown
