@@ -44,7 +44,7 @@ def test_a_name_that_is_not_there_is_an_ordinary_error() -> None:
 
 def test_importing_linescape_is_light_and_never_needs_torchvision() -> None:
     assert not {"torch", "numpy", "polars"} & loaded_by("import linescape; linescape.__version__; dir(linescape)")
-    heavy = {"torchvision", "matplotlib", "scipy", "sklearn", "jinja2", "cyclopts"}
+    heavy = {"torchvision", "matplotlib", "scipy", "sklearn", "jinja2", "cyclopts", "polars", "pandas", "transformers"}
     assert not heavy & loaded_by("from linescape import *")
 
 
@@ -74,3 +74,9 @@ def test_functions_with_four_arguments_or_more_document_each() -> None:
                     described += ast.get_docstring(owner) or ""
                 missing = [name for name in names if not re.search(rf"\b{name}\b[^\n]*:", described)]
                 assert len(names) < 4 or not missing, f"{file.relative_to(package)}: {function.name} lacks {missing}"
+
+
+def test_folders_are_reached_from_the_package_and_not_taken_by_import_star() -> None:
+    code = "import linescape as ls; assert ls.data.load and ls.checkpoints.read and ls.report.write_probe and ls.shape"
+    loaded_by(code)
+    assert not {"data", "checkpoints", "report"} & set(linescape.__all__)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from linescape.errors import StateError
+from linescape.errors import EndsError, StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State, distance
 from linescape.interpolation.options import ScanOptions
-from linescape.interpolation.probing import between
+from linescape.interpolation.probing import between, probe
 from linescape.interpolation.scanning import scan
 from tests.support.networks import ConvNet, lived_in
 
@@ -83,3 +83,43 @@ def test_equal_networks_have_a_flat_line(images: Images) -> None:
     found = between({"a": state, "b": state}, Evaluator(net, {"test": images}), options=ScanOptions(alphas=3))
     assert found.distances["a to b"].total == 0
     assert len(np.unique(found.curves["a to b"]["test", "cross_entropy"].mean)) == 1
+
+
+def test_networks_may_be_modules_and_state_dicts(images: Images) -> None:
+    nets = {}
+    for seed in (1, 2, 3):
+        nets[f"n{seed}"] = ConvNet()
+        lived_in(ConvNet(), images[0], seed).load_into(nets[f"n{seed}"])
+    evaluator = Evaluator(ConvNet(), {"test": images})
+    options = ScanOptions(alphas=3)
+    states = {name: State.from_module(net) for name, net in nets.items()}
+    dicts = {name: net.state_dict() for name, net in nets.items()}
+    expected = between(states, evaluator, options=options).frame()
+    assert between(nets, evaluator, options=options).frame().equals(expected)
+    assert between(dicts, evaluator, options=options).frame().equals(expected)
+    one = probe(states["n1"], states["n3"], evaluator, options=options).frame()
+    assert probe(nets["n1"], dicts["n3"], evaluator, options=options).frame().equals(one)
+    assert one.drop("line").equals(expected.filter(expected["line"] == "n1 to n3").drop("line"))
+    with pytest.raises(StateError, match="The network 'b' is a str"):
+        between({"a": nets["n1"], "b": "n2.pt"}, evaluator)  # type: ignore[dict-item]
+
+
+def test_a_module_that_computes_something_else_is_refused(images: Images) -> None:
+    evaluator = Evaluator(ConvNet(), {"test": images})
+    other = ConvNet()
+    other.register_forward_hook(lambda module, inputs, outputs: outputs * 2)
+    for ends in ((ConvNet(), other), (other, ConvNet())):
+        with pytest.raises(EndsError, match="different things with the same weights"):
+            probe(*ends, evaluator)
+    with pytest.raises(EndsError, match="different things with the same weights"):
+        between({"a": ConvNet(), "b": other}, evaluator)
+
+
+def test_the_frame_of_a_probe_names_its_lines(images: Images) -> None:
+    states = {f"n{seed}": lived_in(ConvNet(), images[0], seed) for seed in (1, 2, 3)}
+    found = between(states, Evaluator(ConvNet(), {"test": images}), options=ScanOptions(alphas=3))
+    frame = found.frame()
+    assert frame.columns[0] == "line"
+    assert frame["line"].unique(maintain_order=True).to_list() == ["n1 to n3", "n2 to n3"]
+    assert len(found.to_pandas()) == len(frame) == 2 * 2 * 3
+    assert repr(found) == "Probe(n1 to n3, n2 to n3: Curve(3 positions; test; cross_entropy, error; interpolate))"

@@ -71,7 +71,8 @@ def by_name(given: Sequence[Measure | str] | Mapping[str, Measure | str]) -> dic
     """
     if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
         raise MeasureError(
-            f"measures={given!r} is a single one. Give a list of them, or a dictionary {{name: function}}."
+            f"The measures are a {type(given).__name__}, not a list. Give a list of measures or of their names, or a "
+            "dictionary {name: function}."
         )
     for measure in given.values() if isinstance(given, Mapping) else given:
         if isinstance(measure, str) and measure not in MEASURES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -31,7 +32,9 @@ class Plot(NamedTuple):
 
     def _repr_png_(self) -> bytes:
         content = io.BytesIO()
-        self.figure.savefig(content, format="png", dpi=110)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            self.figure.savefig(content, format="png", dpi=110)
         return content.getvalue()
 
 
