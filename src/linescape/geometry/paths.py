@@ -182,9 +182,13 @@ class Only(Path):
 
     Raises:
         GroupError: a name is not a tensor of the path, or none is given.
+        StateError: it is given no path, or `fixed` is no network of its kind.
     """
 
     def __init__(self, path: Path, names: Iterable[str], fixed: Network | None = None) -> None:
+        check_path(path)
+        if isinstance(names, str):
+            raise GroupError(f"The group is the text {names!r}. Give a list of names: [{names!r}].")
         template = path.template
         self.path = path
         chosen = {template.tied.get(name, name) for name in names}
@@ -372,6 +376,12 @@ class Bend(Path):
         left, right = self.positions[index], self.positions[index + 1]
         inner = 1.0 if alpha == right else (alpha - left) / (right - left)
         return self.pieces[index].tensor(name, inner)
+
+
+def check_path(path: object) -> None:
+    """Raise `StateError` if something is no path."""
+    if not isinstance(path, Path):
+        raise StateError(f"The path is a {type(path).__name__}. Make one of two networks: Line(start, end).")
 
 
 def check_alpha(alpha: float) -> None:

@@ -20,7 +20,7 @@ from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import Distance, State, distances
 from linescape.interpolation.curve import Curve, as_pandas
 from linescape.interpolation.options import DEFAULT, ScanOptions
-from linescape.interpolation.scanning import scan
+from linescape.interpolation.scanning import check_settings, scan
 from linescape.interpolation.stopping import LEVEL
 from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
@@ -131,6 +131,7 @@ def probe(
         EndsError: an end is a module that computes something else than the evaluator's network with the same weights.
         StateError, GroupError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
+    check_settings(evaluator, options)
     check_names(groups or {})
     first, last = as_ends(start, end, evaluator.model)
     for network, state in ((start, first), (end, last)):
@@ -162,6 +163,7 @@ def between(
         StateError: there are fewer than two states, or they do not fit together.
         EndsError, DataError, MeasureError, StoreError: as `scan`.
     """
+    check_settings(evaluator, options)
     names = list(states)
     if len(names) < 2:
         raise StateError(f"There are {len(names)} states ({', '.join(names)}), and a line needs two. Add another one.")
