@@ -189,3 +189,8 @@ def test_a_data_set_of_linescape_is_measured_as_it_is() -> None:
     loss = float(F.cross_entropy(a.double()(inputs).detach(), data.test.targets))
     assert curve["test", "cross_entropy"].mean[0] == pytest.approx(loss, rel=1e-5)
     assert {name for name, *_ in curve.values} == {"train", "test"}
+
+
+def test_a_model_that_is_none_is_not_passed_over() -> None:
+    with pytest.raises(StateError, match="is a str, not a torch.nn.Module"):
+        compare(network(1), network(2), (X, Y), model="net")  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import re
 from functools import partial
 from typing import Any
 
@@ -365,39 +364,3 @@ def test_means_that_are_not_those_of_torch_are_told() -> None:
     line = Line(State.from_module(network), State.from_module(nn.Linear(4, 3)))
     evaluator = Evaluator(network, {"d": (torch.randn(9, 4), torch.arange(9) % 3)}, [weighted])
     assert weight in scan(line, evaluator, ScanOptions(alphas=3)).provenance["notes"]
-
-
-def test_measures_by_name_in_a_list_or_under_names_of_ones_own() -> None:
-    def own(outputs: Tensor, targets: Tensor) -> Tensor:
-        return outputs.sum(1)
-
-    assert list(measures.by_name(["error", own])) == ["error", "own"]
-    assert measures.by_name({"wrong": "error", "mine": own}) == {"wrong": error, "mine": own}
-    assert list(measures.by_name([lambda o, t: o, own, lambda o, t: t])) == ["measure_1", "own", "measure_3"]
-    assert measures.by_name(["squared_error"]) == {"squared_error": squared_error}
-    assert set(measures.MEASURES) == {
-        "cross_entropy",
-        "error",
-        "binary_cross_entropy",
-        "binary_error",
-        "squared_error",
-    }
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (["eror"], "There is no measure 'eror'. Did you mean 'error'"),
-        ({"mine": "eror"}, "There is no measure 'eror'"),
-        ("error", "are a str, not a list"),
-        (error, "are a function, not a list"),
-        ([], "there must be one"),
-        ({}, "there must be one"),
-        (["error", error], "each needs a name of its own"),
-        ([torch.nn.CrossEntropyLoss], "is not a function"),
-        ([3], "The measure 3 is not a function"),
-    ],
-)
-def test_what_are_no_measures(given: Any, said: str) -> None:
-    with pytest.raises(MeasureError, match=re.escape(said)):
-        measures.by_name(given)

@@ -12,7 +12,7 @@ from torch import nn
 from linescape.errors import StateError
 from linescape.geometry.given import unwrapped
 from linescape.geometry.paths import Bend, Line, Only, Ray
-from linescape.geometry.state import State
+from linescape.geometry.state import State, difference, distance, norm
 
 
 def network(seed: int) -> nn.Module:
@@ -102,3 +102,18 @@ def test_reprs_are_short_and_hold_no_numbers_of_tensors() -> None:
     assert texts[0] == f"Line({texts[1]})"
     assert texts[3] == f"Only({texts[0]}, 0.bias)"
     assert all(len(text) < 200 and "tensor(" not in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda a, b: distance(a, b), "A Sequential is given where a State is needed"),
+        (lambda a, b: difference(State.from_module(a), b), "A Sequential is given"),
+        (lambda a, b: norm(a), "A Sequential is given"),
+        (lambda a, b: Ray(a, b), "The direction is a Sequential"),
+        (lambda a, b: Bend(a), "The states are a Sequential"),
+    ],
+)
+def test_what_takes_no_modules_says_so(call: Callable[[Any, Any], Any], said: str) -> None:
+    with pytest.raises(StateError, match=said):
+        call(network(0), network(1))

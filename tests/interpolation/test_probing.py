@@ -17,7 +17,7 @@ from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State, distance
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import between, probe
-from linescape.interpolation.scanning import scan
+from linescape.interpolation.scanning import scan, walk
 from tests.support.networks import ConvNet, lived_in
 
 Images = tuple[Tensor, Tensor]
@@ -139,6 +139,12 @@ def test_what_is_given_in_place_of_an_evaluator_or_options_is_named(images: Imag
     with pytest.raises(StateError, match=r"The path is a ConvNet. Make one of two networks: Line\("):
         scan(net, evaluator)  # type: ignore[arg-type]
     with pytest.raises(StateError, match="The path is a State"):
-        Only(line.end, ["conv1.weight"])  # type: ignore[arg-type]
+        Only(line.end, ["conv1.weight"])
     with pytest.raises(GroupError, match=r"Give a list of names: \['fc.weight'\]"):
         Only(line, "fc.weight")
+    with pytest.raises(StateError, match="The path is a ConvNet"):
+        walk(net, evaluator)  # type: ignore[arg-type]
+    with pytest.raises(GroupError, match="The groups are a list"):
+        probe(net, other, evaluator, ["fc.weight"])  # type: ignore[arg-type]
+    with pytest.raises(StateError, match="The networks are a list"):
+        between([net, other], evaluator)  # type: ignore[arg-type]

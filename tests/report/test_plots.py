@@ -75,6 +75,9 @@ def test_a_curve_draws_into_one_axes_for_each_measure() -> None:
     assert [len(heights(panel)) > 0 for panel in axes] == [True, True]
     with pytest.raises(RecipeError, match=r"2 measures \(cross_entropy, error\), and 1 axes"):
         curve().plot(axes[0])
+    for wrong in (3, [], ["x", "y"]):
+        with pytest.raises(RecipeError, match="Give axes of matplotlib"):
+            curve().plot(wrong)  # type: ignore[arg-type]
     with pytest.raises(RecipeError, match="`style` is of a new figure"):
         curve().plot(axes, style={"font.size": 5})
 
@@ -118,9 +121,10 @@ def test_size_and_font_are_those_that_are_asked_for(draw: str, results: Results)
         ({"font.sise": 3}, "no setting 'font.sise'. Did you mean 'font.size'"),
         ({"font.size": "large-ish"}, "refuses a setting"),
         ({"figure.figsize": 3}, "refuses a setting"),
+        ("dark", "The style is a str"),
     ],
 )
-def test_settings_that_matplotlib_does_not_have(style: dict[str, Any], said: str) -> None:
+def test_settings_that_matplotlib_does_not_have(style: Any, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         curve().plot(style=style)
 

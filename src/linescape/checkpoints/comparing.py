@@ -19,6 +19,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import Measure
 from linescape.geometry.given import Network, as_ends, unwrapped
 from linescape.geometry.groups import Groups, by_block
+from linescape.geometry.state import check_module
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.probing import Probe, check_computes_alike, probe
 
@@ -56,6 +57,8 @@ def compare(
         GroupError, DataError, MeasureError, StoreError: as `probe`.
     """
     evaluator = data if isinstance(data, Evaluator) else None
+    if model is not None:
+        check_module(model)
     modules = [evaluator.model if evaluator else model, model_b, model_a]
     module = next((unwrapped(each) for each in modules if isinstance(each, nn.Module)), None)
     if module is None:

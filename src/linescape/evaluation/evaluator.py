@@ -22,6 +22,7 @@ from linescape.evaluation import measures as measuring
 from linescape.evaluation.batches import first_with_examples, length, smallest_batch
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
+from linescape.evaluation.named import by_name
 from linescape.evaluation.per_example import Values, of_batch, positions_of_an_example, scaled
 from linescape.evaluation.repeated import Repeated
 from linescape.evaluation.runner import Precision, Runner
@@ -88,7 +89,7 @@ class Evaluator:
         memory: float = 2e9,
         copy: bool = True,
     ) -> None:
-        named = measuring.by_name(measures)
+        named = by_name(measures)
         view = DataView.of(data, batch_size, calibration)
         runner = Runner(model, forward, precision, memory, copy)
         self._set_up(named, view, runner, fast)

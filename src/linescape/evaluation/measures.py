@@ -1,7 +1,7 @@
 """Measures: functions of (outputs, targets) that return one number for each example.
 
-Any such function can be a measure; its ``__name__`` is its name in the result, unless it is given one (`by_name`). It
-reduces over time or pixels itself:
+Any such function can be a measure; its ``__name__`` is its name in the result, unless it is given one (see
+`linescape.evaluation.named`). It reduces over time or pixels itself:
 an example is whatever the first axis of a batch counts. Settings are fixed with `functools.partial`, as in
 ``partial(cross_entropy, ignore_index=255)``, which keeps the name.
 
@@ -15,7 +15,7 @@ measure or the setting to use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linescape.errors import DataError, MeasureError, suggest
+from linescape.errors import DataError, MeasureError
 
 Measure = Callable[[Any, Any], Tensor]
 
@@ -58,46 +58,6 @@ def name(measure: Measure) -> str:
     """The name of a measure in results."""
     inner = measure.func if isinstance(measure, partial) else measure
     return str(getattr(measure, "__name__", getattr(inner, "__name__", type(inner).__name__)))
-
-
-def by_name(given: Sequence[Measure | str] | Mapping[str, Measure | str]) -> dict[str, Measure]:
-    """Measures by name: those of a mapping, else their own; a lambda has none, and is ``measure_1`` by its place.
-
-    Args:
-        given: functions, or names of those in `MEASURES`.
-
-    Raises:
-        MeasureError: there is none, a name is unknown or that of two, or one is neither a function nor a name.
-    """
-    if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
-        raise MeasureError(
-            f"The measures are a {type(given).__name__}, not a list. Give a list of measures or of their names, or a "
-            "dictionary {name: function}."
-        )
-    for measure in given.values() if isinstance(given, Mapping) else given:
-        if isinstance(measure, str) and measure not in MEASURES:
-            raise MeasureError(f"There is no measure {measure!r}. {suggest(measure, MEASURES)}")
-        if not isinstance(measure, str) and (not callable(measure) or isinstance(measure, type)):
-            raise MeasureError(
-                f"The measure {measure!r} is not a function of (outputs, targets). Give such a function, or the name "
-                f"of one: {', '.join(MEASURES)}."
-            )
-    if isinstance(given, Mapping):
-        named = [(name, MEASURES[of] if isinstance(of, str) else of) for name, of in given.items()]
-    else:
-        functions = [MEASURES[of] if isinstance(of, str) else of for of in given]
-        own = [name(of) for of in functions]
-        named = [
-            (f"measure_{place}" if name == "<lambda>" else name, of)
-            for place, (name, of) in enumerate(zip(own, functions, strict=True), 1)
-        ]
-    names = [name for name, _ in named]
-    if not names or len(set(names)) != len(names):
-        raise MeasureError(
-            f"The measures are named {names}; each needs a name of its own, and there must be one. Give a dictionary "
-            "{name: function}."
-        )
-    return {name: fixed(of) for name, of in named}
 
 
 def fixed(measure: Measure) -> Measure:
@@ -281,12 +241,6 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     exact = targets.dtype if targets.dtype.is_floating_point or targets.dtype.itemsize < 4 else torch.float64
     common = torch.promote_types(wide.dtype, exact)
     return (wide.to(common) - targets.to(common)).square().reshape(len(outputs), -1).sum(1)
-
-
-MEASURES: Mapping[str, Measure] = {
-    measure.__name__: measure for measure in (cross_entropy, error, binary_cross_entropy, binary_error, squared_error)
-}
-"""The measures of this module by name."""
 
 
 def _wide(outputs: Tensor) -> Tensor:

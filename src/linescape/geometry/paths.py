@@ -272,6 +272,11 @@ class Ray(Path):
 
     def __init__(self, origin: Network, direction: Mapping[str, Tensor]) -> None:
         origin = as_state(origin, "The origin")
+        if not isinstance(direction, Mapping):
+            raise StateError(
+                f"The direction is a {type(direction).__name__}. Give tensors by name; the direction from one network "
+                "to another is linescape.difference(end, start) of their states."
+            )
         for name, value in direction.items():
             if name not in origin:
                 raise StateError(f"The direction has a tensor {name!r} that the origin lacks. {suggest(name, origin)}")
@@ -339,6 +344,8 @@ class Bend(Path):
     """
 
     def __init__(self, states: Sequence[Network], positions: Sequence[float] | None = None) -> None:
+        if not isinstance(states, Sequence):
+            raise StateError(f"The states are a {type(states).__name__}. Give a list of networks.")
         if len(states) < 2:
             raise StateError(f"A bend needs at least two states, but {len(states)} were given.")
         last = len(states) - 1

@@ -55,7 +55,7 @@ class State(Mapping[str, Tensor]):
             StateError: it is no module, its own ``state_dict`` does not give its tensors, or they are not initialised
                 yet.
         """
-        _check_module(module)
+        check_module(module)
         try:
             tensors = dict(module.state_dict(keep_vars=True))
         except TypeError as error:
@@ -87,7 +87,7 @@ class State(Mapping[str, Tensor]):
             StateError: names or shapes are not the module's, tensors that the module ties differ, or the module has
                 parameters that are not initialised yet.
         """
-        _check_module(module)
+        check_module(module)
         if not isinstance(tensors, Mapping):
             raise StateError(
                 f"The state dict is a {type(tensors).__name__}. Give what module.state_dict() or torch.load returned."
@@ -203,11 +203,20 @@ class State(Mapping[str, Tensor]):
         return self.replace({name: value.to(device) for name, value in self.items()})
 
 
-def _check_module(module: object) -> None:
+def check_module(module: object) -> None:
+    """Raise `StateError` if something is no module."""
     if not isinstance(module, nn.Module):
         raise StateError(
             f"The network is a {type(module).__name__}, not a torch.nn.Module. Give the module; a state dict is read "
             "by State.from_state_dict(module, tensors), a file by linescape.checkpoints.read(path).into(module)."
+        )
+
+
+def check_state(state: object) -> None:
+    """Raise `StateError` if something is no state."""
+    if not isinstance(state, State):
+        raise StateError(
+            f"A {type(state).__name__} is given where a State is needed. Make one: State.from_module(model)."
         )
 
 
@@ -270,6 +279,8 @@ def with_tied_names(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> d
 
 def check_pair(start: State, end: State) -> None:
     """Raise `StateError` naming the tensors by which two states differ in name, shape, type, role or opaque parts."""
+    check_state(start)
+    check_state(end)
     dtypes = check_alike(start, end, "the start", "the end").dtypes
     if dtypes:
         name, (first, last) = next(iter(dtypes.items()))
@@ -358,6 +369,7 @@ def norm(state: State) -> float:
     Running statistics of BatchNorm are measurements of the data, not weights (so Lucas et al. 2021,
     arXiv 2104.11044). An empty state has norm 0; NaN gives NaN.
     """
+    check_state(state)
     return norm_of(chunk for value in state.parameters.values() for (chunk,) in chunks(value))
 
 

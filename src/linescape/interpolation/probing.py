@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from linescape import presentation
-from linescape.errors import EndsError, StateError, abbreviate
+from linescape.errors import EndsError, GroupError, StateError, abbreviate
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.groups import Groups, check_names
@@ -132,6 +132,11 @@ def probe(
         StateError, GroupError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
     check_settings(evaluator, options)
+    if not isinstance(groups or {}, Mapping):
+        raise GroupError(
+            f"The groups are a {type(groups).__name__}. Give a dictionary, name -> names of tensors, as "
+            'groups.by_block(model) or {"biases": ["fc.bias"]}.'
+        )
     check_names(groups or {})
     first, last = as_ends(start, end, evaluator.model)
     for network, state in ((start, first), (end, last)):
@@ -164,6 +169,8 @@ def between(
         EndsError, DataError, MeasureError, StoreError: as `scan`.
     """
     check_settings(evaluator, options)
+    if not isinstance(states, Mapping):
+        raise StateError(f"The networks are a {type(states).__name__}. Give a dictionary, name -> network.")
     names = list(states)
     if len(names) < 2:
         raise StateError(f"There are {len(names)} states ({', '.join(names)}), and a line needs two. Add another one.")

@@ -150,6 +150,8 @@ def walk(
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
     """
+    paths.check_path(path)
+    check_settings(evaluator, options)
     return _measured(path, evaluator, options.positions, options.treatments, done)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -51,7 +51,9 @@ def into(ax: Axes | Sequence[Axes], curve: Curve, style: Style = None) -> tuple[
         RecipeError: as `Curve.plot`.
     """
     curve = _printable(curve)
-    axes: Sequence[Axes] = [ax] if isinstance(ax, Axes) else list(ax)
+    axes: Sequence[Axes] = [ax] if isinstance(ax, Axes) else list(ax) if isinstance(ax, Iterable) else []
+    if not axes or not all(isinstance(each, Axes) for each in axes):
+        raise RecipeError(f"`ax` is a {type(ax).__name__}. Give axes of matplotlib, as of plt.subplots().")
     measures = list(dict.fromkeys(measure for _, measure, _ in curve.values))
     if len(axes) != len(measures):
         raise RecipeError(
@@ -89,6 +91,8 @@ def styled(style: Style, draw: Any) -> Plot:
     Raises:
         RecipeError: a setting is none of matplotlib's, or has an impossible value.
     """
+    if not isinstance(style or {}, Mapping):
+        raise RecipeError(f'The style is a {type(style).__name__}. Give settings of matplotlib: {{"font.size": 10}}.')
     settings: dict[Any, Any] = dict(style or {})  # any, as matplotlib's own type of a setting is one of its names
     for name in settings:
         if name not in matplotlib.rcParams:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from linescape.evaluation.measures import Measure, by_name
+from linescape.evaluation.measures import Measure
+from linescape.evaluation.named import by_name
 
 
 def measures_named(names: Sequence[str]) -> list[Measure]:
