@@ -91,5 +91,9 @@ def test_results_of_a_study_show_their_arms() -> None:
     html = results._repr_html_()
     check(html)
     assert html.count("<tr") == 1 + len(made.arms)
+    runs = results.runs.filter(results.runs["arm"] == "lr-1")
+    assert set(runs["status"]) == {"done", "diverged"}  # whose accuracy is not part of a mean
+    row = html[html.index("learning rate 1") :].split("</tr>")[0]
+    assert f">{runs.filter(runs['status'] == 'done')['test_accuracy'][0]:.1f}<" in row
     assert repr(results).startswith("Results(")
     assert len(repr(results)) < 200

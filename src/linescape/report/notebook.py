@@ -70,15 +70,16 @@ def of_state(state: State) -> str:
 
 
 def of_results(results: Results) -> str:
-    """A study's results: the overview of its lines, and a row for each arm."""
+    """A study's results: the overview of its lines, and means over the runs of each arm that are done."""
+    done = pl.col("status") == "done"
     rows = (
         results.runs.group_by("arm", "title", maintain_order=True)
         .agg(
-            done=(pl.col("status") == "done").sum(),
+            done=done.sum(),
             runs=pl.len(),
-            accuracy=pl.col("test_accuracy").mean(),
-            loss=pl.col("test_loss").mean(),
-            barrier=pl.col("test_barrier_above_chord").mean(),
+            accuracy=pl.col("test_accuracy").filter(done).mean(),
+            loss=pl.col("test_loss").filter(done).mean(),
+            barrier=pl.col("test_barrier_above_chord").filter(done).mean(),
         )
         .to_dicts()
     )
