@@ -67,6 +67,19 @@ class DamagedError(StoreError):
     """One result on disk is not what was written; the others are whole."""
 
 
+def check_type(value: object, kinds: type | tuple[type, ...], what: str, give: str) -> None:
+    """Raise `RecipeError` if an argument is of another type. A truth value is no number here, as it is in Python.
+
+    Args:
+        value: the argument.
+        kinds: the types that it may have.
+        what: what it is, as the message begins.
+        give: a sentence that says what to pass instead.
+    """
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise RecipeError(f"{what} is a {type(value).__name__}. {give}")
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known ones, or all of a few."""
     names = list(known)

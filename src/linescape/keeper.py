@@ -30,7 +30,7 @@ from linescape import atomic, checkpoints
 from linescape.errors import RecipeError, StoreError, abbreviate
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.given import unwrapped
-from linescape.geometry.state import State, check_module, copied
+from linescape.geometry.state import State, copied
 from linescape.geometry.tensors import alike
 from linescape.interpolation import resume
 from linescape.interpolation.options import DEFAULT, ScanOptions
@@ -64,7 +64,6 @@ class Keeper:
 
     Raises:
         RecipeError: a number of steps below 1.
-        StateError: `model` is no module.
     """
 
     def __init__(
@@ -81,7 +80,6 @@ class Keeper:
                 f"steps={steps} names no step to save. Give the number of steps between two checkpoints, or a list of "
                 "steps."
             )
-        check_module(model)
         self.model = unwrapped(model)
         self.folder = Path(folder)
         self.steps = range(steps, sys.maxsize, steps) if isinstance(steps, int) else steps

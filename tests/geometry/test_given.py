@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from linescape.errors import StateError
+from linescape.errors import RecipeError, StateError
 from linescape.geometry.given import unwrapped
 from linescape.geometry.paths import Bend, Line, Only, Ray
 from linescape.geometry.state import State, difference, distance, norm
@@ -107,13 +107,13 @@ def test_reprs_are_short_and_hold_no_numbers_of_tensors() -> None:
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda a, b: distance(a, b), "A Sequential is given where a State is needed"),
-        (lambda a, b: difference(State.from_module(a), b), "A Sequential is given"),
-        (lambda a, b: norm(a), "A Sequential is given"),
+        (lambda a, b: distance(a, b), "The start is a Sequential. Give a State"),
+        (lambda a, b: difference(State.from_module(a), b), "The start is a Sequential"),
+        (lambda a, b: norm(a), "What has a norm is a Sequential"),
         (lambda a, b: Ray(a, b), "The direction is a Sequential"),
-        (lambda a, b: Bend(a), "The states are a Sequential"),
+        (lambda a, b: Bend(a), "The value of states is a Sequential"),
     ],
 )
 def test_what_takes_no_modules_says_so(call: Callable[[Any, Any], Any], said: str) -> None:
-    with pytest.raises(StateError, match=said):
+    with pytest.raises(RecipeError, match=said):
         call(network(0), network(1))

@@ -5,19 +5,18 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pytest
 from torch import Tensor
 
-from linescape.errors import DataError, EndsError, GroupError, RecipeError, StateError
+from linescape.errors import EndsError, GroupError, RecipeError, StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State, distance
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import between, probe
-from linescape.interpolation.scanning import scan, walk
+from linescape.interpolation.scanning import scan
 from tests.support.networks import ConvNet, lived_in
 
 Images = tuple[Tensor, Tensor]
@@ -126,25 +125,17 @@ def test_the_frame_of_a_probe_names_its_lines(images: Images) -> None:
     assert repr(found) == "Probe(n1 to n3, n2 to n3: Curve(3 positions; test; cross_entropy, error; interpolate))"
 
 
-def test_what_is_given_in_place_of_an_evaluator_or_options_is_named(images: Images) -> None:
+def test_what_is_given_in_place_of_an_evaluator_or_networks_is_named(images: Images) -> None:
     net, other, evaluator = ConvNet(), ConvNet(), Evaluator(ConvNet(), {"test": images})
-    line: Any = Line(net, other)
-    for call in (lambda e, o: probe(net, other, e, None, o), lambda e, o: scan(line, e, o)):
-        with pytest.raises(DataError, match=r"The evaluator is a tuple. Make one.*compare\("):
-            call(images, ScanOptions())
-        with pytest.raises(RecipeError, match=r"The options are a int.*ScanOptions\(alphas="):
-            call(evaluator, 5)
-    with pytest.raises(DataError, match="The evaluator is a dict"):
+    with pytest.raises(RecipeError, match=r"The evaluator is a tuple. Give an Evaluator.*compare\("):
+        probe(net, other, images)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="The evaluator is a dict"):
         between({"a": net, "b": other}, {"test": images})  # type: ignore[arg-type]
-    with pytest.raises(StateError, match=r"The path is a ConvNet. Make one of two networks: Line\("):
-        scan(net, evaluator)  # type: ignore[arg-type]
-    with pytest.raises(StateError, match="The path is a State"):
-        Only(line.end, ["conv1.weight"])
-    with pytest.raises(GroupError, match=r"Give a list of names: \['fc.weight'\]"):
-        Only(line, "fc.weight")
-    with pytest.raises(StateError, match="The path is a ConvNet"):
-        walk(net, evaluator)  # type: ignore[arg-type]
-    with pytest.raises(GroupError, match="The groups are a list"):
+    with pytest.raises(RecipeError, match="The value of groups is a list"):
         probe(net, other, evaluator, ["fc.weight"])  # type: ignore[arg-type]
-    with pytest.raises(StateError, match="The networks are a list"):
+    with pytest.raises(RecipeError, match="The value of states is a list"):
         between([net, other], evaluator)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=r"The path is a ConvNet.*Line\("):
+        Only(net, ["conv1.weight"])  # type: ignore[arg-type]
+    with pytest.raises(GroupError, match=r"Give a list of names: \['fc.weight'\]"):
+        Only(Line(net, other), "fc.weight")

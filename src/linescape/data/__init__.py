@@ -13,7 +13,7 @@ from linescape.data.augmentation import augment
 from linescape.data.dataset import Dataset, Split
 from linescape.data.mixing import Mixed, mix
 from linescape.data.sets import known, names, read
-from linescape.errors import RecipeError
+from linescape.errors import check_type
 from linescape.recipe import Data
 
 __all__ = ["Dataset", "Mixed", "Split", "augment", "form", "load", "mix", "names"]
@@ -39,8 +39,7 @@ def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dat
         DataError: its files are missing, damaged or incomplete.
     """
     spec = Data(spec) if isinstance(spec, str) else spec
-    if not isinstance(spec, Data):
-        raise RecipeError(f"The data set is a {type(spec).__name__}. Give its name, such as 'fashion-mini'.")
+    check_type(spec, Data, "The data set", "Give its name, such as 'fashion-mini'.")
     classes = known(spec.name).classes
     train, test = read(spec.name, None if root is None else Path(root))
     treatments.check(spec, classes, image=train[0].ndim == 4)

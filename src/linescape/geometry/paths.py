@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from linescape.errors import AlphaError, GroupError, StateError, abbreviate, suggest
+from linescape.errors import AlphaError, GroupError, StateError, abbreviate, check_type, suggest
 from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.left_out import differing
 from linescape.geometry.packed import check_not_packed
@@ -182,11 +182,12 @@ class Only(Path):
 
     Raises:
         GroupError: a name is not a tensor of the path, or none is given.
-        StateError: it is given no path, or `fixed` is no network of its kind.
+        RecipeError: `path` is none.
+        StateError: `fixed` is no network of its kind.
     """
 
     def __init__(self, path: Path, names: Iterable[str], fixed: Network | None = None) -> None:
-        check_path(path)
+        check_type(path, Path, "The path", "Give a path between two networks, such as Line(start, end).")
         if isinstance(names, str):
             raise GroupError(f"The group is the text {names!r}. Give a list of names: [{names!r}].")
         template = path.template
@@ -272,11 +273,7 @@ class Ray(Path):
 
     def __init__(self, origin: Network, direction: Mapping[str, Tensor]) -> None:
         origin = as_state(origin, "The origin")
-        if not isinstance(direction, Mapping):
-            raise StateError(
-                f"The direction is a {type(direction).__name__}. Give tensors by name; the direction from one network "
-                "to another is linescape.difference(end, start) of their states."
-            )
+        check_type(direction, Mapping, "The direction", "Give tensors by name, such as difference(end, start).")
         for name, value in direction.items():
             if name not in origin:
                 raise StateError(f"The direction has a tensor {name!r} that the origin lacks. {suggest(name, origin)}")
@@ -344,8 +341,7 @@ class Bend(Path):
     """
 
     def __init__(self, states: Sequence[Network], positions: Sequence[float] | None = None) -> None:
-        if not isinstance(states, Sequence):
-            raise StateError(f"The states are a {type(states).__name__}. Give a list of networks.")
+        check_type(states, Sequence, "The value of states", "Give a list of networks.")
         if len(states) < 2:
             raise StateError(f"A bend needs at least two states, but {len(states)} were given.")
         last = len(states) - 1
@@ -383,12 +379,6 @@ class Bend(Path):
         left, right = self.positions[index], self.positions[index + 1]
         inner = 1.0 if alpha == right else (alpha - left) / (right - left)
         return self.pieces[index].tensor(name, inner)
-
-
-def check_path(path: object) -> None:
-    """Raise `StateError` if something is no path."""
-    if not isinstance(path, Path):
-        raise StateError(f"The path is a {type(path).__name__}. Make one of two networks: Line(start, end).")
 
 
 def check_alpha(alpha: float) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from linescape import presentation
-from linescape.errors import StateError, abbreviate, first_line, suggest
+from linescape.errors import StateError, abbreviate, check_type, first_line, suggest
 from linescape.geometry.left_out import Scalar, unsaved
 from linescape.geometry.mismatch import check_alike, with_counters
 from linescape.geometry.tensors import alike, chunks, described, identical, is_plain, real, subtract, widened
@@ -212,14 +212,6 @@ def check_module(module: object) -> None:
         )
 
 
-def check_state(state: object) -> None:
-    """Raise `StateError` if something is no state."""
-    if not isinstance(state, State):
-        raise StateError(
-            f"A {type(state).__name__} is given where a State is needed. Make one: State.from_module(model)."
-        )
-
-
 def split(entries: Mapping[str, object], what: str) -> tuple[dict[str, Tensor], dict[str, object]]:
     """The plain tensors of a state dict, and what is opaque in it.
 
@@ -279,8 +271,8 @@ def with_tied_names(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> d
 
 def check_pair(start: State, end: State) -> None:
     """Raise `StateError` naming the tensors by which two states differ in name, shape, type, role or opaque parts."""
-    check_state(start)
-    check_state(end)
+    for which, state in (("start", start), ("end", end)):
+        check_type(state, State, f"The {which}", "Give a State: State.from_module(network), for example.")
     dtypes = check_alike(start, end, "the start", "the end").dtypes
     if dtypes:
         name, (first, last) = next(iter(dtypes.items()))
@@ -369,7 +361,7 @@ def norm(state: State) -> float:
     Running statistics of BatchNorm are measurements of the data, not weights (so Lucas et al. 2021,
     arXiv 2104.11044). An empty state has norm 0; NaN gives NaN.
     """
-    check_state(state)
+    check_type(state, State, "What has a norm", "Give a State: State.from_module(network), for example.")
     return norm_of(chunk for value in state.parameters.values() for (chunk,) in chunks(value))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from linescape import presentation
-from linescape.errors import EndsError, GroupError, StateError, abbreviate
+from linescape.errors import EndsError, StateError, abbreviate, check_type
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.groups import Groups, check_names
@@ -20,7 +20,7 @@ from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import Distance, State, distances
 from linescape.interpolation.curve import Curve, as_pandas
 from linescape.interpolation.options import DEFAULT, ScanOptions
-from linescape.interpolation.scanning import check_settings, scan
+from linescape.interpolation.scanning import scan
 from linescape.interpolation.stopping import LEVEL
 from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 WHOLE = "whole"
 """The label of the line of the whole network."""
+
+_EVALUATOR = "Give an Evaluator(network, {'test': (inputs, targets)}), or use linescape.compare(a, b, data)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,15 +130,12 @@ def probe(
         options: of every line.
 
     Raises:
+        RecipeError: an argument is of another type.
         EndsError: an end is a module that computes something else than the evaluator's network with the same weights.
         StateError, GroupError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
-    check_settings(evaluator, options)
-    if not isinstance(groups or {}, Mapping):
-        raise GroupError(
-            f"The groups are a {type(groups).__name__}. Give a dictionary, name -> names of tensors, as "
-            'groups.by_block(model) or {"biases": ["fc.bias"]}.'
-        )
+    check_type(evaluator, Evaluator, "The evaluator", _EVALUATOR)
+    check_type(groups or {}, Mapping, "The value of groups", "Give a dictionary: groups.by_block(model), for example.")
     check_names(groups or {})
     first, last = as_ends(start, end, evaluator.model)
     for network, state in ((start, first), (end, last)):
@@ -168,9 +167,8 @@ def between(
         StateError: there are fewer than two states, or they do not fit together.
         EndsError, DataError, MeasureError, StoreError: as `scan`.
     """
-    check_settings(evaluator, options)
-    if not isinstance(states, Mapping):
-        raise StateError(f"The networks are a {type(states).__name__}. Give a dictionary, name -> network.")
+    check_type(evaluator, Evaluator, "The evaluator", _EVALUATOR)
+    check_type(states, Mapping, "The value of states", "Give a dictionary, name -> network.")
     names = list(states)
     if len(names) < 2:
         raise StateError(f"There are {len(names)} states ({', '.join(names)}), and a line needs two. Add another one.")

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from linescape.errors import AlphaError, DataError, EndsError, RecipeError
+from linescape.errors import AlphaError, EndsError
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.per_example import Values
@@ -56,11 +56,9 @@ def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT)
 
     Raises:
         EndsError: the scan does not reproduce the networks at its ends.
-        DataError, MeasureError, RecipeError, StateError: data, outputs, settings or tensors do not fit.
+        DataError, MeasureError, StateError: data, outputs or tensors do not fit.
         StoreError: points cannot be saved.
     """
-    paths.check_path(path)
-    check_settings(evaluator, options)
     shown = sys.stderr.isatty() if options.progress is None else options.progress
     if options.economical:
         return _scan_economically(path, evaluator, options, shown)
@@ -116,24 +114,6 @@ def _scan_economically(path: paths.Path, evaluator: Evaluator, options: ScanOpti
     return _noted(Curve(curve.alphas, curve.values, {**curve.provenance, **economical.provenance}), economical.notes)
 
 
-def check_settings(evaluator: object, options: object) -> None:
-    """Raise an error that says what to give, where something else was given.
-
-    Raises:
-        DataError: `evaluator` is no `Evaluator`.
-        RecipeError: `options` are no `ScanOptions`.
-    """
-    if not isinstance(evaluator, Evaluator):
-        raise DataError(
-            f"The evaluator is a {type(evaluator).__name__}. Make one of the network and its data: Evaluator(model, "
-            '{"test": (inputs, targets)}). linescape.compare(a, b, data) does so by itself.'
-        )
-    if not isinstance(options, ScanOptions):
-        raise RecipeError(
-            f"The options are a {type(options).__name__}. Give them by their names: ScanOptions(alphas=50)."
-        )
-
-
 def walk(
     path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT, done: Collection[float] = ()
 ) -> Iterator[Point]:
@@ -150,8 +130,6 @@ def walk(
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.
     """
-    paths.check_path(path)
-    check_settings(evaluator, options)
     return _measured(path, evaluator, options.positions, options.treatments, done)
 
 

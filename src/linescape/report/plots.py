@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from linescape.errors import RecipeError, suggest
+from linescape.errors import RecipeError, check_type, suggest
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import WHOLE, Probe
 from linescape.report import figures
@@ -91,8 +91,7 @@ def styled(style: Style, draw: Any) -> Plot:
     Raises:
         RecipeError: a setting is none of matplotlib's, or has an impossible value.
     """
-    if not isinstance(style or {}, Mapping):
-        raise RecipeError(f'The style is a {type(style).__name__}. Give settings of matplotlib: {{"font.size": 10}}.')
+    check_type(style or {}, Mapping, "The style", 'Give settings of matplotlib: {"font.size": 10}.')
     settings: dict[Any, Any] = dict(style or {})  # any, as matplotlib's own type of a setting is one of its names
     for name in settings:
         if name not in matplotlib.rcParams:
