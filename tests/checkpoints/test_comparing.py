@@ -153,8 +153,26 @@ class Scaled(nn.Linear):
     ],
 )
 def test_modules_that_compute_different_things_with_the_same_weights_are_refused(a: nn.Module, b: nn.Module) -> None:
-    with pytest.raises(EndsError, match="different things with the same weights"):
-        compare(a, b, (X, Y), options=OPTIONS)
+    for measures in (None, ["error"]):
+        with pytest.raises(EndsError, match="they compute different things"):
+            compare(a, b, (X, Y), measures=measures, options=OPTIONS)
+
+
+class Named(nn.Linear):
+    """Whose outputs are no tensor."""
+
+    def forward(self, x: Tensor) -> Any:
+        return {"logits": super().forward(x) * getattr(self, "factor", 1.0)}
+
+
+def test_outputs_that_are_no_tensors_are_compared_by_what_is_measured() -> None:
+    measures = {"loss": lambda outputs, targets: F.cross_entropy(outputs["logits"], targets, reduction="none")}
+    torch.manual_seed(0)
+    a, b = Named(6, 3), Named(6, 3)
+    assert compare(a, b, (X, Y), measures=measures, options=OPTIONS).curves
+    vars(b)["factor"] = 2.0
+    with pytest.raises(EndsError, match="give different loss"):
+        compare(a, b, (X, Y), measures=measures, options=OPTIONS)
 
 
 def test_notes_on_reading_are_in_the_result(tmp_path: Path) -> None:
@@ -168,7 +186,7 @@ def test_what_cannot_be_compared_says_why(tmp_path: Path) -> None:
         compare(tmp_path / "none.pt", b, (X, Y))
     with pytest.raises(CheckpointError, match="is no checkpoint of this Sequential"):
         compare(saved(nn.Linear(6, 3), tmp_path / "other.pt"), b, (X, Y))
-    with pytest.raises(StateError, match="one and the same"):
+    with pytest.raises(StateError, match="the same tensors in memory"):
         compare(a, a, (X, Y))
     with pytest.raises(StateError, match="The start is a int, not a network"):
         compare(3, b, (X, Y))  # type: ignore[arg-type]
@@ -194,3 +212,18 @@ def test_a_data_set_of_linescape_is_measured_as_it_is() -> None:
 def test_a_model_that_is_none_is_not_passed_over() -> None:
     with pytest.raises(StateError, match="is a str, not a torch.nn.Module"):
         compare(network(1), network(2), (X, Y), model="net")  # type: ignore[arg-type]
+
+
+def test_equal_networks_are_noted() -> None:
+    probe = compare(network(1), network(1), (X, Y), options=OPTIONS)
+    assert "The two networks are equal, so nothing changes along the line." in probe.notes
+
+
+def test_outputs_that_are_not_finite_are_equal_to_themselves() -> None:
+    class Logged(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).log()  # NaN for about half
+
+    torch.manual_seed(0)
+    curve = compare(Logged(6, 3), Logged(6, 3), (X, Y), options=OPTIONS).curves["whole"]
+    assert curve["cross_entropy"].not_finite.any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -75,12 +76,41 @@ def test_what_is_no_network_is_named(wrong: Any) -> None:
         State.from_state_dict(network(0), wrong)
 
 
-def test_one_module_is_not_two_ends() -> None:
+def shallow(model: nn.Module) -> nn.Module:
+    return copy.copy(model)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        lambda model: model,
+        shallow,
+        lambda model: model.state_dict(),
+        lambda model: dict(model.named_parameters()) | dict(model.named_buffers()),
+        lambda model: State.from_module(model, copy=False),
+    ],
+)
+def test_a_start_that_is_trained_along_with_the_end_is_refused(kept: Callable[[nn.Module], Any]) -> None:
     model = network(0)
-    with pytest.raises(StateError, match=r"one and the same Sequential object.*copy.deepcopy"):
-        Line(model, model)
-    state = State.from_module(model)
-    assert not Line(state, state).moving  # asked for on purpose: equal ends are a line
+    before = kept(model)
+    with torch.no_grad():  # a training
+        for value in model.parameters():
+            value.add_(1)
+    for ends in ((before, model), (model, before)):
+        with pytest.raises(StateError, match=r"the same tensors in memory.*copy.deepcopy"):
+            Line(*ends)
+    for start in (copy.deepcopy(model), copy.deepcopy(model.state_dict()), State.from_module(model)):
+        assert not Line(start, model).moving
+
+
+def test_equal_states_and_networks_that_share_a_part_are_lines() -> None:
+    state = State.from_module(network(0))
+    assert not Line(state, state).moving
+    first, second = network(0), network(1)
+    second[0] = first[0]  # type: ignore[index, operator]
+    second.get_parameter("1.bias").data.add_(1)
+    assert Line(first, second).moving >= {"1.bias"}
+    assert "0.weight" not in Line(first, second).moving
 
 
 def test_a_state_dict_of_another_network_names_the_tensors() -> None:

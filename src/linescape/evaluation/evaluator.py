@@ -229,6 +229,12 @@ class Evaluator:
             self._spot_checks = [*self._spot_checks[-1:], (end, values)]
         return values
 
+    def measuring(self, measures: Mapping[str, Measure]) -> Evaluator:
+        """An evaluator with other measures, which shares this one's data and working copy of the network."""
+        other = Evaluator.__new__(Evaluator)
+        other._set_up(dict(measures), self._view, self._runner, self._fast)
+        return other
+
     def sample(self, rows: Mapping[str, np.ndarray], calibration: np.ndarray | None = None) -> Evaluator:
         """An evaluator of some of the examples, which shares this one's working copy of the network.
 

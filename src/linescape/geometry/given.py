@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from linescape.errors import StateError
 from linescape.geometry.state import State
+from linescape.geometry.tensors import is_plain
 
 Network = nn.Module | Mapping[str, Any]
 """A module, a state dict of it, or a `State`."""
@@ -46,15 +47,23 @@ def as_ends(start: Network, end: Network, module: nn.Module | None = None) -> tu
     """Two networks as states; where one is a state dict, it is of `module`, or of the other one.
 
     Raises:
-        StateError: as `as_state`; or both are one module.
+        StateError: as `as_state`; or the two are the same tensors in memory.
     """
-    if isinstance(start, nn.Module) and start is end:
+    if not (isinstance(start, State) and isinstance(end, State)) and _memory(start) == _memory(end) != set():
         raise StateError(
-            f"The start and the end are one and the same {type(end).__name__} object, so nothing lies between them. "
-            "Training changes a network in place: keep its start by copy.deepcopy(model) or State.from_module(model)."
+            "The start and the end are the same tensors in memory, so nothing lies between them. Training changes a "
+            "network in place, and with it what its state_dict() returned before. Keep its start by "
+            "copy.deepcopy(model) or State.from_module(model)."
         )
     module = module or next((network for network in (start, end) if isinstance(network, nn.Module)), None)
     return as_state(start, "The start", module), as_state(end, "The end", module)
+
+
+def _memory(network: object) -> set[int]:
+    """Where the tensors of a network are in memory."""
+    entries = network.state_dict() if isinstance(network, nn.Module) else network
+    held = entries.values() if isinstance(entries, Mapping) else ()
+    return {value.data_ptr() for value in held if isinstance(value, Tensor) and is_plain(value)} - {0}  # of no values
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
