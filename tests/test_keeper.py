@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -142,7 +144,7 @@ def test_checkpoints_of_another_training_are_never_mixed_with(tmp_path: Path) ->
     before = {path: path.read_bytes() for path in keeper.kept.values()}
     for value in model.parameters():
         value.data.add_(1)
-    with pytest.raises(StoreError, match=r"has checkpoints of another training \(step-0.*Name another folder"):
+    with pytest.raises(StoreError, match=r"has checkpoints of an earlier training \(step-0.*overwrite=True"):
         Keeper(model, tmp_path).__enter__()
     assert {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()} == before
 
@@ -327,11 +329,11 @@ def test_in_the_trainer_of_hugging_face(tmp_path: Path) -> None:
     examples = [{"input_ids": row, "labels": row[0] % 3} for row in words]
     test = [{"input_ids": words[:12], "labels": words[:12, 0] % 3}]
 
-    def trained(keep: bool) -> tuple[Any, dict[str, Tensor], Keeper]:
+    def trained(keep: bool, inside: bool = False) -> tuple[Any, dict[str, Tensor], Keeper]:
         torch.manual_seed(0)
         model = transformers.BertForSequenceClassification(config)
         start = copied(model)
-        keeper = Keeper(model, tmp_path / "run", steps=2, data={"test": test})
+        keeper = Keeper(model, tmp_path / "run", steps=2, data={"test": test}, overwrite=True)
         arguments = transformers.TrainingArguments(
             str(tmp_path / "hf"),
             max_steps=5,
@@ -343,17 +345,127 @@ def test_in_the_trainer_of_hugging_face(tmp_path: Path) -> None:
             disable_tqdm=True,
         )
         callbacks = [keeper.trainer()] if keep else []
-        transformers.Trainer(model, arguments, train_dataset=examples, callbacks=callbacks).train()
+        with keeper if inside else nullcontext():
+            transformers.Trainer(model, arguments, train_dataset=examples, callbacks=callbacks).train()
         return model, start, keeper
 
-    model, start, keeper = trained(True)
-    assert list(keeper.kept) == [0, 2, 4, 5]
-    assert same(keeper.kept[0], start)
-    assert same(keeper.kept[5], copied(model))
-    assert not same(keeper.kept[4], copied(model))
-    assert keeper.probe
+    for inside in (False, True):
+        model, start, keeper = trained(True, inside)
+        assert list(keeper.kept) == [0, 2, 4, 5]
+        assert same(keeper.kept[0], start)
+        assert same(keeper.kept[5], copied(model))
+        assert not same(keeper.kept[4], copied(model))
+        assert keeper.probe
     alone, _, _ = trained(False)
     assert all(torch.equal(value, copied(model)[name]) for name, value in copied(alone).items())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_in_lightning_inside_with(tmp_path: Path) -> None:
+    package = optional.load("lightning").pytorch
+    model = network()
+    start = copied(model)
+    with Keeper(model, tmp_path / "run", steps=(3, 4), data=TEST) as keeper:
+        fit(package, model, keeper.lightning())
+        assert keeper.probe is None  # which is made on leaving
+    assert list(keeper.kept) == [0, 3, 4, 8]
+    assert same(keeper.kept[0], start)
+    assert same(keeper.kept[8], copied(model))
+    assert keeper.probe
+    keeper = Keeper(model, tmp_path / "other", data=TEST)
+    with pytest.raises(ZeroDivisionError) as raised, keeper:
+        fit(package, model, keeper.lightning(), fail_at=1)
+    assert len(raised.value.__notes__) == 1
+
+
+class Trainers:
+    """Trainings as Hugging Face's Trainer calls its callbacks, without the packages: by its protocol."""
+
+    def __init__(self, model: nn.Module, callback: Any) -> None:
+        self.model, self.callback = model, callback
+
+    def train(self, steps: int, first: int = 0) -> None:
+        """From a step that was reached before, if `first` is not 0: then weights of a file are read first."""
+        state = SimpleNamespace(global_step=first)
+        if first:
+            with torch.no_grad():
+                for value in self.model.parameters():
+                    value.add_(first)
+        self.callback.on_train_begin(None, state, None, model=self.model)
+        for _ in steps_of(self.model, sgd(self.model), steps):
+            state.global_step += 1
+            self.callback.on_step_end(None, state, None, model=self.model)
+        self.callback.on_train_end(None, state, None, model=self.model)
+
+
+@pytest.fixture
+def no_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(TrainerCallback=object))
+
+
+@pytest.mark.usefixtures("no_transformers")
+def test_trainings_that_follow_one_another_inside_with_are_one(tmp_path: Path) -> None:
+    model = network()
+    start = copied(model)
+    with Keeper(model, tmp_path, steps=(2, 5), data=TEST) as keeper:
+        trainers = Trainers(model, keeper.trainer())
+        trainers.train(3)
+        between = copied(model)
+        trainers.train(4)
+    assert list(keeper.kept) == [0, 2, 5, 7]
+    assert same(keeper.kept[0], start)
+    assert not same(keeper.kept[5], between)
+    assert same(keeper.kept[7], copied(model))
+    assert "step 0 to step 7" in (tmp_path / "report" / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("no_transformers")
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_training_that_continues_starts_where_it_continues(tmp_path: Path, inside: bool) -> None:
+    model = network()
+    keeper = Keeper(model, tmp_path, steps=(12,), data=TEST)
+    expected = {name: value + 10 if "running" not in name else value for name, value in copied(model).items()}
+    with keeper if inside else nullcontext():
+        Trainers(model, keeper.trainer()).train(3, first=10)
+    assert list(keeper.kept) == [10, 12, 13]
+    assert same(keeper.kept[10], {**expected, "1.num_batches_tracked": torch.tensor(0)})
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        f"step-{step:08d}.safetensors" for step in (10, 12, 13)
+    ]
+
+
+def test_a_cell_that_runs_again_replaces_what_it_wrote(tmp_path: Path) -> None:
+    for steps in (4, 2):
+        model = network()
+        with Keeper(model, tmp_path, steps=1, data=TEST, overwrite=True) as keeper:
+            for _ in steps_of(model, sgd(model), steps):
+                keeper.step()
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        f"step-{step:08d}.safetensors" for step in range(3)
+    ]
+    assert "step 0 to step 2" in (tmp_path / "report" / "index.html").read_text()
+    with pytest.raises(ZeroDivisionError), Keeper(model, tmp_path, data=TEST, overwrite=True):
+        raise ZeroDivisionError
+    assert "This report was not finished" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_overwriting_deletes_nothing_that_no_keeper_wrote(tmp_path: Path) -> None:
+    model = network()
+    with Keeper(model, tmp_path) as keeper:
+        keeper.step()
+    (tmp_path / "checkpoints" / "mine.pt").write_bytes(b"mine")
+    with pytest.raises(StoreError, match="files that no keeper wrote"):
+        Keeper(model, tmp_path, overwrite=True).__enter__()
+    (tmp_path / "checkpoints" / "mine.pt").unlink()
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "index.html").write_text("mine")
+    with pytest.raises(StoreError, match="linescape did not write"):
+        Keeper(model, tmp_path, overwrite=True).__enter__()
+    bad = Keeper(model, tmp_path, data={"test": (INPUTS[:, :4], TARGETS)}, overwrite=True)
+    (tmp_path / "report" / "index.html").unlink()
+    with pytest.raises(DataError), bad:
+        pytest.fail("the training began")
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
 
 
 class Recorder(nn.Linear):

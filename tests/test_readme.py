@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import matplotlib
 import pytest
 import torch
 
@@ -81,6 +82,18 @@ def test_the_two_commands_of_the_start_are_targets_of_the_makefile() -> None:
     makefile = (Path(__file__).parents[1] / "Makefile").read_text()
     for target in re.findall(r"^make ([a-z-]+)", "\n".join(blocks("shell")), flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_examples_of_the_page_on_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    namespace: dict[str, object] = {}
+    with matplotlib.rc_context({"backend": "agg"}):
+        for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+            exec(block, namespace)
+    for written in ("blocks.pdf", "line.csv", "report/index.html", "run/report/index.html"):
+        assert (tmp_path / written).exists()
 
 
 def test_the_example_of_a_language_model_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_the_public_names_are_sorted_documented_and_all_there_is() -> None:
     assert linescape.__all__ == sorted(linescape.__all__)
-    assert len(linescape.__all__) <= 35
+    assert len(linescape.__all__) <= 43
     for name in linescape.__all__:
         assert inspect.getdoc(getattr(linescape, name)), f"{name} has no docstring"
     visible = {
@@ -49,7 +49,7 @@ def test_a_name_that_is_not_there_is_an_ordinary_error() -> None:
 
 def test_importing_linescape_is_light_and_never_needs_torchvision() -> None:
     assert not {"torch", "numpy", "polars"} & loaded_by("import linescape; linescape.__version__; dir(linescape)")
-    heavy = {"torchvision", "matplotlib", "scipy", "sklearn", "jinja2", "cyclopts"}
+    heavy = {"torchvision", "matplotlib", "scipy", "sklearn", "jinja2", "cyclopts", "polars", "pandas", "transformers"}
     assert not heavy & loaded_by("from linescape import *")
 
 
@@ -133,3 +133,9 @@ def test_what_does_not_fit_is_named(what: str) -> None:
 def test_settings_of_an_evaluator_that_do_not_fit_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ls.LinescapeError, match=re.escape(message)):
         ls.Evaluator(NETWORK, DATA, **settings)
+
+
+def test_folders_are_reached_from_the_package_and_not_taken_by_import_star() -> None:
+    code = "import linescape as ls; assert ls.data.load and ls.checkpoints.read and ls.report.write_probe and ls.shape"
+    loaded_by(code)
+    assert not {"data", "checkpoints", "report"} & set(linescape.__all__)

@@ -1,10 +1,15 @@
 """linescape: what lies on the straight line between two neural networks.
 
-    line = Line(State.from_module(start), State.from_module(end))
-    curve = scan(line, Evaluator(start, {"test": (inputs, targets)}))
+    probe = compare(before, after, {"test": (inputs, targets)})
+    probe.plot()
+
+or step by step:
+
+    line = Line(before, after)
+    curve = scan(line, Evaluator(before, {"test": (inputs, targets)}))
     shape.min_delta(curve.alphas, curve["test", "cross_entropy"].mean)
 
-Layer-wise: ``Only(line, groups.by_block(start)["layer1"])``. Everything at once: ``probe``. Trainings and studies are
+Layer-wise: ``Only(line, groups.by_block(before)["layer1"])``. Trainings and studies are
 in `linescape.recipe`, `linescape.training.loop`, `linescape.studies.study` and `linescape.studies.run`.
 
 A name is imported when it is first used, so that ``linescape --help`` does not wait for torch.
@@ -39,6 +44,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_error",
     "collect",
+    "compare",
     "cost",
     "cross_entropy",
     "difference",
@@ -56,7 +62,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from linescape import checkpoints as checkpoints
+    from linescape import data as data
+    from linescape import report as report
     from linescape import shape
+    from linescape.checkpoints.comparing import compare
     from linescape.errors import LinescapeError
     from linescape.evaluation import batchnorm
     from linescape.evaluation.evaluator import Evaluator
@@ -72,6 +82,8 @@ if TYPE_CHECKING:
     from linescape.keeper import Keeper
 else:
     _NAMES = {
+        "checkpoints": {"checkpoints"},  # these three are not in __all__: `import *` should not take such names
+        "checkpoints.comparing": {"compare"},
         "errors": {"LinescapeError"},
         "evaluation.batchnorm": {"batchnorm"},
         "evaluation.evaluator": {"Evaluator"},
@@ -86,6 +98,8 @@ else:
         "interpolation.stopping": {"Until"},
         "keeper": {"Keeper"},
         "shape": {"shape"},
+        "data": {"data"},
+        "report": {"report"},
     }
 
     def __getattr__(name):

@@ -6,13 +6,14 @@
             keeper.step()
     keeper.probe.statistics  # and run/report/index.html
 
-In Lightning and in Hugging Face's Trainer the callbacks `Keeper.lightning` and `Keeper.trainer` do the same. The
-training does not change: not its weights, mode, gradients or random state.
+In Lightning and in Hugging Face's Trainer the callbacks `Keeper.lightning` and `Keeper.trainer` do the same, with or
+without ``with``. The training does not change: not its weights, mode, gradients or random state.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Collection, Container, Mapping
 from contextlib import AbstractContextManager
@@ -29,6 +30,7 @@ from torch import nn
 from linescape import atomic, checkpoints
 from linescape.errors import RecipeError, StoreError, abbreviate, check_type
 from linescape.evaluation.evaluator import Evaluator
+from linescape.geometry.given import unwrapped
 from linescape.geometry.state import State, copied
 from linescape.geometry.tensors import alike
 from linescape.interpolation import resume
@@ -52,6 +54,8 @@ class Keeper:
         steps: further steps to save, such as ``(100, 1000)``; a number stands for all its multiples.
         data: what to measure the line from start to end on, as for `Evaluator`; or an `Evaluator` of the network, which
             may have other `measures` and `forward`. Without it nothing is probed.
+        overwrite: delete the checkpoints of an earlier training in the folder when this one begins, as when a cell of
+            a notebook is run again. By default they are an error.
         options: of the scan; points are kept in ``FOLDER/report/points`` until the page is written.
 
     Attributes:
@@ -71,12 +75,13 @@ class Keeper:
         steps: int | Container[int] = (),
         data: Mapping[str, Any] | Evaluator | None = None,
         options: ScanOptions = DEFAULT,
+        overwrite: bool = False,
     ) -> None:
         check_type(model, nn.Module, "The keeper's model", "Give the torch module that is trained.")
         check_type(folder, (str, Path), "The keeper's folder", "Give the folder to write to.")
         check_type(options, ScanOptions, "options", "Give ScanOptions, as in ScanOptions(alphas=50).")
         _check_steps(steps)
-        self.model = _inner(model)
+        self.model = unwrapped(model)
         self.folder = Path(folder)
         try:  # rather than when the training begins
             self.folder.exists()
@@ -85,21 +90,26 @@ class Keeper:
         self.steps = range(steps, sys.maxsize, steps) if isinstance(steps, int) else steps
         self.data = data
         self.options = options
+        self.overwrite = overwrite
         self.kept: dict[int, Path] = {}
         self._digests: dict[int, str] = {}
         self.probe: Probe | None = None
         self.page: Path | None = None
         self._now = 0
+        self._entered = False  # by `with`, which then begins and ends
+        self._offset = 0  # from a trainer's count of steps to ours
         self._opaque: dict[str, object] = {}
 
     def __enter__(self) -> Self:
         """Save the start.
 
         Raises:
-            StoreError: the folder has checkpoints of another training, or cannot be written.
+            StoreError: the folder has checkpoints of an earlier training and `overwrite` is not set, or has other
+                files, or cannot be written.
             DataError, StateError: the network cannot be measured on the data, or the evaluator is of another network.
         """
         self._begin(0)
+        self._entered = True
         return self
 
     def step(self) -> None:
@@ -119,10 +129,8 @@ class Keeper:
             StoreError: something cannot be written.
             DataError, MeasureError, StateError, EndsError: as `probe`; all checkpoints have been saved by then.
         """
-        if error is None:
-            self._end()
-        else:
-            self._name_kept(error)
+        self._entered = False
+        self._leave(error)
 
     def lightning(self) -> Any:
         """The keeper as a callback of Lightning's Trainer (of the package lightning or pytorch_lightning).
@@ -138,17 +146,16 @@ class Keeper:
 
         class Kept(callback):  # type: ignore[misc]
             def on_train_start(self, trainer: Any, module: nn.Module) -> None:
-                keeper._check_trained(module)
-                keeper._begin(trainer.global_step)
+                keeper._join(module, trainer.global_step)
 
             def on_train_batch_end(self, trainer: Any, *_: object) -> None:
-                keeper._reach(trainer.global_step)
+                keeper._reach(keeper._offset + trainer.global_step)
 
             def on_train_end(self, *_: object) -> None:
-                keeper._end()
+                keeper._leave()
 
             def on_exception(self, _trainer: Any, _module: Any, error: BaseException) -> None:
-                keeper._name_kept(error)
+                keeper._leave(error)
 
         return Kept()
 
@@ -163,27 +170,20 @@ class Keeper:
 
         class Kept(callback):  # type: ignore[misc]
             def on_train_begin(self, _args: Any, state: Any, _control: Any, model: nn.Module, **_: Any) -> None:
-                keeper._check_trained(model)
-                keeper._begin(state.global_step)
+                keeper._join(model, state.global_step)
 
             def on_step_end(self, _args: Any, state: Any, *_: Any, **__: Any) -> None:
-                keeper._reach(state.global_step)
+                keeper._reach(keeper._offset + state.global_step)
 
             def on_train_end(self, *_: Any, **__: Any) -> None:
-                keeper._end()
+                keeper._leave()
 
         return Kept()
 
     def _begin(self, step: int) -> None:
         if not _first_process():
             return
-        folder = self.folder / "checkpoints"
-        files = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        if files:
-            raise StoreError(
-                f"{folder} has checkpoints of another training ({abbreviate(files, 3)}), "
-                "which would be mixed with those of this one. Name another folder, or delete that one."
-            )
+        earlier = self._earlier()
         # What cannot be measured is an error before hours of training and not after them.
         if self.data is not None:
             with self._random_state_kept():
@@ -191,9 +191,63 @@ class Keeper:
                 State.from_module(self.model, copy=False).check_fits(evaluator.model)
                 evaluator.count_operations()
                 evaluator.try_treatments(self.options.treatments)
+        for path in earlier:
+            path.unlink()
+        if earlier and (page := self.folder / "report" / "index.html").exists():
+            from linescape.report.page import UNFINISHED
+
+            atomic.write(page, UNFINISHED)  # the report of a training that is no longer there
         self._now = step
+        self.kept, self.probe, self.page = {}, None, None
         self._opaque = copied(State.from_module(self.model, copy=False).opaque)
         self._keep(step)
+
+    def _earlier(self) -> list[Path]:
+        """The checkpoints of an earlier training in the folder, which may be deleted.
+
+        Raises:
+            StoreError: they may not, or there are other files.
+        """
+        folder = self.folder / "checkpoints"
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        names = abbreviate([path.name for path in files], 3)
+        if files and not self.overwrite:
+            raise StoreError(
+                f"{folder} has checkpoints of an earlier training ({names}), which would be mixed with those of this "
+                "one. Name another folder, or pass overwrite=True to delete them."
+            )
+        if not all(re.fullmatch(r"step-\d{8,}\.safetensors", path.name) for path in files):
+            raise StoreError(f"{folder} has files that no keeper wrote ({names}). Name another folder.")
+        if files:
+            from linescape.report import check_free  # heavy, and rarely needed
+
+            check_free(self.folder / "report")
+        return files
+
+    def _join(self, trained: nn.Module, step: int) -> None:
+        """A trainer begins, at this step by its own count.
+
+        Inside `with`, the training has begun already. Trainers that follow one another there are one training. But one
+        that continues from a checkpoint of its own has read other weights than those that were saved on entering.
+        """
+        self._check_trained(trained)
+        if not self._entered:
+            self._begin(step)
+        elif step and not self._now:
+            if self.kept:
+                self.kept.pop(0).unlink()
+            self._now = step
+            self._keep(step)
+        self._offset = self._now - step
+
+    def _leave(self, error: BaseException | None = None) -> None:
+        """A trainer ends; inside `with`, what follows is the end of that."""
+        if self._entered:
+            return
+        if error is None:
+            self._end()
+        else:
+            self._name_kept(error)
 
     def _reach(self, step: int) -> None:
         """The training has reached this step; some frameworks count several at once."""
@@ -280,17 +334,6 @@ class Keeper:
     def _random_state_kept(self) -> AbstractContextManager[None]:
         devices = {value.device for value in self.model.parameters() if value.device.type == "cuda"}
         return torch.random.fork_rng(list(devices))
-
-
-def _inner(model: nn.Module) -> nn.Module:
-    """The network inside the wrappers of data parallelism and `torch.compile`."""
-    while True:
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
-            model = compiled
-        else:
-            return model
 
 
 def _check_steps(steps: object) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import polars as pl
 import pytest
 
 from linescape import tensor_file
-from linescape.errors import MeasureError, StoreError
+from linescape.errors import MeasureError, RecipeError, StoreError
 from linescape.interpolation.curve import Curve
 
 
@@ -118,3 +119,24 @@ def test_curves_of_before_are_read(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(tensor_file.encode_with_note(tensor_file.from_arrays(arrays), note))
         with pytest.raises(StoreError, match="do not fit together"):
             Curve.load(tmp_path / name)
+
+
+def test_reprs_are_short(curve: Curve) -> None:
+    texts = [repr(curve), *map(repr, curve)]
+    assert all(len(text) < 200 and "array" not in text and "\n" not in text for text in texts)
+    assert texts[0].startswith(f"Curve({len(curve.alphas)} positions; ")
+
+
+def test_frames_of_pandas_hold_the_same_numbers(curve: Curve) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = curve.to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame.columns) == curve.frame().columns
+    for name in ("alpha", "mean", "standard_error", "not_finite"):
+        np.testing.assert_array_equal(frame[name].to_numpy(), curve.frame()[name].to_numpy())
+
+
+def test_without_pandas_the_error_says_what_to_do(curve: Curve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(RecipeError, match=r"pip install pandas.*`frame\(\)`"):
+        curve.to_pandas()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from linescape.errors import StateError
+from linescape.errors import EndsError, GroupError, RecipeError, StateError
 from linescape.evaluation.evaluator import Evaluator
-from linescape.geometry.paths import Line
+from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State, distance
 from linescape.interpolation.options import ScanOptions
-from linescape.interpolation.probing import between
+from linescape.interpolation.probing import between, probe
 from linescape.interpolation.scanning import scan
 from tests.support.networks import ConvNet, lived_in
 
@@ -83,3 +83,59 @@ def test_equal_networks_have_a_flat_line(images: Images) -> None:
     found = between({"a": state, "b": state}, Evaluator(net, {"test": images}), options=ScanOptions(alphas=3))
     assert found.distances["a to b"].total == 0
     assert len(np.unique(found.curves["a to b"]["test", "cross_entropy"].mean)) == 1
+
+
+def test_networks_may_be_modules_and_state_dicts(images: Images) -> None:
+    nets = {}
+    for seed in (1, 2, 3):
+        nets[f"n{seed}"] = ConvNet()
+        lived_in(ConvNet(), images[0], seed).load_into(nets[f"n{seed}"])
+    evaluator = Evaluator(ConvNet(), {"test": images})
+    options = ScanOptions(alphas=3)
+    states = {name: State.from_module(net) for name, net in nets.items()}
+    dicts = {name: net.state_dict() for name, net in nets.items()}
+    expected = between(states, evaluator, options=options).frame()
+    assert between(nets, evaluator, options=options).frame().equals(expected)
+    assert between(dicts, evaluator, options=options).frame().equals(expected)
+    one = probe(states["n1"], states["n3"], evaluator, options=options).frame()
+    assert probe(nets["n1"], dicts["n3"], evaluator, options=options).frame().equals(one)
+    assert one.drop("line").equals(expected.filter(expected["line"] == "n1 to n3").drop("line"))
+    with pytest.raises(StateError, match="The network 'b' is a str"):
+        between({"a": nets["n1"], "b": "n2.pt"}, evaluator)  # type: ignore[dict-item]
+
+
+def test_a_module_that_computes_something_else_is_refused(images: Images) -> None:
+    evaluator = Evaluator(ConvNet(), {"test": images})
+    other = ConvNet()
+    other.register_forward_hook(lambda module, inputs, outputs: outputs * 2)
+    for ends in ((ConvNet(), other), (other, ConvNet())):
+        with pytest.raises(EndsError, match="they compute different things"):
+            probe(*ends, evaluator)
+    with pytest.raises(EndsError, match="they compute different things"):
+        between({"a": ConvNet(), "b": other}, evaluator)
+
+
+def test_the_frame_of_a_probe_names_its_lines(images: Images) -> None:
+    states = {f"n{seed}": lived_in(ConvNet(), images[0], seed) for seed in (1, 2, 3)}
+    found = between(states, Evaluator(ConvNet(), {"test": images}), options=ScanOptions(alphas=3))
+    frame = found.frame()
+    assert frame.columns[0] == "line"
+    assert frame["line"].unique(maintain_order=True).to_list() == ["n1 to n3", "n2 to n3"]
+    assert len(found.to_pandas()) == len(frame) == 2 * 2 * 3
+    assert repr(found) == "Probe(n1 to n3, n2 to n3: Curve(3 positions; test; cross_entropy, error; interpolate))"
+
+
+def test_what_is_given_in_place_of_an_evaluator_or_networks_is_named(images: Images) -> None:
+    net, other, evaluator = ConvNet(), ConvNet(), Evaluator(ConvNet(), {"test": images})
+    with pytest.raises(RecipeError, match=r"The evaluator is a tuple. Give an Evaluator.*compare\("):
+        probe(net, other, images)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="The evaluator is a dict"):
+        between({"a": net, "b": other}, {"test": images})  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="The value of groups is a list"):
+        probe(net, other, evaluator, ["fc.weight"])  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="The value of states is a list"):
+        between([net, other], evaluator)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=r"The path is a ConvNet.*Line\("):
+        Only(net, ["conv1.weight"])  # type: ignore[arg-type]
+    with pytest.raises(GroupError, match=r"Give a list of names: \['fc.weight'\]"):
+        Only(Line(net, other), "fc.weight")

@@ -13,20 +13,21 @@ from linescape.data.augmentation import augment
 from linescape.data.dataset import Dataset, Split
 from linescape.data.mixing import Mixed, mix
 from linescape.data.sets import known, names, read
+from linescape.errors import check_type
 from linescape.recipe import Data
 
 __all__ = ["Dataset", "Mixed", "Split", "augment", "form", "load", "mix", "names"]
 
 
-def load(spec: Data, seed: int = 0, root: Path | str | None = None) -> Dataset:
-    """The data set of a recipe; the same `spec` and `seed` give the same data.
+def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dataset:
+    """The data set of a recipe, or of a name such as ``fashion-mini``; the same `spec` and `seed` give the same data.
 
     In this order: images are scaled down and classes selected, in both splits; then the training split is reduced to
     a fraction, its labels are moved, and it is poisoned. `Dataset.mean` and `Dataset.std` are those of the complete
     training split at this image size, before anything else. `spec.augment` is for the training loop: see `augment`.
 
     Args:
-        spec: what to load.
+        spec: what to load; a name stands for the data set as it is.
         seed: of everything that is drawn. The data sets themselves, ``spiral`` too, do not depend on it.
         root: the folder of data sets that are not part of the package; None is the environment variable
             ``LINESCAPE_DATA``, or else ``linescape/data`` in the user's cache. ``linescape data get`` downloads them;
@@ -37,6 +38,8 @@ def load(spec: Data, seed: int = 0, root: Path | str | None = None) -> Dataset:
         RecipeError: the data set is unknown, or the treatment impossible for it.
         DataError: its files are missing, damaged or incomplete.
     """
+    spec = Data(spec) if isinstance(spec, str) else spec
+    check_type(spec, Data, "The data set", "Give its name, such as 'fashion-mini'.")
     classes = known(spec.name).classes
     train, test = read(spec.name, None if root is None else Path(root))
     treatments.check(spec, classes, image=train[0].ndim == 4)

@@ -44,6 +44,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} examples of shape {tuple(self.inputs.shape[1:])})"
+
     def take(self, count: int) -> Split:
         """`count` examples, balanced over classes, in stored order; all for 0, or if there are fewer.
 
@@ -94,6 +97,12 @@ class Dataset:
                     f"labels 0 to {self.classes - 1}. The files are damaged or belong to another set."
                 )
 
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.name}: {len(self.train):,} training and {len(self.test):,} test examples of shape "
+            f"{self.shape}, {self.classes} classes)"
+        )
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all examples, by which a result tells what it was computed with."""
@@ -108,6 +117,11 @@ class Dataset:
     def shape(self) -> tuple[int, ...]:
         """Shape of one input: ``(channels, height, width)`` or ``(features,)``."""
         return tuple(self.train.inputs.shape[1:])
+
+    def tensors(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """``train`` and ``test`` -> (normalised inputs, labels), as `Evaluator` and `linescape.compare` take them."""
+        splits = {"train": self.train, "test": self.test}
+        return {name: (self.normalise(split.inputs), split.targets) for name, split in splits.items()}
 
     def normalise(self, inputs: Tensor) -> Tensor:
         """Inputs with mean 0 and variance 1 by channel over the training split, as float32 on the inputs' device.

@@ -11,11 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from linescape.errors import DataError, first_line
 
 _RANDOM = RandomSampler | SubsetRandomSampler | WeightedRandomSampler
+
+
+def of_dataset(given: Any, size: int) -> Any:
+    """The two tensors of a torch `TensorDataset`, batches of `size` examples of another data set; else what is given.
+
+    What an `IterableDataset` gives by itself are taken as batches, as they are of any iterable.
+    """
+    if isinstance(given, TensorDataset) and len(given.tensors) == 2:
+        return given.tensors
+    if isinstance(given, Dataset) and not isinstance(given, IterableDataset):
+        return DataLoader(given, size)
+    return given
 
 
 def as_tensors(name: str, given: Any) -> tuple[Tensor, Tensor] | None:

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from linescape.engine import Fast
-from linescape.errors import DataError, MeasureError
-from linescape.evaluation import measures as measuring
+from linescape.errors import DataError
 from linescape.evaluation import remarks
 from linescape.evaluation.batches import first_with_examples, length, smallest_batch
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
+from linescape.evaluation.named import by_name
 from linescape.evaluation.passes import Passes
 from linescape.evaluation.per_example import Values, of_batch
 from linescape.evaluation.repeated import Repeated
@@ -56,10 +56,11 @@ class Evaluator:
 
     Args:
         model: any network; a private copy in eval mode is measured, on the model's device.
-        data: name (``train``, ``test``) -> ``(inputs, targets)`` tensors, or an iterable of batches that gives the
-            same batches in the same order each time (a list, a `DataLoader` without shuffling or augmentation). They
-            are compared from pass to pass, and must not be written to.
-        measures: functions (outputs, targets) -> values ``(batch,)``; see `linescape.evaluation.measures`.
+        data: name (``train``, ``test``) -> ``(inputs, targets)`` tensors, a data set of torch, or an iterable of
+            batches that gives the same batches in the same order each time (a list, a `DataLoader` without shuffling or
+            augmentation). They are compared from pass to pass, and must not be written to.
+        measures: functions (outputs, targets) -> values ``(batch,)``, or names of those in
+            `linescape.evaluation.measures`; in a list, or in a dictionary under names of one's own.
         forward: (model, batch) -> (outputs, targets), for batches that `default_forward` does not know; see
             `linescape.evaluation.forward`.
         batch_size: examples in a batch, where data are given as tensors. The treatments ``batch`` and ``recalibrate``
@@ -81,14 +82,14 @@ class Evaluator:
 
     Raises:
         DataError: data are empty, can be read only once, or are shuffled.
-        MeasureError: two measures have one name.
+        MeasureError: a measure is unknown, or two have one name.
     """
 
     def __init__(
         self,
         model: nn.Module,
         data: Mapping[str, Any],
-        measures: Sequence[Measure] = (cross_entropy, error),
+        measures: Sequence[Measure | str] | Mapping[str, Measure | str] = (cross_entropy, error),
         forward: Forward = default_forward,
         batch_size: int = 250,
         calibration: str = "train",
@@ -97,15 +98,10 @@ class Evaluator:
         memory: float = 2e9,
         copy: bool = True,
     ) -> None:
-        names = [measuring.name(measure) for measure in measures]
-        if not measures or len(set(names)) != len(measures):
-            raise MeasureError(
-                f"The measures are named {names}; each needs a name of its own, and there must be one. Use `def` "
-                "functions rather than lambdas."
-            )
+        named = by_name(measures)
         view = DataView.of(data, batch_size, calibration)
         runner = Runner(model, forward, precision, memory, copy)
-        self._set_up(dict(zip(names, map(measuring.fixed, measures), strict=True)), view, runner, fast)
+        self._set_up(named, view, runner, fast)
 
     def _set_up(self, measures: dict[str, Measure], view: DataView, runner: Runner, fast: bool | None) -> None:
         self.measures, self._view, self._runner, self._fast = measures, view, runner, fast
@@ -118,6 +114,10 @@ class Evaluator:
         self._independent: set[str] = set()  # names of data whose examples do not act on each other
         self._is_checked = False  # whether a new copy was seen not to read what earlier ones computed
         self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
+
+    def __repr__(self) -> str:
+        data, measures = ", ".join(self.data), ", ".join(self.measures)
+        return f"Evaluator({type(self.model).__name__} on {self.device}; data: {data}; measures: {measures})"
 
     @property
     def data(self) -> Mapping[str, Iterable[Any]]:
@@ -245,6 +245,12 @@ class Evaluator:
     def _checked(self, end: State) -> _SpotCheck | None:
         checks = (check for check in self._spot_checks if all(check.end[name] is end[name] for name in end))
         return next(checks, None)
+
+    def measuring(self, measures: Mapping[str, Measure]) -> Evaluator:
+        """An evaluator with other measures, which shares this one's data and working copy of the network."""
+        other = Evaluator.__new__(Evaluator)
+        other._set_up(dict(measures), self._view, self._runner, self._fast)
+        return other
 
     def sample(self, rows: Mapping[str, np.ndarray], calibration: np.ndarray | None = None) -> Evaluator:
         """An evaluator of some of the examples, which shares this one's working copy of the network.

@@ -1,6 +1,7 @@
 """Measures: functions of (outputs, targets) that return one number for each example.
 
-Any such function can be a measure; its ``__name__`` is its name in the result. It reduces over time or pixels itself:
+Any such function can be a measure; its ``__name__`` is its name in the result, unless it is given one (see
+`linescape.evaluation.named`). It reduces over time or pixels itself:
 an example is whatever the first axis of a batch counts. Settings are fixed with `functools.partial`, as in
 ``partial(cross_entropy, ignore_index=255)``, which keeps the name.
 

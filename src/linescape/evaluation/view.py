@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from linescape.errors import DataError, check_type
-from linescape.evaluation.batches import as_tensors, repeatable, split
+from linescape.evaluation.batches import as_tensors, of_dataset, repeatable, split
 from linescape.evaluation.contents import checksum
 from linescape.evaluation.measures import Counting
 from linescape.evaluation.per_example import positions_of_an_example
@@ -69,6 +69,7 @@ class DataView:
             raise DataError(f"batch_size={batch_size} leaves no example in a batch. Give 1 or more; 250 is usual.")
         if not data:
             raise DataError("There are no data to measure on. Pass for example data={'test': (inputs, targets)}.")
+        data = {name: of_dataset(given, batch_size) for name, given in data.items()}
         tensors = {name: pair for name, given in data.items() if (pair := as_tensors(name, given)) is not None}
         batches = {
             name: split(*tensors[name], batch_size) if name in tensors else repeatable(name, given)

@@ -19,7 +19,14 @@ from linescape.geometry.tensors import alike
 _DEPTH = 4
 """Levels of containers and objects in an attribute that are looked into."""
 
-_OF_TORCH = {*vars(nn.Module()), "_flat_weight_refs", "_flat_weights_names", "_all_weights", "_is_full_backward_hook"}
+_OF_TORCH = {
+    *vars(nn.Module()),
+    "_flat_weight_refs",
+    "_flat_weights_names",
+    "_all_weights",
+    "_is_full_backward_hook",
+    "_is_torch_compile",
+}
 """Attributes that torch gives a module for itself."""
 
 Scalar = bool | int | float | str | None

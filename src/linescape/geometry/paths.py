@@ -7,14 +7,15 @@ the ends, never by adding steps, so both ends are bit-exact.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from linescape.errors import AlphaError, GroupError, StateError, suggest
+from linescape.errors import AlphaError, GroupError, StateError, abbreviate, check_type, suggest
+from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.left_out import differing
 from linescape.geometry.packed import check_not_packed
 from linescape.geometry.spectral_norm import Vectors, normed
@@ -55,6 +56,9 @@ class Path(ABC):
         """Names of the singular vectors of spectral norm that are found anew; see `geometry.spectral_norm`."""
         return frozenset()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.template!r})"
+
     @abstractmethod
     def tensor(self, name: str, alpha: float) -> Tensor:
         """One tensor at one position; possibly shared with an end, so not to be written to."""
@@ -88,17 +92,21 @@ class Line(Path):
     it is, infinite values (as in masks) and NaN at the same places included. Between the ends the singular
     vectors of spectral norm are those of the interpolated weight. `alpha` may leave [0, 1].
 
+    Args:
+        start: a module, of whose present weights a copy is made, or a `State`, or the state dict of the other module.
+        end: likewise.
+
     Raises:
-        StateError: the states differ in names, shapes or types; a tensor that moves holds NaN or infinity; or what
-            differs cannot be interpolated (sparse tensors, integers with scales).
+        StateError: they are no networks; they differ in names, shapes or types; a tensor that moves holds NaN or
+            infinity; or what differs cannot be interpolated (sparse tensors, integers with scales).
     """
 
-    def __init__(self, start: State, end: State) -> None:
-        check_pair(start, end)
-        self.start, self.end = start, end
-        check_not_packed(end, self.moving)
-        check_finite(start, "The start", self.moving)
-        check_finite(end, "The end", self.moving)
+    def __init__(self, start: Network, end: Network) -> None:
+        self.start, self.end = as_ends(start, end)
+        check_pair(self.start, self.end)
+        check_not_packed(self.end, self.moving)
+        check_finite(self.start, "The start", self.moving)
+        check_finite(self.end, "The end", self.moving)
 
     @property
     def straight(self) -> bool:
@@ -174,9 +182,14 @@ class Only(Path):
 
     Raises:
         GroupError: a name is not a tensor of the path, or none is given.
+        RecipeError: `path` is none.
+        StateError: `fixed` is no network of its kind.
     """
 
-    def __init__(self, path: Path, names: Iterable[str], fixed: State | None = None) -> None:
+    def __init__(self, path: Path, names: Iterable[str], fixed: Network | None = None) -> None:
+        check_type(path, Path, "The path", "Give a path between two networks, such as Line(start, end).")
+        if isinstance(names, str):
+            raise GroupError(f"The group is the text {names!r}. Give a list of names: [{names!r}].")
         template = path.template
         self.path = path
         chosen = {template.tied.get(name, name) for name in names}
@@ -189,9 +202,12 @@ class Only(Path):
         for name in self.names:
             if name not in template:
                 raise GroupError(f"The path has no tensor {name!r}. {suggest(name, template)}")
+        self.fixed = path.at(1.0) if fixed is None else as_state(fixed, "The network that is held fixed")
         if fixed is not None:
-            check_pair(template, fixed)
-        self.fixed = path.at(1.0) if fixed is None else fixed
+            check_pair(template, self.fixed)
+
+    def __repr__(self) -> str:
+        return f"Only({self.path!r}, {abbreviate(sorted(self.names), 3)})"
 
     @property
     def template(self) -> State:
@@ -255,7 +271,9 @@ class Ray(Path):
             cannot move: integers, or a complex direction of real weights; or the origin is not finite where it moves.
     """
 
-    def __init__(self, origin: State, direction: dict[str, Tensor] | State) -> None:
+    def __init__(self, origin: Network, direction: Mapping[str, Tensor]) -> None:
+        origin = as_state(origin, "The origin")
+        check_type(direction, Mapping, "The direction", "Give tensors by name, such as difference(end, start).")
         for name, value in direction.items():
             if name not in origin:
                 raise StateError(f"The direction has a tensor {name!r} that the origin lacks. {suggest(name, origin)}")
@@ -322,7 +340,8 @@ class Bend(Path):
         AlphaError: `positions` do not rise from 0 to 1, one for each state.
     """
 
-    def __init__(self, states: Sequence[State], positions: Sequence[float] | None = None) -> None:
+    def __init__(self, states: Sequence[Network], positions: Sequence[float] | None = None) -> None:
+        check_type(states, Sequence, "The value of states", "Give a list of networks.")
         if len(states) < 2:
             raise StateError(f"A bend needs at least two states, but {len(states)} were given.")
         last = len(states) - 1

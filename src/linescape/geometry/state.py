@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from linescape.errors import StateError, abbreviate, first_line, suggest
+from linescape import presentation
+from linescape.errors import StateError, abbreviate, check_type, first_line, suggest
 from linescape.geometry.left_out import Scalar, unsaved
 from linescape.geometry.mismatch import check_alike, with_counters
 from linescape.geometry.tensors import alike, chunks, described, identical, is_plain, real, subtract, widened
@@ -51,8 +52,10 @@ class State(Mapping[str, Tensor]):
         """A copy of a module's present state, on the module's device; without `copy` its own tensors.
 
         Raises:
-            StateError: the module's own ``state_dict`` does not give its tensors, or they are not initialised yet.
+            StateError: it is no module, its own ``state_dict`` does not give its tensors, or they are not initialised
+                yet.
         """
+        check_module(module)
         try:
             tensors = dict(module.state_dict(keep_vars=True))
         except TypeError as error:
@@ -84,6 +87,11 @@ class State(Mapping[str, Tensor]):
             StateError: names or shapes are not the module's, tensors that the module ties differ, or the module has
                 parameters that are not initialised yet.
         """
+        check_module(module)
+        if not isinstance(tensors, Mapping):
+            raise StateError(
+                f"The state dict is a {type(tensors).__name__}. Give what module.state_dict() or torch.load returned."
+            )
         slots, opaque_slots = split(module.state_dict(keep_vars=True), "The network")
         tied = tied_names(module)
         given, opaque = split(tensors, "The state dict")
@@ -115,6 +123,15 @@ class State(Mapping[str, Tensor]):
             role = parameters if isinstance(slot, nn.Parameter) else buffers
             role[name] = given[name].detach().clone() if copy else given[name].detach()
         return cls(parameters, buffers, tied, copied(opaque) if copy else opaque)
+
+    def __repr__(self) -> str:
+        count = sum(value.numel() for value in self.parameters.values())
+        kinds = dict.fromkeys(f"{value.dtype} on {value.device}".removeprefix("torch.") for value in self.values())
+        return f"State({len(self)} tensors, {count:,} parameters: {abbreviate(list(kinds))})"
+
+    def _repr_html_(self) -> str:
+        html: str = presentation.report("notebook").of_state(self)
+        return html
 
     def __getitem__(self, name: str) -> Tensor:
         name = self.tied.get(name, name)
@@ -186,6 +203,15 @@ class State(Mapping[str, Tensor]):
         return self.replace({name: value.to(device) for name, value in self.items()})
 
 
+def check_module(module: object) -> None:
+    """Raise `StateError` if something is no module."""
+    if not isinstance(module, nn.Module):
+        raise StateError(
+            f"The network is a {type(module).__name__}, not a torch.nn.Module. Give the module; a state dict is read "
+            "by State.from_state_dict(module, tensors), a file by linescape.checkpoints.read(path).into(module)."
+        )
+
+
 def split(entries: Mapping[str, object], what: str) -> tuple[dict[str, Tensor], dict[str, object]]:
     """The plain tensors of a state dict, and what is opaque in it.
 
@@ -245,6 +271,8 @@ def with_tied_names(tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> d
 
 def check_pair(start: State, end: State) -> None:
     """Raise `StateError` naming the tensors by which two states differ in name, shape, type, role or opaque parts."""
+    for which, state in (("start", start), ("end", end)):
+        check_type(state, State, f"The {which}", "Give a State: State.from_module(network), for example.")
     dtypes = check_alike(start, end, "the start", "the end").dtypes
     if dtypes:
         name, (first, last) = next(iter(dtypes.items()))
@@ -333,6 +361,7 @@ def norm(state: State) -> float:
     Running statistics of BatchNorm are measurements of the data, not weights (so Lucas et al. 2021,
     arXiv 2104.11044). An empty state has norm 0; NaN gives NaN.
     """
+    check_type(state, State, "What has a norm", "Give a State: State.from_module(network), for example.")
     return norm_of(chunk for value in state.parameters.values() for (chunk,) in chunks(value))
 
 

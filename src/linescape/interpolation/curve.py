@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import polars as pl
 from torch import Tensor
 
-from linescape import atomic, tensor_file
-from linescape.errors import MeasureError, StoreError, suggest
+from linescape import atomic, presentation, tensor_file
+from linescape.errors import MeasureError, RecipeError, StoreError, abbreviate, suggest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    Plot = tuple[Figure, Axes | Sequence[Axes]]
 
 Key = tuple[str, str, str]
 """(data, measure, batchnorm), such as ``("test", "cross_entropy", "interpolate")``."""
@@ -41,6 +48,9 @@ class Point:
     values: dict[Key, np.ndarray]
     seconds: float
 
+    def __repr__(self) -> str:
+        return f"Point(alpha={self.alpha:g}: {abbreviate(['/'.join(key) for key in self.values])})"
+
 
 @dataclass(frozen=True, eq=False)
 class Series:
@@ -59,6 +69,24 @@ class Series:
     data: str
     measure: str
     batchnorm: str
+
+    def __repr__(self) -> str:
+        name = "/".join((self.data, self.measure, self.batchnorm))
+        return f"Series({name}: {len(self.alphas)} positions, {self.values.shape[1]} examples)"
+
+    def plot(self, ax: Axes | None = None, label: str = "", style: Mapping[str, Any] | None = None) -> Plot:
+        """Draw the mean along the path, with a band of 1.96 standard errors; returns the figure and its axes.
+
+        Args:
+            ax: axes of matplotlib to draw into; by default those of a new figure, which pyplot does not know.
+            label: in the legend; by default the name of the data.
+            style: as for `Curve.plot`.
+
+        Raises:
+            RecipeError: as `Curve.plot`.
+        """
+        curve = Curve(self.alphas, {(label or self.data, self.measure, self.batchnorm): self.values})
+        return curve.plot(ax, style)
 
     @property
     def mean(self) -> np.ndarray:
@@ -109,6 +137,14 @@ class Curve:
     values: Mapping[Key, np.ndarray]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        names = "; ".join(abbreviate(list(dict.fromkeys(names))) for names in zip(*self.values, strict=True))
+        return f"Curve({len(self.alphas)} positions; {names})"
+
+    def _repr_html_(self) -> str:
+        html: str = presentation.report("notebook").of_curve(self)
+        return html
+
     def __getitem__(self, key: str | tuple[str, ...]) -> Series:
         """The series ``curve["test", "cross_entropy", "recalibrate"]``; coordinates with one choice may be left out.
 
@@ -145,6 +181,8 @@ class Curve:
 
         Columns: alpha, data, measure, batchnorm, mean, standard_error, examples, not_finite.
         """
+        import polars as pl  # which takes half a second
+
         return pl.concat(
             pl.DataFrame(
                 {
@@ -160,6 +198,34 @@ class Curve:
             )
             for series in self
         )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`frame` as a DataFrame of pandas.
+
+        Raises:
+            RecipeError: pandas is not installed.
+        """
+        return as_pandas(self.frame())
+
+    def plot(self, ax: Axes | Sequence[Axes] | None = None, style: Mapping[str, Any] | None = None) -> Plot:
+        """Draw a panel for each measure, with a line for each data set and BatchNorm treatment.
+
+        Lines are means over examples, bands 1.96 standard errors. ``figure, axes = curve.plot()`` has the figure and
+        its axes, of several panels a list; as the last line of a notebook's cell ``curve.plot()`` is the picture.
+
+        Args:
+            ax: axes of matplotlib to draw into, one for each measure; by default those of a new figure, which pyplot
+                does not know (``figure.savefig`` writes it).
+            style: of a new figure, in matplotlib's rcParams: ``{"figure.figsize": (6, 3), "font.size": 10,
+                "font.family": "serif"}``. Colours and widths can be changed on the axes.
+
+        Raises:
+            RecipeError: a setting of `style` is unknown, or is for axes that are given; or there are more or fewer axes
+                than measures.
+        """
+        plots = presentation.report("plots")
+        plot: Plot = plots.of_curve(self, style) if ax is None else plots.into(ax, self, style)
+        return plot
 
     def save(self, path: str | Path) -> None:
         """Write the curve; the suffix decides.
@@ -227,3 +293,19 @@ class Curve:
         if note["format"] not in (_PLAIN, _SEALED) or shapes != {len(alphas)} or not isinstance(provenance, dict):
             raise ValueError("its parts do not fit together")
         return cls(alphas, values, provenance)
+
+
+def as_pandas(frame: pl.DataFrame) -> pd.DataFrame:
+    """A frame of polars as one of pandas.
+
+    Raises:
+        RecipeError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        raise RecipeError(
+            "pandas is not installed, so there is no DataFrame of it. Run: pip install pandas. `frame()` gives one of "
+            "polars, which needs nothing else."
+        ) from None
+    return pd.DataFrame(frame.to_dict(as_series=False), columns=frame.columns)

@@ -6,22 +6,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from linescape.errors import StateError
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from linescape import presentation
+from linescape.errors import EndsError, MeasureError, StateError, abbreviate, check_type
 from linescape.evaluation.evaluator import Evaluator
+from linescape.evaluation.measures import Measure
+from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.groups import Groups, check_names
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import Distance, State, distances
 from linescape.interpolation import resume
-from linescape.interpolation.curve import Curve
+from linescape.interpolation.curve import Curve, as_pandas
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.interpolation.stopping import LEVEL
 from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from linescape.interpolation.curve import Plot
+
 WHOLE = "whole"
 """The label of the line of the whole network."""
+
+_EVALUATOR = "Give an Evaluator(network, {'test': (inputs, targets)}), or use linescape.compare(a, b, data)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +56,44 @@ class Probe:
     distances: Mapping[str, Distance]
     notes: tuple[str, ...] = ()
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Probe({abbreviate(list(self.curves))}: {next(iter(self.curves.values()))!r})"
+
+    def _repr_html_(self) -> str:
+        html: str = presentation.report("notebook").of_probe(self)
+        return html
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each position and series of each line: as `Curve.frame`, after a column ``line``."""
+        import polars as pl  # which takes half a second
+
+        return pl.concat(
+            curve.frame().select(pl.lit(label).alias("line"), pl.all()) for label, curve in self.curves.items()
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`frame` as a DataFrame of pandas.
+
+        Raises:
+            RecipeError: pandas is not installed.
+        """
+        return as_pandas(self.frame())
+
+    def plot(self, style: Mapping[str, Any] | None = None) -> Plot:
+        """Draw the line, or the layer-wise lines, or those from all networks to the last, a panel for each measure.
+
+        Of several data sets or BatchNorm treatments, a figure of several lines shows the first. `Curve.plot` draws one
+        line with all of its data, also into axes of your own.
+
+        Args:
+            style: as for `Curve.plot`.
+
+        Raises:
+            RecipeError: a setting of `style` is unknown.
+        """
+        plot: Plot = presentation.report("plots").of_probe(self, style)
+        return plot
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -68,31 +121,38 @@ class Probe:
 
 
 def probe(
-    start: State, end: State, evaluator: Evaluator, groups: Groups | None = None, options: ScanOptions = DEFAULT
+    start: Network, end: Network, evaluator: Evaluator, groups: Groups | None = None, options: ScanOptions = DEFAULT
 ) -> Probe:
     """Scan the line of the whole network and each group's layer-wise line.
 
     Args:
-        start: the network at alpha = 0.
+        start: the network at alpha = 0: a module, a state dict or a `State`.
         end: the network at alpha = 1.
         evaluator: the network and its data.
         groups: name -> tensors that move together, as from `linescape.geometry.groups`.
         options: of every line.
 
     Raises:
-        StateError, GroupError, EndsError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
+        RecipeError: an argument is of another type.
+        EndsError: an end is a module that computes something else than the evaluator's network with the same weights.
+        StateError, GroupError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
+    check_type(evaluator, Evaluator, "The evaluator", _EVALUATOR)
+    check_type(groups or {}, Mapping, "The value of groups", "Give a dictionary: groups.by_block(model), for example.")
     check_names(groups or {})
-    line = Line(start, end)
+    first, last = as_ends(start, end, evaluator.model)
+    for network, state in ((start, first), (end, last)):
+        check_computes_alike(network, state, evaluator)
+    line = Line(first, last)
     lines = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
     curves = {label: scan(path, evaluator, options) for label, path in lines.items()}
     of_kept = [note for curve in curves.values() for note in curve.provenance["notes"] if note in resume.NOTES]
     notes = dict.fromkeys([*curves[WHOLE].provenance["notes"], *of_kept])
-    return Probe(curves, distances(start, end, groups), tuple(notes))
+    return Probe(curves, distances(first, last, groups), tuple(notes))
 
 
 def between(
-    states: Mapping[str, State],
+    states: Mapping[str, Network],
     evaluator: Evaluator,
     pairs: Literal["last", "all"] = "last",
     options: ScanOptions = DEFAULT,
@@ -103,7 +163,7 @@ def between(
     memory at a time.
 
     Args:
-        states: networks by name, in their order.
+        states: networks by name, in their order: modules, state dicts or `State`.
         evaluator: the network and its data.
         pairs: ``last``, from each to the last; or ``all``, from each to each that comes later.
         options: of every line.
@@ -112,6 +172,8 @@ def between(
         StateError: there are fewer than two states, or they do not fit together.
         EndsError, DataError, MeasureError, StoreError: as `scan`.
     """
+    check_type(evaluator, Evaluator, "The evaluator", _EVALUATOR)
+    check_type(states, Mapping, "The value of states", "Give a dictionary, name -> network.")
     names = list(states)
     if len(names) < 2:
         raise StateError(f"There are {len(names)} states ({', '.join(names)}), and a line needs two. Add another one.")
@@ -127,10 +189,57 @@ def between(
         in_memory = {name: state for name, state in in_memory.items() if name in pair}  # before another one is read
         for name in pair:
             if name not in in_memory:
-                in_memory[name] = states[name]
+                in_memory[name] = _checked(states[name], f"The network {name!r}", evaluator)
         start, end = (in_memory[name] for name in pair)
         curves[label] = scan(Line(start, end), evaluator, options)
         moved[label] = distances(start, end)["all"]
         del start, end
     notes = dict.fromkeys(note for curve in curves.values() for note in curve.provenance["notes"])
     return Probe(curves, moved, tuple(notes), dict(zip(curves, chosen, strict=True)))
+
+
+def _checked(network: Network, what: str, evaluator: Evaluator) -> State:
+    state = as_state(network, what, evaluator.model)
+    check_computes_alike(network, state, evaluator)
+    return state
+
+
+def check_computes_alike(network: Network, state: State, evaluator: Evaluator) -> None:
+    """Raise `EndsError` if a module differs from the evaluator's network in more than its weights.
+
+    Args:
+        network: what an end was given as; only a module can differ.
+        state: its weights.
+        evaluator: of the network that is measured.
+    """
+    if not isinstance(network, nn.Module):
+        return
+    try:
+        _compare(network, state, evaluator, {"outputs": _summed})
+    except MeasureError:  # outputs that are no tensors
+        _compare(network, state, evaluator, evaluator.measures)
+
+
+def _compare(network: nn.Module, state: State, evaluator: Evaluator, measures: Mapping[str, Measure]) -> None:
+    own = Evaluator(network, evaluator.data, measures, evaluator.forward)
+    point = Line(state, state)
+    found = evaluator.measuring(measures).spot_check(point, 1.0)
+    for (data, measure), values in own.spot_check(point, 1.0).items():
+        close = 1e-3 * np.abs(values[np.isfinite(values)]).max(initial=0.0)
+        # A few examples may flip: kernels on a GPU need not repeat to the bit.
+        if np.mean(np.isclose(values, found[data, measure], rtol=0, atol=close, equal_nan=True)) < 0.9:
+            raise EndsError(
+                f"A {type(network).__name__} and the network that is measured, with the same weights, give different "
+                f"{measure} on the first examples of {data!r}: they compute different things (other layers, settings "
+                "or code), so no line between their weights connects them. Build both from the same code with the same "
+                "settings."
+            )
+
+
+def _summed(outputs: Any, _targets: Any) -> Tensor:
+    """A number for each example that differs where outputs do: their sum, each with a weight of its own."""
+    if not isinstance(outputs, Tensor) or not outputs.ndim:
+        raise MeasureError("The outputs are no tensor. Compare what is measured of them.")
+    values = torch.view_as_real(outputs) if outputs.is_complex() else outputs
+    values = values.to(torch.float64).reshape(len(outputs), -1)
+    return values @ torch.linspace(1, 2, values.shape[1], dtype=torch.float64, device=values.device)

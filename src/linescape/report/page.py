@@ -141,8 +141,13 @@ class Folder:
             StoreError: the file cannot be written.
         """
         path = self.root / "index.html"
-        atomic.write(path, _environment().get_template(template).render(content).encode())
+        atomic.write(path, rendered(template, content).encode())
         return path
+
+
+def rendered(template: str, content: Mapping[str, Any]) -> str:
+    """A template of HTML with its variables, which are escaped."""
+    return _environment().get_template(template).render(content)
 
 
 def inline(svg: str, name: str, label: str) -> Markup:

@@ -57,13 +57,13 @@ def write_probe(
     check_place(folder)
     before = _linked(Path(folder) / "index.html")
     write = several_networks.write if probe.pairs else two_networks.write
-    written = write(_printable(probe), folder, plain(title), plain(list(notes)), classes)
+    written = write(printable_probe(probe), folder, plain(title), plain(list(notes)), classes)
     for file in before - _linked(written):  # an earlier report may have had other lines
         (Path(folder) / file).unlink(missing_ok=True)
     return written
 
 
-def _printable(probe: Probe) -> Probe:
+def printable_probe(probe: Probe) -> Probe:
     """The same with names that can be shown; they come from files and may hold anything."""
     names = [probe.pairs, list(probe.notes), {label: list(curve.values) for label, curve in probe.curves.items()}]
     content = [*names, list(probe.distances), [curve.provenance for curve in probe.curves.values()]]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from linescape import atomic
 from linescape.analysis import tables
 from linescape.analysis.answers import Answer, answers, pool
 from linescape.analysis.at_a_glance import findings
 from linescape.analysis.tables import TOLERANCE, Results, Source
+from linescape.errors import RecipeError, suggest
 from linescape.report import appendix, columns, figures, page, sentences
 from linescape.report.answers import answer_entry
 from linescape.report.longer import more_runs
 from linescape.report.page import Drawing, Folder
+from linescape.report.plots import Plot, styled
 from linescape.report.published import published_section
 from linescape.report.study_lines import StudyLines
 from linescape.report.text import caption, sentence
@@ -38,6 +41,54 @@ def write(study: Study, store: Source, folder: str | Path) -> Path:
     """
     output = Folder(folder)
     return output.page("study.html", _Content(tables.read(study, store), output).everything())
+
+
+def figure(results: Results, name: str, style: Mapping[str, Any] | None = None) -> Plot:
+    """One of the report's figures, by the name of its file: ``overview``, ``accuracy``, ``lines-optimizer``.
+
+    Args:
+        results: of the study.
+        name: of the figure.
+        style: of the figure, in matplotlib's rcParams.
+
+    Raises:
+        RecipeError: the results have no such figure, or a setting is unknown.
+    """
+    return styled(style, lambda: _drawn(results, name))
+
+
+def _drawn(results: Results, name: str) -> Figure:
+    gallery = _Gallery()
+    content = _Content(results, gallery)
+    test = content.lines.test
+    sections: Sequence[Callable[[], object]] = (
+        content.lines.sections,
+        content.accuracy,
+        content.partial,
+        content.distances,
+        lambda: published_section(results, test, content.lines.means(test), gallery),
+        lambda: [answer_entry(each, sentences.of(each), results.runs, gallery) for each in answers(results)],
+    )
+    for draw in sections:
+        draw()
+        if name in gallery.figures:
+            return gallery.figures[name]
+    raise RecipeError(f"These results have no figure {name!r}. {suggest(name, gallery.figures)}")
+
+
+class _Gallery(Folder):
+    """Collects the figures of a page and writes nothing."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, Figure] = {}
+
+    def draw(self, name: str, figure: Figure, caption: str) -> Drawing:
+        """Keep the figure."""
+        self.figures[name] = figure
+        return Drawing(Markup(), caption, [])
+
+    def table(self, name: str, frame: pl.DataFrame) -> None:
+        """Leave the table out."""
 
 
 class _Content:

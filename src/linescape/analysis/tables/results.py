@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import polars as pl
 
+from linescape import presentation
 from linescape.analysis.tables import layerwise
 from linescape.data import examples
 from linescape.data.sets import known
@@ -19,6 +20,9 @@ from linescape.recipe import Data, Recipe, Trained
 from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
 from linescape.studies.study import Arm, Moment, Run, Scan, Study, Train
 from linescape.training.loop import decay_sum
+
+if TYPE_CHECKING:
+    from linescape.interpolation.curve import Plot
 
 DEFINITIONS = (*STATISTICS, "plateau_loss", "plateau_error")
 """Statistics of a run's line, as in `linescape.shape`; columns `test_...` and `train_...` of `Results.runs`."""
@@ -149,6 +153,30 @@ class Results:
     layers: pl.DataFrame
     distances: pl.DataFrame
     walks: pl.DataFrame
+
+    def __repr__(self) -> str:
+        done = int((self.runs["status"] == "done").sum())
+        return f"Results({self.study.title}: {done} of {len(self.runs)} runs done, {len(self.walks)} lines)"
+
+    def _repr_html_(self) -> str:
+        html: str = presentation.report("notebook").of_results(self)
+        return html
+
+    def figure(self, name: str, style: Mapping[str, Any] | None = None) -> Plot:
+        """One of the figures of the report, by the name of its file there, such as ``overview`` or ``accuracy``.
+
+        Args:
+            name: of the figure; the error about an unknown one lists them.
+            style: of the figure, in matplotlib's rcParams, as for `Curve.plot`.
+
+        Returns:
+            The figure and its axes, of several panels a list.
+
+        Raises:
+            RecipeError: there is no such figure, or a setting is unknown.
+        """
+        plot: Plot = presentation.report("study").figure(self, name, style)
+        return plot
 
 
 def read(study: Study, store: Source) -> Results:

@@ -72,6 +72,9 @@ class Contents(Mapping[str, Tensor]):
     file_format: FileFormat = FileFormat("safetensors")
     unread: Mapping[str, str] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Contents({self.path}: {self.file_format.kind}, {len(self)} tensors)"
+
     def into(self, module: nn.Module) -> State:
         """The tensors as a state of a network; the network itself is not changed.
 

@@ -1,29 +1,17 @@
-"""The measures of `linescape.evaluation.measures` by name."""
+"""Measures by the names that are typed."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
-from linescape.errors import MeasureError, suggest
-from linescape.evaluation import measures as known
 from linescape.evaluation.measures import Measure
-
-_MEASURES: dict[str, Measure] = {
-    "cross_entropy": known.cross_entropy,
-    "error": known.error,
-    "binary_cross_entropy": known.binary_cross_entropy,
-    "binary_error": known.binary_error,
-    "squared_error": known.squared_error,
-}
+from linescape.evaluation.named import by_name
 
 
-def measures_named(names: Collection[str]) -> list[Measure]:
+def measures_named(names: Sequence[str]) -> list[Measure]:
     """Measures by their names.
 
     Raises:
         MeasureError: there is no such measure.
     """
-    for name in names:
-        if name not in _MEASURES:
-            raise MeasureError(f"There is no measure {name!r}. {suggest(name, _MEASURES)}")
-    return [_MEASURES[name] for name in names]
+    return list(by_name(names).values())

@@ -12,7 +12,6 @@ from linescape.data.archives.files import Arrays, first_member, looking
 from linescape.data.archives.folders import find_images, has_splits, read_folders
 from linescape.data.archives.idx import idx_files, read_mnist
 from linescape.data.archives.npz import read_npz
-from linescape.data.archives.parquet import read_parquet
 
 Read = Callable[[], tuple[Arrays, Arrays]]
 
@@ -97,6 +96,8 @@ def _tables(folder: Path) -> Form | None:
     holders = {file.parent for depth in ("", "*/") for file in folder.glob(f"{depth}train-*.parquet")}
     if folder not in holders and len(holders) != 1:
         return None
+    from linescape.data.archives.parquet import read_parquet  # polars takes half a second to import
+
     holder = folder if folder in holders else holders.pop()
     train, test = (sorted(holder.glob(f"{split}-*.parquet")) for split in ("train", "test"))
     return Form(holder, partial(list, [*train, *test]), partial(read_parquet, train, test))

@@ -131,10 +131,13 @@ def parts(
 
 
 @matplotlib.rc_context(STYLE)
-def probe(curve: Curve, classes: int | None = None) -> Figure:
+def probe(curve: Curve, classes: int | None = None, axes: Sequence[Axes] = ()) -> Figure:
     """One curve, a line for each data set and BatchNorm treatment: mean over examples ± 1.96 standard errors.
 
-    `classes`, if given, draws the chance level.
+    Args:
+        curve: the curve.
+        classes: number of classes, to draw the chance level.
+        axes: to draw into, one for each measure; by default those of a new figure.
     """
     frame = curve.frame()
     several = frame["batchnorm"].n_unique() > 1
@@ -144,7 +147,9 @@ def probe(curve: Curve, classes: int | None = None) -> Figure:
         )
         for data, treatment in frame.select("data", "batchnorm").unique(maintain_order=True).iter_rows()
     }
-    return _bands(series, [panel.look(index) for index in range(len(series))], classes, CEILING)
+    drawn = len(axes[0].lines) if axes else 0
+    looks = [panel.look(drawn + index) for index in range(len(series))]
+    return _bands(series, looks, classes, CEILING, given=axes)
 
 
 @matplotlib.rc_context(STYLE)
@@ -196,20 +201,30 @@ def _bands(
     classes: int | None,
     ceiling: float,
     named: Sequence[int] | None = None,
+    given: Sequence[Axes] = (),
 ) -> Figure:
-    """All lines with bands and names, or, if `named` gives some of them, without bands and with these names."""
+    """All lines with bands and names, or, if `named` gives some of them, without bands and with these names.
+
+    Into axes that are `given`, beside what is there.
+    """
     together = pl.concat(series.values())
     measures = together["measure"].unique(maintain_order=True).to_list()
     figure = Figure((WIDE * (1 if len(measures) > 1 else 0.6), 3.5), layout="constrained")
-    panels: Sequence[Axes] = list(np.atleast_1d(figure.subplots(1, len(measures))))
+    panels: Sequence[Axes] = given or list(np.atleast_1d(figure.subplots(1, len(measures))))
     chances = {"cross_entropy": math.log(classes), "error": 100 * (1 - 1 / classes)} if classes else {}
     handles = []
     for axes, measure in zip(panels, measures, strict=True):
         drawn = together.filter(pl.col("measure") == measure)
         reach = drawn if named else panel.upper(drawn)
+        before = axes.dataLim.bounds if axes.lines else None
+        highest = axes.get_ylim()[1]
         top = panel.frame(axes, measure, chances.get(measure), reach, ceiling)
-        panel.quantity(axes, measure, together)
+        panel.quantity(axes, measure, None if given else together)
         panel.alpha_axis(axes, labels=True, alphas=together["alpha"])
+        if before:
+            top = max(top, highest)
+            axes.set_ylim(0, top)
+            axes.set_xlim(min(axes.get_xlim()[0], before[0]), max(axes.get_xlim()[1], before[0] + before[2]))
         for (colour, style), frame in zip(looks, series.values(), strict=True):
             subset = frame.filter(pl.col("measure") == measure)
             mean, error = subset["mean"].to_numpy(), subset["standard_error"].to_numpy()
@@ -220,6 +235,12 @@ def _bands(
             handles += panel.line(axes, subset["alpha"], subset["mean"], colour, 1.7, style)
             panel.marks(axes, subset["alpha"], subset["mean"], colour, top)
         panel.notes(axes, drawn, top, measure)
+    if given:
+        for axes in given:
+            for handle, name in zip([line for line in handles if line.axes is axes], series, strict=True):
+                handle.set_label(name)
+        given[0].legend(frameon=False, labelcolor=INK)
+        return figure
     shown = range(len(series)) if named is None else named
     panel.key(figure, [handles[index] for index in shown], [list(series)[index] for index in shown])
     return figure

@@ -1,0 +1,139 @@
+"""What a notebook shows of a result that is the last line of a cell: a heading, a figure and a table, as HTML.
+
+Names come from files and are escaped. The figure is a picture in the HTML, so there is no script.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from linescape.analysis.tables import Results
+from linescape.geometry.state import State
+from linescape.interpolation.curve import Curve
+from linescape.interpolation.probing import Probe
+from linescape.report import page, plots
+from linescape.report.page import Column
+from linescape.report.plots import Plot
+from linescape.report.study import figure
+from linescape.report.text import plain
+from linescape.shape import barrier_above_chord
+
+_ROWS = 30
+"""The most rows of a table."""
+
+_SERIES = [
+    Column("line", "line", "once"),
+    Column("data", "data", "once"),
+    Column("measure", "measure"),
+    Column("batchnorm", "BatchNorm"),
+    Column("start", "α = 0", "number", 3),
+    Column("end", "α = 1", "number", 3),
+    Column("lowest", "lowest", "number", 3),
+    Column("lowest_at", "at α", "number", 2),
+    Column("highest", "highest", "number", 3),
+    Column("highest_at", "at α", "number", 2),
+    Column("barrier", "barrier", "number", 3),
+]
+
+
+def of_curve(curve: Curve) -> str:
+    """A curve: its figure, and a row for each series."""
+    return _html(f"Curve of {len(curve.alphas)} positions", plots.of_curve(curve), _series({"": curve}))
+
+
+def of_probe(probe: Probe) -> str:
+    """A probe: its summary in words, its figure, and a row for each line and series."""
+    summary = getattr(probe, "summary", None)
+    return _html(f"Probe of {len(probe.curves)} lines", plots.of_probe(probe), _series(probe.curves), summary)
+
+
+def of_state(state: State) -> str:
+    """A state: a row for each tensor."""
+    rows = [
+        {
+            "name": name,
+            "role": "parameter" if name in state.parameters else "buffer",
+            "shape": " × ".join(map(str, value.shape)),
+            "type": str(value.dtype).removeprefix("torch."),
+            "values": value.numel(),
+        }
+        for name, value in state.items()
+    ]
+    columns = [Column("name", "tensor"), Column("role", ""), Column("shape", "shape"), Column("type", "type")]
+    return _html(repr(state), None, (rows, [*columns, Column("values", "values", "number", 0)]))
+
+
+def of_results(results: Results) -> str:
+    """A study's results: the overview of its lines, and means over the runs of each arm that are done."""
+    done = pl.col("status") == "done"
+    rows = (
+        results.runs.group_by("arm", "title", maintain_order=True)
+        .agg(
+            done=done.sum(),
+            runs=pl.len(),
+            accuracy=pl.col("test_accuracy").filter(done).mean(),
+            loss=pl.col("test_loss").filter(done).mean(),
+            barrier=pl.col("test_barrier_above_chord").filter(done).mean(),
+        )
+        .to_dicts()
+    )
+    columns = [
+        Column("title", "arm"),
+        Column("done", "runs done", "number", 0),
+        Column("runs", "of", "number", 0),
+        Column("accuracy", "test accuracy, %", "number", 1),
+        Column("loss", "test loss", "number", 3),
+        Column("barrier", "barrier, nats", "number", 3),
+    ]
+    return _html(repr(results), figure(results, "overview"), (rows, columns))
+
+
+def _series(curves: Mapping[str, Curve]) -> tuple[list[dict[str, Any]], list[Column]]:
+    rows = []
+    for line, curve in curves.items():
+        for series in curve:
+            mean, alphas = series.mean, series.alphas
+            known = mean[np.isfinite(mean)]
+            lowest, highest = (int(at(mean)) for at in (np.nanargmin, np.nanargmax)) if len(known) else (0, 0)
+            rows.append(
+                {
+                    "line": line,
+                    "data": series.data,
+                    "measure": series.measure,
+                    "batchnorm": series.batchnorm,
+                    "start": mean[np.searchsorted(alphas, 0.0)],
+                    "end": mean[np.searchsorted(alphas, 1.0)],
+                    "lowest": mean[lowest],
+                    "lowest_at": alphas[lowest],
+                    "highest": mean[highest],
+                    "highest_at": alphas[highest],
+                    "barrier": barrier_above_chord(alphas, mean),
+                }
+            )
+    varied = {"line": len(curves) > 1, "batchnorm": len({row["batchnorm"] for row in rows}) > 1}
+    return rows, [column for column in _SERIES if varied.get(column.name, True)]
+
+
+def _html(
+    heading: str,
+    plot: Plot | None,
+    table: tuple[Sequence[Mapping[str, Any]], Sequence[Column]],
+    summary: Any = None,
+) -> str:
+    rows, columns = table
+    shown = pl.DataFrame(plain([dict(row) for row in rows[:_ROWS]]))
+    note = f"The first {_ROWS} of {len(rows)} rows." if len(rows) > _ROWS else ""
+    content = {
+        "heading": plain(heading),
+        "sentences": plain(str(summary()).splitlines()) if summary is not None else [],
+        "image": base64.b64encode(plot._repr_png_()).decode() if plot else "",
+        "width": math.ceil(96 * plot.figure.get_figwidth()) if plot else 0,
+        "table": page.table(shown, columns, note) if rows else "",
+    }
+    return page.rendered("notebook.html", content)

@@ -1,0 +1,99 @@
+"""What a notebook shows of a result."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+from linescape.analysis import tables
+from linescape.geometry.state import State
+from linescape.interpolation.curve import Curve
+from linescape.interpolation.probing import Probe
+from tests.report.conftest import small
+from tests.support.fake_study import FakeStore
+from tests.support.probes import sample_lines, sample_probe
+
+EVIL = "<script>alert(1)</script>\x1b[31m"
+
+
+class Tags(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def check(html: str) -> None:
+    assert "script" not in Tags(html).seen
+    assert "\x1b" not in html
+
+
+def test_a_probe_shows_its_figure_and_a_table() -> None:
+    html = sample_probe()._repr_html_()
+    check(html)
+    picture = re.search(r"data:image/png;base64,([^\"]+)", html)
+    assert picture
+    assert base64.b64decode(picture[1])[:4] == b"\x89PNG"
+    series = sample_probe().curves["whole"]["test", "cross_entropy", "interpolate"]
+    assert f"{series.mean[0]:.3f}" in html
+    assert f"{series.mean.max():.3f}" in html
+    check(sample_lines()._repr_html_())
+
+
+def test_names_are_escaped() -> None:
+    values = {(EVIL, EVIL, EVIL): np.ones((3, 4))}
+    curve = Curve(np.array([0.0, 0.5, 1.0]), values)
+    probe = Probe({"whole": curve, EVIL: curve}, sample_probe().distances)
+    check(curve._repr_html_())
+    check(probe._repr_html_())
+    check(State({EVIL: torch.ones(2)})._repr_html_())
+    assert "&lt;script&gt;" in curve._repr_html_()
+
+
+def test_nan_and_infinity_are_shown_and_long_tables_are_cut() -> None:
+    values = np.array([[1.0, 2.0], [np.nan, 1.0], [np.inf, 1.0]])
+    curve = Curve(np.array([0.0, 0.5, 1.0]), {("test", "cross_entropy", "interpolate"): values})
+    assert "undefined" in curve._repr_html_()
+    assert "∞" in curve._repr_html_()
+    check(Curve(curve.alphas, {("test", "error", "interpolate"): np.full((3, 2), np.nan)})._repr_html_())
+    state = State({f"w{index}": torch.ones(2) for index in range(50)})
+    assert "The first 30 of 50 rows." in state._repr_html_()
+    assert state._repr_html_().count("<tr") == 31
+
+
+def test_a_summary_stands_first_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Probe, "summary", lambda self: "There is a <b>barrier</b>.\nIt is high.", raising=False)
+    html = sample_probe()._repr_html_()
+    check(html)
+    assert html.index("There is a &lt;b&gt;barrier&lt;/b&gt;.") < html.index("It is high.") < html.index("<img")
+
+
+def test_results_of_a_study_show_their_arms() -> None:
+    made = small()
+    results = tables.read(made, FakeStore.with_trouble(made))
+    results = replace(results, runs=results.runs.with_columns(title=results.runs["title"] + EVIL))
+    html = results._repr_html_()
+    check(html)
+    assert html.count("<tr") == 1 + len(made.arms)
+    runs = results.runs.filter(results.runs["arm"] == "lr-1")
+    assert set(runs["status"]) == {"done", "diverged"}  # whose accuracy is not part of a mean
+    row = html[html.index("learning rate 1") :].split("</tr>")[0]
+    assert f">{runs.filter(runs['status'] == 'done')['test_accuracy'][0]:.1f}<" in row
+    assert repr(results).startswith("Results(")
+    assert len(repr(results)) < 200
