@@ -360,9 +360,10 @@ class Store:
 
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
         self._checked.pop(task, None)
+        reason = error.strerror or error if isinstance(error, OSError) else error
         return DamagedError(
-            f"{self.folder(task) / name} is damaged ({getattr(error, 'strerror', None) or error}), so there is no result for {_words(task)}. Run the study "
-            "again, which does that task anew."
+            f"{self.folder(task) / name} is damaged ({reason}), so there is no result for {_words(task)}. Run the "
+            "study again, which does that task anew."
         )
 
     def _drop(self, *paths: Path) -> None:
