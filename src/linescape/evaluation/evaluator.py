@@ -23,7 +23,8 @@ from linescape.evaluation import remarks
 from linescape.evaluation.batches import first_with_examples, length, smallest_batch
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
-from linescape.evaluation.per_example import Values, of_batch, positions_of_an_example, scaled
+from linescape.evaluation.passes import Passes
+from linescape.evaluation.per_example import Values, of_batch
 from linescape.evaluation.repeated import Repeated
 from linescape.evaluation.runner import Precision, Runner
 from linescape.evaluation.subsets import check_independent
@@ -108,15 +109,13 @@ class Evaluator:
 
     def _set_up(self, measures: dict[str, Measure], view: DataView, runner: Runner, fast: bool | None) -> None:
         self.measures, self._view, self._runner, self._fast = measures, view, runner, fast
-        self._key = object()  # under which the engine keeps results for these batches
-        self._counting = {name: counts for name, of in measures.items() if (counts := measuring.counting(of))}
+        self._passes = Passes(measures, view, runner)
         self._operations: int | None = None
         self._uses_engine = False
         self._joined: dict[str, list[Any]] = {}
         self._batches: dict[str, Mapping[str, Iterable[Any]]] = {}
         self._spot_checks: list[_SpotCheck] = []
         self._independent: set[str] = set()  # names of data whose examples do not act on each other
-        self._sizes: dict[tuple[str, str], int] = {}  # how many values a whole pass gave
         self._is_checked = False  # whether a new copy was seen not to read what earlier ones computed
         self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
 
@@ -144,7 +143,7 @@ class Evaluator:
         return {
             data: mean
             for (data, measure), mean in self._view.mean_positions.items()
-            if "weight" not in self._counting[measure].keywords
+            if "weight" not in self._passes.counting[measure].keywords
         }
 
     @property
@@ -220,7 +219,7 @@ class Evaluator:
             if not self._is_checked:
                 self._runner.check_loaded(self._few)
                 self._is_checked = True
-            return self._measure(self.data)
+            return self._passes.values(self.data)
 
     def spot_check(self, path: Path, alpha: float) -> Values:
         """Direct evaluation of a position, as by a call, of the first examples of each data set only.
@@ -238,7 +237,7 @@ class Evaluator:
         said: list[str] = []
         with self.lent():
             self._runner.load_anew(path, alpha)
-            values = self._measure(self.data, first=DIRECT, said=said)
+            values = self._passes.values(self.data, first=DIRECT, said=said)
         if end is not None:
             self._spot_checks = [*self._spot_checks[-1:], _SpotCheck(end, values, said)]
         return values
@@ -263,10 +262,10 @@ class Evaluator:
         close = 0.1 if self.dtype in (torch.float16, torch.bfloat16) else 1e-3
         with self.lent(), self._runner.random_state_kept():
             for name in rows.keys() - self._independent if self._view.is_whole else ():
-                check_independent(name, first_with_examples(self.data[name]), self._values_of, close)
+                check_independent(name, first_with_examples(self.data[name]), self._passes.of_batch, close)
                 self._independent.add(name)
-            for name in rows if self._counting else ():
-                self._view.count_positions(name, self._runner.targets, self._counting)
+            for name in rows if self._passes.counting else ():
+                self._view.count_positions(name, self._runner.targets, self._passes.counting)
             view = self._view.sample(rows, calibration)
         sampled = Evaluator.__new__(Evaluator)
         sampled._set_up(self.measures, view, self._runner, self._fast)
@@ -337,9 +336,9 @@ class Evaluator:
         """
         with torch.no_grad(), self._runner.treated(treatment, ends, self._calibration_batches):
             if not self._uses_engine or treatment == "batch":  # whose results depend on how batches are cut
-                return self._measure(self.data)
+                return self._passes.values(self.data)
             self._runner.update_engine(treatment)
-            return self._measure(self._engine_batches(treatment), engine=True)
+            return self._passes.values(self._engine_batches(treatment), engine=True)
 
     def warm_up(self, treatment: str, ends: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Let the engine decide how it computes as `measure` would, by a few examples and without a result.
@@ -365,10 +364,6 @@ class Evaluator:
             self._runner.compare_copies(path, self._few)
             self._runner.load_position(path, alpha)
             return self._runner.treated_statistics(self._calibration_batches)
-
-    def _values_of(self, batch: Any) -> dict[str, np.ndarray]:
-        with torch.no_grad():
-            return of_batch(self.measures, *self._runner.call(batch))
 
     def _calibration_batches(self) -> Iterable[Any]:
         if self._view.calibration_batches is None:
@@ -409,52 +404,3 @@ class Evaluator:
                 self._joined[name] = self._view.joined(name, sum(leaf.nbytes for leaf in leaves) / 4)
         self._runner.choose_threads(of_largest_batch)
         return total
-
-    def _measure(
-        self,
-        given: Mapping[str, Iterable[Any]],
-        engine: bool = False,
-        first: int = 0,
-        said: list[str] | None = None,
-    ) -> Values:
-        """Per-example values of each data set, or with `first` of so many examples at most of its first batch.
-
-        What a result should say of the outputs is added to `said`.
-        """
-        measured: Values = {}
-        with torch.no_grad(), self._runner.random_state_kept(), self._runner.using_threads():
-            for name, batches in given.items():
-                values: dict[str, list[np.ndarray]] = {measure: [] for measure in self.measures}
-                counts: dict[str, list[np.ndarray]] = {measure: [] for measure in self._counting}
-                for number, batch in enumerate([first_with_examples(batches)] if first else batches):
-                    with self._runner.refusing(f"batch {number + 1} of {name!r}", batch):
-                        if engine:
-                            outputs, targets = self._runner.call_engine(batch, key=(self._key, name, number))
-                        else:
-                            outputs, targets = self._runner.call(self._runner.head(batch, first)[0] if first else batch)
-                    for measure, of_measure in of_batch(self.measures, outputs, targets).items():
-                        values[measure].append(of_measure)
-                    if said is not None:
-                        said.extend(remarks.of_outputs(self.measures.values(), name, outputs))
-                    for measure, count in self._counting.items():
-                        if (positions := count(targets)) is not None:
-                            counts[measure].append(positions.cpu().numpy())
-                means = self._view.mean_positions
-                for measure, positions_of in counts.items():
-                    if positions_of and not first and self._view.is_whole:
-                        means[name, measure] = positions_of_an_example(name, positions_of)
-                for measure, parts in values.items():
-                    joined = np.concatenate(parts) if parts else np.empty(0)
-                    if not len(joined):
-                        raise DataError(f"The data {name!r} have no examples, so there is nothing to average over.")
-                    if not first and self._sizes.setdefault((name, measure), len(joined)) != len(joined):
-                        raise MeasureError(
-                            f"{measure!r} gave {len(joined)} values for the data {name!r}, after "
-                            f"{self._sizes[name, measure]} before, which cannot be compared. It must give one for each "
-                            "example, whatever the outputs are."
-                        )
-                    if counts.get(measure):
-                        self._view.count_positions(name, self._runner.targets, self._counting)
-                        joined = scaled(name, joined, np.concatenate(counts[measure]), means[name, measure])
-                    measured[name, measure] = joined
-        return measured
