@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from linescape.evaluation.batches import parts
-from linescape.evaluation.observing import addresses
+from linescape.evaluation.copies.observing import addresses
 
 _SAYS_ALL = (
     *(str, bytes, int, float, complex, type(None), np.generic, Decimal, Fraction, date, time, timedelta),

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from linescape.errors import DataError, LinescapeError, abbreviate, first_line
 from linescape.evaluation.contents import checksum
-from linescape.evaluation.observing import random_state_kept
+from linescape.evaluation.copies.observing import random_state_kept
 
 _CPU = torch.device("cpu")
 

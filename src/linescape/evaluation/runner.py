@@ -14,9 +14,9 @@ from linescape.engine import Fast, operations, threads
 from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, first_line
 from linescape.evaluation import batchnorm, own_loss
 from linescape.evaluation.batches import described, first_with_examples, head, map_tensors, to_device
+from linescape.evaluation.copies.observing import drawing_layers, generators, random_state_kept, seed
+from linescape.evaluation.copies.working_copy import WorkingCopy, same_outputs
 from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
-from linescape.evaluation.observing import drawing_layers, generators, random_state_kept, seed
-from linescape.evaluation.working_copy import WorkingCopy, same_outputs
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
 

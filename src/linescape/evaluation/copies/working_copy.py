@@ -21,9 +21,9 @@ from torch.utils import _pytree as pytree
 
 from linescape.errors import MeasureError, StateError, abbreviate, first_line
 from linescape.evaluation.contents import memory_of
-from linescape.evaluation.copying import independent, refers_to, renewed
-from linescape.evaluation.lending import put_back
-from linescape.evaluation.observing import CallObserver, Result, addresses
+from linescape.evaluation.copies.copying import independent, refers_to, renewed
+from linescape.evaluation.copies.lending import put_back
+from linescape.evaluation.copies.observing import CallObserver, Result, addresses
 from linescape.geometry.left_out import differing, unregistered, unsaved
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
