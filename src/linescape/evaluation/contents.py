@@ -57,8 +57,10 @@ def checksum(thing: Any, unknown: dict[str, None], start: int = 0, within: tuple
     if array is not None and not array.dtype.hasobject:
         return zlib.crc32(array.tobytes(), zlib.crc32(f"{array.dtype} {array.shape}".encode(), start))
     held = _held(thing, array)
-    if len(within) == _DEPTH or held is None:
+    in_c = not all(kind.__flags__ & _OF_PYTHON for kind in type(thing).__mro__[:-1])
+    if len(within) == _DEPTH or not (_is_container(thing) or array is not None or (held and not in_c)):
         unknown[type(thing).__name__] = None
+    if len(within) == _DEPTH:
         return start
     within = (*within, id(thing))
     if isinstance(thing, set | frozenset):
@@ -76,7 +78,7 @@ def memory_of(thing: Any, within: tuple[int, ...] = ()) -> Iterator[int]:
         array = None if _is_container(thing) else _as_array(thing)
         if array is not None:
             yield array.__array_interface__["data"][0]
-        for part in _held(thing, array) or ():
+        for part in _held(thing, array):
             yield from memory_of(part, (*within, id(thing)))
 
 
@@ -84,8 +86,8 @@ def _is_container(thing: Any) -> bool:
     return isinstance(thing, set | frozenset | list | tuple | Mapping) or is_dataclass(thing)
 
 
-def _held(thing: Any, array: np.ndarray | None) -> list[Any] | None:
-    """What a container, an array of objects or an object holds; None where this is not known."""
+def _held(thing: Any, array: np.ndarray | None) -> list[Any]:
+    """What a container, an array of objects or an object holds."""
     if isinstance(thing, set | frozenset):
         return list(thing)
     if _is_container(thing):
@@ -93,8 +95,7 @@ def _held(thing: Any, array: np.ndarray | None) -> list[Any] | None:
     if array is not None:
         return [array.shape, *array.flat] if array.dtype.hasobject else []
     attributes = _attributes(thing)
-    of_python = all(kind.__flags__ & _OF_PYTHON for kind in type(thing).__mro__[:-1])
-    return [*attributes, *attributes.values()] if attributes and of_python else None
+    return [*attributes, *attributes.values()]
 
 
 def _as_array(thing: Any) -> np.ndarray | None:

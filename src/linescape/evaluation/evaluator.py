@@ -179,8 +179,8 @@ class Evaluator:
     def notes(self, path: Path) -> list[str]:
         """What a reader of a walk along this path should know of the network and of what was done, in words."""
         of_settings = [remark for measure in self.measures.values() for remark in remarks.of_settings(measure)]
-        ends = [check for alpha in (0.0, 1.0) if (check := self._checked(path.at(alpha)))]
-        of_outputs = [remark for remark in ends[0].remarks if remark in ends[-1].remarks] if ends else []
+        start, end = (self._checked(path.at(alpha)) for alpha in (0.0, 1.0))
+        of_outputs = [remark for remark in start.remarks if remark in end.remarks] if start and end else []
         return [*self._runner.notes_on(path), *self._view.remarks(), *of_settings, *of_outputs]
 
     def lent(self) -> AbstractContextManager[None]:

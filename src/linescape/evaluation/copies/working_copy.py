@@ -9,6 +9,7 @@ there are none, the caller's network is walked itself and put back.
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -233,12 +234,20 @@ class WorkingCopy:
                 "computes of them may be kept outside of it, as by its class, and then is that of another position."
             ] = None
         del walked, of_new
-        own = {*memory_of((*unsaved(self.network).values(), *unsaved(self.called).values()))}
-        if any(result.is_kept() for address, result in self._results.items() if address not in own):
-            self.notes[
-                "What the network computes of its weights is kept outside of it. New copies did not read it, but it "
-                "would be found if it is kept under the number of a tensor (`id`) that is gone: clear it between lines."
-            ] = None
+        if self._is_kept_outside():
+            gc.collect()  # of copies that hold themselves
+            if self._is_kept_outside():
+                self.notes[
+                    "What the network computes of its weights is kept outside of it. New copies did not read it, but "
+                    "it would be found if it is kept under the number of a tensor (`id`) that is gone: clear it "
+                    "between lines."
+                ] = None
+
+    def _is_kept_outside(self) -> bool:
+        """Whether anything but the copies holds what calls computed."""
+        torch.clear_autocast_cache()
+        own = _memory_of(self.network) | _memory_of(self.called)
+        return any(result.is_kept() for address, result in self._results.items() if address not in own)
 
     def check(self, outputs: Callable[[], Any]) -> None:
         """See that `called`, a new copy that `load` made, does not read what earlier calls computed of weights.
@@ -275,8 +284,7 @@ class WorkingCopy:
             **{f"{_UNREGISTERED}{name}": tensor for name, tensor in unregistered(self.network).items()},
             **{f"{_GIVEN}{name}": tensor for name, reference in given if (tensor := reference()) is not None},
         }
-        own = (*unsaved(self.network).values(), *(tensor for _, tensor in _tensors(self.network)))
-        return CallObserver(named, self._results, [*memory_of(batch), *memory_of(own)])
+        return CallObserver(named, self._results, _memory_of(self.network).union(memory_of(batch)))
 
     def depends_on_given(self, observer: CallObserver) -> bool:
         """Whether a call of the copy read tensors of the network that was given."""
@@ -365,3 +373,9 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _addresses(network: nn.Module) -> set[int]:
     return {address for _, tensor in _tensors(network) for address in addresses(tensor)}
+
+
+def _memory_of(network: nn.Module) -> set[int]:
+    """Where all tensors are that the attributes of a network's layers hold."""
+    attributes = (item for layer in network.modules() for item in vars(layer).items())
+    return {*memory_of([value for name, value in attributes if name != "_modules"])}
