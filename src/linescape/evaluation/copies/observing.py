@@ -53,7 +53,7 @@ class CallObserver(DispatchObserver):  # type: ignore[no-untyped-call]
         written: names of those that any operation wrote to.
         results: what was computed of them, by its address.
         reread: names of those of which an earlier call computed what this one read.
-        foreign: shapes and types of tensors of numbers that were read and are none of the above.
+        foreign: tensors of numbers that were read and are none of the above, described; what other threads gave, too.
         differentiates: whether gradients were switched on, as by a network that differentiates.
         draws: whether random numbers were drawn by torch.
     """
@@ -72,7 +72,7 @@ class CallObserver(DispatchObserver):  # type: ignore[no-untyped-call]
         self.written: set[str] = set()
         self.results: dict[int, Result] = {}
         self.reread: set[str] = set()
-        self.foreign: dict[str, None] = {}
+        self.foreign: dict[int, Result] = {}
         self.differentiates = False
         self.draws = False
 
@@ -92,7 +92,7 @@ class CallObserver(DispatchObserver):  # type: ignore[no-untyped-call]
             elif (result := self._earlier.get(address)) and result.is_kept():
                 self.reread.update(result.of)
             elif address not in self._known and func is not _FROM_PYTHON and is_continuous(tensor.dtype):
-                self.foreign[described(tensor)] = None
+                self.foreign[address] = Result(tensor, [described(tensor)])
         if func._schema.is_mutable:
             written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
             values = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **kwargs}

@@ -294,9 +294,10 @@ class WorkingCopy:
         """Take note of what a call of the copy read and wrote."""
         self._read |= observer.read
         self._results |= observer.results
-        if observer.foreign and not any(isinstance(layer, torch.jit.ScriptModule) for layer in self.network.modules()):
+        foreign = {what for result in observer.foreign.values() if result.is_kept() for what in result.of}
+        if foreign and not any(isinstance(layer, torch.jit.ScriptModule) for layer in self.network.modules()):
             self.notes[
-                f"The network reads tensors that neither it nor the batch holds ({abbreviate(observer.foreign)}), so "
+                f"The network reads tensors that neither it nor the batch holds ({abbreviate(sorted(foreign))}), so "
                 "these are the same at all positions. That is right for constants, not for what depends on weights."
             ] = None
         unheld = sorted(n.removeprefix(_UNREGISTERED) for n in observer.read if n.startswith(_UNREGISTERED))
