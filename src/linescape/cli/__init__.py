@@ -8,7 +8,7 @@ from contextlib import suppress
 from cyclopts import App, CycloptsError
 from rich.text import Text
 
-from linescape.cli import checkpoints, data, studies
+from linescape.cli import checkpoints, data, planes, studies
 from linescape.cli.consoles import echo_err, prepare, stderr, stdout
 from linescape.errors import LinescapeError
 
@@ -30,6 +30,7 @@ app.command(studies.train)
 app.command(checkpoints.diff)
 app.command(checkpoints.probe_files, name="probe")
 app.command(checkpoints.average_files, name="average")
+app.command(planes.plane)
 
 
 def main() -> None:
