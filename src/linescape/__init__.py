@@ -37,6 +37,7 @@ __all__ = [
     "State",
     "Surface",
     "Until",
+    "align",
     "batchnorm",
     "between",
     "binary_cross_entropy",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from linescape.geometry.planes import Plane
     from linescape.geometry.slerp import Slerp
     from linescape.geometry.state import Distance, State, difference, distance, distances, lerp, norm
+    from linescape.interpolation.alignment.aligning import align
     from linescape.interpolation.curve import Curve, Point, Series
     from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.probing import Probe, between, probe
@@ -88,6 +90,7 @@ else:
         "geometry.planes": {"Plane"},
         "geometry.slerp": {"Slerp"},
         "geometry.state": {"Distance", "State", "difference", "distance", "distances", "lerp", "norm"},
+        "interpolation.alignment.aligning": {"align"},
         "interpolation.curve": {"Curve", "Point", "Series"},
         "interpolation.options": {"ScanOptions"},
         "interpolation.probing": {"Probe", "between", "probe"},

@@ -78,7 +78,7 @@ def _panel(figure: Figure, axes: Axes, surface: Surface, means: np.ndarray, limi
         highest = np.nanmax(means)
         words.append(f"darkest: {limits[-1]:.3g} to {'∞' if math.isinf(highest) else f'{highest:.3g}'}")
     if np.isnan(means).any():
-        words.append("white: no value")
+        words.append("blank: no value")
     axes.set_xlabel("\n".join(words), color=SOFT)
     axes.set_ylabel("second direction" if random else "", color=SOFT)
 
