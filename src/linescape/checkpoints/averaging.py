@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from linescape import checkpoints
 from linescape.checkpoints.diff import MEASURED
 from linescape.checkpoints.formats import Contents
+from linescape.checkpoints.rewriting import names_in
 from linescape.errors import StateError, abbreviate
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
@@ -145,9 +146,8 @@ def recalibrated(
     if not batchnorm.layers(network):
         return {}
     measured = evaluator.recalibrated(Line(start.into(network), end.into(network)), alpha)
-    in_file = end.named_as(network.state_dict()).file_format.spelled
-    names = {end.file_format.spelled.get(name, name): name for name in end}
-    return {names[in_file.get(name, name)]: value for name, value in measured.items()}
+    names = names_in(end, network)
+    return {names[name]: value for name, value in measured.items()}
 
 
 def _fitted(start: Contents, end: Contents) -> Contents:

@@ -120,6 +120,9 @@ def probe_files(
     data: str | None = None,
     layers: Annotated[bool, Parameter(negative="")] = False,
     pattern: Annotated[tuple[str, ...], Many] = (),
+    slerp: Annotated[bool, Parameter(negative="")] = False,
+    align: Annotated[tuple[Literal["weights", "activations"], ...], Many] = (),
+    aligned_out: Path | None = None,
     measure: Annotated[tuple[str, ...], Many] = ("cross_entropy", "error"),
     batchnorm: Annotated[tuple[str, ...], Many] = ("interpolate",),
     alphas: int | None = None,
@@ -149,6 +152,10 @@ def probe_files(
             for checkpoints of linescape.
         layers: also measure the layer-wise line of each block, with the other blocks held fixed at END.
         pattern: also measure the line of the tensors whose names match this regular expression, the others held fixed.
+        slerp: also measure the spherical path, tensor by tensor, as tools that merge language models do.
+        align: also measure the line to END with its units permuted so that they fit those of START (Git Re-Basin): by
+            weights or by activations.
+        aligned_out: write END with its units permuted, in its own format, to this file or folder.
         measure: what to measure for each example: cross_entropy, error, binary_cross_entropy, binary_error or
             squared_error.
         batchnorm: how to set BatchNorm statistics along the line: interpolate, recalibrate, start, end or batch.
@@ -165,6 +172,7 @@ def probe_files(
     from linescape.checkpoints.align import pair, renamed
     from linescape.checkpoints.diff import compare
     from linescape.cli import specs
+    from linescape.cli.beside import Beside, paths_beside
     from linescape.evaluation.evaluator import Evaluator
     from linescape.geometry import groups
     from linescape.interpolation import resume
@@ -181,10 +189,10 @@ def probe_files(
     if saved := resume.count(kept):
         echo_err(f"{kept} holds {saved} points of an interrupted probe; those that match are not measured again.")
     if end is None:
-        if layers or pattern or reading.allow_missing or reading.only_shared:
+        if layers or pattern or slerp or align or reading.allow_missing or reading.only_shared:
             raise RecipeError(
-                "--layers, --pattern, --allow-missing and --only-shared are for two checkpoints. Name both, or omit "
-                "these options."
+                "--layers, --pattern, --slerp, --align, --allow-missing and --only-shared are for two checkpoints. "
+                "Name both, or omit these options."
             )
         course = trajectory.find(start, lambda path: renamed(reading.read(path), reading.fit()))
         network, measured, remarks = specs.network_and_data(
@@ -202,12 +210,14 @@ def probe_files(
         chosen = groups.by_pattern(network, pattern)
         if layers:
             chosen = groups.joined(groups.by_block(network), chosen)
+        in_file = renamed(last, reading.fit())
         first, last = pair(first, last, reading.fit(), network)
         echo_err(str(compare(first, last)))
         evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
         begin, finish = (contents.into(network).to(device) for contents in (first, last))
-        result = probe(begin, finish, evaluator, chosen, options)
-        title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
+        others, told = paths_beside(begin, finish, evaluator, Beside(slerp, align, aligned_out), in_file)
+        result = probe(begin, finish, evaluator, chosen, options, others)
+        title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks, *told)
     page = report.write_probe(result, out, title, notes)
     resume.clear(kept)
     _show(result)

@@ -8,10 +8,10 @@ from functools import cached_property
 from itertools import combinations
 from typing import Literal
 
-from linescape.errors import StateError
+from linescape.errors import GroupError, StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import Groups, check_names
-from linescape.geometry.paths import Line, Only
+from linescape.geometry.paths import Line, Only, Path
 from linescape.geometry.state import Distance, State, distances
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.options import DEFAULT, ScanOptions
@@ -33,6 +33,8 @@ class Probe:
         distances: of two networks, from start to end, of all parameters (``all``) and of each group; of several, of all
             parameters of each pair.
         notes: what a reader should know, in words.
+        beside: other paths between the same two networks, or to one that computes what the end does, by name: an arc
+            (`Slerp`), or the line to the aligned end (`align`).
         pairs: of several networks, the label of each line (``step-100 to step-500``) -> the names of its two ends.
     """
 
@@ -40,6 +42,7 @@ class Probe:
     distances: Mapping[str, Distance]
     notes: tuple[str, ...] = ()
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    beside: Mapping[str, Curve] = field(default_factory=dict)
 
     @property
     def treatments(self) -> tuple[str, ...]:
@@ -55,7 +58,7 @@ class Probe:
         in spite of the stopping. Series of a single example have no interval and are left out.
         """
         statistics = {}
-        for label, curve in self.curves.items():
+        for label, curve in {**self.curves, **self.beside}.items():
             stated = curve.provenance.get("until", {}).get("intervals", {})
             for series in curve:
                 if series.values.shape[1] > 1:
@@ -67,7 +70,12 @@ class Probe:
 
 
 def probe(
-    start: State, end: State, evaluator: Evaluator, groups: Groups | None = None, options: ScanOptions = DEFAULT
+    start: State,
+    end: State,
+    evaluator: Evaluator,
+    groups: Groups | None = None,
+    options: ScanOptions = DEFAULT,
+    beside: Mapping[str, Path] | None = None,
 ) -> Probe:
     """Scan the line of the whole network and each group's layer-wise line.
 
@@ -77,15 +85,20 @@ def probe(
         evaluator: the network and its data.
         groups: name -> tensors that move together, as from `linescape.geometry.groups`.
         options: of every line.
+        beside: other paths by name, measured beside the line.
 
     Raises:
         StateError, GroupError, EndsError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
     check_names(groups or {})
+    if taken := {WHOLE, *(groups or {})}.intersection(beside or {}):
+        raise GroupError(f"A path beside the line is named {min(taken)!r}, as one of the lines. Give it another name.")
     line = Line(start, end)
     lines = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
     curves = {label: scan(path, evaluator, options) for label, path in lines.items()}
-    return Probe(curves, distances(start, end, groups), tuple(curves[WHOLE].provenance["notes"]))
+    others = {label: scan(path, evaluator, options) for label, path in (beside or {}).items()}
+    notes = dict.fromkeys(note for c in (curves[WHOLE], *others.values()) for note in c.provenance["notes"])
+    return Probe(curves, distances(start, end, groups), tuple(notes), beside=others)
 
 
 def between(

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
-import polars as pl
 from rich.console import Console
 from rich.progress import Progress
 
@@ -23,6 +22,9 @@ from linescape.geometry.planes import Plane
 from linescape.interpolation.curve import Curve, Key
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.scanning import scan
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _FORMAT = "linescape-surface-1"
 
@@ -105,6 +107,8 @@ class Surface:
         Columns: x, y, data, measure, batchnorm, mean, standard_error, examples, not_finite, network (its name, or
         null).
         """
+        import polars as pl  # which takes half a second
+
         names = {place: name for name, place in self.marks.items()}
         rows: list[pl.DataFrame] = []
         for (data, measure, treatment), values in self.values.items():

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, fx
 
 from linescape.geometry.state import State
@@ -184,4 +183,6 @@ def _by_unit(tensor: Tensor, axis: int, count: int) -> Tensor:
 
 def _assigned(gains: np.ndarray) -> np.ndarray:
     """For each place the unit that comes there, so that the sum of gains is largest."""
+    from scipy.optimize import linear_sum_assignment  # takes a tenth of a second to import
+
     return np.asarray(linear_sum_assignment(gains, maximize=True)[1])
