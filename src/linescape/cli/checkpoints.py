@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Column, Table
 
 from linescape.cli.consoles import Many, echo, echo_err, stderr, stdout
+from linescape.cli.soups import Choice, average_several
 from linescape.errors import RecipeError, StateError, printable
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
@@ -229,22 +230,25 @@ def probe_files(
 def average_files(
     start: Path,
     end: Path,
-    *,
+    *more: Path,
     out: Annotated[Path, Parameter(name=("--out", "-o"))],
     alpha: float = 0.5,
     model: str | None = None,
     data: str | None = None,
+    choice: Choice = Choice(),  # noqa: B008 - it is frozen
     reading: Reading = PLAIN,
 ) -> None:
-    """Write the network at one position on the line between two checkpoints, in the format of the second.
+    """Write the network at one position on the line between two checkpoints, or the mean of several.
 
     Args:
         start: the checkpoint at alpha = 0: a file, or a folder that is one checkpoint.
-        end: the checkpoint at alpha = 1; its format, names and order are kept.
+        end: the checkpoint at alpha = 1. Format, names and order of the last checkpoint are kept.
+        more: further checkpoints; what is written is then the mean of all (a model soup, Wortsman et al. 2022).
         out: the file or folder to write; it must not exist.
         alpha: the position; values below 0 and above 1 extrapolate.
         model: the network, as for probe. With it, BatchNorm statistics are recomputed on the training data.
         data: the data, as for probe.
+        choice: whether it is chosen on data, and how.
         reading: how to read the checkpoints.
     """
     from linescape.checkpoints import averaging, check_new
@@ -252,21 +256,30 @@ def average_files(
     from linescape.cli import specs
     from linescape.evaluation.evaluator import Evaluator
 
-    first, last = map(reading.read, (start, end))
+    several = choice.check(2 + len(more), alpha)
+    *others, last = map(reading.read, (start, end, *more))
     check_new(out, last)
     fit = reading.fit()
-    first = renamed(first, fit)
-    if fit.allow_missing or fit.only_shared:
-        paired, noted = pair(first, last, replace(fit, rename=()))
-        first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
-    measured = None
-    if model or data:
-        network, known, _ = specs.network_and_data(model, data, last.metadata, end, last)
+    fitted = []
+    for other in others:
+        first = renamed(other, fit)
+        if fit.allow_missing or fit.only_shared:
+            paired, noted = pair(first, last, replace(fit, rename=()))
+            first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
+        fitted.append(first)
+    measured, resolved = None, None
+    if model or data or choice.best or choice.greedy:
+        resolved = specs.network_and_data(model, data, last.metadata, (end, *more)[-1], last)
+    if resolved and not several:
+        network, known, _ = resolved
         measured = averaging.recalibrated(first, last, alpha, network, Evaluator(network, known, copy=False))
         if not measured:
             echo_err("note: The network has no BatchNorm statistics to recompute.")
     try:
-        notes = averaging.average(first, last, alpha, out, measured)
+        if several:
+            notes = average_several((*fitted, last), choice, resolved, out)
+        else:
+            notes = averaging.average(first, last, alpha, out, measured)
     except StateError as error:
         raise StateError(
             f"{error} `linescape diff` lists the differences; --only-shared, --allow-missing and --rename allow them."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -170,6 +170,19 @@ def lerp(start: Tensor, end: Tensor, alpha: float) -> Tensor:
         return torch.lerp(widened(start), widened(end), alpha).to(end.dtype)
     between = torch.lerp(start, end, alpha)  # half precision is widened and rounded inside; a test holds this
     return between if is_finite(between) else without_overflow(between, start, end, alpha)
+
+
+def mean(tensors: Sequence[Tensor]) -> Tensor:
+    """The mean of tensors of one shape, in the type of the last: summed in float64 and rounded once.
+
+    What is equal in all stays as it is, infinities too. Integers and booleans have no mean: they are the last's.
+    """
+    last = tensors[-1]
+    if not is_continuous(last.dtype) or all(identical(value, last) for value in tensors[:-1]):
+        return last.clone()
+    wide = torch.complex128 if last.is_complex() else torch.float64
+    total = sum((value.to(wide) for value in tensors), torch.zeros_like(last, dtype=wide))
+    return (total / len(tensors)).to(last.dtype)
 
 
 def without_overflow(between: Tensor, start: Tensor, end: Tensor, alpha: float) -> Tensor:
