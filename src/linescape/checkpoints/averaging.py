@@ -167,14 +167,9 @@ def mean(
     provenance = {"mean": [Path(member.path).name for member in members]}
     provenance |= {"recalibrated": sorted(measured)} if measured else {}
     left_out = checkpoints.write_like(end, tensor, out, provenance, types)
-    notes = (note for member in (*fitted, end) for note in member.notes)
-    return (
-        *notes,
-        *left_out,
-        *_unmeasured(end, 0.5 if others else 1.0, measured),
-        *_widened(end, types),
-        *_found(vectors),
-    )
+    notes = [note for member in (*fitted, end) for note in member.notes]
+    of_values = (*_unmeasured(end, 0.5 if others else 1.0, measured), *_widened(end, types), *_found(vectors))
+    return (*notes, *left_out, *of_values)
 
 
 def recalibrated(
