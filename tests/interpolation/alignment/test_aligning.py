@@ -139,6 +139,35 @@ def test_a_wrong_derivation_is_found_and_refused(monkeypatch: pytest.MonkeyPatch
         align(state, state, evaluator)
 
 
+def test_buffers_that_are_not_saved_are_read_and_outputs_of_other_kinds_are_refused() -> None:
+    class Scaled(nn.Module):
+        def __init__(self, wrapped: bool) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 8), nn.Linear(8, 3)
+            self.register_buffer("scale", torch.tensor(2.0), persistent=False)
+            self.wrapped = wrapped
+
+        def forward(self, x: Tensor) -> Any:
+            out = self.second(torch.relu(self.first(x) * self.scale))
+            return out.argmax(1) if self.wrapped else out
+
+    data = torch.randn(9, 6), torch.zeros(9, dtype=torch.long)
+    network = Scaled(False)
+    state = State.from_module(network)
+    for by in METHODS:
+        assert align(state, state, Evaluator(network, {"train": data}), by).moved == 0
+    network = Scaled(True)
+
+    def wrong(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs != targets).float()
+
+    with pytest.raises(StateError, match="returns no tensors of numbers"):
+        align(state, state, Evaluator(network, {"train": data}, [wrong]))
+    alone = Evaluator(Scaled(False), {"train": (data[0][:1], data[1][:1])})
+    with pytest.raises(DataError, match="fewer than two"):
+        align(state, state, alone, "activations")
+
+
 def test_what_cannot_be_aligned_is_refused() -> None:
     class Branching(nn.Module):
         def __init__(self) -> None:

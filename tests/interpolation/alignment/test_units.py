@@ -17,7 +17,7 @@ from linescape.interpolation.alignment.units import Structure, structure
 
 
 def derived(network: nn.Module, *inputs: Tensor) -> Structure:
-    return structure(export(network.eval(), inputs, {}), State.from_module(network), inputs)
+    return structure(export(network.eval(), inputs, {}), {}, State.from_module(network), inputs)
 
 
 def check_function_kept(network: nn.Module, *inputs: Tensor) -> Structure:

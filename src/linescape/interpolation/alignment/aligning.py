@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from linescape.errors import DataError, RecipeError, StateError, abbreviate, sug
 from linescape.evaluation import batchnorm
 from linescape.evaluation.batches import first_with_examples, head, map_tensors, to_device
 from linescape.evaluation.evaluator import Evaluator
+from linescape.evaluation.observing import random_state_kept
 from linescape.geometry.state import State, check_pair, distance
 from linescape.interpolation.alignment.matching import by_activations, by_weights
 from linescape.interpolation.alignment.units import Permutations, Structure, structure
@@ -96,9 +98,9 @@ def align(start: State, end: State, evaluator: Evaluator, by: By = "weights") ->
     if by not in METHODS:
         raise RecipeError(f"There is no way to align by {by!r}. {suggest(by, METHODS)}")
     check_pair(start, end)
-    with evaluator.lent():
+    with evaluator.lent(), random_state_kept(evaluator.device):
         network = _Called(evaluator)
-        found = structure(network.graph, end, network.few.tensors)
+        found = structure(network.graph, network.unsaved, end, network.few.tensors)
         if not found.units:
             raise StateError(
                 "No units of this network are known to be free to be permuted, so it cannot be aligned: "
@@ -133,6 +135,8 @@ class _Called:
         if first is None:
             raise DataError("The data have no examples, so the network cannot be called. Give some.")
         self._args, self._kwargs = self._arguments(head(first, _FEW)[0])
+        saved = evaluator.model.state_dict()
+        self.unsaved = {name: value for name, value in evaluator.model.named_buffers() if name not in saved}
         try:
             self.few = Call.of(self._args, self._kwargs)
             self.graph: Graph = export(evaluator.model, self._args, self._kwargs)
@@ -157,7 +161,10 @@ class _Called:
                 "The evaluator's `forward` does not call the network itself but a part of it, so its units cannot be "
                 "followed. Give a `forward` that calls the network, or measure without --align."
             )
-        return calls[-1]
+        args, kwargs = calls[-1]
+        if "use_cache" in inspect.signature(model.forward).parameters:
+            kwargs = {**kwargs, "use_cache": False}  # which Hugging Face's models else return, and is no tensor
+        return args, kwargs
 
     def calls(self) -> Iterator[Sequence[Tensor]]:
         """The tensors of calls with at most `EXAMPLES` examples."""
@@ -166,7 +173,7 @@ class _Called:
         for batch in self._batches:
             call = Call.of(*self._arguments(batch))
             count = int(min(left, most, call.examples))
-            if count < self.graph.examples[0]:
+            if count < max(1, self.graph.examples[0]):
                 return
             yield call.head(count).tensors
             left -= count
@@ -182,7 +189,12 @@ class _Called:
             called = [
                 torch.func.functional_call(model, s.state_dict(), self._args, self._kwargs) for s in (before, after)
             ]
-        outputs = [pytree.tree_leaves(of_state) for of_state in called]
+        outputs = [pytree.tree_leaves(getattr(of_state, "logits", of_state)) for of_state in called]
+        if not any(isinstance(old, Tensor) and old.is_floating_point() for old in outputs[0]):
+            raise StateError(
+                f"This {type(model).__name__} returns no tensors of numbers, so it cannot be checked that an aligned "
+                "network computes the same. Measure the line without --align."
+            )
         for old, new in zip(*outputs, strict=True):
             if isinstance(old, Tensor):
                 apart = relative_difference(new, old)
@@ -207,7 +219,7 @@ def _reasons(found: Structure) -> str:
 def _notes(found: Structure, has_batchnorm: bool) -> tuple[str, ...]:
     notes = []
     if found.fixed:
-        notes.append(f"Units of {len(found.fixed)} weights keep their order in the alignment: {_reasons(found)}.")
+        notes.append(f"Some units keep their order in the alignment: {_reasons(found)}.")
     if has_batchnorm:
         notes.append(
             "BatchNorm's interpolated statistics do not fit networks between aligned ones (variance collapse, Jordan "

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from linescape.errors import DataError
 from linescape.geometry.state import State
 from linescape.geometry.tensors import real
 from linescape.interpolation.alignment.units import Member, Permutations, Structure, Units, permuted, run
@@ -121,6 +122,9 @@ def by_activations(
         reference: the network that is matched.
         other: the network whose units are permuted.
         calls: tensors of calls.
+
+    Raises:
+        DataError: there are fewer than two examples.
     """
     places = [(number, value) for number, units in enumerate(structure.units) for value in units.values]
     wanted: dict[fx.Node, list[tuple[int, int]]] = {node: [] for _, (node, _, _) in places}
@@ -128,12 +132,18 @@ def by_activations(
         wanted[node].append((number, axis))
     sums: dict[tuple[fx.Node, int], _Moments] = {}
     for inputs in calls:
-        results = [run(structure.graph, state, inputs) for state in (reference, other)]
+        read = ({**structure.unsaved, **state.state_dict()} for state in (reference, other))
+        results = [run(structure.graph, tensors, inputs) for tensors in read]
         for (node, left), (_, right) in zip(*results, strict=True):
             for number, axis in wanted.get(node, ()):
                 count = structure.units[number].count
                 pair = [_by_unit(real(values[node]), axis, count) for values in (left, right)]
                 sums.setdefault((node, axis), _Moments(count)).add(*pair)
+    if any(moments.number < 2 for moments in sums.values()) or not sums:
+        raise DataError(
+            "Activations are matched by how they vary from example to example, and there are fewer than two. Give more "
+            "examples, or align by weights."
+        )
     orders = {}
     for units in structure.units:
         of_units = [sums[node, axis].correlations() for node, axis, _ in units.values if (node, axis) in sums]

@@ -53,7 +53,7 @@ class Propagation:
             values: of it, and of its arguments.
         """
         name = _name(node)
-        rule = _RULES.get(name)
+        rule = _RULES.get(name) if hasattr(node.target, "_schema") else None  # and not of shapes, as Python's own
         tensors = [used for used in node.all_input_nodes if isinstance(values[used], Tensor)]
         out = values[node]
         if name == "getitem":
@@ -62,7 +62,7 @@ class Propagation:
             return
         derived = rule(_Call(self, node, values)) if rule else None
         if derived is None:
-            for used in tensors:
+            for used in tensors if out is not None else ():  # an assertion gives nothing
                 self._fix_all(self.of_values[used], f"what {name} does with it is not known")
             derived = pytree.tree_map(lambda value: [None] * value.ndim if isinstance(value, Tensor) else None, out)
         self.of_values[node] = derived
@@ -312,7 +312,7 @@ def _expanding(call: _Call) -> Any:
 def _embedding(call: _Call) -> Any:
     weight, places = call.given[:2]
     rows, units = call.axes(weight)
-    call.fix([rows])
+    call.all.fix(rows, "")  # the order of a vocabulary: no reason to tell
     return [*call.axes(places), units]
 
 

@@ -55,11 +55,13 @@ class Structure:
 
     Attributes:
         graph: of the call that it was found in.
+        unsaved: what the call reads and no state holds, by name.
         units: in the order of the network.
         fixed: name of a weight -> why the order of its first axis is not known to be free, but for outputs.
     """
 
     graph: Graph
+    unsaved: Mapping[str, Tensor]
     units: tuple[Units, ...]
     fixed: Mapping[str, str]
 
@@ -91,23 +93,23 @@ def permuted(tensor: Tensor, orders: Sequence[tuple[Member, np.ndarray]]) -> Ten
     return tensor
 
 
-def structure(graph: Graph, state: State, inputs: Sequence[Tensor]) -> Structure:
+def structure(graph: Graph, unsaved: Mapping[str, Tensor], state: State, inputs: Sequence[Tensor]) -> Structure:
     """What of a network can be permuted, from the graph of a call.
 
     Args:
         graph: of the call.
+        unsaved: what the call reads and no state holds (buffers with ``persistent=False``), by name.
         state: any of the network's, for shapes.
         inputs: the tensors of a call.
     """
     found = Propagation()
     own: dict[str, list[Axis]] = {}
     results: list[tuple[fx.Node, int]] = []
-    for node, values in run(graph, state, inputs):
+    for node, values in run(graph, {**unsaved, **state.state_dict()}, inputs):
         value = values.get(node)
         if node.op == "placeholder":
             name = graph.weights.get(node.name)
-            if name is not None and node.users:
-                name = state.tied.get(name, name)
+            if name is not None and node.users and (name := state.tied.get(name, name)) in state:
                 axes = own.setdefault(name, [found.axes.new(side) for side in state[name].shape])
                 found.placeholder(node, axes)
             else:
@@ -134,7 +136,7 @@ def structure(graph: Graph, state: State, inputs: Sequence[Tensor]) -> Structure
         if of
     )
     reasons = {name: found.axes.reason(axes[0]) for name, axes in own.items() if axes and len(axes) > 1}
-    return Structure(graph, units, {name: reason for name, reason in reasons.items() if reason})
+    return Structure(graph, unsaved, units, {name: reason for name, reason in reasons.items() if reason})
 
 
 def _label(members: Sequence[Member], state: State) -> str:
@@ -142,12 +144,19 @@ def _label(members: Sequence[Member], state: State) -> str:
     return (makers or [members[0].name])[0]
 
 
-def run(graph: Graph, state: State, inputs: Sequence[Tensor]) -> Iterator[tuple[fx.Node, Mapping[fx.Node, Any]]]:
-    """Run a graph; yields each node with all results that are needed later, its own among them."""
+def run(
+    graph: Graph, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]
+) -> Iterator[tuple[fx.Node, Mapping[fx.Node, Any]]]:
+    """Run a graph; yields each node with all results that are needed later, its own among them.
+
+    Args:
+        graph: of a call.
+        tensors: all that it reads of the network, by name.
+        inputs: the tensors of a call.
+    """
     given = dict(zip(graph.inputs, inputs, strict=True))
     values: dict[fx.Node, Any] = {}
     last = {used: node for node in graph.graph.nodes for used in node.all_input_nodes}
-    tensors = state.state_dict()
     with torch.no_grad():
         for node in graph.graph.nodes:
             if node.op == "placeholder":
