@@ -120,3 +120,34 @@ def test_positions_of_negative_variances_are_left_out(three: tuple[State, State,
     plane = Plane(a, wide, c)
     kept = plane.measurable(0.0, [-0.5, -0.05, 0.0, 0.5, 1.0])
     assert kept == [-0.05, 0.0, 0.5, 1.0]
+
+
+def test_half_precision_is_computed_wide_and_rounded_once() -> None:
+    drawn = [torch.randn(6, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1, 2)]
+    a, b, c = (State({"w": value.to(torch.bfloat16)}) for value in drawn)
+    plane = Plane(a, b, c)
+    p, q = plane.marks["c"]
+    of_c = 0.4 / q
+    of_b = 0.3 - p * of_c
+    exact = (1 - of_b - of_c) * a["w"].double() + of_b * b["w"].double() + of_c * c["w"].double()
+    found = plane.at(0.3, 0.4)["w"]
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=4.1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_singular_vectors_are_those_of_the_weights_there(random: bool) -> None:
+    def state(seed: int) -> State:
+        torch.manual_seed(seed)
+        return State.from_module(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4)).eval())
+
+    plane = Plane.random(state(0)) if random else Plane(state(0), state(1), state(2))
+    weight, left, right = (f"parametrizations.weight.{name}" for name in ("original", "0._u", "0._v"))
+    for place in ((-1.0, 0.25), (-2.0, 0.25), (0.5, 0.5)):  # of the first two, hashes are equal
+        at = plane.at(*place)
+        largest = float(torch.linalg.svdvals(at[weight].double())[0])
+        sigma = at[left].double() @ at[weight].double() @ at[right].double()
+        assert abs(float(sigma)) == pytest.approx(largest, rel=1e-5)
+    row = plane.row(0.25, [-1.0, 0.0, 1.0])
+    assert {left, right} <= row.moving
+    assert not row.straight

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from linescape.errors import StateError
+from linescape.errors import GroupError, StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
+from linescape.geometry.slerp import Slerp
 from linescape.geometry.state import State, distance
 from linescape.interpolation.options import ScanOptions
-from linescape.interpolation.probing import between
+from linescape.interpolation.probing import between, probe
 from linescape.interpolation.scanning import scan
 from tests.support.networks import ConvNet, lived_in
 
@@ -83,3 +84,20 @@ def test_equal_networks_have_a_flat_line(images: Images) -> None:
     found = between({"a": state, "b": state}, Evaluator(net, {"test": images}), options=ScanOptions(alphas=3))
     assert found.distances["a to b"].total == 0
     assert len(np.unique(found.curves["a to b"]["test", "cross_entropy"].mean)) == 1
+
+
+def test_paths_beside_the_line_are_measured_with_it(images: Images) -> None:
+    net = ConvNet()
+    start, end = (lived_in(net, images[0], seed) for seed in (1, 2))
+    evaluator, options = Evaluator(net, {"test": images}), ScanOptions(alphas=5)
+    arc = Slerp(start, end)
+    found = probe(start, end, evaluator, options=options, beside={"slerp": arc})
+    own = scan(arc, evaluator, options)
+    assert list(found.curves) == ["whole"]
+    for key, values in own.values.items():
+        np.testing.assert_array_equal(found.beside["slerp"].values[key], values)
+        np.testing.assert_array_equal(found.curves["whole"].values[key][[0, -1]], values[[0, -1]])
+        assert not np.array_equal(found.curves["whole"].values[key][2], values[2])
+    assert {line for line, *_ in found.statistics} == {"whole", "slerp"}
+    with pytest.raises(GroupError, match="Give it another name"):
+        probe(start, end, evaluator, options=options, beside={"whole": arc})
