@@ -75,3 +75,17 @@ def test_nearly_parallel_opposite_and_zero_tensors_move_straight() -> None:
     only = Slerp(State({"w": a}), State({"w": a * 2}))
     assert only.straight
     assert only.given_by_ends
+
+
+def test_singular_vectors_are_those_of_the_weight_on_the_arc() -> None:
+    def state(seed: int) -> State:
+        torch.manual_seed(seed)
+        return State.from_module(nn.utils.parametrizations.spectral_norm(nn.Linear(6, 4)).eval())
+
+    path = Slerp(state(0), state(1))
+    weight, left, right = (f"parametrizations.weight.{name}" for name in ("original", "0._u", "0._v"))
+    for alpha in (0.3, 0.5):
+        at = path.at(alpha)
+        sigma = at[left].double() @ at[weight].double() @ at[right].double()
+        assert abs(float(sigma)) == pytest.approx(float(torch.linalg.svdvals(at[weight].double())[0]), rel=1e-5)
+        assert not torch.equal(at[weight], Line(path.start, path.end).tensor(weight, alpha))

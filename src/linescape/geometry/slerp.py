@@ -10,7 +10,7 @@ from torch import Tensor
 
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.geometry.tensors import chunks, is_continuous, norm, real, widened
+from linescape.geometry.tensors import chunks, is_continuous, lerp, norm, real, widened
 
 NEARLY_PARALLEL = 0.9995
 """Cosine, of either sign, beyond which tensors move on the straight line: the sine of their angle is too small to
@@ -75,11 +75,21 @@ class Slerp(Line):
         return products / lengths[0] / lengths[1] if all(lengths) else math.nan
 
     def tensor(self, name: str, alpha: float) -> Tensor:
-        """One tensor on its arc; half precision is computed in float32 and rounded once."""
-        angle = self.angles.get(self.template.tied.get(name, name))
-        if angle is None or alpha in (0.0, 1.0):
+        """One tensor on its arc; half precision is computed in float32 and rounded once.
+
+        Between the ends, singular vectors of spectral norm are those of the weight there.
+        """
+        owner = self.template.tied.get(name, name)
+        if alpha in (0.0, 1.0) or owner not in self.moving:
             return super().tensor(name, alpha)
-        start, end = self.start[name], self.end[name]
+        if name in self._vectors.of:
+            return self._vectors.find(name, alpha, lambda other: self._between(other, alpha))
+        return self._between(owner, alpha)
+
+    def _between(self, name: str, alpha: float) -> Tensor:
+        start, end, angle = self.start[name], self.end[name], self.angles.get(name)
+        if angle is None:
+            return lerp(start, end, alpha)
         of_start, of_end = (math.sin(part * angle) / math.sin(angle) for part in (1.0 - alpha, alpha))
         return (widened(start) * of_start + widened(end) * of_end).to(end.dtype)
 
