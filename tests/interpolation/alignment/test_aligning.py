@@ -202,3 +202,18 @@ def test_the_callers_network_and_states_stay_as_they_are() -> None:
     assert all(torch.equal(value, kept[name]) for name, value in end.items())
     assert all(torch.equal(value, before[name]) for name, value in State.from_module(network).items())
     assert not any(module._forward_pre_hooks for module in network.modules())
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("by", METHODS)
+def test_random_state_and_grad_mode_stay(by: By) -> None:
+    network = lived(SPECS[0], 0)
+    state = State.from_module(network)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*DATA), batch_size=8)
+    evaluator = Evaluator(network, {"train": loader})
+    before = torch.random.get_rng_state()
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            align(state, state, evaluator, by)
+            assert torch.is_grad_enabled() == enabled
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -157,17 +157,15 @@ def run(
     given = dict(zip(graph.inputs, inputs, strict=True))
     values: dict[fx.Node, Any] = {}
     last = {used: node for node in graph.graph.nodes for used in node.all_input_nodes}
-    with torch.no_grad():
-        for node in graph.graph.nodes:
-            if node.op == "placeholder":
-                name = graph.weights.get(node.name)
-                values[node] = (
-                    tensors[name] if name is not None else graph.constants.get(node.name, given.get(node.name))
-                )
-            elif node.op == "call_function":
-                args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            name = graph.weights.get(node.name)
+            values[node] = tensors[name] if name is not None else graph.constants.get(node.name, given.get(node.name))
+        elif node.op == "call_function":
+            args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            with torch.no_grad():  # not around the loop: two of these generators may take turns
                 values[node] = node.target(*args, **kwargs)
-            yield node, values
-            for used in node.all_input_nodes:
-                if last[used] is node:
-                    del values[used]
+        yield node, values
+        for used in node.all_input_nodes:
+            if last[used] is node:
+                del values[used]
