@@ -32,13 +32,17 @@ __all__ = [
     "LinescapeError",
     "Only",
     "Path",
+    "Plane",
     "Point",
     "Probe",
     "Ray",
     "ScanOptions",
     "Series",
+    "Slerp",
     "State",
+    "Surface",
     "Until",
+    "align",
     "batchnorm",
     "between",
     "binary_cross_entropy",
@@ -56,6 +60,7 @@ __all__ = [
     "norm",
     "probe",
     "scan",
+    "scan_plane",
     "shape",
     "squared_error",
     "walk",
@@ -73,12 +78,16 @@ if TYPE_CHECKING:
     from linescape.evaluation.measures import binary_cross_entropy, binary_error, cross_entropy, error, squared_error
     from linescape.geometry import groups
     from linescape.geometry.paths import Bend, Line, Only, Path, Ray
+    from linescape.geometry.planes import Plane
+    from linescape.geometry.slerp import Slerp
     from linescape.geometry.state import Distance, State, difference, distance, distances, lerp, norm
+    from linescape.interpolation.alignment.aligning import align
     from linescape.interpolation.curve import Curve, Point, Series
     from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.probing import Probe, between, probe
     from linescape.interpolation.scanning import collect, cost, scan, walk
     from linescape.interpolation.stopping import Until
+    from linescape.interpolation.surface import Surface, scan_plane
     from linescape.keeper import Keeper
 else:
     _NAMES = {
@@ -90,12 +99,16 @@ else:
         "evaluation.measures": {"binary_cross_entropy", "binary_error", "cross_entropy", "error", "squared_error"},
         "geometry.groups": {"groups"},
         "geometry.paths": {"Bend", "Line", "Only", "Path", "Ray"},
+        "geometry.planes": {"Plane"},
+        "geometry.slerp": {"Slerp"},
         "geometry.state": {"Distance", "State", "difference", "distance", "distances", "lerp", "norm"},
+        "interpolation.alignment.aligning": {"align"},
         "interpolation.curve": {"Curve", "Point", "Series"},
         "interpolation.options": {"ScanOptions"},
         "interpolation.probing": {"Probe", "between", "probe"},
         "interpolation.scanning": {"collect", "cost", "scan", "walk"},
         "interpolation.stopping": {"Until"},
+        "interpolation.surface": {"Surface", "scan_plane"},
         "keeper": {"Keeper"},
         "shape": {"shape"},
         "data": {"data"},

@@ -13,6 +13,7 @@ from torch import Tensor
 from linescape.errors import EndsError, GroupError, RecipeError, StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line, Only
+from linescape.geometry.slerp import Slerp
 from linescape.geometry.state import State, distance
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.probing import between, probe
@@ -139,3 +140,20 @@ def test_what_is_given_in_place_of_an_evaluator_or_networks_is_named(images: Ima
         Only(net, ["conv1.weight"])  # type: ignore[arg-type]
     with pytest.raises(GroupError, match=r"Give a list of names: \['fc.weight'\]"):
         Only(Line(net, other), "fc.weight")
+
+
+def test_paths_beside_the_line_are_measured_with_it(images: Images) -> None:
+    net = ConvNet()
+    start, end = (lived_in(net, images[0], seed) for seed in (1, 2))
+    evaluator, options = Evaluator(net, {"test": images}), ScanOptions(alphas=5)
+    arc = Slerp(start, end)
+    found = probe(start, end, evaluator, options=options, beside={"slerp": arc})
+    own = scan(arc, evaluator, options)
+    assert list(found.curves) == ["whole"]
+    for key, values in own.values.items():
+        np.testing.assert_array_equal(found.beside["slerp"].values[key], values)
+        np.testing.assert_array_equal(found.curves["whole"].values[key][[0, -1]], values[[0, -1]])
+        assert not np.array_equal(found.curves["whole"].values[key][2], values[2])
+    assert {line for line, *_ in found.statistics} == {"whole", "slerp"}
+    with pytest.raises(GroupError, match="Give it another name"):
+        probe(start, end, evaluator, options=options, beside={"whole": arc})

@@ -1,4 +1,4 @@
-"""The network at one position of the line between two checkpoints, written in the format of the second.
+"""The network at one position of the line between two checkpoints, or the mean of several, written like the last.
 
 Tensors are read, combined and written one after the other, so that networks larger than memory can be averaged.
 Sources: Wortsman et al. 2022 (arXiv 2109.01903) use a network between two others; that BatchNorm's statistics must then
@@ -7,7 +7,7 @@ be recomputed is from Izmailov et al. 2018 (arXiv 1803.05407).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from linescape import checkpoints
 from linescape.checkpoints.diff import MEASURED
 from linescape.checkpoints.formats import Contents
+from linescape.checkpoints.rewriting import names_in
 from linescape.errors import StateError, abbreviate
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
@@ -26,6 +27,7 @@ from linescape.geometry.paths import Line, check_alpha
 from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import negative_variances
 from linescape.geometry.tensors import can_lerp, identical, is_continuous, is_finite, lerp, promoted
+from linescape.geometry.tensors import mean as mean_of
 
 
 def average(
@@ -60,7 +62,7 @@ def average(
     """
     check_alpha(alpha)
     fitted = _fitted(start, end)
-    tied, measured = end.tied, statistics or {}
+    measured = statistics or {}
     check_alike(fitted, end, "the start", "the end")
     types = {name: _common(name, fitted[name].dtype, value.dtype) for name, value in end.items()}
 
@@ -69,12 +71,7 @@ def average(
 
     moving = {name for name in end if not identical(*both(name))}
     _check_possible(start, end, moving)
-    for name, owner in tied.items():
-        if not identical(fitted[name], fitted[owner]):
-            raise StateError(
-                f"{name!r} and {owner!r} are one tensor in {end.path} (tied weights) but differ in {start.path}, so "
-                "a network between them cannot tie them. Save the end with the two apart."
-            )
+    _check_ties(start, fitted, end)
     # BatchNorm's are small, and all are named before anything is written.
     variances = {name: lerp(*both(name), alpha) for name in moving - set(measured) if name.endswith("running_var")}
     if negative := negative_variances(variances):
@@ -118,6 +115,61 @@ def average(
     return (*fitted.notes, *end.notes, *left_out, *of_values)
 
 
+def mean(
+    members: Sequence[Contents], out: str | Path, statistics: Mapping[str, Tensor] | None = None
+) -> tuple[str, ...]:
+    """Write the mean of several checkpoints, a uniform soup, as the last is written: format, files, names, ties.
+
+    Source: Wortsman et al. 2022 (arXiv 2203.05482). Each tensor has the bits of `geometry.tensors.mean`; otherwise as
+    `average`.
+
+    Args:
+        members: the checkpoints; one alone is written as it is.
+        out: a file, or a folder if the last checkpoint is one; it must not exist.
+        statistics: as for `average`.
+
+    Returns:
+        What was changed, left out or not averaged, in words.
+
+    Raises:
+        StateError, StoreError: as `average`.
+    """
+    *others, end = members
+    measured = statistics or {}
+    fitted = [_fitted(other, end) for other in others]
+    types = {name: value.dtype for name, value in end.items()}
+    for other, tensors in zip(others, fitted, strict=True):
+        check_alike(tensors, end, str(other.path), str(end.path))
+        types = {name: _common(name, tensors[name].dtype, dtype) for name, dtype in types.items()}
+
+    def all_of(name: str) -> list[Tensor]:
+        return [tensors[name].to(types[name]) for tensors in (*fitted, end)]
+
+    moving = {name for name in end if not all(identical(value, all_of(name)[-1]) for value in all_of(name)[:-1])}
+    for other, tensors in zip(others, fitted, strict=True):
+        _check_possible(other, end, moving)
+        _check_ties(other, tensors, end)
+    vectors = Vectors((of for of in normed(moving) if of.weight in moving), *fitted, end)
+
+    def tensor(name: str) -> Tensor:
+        if name in measured:
+            return measured[name].to(types[name])
+        if name not in moving:
+            return all_of(name)[-1]
+        for member, value in zip(members, all_of(name), strict=True):
+            _check_finite(value, name, str(member.path))
+        if name in vectors.of:
+            return vectors.find(name, 0.5, lambda other: mean_of(all_of(other)))
+        return mean_of(all_of(name))
+
+    provenance = {"mean": [Path(member.path).name for member in members]}
+    provenance |= {"recalibrated": sorted(measured)} if measured else {}
+    left_out = checkpoints.write_like(end, tensor, out, provenance, types)
+    notes = [note for member in (*fitted, end) for note in member.notes]
+    of_values = (*_unmeasured(end, 0.5 if others else 1.0, measured), *_widened(end, types), *_found(vectors))
+    return (*notes, *left_out, *of_values)
+
+
 def recalibrated(
     start: Contents, end: Contents, alpha: float, network: nn.Module, evaluator: Evaluator
 ) -> dict[str, Tensor]:
@@ -143,9 +195,8 @@ def recalibrated(
     if not batchnorm.layers(network):
         return {}
     measured = evaluator.recalibrated(Line(start.into(network), end.into(network)), alpha)
-    in_file = end.named_as(network.state_dict()).file_format.spelled
-    names = {end.file_format.spelled.get(name, name): name for name in end}
-    return {names[in_file.get(name, name)]: value for name, value in measured.items()}
+    names = names_in(end, network)
+    return {names[name]: value for name, value in measured.items()}
 
 
 def _fitted(start: Contents, end: Contents) -> Contents:
@@ -194,6 +245,15 @@ def _check_possible(start: Contents, end: Contents, moving: Collection[str]) -> 
             f"{end.path} has {end[small[0]].dtype} ({abbreviate(small)}): so few bits leave no values between two "
             "networks, and their scales are stored elsewhere. Convert both checkpoints to bfloat16."
         )
+
+
+def _check_ties(start: Contents, fitted: Contents, end: Contents) -> None:
+    for name, owner in end.tied.items():
+        if not identical(fitted[name], fitted[owner]):
+            raise StateError(
+                f"{name!r} and {owner!r} are one tensor in {end.path} (tied weights) but differ in {start.path}, so "
+                "a network between them cannot tie them. Save the end with the two apart."
+            )
 
 
 def _widened(end: Contents, types: Mapping[str, torch.dtype]) -> list[str]:

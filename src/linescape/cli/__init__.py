@@ -10,7 +10,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 from rich.text import Text
 
-from linescape.cli import checkpoints, data, studies
+from linescape.cli import checkpoints, data, planes, studies
 from linescape.cli.consoles import echo_err, prepare, stderr, stdout
 from linescape.errors import LinescapeError
 
@@ -32,6 +32,7 @@ app.command(studies.train)
 app.command(checkpoints.diff)
 app.command(checkpoints.probe_files, name="probe")
 app.command(checkpoints.average_files, name="average")
+app.command(planes.plane)
 
 
 def main() -> None:

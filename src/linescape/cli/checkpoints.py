@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Column, Table
 
 from linescape.cli.consoles import Many, echo, echo_err, stderr, stdout
+from linescape.cli.soups import Choice, average_several
 from linescape.errors import MismatchError, RecipeError, printable
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
@@ -120,6 +121,9 @@ def probe_files(
     data: str | None = None,
     layers: Annotated[bool, Parameter(negative="")] = False,
     pattern: Annotated[tuple[str, ...], Many] = (),
+    slerp: Annotated[bool, Parameter(negative="")] = False,
+    align: Annotated[tuple[Literal["weights", "activations"], ...], Many] = (),
+    aligned_out: Path | None = None,
     measure: Annotated[tuple[str, ...], Many] = ("cross_entropy", "error"),
     batchnorm: Annotated[tuple[str, ...], Many] = ("interpolate",),
     alphas: int | None = None,
@@ -149,6 +153,10 @@ def probe_files(
             for checkpoints of linescape.
         layers: also measure the layer-wise line of each block, with the other blocks held fixed at END.
         pattern: also measure the line of the tensors whose names match this regular expression, the others held fixed.
+        slerp: also measure the spherical path, tensor by tensor, as tools that merge language models do.
+        align: also measure the line to END with its units permuted so that they fit those of START (Git Re-Basin): by
+            weights or by activations.
+        aligned_out: write END with its units permuted, in its own format, to this file or folder.
         measure: what to measure for each example: cross_entropy, error, binary_cross_entropy, binary_error or
             squared_error.
         batchnorm: how to set BatchNorm statistics along the line: interpolate, recalibrate, start, end or batch.
@@ -165,6 +173,7 @@ def probe_files(
     from linescape.checkpoints.align import pair, renamed
     from linescape.checkpoints.diff import compare
     from linescape.cli import specs
+    from linescape.cli.beside import Beside, paths_beside
     from linescape.evaluation.evaluator import Evaluator
     from linescape.geometry import groups
     from linescape.interpolation import resume
@@ -181,10 +190,10 @@ def probe_files(
     if saved := resume.count(kept):
         echo_err(f"{kept} holds {saved} points of an interrupted probe; those that match are not measured again.")
     if end is None:
-        if layers or pattern or reading.allow_missing or reading.only_shared:
+        if layers or pattern or slerp or align or reading.allow_missing or reading.only_shared:
             raise RecipeError(
-                "--layers, --pattern, --allow-missing and --only-shared are for two checkpoints. Name both, or omit "
-                "these options."
+                "--layers, --pattern, --slerp, --align, --allow-missing and --only-shared are for two checkpoints. "
+                "Name both, or omit these options."
             )
         course = trajectory.find(start, lambda path: renamed(reading.read(path), reading.fit()))
         network, measured, remarks = specs.network_and_data(
@@ -202,12 +211,14 @@ def probe_files(
         chosen = groups.by_pattern(network, pattern)
         if layers:
             chosen = groups.joined(groups.by_block(network), chosen)
+        in_file = renamed(last, reading.fit())
         first, last = pair(first, last, reading.fit(), network)
         echo_err(str(compare(first, last)))
         evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
         begin, finish = (contents.into(network).to(device) for contents in (first, last))
-        result = probe(begin, finish, evaluator, chosen, options)
-        title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
+        others, told = paths_beside(begin, finish, evaluator, Beside(slerp, align, aligned_out), in_file)
+        result = probe(begin, finish, evaluator, chosen, options, others)
+        title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks, *told)
     page = report.write_probe(result, out, title, notes)
     resume.clear(kept)
     _show(result)
@@ -219,22 +230,25 @@ def probe_files(
 def average_files(
     start: Path,
     end: Path,
-    *,
+    *more: Path,
     out: Annotated[Path, Parameter(name=("--out", "-o"))],
     alpha: float = 0.5,
     model: str | None = None,
     data: str | None = None,
+    choice: Choice = Choice(),  # noqa: B008 - it is frozen
     reading: Reading = PLAIN,
 ) -> None:
-    """Write the network at one position on the line between two checkpoints, in the format of the second.
+    """Write the network at one position on the line between two checkpoints, or the mean of several.
 
     Args:
         start: the checkpoint at alpha = 0: a file, or a folder that is one checkpoint.
-        end: the checkpoint at alpha = 1; its format, names and order are kept.
+        end: the checkpoint at alpha = 1. Format, names and order of the last checkpoint are kept.
+        more: further checkpoints; what is written is then the mean of all (a model soup, Wortsman et al. 2022).
         out: the file or folder to write; it must not exist.
         alpha: the position; values below 0 and above 1 extrapolate.
         model: the network, as for probe. With it, BatchNorm statistics are recomputed on the training data.
         data: the data, as for probe.
+        choice: whether it is chosen on data, and how.
         reading: how to read the checkpoints.
     """
     from linescape.checkpoints import averaging, check_new
@@ -242,21 +256,30 @@ def average_files(
     from linescape.cli import specs
     from linescape.evaluation.evaluator import Evaluator
 
-    first, last = map(reading.read, (start, end))
+    several = choice.check(2 + len(more), alpha)
+    *others, last = map(reading.read, (start, end, *more))
     check_new(out, last)
     fit = reading.fit()
-    first = renamed(first, fit)
-    if fit.allow_missing or fit.only_shared:
-        paired, noted = pair(first, last, replace(fit, rename=()))
-        first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
-    measured = None
-    if model or data:
-        network, known, _ = specs.network_and_data(model, data, last.metadata, end, last)
+    fitted = []
+    for other in others:
+        first = renamed(other, fit)
+        if fit.allow_missing or fit.only_shared:
+            paired, noted = pair(first, last, replace(fit, rename=()))
+            first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
+        fitted.append(first)
+    measured, resolved = None, None
+    if model or data or choice.best or choice.greedy:
+        resolved = specs.network_and_data(model, data, last.metadata, (end, *more)[-1], last)
+    if resolved and not several:
+        network, known, _ = resolved
         measured = averaging.recalibrated(first, last, alpha, network, Evaluator(network, known, copy=False))
         if not measured:
             echo_err("note: The network has no BatchNorm statistics to recompute.")
     try:
-        notes = averaging.average(first, last, alpha, out, measured)
+        if several:
+            notes = average_several((*fitted, last), choice, resolved, out)
+        else:
+            notes = averaging.average(first, last, alpha, out, measured)
     except MismatchError as error:
         raise MismatchError(
             f"{error} `linescape diff` lists the differences; --only-shared, --allow-missing and --rename allow them."

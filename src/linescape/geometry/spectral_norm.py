@@ -63,14 +63,14 @@ class Vectors:
         tensors = {of: [[state[name] for state in states] for name in of] for of in weights}
         self._axes = {of: _axis(*values) for of, values in tensors.items() if _fit(*values)}
         self.of = {vector: of for of in self._axes for vector in (of.left, of.right)}
-        self._last: dict[Normed, tuple[float, dict[str, Tensor]]] = {}
+        self._last: dict[Normed, tuple[complex, dict[str, Tensor]]] = {}
 
-    def find(self, name: str, alpha: float, tensor: Callable[[str], Tensor]) -> Tensor:
+    def find(self, name: str, alpha: complex, tensor: Callable[[str], Tensor]) -> Tensor:
         """A singular vector of the weight that `tensor` gives for its name; where that is not finite, what it gives.
 
         Args:
             name: of the vector.
-            alpha: the position, for which `tensor` stands.
+            alpha: the position, for which `tensor` stands; in a plane both coordinates.
             tensor: name -> interpolated tensor there.
         """
         of = self.of[name]

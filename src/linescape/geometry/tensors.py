@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -178,6 +178,19 @@ def lerp(start: Tensor, end: Tensor, alpha: float, out: Tensor | None = None) ->
     else:
         between = torch.lerp(widened(start), widened(end), alpha).to(end.dtype)
     return between if out is None or between is out else out.copy_(between)
+
+
+def mean(tensors: Sequence[Tensor]) -> Tensor:
+    """The mean of tensors of one shape, in the type of the last: summed in float64 and rounded once.
+
+    What is equal in all stays as it is, infinities too. Integers and booleans have no mean: they are the last's.
+    """
+    last = tensors[-1]
+    if not is_continuous(last.dtype) or all(identical(value, last) for value in tensors[:-1]):
+        return last.clone()
+    wide = torch.complex128 if last.is_complex() else torch.float64
+    total = sum((value.to(wide) for value in tensors), torch.zeros_like(last, dtype=wide))
+    return (total / len(tensors)).to(last.dtype)
 
 
 def _without_overflow(between: Tensor, start: Tensor, end: Tensor, alpha: float) -> Tensor:

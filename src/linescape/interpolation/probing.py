@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from linescape import presentation
-from linescape.errors import EndsError, MeasureError, StateError, abbreviate, check_type
+from linescape.errors import EndsError, GroupError, MeasureError, StateError, abbreviate, check_type
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import Measure
 from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.groups import Groups, check_names
-from linescape.geometry.paths import Line, Only
+from linescape.geometry.paths import Line, Only, Path
 from linescape.geometry.state import Distance, State, distances
 from linescape.interpolation import resume
 from linescape.interpolation.curve import Curve, as_pandas
@@ -49,6 +49,8 @@ class Probe:
         distances: of two networks, from start to end, of all parameters (``all``) and of each group; of several, of all
             parameters of each pair.
         notes: what a reader should know, in words.
+        beside: other paths between the same two networks, or to one that computes what the end does, by name: an arc
+            (`Slerp`), or the line to the aligned end (`align`).
         pairs: of several networks, the label of each line (``step-100 to step-500``) -> the names of its two ends.
     """
 
@@ -56,6 +58,7 @@ class Probe:
     distances: Mapping[str, Distance]
     notes: tuple[str, ...] = ()
     pairs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    beside: Mapping[str, Curve] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Probe({abbreviate(list(self.curves))}: {next(iter(self.curves.values()))!r})"
@@ -109,7 +112,7 @@ class Probe:
         in spite of the stopping. Series of a single example have no interval and are left out.
         """
         statistics = {}
-        for label, curve in self.curves.items():
+        for label, curve in {**self.curves, **self.beside}.items():
             stated = curve.provenance.get("until", {}).get("intervals", {})
             for series in curve:
                 if series.values.shape[1] > 1:
@@ -121,7 +124,12 @@ class Probe:
 
 
 def probe(
-    start: Network, end: Network, evaluator: Evaluator, groups: Groups | None = None, options: ScanOptions = DEFAULT
+    start: Network,
+    end: Network,
+    evaluator: Evaluator,
+    groups: Groups | None = None,
+    options: ScanOptions = DEFAULT,
+    beside: Mapping[str, Path] | None = None,
 ) -> Probe:
     """Scan the line of the whole network and each group's layer-wise line.
 
@@ -131,6 +139,7 @@ def probe(
         evaluator: the network and its data.
         groups: name -> tensors that move together, as from `linescape.geometry.groups`.
         options: of every line.
+        beside: other paths by name, measured beside the line.
 
     Raises:
         RecipeError: an argument is of another type.
@@ -140,15 +149,19 @@ def probe(
     check_type(evaluator, Evaluator, "The evaluator", _EVALUATOR)
     check_type(groups or {}, Mapping, "The value of groups", "Give a dictionary: groups.by_block(model), for example.")
     check_names(groups or {})
+    if taken := {WHOLE, *(groups or {})}.intersection(beside or {}):
+        raise GroupError(f"A path beside the line is named {min(taken)!r}, as one of the lines. Give it another name.")
     first, last = as_ends(start, end, evaluator.model)
     for network, state in ((start, first), (end, last)):
         check_computes_alike(network, state, evaluator)
     line = Line(first, last)
     lines = {WHOLE: line} | {label: Only(line, names) for label, names in (groups or {}).items()}
     curves = {label: scan(path, evaluator, options) for label, path in lines.items()}
+    others = {label: scan(path, evaluator, options) for label, path in (beside or {}).items()}
     of_kept = [note for curve in curves.values() for note in curve.provenance["notes"] if note in resume.NOTES]
-    notes = dict.fromkeys([*curves[WHOLE].provenance["notes"], *of_kept])
-    return Probe(curves, distances(first, last, groups), tuple(notes))
+    of_paths = [note for curve in (curves[WHOLE], *others.values()) for note in curve.provenance["notes"]]
+    notes = dict.fromkeys([*of_paths, *of_kept])
+    return Probe(curves, distances(first, last, groups), tuple(notes), beside=others)
 
 
 def between(

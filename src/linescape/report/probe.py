@@ -65,17 +65,19 @@ def write_probe(
 
 def printable_probe(probe: Probe) -> Probe:
     """The same with names that can be shown; they come from files and may hold anything."""
-    names = [probe.pairs, list(probe.notes), {label: list(curve.values) for label, curve in probe.curves.items()}]
-    content = [*names, list(probe.distances), [curve.provenance for curve in probe.curves.values()]]
+    lines = {**probe.curves, **probe.beside}
+    names = [probe.pairs, list(probe.notes), {label: list(curve.values) for label, curve in lines.items()}]
+    content = [*names, list(probe.distances), [curve.provenance for curve in lines.values()]]
     shown = plain(content)
     if shown == content:
         return probe
     pairs, notes, series, groups, provenances = shown
     curves = {
         label: Curve(curve.alphas, dict(zip(keys, curve.values.values(), strict=True)), provenance)
-        for (label, keys), curve, provenance in zip(series.items(), probe.curves.values(), provenances, strict=True)
+        for (label, keys), curve, provenance in zip(series.items(), lines.values(), provenances, strict=True)
     }
-    return Probe(curves, dict(zip(groups, probe.distances.values(), strict=True)), tuple(notes), pairs)
+    beside = {label: curves.pop(label) for label in list(curves)[len(probe.curves) :]}
+    return Probe(curves, dict(zip(groups, probe.distances.values(), strict=True)), tuple(notes), pairs, beside)
 
 
 def _linked(page: Path) -> set[str]:

@@ -37,7 +37,8 @@ class ProbeTables:
     @classmethod
     def of(cls, probe: Probe) -> Self:
         """The data frames of a probe."""
-        lines = pl.concat(curve.frame().with_columns(label=pl.lit(label)) for label, curve in probe.curves.items())
+        curves = {**probe.curves, **probe.beside}
+        lines = pl.concat(curve.frame().with_columns(label=pl.lit(label)) for label, curve in curves.items())
         moved = [
             {
                 "group": group,
@@ -105,7 +106,7 @@ class ProbeTables:
             "title": title,
             "lines": {
                 label: {"rows": curve.frame().to_dicts(), "provenance": curve.provenance}
-                for label, curve in self.probe.curves.items()
+                for label, curve in (*self.probe.curves.items(), *self.probe.beside.items())
             },
             "numbers": self.numbers.to_dicts(),
             "distances": self.moved.to_dicts(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import WHOLE, Probe
 from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
@@ -37,6 +38,14 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
     whole = probe.curves[WHOLE]
     data, treatment = frames.shown
     block_figures = []
+    beside = []
+    if probe.beside:
+        ways = {"straight line": whole, **probe.beside}
+        for number, of in enumerate(dict.fromkeys(series.batchnorm for series in whole)):
+            where = caption("where", data=data, treatment=of if probe.treatments else "")
+            figure = figures.blocks(ways, data, of, classes)
+            name = f"beside-{number}" if number else "beside"
+            beside.append(output.draw(name, figure, caption("beside", where=where)))
     if len(probe.curves) > 1:
         figure = figures.blocks(probe.curves, data, treatment, classes)
         block_figures.append(output.draw("layers", figure, caption("block_lines", where=frames.where)))
@@ -48,9 +57,11 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             "facts": _facts(probe, moved),
             "verdicts": _verdicts(frames),
             "whole": output.draw("whole", figures.probe(whole, classes), caption("whole_line")),
+            "beside": beside,
+            "beside_numbers": _line_table(frames, {WHOLE: whole, **probe.beside}) if beside else "",
             "numbers": _number_table(numbers.filter(pl.col("line") == WHOLE), frames),
             "blocks": block_figures,
-            "block_numbers": _block_table(frames),
+            "block_numbers": _line_table(frames, probe.curves),
             "explorer": frames.explorer(classes),
             "distances": _distance_table(moved, caption("without_batchnorm", treatments=probe.treatments)),
             "definitions": appendix.definitions(),
@@ -134,12 +145,15 @@ def _number_table(numbers: pl.DataFrame, frames: ProbeTables) -> Markup:
     )
 
 
-def _block_table(frames: ProbeTables) -> Markup:
-    """min_delta, hump, tail_rise and barrier of each line."""
+def _line_table(frames: ProbeTables, lines: Mapping[str, Curve]) -> Markup:
+    """min_delta, hump, tail_rise and barrier of each of some lines."""
     data, treatment = frames.shown
     shown = ("min_delta", "hump", "tail_rise", "barrier_above_chord")
     losses = frames.numbers.filter(
-        (pl.col("measure") == frames.loss) & (pl.col("data") == data) & (pl.col("batchnorm") == treatment)
+        (pl.col("measure") == frames.loss)
+        & (pl.col("data") == data)
+        & (pl.col("batchnorm") == treatment)
+        & pl.col("line").is_in(list(lines))
     )
     rows: list[dict[str, Any]] = []
     for (line,), of_line in losses.group_by(["line"], maintain_order=True):

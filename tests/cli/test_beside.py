@@ -1,0 +1,65 @@
+"""Paths that `probe` measures beside the straight line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from linescape import checkpoints
+from tests.support.command_line import OF_OWN, Line
+
+
+def test_the_arc_and_the_aligned_line_are_measured_beside_the_straight_one(
+    line: Line, pair: list[str], tmp_path: Path
+) -> None:
+    words = ("--slerp", "--align", "weights", "activations", "--alphas", "5")
+    code, out, err = line("probe", *pair, *OF_OWN, *words)
+    assert code == 0, err
+    assert "aligned by weights:" in err
+    assert "recalibrate" in err
+    assert (tmp_path / "probe" / "figures" / "beside.png").exists()
+    assert "Beside the straight line" in Path(out.strip().splitlines()[-1]).read_text()
+    lines = json.loads((tmp_path / "probe" / "probe.json").read_text())["lines"]
+    assert list(lines) == ["whole", "slerp", "aligned by weights", "aligned by activations"]
+    assert lines["slerp"]["provenance"]["path"] == "Slerp"
+    ends = {label: [row["mean"] for row in of["rows"] if row["alpha"] in (0.0, 1.0)] for label, of in lines.items()}
+    for label in lines:  # the aligned network computes the same
+        np.testing.assert_allclose(ends[label], ends["whole"], rtol=1e-4)
+    assert line("probe", *pair, *OF_OWN, "--alphas", "3")[0] == 0
+    assert not (tmp_path / "probe" / "figures" / "beside.png").exists()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_aligned_checkpoint_is_written_in_the_ends_format(line: Line, pair: list[str], wrapped: bool) -> None:
+    start, end = pair[0], "permuted.pt"
+    tensors = dict(checkpoints.read(start))
+    order = torch.tensor([3, 1, 0, 2, 7, 6, 5, 4])
+    moved = {name: value[order] if name[0] in "01" and value.ndim else value for name, value in tensors.items()}
+    moved["3.weight"] = tensors["3.weight"][:, order]
+    moved["0.weight"] = tensors["0.weight"][order]
+    prefix = "model." if wrapped else ""
+    torch.save({"state_dict": {prefix + name: value for name, value in moved.items()}, "epoch": 3}, end)
+    words = ("--align", "weights", "--aligned-out", "aligned.pt", "--alphas", "3")
+    code, _, err = line("probe", start, end, *OF_OWN, *words)
+    assert code == 0, err
+    written = torch.load("aligned.pt", weights_only=True)["state_dict"]
+    for name, value in tensors.items():  # a permuted copy is put back
+        assert torch.equal(written[prefix + name], value)
+    code, _, err = line("probe", start, end, *OF_OWN, *words)
+    assert code == 2
+    assert "is there already" in err
+
+
+def test_requests_that_do_not_fit_are_refused(line: Line, pair: list[str], tmp_path: Path) -> None:
+    code, _, err = line("probe", *pair, *OF_OWN, "--aligned-out", "x.pt")
+    assert (code, "was given 0 ways" in err) == (2, True)
+    (tmp_path / "run").mkdir()
+    for step in (1, 2):
+        torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "run" / f"step-{step}.pt")
+    code, _, err = line("probe", "run", *OF_OWN, "--slerp")
+    assert (code, "are for two checkpoints" in err) == (2, True)
