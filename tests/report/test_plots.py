@@ -10,10 +10,13 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from torch import nn
 
+import linescape as ls
 from linescape.analysis import tables
 from linescape.analysis.tables import Results
 from linescape.errors import RecipeError
@@ -149,3 +152,14 @@ def test_figures_of_a_study_by_the_names_of_their_files(results: Results, writte
         assert isinstance(axes, Axes) or len(axes) > 1
     with pytest.raises(RecipeError, match="no figure 'overveiw'. Did you mean 'overview'"):
         results.figure("overveiw")
+
+
+def test_a_surface_and_paths_beside_the_line_are_drawn_too() -> None:
+    torch.manual_seed(0)
+    nets = [nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)) for _ in range(3)]
+    evaluator = ls.Evaluator(nets[0], {"test": (torch.randn(20, 4), torch.arange(20) % 2)})
+    surface = ls.scan_plane(ls.Plane(*nets), evaluator, ls.ScanOptions(alphas=3))
+    figure, axes = surface.plot(style={"font.size": 6})
+    assert len(axes) >= 2
+    probe = ls.probe(nets[0], nets[1], evaluator, options=ls.ScanOptions(alphas=3), beside={"arc": ls.Slerp(*nets[:2])})
+    assert "arc" in {text.get_text() for text in probe.plot()[0].findobj(Text)}

@@ -10,9 +10,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from linescape.errors import RecipeError, StateError, suggest
+from linescape.geometry.given import Network, as_state
 from linescape.geometry.left_out import differing
 from linescape.geometry.packed import check_not_packed
 from linescape.geometry.paths import Path
@@ -39,7 +40,7 @@ class Plane:
     plane. Integers are each network's own at its place, elsewhere those of `a`.
 
     Args:
-        a: the network at (0, 0).
+        a: the network at (0, 0): a module, a state dict (where one of the three is a module) or a `State`.
         b: the network at (1, 0).
         c: the third network.
         names: of the three, for figures and tables.
@@ -56,9 +57,11 @@ class Plane:
     marks: Mapping[str, tuple[float, float]]
     unit: float
 
-    def __init__(self, a: State, b: State, c: State, *, names: Sequence[str] = ("a", "b", "c")) -> None:
+    def __init__(self, a: Network, b: Network, c: Network, *, names: Sequence[str] = ("a", "b", "c")) -> None:
         if len({*names}) != 3:
             raise StateError(f"The three networks are named {list(names)}. Give each a name of its own.")
+        module = next((network for network in (a, b, c) if isinstance(network, nn.Module)), None)
+        a, b, c = (as_state(each, f"The network {name!r}", module) for each, name in zip((a, b, c), names, strict=True))
         check_pair(a, b)
         check_pair(a, c)
         self._states = (a, b, c)
@@ -77,7 +80,7 @@ class Plane:
         self.marks = dict(zip(names, ((0.0, 0.0), (1.0, 0.0), (along / across, height / across)), strict=True))
 
     @staticmethod
-    def random(a: State, normalise: Normalisation = "filter", seed: int = 0, name: str = "a") -> Plane:
+    def random(a: Network, normalise: Normalisation = "filter", seed: int = 0, name: str = "a") -> Plane:
         """The plane around one network in two random directions: ``theta(x, y) = a + x d1 + y d2``.
 
         Source: Li et al. 2018 (arXiv 1712.09913), section 4, and its code. The directions are Gaussian. With
@@ -97,7 +100,7 @@ class Plane:
             RecipeError: there is no such normalisation.
             StateError: no parameter has two axes, or one that would move holds NaN or infinity.
         """
-        return _RandomPlane(a, normalise, seed, name)
+        return _RandomPlane(as_state(a, "The network"), normalise, seed, name)
 
     @property
     def origin(self) -> State:

@@ -8,8 +8,8 @@ from functools import cached_property
 
 from torch import Tensor
 
+from linescape.geometry.given import Network
 from linescape.geometry.paths import Line
-from linescape.geometry.state import State
 from linescape.geometry.tensors import chunks, is_continuous, lerp, norm, real, widened
 
 NEARLY_PARALLEL = 0.9995
@@ -38,7 +38,7 @@ class Slerp(Line):
         StateError: as `Line`.
     """
 
-    def __init__(self, start: State, end: State, *, whole: bool = False) -> None:
+    def __init__(self, start: Network, end: Network, *, whole: bool = False) -> None:
         super().__init__(start, end)
         self.whole = whole
 

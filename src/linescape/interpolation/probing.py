@@ -84,7 +84,9 @@ class Probe:
         return as_pandas(self.frame())
 
     def plot(self, style: Mapping[str, Any] | None = None) -> Plot:
-        """Draw the line, or the layer-wise lines, or those from all networks to the last, a panel for each measure.
+        """Draw the line (with the paths beside it), or the layer-wise lines, or those from all networks to the last.
+
+        Each measure has a panel.
 
         Of several data sets or BatchNorm treatments, a figure of several lines shows the first. `Curve.plot` draws one
         line with all of its data, also into axes of your own.

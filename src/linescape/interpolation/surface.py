@@ -119,10 +119,20 @@ class Surface:
         frame = pl.concat(rows)
         return frame.select("x", "y", *(name for name in frame.columns if name not in ("x", "y")))
 
-    def plot(self, **style: Any) -> Any:
-        """Contours with the networks marked: ``(figure, axes)`` of `linescape.report.figures.contours`."""
-        figure = presentation.report("figures").contours(self, **style)
-        return figure, figure.axes
+    def plot(
+        self, data: str | None = None, batchnorm: str | None = None, style: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Contours with the networks marked: a figure of matplotlib and its axes.
+
+        Args:
+            data: the data set to show; ``test`` by default, or else the first.
+            batchnorm: the treatment of BatchNorm to show; by default the first.
+            style: as for `Curve.plot`.
+
+        Raises:
+            RecipeError: a setting of `style` is unknown.
+        """
+        return presentation.report("plots").of_surface(self, data, batchnorm, style)
 
     def save(self, path: str | Path) -> None:
         """Write the surface; the suffix decides.

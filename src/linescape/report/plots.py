@@ -15,6 +15,7 @@ from matplotlib.text import Text
 from linescape.errors import RecipeError, check_type, suggest
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import WHOLE, Probe
+from linescape.interpolation.surface import Surface
 from linescape.report import figures
 from linescape.report.figures.panel import STYLE
 from linescape.report.probe import printable_probe
@@ -80,9 +81,17 @@ def of_probe(probe: Probe, style: Style = None) -> Plot:
         last = list(probe.pairs.values())[-1][1]
         lines = {start: probe.curves[label] for label, (start, end) in probe.pairs.items() if end == last}
         return styled(style, lambda: figures.fan(lines, *shown))
+    if probe.beside and len(probe.curves) == 1:
+        ways = {"straight line": probe.curves[WHOLE], **probe.beside}
+        return styled(style, lambda: figures.blocks(ways, *shown))
     if len(probe.curves) > 1:
         return styled(style, lambda: figures.blocks(probe.curves, *shown))
     return styled(style, lambda: figures.probe(probe.curves[WHOLE]))
+
+
+def of_surface(surface: Surface, data: str | None, batchnorm: str | None, style: Style = None) -> Plot:
+    """The figure of `Surface.plot`."""
+    return styled(style, lambda: figures.contours(surface, data, batchnorm))
 
 
 def styled(style: Style, draw: Any) -> Plot:

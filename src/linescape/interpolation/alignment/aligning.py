@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from linescape.engine.graph import TOLERANCES, Call, Graph, NotExportable, export, relative_difference
-from linescape.errors import DataError, RecipeError, StateError, abbreviate, suggest
+from linescape.errors import DataError, RecipeError, StateError, abbreviate, check_type, suggest
 from linescape.evaluation import batchnorm
 from linescape.evaluation.batches import first_with_examples, head, map_tensors, to_device
-from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.copies.observing import random_state_kept
+from linescape.evaluation.evaluator import Evaluator
+from linescape.geometry.given import Network, as_ends
 from linescape.geometry.state import State, check_pair, distance
 from linescape.interpolation.alignment.matching import by_activations, by_weights
 from linescape.interpolation.alignment.units import Permutations, Structure, structure
@@ -68,7 +69,7 @@ class Alignment:
         return f"{self.moved:,} of {units:,} units moved; distance {self.before:.4g} before, {self.after:.4g} after"
 
 
-def align(start: State, end: State, evaluator: Evaluator, by: By = "weights") -> Alignment:
+def align(start: Network, end: Network, evaluator: Evaluator, by: By = "weights") -> Alignment:
     """Permute the units of the end so that they fit those of the start; the function stays the same.
 
     Which axes are permuted together is found in the graph of a call (`torch.export`), not from a list of
@@ -83,7 +84,7 @@ def align(start: State, end: State, evaluator: Evaluator, by: By = "weights") ->
     ``batchnorm="recalibrate"`` too (Jordan et al. 2022, REPAIR, arXiv 2211.08403).
 
     Args:
-        start: the network whose order of units is kept.
+        start: the network whose order of units is kept: a module, a state dict or a `State`.
         end: the network whose units are permuted.
         evaluator: the network and its data; the graph is of a call with its first batch, and activations are those of
             the first `EXAMPLES` examples of its calibration data, or else of its first data.
@@ -97,6 +98,8 @@ def align(start: State, end: State, evaluator: Evaluator, by: By = "weights") ->
     """
     if by not in METHODS:
         raise RecipeError(f"There is no way to align by {by!r}. {suggest(by, METHODS)}")
+    check_type(evaluator, Evaluator, "The evaluator", "Give an Evaluator: Evaluator(model, {'test': data}).")
+    start, end = as_ends(start, end, evaluator.model)
     check_pair(start, end)
     with evaluator.lent(), random_state_kept(evaluator.device):
         network = _Called(evaluator)
