@@ -159,7 +159,7 @@ def test_a_surface_and_paths_beside_the_line_are_drawn_too() -> None:
     nets = [nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)) for _ in range(3)]
     evaluator = ls.Evaluator(nets[0], {"test": (torch.randn(20, 4), torch.arange(20) % 2)})
     surface = ls.scan_plane(ls.Plane(*nets), evaluator, ls.ScanOptions(alphas=3))
-    figure, axes = surface.plot(style={"font.size": 6})
+    _, axes = surface.plot(style={"font.size": 6})
     assert len(axes) >= 2
     probe = ls.probe(nets[0], nets[1], evaluator, options=ls.ScanOptions(alphas=3), beside={"arc": ls.Slerp(*nets[:2])})
     assert "arc" in {text.get_text() for text in probe.plot()[0].findobj(Text)}
