@@ -172,7 +172,8 @@ def summarise(
         RecipeError: a smallest effect is not a positive number.
         MeasureError: it is of a measure that was not measured.
     """
-    effects = _effects(smallest_effect, next(iter(curves.values())))
+    measures = dict.fromkeys(series.measure for series in next(iter(curves.values())))
+    effects = smallest_effects(smallest_effect, list(measures))
     labels = list(curves)
     whole = labels if several else labels[:1]
     lines = tuple(_line(label, curves[label], statistics, effects) for label in whole)
@@ -192,20 +193,23 @@ def loss_of(measures: Sequence[str]) -> str:
     return "cross_entropy" if "cross_entropy" in measures else measures[0]
 
 
-def _effects(given: float | Mapping[str, float] | None, curve: Curve) -> Mapping[str, float]:
-    measures = list(dict.fromkeys(series.measure for series in curve))
-    chosen = given if isinstance(given, Mapping) else {} if given is None else {loss_of(measures): given}
+def smallest_effects(given: float | Mapping[str, float] | None, measures: Sequence[str]) -> dict[str, float]:
+    """The smallest effect of interest by measure; those that are not given are of `SMALLEST_EFFECTS`.
+
+    Raises:
+        RecipeError: one is not a positive number.
+        MeasureError: it is of a measure that is not among `measures`.
+    """
+    chosen = dict(given) if isinstance(given, Mapping) else {} if given is None else {loss_of(measures): given}
     for measure, effect in chosen.items():
         if measure not in measures:
-            raise MeasureError(
-                f"There is a smallest effect for {measure!r}, which was not measured. {suggest(measure, measures)}"
-            )
+            raise MeasureError(f"A smallest effect is given for {measure!r}. {suggest(measure, measures)}")
         if not (isinstance(effect, int | float) and 0 < effect < math.inf):
             raise RecipeError(
-                f"The smallest effect of {measure} is {effect!r}, but no effect can be smaller than one of 0. Give a "
-                "positive number in the unit of the measure, such as 0.05 for 0.05 nats."
+                f"The smallest effect of {measure} is {effect!r}, and a verdict needs one above 0. Give a positive "
+                "number in the unit of the measure, such as 0.05 for 0.05 nats."
             )
-    return SMALLEST_EFFECTS | dict(chosen)
+    return SMALLEST_EFFECTS | chosen
 
 
 def _line(label: str, curve: Curve, statistics: Statistics, effects: Mapping[str, float]) -> LineSummary:

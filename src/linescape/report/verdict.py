@@ -88,9 +88,19 @@ def _group(series: SeriesVerdict) -> str:
 
 def named(data: str, measure: str) -> str:
     """What was measured, in words: ``test loss``, ``training error``, ``loss on “my set”``."""
-    words = _NAMES.get(measure, measure.replace("_", " "))
     data = "training" if data == "train" else data
-    return f"{data} {words}" if data.isalpha() else f"{words} on “{data}”"
+    return f"{data} {in_words(measure)}" if data.isalpha() else f"{in_words(measure)} on “{data}”"
+
+
+def in_words(measure: str) -> str:
+    """A measure in words: ``loss``, ``error``, ``squared error``."""
+    return _NAMES.get(measure, measure.replace("_", " "))
+
+
+def unit(measure: str, before: str = "") -> str:
+    """The unit of a height, after a space and `before`; empty where the measure has none."""
+    known = _UNITS.get(measure, "")
+    return before + known if known else ""
 
 
 def _described(line: LineSummary) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def _series(series: SeriesVerdict) -> dict[str, Any]:
         "unit": _UNITS.get(series.measure, ""),
         "unknown": series.measure not in SMALLEST_EFFECTS and series.measure != "squared_error",
         "heights": known,
-        "smallest_effect": small(effect, effect),
+        "smallest_effect": _effect(series),
         "relative": None if series.relative_effect is None else f"{100 * series.relative_effect:g} %",
         "examples": verdict.examples,
         "positions": verdict.positions,
@@ -134,6 +144,11 @@ def _series(series: SeriesVerdict) -> dict[str, Any]:
         if series.gain:
             of |= {"gain": _estimate(series.gain, effect), "gain_told": series.gain.low > 0}
     return of
+
+
+def _effect(series: SeriesVerdict) -> str:
+    amount, unit = f"{series.verdict.smallest_effect:.3g}", _UNITS.get(series.measure, "")
+    return amount + (unit.removesuffix("s") if amount == "1" else unit)
 
 
 def _course(series: SeriesVerdict) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def share(set_back: ArrayLike, start: ArrayLike, end: ArrayLike, level: float = 
     middle = whole.value * loss.mean() - covariance[0, 1]
     rest = loss.mean() ** 2 - covariance[0, 0]
     half = math.sqrt(max(middle**2 - square * rest, 0.0))
-    return Estimate(float(loss.mean() / whole.value), (middle - half) / square, (middle + half) / square, level)
+    low, high = float((middle - half) / square), float((middle + half) / square)
+    return Estimate(float(loss.mean() / whole.value), low, high, level)
 
 
 def _quantile(examples: int, level: float) -> float:
