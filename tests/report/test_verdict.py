@@ -22,7 +22,8 @@ def test_a_barrier_between_two_networks() -> None:
     text = said(0.4 + 0.02 * ALPHAS + 1.45 * HUMP, 15 + 27 * HUMP)
     pattern = (
         r"There is a barrier: near alpha = 0\.50 test loss is 1\.8\d, against 0\.4\d and 0\.4\d at the ends "
-        r"\(1\.4\d nats above the line joining them; 95 % interval 1\.4\d to 1\.4\d\), and error is [34]\d\.\d % there, "
+        r"\(1\.4\d nats above the line joining them; 95 % interval 1\.4\d to 1\.4\d\), "
+        r"and error is [34]\d\.\d % there, "
         r"against 1\d\.\d % and 1\d\.\d %\."
     )
     assert re.fullmatch(pattern, text.splitlines()[0])

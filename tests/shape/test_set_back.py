@@ -68,8 +68,8 @@ def test_intervals_cover() -> None:
     true = 0.6 / 2.0
     covered = []
     for seed in range(400):
-        found = set_back.share(*losses(60, seed))
-        lost = set_back.lost(*(losses(60, seed)[index] for index in (0, 2)))
+        back, start, end = losses(60, seed)
+        found, lost = set_back.share(back, start, end), set_back.lost(back, end)
         assert found is not None
         covered.append((found.low <= true <= found.high, lost.low <= 0.6 <= lost.high))
     assert np.mean(covered, axis=0) == pytest.approx([0.95, 0.95], abs=0.03)

@@ -19,11 +19,11 @@ def values(curve: Array, examples: int = 500, seed: int = 0, scale: float = 1.0)
     """Losses with exactly this mean; examples differ by shifts, and a little along the line."""
     rng = np.random.default_rng(seed)
     noise = scale * (rng.normal(0, 0.3, examples) + 0.02 * rng.normal(0, 1, (len(curve), examples)))
-    return curve[:, None] + noise - noise.mean(axis=1, keepdims=True)
+    return np.asarray(curve[:, None] + noise - noise.mean(axis=1, keepdims=True))
 
 
 def errors(curve: Array, examples: int = 500, seed: int = 0) -> Array:
-    return 100.0 * (np.random.default_rng(seed).random(examples) < curve[:, None] / 100)
+    return np.where(np.random.default_rng(seed).random(examples) < curve[:, None] / 100, 100.0, 0.0)
 
 
 def probe(

@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from linescape.shape.intervals import Estimate
 
@@ -57,7 +56,9 @@ def share(set_back: ArrayLike, start: ArrayLike, end: ArrayLike, level: float = 
 
 
 def _quantile(examples: int, level: float) -> float:
-    return float(stats.t.ppf((1 + level) / 2, examples - 1)) if examples > 1 else math.nan
+    from scipy.special import stdtrit  # which takes a while, and importing linescape must not
+
+    return float(stdtrit(examples - 1, (1 + level) / 2)) if examples > 1 else math.nan
 
 
 def _error(values: np.ndarray) -> float:
