@@ -20,7 +20,7 @@ def show(probe: Probe, summary: Summary) -> None:
     """Print a probe to standard error, as standard output has the place of its page."""
     if probe.pairs:
         stderr.print(summary.headline.splitlines()[0])
-        stderr.print(_pairs(probe, summary))
+        _show_pairs(probe, summary)
         return
     stderr.print(summary.text)
     told = summary.lines[0].loss
@@ -33,50 +33,55 @@ def show(probe: Probe, summary: Summary) -> None:
     _perplexities(probe)
 
 
-def _table(columns: Sequence[str], words: int) -> Table:
-    """An empty table in which nothing is folded; the first `words` columns hold words, the others numbers."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for index, name in enumerate(columns):
-        table.add_column(name, no_wrap=True, justify="left" if index < words else "right")
-    return table
-
-
 def _show_blocks(summary: Summary) -> None:
     """A row for each block, what matters most first."""
     line, shown = summary.lines[0], summary.shown_blocks
     told = (line.loss, line.error) if line.error else (line.loss,)
     share = any(block.share for block in shown)
-    units = [unit(series.measure, ",") for series in told]
-    columns = [f"{in_words(series.measure)}{of}" for series, of in zip(told, units, strict=True)]
-    table = _table(["block", columns[0], *["of gain"] * share, *columns[1:], *(f"barrier{of}" for of in units)], 1)
-    room = max(12, stderr.width - sum(max(len(name), 18) + 2 for name in columns) - 16 * len(told) - 9 * share)
+    names = [f"{in_words(series.measure)}{unit(series.measure, ',')}" for series in told]
+    heights = [f"barrier{unit(series.measure, ',')}".replace(" ", "\n") for series in told]
+    rows = []
     for block in shown:
-        rows = [block, *filter(None, [summary.error_of(block.block)])]
-        lost = [_interval(row.lost, row.verdict.smallest_effect) for row in rows]
+        both = [block, *filter(None, [summary.error_of(block.block)])]
+        lost = [_interval(each.lost, each.verdict.smallest_effect) for each in both]
         part = [f"{100 * block.share.value:.0f} %" if block.share else "–"] * share
-        heights = [small(row.verdict.height.value, row.verdict.smallest_effect) for row in rows]
-        table.add_row(_cut(block.block, room), lost[0], *part, *lost[1:], *heights)
+        barriers = [small(each.verdict.height.value, each.verdict.smallest_effect) for each in both]
+        rows.append([block.block, lost[0], *part, *lost[1:], *barriers])
     stderr.print(f"\nEach block alone at the start: what it adds on {line.loss.data} data, with 95 % intervals")
-    stderr.print(table)
+    _show_table(["block", names[0], *["gain"] * share, *names[1:], *heights], rows, 1)
 
 
-def _pairs(probe: Probe, summary: Summary) -> Table:
+def _show_pairs(probe: Probe, summary: Summary) -> None:
     """A row for each line between several networks."""
     first = summary.lines[0]
     told = (first.loss, first.error) if first.error else (first.loss,)
-    heights = [f"barrier, {in_words(series.measure)}{unit(series.measure, ',')}" for series in told]
-    table = _table(["from", "to", "verdict", *heights], 3)
-    room = max(8, (stderr.width - 18 - sum(len(name) + 2 for name in heights)) // 2)
-    for line in summary.lines:
-        ends = (_cut(name, room) for name in probe.pairs[line.label])
-        table.add_row(*ends, *_row(line))
-    return table
+    heights = [f"barrier,\n{in_words(series.measure)}{unit(series.measure, ',')}" for series in told]
+    rows = [[*probe.pairs[line.label], *_row(line)] for line in summary.lines]
+    _show_table(["from", "to", *heights, "verdict"], rows, 2)
+
+
+def _show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> None:
+    """A table in which nothing is folded, and only names, in the first columns, are cut to fit."""
+    widths = [
+        max(len(line) for cell in cells for line in cell.split("\n"))
+        for cells in zip(columns, *([printable(cell) for cell in row] for row in rows), strict=True)
+    ]
+    room = max(8, (stderr.width - sum(widths[names:]) - 2 * len(columns)) // names)
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for index, name in enumerate(columns):
+        is_text = index < names or name == "verdict"
+        table.add_column(name, no_wrap=True, justify="left" if is_text else "right")
+    for row in rows:
+        table.add_row(*(_cut(name, room) for name in row[:names]), *row[names:])
+    needed = sum(min(width, room) for width in widths[:names]) + sum(widths[names:]) + 2 * len(columns)
+    table.width = needed if needed > stderr.width else None  # a narrow terminal breaks the lines
+    stderr.print(table, crop=False)
 
 
 def _row(line: LineSummary) -> list[str]:
     shown = (line.loss, line.error) if line.error else (line.loss,)
     verdicts = [series.verdict for series in shown]
-    return [verdicts[0].kind, *(_interval(each.height, each.smallest_effect) for each in verdicts)]
+    return [*(_interval(each.height, each.smallest_effect) for each in verdicts), verdicts[0].kind]
 
 
 def _interval(estimate: Estimate, effect: float) -> str:
