@@ -32,9 +32,29 @@ def test_a_probe_of_ones_own_networks_leaves_a_page_and_its_numbers(
     page = Path(out.strip().splitlines()[-1])
     assert page.is_file()
     assert "recalibrate" in page.read_text()
-    assert "min_delta" in err
+    assert re.search(r"^(There is a barrier|No barrier|Inconclusive|No verdict)", err, re.MULTILINE)
+    assert "alpha" in err
+    assert "Each block alone at the start" in err
     assert any((tmp_path / "probe").rglob("*.csv"))
     assert any((tmp_path / "probe").rglob("*.pdf"))
+
+
+def test_effects_that_matter_are_checked_before_anything_is_measured(
+    line: Line, pair: list[str], tmp_path: Path
+) -> None:
+    for words, message in (
+        (["0"], "Give a positive number"),
+        (["some"], "is no number"),
+        (["squared_error=1"], "A smallest effect is given for 'squared_error'"),
+    ):
+        code, _, err = line("probe", *pair, *OF_OWN, "--smallest-effect", *words)
+        assert code == 2
+        assert message in err
+    assert not (tmp_path / "probe").exists()
+    assert line("probe", *pair, *OF_OWN, "--alphas", "3", "--smallest-effect", "0.2", "error=3")[0] == 0
+    summary = json.loads((tmp_path / "probe" / "probe.json").read_text())["summary"]
+    effects = {each["measure"]: each["verdict"]["smallest_effect"] for each in summary["lines"][0]["series"]}
+    assert effects == {"cross_entropy": 0.2, "error": 3.0}
 
 
 def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_lines_between_several_networks_are_a_row_each(several: Path) -> None:
         strict=True,
     ):
         assert key[0] == f"{row['start']} to {row['end']}"
-        for name in ("barrier_above_chord", "min_delta"):
+        for name in ("hump", "barrier_above_chord", "min_delta"):
             expected = statistics[name]
             got = [row[f"{name}_{part}"] for part in ("value", "low", "high")]
             assert got == pytest.approx([expected.value, expected.low, expected.high], nan_ok=True)
@@ -44,10 +44,10 @@ def test_lines_between_several_networks_are_a_row_each(several: Path) -> None:
 
 def test_the_highest_barrier_is_said_with_its_pair(several: Path) -> None:
     rows = pl.read_csv(several.parent / "tables" / "pairs.csv").filter(pl.col("p_value").is_not_nan())
-    top = rows.sort("barrier_above_chord_value").row(-1, named=True)
-    assert f"The highest barrier above the chord is {number(top['barrier_above_chord_value'])} nats" in (
-        several.read_text()
-    )
+    top = rows.sort("hump_value").row(-1, named=True)
+    assert f"The highest barrier is {number(top['hump_value'])} nats" in several.read_text()
+    kinds = [line.loss.verdict.kind for line in sample_lines().summary().lines]
+    assert pl.read_csv(several.parent / "tables" / "pairs.csv")["verdict"].to_list() == kinds
     rising = int((inference.holm(rows["p_value"]) <= 0.05).sum())
     assert f"the loss rises significantly on {rising} of {rows.height} lines" in several.read_text()
 

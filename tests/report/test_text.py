@@ -64,26 +64,8 @@ def test_a_sentence_keeps_markup_as_it_is() -> None:
     assert "<b>x</b>" in text.caption("published_lines", setting="<b>x</b>", how="digitised")
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "p_value", "words"),
-    [
-        (0.0, 0.0, math.nan, "never rises"),
-        (0.4, 0.3, 0.001, "rises by up to 0.40 nats (95 % interval 0.30 to 0.80); a line that never rises would"),
-        (0.4, 0.0, 0.2, "Inconclusive: a line that never rises would show a rise this large in 20 of 100"),
-        (0.4, 0.0, math.nan, "the largest rise of the loss is 0.40 nats"),
-        (math.nan, math.nan, math.nan, "shape statistics are undefined"),
-    ],
-)
-def test_a_rise_is_claimed_only_if_its_test_rejects(value: float, low: float, p_value: float, words: str) -> None:
-    rise = {"value": value, "low": low, "high": 0.8}
-    said = text.caption("rise", data="train", treatment="", rise=rise, unit="nats", p_value=p_value)
-    assert said.startswith("On training data the l")
-    assert words in said
-    assert ("rises by up to" in said) == (p_value < 0.05)
-
-
 @pytest.mark.parametrize(("low", "doubt"), [(0.1, False), (0.0, True), (math.nan, True)])
 def test_the_highest_barrier_is_inconclusive_if_its_interval_reaches_zero(low: float, doubt: bool) -> None:
-    ends = {"barrier_above_chord_value": 0.5, "barrier_above_chord_low": low, "barrier_above_chord_high": 0.9}
+    ends = {"hump_value": 0.5, "hump_low": low, "hump_high": 0.9}
     said = text.caption("highest_barrier", top=ends | {"start": "a", "end": "b"}, unit="nats")
     assert ("inconclusive" in said) == doubt

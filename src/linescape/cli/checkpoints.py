@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich import box
 from rich.table import Column, Table
 
-from linescape.cli.consoles import Many, echo, echo_err, stderr, stdout
+from linescape.cli.consoles import Many, echo, echo_err, stdout
 from linescape.cli.soups import Choice, average_several
 from linescape.errors import MismatchError, RecipeError, printable
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
     from linescape.checkpoints import Contents
     from linescape.checkpoints.align import Fit
-    from linescape.interpolation.probing import Probe
 
 
 @Parameter(name="*")
@@ -69,10 +67,6 @@ class Reading:
 
 
 PLAIN = Reading()
-
-_STATISTICS = {"barrier": "barrier_above_chord", "min Delta": "min_delta"}
-"""Heading of the column -> statistic in `linescape.shape`; short, for narrow terminals."""
-
 
 _NARROWEST = 72
 """Columns that the numbers of `diff` take; a narrower terminal breaks the lines."""
@@ -129,6 +123,7 @@ def probe_files(
     alphas: int | None = None,
     adaptive: Annotated[bool, Parameter(negative="")] = False,
     until: float | None = None,
+    smallest_effect: Annotated[tuple[str, ...], Many] = (),
     precision: Literal["bfloat16"] | None = None,
     device: str = "cpu",
     out: Path = Path("probe"),
@@ -163,6 +158,8 @@ def probe_files(
         alphas: number of equally spaced positions, both ends included; 50, or 101 with --adaptive.
         adaptive: measure only the positions that the barrier and min Delta depend on: about a tenth of the passes.
         until: draw examples until the barrier and min Delta are known to +- this many nats.
+        smallest_effect: rises up to this height matter to nobody: of the loss, or MEASURE=HEIGHT, as in 0.02 error=0.5.
+            By default 0.05 nats and 1 percentage point.
         precision: bfloat16 takes about half the time; the report states its deviation from full precision.
         device: where to compute: cpu, cuda, ...
         out: folder for the report.
@@ -172,7 +169,7 @@ def probe_files(
     from linescape.checkpoints import trajectory
     from linescape.checkpoints.align import pair, renamed
     from linescape.checkpoints.diff import compare
-    from linescape.cli import specs
+    from linescape.cli import probe_output, specs
     from linescape.cli.beside import Beside, paths_beside
     from linescape.evaluation.evaluator import Evaluator
     from linescape.geometry import groups
@@ -185,6 +182,7 @@ def probe_files(
         raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
     device = specs.device(device)
     measures = specs.measures_named(measure)
+    effects = specs.smallest_effects(smallest_effect, measure)
     kept = out / "points"
     options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
     if saved := resume.count(kept):
@@ -219,9 +217,9 @@ def probe_files(
         others, told = paths_beside(begin, finish, evaluator, Beside(slerp, align, aligned_out), in_file)
         result = probe(begin, finish, evaluator, chosen, options, others)
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks, *told)
-    page = report.write_probe(result, out, title, notes)
+    page = report.write_probe(result, out, title, notes, smallest_effect=effects)
     resume.clear(kept)
-    _show(result)
+    probe_output.show(result, result.summary(effects))
     for note in dict.fromkeys((*result.notes, *notes)):
         echo_err(f"note: {note}")
     echo(str(page))
@@ -292,45 +290,3 @@ def average_files(
 def _of(contents: Contents, other: Contents) -> list[str]:
     """The notes of a checkpoint; its name precedes those that the other does not share."""
     return [note if note in other.notes else f"{Path(contents.path).name}: {note}" for note in contents.notes]
-
-
-def _show(result: Probe) -> None:
-    from linescape.interpolation.probing import WHOLE as WHOLE_LINE
-
-    stderr.print(_table(result))
-    perplexities = result.curves[WHOLE_LINE].perplexities if WHOLE_LINE in result.curves else {}
-    several = len({treatment for _, treatment in perplexities}) > 1
-    for (data, treatment), values in perplexities.items():
-        series = f"{data} data" + (f" (BatchNorm {treatment})" if several else "")
-        echo_err(
-            f"perplexity on {series}: start {values[0]:.4g}, end {values[-1]:.4g}, highest on the line "
-            f"{values.max():.4g}"
-        )
-
-
-def _table(result: Probe) -> Table:
-    """Statistics of each line; what all rows share stands in the title, the rest in the column ``of``."""
-    # Between several networks there are many lines.
-    rows = {key: row for key, row in result.statistics.items() if not result.pairs or key[2] == "cross_entropy"}
-    data, measures, treatments = ({key[part] for key in rows} for part in (1, 2, 3))
-    title = "Statistics" + _same(" of {}", measures) + _same(" on {} data", data)
-    title += (_same(", BatchNorm {}", treatments) if result.treatments else "") + ", with 95 % intervals over examples"
-    caption = ", ".join(f"{short}: {name}" for short, name in _STATISTICS.items())
-    table = Table(title=title, caption=caption, box=box.SIMPLE, pad_edge=False)  # fits 80 columns
-    table.add_column("line", overflow="fold")  # names of a transformer's blocks differ at their ends
-    differ = [part for part, values in ((1, data), (2, measures), (3, treatments)) if len(values) > 1]
-    if differ:
-        table.add_column("of")
-    for short in _STATISTICS:
-        table.add_column(short, no_wrap=True)
-    for key, row in rows.items():
-        series = [" ".join(key[part] for part in differ)] if differ else []
-        estimates = (row[name] for name in _STATISTICS.values())
-        table.add_row(
-            printable(key[0]), *series, *(f"{of.value:.3g} ({of.low:.3g}, {of.high:.3g})" for of in estimates)
-        )
-    return table
-
-
-def _same(template: str, values: set[str]) -> str:
-    return template.format(*values) if len(values) == 1 else ""

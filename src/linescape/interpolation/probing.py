@@ -25,6 +25,7 @@ from linescape.interpolation.curve import Curve, as_pandas
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.interpolation.stopping import LEVEL
+from linescape.interpolation.summary import Summary, summarise
 from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
 if TYPE_CHECKING:
@@ -123,6 +124,22 @@ class Probe:
                     sequential = {name: Estimate(value, low, high, LEVEL) for name, (value, low, high) in intervals}
                     statistics[label, *key] = estimates(series.alphas, series.values, LOSS_STATISTICS) | sequential
         return statistics
+
+    def summary(self, smallest_effect: float | Mapping[str, float] | None = None) -> Summary:
+        """Is there a barrier, how high and where, what would averaging give, and which blocks matter: in brief.
+
+        ``print(probe.summary())`` shows it in sentences; its attributes hold the same as data.
+
+        Args:
+            smallest_effect: rises up to this height matter to nobody: of the loss, in its unit, or for each measure by
+                name. By default 0.05 nats of a cross entropy, 1 percentage point of an error, and of other measures 5 %
+                of the value at the lower end.
+
+        Raises:
+            RecipeError: a smallest effect is not a positive number.
+            MeasureError: it is of a measure that was not measured.
+        """
+        return summarise(self.curves, self.statistics, bool(self.pairs), smallest_effect)
 
 
 def probe(

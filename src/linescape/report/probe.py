@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from linescape import atomic
@@ -40,7 +40,12 @@ def check_place(folder: str | Path) -> None:
 
 
 def write_probe(
-    probe: Probe, folder: str | Path, title: str, notes: Sequence[str] = (), classes: int | None = None
+    probe: Probe,
+    folder: str | Path,
+    title: str,
+    notes: Sequence[str] = (),
+    classes: int | None = None,
+    smallest_effect: float | Mapping[str, float] | None = None,
 ) -> Path:
     """Write the report of a probe: ``index.html``, ``probe.json``, ``figures/`` and ``tables/``; returns the page.
 
@@ -50,14 +55,16 @@ def write_probe(
         title: of the page.
         notes: to print beside the probe's own notes.
         classes: number of classes, to draw the chance level.
+        smallest_effect: rises up to this height matter to nobody; as for `Probe.summary`.
 
     Raises:
+        RecipeError, MeasureError: as `Probe.summary`.
         StoreError: the folder cannot be written.
     """
     check_place(folder)
     before = _linked(Path(folder) / "index.html")
     write = several_networks.write if probe.pairs else two_networks.write
-    written = write(printable_probe(probe), folder, plain(title), plain(list(notes)), classes)
+    written = write(printable_probe(probe), folder, plain(title), plain(list(notes)), classes, smallest_effect)
     for file in before - _linked(written):  # an earlier report may have had other lines
         (Path(folder) / file).unlink(missing_ok=True)
     return written

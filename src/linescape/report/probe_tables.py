@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,9 +12,12 @@ from markupsafe import Markup
 
 from linescape import atomic
 from linescape.interpolation.probing import Probe
+from linescape.interpolation.summary import Summary
 from linescape.report import page
 from linescape.report.page import Folder
 from linescape.report.text import caption
+from linescape.report.verdict import in_words
+from linescape.shape import Estimate
 from linescape.shape.definitions import DEFINITIONS
 
 
@@ -24,20 +27,29 @@ class ProbeTables:
 
     Attributes:
         probe: the probe.
+        summary: its verdict.
         lines: a row for each position and series: as `Curve.frame`, and label; test data first.
         numbers: a row for each shape statistic: line, data, measure, batchnorm, number, value, low, high.
+        verdicts: a row for each series of a line of whole networks: line, data, measure, batchnorm, verdict, barrier
+            (height of the hump) with low and high, at (its alpha), smallest_effect.
+        blocks: a row for each series of a layer-wise line, what matters most first: block, data, measure, batchnorm;
+            lost (when this block alone is set back to the start), share (of the whole gain) and barrier, with low and
+            high each; verdict.
         moved: a row for each group or pair: group, distance, relative_distance, distance_per_parameter, parameters.
     """
 
     probe: Probe
+    summary: Summary
     lines: pl.DataFrame
     numbers: pl.DataFrame
+    verdicts: pl.DataFrame
+    blocks: pl.DataFrame
     moved: pl.DataFrame
 
     @classmethod
-    def of(cls, probe: Probe) -> Self:
-        """The data frames of a probe."""
-        curves = {**probe.curves, **probe.beside}
+    def of(cls, probe: Probe, smallest_effect: float | Mapping[str, float] | None = None) -> Self:
+        """The data frames of a probe; `smallest_effect` as for `Probe.summary`."""
+        summary, curves = probe.summary(smallest_effect), {**probe.curves, **probe.beside}
         lines = pl.concat(curve.frame().with_columns(label=pl.lit(label)) for label, curve in curves.items())
         moved = [
             {
@@ -50,7 +62,8 @@ class ProbeTables:
             for group, distance in probe.distances.items()
         ]
         ordered = pl.concat([lines.filter(pl.col("data") == "test"), lines.filter(pl.col("data") != "test")])
-        return cls(probe, ordered, _numbers(probe), pl.DataFrame(moved))
+        frames = (ordered, _numbers(probe), _verdicts(summary), _blocks(summary), pl.DataFrame(moved))
+        return cls(probe, summary, *frames)
 
     @property
     def shown(self) -> tuple[str, str]:
@@ -60,8 +73,15 @@ class ProbeTables:
     @property
     def loss(self) -> str:
         """The measure whose shape is told in words and tables: the cross entropy, or else the first."""
-        measures = self.lines["measure"].unique(maintain_order=True).to_list()
-        return "cross_entropy" if "cross_entropy" in measures else str(measures[0])
+        return self.summary.lines[0].loss.measure
+
+    @property
+    def measures(self) -> dict[str, str]:
+        """The measures that are shown, `loss` and the error if there is one -> their name and unit in words."""
+        error = self.summary.lines[0].error
+        shown = (self.loss, *((error.measure,) if error else ()))
+        units = {"error": "%", "binary_error": "%", "cross_entropy": "nats", "binary_cross_entropy": "nats"}
+        return {measure: ", ".join(filter(None, (in_words(measure), units.get(measure)))) for measure in shown}
 
     @property
     def unit(self) -> str:
@@ -100,15 +120,18 @@ class ProbeTables:
         Raises:
             StoreError: a file cannot be written.
         """
-        for name, frame in (("lines", self.lines), ("numbers", self.numbers), ("distances", self.moved)):
+        tables = {"lines": self.lines, "numbers": self.numbers, "distances": self.moved, "verdicts": self.verdicts}
+        for name, frame in (tables | ({"blocks": self.blocks} if self.blocks.height else {})).items():
             output.table(name, frame)
         content = {
             "title": title,
+            "summary": self.summary.to_dict(),
             "lines": {
                 label: {"rows": curve.frame().to_dicts(), "provenance": curve.provenance}
                 for label, curve in (*self.probe.curves.items(), *self.probe.beside.items())
             },
             "numbers": self.numbers.to_dicts(),
+            "blocks": self.blocks.to_dicts(),
             "distances": self.moved.to_dicts(),
             "notes": notes,
         }
@@ -139,3 +162,46 @@ def _numbers(probe: Probe) -> pl.DataFrame:
     words = ("line", "data", "measure", "batchnorm", "number")
     schema = {**dict.fromkeys(words, pl.String), **dict.fromkeys(("value", "low", "high"), pl.Float64)}
     return pl.DataFrame(rows, schema=schema)
+
+
+def _verdicts(summary: Summary) -> pl.DataFrame:
+    rows: list[dict[str, str | float | None]] = []
+    for line in summary.lines:
+        for series in line.series:
+            verdict = series.verdict
+            rows.append(
+                {
+                    "line": line.label,
+                    "data": series.data,
+                    "measure": series.measure,
+                    "batchnorm": series.batchnorm,
+                    "verdict": verdict.kind,
+                    **_columns("barrier", verdict.height),
+                    "at": verdict.places["top"].alpha if "top" in verdict.places else None,
+                    "smallest_effect": verdict.smallest_effect,
+                }
+            )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _blocks(summary: Summary) -> pl.DataFrame:
+    rows = [
+        {
+            "block": block.block,
+            "data": block.data,
+            "measure": block.measure,
+            "batchnorm": block.batchnorm,
+            **_columns("lost", block.lost),
+            **_columns("share", block.share),
+            **_columns("barrier", block.verdict.height),
+            "verdict": block.verdict.kind,
+        }
+        for block in summary.blocks
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _columns(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    """An estimate as columns: its name, and with _low and _high."""
+    ends = (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))

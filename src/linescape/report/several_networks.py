@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,10 +18,17 @@ from linescape.report.text import caption
 from linescape.shape import rise_p_value
 from linescape.shape.definitions import DISTANCES
 
-_SHOWN = ("barrier_above_chord", "min_delta")
+_SHOWN = ("hump", "barrier_above_chord", "min_delta")
 
 
-def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
+def write(
+    probe: Probe,
+    folder: str | Path,
+    title: str,
+    notes: Sequence[str],
+    classes: int | None,
+    smallest_effect: float | Mapping[str, float] | None = None,
+) -> Path:
     """Write the report of a probe of several networks, and return the path of the page.
 
     Args:
@@ -30,8 +37,9 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
         title: of the page.
         notes: shown on the page after those of the probe.
         classes: of the data, for the chance level; None draws none.
+        smallest_effect: as for `Probe.summary`.
     """
-    output, frames = Folder(folder), ProbeTables.of(probe)
+    output, frames = Folder(folder), ProbeTables.of(probe, smallest_effect)
     all_notes = [*dict.fromkeys([*probe.notes, *notes])]
     frames.write(output, title, all_notes)
     data, treatment = frames.shown
@@ -41,8 +49,8 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
     last = {start: probe.curves[label] for label, (start, end) in probe.pairs.items() if end == names[-1]}
     lines = figures.fan(last, data, treatment, classes)
     drawings = [output.draw("lines", lines, caption("lines_to_the_last", last=names[-1], where=frames.where))]
-    if len(pairs) > len(last) and pairs["barrier_above_chord_value"].is_not_null().any():
-        heat_map = figures.pairs(pairs, "barrier_above_chord_value", frames.labelled("barrier_above_chord"))
+    if len(pairs) > len(last) and pairs["hump_value"].is_not_null().any():
+        heat_map = figures.pairs(pairs, "hump_value", _barrier(frames, frames.loss))
         drawings.append(output.draw("barriers", heat_map, caption("barriers", where=frames.where)))
     return output.page(
         "several_networks.html",
@@ -50,7 +58,8 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             "version": version("linescape"),
             "title": title,
             "facts": _facts(frames, names),
-            "verdicts": _verdicts(pairs, frames),
+            "verdicts": frames.summary.text.splitlines(),
+            "tested": _verdicts(pairs, frames),
             "drawings": drawings,
             "pairs": _table(pairs, frames),
             "folded": len(pairs) > 30,
@@ -67,20 +76,30 @@ def _pairs(frames: ProbeTables) -> pl.DataFrame:
     data, treatment = frames.shown
     moved = {row["group"]: row for row in frames.moved.iter_rows(named=True)}
     resamples = max(1000, 40 * len(frames.probe.pairs))  # so that Holm's smallest p can be 0.025
+    verdicts = {line.label: line.loss.verdict.kind for line in frames.summary.lines}
+    error = frames.summary.lines[0].error
     rows = []
     for label, (start, end) in frames.probe.pairs.items():
-        row: dict[str, str | float | None] = {"start": start, "end": end}
+        row: dict[str, str | float | None] = {"start": start, "end": end, "verdict": verdicts[label]}
         statistics = frames.probe.statistics.get((label, data, frames.loss, treatment), {})
         for name in _SHOWN:
             if name in statistics:
                 row |= {f"{name}_{part}": getattr(statistics[name], part) for part in ("value", "low", "high")}
+        if error:
+            of_error = frames.probe.statistics.get((label, data, error.measure, treatment), {})
+            row |= {
+                f"error_hump_{part}": getattr(of_error["hump"], part) if of_error else None
+                for part in ("value", "low", "high")
+            }
         shown = (data, frames.loss, treatment)
         series = [s for s in frames.probe.curves[label] if (s.data, s.measure, s.batchnorm) == shown]
         tested = [rise_p_value(s.alphas, s.values, resamples=resamples) for s in series if s.values.shape[1] > 1]
         row["p_value"] = tested[0] if tested else None
         rows.append(row | {name: moved[label][name] for name in DISTANCES})
-    numbers = [*(f"{name}_{part}" for name in _SHOWN for part in ("value", "low", "high")), "p_value", *DISTANCES]
-    return pl.DataFrame(rows, {"start": pl.String, "end": pl.String, **dict.fromkeys(numbers, pl.Float64)})
+    named = (*_SHOWN, "error_hump") if error else _SHOWN
+    numbers = [*(f"{name}_{part}" for name in named for part in ("value", "low", "high")), "p_value", *DISTANCES]
+    text = dict.fromkeys(("start", "end", "verdict"), pl.String)
+    return pl.DataFrame(rows, {**text, **dict.fromkeys(numbers, pl.Float64)})
 
 
 def _facts(frames: ProbeTables, names: Sequence[str]) -> list[tuple[str, str]]:
@@ -102,7 +121,7 @@ def _verdicts(pairs: pl.DataFrame, frames: ProbeTables) -> list[str]:
     if tested.height:
         rising = int((inference.holm(tested["p_value"]) <= 0.05).sum())
         sentences.append(caption("rising_lines", data=frames.shown[0], rising=rising, tested=tested.height))
-        top = tested.sort("barrier_above_chord_value", descending=True).row(0, named=True)
+        top = tested.sort("hump_value", descending=True).row(0, named=True)
         sentences.append(caption("highest_barrier", top=top, unit=frames.unit))
     undefined = pairs.filter(pl.col("p_value").is_nan()).height
     if undefined:
@@ -111,14 +130,21 @@ def _verdicts(pairs: pl.DataFrame, frames: ProbeTables) -> list[str]:
 
 
 def _table(pairs: pl.DataFrame, frames: ProbeTables) -> Markup:
-    columns = [Column("start", "from", "once"), Column("end", "to")]
-    if pairs[f"{_SHOWN[0]}_value"].is_not_null().any():
-        for name in _SHOWN:
+    columns = [Column("start", "from", "once"), Column("end", "to"), Column("verdict", "verdict")]
+    if pairs["hump_value"].is_not_null().any():
+        measures = dict(zip(("hump", "error_hump"), frames.measures, strict=False))
+        for name, measure in measures.items():
+            digits = 2 if name == "hump" else 1
             columns += [
-                Column(f"{name}_value", frames.labelled(name), "number"),
-                Column(f"{name}_low", "95 % interval", "interval", 2, f"{name}_high"),
+                Column(f"{name}_value", _barrier(frames, measure), "number", digits),
+                Column(f"{name}_low", "95 % interval", "interval", digits, f"{name}_high"),
             ]
+        columns.append(Column("barrier_above_chord_value", frames.labelled("barrier_above_chord"), "number"))
         columns.append(Column("p_value", "p of a rise", "number", 3))
     columns += [Column(name, DISTANCES[name].label, "number", 3) for name in ("distance", "relative_distance")]
     note = caption("pairs", measure=frames.loss, where=frames.where, treatments=frames.probe.treatments)
     return page.table(pairs, columns, note)
+
+
+def _barrier(frames: ProbeTables, measure: str) -> str:
+    return f"barrier, {frames.measures[measure]}"

@@ -91,8 +91,8 @@ def capital(words: str) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Single spaces, none before punctuation, a line for each paragraph that is not empty."""
-    paragraphs = (re.sub(r"\s+([.,;:)])", r"\1", " ".join(part.split())) for part in text.split("¶"))
+    """Single spaces, none before punctuation or after a bracket, a line for each paragraph that is not empty."""
+    paragraphs = (re.sub(r"\s+(?=[.,;:)])|(?<=\()\s+", "", " ".join(part.split())) for part in text.split("¶"))
     return "\n".join(filter(None, paragraphs))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +16,17 @@ from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
 from linescape.report.probe_tables import ProbeTables
 from linescape.report.text import caption, number
-from linescape.shape import rise_p_value
 from linescape.shape.definitions import DEFINITIONS, DISTANCES
 
 
-def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], classes: int | None) -> Path:
+def write(
+    probe: Probe,
+    folder: str | Path,
+    title: str,
+    notes: Sequence[str],
+    classes: int | None,
+    smallest_effect: float | Mapping[str, float] | None = None,
+) -> Path:
     """Write the report of a probe of two networks.
 
     Args:
@@ -30,8 +35,9 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
         title: of the page.
         notes: to print beside the probe's own notes.
         classes: number of classes, to draw the chance level.
+        smallest_effect: as for `Probe.summary`.
     """
-    output, frames = Folder(folder), ProbeTables.of(probe)
+    output, frames = Folder(folder), ProbeTables.of(probe, smallest_effect)
     numbers, moved = frames.numbers, frames.moved
     all_notes = [*dict.fromkeys([*probe.notes, *notes])]
     frames.write(output, title, all_notes)
@@ -47,6 +53,9 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             name = f"beside-{number}" if number else "beside"
             beside.append(output.draw(name, figure, caption("beside", where=where)))
     if len(probe.curves) > 1:
+        titles = {measure: f"{data} {words}, added" for measure, words in frames.measures.items()}
+        bars = figures.set_back(_shown_blocks(frames), titles)
+        block_figures.append(output.draw("set-back", bars, caption("set_back", where=frames.where)))
         figure = figures.blocks(probe.curves, data, treatment, classes)
         block_figures.append(output.draw("layers", figure, caption("block_lines", where=frames.where)))
     return output.page(
@@ -55,12 +64,13 @@ def write(probe: Probe, folder: str | Path, title: str, notes: Sequence[str], cl
             "version": version("linescape"),
             "title": title,
             "facts": _facts(probe, moved),
-            "verdicts": _verdicts(frames),
+            "verdicts": frames.summary.text.splitlines(),
             "whole": output.draw("whole", figures.probe(whole, classes), caption("whole_line")),
             "beside": beside,
             "beside_numbers": _line_table(frames, {WHOLE: whole, **probe.beside}) if beside else "",
             "numbers": _number_table(numbers.filter(pl.col("line") == WHOLE), frames),
             "blocks": block_figures,
+            "set_back": _set_back_table(frames) if block_figures else "",
             "block_numbers": _line_table(frames, probe.curves),
             "explorer": frames.explorer(classes),
             "distances": _distance_table(moved, caption("without_batchnorm", treatments=probe.treatments)),
@@ -92,87 +102,88 @@ def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def _verdicts(frames: ProbeTables) -> list[str]:
-    """A sentence for each data set: whether the loss rises on the whole line, as far as the test shows."""
-    sentences, probe, numbers = [], frames.probe, frames.numbers
-    for series in sorted(probe.curves[WHOLE], key=lambda series: series.data != "test"):
-        if series.measure != frames.loss or series.values.shape[1] < 2:
-            continue
-        of_series = numbers.filter(
-            (pl.col("line") == WHOLE)
-            & (pl.col("data") == series.data)
-            & (pl.col("measure") == series.measure)
-            & (pl.col("batchnorm") == series.batchnorm)
-        )
-        rise = of_series.row(by_predicate=pl.col("number") == "min_delta", named=True)
-        undefined = math.isnan(rise["value"])
-        sentences.append(
-            caption(
-                "rise",
-                data=series.data,
-                treatment=series.batchnorm if len(probe.treatments) > 1 else "",
-                rise=rise,
-                unit=frames.unit,
-                p_value=math.nan if undefined else rise_p_value(series.alphas, series.values),
-            )
-        )
-    return sentences
-
-
 def _number_table(numbers: pl.DataFrame, frames: ProbeTables) -> Markup:
-    """Shape statistics of the whole line: a row for each, a pair of columns for each data set."""
-    losses = numbers.filter(pl.col("measure") == frames.loss).sort(pl.col("data") != "test", maintain_order=True)
-    series = losses.select("data", "batchnorm").unique(maintain_order=True).rows()
-    several = len({treatment for _, treatment in series}) > 1
+    """Shape statistics of the whole line: a row for each, a pair of columns for each measure on each data set."""
+    told = numbers.filter(pl.col("measure").is_in(list(frames.measures))).sort(
+        pl.col("data") != "test", pl.col("measure") != frames.loss, maintain_order=True
+    )
+    series = told.select("data", "measure", "batchnorm").unique(maintain_order=True).rows()
+    several = len({treatment for *_, treatment in series}) > 1
     rows: list[dict[str, Any]] = []
-    for name in (name for name in DEFINITIONS if name in losses["number"]):
+    for name in (name for name in DEFINITIONS if name in told["number"]):
         row: dict[str, Any] = {"label": DEFINITIONS[name].label}
-        for index, (data, treatment) in enumerate(series):
-            estimate = losses.row(
-                by_predicate=(pl.col("number") == name) & (pl.col("data") == data) & (pl.col("batchnorm") == treatment),
+        for index, (data, measure, treatment) in enumerate(series):
+            estimate = told.row(
+                by_predicate=(pl.col("number") == name)
+                & (pl.col("data") == data)
+                & (pl.col("measure") == measure)
+                & (pl.col("batchnorm") == treatment),
                 named=True,
             )
             row |= {f"{end}{index}": estimate[end] for end in ("value", "low", "high")}
         rows.append(row)
-    columns = [Column("label", frames.unit)]
-    for index, (data, treatment) in enumerate(series):
+    columns = [Column("label", "")]
+    for index, (data, measure, treatment) in enumerate(series):
+        digits = 3 if measure == frames.loss else 1
+        of = f"{data} {frames.measures[measure]}"
         columns += [
-            Column(f"value{index}", f"{data}, {treatment}" if several else data, "number", 3),
-            Column(f"low{index}", "95 % interval", "interval", 3, f"high{index}"),
+            Column(f"value{index}", f"{of}, {treatment}" if several else of, "number", digits),
+            Column(f"low{index}", "95 % interval", "interval", digits, f"high{index}"),
         ]
-    return (
-        page.table(pl.DataFrame(rows), columns, caption("statistics_table", measure=frames.loss)) if rows else Markup()
-    )
+    return page.table(pl.DataFrame(rows), columns, caption("statistics_table")) if rows else Markup()
+
+
+def _shown_blocks(frames: ProbeTables) -> pl.DataFrame:
+    """Rows of `ProbeTables.blocks` that figures and tables show."""
+    data, treatment = frames.shown
+    shown = pl.col("measure").is_in(list(frames.measures))
+    return frames.blocks.filter((pl.col("data") == data) & (pl.col("batchnorm") == treatment) & shown)
+
+
+def _set_back_table(frames: ProbeTables) -> Markup:
+    """A row for each block, what matters most first: what is lost when it is set back, and the barrier on its line."""
+    shown = _shown_blocks(frames)
+    table = shown.filter(pl.col("measure") == frames.loss)
+    columns = [Column("block", "block")]
+    for index, (measure, words) in enumerate(frames.measures.items()):
+        digits = 2 if measure == frames.loss else 1
+        of_measure = shown.filter(pl.col("measure") == measure)
+        table = table.join(of_measure, on="block", how="left", suffix=f"_{index}", maintain_order="left")
+        columns += [
+            Column(f"lost_{index}", f"{words}, added", "number", digits),
+            Column(f"lost_low_{index}", "95 % interval", "interval", digits, f"lost_high_{index}"),
+            Column(f"percent_{index}", "% of the whole gain", "number", 0),
+            Column(f"barrier_{index}", f"barrier, {words}", "number", digits),
+            Column(f"barrier_low_{index}", "95 % interval", "interval", digits, f"barrier_high_{index}"),
+        ]
+        table = table.with_columns((100 * pl.col(f"share_{index}")).alias(f"percent_{index}"))
+    return page.table(table, columns, caption("set_back_table"))
 
 
 def _line_table(frames: ProbeTables, lines: Mapping[str, Curve]) -> Markup:
-    """min_delta, hump, tail_rise and barrier of each of some lines."""
+    """min_delta, hump, tail_rise and barrier of each of some lines, by each measure."""
     data, treatment = frames.shown
     shown = ("min_delta", "hump", "tail_rise", "barrier_above_chord")
-    losses = frames.numbers.filter(
-        (pl.col("measure") == frames.loss)
+    told = frames.numbers.filter(
+        pl.col("measure").is_in(list(frames.measures))
         & (pl.col("data") == data)
         & (pl.col("batchnorm") == treatment)
         & pl.col("line").is_in(list(lines))
     )
     rows: list[dict[str, Any]] = []
-    for (line,), of_line in losses.group_by(["line"], maintain_order=True):
-        row: dict[str, Any] = {"line": "whole network" if line == WHOLE else line}
+    for (line, measure), of_line in told.group_by(["line", "measure"], maintain_order=True):
+        row: dict[str, Any] = {"line": "whole network" if line == WHOLE else line, "of": frames.measures[str(measure)]}
         for name in shown:
             estimate = of_line.row(by_predicate=pl.col("number") == name, named=True)
             row |= {f"{name}_{end}": estimate[end] for end in ("value", "low", "high")}
         rows.append(row)
-    columns = [Column("line", "line")]
+    columns = [Column("line", "line", "once"), Column("of", "")]
     for name in shown:
         columns += [
-            Column(f"{name}_value", frames.labelled(name), "number"),
+            Column(f"{name}_value", DEFINITIONS[name].label, "number"),
             Column(f"{name}_low", "95 % interval", "interval", 2, f"{name}_high"),
         ]
-    return (
-        page.table(pl.DataFrame(rows), columns, caption("block_table", measure=frames.loss, data=data))
-        if rows
-        else Markup()
-    )
+    return page.table(pl.DataFrame(rows), columns, caption("block_table", data=data)) if rows else Markup()
 
 
 def _distance_table(moved: pl.DataFrame, note: str) -> Markup:

@@ -12,9 +12,18 @@ of modules and files that the user names is run, and nothing is downloaded.
 """
 
 from linescape.cli.specs.devices import device
-from linescape.cli.specs.measures import measures_named
+from linescape.cli.specs.measures import measures_named, smallest_effects
 from linescape.cli.specs.resolve import Resolved, network_and_data
 from linescape.cli.specs.settings import data_set, network
 from linescape.recipe.typed import content
 
-__all__ = ["Resolved", "content", "data_set", "device", "measures_named", "network", "network_and_data"]
+__all__ = [
+    "Resolved",
+    "content",
+    "data_set",
+    "device",
+    "measures_named",
+    "network",
+    "network_and_data",
+    "smallest_effects",
+]

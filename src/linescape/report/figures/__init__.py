@@ -4,11 +4,12 @@ Object-oriented matplotlib without a window, so it works in any process. One sty
 lines their mean; labels are next to what they name; a dotted line is the chance level. What cannot be drawn is marked:
 ▲ at the upper edge where a loss exceeds the axis or is infinite, × where it is NaN, with a note in the panel.
 
-`lines` draws curves, `layer_statistics` and `dots` statistics of lines and runs, `intervals` estimates, `heatmaps` many
-lines at once, `surfaces` planes; `panel` holds what they share. The colours are Okabe and Ito's, which the colour-blind
+`lines` draws curves, `layer_statistics`, `bars` and `dots` statistics of lines and runs, `intervals` estimates,
+`heatmaps` many lines at once, `surfaces` planes; `panel` holds what they share. The colours are Okabe and Ito's, which the colour-blind
 can distinguish (without yellow, which is too faint on paper).
 """
 
+from linescape.report.figures.bars import set_back
 from linescape.report.figures.dots import accuracy, distance_against_rise, distances, shape_against_accuracy
 from linescape.report.figures.heatmaps import layers as heat
 from linescape.report.figures.heatmaps import pairs
@@ -38,5 +39,6 @@ __all__ = [
     "published_lines",
     "rises",
     "save",
+    "set_back",
     "shape_against_accuracy",
 ]

@@ -1,0 +1,243 @@
+"""The verdict of a probe in sentences; ``templates/verdict.txt`` has the words.
+
+Numbers are written here: as many digits as the smallest effect of interest needs, more where a height is smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from linescape.interpolation.summary import (
+    ERRORS,
+    SMALLEST_EFFECTS,
+    BlockSummary,
+    LineSummary,
+    SeriesVerdict,
+    Summary,
+)
+from linescape.report.text import capital, number, sentence
+from linescape.shape import Estimate
+from linescape.shape.verdict import WIDE_GAP, Kind, Verdict
+
+_MANY = 100
+_NAMES = {"cross_entropy": "loss", "binary_cross_entropy": "loss", "binary_error": "error"}
+_UNITS = {**dict.fromkeys(ERRORS, " points"), "cross_entropy": " nats", "binary_cross_entropy": " nats"}
+
+
+def headline(summary: Summary) -> str:
+    """The verdict on the line in a sentence; on several, a count and a line of text for each."""
+    sentences = [_say("headline", of=_described(line)) for line in summary.lines]
+    if len(sentences) == 1:
+        return sentences[0]
+    kinds = Counter(line.loss.verdict.kind for line in summary.lines)
+    counts = [f"{words} {kinds[kind]}" for kind, words in _COUNTED.items() if kind in kinds]
+    labelled = [f"{line.label}: {words}" for line, words in zip(summary.lines, sentences, strict=True)]
+    return "\n".join([_say("counted", counts=counts, lines=len(sentences)), *labelled])
+
+
+def text(summary: Summary) -> str:
+    """`headline`, and a paragraph each: heights and error, averaging, other data and treatments, limits, blocks."""
+    paragraphs = [headline(summary)]
+    if len(summary.lines) == 1:
+        line = summary.lines[0]
+        of = _described(line)
+        judged = [_say("height", of=of)]
+        if line.error:
+            judged.append(_say("by_error", error=_series(line.error), alike=_group(line.error) == _group(line.loss)))
+        paragraphs += [" ".join(filter(None, judged))]
+        if of["kind"] != "undefined":
+            paragraphs.append(_say("averaging", of=of))
+        paragraphs += [_others(line), _say("limits", of=of)]
+        paragraphs += [_blocks(summary)] if len(summary.shown_blocks) > 1 else []
+    return "\n".join(filter(None, [*paragraphs, _say("definition")]))
+
+
+def digits(effect: float) -> int:
+    """Digits after the decimal point that show a fifth of an effect: 2 for 0.05, 1 for 1."""
+    return min(8, max(0, math.ceil(-math.log10(effect / 5) - 1e-9))) if effect > 0 else 2
+
+
+def small(value: float, effect: float) -> str:
+    """A height as text: a small one with one significant digit, however small, rather than 0.00."""
+    places = digits(effect)
+    if 0 < abs(value) < 0.5 * 10.0**-places and abs(value) > 1e-9:
+        places = math.ceil(-math.log10(abs(value)))
+    return number(value, places)
+
+
+def _say(name: str, **values: object) -> str:
+    return sentence("verdict", name, **values)
+
+
+_COUNTED: Mapping[Kind, str] = {
+    "barrier": "a barrier on",
+    "small rise": "a small rise on",
+    "no barrier": "none on",
+    "inconclusive": "inconclusive on",
+    "undefined": "NaN or infinite on",
+}
+
+
+def _group(series: SeriesVerdict) -> str:
+    """A small rise is no barrier that matters."""
+    return "no barrier" if series.verdict.kind == "small rise" else series.verdict.kind
+
+
+def named(data: str, measure: str) -> str:
+    """What was measured, in words: ``test loss``, ``training error``, ``loss on “my set”``."""
+    data = "training" if data == "train" else data
+    return f"{data} {in_words(measure)}" if data.isalpha() else f"{in_words(measure)} on “{data}”"
+
+
+def in_words(measure: str) -> str:
+    """A measure in words: ``loss``, ``error``, ``squared error``."""
+    return _NAMES.get(measure, measure.replace("_", " "))
+
+
+def unit(measure: str, before: str = "") -> str:
+    """The unit of a height, after a space and `before`; empty where the measure has none."""
+    known = _UNITS.get(measure, "")
+    return before + known if known else ""
+
+
+def _described(line: LineSummary) -> dict[str, Any]:
+    """The told loss of a line for the templates, with its error at the same places."""
+    of = _series(line.loss)
+    if line.error_at:
+        of["error"] = {place: f"{number(error, 1)} %" for place, error in line.error_at.items()}
+    return of
+
+
+def _series(series: SeriesVerdict) -> dict[str, Any]:
+    verdict, effect = series.verdict, series.verdict.smallest_effect
+    places = verdict.places
+    known = {name: _estimate(height, effect) for name, height in verdict.heights.items()}
+    of: dict[str, Any] = {
+        "kind": verdict.kind,
+        "name": named(series.data, series.measure),
+        "measure": series.measure.replace("_", " "),
+        "unit": _UNITS.get(series.measure, ""),
+        "unknown": series.measure not in SMALLEST_EFFECTS and series.measure != "squared_error",
+        "heights": known,
+        "smallest_effect": _effect(series),
+        "relative": None if series.relative_effect is None else f"{100 * series.relative_effect:g} %",
+        "examples": verdict.examples,
+        "positions": verdict.positions,
+        "wide_gap": number(verdict.widest_gap) if verdict.widest_gap > WIDE_GAP * (1 + 1e-9) else "",
+        "places": {
+            name: {
+                "alpha": number(place.alpha),
+                "value": _value(place.value, series, effect),
+                "end": {0.0: "start", 1.0: "end"}.get(place.alpha, ""),
+            }
+            for name, place in places.items()
+        },
+        "error": None,
+        "not_finite": f"{verdict.not_finite:,}",
+        "where_not_finite": _where(verdict),
+    }
+    if verdict.kind != "undefined":
+        of |= _course(series) | _amounts(verdict)
+        if series.gain:
+            of |= {"gain": _estimate(series.gain, effect), "gain_told": series.gain.low > 0}
+    return of
+
+
+def _effect(series: SeriesVerdict) -> str:
+    amount, unit = f"{series.verdict.smallest_effect:.3g}", _UNITS.get(series.measure, "")
+    return amount + (unit.removesuffix("s") if amount == "1" else unit)
+
+
+def _course(series: SeriesVerdict) -> dict[str, Any]:
+    """How the line runs from start to end."""
+    verdict, effect = series.verdict, series.verdict.smallest_effect
+    start, end, lowest, middle = (verdict.places[name].value for name in ("start", "end", "lowest", "middle"))
+    worse, tail = max(start, end), verdict.heights["tail_rise"]
+    if min(start, end) - lowest > effect:
+        course = "dips"
+    else:
+        course = "falls" if start - end > effect else "rises" if end - start > effect else "level"
+    halfway = "above" if middle - worse > effect else "as" if middle > worse else "between"
+    return {
+        "course": course,
+        "highest": _value(worse + max(0.0, verdict.heights["barrier_above_max_end"].value), series, effect),
+        "tail": small(max(tail.high, tail.value), effect) if tail.value > 0 and math.isfinite(tail.high) else "",
+        "halfway": "below" if middle < min(start, end) else halfway,
+    }
+
+
+def _amounts(verdict: Verdict) -> dict[str, Any]:
+    """What the words depend on of the heights."""
+    effect, heights = verdict.smallest_effect, verdict.heights
+    hump, chord, above = (heights[name] for name in ("hump", "barrier_above_chord", "barrier_above_max_end"))
+    more = verdict.more_examples
+    many = more is not None and more > _MANY * verdict.examples
+    return {
+        "at_most": small(verdict.at_most, effect) if math.isfinite(verdict.at_most) else "",
+        "above_both": above.low > 0 and hump.value - above.value <= max(effect, 0.1 * hump.value),
+        "by_chord": chord.low > 0 and chord.value - above.value <= max(effect, 0.1 * above.value),
+        "exceeds": hump.low > effect,
+        "late": verdict.kind != "barrier" and chord.low > effect and chord.value - hump.value > effect,
+        "few": hump.high <= effect,
+        "many": many,
+        "more": "" if more is None or many else f"{_two_figures(more):,}",
+    }
+
+
+def _two_figures(count: int) -> int:
+    power = int("1" + "0" * (len(str(count)) - 2)) if count > 99 else 1
+    return math.ceil(count / power) * power
+
+
+def _estimate(estimate: Estimate, effect: float) -> Mapping[str, str]:
+    return {part: small(getattr(estimate, part), effect) for part in ("value", "low", "high")}
+
+
+def _value(value: float, series: SeriesVerdict, effect: float) -> str:
+    return f"{number(value, 1)} %" if series.measure in ERRORS else number(value, digits(effect))
+
+
+def _where(verdict: Verdict) -> str:
+    if verdict.where_not_finite is None:
+        return ""
+    first, last = map(number, verdict.where_not_finite)
+    return f"at alpha = {first}" if first == last else f"between alpha = {first} and {last}"
+
+
+def _others(line: LineSummary) -> str:
+    """What other treatments and data say by the same measure, where there are any."""
+    told = line.loss
+    others = [each for each in line.series if each.measure == told.measure and each is not told]
+    treatments = {each.batchnorm for each in line.series}
+    opposed: list[dict[str, str]] = []
+    agreed: list[str] = []
+    for each in others:
+        where = named(each.data, each.measure)
+        if len(treatments) > 1:
+            where += f" with BatchNorm treatment “{each.batchnorm}”"
+        if _group(each) == _group(told):
+            agreed.append(where)
+        else:
+            height = _estimate(each.verdict.height, each.verdict.smallest_effect)
+            unit = _UNITS.get(each.measure, "")
+            interval = f"{height['value']}{unit}, 95 % interval {height['low']} to {height['high']}"
+            words = each.verdict.kind if each.verdict.kind == "undefined" else f"{each.verdict.kind} ({interval})"
+            opposed.append({"where": capital(where) if not opposed else where, "words": words})
+    treatment = told.batchnorm if len(treatments) > 1 else ""
+    return _say("others", treatment=treatment, opposed=opposed, agreed=agreed)
+
+
+def _blocks(summary: Summary) -> str:
+    shown = summary.shown_blocks
+    return _say("blocks", first=_block(shown[0], summary), last=_block(shown[-1], summary), count=len(shown))
+
+
+def _block(block: BlockSummary, summary: Summary) -> Mapping[str, str]:
+    effect, error = block.verdict.smallest_effect, summary.error_of(block.block)
+    lost = f"{small(block.lost.value, effect)}{_UNITS.get(block.measure, '')}"
+    share = "" if block.share is None else f", {number(100 * block.share.value, 0)} % of the whole gain"
+    of_error = "" if error is None else f", and {number(error.lost.value, 1)} points of error"
+    return {"name": block.block, "lost": lost, "share": share, "error": of_error}

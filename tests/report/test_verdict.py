@@ -1,0 +1,144 @@
+"""The words of verdicts follow from the numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from linescape.report.verdict import digits, in_words, named, small, unit
+from tests.support.curves import Array
+from tests.support.lines import ALPHAS, HUMP, errors, line, probe, values
+
+
+def said(curve: Array, error: Array | None = None, examples: int = 500, effect: float | None = None) -> str:
+    error = None if error is None else errors(error, examples)
+    return probe(line(values(curve, examples), error)).summary(effect).text
+
+
+def test_a_barrier_between_two_networks() -> None:
+    text = said(0.4 + 0.02 * ALPHAS + 1.45 * HUMP, 15 + 27 * HUMP)
+    pattern = (
+        r"There is a barrier: near alpha = 0\.50 test loss is 1\.8\d, against 0\.4\d and 0\.4\d at the ends "
+        r"\(1\.4\d nats above the line joining them; 95 % interval 1\.4\d to 1\.4\d\), "
+        r"and error is [34]\d\.\d % there, "
+        r"against 1\d\.\d % and 1\d\.\d %\."
+    )
+    assert re.fullmatch(pattern, text.splitlines()[0])
+    assert "By error too there is a barrier: " in text
+    assert "above both networks: do not average them as they are" in text
+
+
+COURSES: dict[str, Array] = {
+    "No barrier: test loss falls from 2.5* to 1.8*.": 2.52 - 0.66 * ALPHAS,
+    "No barrier: test loss falls from 2.5* to 1.8* and on the last stretch rises by at most 0.0*.": (
+        2.52 - 0.7 * ALPHAS + 1.2 * (ALPHAS - 0.95).clip(0)
+    ),
+    "No barrier: test loss falls from 2.5* to 1.0* near alpha = 0.75, and rises from there to 1.5*.": (
+        2.5 - 2.0 * ALPHAS + 4.0 * (ALPHAS - 0.75).clip(0)
+    ),
+    "No barrier: test loss rises from 0.4* to 1.4*.": 0.4 + ALPHAS,
+    "No barrier: test loss *0.4*.": 0.4 + 0 * ALPHAS,
+    "No barrier that matters: test loss stays between *; near alpha = 0.* it rises by 0.0* nats before it falls (95 % "
+    "interval *), which is told from noise, but is below the smallest effect of interest, 0.05 nats.": 0.4
+    + 0.03 * HUMP,
+    "There is a barrier: test loss is 0.* near alpha = 0.4*, rises to 1.* near alpha = 0.65 and falls to 0.* * (a rise "
+    "of 1.* nats that is followed by a fall; 95 % interval *).": (
+        2.3 - 2.0 * ALPHAS.clip(0, 0.4) / 0.4 + 1.2 * np.exp(-(((ALPHAS - 0.65) / 0.1) ** 2))
+    ),
+    "There is a barrier: near alpha = 0.10 test loss is 3.1*, against 2.3* and 0.3* at the ends (0.7* nats above the "
+    "higher one; 95 % interval *).": 2.3 - 2.0 * ALPHAS + np.exp(-(((ALPHAS - 0.1) / 0.05) ** 2)),
+}
+
+
+@pytest.mark.parametrize("words", COURSES)
+def test_every_course_of_a_line_has_its_sentence(words: str) -> None:
+    headline = said(COURSES[words]).splitlines()[0]
+    assert re.fullmatch(re.escape(words).replace(r"\*", ".*"), headline), headline
+
+
+def test_a_late_fall_is_called_that() -> None:
+    text = said(2.3 - 2 * ALPHAS**6)
+    assert text.startswith("No barrier")
+    assert "above the line joining the ends, without a rise: it falls late." in text
+
+
+def test_too_few_examples_say_so() -> None:
+    assert "60 examples are too few to exclude a rise of 0.05 nats" in said(2.3 - 2 * ALPHAS, examples=60)
+    assert said(0.4 + HUMP, examples=1).startswith("Inconclusive: a single example has no interval.")
+    rough = values(0.4 + 0.06 * HUMP, 60) + np.random.default_rng(0).normal(0, 0.5, (21, 60))
+    text = probe(line(rough)).summary().text
+    assert re.search(r"60 examples do not tell whether it rises by 0\.05 nats or more before it falls: by 0\.", text)
+    assert re.search(r"Roughly [\d,]+ more examples would decide\.", text)
+
+
+def test_loss_and_error_that_disagree() -> None:
+    text = said(0.4 + HUMP, 0 * HUMP)
+    assert (
+        "Loss and error disagree: by error there is no barrier: a rise that is followed by a fall is at most 0.7"
+        in text
+    )
+    text = said(0.4 + 0 * HUMP, 10 + 50 * HUMP)
+    assert text.startswith("No barrier")
+    assert "Loss and error disagree: by error there is a barrier," in text
+
+
+def test_few_positions_hide_narrow_barriers() -> None:
+    three = [0, 10, 20]
+    found = probe(line(values(2.3 - 2 * ALPHAS)))
+    curve = found.curves["whole"]
+    few = type(curve)(curve.alphas[three], {key: of[three] for key, of in curve.values.items()}, curve.provenance)
+    text = type(found)({"whole": few}, found.distances).summary().text
+    assert (
+        "3 positions were measured: a barrier between two of them, narrower than 0.50 in alpha, cannot be excluded."
+        in text
+    )
+    assert "cannot be excluded" not in found.summary().text
+
+
+def test_the_lowest_point_and_averaging() -> None:
+    text = said(0.5 - 0.2 * HUMP, 20 - 10 * HUMP)
+    assert re.search(
+        r"The lowest test loss of the line is 0\.3\d near alpha = 0\.\d\d \(error .* %\), 0\.2\d nats \(95 % interval",
+        text,
+    )
+    assert "below both networks. The best weight for the second network is near 0." in text
+    assert "The lowest test loss of the line is that of the end, 0.3" in said(2.3 - 2 * ALPHAS)
+    assert "between those of the two networks" in said(2.3 - 2 * ALPHAS)
+
+
+def test_what_is_not_finite_is_counted() -> None:
+    loss = values(0.4 + HUMP)
+    loss[8:11, :3] = math.inf
+    text = probe(line(loss, errors(50 * HUMP))).summary().text
+    assert text.startswith(
+        "No verdict: test loss is NaN or infinite between alpha = 0.40 and 0.50, in 3 of 500 examples."
+    )
+    assert "by error there is a barrier" in text
+
+
+def test_a_measure_of_ones_own_is_taken_as_a_loss() -> None:
+    found = probe({("test", "regret", ""): values(5 - 2 * ALPHAS, scale=0.01)}).summary()
+    assert "Less regret is taken to be better." in found.text
+    assert found.headline == "No barrier: test regret falls from 5.00 to 3.00."
+
+
+@pytest.mark.parametrize(("effect", "expected"), [(0.05, 2), (1.0, 1), (0.02, 3), (75.0, 0), (0.0001, 5), (0.0, 2)])
+def test_numbers_have_the_digits_that_the_smallest_effect_needs(effect: float, expected: int) -> None:
+    assert digits(effect) == expected
+
+
+def test_small_heights_are_not_shown_as_none() -> None:
+    assert [small(value, 0.05) for value in (0.0, 0.0019, 0.004, 0.04, -0.002, math.nan)] == [
+        "0.00", "0.002", "0.004", "0.04", "−0.002", "undefined",
+    ]  # fmt: skip
+
+
+def test_names() -> None:
+    assert [named(*of) for of in (("train", "error"), ("test", "cross_entropy"), ("set 2", "squared_error"))] == [
+        "training error", "test loss", "squared error on “set 2”",
+    ]  # fmt: skip
+    assert in_words("binary_error") == "error"
+    assert (unit("error", ","), unit("regret", ",")) == (", points", "")
