@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from cyclopts import Parameter
 from rich.cells import cell_len
@@ -44,7 +44,7 @@ class _Plain(Console):
         try:
             super().print(*objects, **options)
         except OSError as error:
-            discard(sys.stderr if self.stderr else sys.stdout)
+            discard(self.file)
             if isinstance(error, BrokenPipeError):
                 raise
             raise StoreError(f"What is printed could not be written: {error.strerror or error}.") from error
@@ -53,7 +53,7 @@ class _Plain(Console):
         raise BrokenPipeError
 
 
-def discard(stream: TextIO) -> None:
+def discard(stream: IO[str]) -> None:
     """Let go of what could not be written to a stream, or Python would try it again at its end, and say so."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -103,17 +103,18 @@ def show(table: Table) -> None:
 
 @contextmanager
 def redirected(to_json: bool, quiet: bool) -> Iterator[None]:
-    """Within it, text for standard output is left out if the result is written as JSON, and notes if it is quiet.
+    """Within it, only results go to standard output; what the user's own code prints goes to standard error.
 
-    What the user's own code prints goes to standard error, or with `quiet` nowhere.
+    Args:
+        to_json: leave out the results too, since `write_json` writes them.
+        quiet: leave out what goes to standard error.
     """
     with ExitStack() as stack:
         if quiet:
             stack.enter_context(redirect_stderr(stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
-        if to_json:
-            stack.enter_context(redirect_stdout(sys.stderr))
-            stdout.quiet = True
-            stack.callback(setattr, stdout, "quiet", False)
+        stdout.file, stdout.quiet = sys.stdout, to_json
+        stack.callback(lambda: vars(stdout).update(_file=None, quiet=False))
+        stack.enter_context(redirect_stdout(sys.stderr))
         yield
 
 

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from linescape.cli.consoles import Many, echo, echo_err, show, stderr
+from linescape.cli.consoles import Many, echo, echo_err, show, stderr, stdout
 from linescape.cli.usage import epilogue
 from linescape.errors import RecipeError, UnfinishedError
 
@@ -50,7 +50,7 @@ def list_studies() -> dict[str, Any]:
         listed[name] = {}
         for scale in studies.scales(name):
             study = studies.find(name, scale)
-            echo(f"{name} --scale {scale}: {study.title} {study.source}.")
+            stdout.print(f"{name} --scale {scale}: {study.title} {study.source}.", style="bold")
             # Names come first and whole, since they are typed; only descriptions are folded.
             table = Table(Column("arm", no_wrap=True), Column("runs", justify="right", no_wrap=True), box=None)
             table.add_column("description", min_width=24)
@@ -118,9 +118,8 @@ def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") 
     from linescape.studies import planning
     from linescape.studies.store import Store
 
-    study, store = selection.study(name), Store(selection.store)
+    where, study, store = specs.device(device), selection.study(name), Store(selection.store)
     echo(str(planning.count(study, store)))
-    where = specs.device(device)
     with Progress(*_COLUMNS, console=stderr, transient=True) as progress:
         bar = progress.add_task("timing")
 
