@@ -165,11 +165,17 @@ def test_what_there_is_no_time_to_time_is_estimated_from_its_operations(
     passes = found.core_seconds - 2 * fixed - 6 * 157 * STEP * (1 + ratio)
     assert 3 * 4 * PASS < passes < 2 * 3 * 4 * PASS
     assert found.untimed == pytest.approx(1 - (6 * 157 * STEP + 3 * 4 * PASS + 2 * fixed) / found.core_seconds)
-    assert f"{found.untimed:.0%} of the time" in str(found)
+    assert f"{found.untimed:.0%} of all" in str(found)
 
 
 def _step_of(recipe: Recipe) -> Workload:
     return next(workload for workload in cost_of(Train(recipe), "cpu").calls if workload.kind == "step")
+
+
+def test_one_network_of_each_type_is_timed_first(empty: Store) -> None:
+    wide, narrow = (replace(BASE, model=ResNet(8, width)) for width in (32, 16))
+    plan([Train(PLAIN), Train(narrow), Train(wide)], empty)
+    assert {run.recipe.model for run in Fake.asked[:4]} == {wide.model, PLAIN.model}
 
 
 @pytest.mark.parametrize("scale", ["mini", "cifar10"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 EXIT_CODES = (
-    "Exit codes: 0, done; 2, an error, whose message is on standard error; 3, some tasks of a study failed and the "
-    "others are done; 130, interrupted by Ctrl-C; 141, nobody reads the output."
+    "Exit codes: 0, done; 1, an unexpected error; 2, an error, whose message is on standard error; 3, some tasks of a "
+    "study failed and the others are done; 130, interrupted by Ctrl-C; 141, nobody reads the output."
 )
 
 _STUDY = "the name of a study"

@@ -25,11 +25,11 @@ from linescape.training import weight_files
 JOINING = 7.0
 """Seconds until helpers join: `work` starts them only after a while, and each imports torch."""
 
-BUDGET = 40.0
+BUDGET = 30.0
 """Seconds after which no further network is timed; the others are estimated from the operations of those alike."""
 
-SCALED, UNTIMED = "up to 1.6 times too long", "within a third"
-"""How far off such estimates were."""
+SCALED, UNTIMED = "up to 1.6 times too long", "each by 0.5 to 2 times its time"
+"""How far off such estimates were (docs/command-line.md)."""
 
 _NOTABLE = 1.15
 """Factor of slowing down from which on the plan mentions it."""
@@ -100,7 +100,7 @@ class Plan(Counts):
         if self.scaled:
             lines.append(f"Timed on few examples and scaled to the whole batch, {SCALED}: {', '.join(self.scaled)}")
         if self.untimed:
-            lines.append(f"Not timed but estimated from counted operations, {UNTIMED}: {self.untimed:.0%} of the time")
+            lines.append(f"Not timed but estimated from counted operations, {UNTIMED}: {self.untimed:.0%} of all")
         return "\n".join([*lines, *(f"Not here yet: {what}" for what in self.absent)])
 
 
@@ -191,17 +191,18 @@ def _done(need: Task, seconds: Mapping[Task, float], ends: Mapping[Task, float],
 
 
 def _timed(costs: Iterable[Cost], timer: Timer, report: Callable[[int, int, str], object]) -> dict[Workload, float]:
-    """Seconds of the workloads that are timed within `BUDGET`: those first that take the largest part of the whole."""
+    """Seconds of the workloads that are timed within `BUDGET`: one of each type of network, then the largest parts."""
     parts: defaultdict[Workload, float] = defaultdict(float)
     for cost in costs:
         for workload, number in cost.calls.items():
             parts[workload] += number * approximate_call(workload)
     ordered = sorted(parts, key=parts.__getitem__, reverse=True)
-    first_of_kind = {workload.kind: workload for workload in reversed(ordered)}.values()
+    kinds = {workload.kind: workload for workload in reversed(ordered)}.values()  # the first of each
+    alike = {(workload.kind, type(workload.recipe.model)): workload for workload in reversed(ordered)}.values()
     ends = time.monotonic() + BUDGET
     timed: dict[Workload, float] = {}
-    for workload in dict.fromkeys((*first_of_kind, *ordered)):
-        if workload in first_of_kind or time.monotonic() < ends:
+    for workload in dict.fromkeys((*kinds, *alike, *ordered)):
+        if workload in kinds or time.monotonic() < ends:
             report(len(timed), len(ordered), _words(workload))
             timed[workload] = timer.seconds(workload)
     return timed
