@@ -11,7 +11,7 @@ from rich.text import Text
 
 from linescape.cli import checkpoints, data, studies
 from linescape.cli.consoles import echo_err, prepare, redirected, stderr, stdout, write_json
-from linescape.cli.usage import epilogue, explained
+from linescape.cli.usage import epilogue, explained, shown_default
 from linescape.errors import LinescapeError, UnfinishedError
 
 __all__ = ["app", "main"]
@@ -21,6 +21,7 @@ app = App(
     help="Measure the loss along the straight line between two neural networks.",
     help_format="markdown",
     help_epilogue=epilogue(),
+    default_parameter=Parameter(show_default=shown_default),
     suppress_keyboard_interrupt=False,
     result_action="return_value",
     console=stdout,
@@ -41,8 +42,8 @@ app.meta.suppress_keyboard_interrupt = False
 @app.meta.default
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    quiet: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Run one command.
 

@@ -120,7 +120,7 @@ def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") 
 
     where, study, store = specs.device(device), selection.study(name), Store(selection.store)
     echo(str(planning.count(study, store)))
-    with Progress(*_COLUMNS, console=stderr, transient=True) as progress:
+    with Progress(*_COLUMNS, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         bar = progress.add_task("timing")
 
         def report(done: int, total: int, what: str) -> None:

@@ -34,6 +34,13 @@ _SEVERAL = {
 }
 
 
+def shown_default(value: object) -> str | None:
+    """A default as it is typed; None, which shows nothing, for a flag that is off and where there is no value."""
+    if value is None or value is False or value == ():
+        return None
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 def epilogue(command: str = "") -> str:
     """The end of a command's help: an example, and exit codes."""
     example = f"Example: `linescape {command} {NEEDS[command][1]}`\n\n" if command in NEEDS else ""

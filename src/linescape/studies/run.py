@@ -201,8 +201,9 @@ class _Bars(AbstractContextManager["_Bars"]):
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        shown = shown and bool(missing)
-        self.bars = Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
+        console = Console(stderr=True)
+        shown = shown and bool(missing) and console.is_terminal
+        self.bars = Progress(*columns, console=console, transient=True, disable=not shown)
         self.all = self.bars.add_task("all", total=total, completed=total - len(missing), note="")
         self.current = self.bars.add_task("now", total=1.0, note="")
         self.total, self.workers = total, max(workers, 1)
