@@ -202,7 +202,7 @@ def test_bad_checkpoints_end_in_one_message(
         (["--model", "resnet", "--data", "own:data"], "needs data of linescape"),
         (["--model", "own:network"], "no data to measure on"),
         (["--data", "own:data"], "does not say which network"),
-        (["--model", "own.py", "--data", "own:data"], "write module:callable or file.py:function"),
+        (["--model", "own.py", "--data", "own:data"], "is module:callable or file.py:function"),
         (["--model", "own:arguments", "--data", "own:data"], "cannot be called without arguments"),
         (["--model", "own:raises", "--data", "own:data"], "own:raises raised KeyError: 'x' (line"),
         (
