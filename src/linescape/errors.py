@@ -10,11 +10,12 @@
     ├── EndsError         a walk does not reproduce the loss of the networks at its ends
     ├── CheckpointError   a file is not a readable checkpoint of this network
     ├── RecipeError       an unknown or impossible model, intervention, study or setting
-    └── StoreError        results cannot be written or read back
-        └── DamagedError  a result is not what was written: delete it and run again
+    ├── StoreError        results cannot be written or read back
+    │   └── DamagedError  a result is not what was written: delete it and run again
+    └── UnfinishedError   some tasks of a run failed; the others are done
 
 A message says what was found, why it matters and what to do. The command line prints the
-message and exits with code 2.
+message and exits with code 2, or with 3 after `UnfinishedError`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ class StoreError(LinescapeError, OSError):
 
 class DamagedError(StoreError):
     """One result on disk is not what was written; the others are whole."""
+
+
+class UnfinishedError(LinescapeError, RuntimeError):
+    """Some tasks of a run failed; the others are done, and the next run tries these again."""
 
 
 def check_type(value: object, kinds: type | tuple[type, ...], what: str, give: str) -> None:

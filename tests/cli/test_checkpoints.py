@@ -224,7 +224,7 @@ def test_bad_checkpoints_end_in_one_message(
         (["--model", "resnet", "--data", "own:data"], "needs data of linescape"),
         (["--model", "own:network"], "no data to measure on"),
         (["--data", "own:data"], "does not say which network"),
-        (["--model", "own.py", "--data", "own:data"], "write module:callable or file.py:function"),
+        (["--model", "own.py", "--data", "own:data"], "is module:callable or file.py:function"),
         (["--model", "own:arguments", "--data", "own:data"], "cannot be called without arguments"),
         (["--model", "own:raises", "--data", "own:data"], "own:raises raised KeyError: 'x' (line"),
         (
@@ -362,7 +362,7 @@ LIMITED = """
 import resource, sys
 import matplotlib.font_manager
 from linescape.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (80_000, 80_000))
 main()
 """
 

@@ -143,7 +143,10 @@ def test_networks_of_timm() -> None:
     refused(RecipeError, "Did you mean 'vit_tiny_patch16_224'", "timm:vit_tiny_patch16_225")
 
 
-def test_missing_and_unfitting_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_unfitting_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    folder = f"hf:{tmp_path}"
+
     def broken(name: str) -> Any:
         raise RuntimeError("operator torchvision::nms does not exist")
 
@@ -153,8 +156,8 @@ def test_missing_and_unfitting_packages_are_named(monkeypatch: pytest.MonkeyPatc
     for words in ("torchvision:resnet18", "timm:resnet18"):
         monkeypatch.setattr(importlib, "import_module", broken)
         refused(RecipeError, "torchvision does not fit the installed torch", words)
-    refused(RecipeError, "does not fit .* Hugging Face do without it: pip uninstall torchvision", "hf:x")
-    for words, extra in (("torchvision:resnet18", "torchvision"), ("timm:resnet18", "timm"), ("hf:x", "hf")):
+    refused(RecipeError, "does not fit .* Hugging Face do without it: pip uninstall torchvision", folder)
+    for words, extra in (("torchvision:resnet18", "torchvision"), ("timm:resnet18", "timm"), (folder, "hf")):
         monkeypatch.setattr(importlib, "import_module", missing)
         refused(RecipeError, rf"pip install 'linescape\[{extra}\]'", words)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from msgspec.structs import replace
+from torch.utils.flop_counter import FlopCounterMode
 
 import linescape.studies.planning
-from linescape import data, studies
+from linescape import data, models, studies
 from linescape.data import sets
 from linescape.errors import RecipeError
 from linescape.recipe import MLP, Data, Optimizer, Poison, Recipe, ResNet, Schedule, Weights
 from linescape.studies import timing
-from linescape.studies.planning import JOINING, POINT, READING, TASK, duration, plan, side_by_side
+from linescape.studies.costs import POINT, READING, TASK, approximate_call, cost_of
+from linescape.studies.planning import JOINING, count, duration, plan, side_by_side
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Task, Train
@@ -105,7 +108,7 @@ def test_what_is_shared_is_planned_once_and_what_is_done_not_at_all(tmp_path: Pa
     work([Train(quick), line], Store(tmp_path), progress=False, workers=1)
     left = plan(tasks, Store(tmp_path))
     assert (left.trainings, left.missing_trainings, left.scans, left.missing_scans) == (2, 1, 2, 1)
-    assert str(left).startswith("1 of 2 trainings and 1 of 2 lines to do, shared ones counted once: about ")
+    assert str(left).startswith("1 of 2 trainings and 1 of 2 lines to do, shared ones counted once\nAbout ")
     assert str(plan([line], Store(tmp_path))) == "1 trainings and 1 lines, all done"
 
 
@@ -125,13 +128,63 @@ def test_a_network_is_timed_once_for_all_that_its_time_does_not_depend_on(empty:
 def test_large_networks_are_timed_on_fewer_examples_on_the_cpu_and_that_is_said(empty: Store) -> None:
     large = Recipe(Data("cifar10"), ResNet(50, 64), Optimizer(batch_size=128), Schedule(1))
     reading = TASK + 60_000 * 3 * 32 * 32 / READING
-    expected = 391 * 4 * STEP + 10_000 * PASS / 32 + reading
     found = plan([Train(large)], empty)
+    step, measured = (next(run for run in Fake.asked if run.kind == kind) for kind in ("step", "pass"))
+    network = models.build(large.model, (3, 32, 32), 10).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, 32, 32))
+    multiplications = counter.get_total_flops() / 2
+    for examples, passes in ((step.recipe.optimizer.batch_size, 3), (measured.examples, 1)):
+        assert passes * examples * multiplications < 5e10 < passes * (examples + 1) * multiplications
+    expected = 391 * 128 / step.recipe.optimizer.batch_size * STEP + 10_000 * PASS / measured.examples + reading
     assert found.core_seconds == pytest.approx(expected)
-    assert "Timed on 32 examples and scaled to the whole batch: ResNet-50 of width 64" in str(found)
+    assert "Timed on few examples" in str(found)
+    assert "ResNet-50 of width 64" in str(found)
     found = plan([Train(large)], empty, "cuda")
     assert found.core_seconds == pytest.approx(391 * STEP + 10_000 * PASS / 500 + reading)
     assert found.scaled == ()
+
+
+def test_what_there_is_no_time_to_time_is_estimated_from_its_operations(
+    empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide, narrow = (replace(BASE, model=ResNet(8, width)) for width in (32, 4))
+    monkeypatch.setattr(linescape.studies.planning, "BUDGET", 1e9)
+    tasks = [Train(wide), Train(narrow)]
+    asked: list[str] = []
+    whole = plan(tasks, empty, report=lambda _, total, what: asked.append(f"{what} of {total}"))
+    assert whole.untimed == 0.0
+    assert len(Fake.asked) == 4
+    assert "a step of 64 examples with ResNet-8 of width 32 of 4" in asked
+    monkeypatch.setattr(linescape.studies.planning, "BUDGET", 0.0)
+    found = plan(tasks, empty)
+    assert [workload.recipe.model for workload in Fake.asked] == [wide.model] * 2, "what takes longest is timed"
+    ratio = approximate_call(_step_of(narrow)) / approximate_call(_step_of(wide))
+    assert 1 / 40 < ratio < 1 / 4
+    fixed = core_seconds(Train(replace(BASE, schedule=Schedule(0))), empty)
+    passes = found.core_seconds - 2 * fixed - 6 * 157 * STEP * (1 + ratio)
+    assert 3 * 4 * PASS < passes < 2 * 3 * 4 * PASS
+    assert found.untimed == pytest.approx(1 - (6 * 157 * STEP + 3 * 4 * PASS + 2 * fixed) / found.core_seconds)
+    assert f"{found.untimed:.0%} of all" in str(found)
+
+
+def _step_of(recipe: Recipe) -> Workload:
+    return next(workload for workload in cost_of(Train(recipe), "cpu").calls if workload.kind == "step")
+
+
+def test_one_network_of_each_type_is_timed_first(empty: Store) -> None:
+    wide, narrow = (replace(BASE, model=ResNet(8, width)) for width in (32, 16))
+    plan([Train(PLAIN), Train(narrow), Train(wide)], empty)
+    assert {run.recipe.model for run in Fake.asked[:4]} == {wide.model, PLAIN.model}
+
+
+@pytest.mark.parametrize("scale", ["mini", "cifar10"])
+def test_tasks_are_counted_before_anything_is_timed(scale: str, empty: Store) -> None:
+    study = studies.find("vlaar2022", scale)
+    Fake.asked = []
+    counts = count(study, empty)
+    assert Fake.asked == []
+    assert str(plan(study, empty)).splitlines()[0] == str(counts)
 
 
 @pytest.mark.parametrize(

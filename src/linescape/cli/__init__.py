@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group, Parameter
 from rich.text import Text
 
 from linescape.cli import checkpoints, data, planes, studies
-from linescape.cli.consoles import echo_err, prepare, stderr, stdout
-from linescape.errors import LinescapeError
+from linescape.cli.consoles import echo_err, prepare, redirected, stderr, stdout, write_json
+from linescape.cli.usage import epilogue, explained, shown_default
+from linescape.errors import LinescapeError, UnfinishedError
 
 __all__ = ["app", "main"]
 
@@ -20,6 +21,8 @@ app = App(
     name="linescape",
     help="Measure the loss along the straight line between two neural networks.",
     help_format="markdown",
+    help_epilogue=epilogue(),
+    default_parameter=Parameter(show_default=shown_default),
     suppress_keyboard_interrupt=False,
     result_action="return_value",
     console=stdout,
@@ -28,22 +31,47 @@ app = App(
 app.command(studies.app)
 app.command(data.app)
 app.command(studies.demo)
-app.command(studies.train)
-app.command(checkpoints.diff)
-app.command(checkpoints.probe_files, name="probe")
-app.command(checkpoints.average_files, name="average")
-app.command(planes.plane)
+app.command(studies.train, help_epilogue=epilogue("train"))
+app.command(checkpoints.diff, help_epilogue=epilogue("diff"))
+app.command(checkpoints.probe_files, name="probe", help_epilogue=epilogue("probe"))
+app.command(checkpoints.average_files, name="average", help_epilogue=epilogue("average"))
+app.command(planes.plane, help_epilogue=epilogue("plane"))
+app.register_install_completion_command(help="Install completion of commands and options for your shell, then exit.")
+app.meta.group_parameters = Group("Output")
+app.meta.suppress_keyboard_interrupt = False
+
+
+@app.meta.default
+def _launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    json: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Run one command.
+
+    Args:
+        tokens: the command, its arguments and options.
+        json: write the result to standard output as JSON, and nothing else.
+        quiet: no progress and no notes; errors are still written.
+    """
+    with redirected(json, quiet):
+        result = app(tokens, exit_on_error=False, print_error=False)
+    if json and result is not None:
+        write_json(result)
 
 
 def main() -> None:
-    """Run the command line. Exits with 2 after an error message, 130 after Ctrl-C, 141 if nobody reads its output."""
+    """Run the command line; see `usage.EXIT_CODES`."""
     prepare()
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        app.meta(sys.argv[1:], exit_on_error=False, print_error=False)
     except BrokenPipeError:
         sys.exit(141)  # as the shell says of a program that a closed pipe ended
     except (LinescapeError, CycloptsError) as error:
-        _fail(str(error))
+        _fail(
+            explained(error) if isinstance(error, CycloptsError) else str(error),
+            3 if isinstance(error, UnfinishedError) else 2,
+        )
     except OSError as error:
         if error.filename is None:
             raise
@@ -57,7 +85,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 2) -> NoReturn:
     with suppress(LinescapeError, BrokenPipeError):  # nor can the message be written
         stderr.print(Text("linescape: ", "bold red"), message, sep="", soft_wrap=True)
-    sys.exit(2)
+    sys.exit(code)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
+from rich import box
 from rich.table import Column, Table
 
-from linescape.cli.consoles import Many, echo, echo_err, stdout
+from linescape.cli.consoles import Many, echo, echo_err, show
 from linescape.cli.soups import Choice, average_several
 from linescape.errors import MismatchError, RecipeError, printable
 
@@ -68,12 +70,12 @@ class Reading:
 
 PLAIN = Reading()
 
-_NARROWEST = 72
-"""Columns that the numbers of `diff` take; a narrower terminal breaks the lines."""
 
-
-def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
+def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> dict[str, Any]:
     """Compare two checkpoints: names, shapes and types of tensors, which would move, and the distance of each block.
+
+    The distance is Euclidean, in the unit of the weights: of all parameters of a block together, relative to the norm
+    of the block in START, and as the root mean square of the change of one parameter.
 
     Args:
         start: the checkpoint at alpha = 0.
@@ -87,13 +89,23 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
     last = renamed(last, reading.fit())
     first = renamed(first, reading.fit()).named_as(last)
     differences = compare(first, last)
-    for path, contents in ((start, first), (end, last)):
+    read: dict[str, Any] = {}
+    for end_of_line, path, contents in (("start", start, first), ("end", end, last)):
         count = sum(tensor.numel() for tensor in contents.values())
         echo(f"{path}: {contents.file_format.kind}, {len(contents):,} tensors, {count:,} values")
         for note in contents.notes:
             echo(f"  {note}")
+        read[end_of_line] = {
+            "path": path,
+            "format": contents.file_format.kind,
+            "tensors": len(contents),
+            "values": count,
+            "notes": contents.notes,
+        }
     echo(str(differences))
-    table = Table(Column("block", overflow="fold"), "parameters", "distance", "relative", "root mean square")
+    table = Table(Column("block", no_wrap=True), box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("parameters", "distance", "relative to start", "root mean square"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for block, distance in differences.distances.items():
         table.add_row(
             printable(block),
@@ -102,8 +114,8 @@ def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> None:
             f"{distance.relative:.4g}",
             f"{distance.per_parameter:.3g}",
         )
-    table.width = _NARROWEST if stdout.width < _NARROWEST else None  # rather than without its numbers
-    stdout.print(table, crop=False)
+    show(table)
+    return {**read, **asdict(differences)}
 
 
 def probe_files(
@@ -128,7 +140,7 @@ def probe_files(
     device: str = "cpu",
     out: Path = Path("probe"),
     reading: Reading = PLAIN,
-) -> None:
+) -> dict[str, Any]:
     """Measure loss and error along the line between two checkpoints, or between the checkpoints of one training.
 
     Writes a report: an HTML page, its figures and its tables. An interrupted probe continues when it is run again.
@@ -223,6 +235,7 @@ def probe_files(
     for note in dict.fromkeys((*result.notes, *notes)):
         echo_err(f"note: {note}")
     echo(str(page))
+    return {"page": page, "notes": [*result.notes, *notes], **json.loads((out / "probe.json").read_bytes())}
 
 
 def average_files(
@@ -231,11 +244,12 @@ def average_files(
     *more: Path,
     out: Annotated[Path, Parameter(name=("--out", "-o"))],
     alpha: float = 0.5,
+    extrapolate: Annotated[bool, Parameter(negative="")] = False,
     model: str | None = None,
     data: str | None = None,
     choice: Choice = Choice(),  # noqa: B008 - it is frozen
     reading: Reading = PLAIN,
-) -> None:
+) -> dict[str, Any]:
     """Write the network at one position on the line between two checkpoints, or the mean of several.
 
     Args:
@@ -243,7 +257,8 @@ def average_files(
         end: the checkpoint at alpha = 1. Format, names and order of the last checkpoint are kept.
         more: further checkpoints; what is written is then the mean of all (a model soup, Wortsman et al. 2022).
         out: the file or folder to write; it must not exist.
-        alpha: the position; values below 0 and above 1 extrapolate.
+        alpha: the position: 0 is START, 1 is END.
+        extrapolate: allow a position below 0 or above 1.
         model: the network, as for probe. With it, BatchNorm statistics are recomputed on the training data.
         data: the data, as for probe.
         choice: whether it is chosen on data, and how.
@@ -255,6 +270,11 @@ def average_files(
     from linescape.evaluation.evaluator import Evaluator
 
     several = choice.check(2 + len(more), alpha)
+    if not (extrapolate or 0 <= alpha <= 1):
+        raise RecipeError(
+            f"--alpha {alpha:g} is not between the two checkpoints: 0 is {start}, 1 is {end}, and 0.3 is 30 % of the "
+            "way. Beyond them networks seldom work; if you want one there, add --extrapolate."
+        )
     *others, last = map(reading.read, (start, end, *more))
     check_new(out, last)
     fit = reading.fit()
@@ -285,6 +305,7 @@ def average_files(
     for note in dict.fromkeys(notes):
         echo_err(f"note: {note}")
     echo(str(out))
+    return {"path": out, "alpha": alpha, "notes": list(dict.fromkeys(notes))}
 
 
 def _of(contents: Contents, other: Contents) -> list[str]:

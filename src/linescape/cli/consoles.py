@@ -6,13 +6,20 @@ outside the console's encoding.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOWrapper
-from typing import Any, TextIO
+from pathlib import Path
+from typing import IO, Any
 
 from cyclopts import Parameter
+from rich.cells import cell_len
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from linescape.errors import StoreError, printable
@@ -37,7 +44,7 @@ class _Plain(Console):
         try:
             super().print(*objects, **options)
         except OSError as error:
-            discard(sys.stderr if self.stderr else sys.stdout)
+            discard(self.file)
             if isinstance(error, BrokenPipeError):
                 raise
             raise StoreError(f"What is printed could not be written: {error.strerror or error}.") from error
@@ -46,7 +53,7 @@ class _Plain(Console):
         raise BrokenPipeError
 
 
-def discard(stream: TextIO) -> None:
+def discard(stream: IO[str]) -> None:
     """Let go of what could not be written to a stream, or Python would try it again at its end, and say so."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -67,6 +74,9 @@ def prepare() -> None:
 stdout = _Plain()
 stderr = _Plain(stderr=True)
 
+_WIDEST = 10_000
+"""Columns of a terminal that no table needs."""
+
 Many = Parameter(consume_multiple=True, negative="")
 """An option that takes several values."""
 
@@ -79,3 +89,36 @@ def echo(text: str) -> None:
 def echo_err(text: str) -> None:
     """Write a note or a warning to standard error."""
     stderr.print(text, soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Write a table of texts to standard output, wider than the terminal where columns with `no_wrap` need it."""
+    for column in table.columns:
+        if column.no_wrap:
+            column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+    needed = Measurement.get(stdout, stdout.options.update(width=_WIDEST), table).minimum
+    table.width = needed if needed > stdout.width else None
+    stdout.print(table, crop=False)
+
+
+@contextmanager
+def redirected(to_json: bool, quiet: bool) -> Iterator[None]:
+    """Within it, only results go to standard output; what the user's own code prints goes to standard error.
+
+    Args:
+        to_json: leave out the results too, since `write_json` writes them.
+        quiet: leave out what goes to standard error.
+    """
+    with ExitStack() as stack:
+        if quiet:
+            stack.enter_context(redirect_stderr(stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))))
+        stdout.file, stdout.quiet = sys.stdout, to_json
+        stack.callback(lambda: vars(stdout).update(_file=None, quiet=False))
+        stack.enter_context(redirect_stdout(sys.stderr))
+        yield
+
+
+def write_json(result: object) -> None:
+    """Write a result to standard output as JSON: paths as texts, and null for what is not finite."""
+    finite = json.loads(json.dumps(result, default=str), parse_constant=lambda _: None)
+    stdout.print(json.dumps(finite, indent=2), soft_wrap=True)

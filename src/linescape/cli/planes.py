@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from linescape.cli.checkpoints import PLAIN, Reading
 from linescape.cli.consoles import Many, echo, echo_err
@@ -26,7 +26,7 @@ def plane(
     device: str = "cpu",
     out: Path = Path("plane"),
     reading: Reading = PLAIN,
-) -> None:
+) -> dict[str, Any]:
     """Measure loss and error on the plane through three checkpoints, or around one in two random directions.
 
     Writes a report: an HTML page, its figures and its tables. An interrupted command continues when it is run again.
@@ -86,9 +86,11 @@ def plane(
         at_networks = ", ".join(f"{name} {surface.at(name, key):.4g}" for name in surface.marks)
         x, y, value = surface.lowest(key)
         echo_err(f"{' '.join(key[:2])}: {at_networks}; lowest on the grid {value:.4g} at ({x:.2f}, {y:.2f})")
-    for note in dict.fromkeys((*surface.provenance["notes"], *notes, *remarks)):
+    told = list(dict.fromkeys((*surface.provenance["notes"], *notes, *remarks)))
+    for note in told:
         echo_err(f"note: {note}")
     echo(str(page))
+    return {"page": page, "marks": surface.marks, "rows": surface.frame().to_dicts(), "notes": told}
 
 
 def _names(files: list[Path]) -> list[str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+import shlex
+from dataclasses import asdict, dataclass, fields
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
 
-from linescape.cli.consoles import Many, echo, echo_err, stdout
+from linescape.cli.consoles import Many, echo, echo_err, show, stderr, stdout
+from linescape.cli.usage import epilogue
+from linescape.errors import RecipeError, UnfinishedError
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
     from linescape.studies.run import RunSummary
@@ -19,7 +23,7 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
 app = App(name="study", help="Train many networks, measure the lines of each, and write one report.")
 
 
-def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> None:
+def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> dict[str, Any]:
     """Train small networks under interventions, measure their lines and write a report; minutes on 2 cores.
 
     Args:
@@ -30,23 +34,38 @@ def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> N
 
     study = studies.find("vlaar2022", "demo")
     report.check_free(out)  # before the minutes of work
-    _work(study, store)
-    _report(study, store, out)
+    summary = _work(study, store)
+    written = _report(study, store, out)
+    _check_finished(summary)
+    return written
 
 
 @app.command(name="list")
-def list_studies() -> None:
-    """List the studies, their scales and their arms."""
+def list_studies() -> dict[str, Any]:
+    """List the studies, their scales and their arms, and how many trainings (runs) each arm has."""
     from linescape import studies
 
+    listed: dict[str, Any] = {}
     for name in studies.names():
+        listed[name] = {}
         for scale in studies.scales(name):
             study = studies.find(name, scale)
-            stdout.print(f"{name} at scale {scale}: {study.title} {study.source}.", style="bold")
-            table = Table("arm", "group", "description", "baseline", "runs", box=None)
-            for arm in study.arms:
-                table.add_row(arm.name, arm.group, arm.title, arm.baseline, str(len(arm.runs)))
-            stdout.print(table)
+            stdout.print(f"{name} --scale {scale}: {study.title} {study.source}.", style="bold")
+            # Names come first and whole, since they are typed; only descriptions are folded.
+            table = Table(Column("arm", no_wrap=True), Column("runs", justify="right", no_wrap=True), box=None)
+            table.add_column("description", min_width=24)
+            table.add_column("compared with", no_wrap=True)
+            for group, arms in groupby(study.arms, lambda arm: arm.group):
+                table.add_row(f"[{group}]")
+                for arm in arms:
+                    baseline = arm.baseline if arm.baseline != arm.name else ""
+                    table.add_row(arm.name, str(len(arm.runs)), arm.title, baseline)
+            show(table)
+            listed[name][scale] = {
+                arm.name: {"group": arm.group, "runs": len(arm.runs), "title": arm.title, "baseline": arm.baseline}
+                for arm in study.arms
+            }
+    return listed
 
 
 @Parameter(name="*")
@@ -72,13 +91,22 @@ class Selection:
 
         return studies.find(name, self.scale).only(*self.arms, runs=self.runs)
 
+    def words(self, name: str) -> list[str]:
+        """The study and this part of it, as they are typed."""
+        words = [name]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value != option.default:
+                words += [f"--{option.name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+        return words
+
 
 WHOLE = Selection()
 
 
-@app.command(name="plan")
-def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> None:
-    """Count the missing trainings and lines of a study, and estimate time and disk space.
+@app.command(name="plan", help_epilogue=epilogue("study plan"))
+def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> dict[str, Any]:
+    """Count the missing trainings and lines of a study, and estimate time and disk space within a minute.
 
     Times a few steps of each network on the device. Lists the data sets and weights that have to be fetched first.
 
@@ -87,27 +115,48 @@ def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") 
         device: where it would run: cpu (all cores) or cuda.
     """
     from linescape.cli import specs
-    from linescape.studies.run import plan
+    from linescape.studies import planning
     from linescape.studies.store import Store
 
-    echo(str(plan(selection.study(name), Store(selection.store), specs.device(device))))
+    where, study, store = specs.device(device), selection.study(name), Store(selection.store)
+    echo(str(planning.count(study, store)))
+    with Progress(*_COLUMNS, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        bar = progress.add_task("timing")
+
+        def report(done: int, total: int, what: str) -> None:
+            progress.update(bar, completed=done, total=total, description=f"timing {what}")
+
+        planned = planning.plan(study, store, where, report=report)
+    if planned.estimate:
+        echo(planned.estimate)
+    return asdict(planned)
 
 
-@app.command(name="run")
-def run_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> None:
+@app.command(name="run", help_epilogue=epilogue("study run"))
+def run_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> dict[str, Any]:
     """Run the missing trainings and lines of a study. Interrupt it at any time; the same command continues.
 
-    Results that are damaged are made again.
+    Results that are damaged are made again. Ends with the command that writes the report.
 
     Args:
         name: the study.
         device: where to train and to measure: cpu (all cores) or cuda.
     """
-    _work(selection.study(name), selection.store, device)
+    summary = _work(selection.study(name), selection.store, device)
+    report = shlex.join(["linescape", "study", "report", *selection.words(name)])
+    echo_err(f"Next, write the report: {report}")
+    _check_finished(summary)
+    return {
+        "done": summary.done,
+        "done_before": summary.before,
+        "declined": len(summary.declined),
+        "seconds": summary.seconds,
+        "next": report,
+    }
 
 
-@app.command(name="report")
-def report_study(name: str, selection: Selection = WHOLE, *, out: Path = Path("report")) -> None:
+@app.command(name="report", help_epilogue=epilogue("study report"))
+def report_study(name: str, selection: Selection = WHOLE, *, out: Path = Path("report")) -> dict[str, Any]:
     """Write the report of the finished part of a study: an HTML page, its figures and its tables.
 
     Results that are damaged are left out, and listed. A folder with other files of these names is left alone.
@@ -116,7 +165,7 @@ def report_study(name: str, selection: Selection = WHOLE, *, out: Path = Path("r
         name: the study.
         out: folder for the report.
     """
-    _report(selection.study(name), selection.store, out)
+    return _report(selection.study(name), selection.store, out)
 
 
 def train(
@@ -129,7 +178,7 @@ def train(
     under: Annotated[tuple[str, ...], Many] = (),
     device: str = "cpu",
     store: Path = Path("runs"),
-) -> None:
+) -> dict[str, Any]:
     """Train one network and print the checkpoint files of its start and its end.
 
     Args:
@@ -159,12 +208,19 @@ def train(
         recipe = interventions.apply(recipe, intervention)
     summary = _work([Train(recipe)], store, device)
     if summary.failed or summary.declined:
-        sys.exit(2)
+        raise RecipeError("".join((summary.failed | summary.declined).values()))
     results = Store(store)
+    measured = {}
     for last in results.log(recipe).tail(1).iter_rows(named=True):  # none after 0 epochs
         echo_err(f"test error {last['test_error']:.2f} %, test loss {last['test_loss']:.4f} nats")
-    for moment in (Moment(recipe, "start"), Moment(recipe, "end")):
-        echo(str(results.path(moment)))
+        measured = {"test_error_percent": last["test_error"], "test_loss_nats": last["test_loss"]}
+    files = {moment: results.path(Moment(recipe, moment)) for moment in ("start", "end")}
+    for file in files.values():
+        echo(str(file))
+    return {**files, **measured}
+
+
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
 
 
 def _work(tasks: Study | list[Train], store: Path, device: str = "cpu") -> RunSummary:
@@ -177,7 +233,13 @@ def _work(tasks: Study | list[Train], store: Path, device: str = "cpu") -> RunSu
     return summary
 
 
-def _report(study: Study, store: Path, out: Path) -> None:
+def _check_finished(summary: RunSummary) -> None:
+    if summary.failed:
+        reason = next(iter(summary.failed.values())).strip().splitlines()[-1]
+        raise UnfinishedError(f"{len(summary.failed)} tasks failed; the next run tries them again. The first: {reason}")
+
+
+def _report(study: Study, store: Path, out: Path) -> dict[str, Any]:
     from linescape import report
     from linescape.errors import StoreError
     from linescape.studies.store import Store
@@ -189,3 +251,4 @@ def _report(study: Study, store: Path, out: Path) -> None:
     for reason in results.damaged.values():
         echo_err(f"Left out: {reason}")
     echo(str(page))
+    return {"page": page, "left_out": list(results.damaged.values())}

@@ -8,98 +8,118 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import math
-from collections.abc import Iterable, Mapping
-from functools import cache
-from typing import Literal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 
-import torch
-from msgspec.structs import replace
-from torch import Tensor, nn
-
-from linescape import data, models
 from linescape.data import sets
 from linescape.engine.threads import cores
 from linescape.errors import CheckpointError
-from linescape.evaluation import batchnorm
-from linescape.recipe import Data, Model, Optimizer, Recipe, Weights
-from linescape.studies.execute import TEST_MEASUREMENTS
+from linescape.recipe import Weights
+from linescape.studies.costs import Cost, approximate_call, cost_of, describe
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Study, Task, Train, in_order
 from linescape.studies.timing import Timer, Workload
 from linescape.training import weight_files
-from linescape.training.loop import steps_per_epoch
 
 JOINING = 7.0
 """Seconds until helpers join: `work` starts them only after a while, and each imports torch."""
 
-TASK = 0.07
-"""Seconds of any task for drawing the network and flushing files to the disk."""
+BUDGET = 30.0
+"""Seconds after which no further network is timed; the others are estimated from the operations of those alike."""
 
-POINT = 0.002
-"""Seconds of any position for loading the network's weights and writing the point."""
-
-READING = 60e6
-"""Bytes of stored images that are read, averaged down and normalised per second."""
-
-_HEAVY = 5e10
-"""Multiplications on the CPU, about a second, from which on fewer examples are timed and the time is scaled up."""
-
-_FEW = 32
-"""That number of examples. For one example of 16 a ResNet-18 takes 1.13 times as long as for one of 128, of 32 1.04."""
-
-_BATCH = 250  # the evaluator's
+SCALED, UNTIMED = "up to 1.6 times too long", "each by 0.5 to 2 times its time"
+"""How far off such estimates were (docs/command-line.md)."""
 
 _NOTABLE = 1.15
 """Factor of slowing down from which on the plan mentions it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """The tasks of a study, and what the missing ones cost.
+class Counts:
+    """The tasks of a study, and how many of them are missing.
 
     Attributes:
         trainings: number of all trainings; `missing_trainings` of them are not done.
-        scans: number of all lines; `missing_scans` of them are not walked.
-        core_seconds: estimated sum of the times of the missing ones, each on one core, or on the GPU.
-        seconds: estimated time of all of them in parallel.
-        processes: number of parallel processes that `work` would use.
-        bytes: estimated disk space of their results.
-        absent: data sets and weights that they need and that are missing, each with the command that gets it.
-        scaled: networks that were timed on fewer examples than they will be run on.
-        slowed: factor by which other programs that use the cores slow everything down at present.
+        scans: number of all lines; `missing_scans` of them are not measured.
     """
 
     trainings: int
     missing_trainings: int
     scans: int
     missing_scans: int
+
+    def __str__(self) -> str:
+        if not self.missing_trainings + self.missing_scans:
+            return f"{self.trainings} trainings and {self.scans} lines, all done"
+        return (
+            f"{self.missing_trainings} of {self.trainings} trainings and {self.missing_scans} of {self.scans} lines "
+            "to do, shared ones counted once"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan(Counts):
+    """The tasks of a study, and what the missing ones cost.
+
+    Attributes:
+        core_seconds: estimated sum of the times of the missing ones, each on one core, or on the GPU.
+        seconds: estimated time of all of them in parallel.
+        processes: number of parallel processes that `work` would use.
+        bytes: estimated disk space of their results.
+        absent: data sets and weights that they need and that are missing, each with the command that gets it.
+        scaled: networks that were timed on fewer examples than they will be run on.
+        untimed: share of `core_seconds` that follows from counted operations, as there was no time to time it.
+        slowed: factor by which other programs that use the cores slow everything down at present.
+    """
+
     core_seconds: float = 0.0
     seconds: float = 0.0
     processes: int = 1
     bytes: int = 0
     absent: tuple[str, ...] = ()
     scaled: tuple[str, ...] = ()
+    untimed: float = 0.0
     slowed: float = 1.0
 
     def __str__(self) -> str:
+        return "\n".join(filter(None, [super().__str__(), self.estimate]))
+
+    @property
+    def estimate(self) -> str:
+        """Time and disk space of the missing tasks, in words; empty where none is missing."""
         if not self.missing_trainings + self.missing_scans:
-            return f"{self.trainings} trainings and {self.scans} lines, all done"
-        size = f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(self.bytes, 1e6) / 1e6:.0f} MB"
-        time = f"{duration(self.core_seconds)} of computing"
+            return ""
+        disk = f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(self.bytes, 1e6) / 1e6:.0f} MB"
+        times = f"{duration(self.core_seconds)} of computing"
         if self.processes > 1:
-            time += f", {duration(self.seconds)} with {self.processes} processes side by side"
-        lines = [
-            f"{self.missing_trainings} of {self.trainings} trainings and {self.missing_scans} of {self.scans} lines "
-            f"to do, shared ones counted once: about {time}, and {size} of disk"
-        ]
+            times += f", {duration(self.seconds)} with {self.processes} processes in parallel"
+        lines = [f"About {times}, and {disk} of disk space"]
         if self.slowed > _NOTABLE:
             lines.append(f"Other programs use the cores now: while they run, it takes {self.slowed:.1f} times as long")
         if self.scaled:
-            lines.append(f"Timed on {_FEW} examples and scaled to the whole batch: {', '.join(self.scaled)}")
+            lines.append(f"Timed on few examples and scaled to the whole batch, {SCALED}: {', '.join(self.scaled)}")
+        if self.untimed:
+            lines.append(f"Not timed but estimated from counted operations, {UNTIMED}: {self.untimed:.0%} of all")
         return "\n".join([*lines, *(f"Not here yet: {what}" for what in self.absent)])
 
 
-def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", workers: int | None = None) -> Plan:
+def count(tasks: Study | Iterable[Task], store: Store) -> Counts:
+    """Count the tasks, and those that are missing; nothing is timed."""
+    wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
+    missing = [task for task in wanted if not store.has(task)]
+    return Counts(
+        *(sum(isinstance(task, kind) for task in some) for kind in (Train, Scan) for some in (wanted, missing))
+    )
+
+
+def plan(
+    tasks: Study | Iterable[Task],
+    store: Store,
+    device: str = "cpu",
+    workers: int | None = None,
+    report: Callable[[int, int, str], object] = lambda *_: None,
+) -> Plan:
     """Count the missing tasks, time a few steps and measurements of each of their networks, and multiply.
 
     Args:
@@ -107,6 +127,7 @@ def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", worke
         store: where results are.
         device: the device that is timed.
         workers: number of processes, as in `linescape.studies.run.work`.
+        report: called before each timing with its number, that of all, and what is timed.
 
     Raises:
         RecipeError: a recipe is impossible.
@@ -115,21 +136,22 @@ def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", worke
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
     missing = [task for task in wanted if not store.has(task)]
     processes = max(1, min(workers or cores(device), len(missing)))
+    costs = {task: cost_of(task, device) for task in missing}
     with Timer(device, processes - 1) as timer:
-        costs = _Costs(timer, device)
-        estimates = {task: costs.of(task) for task in missing}
-    seconds = {task: time for task, (time, _) in estimates.items()}
+        timed = _timed(costs.values(), timer, report)
+    times = {workload: _estimated(workload, timed) for cost in costs.values() for workload in cost.calls}
+    seconds = {task: cost.seconds(times) for task, cost in costs.items()}
+    total = sum(seconds.values())
+    unknown = sum(cost.seconds({**times, **dict.fromkeys(timed, 0.0)}) - cost.fixed for cost in costs.values())
     return Plan(
-        trainings=sum(isinstance(task, Train) for task in wanted),
-        missing_trainings=sum(isinstance(task, Train) for task in missing),
-        scans=sum(isinstance(task, Scan) for task in wanted),
-        missing_scans=sum(isinstance(task, Scan) for task in missing),
-        core_seconds=sum(seconds.values()),
+        **dataclasses.asdict(count(wanted, store)),
+        core_seconds=total,
         seconds=side_by_side(seconds, processes),
         processes=processes,
-        bytes=sum(size for _, size in estimates.values()),
+        bytes=sum(cost.bytes for cost in costs.values()),
         absent=_absent(missing),
-        scaled=tuple(costs.scaled),
+        scaled=_unique(workload for cost in costs.values() if cost.scaled for workload in cost.calls),
+        untimed=unknown / total if total else 0.0,
         slowed=timer.wall / timer.own if timer.own else 1.0,
     )
 
@@ -168,73 +190,35 @@ def _done(need: Task, seconds: Mapping[Task, float], ends: Mapping[Task, float],
     return need not in seconds or ends.get(need, math.inf) <= now
 
 
-class _Costs:
-    """Seconds and bytes of tasks. Workloads leave out settings that do not change a time, so that few are timed."""
+def _timed(costs: Iterable[Cost], timer: Timer, report: Callable[[int, int, str], object]) -> dict[Workload, float]:
+    """Seconds of the workloads that are timed within `BUDGET`: one of each type of network, then the largest parts."""
+    parts: defaultdict[Workload, float] = defaultdict(float)
+    for cost in costs:
+        for workload, number in cost.calls.items():
+            parts[workload] += number * approximate_call(workload)
+    ordered = sorted(parts, key=parts.__getitem__, reverse=True)
+    kinds = {workload.kind: workload for workload in reversed(ordered)}.values()  # the first of each
+    alike = {(workload.kind, type(workload.recipe.model)): workload for workload in reversed(ordered)}.values()
+    ends = time.monotonic() + BUDGET
+    timed: dict[Workload, float] = {}
+    for workload in dict.fromkeys((*kinds, *alike, *ordered)):
+        if workload in kinds or time.monotonic() < ends:
+            report(len(timed), len(ordered), _words(workload))
+            timed[workload] = timer.seconds(workload)
+    return timed
 
-    def __init__(self, timer: Timer, device: str) -> None:
-        self.timer, self.device = timer, device
-        self.timed: dict[Workload, float] = {}
-        self.scaled: dict[str, None] = {}
 
-    def of(self, task: Task) -> tuple[float, int]:
-        """Seconds and bytes of one task."""
-        recipe = task.recipe if isinstance(task, Train) else task.end.recipe
-        seconds, size = self._training(recipe) if isinstance(task, Train) else self._scan(task)
-        known = sets.known(recipe.data.name)
-        return seconds + TASK + sum(known.examples) * math.prod(known.shape) / READING, size
+def _estimated(workload: Workload, timed: Mapping[Workload, float]) -> float:
+    """Seconds of a workload: as timed, or those of the most similar that was, by counted operations."""
+    if workload in timed:
+        return timed[workload]
 
-    def _training(self, recipe: Recipe) -> tuple[float, int]:
-        train, test = data.examples(recipe.data)
-        epochs = recipe.schedule.epochs
-        steps = steps_per_epoch(train, recipe.optimizer.batch_size) * epochs
-        seconds = steps * self._step(recipe, min(recipe.optimizer.batch_size, train))
-        if epochs:
-            seconds += math.ceil(epochs / math.ceil(epochs / TEST_MEASUREMENTS)) * test * self._example(recipe)
-        copies = {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)  # start, end, moments
-        return seconds, copies * _network(recipe).bytes
+    def unlike(other: Workload) -> tuple[bool, float]:
+        ratio = approximate_call(other) / approximate_call(workload)
+        return type(other.recipe.model) is not type(workload.recipe.model), abs(math.log(ratio))
 
-    def _scan(self, task: Scan) -> tuple[float, int]:
-        recipe = task.end.recipe
-        train, test = data.examples(recipe.data)
-        train = min(task.train_examples or train, train)
-        measured = train + min(task.test_examples or test, test)
-        passes = measured
-        if _network(recipe).norms:  # without, all treatments are one
-            passes = measured * len(task.batchnorm) + train * ("recalibrate" in task.batchnorm)
-        ends = 2 * measured * bool({"interpolate", "start", "end"} & set(task.batchnorm))  # checked by evaluation
-        seconds = (task.alphas * passes + ends) * self._example(recipe) + task.alphas * POINT
-        return seconds, task.alphas * measured * len(task.batchnorm) * 2 * 4  # loss and error as float32
-
-    def _step(self, recipe: Recipe, size: int) -> float:
-        """Seconds of a step of `size` examples."""
-        if size > _FEW and self._heavy(recipe, 3 * size):  # forward, and twice as much backward
-            few = Optimizer(
-                lr=0.0, batch_size=_FEW, precision=recipe.optimizer.precision, native=recipe.optimizer.native
-            )
-            plain = Recipe(Data(recipe.data.name), recipe.model, few)
-            return self._time("step", plain, recipe.data) * size / _FEW
-        data = Data(recipe.data.name, augment=recipe.data.augment, mixup=recipe.data.mixup)
-        optimizer = replace(recipe.optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
-        return self._time("step", Recipe(data, recipe.model, optimizer), recipe.data)
-
-    def _example(self, recipe: Recipe) -> float:
-        """Seconds of measuring one example."""
-        count = _FEW if self._heavy(recipe, _BATCH) else 2 * _BATCH
-        return self._time("pass", Recipe(Data(recipe.data.name), recipe.model), recipe.data, count) / count
-
-    def _heavy(self, recipe: Recipe, passes: int) -> bool:
-        """Whether this many forward passes take long on the CPU; a GPU is always timed on whole batches."""
-        heavy = self.device == "cpu" and passes * _network(recipe).multiplications > _HEAVY
-        if heavy:
-            self.scaled[_describe(recipe.model)] = None
-        return heavy
-
-    def _time(self, kind: Literal["step", "pass"], recipe: Recipe, form: Data, count: int = 0) -> float:
-        # Leaving out classes changes only the last layer.
-        workload = Workload(kind, recipe, data.form(form)[0], sets.known(form.name).classes, count)
-        if workload not in self.timed:
-            self.timed[workload] = self.timer.seconds(workload)
-        return self.timed[workload]
+    near = min((other for other in timed if other.kind == workload.kind), key=unlike)
+    return timed[near] * approximate_call(workload) / approximate_call(near)
 
 
 def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
@@ -259,36 +243,11 @@ def _has_weights(file: str) -> bool:
     return True
 
 
-@dataclasses.dataclass(frozen=True)
-class _Network:
-    """Multiplications of a network's forward pass of one example, whether it has BatchNorm, and bytes of its state."""
-
-    multiplications: int
-    norms: bool
-    bytes: int
+def _unique(workloads: Iterable[Workload]) -> tuple[str, ...]:
+    """The networks of these, each once."""
+    return tuple(dict.fromkeys(describe(workload.recipe.model) for workload in workloads))
 
 
-def _network(recipe: Recipe) -> _Network:
-    return _built(recipe.model, *data.form(recipe.data))
-
-
-@cache
-def _built(model: Model, shape: tuple[int, ...], classes: int) -> _Network:
-    with torch.device("meta"):  # without values, so that it takes no memory
-        network = models.build(model, shape, classes)
-    multiplications: list[int] = []
-
-    def count(layer: nn.Module, _: object, outputs: Tensor) -> None:
-        multiplications.append(layer.get_parameter("weight").numel() * outputs[0, 0].numel())  # for each position
-
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
-    network.eval()(torch.empty(1, *shape, device="meta"))
-    size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
-    return _Network(sum(multiplications), bool(batchnorm.layers(network)), size)
-
-
-def _describe(model: Model) -> str:
-    depth, width = (getattr(model, name, None) for name in ("depth", "width"))
-    return type(model).__name__ + (f"-{depth}" if depth else "") + (f" of width {width}" if width else "")
+def _words(workload: Workload) -> str:
+    what = f"a step of {workload.recipe.optimizer.batch_size}" if workload.kind == "step" else f"{workload.examples}"
+    return f"{what} examples with {describe(workload.recipe.model)}"

@@ -21,11 +21,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from linescape.engine import threads
 from linescape.errors import DamagedError, LinescapeError, StoreError
+from linescape.studies.costs import approximate
 from linescape.studies.execute import Report, do
 from linescape.studies.planning import Plan, duration, plan
 from linescape.studies.processes import Processes, messages
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Study, Task, Train, in_order
+from linescape.studies.time_left import TimeLeft
 
 __all__ = ["Plan", "RunSummary", "do", "plan", "work"]
 
@@ -102,7 +104,10 @@ def work(
     attempts: Counter[Task] = Counter()
     failed: dict[Task, str] = {}
     count = min(workers or threads.cores(device), len(missing))
-    with _Helpers(count - 1, store, device, missing) as helpers, _Bars(progress, missing, len(wanted), count) as bars:
+    with (
+        _Helpers(count - 1, store, device, missing) as helpers,
+        _Bars(progress, missing, len(wanted), count, device) as bars,
+    ):
 
         def report(share: float) -> None:
             helpers.start_late()
@@ -192,19 +197,21 @@ def help_out() -> None:
 class _Bars(AbstractContextManager["_Bars"]):
     """A bar for all tasks, with the time left, and one for the present task."""
 
-    def __init__(self, shown: bool, missing: list[Task], total: int, workers: int) -> None:
+    def __init__(self, shown: bool, missing: list[Task], total: int, workers: int, device: str) -> None:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(20),
             TaskProgressColumn(),
             TextColumn("{task.fields[note]}", markup=False),
         )
-        shown = shown and bool(missing)
-        self.bars = Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
+        console = Console(stderr=True)
+        shown = shown and bool(missing) and console.is_terminal
+        self.bars = Progress(*columns, console=console, transient=True, disable=not shown)
         self.all = self.bars.add_task("all", total=total, completed=total - len(missing), note="")
         self.current = self.bars.add_task("now", total=1.0, note="")
-        self.total, self.workers, self.started = total, max(workers, 1), 0.0
-        self.seconds: dict[type[Task], list[float]] = {Train: [], Scan: []}
+        self.total, self.workers = total, max(workers, 1)
+        self.left = TimeLeft({task: _counted(task, device) for task in missing} if shown else {})
+        self.task: Task | None = None
 
     def __enter__(self) -> _Bars:
         self.bars.start()
@@ -215,21 +222,29 @@ class _Bars(AbstractContextManager["_Bars"]):
 
     def begin(self, task: Task) -> None:
         """Show a task that begins."""
-        self.started = time.perf_counter()
+        self.task = task
+        self.left.begin()
         self.bars.update(self.current, completed=0.0, note=describe(task))
 
     def report(self, share: float) -> None:
         """Show the share of the present task that is done."""
         self.bars.update(self.current, completed=share)
+        self.left.report(share)
+        self._show_left(self.left.seconds(self.task))
 
     def end(self, task: Task, left: list[Task]) -> None:
-        """Note the time of a task that ends, and show how many are left; other processes may have done some."""
-        self.seconds[type(task)].append(time.perf_counter() - self.started)
-        # The mean time of a kind of task estimates the time left; there is none before the first of a kind ends.
-        counts = Counter(type(task) for task in left)
-        known = all(self.seconds[kind] for kind in counts)
-        seconds = (
-            sum(n * sum(self.seconds[kind]) / len(self.seconds[kind]) for kind, n in counts.items()) if known else 0.0
-        )
-        note = f"{duration(seconds / self.workers)} left" if known else ""
-        self.bars.update(self.all, completed=self.total - len(left), note=note)
+        """Show that a task has ended, and how many are left; other processes may have done some."""
+        self.left.end(task, left)
+        self.bars.update(self.all, completed=self.total - len(left))
+        self._show_left(self.left.seconds())
+
+    def _show_left(self, seconds: float | None) -> None:
+        note = "" if seconds is None else f"about {duration(seconds / self.workers)} left"
+        self.bars.update(self.all, note=note)
+
+
+def _counted(task: Task, device: str) -> float:
+    try:
+        return approximate(task, device)
+    except LinescapeError:  # it is impossible, as will be said when it is tried
+        return 0.0

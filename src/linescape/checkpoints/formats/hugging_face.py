@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -25,6 +25,27 @@ _OTHER = re.compile(r"(?:model|pytorch_model|diffusion_pytorch_model)(?:_\d+)?\.
 
 INDEX = 1 << 25
 """The most bytes of an index: reading JSON takes 20 times its size."""
+
+_SUFFIXES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py", ".safetensors", ".tar", ".txt")
+
+
+def download_hint(path: str | Path, form: Literal["", "hf:", "hf-data:"] = "") -> str:
+    """What to do where a path that does not exist may be a name on the hub; empty where it cannot be one.
+
+    Args:
+        path: what was named.
+        form: what is written before the folder where it is named.
+    """
+    path = Path(path)
+    if not re.fullmatch(r"(?:[\w.-]+/)?[\w.-]+", path.as_posix()) or path.suffix in _SUFFIXES or path.exists():
+        return ""
+    if path.parent != Path() and path.parent.is_dir():
+        return ""
+    kind, option = ("data set", " --repo-type dataset") if form == "hf-data:" else ("model", "")
+    return (
+        f" If {path.as_posix()} is a {kind} on the Hugging Face hub, download it first: "
+        f"hf download {path.as_posix()}{option} --local-dir {path.name}. Then name its folder: {form}{path.name}"
+    )
 
 
 def files(folder: Path) -> dict[str, list[str]] | None:

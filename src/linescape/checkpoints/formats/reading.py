@@ -39,6 +39,8 @@ def read(path: str | Path, ema: bool = False, key: str | None = None) -> Content
         raise CheckpointError(f"{path}: a key names one place in the file; leave out --ema, or the key {key!r}.")
     try:
         is_folder = path.is_dir()
+        if not is_folder and (hint := hugging_face.download_hint(path)):
+            raise CheckpointError(f"{path} could not be opened: there is no such file or folder.{hint}")
     except OSError as error:
         raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
     contents = _plain(_folder(path, ema, key) if is_folder else read_file(path, ema, key))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from linescape.checkpoints.formats.hugging_face import download_hint
 from linescape.cli.specs import text as tokens
 from linescape.cli.specs.examples import Read, by_class, noted
 from linescape.cli.specs.images import Preprocessing
@@ -59,7 +60,10 @@ def read(text: str, network: nn.Module, folder: Path | None) -> Read:
 def _splits(folder: Path) -> Mapping[str, Table]:
     """What `save_to_disk` wrote, or files such as ``train-*.parquet`` in the folder or in its folder ``data``."""
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder. Name the one that `save_to_disk` wrote, or one of Parquet files.")
+        raise DataError(
+            f"{folder} is no folder. Name the one that `save_to_disk` wrote, or one of Parquet files."
+            + download_hint(folder, "hf-data:")
+        )
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         datasets = optional("datasets", "hf")
         try:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from linescape.checkpoints.formats.hugging_face import download_hint
 from linescape.cli.specs.settings import literals
 from linescape.cli.specs.user_code import call, optional
 from linescape.errors import RecipeError, first_line, suggest
@@ -63,13 +64,13 @@ def _timm(text: str) -> nn.Module:
 
 
 def _hugging_face(text: str) -> nn.Module:
-    auto, base, version = optional("transformers", "hf", "AutoConfig", "PreTrainedModel", "__version__")
     folder = Path(text)
     if not is_folder_of_hugging_face(folder):
         raise RecipeError(
             f"{folder} has no config.json, so it does not say which network it is of. Name the folder that "
-            "`save_pretrained` wrote; for a model of the hub, download it first."
+            f"`save_pretrained` wrote.{download_hint(folder, 'hf:')}"
         )
+    auto, base, version = optional("transformers", "hf", "AutoConfig", "PreTrainedModel", "__version__")
     try:
         config = auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds of errors

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from linescape import data, models
+from linescape.checkpoints.formats.hugging_face import download_hint
 from linescape.cli.specs import data as sets
 from linescape.cli.specs.examples import TRAIN
 from linescape.cli.specs.networks import is_folder_of_hugging_face, other
@@ -92,7 +93,14 @@ def _of_linescape(
     tensors: Mapping[str, Tensor] | None,
 ) -> Resolved:
     """A data set of linescape, and a network for it."""
-    spec = data_set(measured) if measured else recipe.data if recipe else Data()
+    try:
+        spec = data_set(measured) if measured else recipe.data if recipe else Data()
+    except RecipeError as error:
+        raise RecipeError(
+            f"{error} Data of your own are module:callable or file.py:function: mine:data is the function data in your "
+            "mine.py. Others are images:FOLDER, hf-data:FOLDER and text:FILE."
+            + (download_hint(measured, "hf-data:") if measured and "/" in measured else "")
+        ) from error
     dataset = data.load(spec, recipe.seed if recipe else 0)
     if made is None:
         spec_of_model = network(model.removeprefix("linescape:")) if model else recipe.model if recipe else ResNet()

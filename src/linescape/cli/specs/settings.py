@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from linescape.checkpoints.formats.hugging_face import download_hint
 from linescape.data import sets
 from linescape.errors import RecipeError, suggest
 from linescape.recipe import MLP, VGG, Data, EfficientNetLite, LeNet, Model, ResNet, typed
@@ -28,8 +29,9 @@ def network(text: str) -> Model:
     name = typed.split(text)[0]
     if name not in NETWORKS:
         raise RecipeError(
-            f"There is no network {name!r}. {suggest(name, NETWORKS)} For a network of your own write module:callable "
-            "or file.py:function."
+            f"There is no network {name!r} in linescape. {suggest(name, NETWORKS)} A network of your own is "
+            "module:callable or file.py:function: mine:network is the function network in your mine.py. Others are "
+            f"torchvision:NAME, timm:NAME and hf:FOLDER.{download_hint(name, 'hf:') if '/' in name else ''}"
         )
     return typed.content(NETWORKS[name], None, text)
 

@@ -5,8 +5,8 @@ lines their mean; labels are next to what they name; a dotted line is the chance
 ▲ at the upper edge where a loss exceeds the axis or is infinite, × where it is NaN, with a note in the panel.
 
 `lines` draws curves, `layer_statistics`, `bars` and `dots` statistics of lines and runs, `intervals` estimates,
-`heatmaps` many lines at once, `surfaces` planes; `panel` holds what they share. The colours are Okabe and Ito's, which the colour-blind
-can distinguish (without yellow, which is too faint on paper).
+`heatmaps` many lines at once, `surfaces` planes; `panel` holds what they share. The colours are Okabe and Ito's, which
+the colour-blind can distinguish (without yellow, which is too faint on paper).
 """
 
 from linescape.report.figures.bars import set_back

@@ -1,0 +1,65 @@
+"""What each command needs, with an example: at the end of its help, and where something is missing or too much."""
+
+from __future__ import annotations
+
+from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
+
+EXIT_CODES = (
+    "Exit codes: 0, done; 1, an unexpected error; 2, an error, whose message is on standard error; 3, some tasks of a "
+    "study failed and the others are done; 130, interrupted by Ctrl-C; 141, nobody reads the output."
+)
+
+_STUDY = "the name of a study"
+
+NEEDS = {
+    "average": ("two checkpoints or more and the file to write", "A B --out between.safetensors"),
+    "data get": ("the name of a data set", "cifar10"),
+    "diff": ("two checkpoints", "A B"),
+    "plane": (
+        "three checkpoints, or one for random directions",
+        "A B C --model mine:network --data mine:data",
+    ),
+    "probe": (
+        "two checkpoints, or the folder of the checkpoints of one training",
+        "A B --model mine:network --data mine:data",
+    ),
+    "study plan": (_STUDY, "vlaar2022"),
+    "study report": (_STUDY, "vlaar2022 --out report"),
+    "study run": (_STUDY, "vlaar2022 --scale demo"),
+    "train": ("options only", "--under weight_decay=0 label_noise=0.2"),
+}
+"""Command -> what it cannot do without, and arguments as an example."""
+
+_SEVERAL = {
+    "diff": "Compare two at a time. For several, put them into one folder: linescape probe FOLDER measures the lines "
+    "between them.",
+    "probe": "Measure two at a time, or put several into one folder: linescape probe FOLDER --pairs all",
+}
+
+
+def shown_default(value: object) -> str | None:
+    """A default as it is typed; None, which shows nothing, for a flag that is off and where there is no value."""
+    if value is None or value is False or value == ():
+        return None
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def epilogue(command: str = "") -> str:
+    """The end of a command's help: an example, and exit codes."""
+    example = f"Example: `linescape {command} {NEEDS[command][1]}`\n\n" if command in NEEDS else ""
+    return example + EXIT_CODES
+
+
+def explained(error: CycloptsError) -> str:
+    """The message of an error about what was typed, with what the command needs where that is the cause."""
+    command = " ".join(error.command_chain or ())
+    if command in NEEDS:
+        needed, example = NEEDS[command]
+        if isinstance(error, MissingArgumentError) and error.keyword is None:
+            return f"{command} needs {needed}: linescape {command} {example}"
+        if isinstance(error, UnusedCliTokensError):
+            extra = error.unused_tokens or []
+            too_many = f"{', '.join(map(repr, extra))} {'is one' if len(extra) == 1 else 'are'} too many"
+            hint = _SEVERAL.get(command, f"For example: linescape {command} {example}")
+            return f"{command} takes {needed}, and {too_many}. {hint}"
+    return str(error)

@@ -1,0 +1,187 @@
+"""What a task of a study costs, counted and not timed: how often it does which step or measurement.
+
+No data are read: sizes follow from what is known of each set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from functools import cache
+from typing import Literal
+
+import torch
+from msgspec.structs import replace
+from torch import Tensor, nn
+
+from linescape import data, models
+from linescape.data import sets
+from linescape.evaluation import batchnorm
+from linescape.recipe import Data, Model, Optimizer, Recipe
+from linescape.studies.execute import TEST_MEASUREMENTS
+from linescape.studies.study import Scan, Task, Train
+from linescape.studies.timing import Workload
+from linescape.training.loop import steps_per_epoch
+
+TASK = 0.07
+"""Seconds of any task for drawing the network and flushing files to the disk."""
+
+POINT = 0.002
+"""Seconds of any position for loading the network's weights and writing the point."""
+
+READING = 60e6
+"""Bytes of stored images that are read, averaged down and normalised per second."""
+
+_HEAVY = 5e10
+"""Multiplications of a timed call on the CPU, at most, a second or so: large networks are timed on fewer examples."""
+
+_FEWEST = 4
+"""Examples that are timed at least: of fewer, BatchNorm has hardly any statistics."""
+
+_PER_SECOND, _PER_CALL = 5e10, 2e-3
+"""Multiplications a second, and seconds of any call besides: of an imagined core, on which networks are compared."""
+
+_BATCH = 250  # the evaluator's
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What one task costs: how often it does each workload, seconds besides, bytes, and whether a workload is a part.
+
+    Workloads leave out settings that do not change a time, so that few are timed.
+    """
+
+    calls: Mapping[Workload, float]
+    fixed: float
+    bytes: int
+    scaled: bool = False
+
+    def seconds(self, times: Mapping[Workload, float]) -> float:
+        """Of the task, where each workload takes so many seconds."""
+        return self.fixed + sum(number * times[workload] for workload, number in self.calls.items())
+
+
+def cost_of(task: Task, device: str) -> Cost:
+    """What one task costs on a device; what it needs does not count.
+
+    Raises:
+        RecipeError: its recipe is impossible.
+        DataError: a fraction of the data is too small for one batch.
+    """
+    recipe = task.recipe if isinstance(task, Train) else task.end.recipe
+    cost = _training(recipe, device) if isinstance(task, Train) else _scan(task, device)
+    known = sets.known(recipe.data.name)
+    reading = sum(known.examples) * math.prod(known.shape) / READING
+    return dataclasses.replace(cost, fixed=cost.fixed + TASK + reading)
+
+
+def _training(recipe: Recipe, device: str) -> Cost:
+    train, test = data.examples(recipe.data)
+    epochs = recipe.schedule.epochs
+    steps = steps_per_epoch(train, recipe.optimizer.batch_size) * epochs
+    calls: dict[Workload, float] = {}
+    scaled = False
+    if epochs:
+        step, parts = _step(recipe, min(recipe.optimizer.batch_size, train), device)
+        measured = _measuring(recipe, device)
+        calls = {step: steps * parts}
+        calls[measured] = math.ceil(epochs / math.ceil(epochs / TEST_MEASUREMENTS)) * test / measured.examples
+        scaled = parts > 1 or measured.examples < 2 * _BATCH
+    copies = {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)  # start, end, moments
+    return Cost(calls, 0.0, copies * _network(recipe).bytes, scaled)
+
+
+def _scan(task: Scan, device: str) -> Cost:
+    recipe = task.end.recipe
+    train, test = data.examples(recipe.data)
+    train = min(task.train_examples or train, train)
+    measured = train + min(task.test_examples or test, test)
+    passes = measured
+    if _network(recipe).norms:  # without, all treatments are one
+        passes = measured * len(task.batchnorm) + train * ("recalibrate" in task.batchnorm)
+    ends = 2 * measured * bool({"interpolate", "start", "end"} & set(task.batchnorm))  # checked by evaluation
+    workload = _measuring(recipe, device)
+    calls = {workload: (task.alphas * passes + ends) / workload.examples}
+    size = task.alphas * measured * len(task.batchnorm) * 2 * 4  # loss and error as float32
+    return Cost(calls, task.alphas * POINT, size, workload.examples < 2 * _BATCH)
+
+
+def _step(recipe: Recipe, size: int, device: str) -> tuple[Workload, float]:
+    """A step to time, and how many of it are a step of `size` examples."""
+    few = _few(recipe, 3, size, device)  # forward, and twice as much backward
+    if few < size:
+        precision, native = recipe.optimizer.precision, recipe.optimizer.native
+        optimizer = Optimizer(lr=0.0, batch_size=few, precision=precision, native=native)
+        return _workload("step", Recipe(Data(recipe.data.name), recipe.model, optimizer), recipe.data), size / few
+    spec = Data(recipe.data.name, augment=recipe.data.augment, mixup=recipe.data.mixup)
+    optimizer = replace(recipe.optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
+    return _workload("step", Recipe(spec, recipe.model, optimizer), recipe.data), 1.0
+
+
+def _measuring(recipe: Recipe, device: str) -> Workload:
+    """The measurement of some examples."""
+    count = _few(recipe, 1, 2 * _BATCH, device)
+    return _workload("pass", Recipe(Data(recipe.data.name), recipe.model), recipe.data, count)
+
+
+def _few(recipe: Recipe, passes: int, examples: int, device: str) -> int:
+    """How many of these examples are timed; a GPU is always timed on whole batches."""
+    if torch.device(device).type != "cpu":
+        return examples
+    fits = int(_HEAVY / (1 + passes * _network(recipe).multiplications))
+    return min(examples, max(fits, _FEWEST))
+
+
+def _workload(kind: Literal["step", "pass"], recipe: Recipe, form: Data, examples: int = 0) -> Workload:
+    # Leaving out classes changes only the last layer.
+    return Workload(kind, recipe, data.form(form)[0], sets.known(form.name).classes, examples)
+
+
+def approximate(task: Task, device: str = "cpu") -> float:
+    """Seconds of one task on an imagined core: nothing is timed, so only the ratio of two tasks says something."""
+    cost = cost_of(task, device)
+    return cost.seconds({workload: approximate_call(workload) for workload in cost.calls})
+
+
+def approximate_call(workload: Workload) -> float:
+    """Seconds of one workload on the imagined core."""
+    examples = 3 * workload.recipe.optimizer.batch_size if workload.kind == "step" else workload.examples
+    network = _built(workload.recipe.model, workload.shape, workload.classes)
+    return _PER_CALL + examples * network.multiplications / _PER_SECOND
+
+
+def describe(model: Model) -> str:
+    """A network in a few words, such as ``ResNet-18 of width 64``."""
+    depth, width = (getattr(model, name, None) for name in ("depth", "width"))
+    return type(model).__name__ + (f"-{depth}" if depth else "") + (f" of width {width}" if width else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """Multiplications of a network's forward pass of one example, whether it has BatchNorm, and bytes of its state."""
+
+    multiplications: int
+    norms: bool
+    bytes: int
+
+
+def _network(recipe: Recipe) -> _Network:
+    return _built(recipe.model, *data.form(recipe.data))
+
+
+@cache
+def _built(model: Model, shape: tuple[int, ...], classes: int) -> _Network:
+    with torch.device("meta"):  # without values, so that it takes no memory
+        network = models.build(model, shape, classes)
+    multiplications: list[int] = []
+
+    def count(layer: nn.Module, _: object, outputs: Tensor) -> None:
+        multiplications.append(layer.get_parameter("weight").numel() * outputs[0, 0].numel())  # for each position
+
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    network.eval()(torch.empty(1, *shape, device="meta"))
+    size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    return _Network(sum(multiplications), bool(batchnorm.layers(network)), size)
