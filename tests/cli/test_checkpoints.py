@@ -354,7 +354,7 @@ def test_only_names_and_shapes_that_differ_can_be_allowed(line: Line, pair: list
     }
     for name, (tensors, message, allowed) in ends.items():
         torch.save(tensors, tmp_path / "end.pt")
-        code, _, err = line("average", pair[0], "end.pt", "--alpha", "3", "-o", "out.pt")
+        code, _, err = line("average", pair[0], "end.pt", "--alpha", "3", "--extrapolate", "-o", "out.pt")
         assert (code, message in err, "--only-shared" in err) == (2, True, allowed), (name, err)
 
 

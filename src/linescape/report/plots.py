@@ -90,7 +90,14 @@ def of_probe(probe: Probe, style: Style = None) -> Plot:
 
 
 def of_surface(surface: Surface, data: str | None, batchnorm: str | None, style: Style = None) -> Plot:
-    """The figure of `Surface.plot`."""
+    """The figure of `Surface.plot`.
+
+    Args:
+        surface: the surface.
+        data: the data set to show, as for `Surface.plot`.
+        batchnorm: the treatment to show.
+        style: as for `Curve.plot`.
+    """
     return styled(style, lambda: figures.contours(surface, data, batchnorm))
 
 

@@ -37,7 +37,9 @@ def download_hint(path: str | Path, form: Literal["", "hf:", "hf-data:"] = "") -
         form: what is written before the folder where it is named.
     """
     path = Path(path)
-    if not re.fullmatch(r"(?:[\w.-]+/)?[\w.-]+", path.as_posix()) or path.suffix in _SUFFIXES or path.exists():
+    if not re.fullmatch(r"(?:[\w.-]+/)?[\w.-]+", path.as_posix()) or path.suffix in _SUFFIXES:
+        return ""
+    if path.exists() or path.is_symlink():  # a link to nothing is told as that
         return ""
     if path.parent != Path() and path.parent.is_dir():
         return ""
