@@ -120,12 +120,32 @@ def test_one_example_has_no_interval() -> None:
 
 
 def test_about_so_many_more_examples_decide() -> None:
-    curve = 0.4 + bump(0.5, 0.2, 0.08)
-    few = judge(ALPHAS, KINDS["margins"](curve, 300, np.random.default_rng(1)), 0.05)
+    curve = 0.4 + bump(0.5, 0.2, 0.2)
+    few = judge(ALPHAS, KINDS["margins"](curve, 60, np.random.default_rng(1)), 0.05)
     assert few.kind == "inconclusive"
     assert few.more_examples is not None
-    enough = 300 + 4 * few.more_examples  # it is a rough estimate
+    assert 15 <= few.more_examples < 600
+    enough = 60 + 3 * few.more_examples  # it is a rough estimate
     assert judge(ALPHAS, KINDS["margins"](curve, enough, np.random.default_rng(2)), 0.05).kind == "barrier"
+
+
+@pytest.mark.parametrize(
+    ("height", "more"),
+    [
+        (Estimate(0.1, -0.1, 0.2, 0.95), 400 * 3.2**2 - 400),
+        (Estimate(0.1, 0.0, 0.1, 0.95), 400 * 1.6**2 - 400),  # nearly told
+        (Estimate(0.01, -0.1, 0.01 + 0.08, 0.95), 3 * 400),
+        (Estimate(0.049999, -0.1, 0.1, 0.95), None),
+        (Estimate(0.1, math.nan, math.nan, 0.95), None),
+    ],
+)
+def test_intervals_are_taken_to_shrink_with_the_root_of_the_examples(height: Estimate, more: float | None) -> None:
+    found = judge([0, 0.5, 1], np.zeros((3, 400)), 0.05, 0.0, dict.fromkeys(HEIGHTS, height))
+    assert found.kind == "inconclusive"
+    if more is None:
+        assert found.more_examples is None or found.more_examples > 1e6
+    else:
+        assert found.more_examples == pytest.approx(more, abs=1)
 
 
 def test_the_gain_over_both_ends() -> None:
