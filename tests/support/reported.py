@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 
 from tests.support import (  # noqa: F401 - they register theirs
+    fresh_data,
     fresh_networks,
     further_networks,
     reported_data,

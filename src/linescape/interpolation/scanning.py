@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from linescape.errors import AlphaError, EndsError, check_type
+from linescape.errors import AlphaError, EndsError, abbreviate, check_type
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.per_example import Values
