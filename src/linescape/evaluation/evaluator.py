@@ -401,11 +401,12 @@ class Evaluator:
                 seed(number)
                 found.append(of_batch(self.measures, *map_tensors((outputs, targets), torch.clone)))
         for name, values in found[0].items():
-            if not np.allclose(values, found[1][name], rtol=1e-4, atol=1e-6, equal_nan=True):
+            again = found[1][name]
+            if values.shape != again.shape or not np.allclose(values, again, rtol=1e-4, atol=1e-6, equal_nan=True):
                 raise MeasureError(
-                    f"The measure {name!r} gave {values[0]:.6g} and then {found[1][name][0]:.6g} of the same outputs "
-                    "and targets, so positions could not be compared: it draws random numbers, or keeps something "
-                    "from one call to the next. Make it a function of these two alone."
+                    f"The measure {name!r} gave other values when it was called again with the same outputs and "
+                    "targets, so positions could not be compared: it draws random numbers, or keeps something from "
+                    "one call to the next. Make it a function of these two alone."
                 )
 
     def _counted(self) -> int:
