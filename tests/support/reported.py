@@ -10,6 +10,7 @@ from collections import Counter
 
 from tests.support import (  # noqa: F401 - they register theirs
     fresh_data,
+    fresh_files,
     fresh_networks,
     further_networks,
     reported_data,

@@ -92,6 +92,12 @@ def average(
     working = torch.empty(largest, dtype=torch.uint8).untyped_storage()
 
     def tensor(name: str) -> Tensor:
+        value = at_position(name)
+        start.check_unchanged()
+        end.check_unchanged()
+        return value
+
+    def at_position(name: str) -> Tensor:
         if name in measured:
             return measured[name].to(types[name])
         first, last = both(name)

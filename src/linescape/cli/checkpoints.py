@@ -207,6 +207,8 @@ def probe_files(
         evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
         begin, finish = (contents.into(network).to(device) for contents in (first, last))
         result = probe(begin, finish, evaluator, chosen, options)
+        for contents in (first, last):
+            contents.check_unchanged()
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks)
     page = report.write_probe(result, out, title, notes)
     resume.clear(kept)
