@@ -465,11 +465,11 @@ def test_what_a_killed_training_had_begun_to_write_is_no_checkpoint(tmp_path: Pa
 
 def test_a_folder_that_is_deleted_during_the_training_is_said(tmp_path: Path) -> None:
     model = network()
-    with pytest.raises(StoreError, match="step-00000000.safetensors cannot be read"), Keeper(
-        model, tmp_path / "run", data=TEST
-    ) as keeper:
-        keeper.step()
-        shutil.rmtree(tmp_path / "run")
+    keeper = Keeper(model, tmp_path / "run", data=TEST).__enter__()
+    keeper.step()
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(StoreError, match="step-00000000.safetensors cannot be read"):
+        keeper.__exit__(None, None, None)
 
 
 def test_overwriting_deletes_nothing_that_no_keeper_wrote(tmp_path: Path) -> None:

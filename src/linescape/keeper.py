@@ -37,7 +37,6 @@ from linescape.interpolation import resume
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.probing import Probe, probe
 
-
 _BEGUN = re.compile(rf"\.step-\d{{8,}}\.safetensors\..*{re.escape(atomic.SUFFIX)}")
 """Names of checkpoints that were being written when a process was killed."""
 

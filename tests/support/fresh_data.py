@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import linescape as ls
 from tests.support.further_networks import Body, Plain
-from tests.support.optional import load
 from tests.support.situations import ALPHAS, Answer, Case, anew, cross_entropy, examples, pair, situation, walked
 
 FEW = ls.ScanOptions(alphas=ALPHAS)
@@ -59,8 +58,8 @@ def batches_that_act_as_a_whole(_folder: Path) -> Iterator[Case]:
     own = torch.arange(60)
 
     def each_with_each(outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs.masked_fill(torch.eye(len(outputs), dtype=torch.bool), -1e9), targets % len(outputs),
-                               reduction="none")  # fmt: skip
+        others = outputs.masked_fill(torch.eye(len(outputs), dtype=torch.bool), -1e9)
+        return F.cross_entropy(others, targets % len(outputs), reduction="none")
 
     def contrast(network: Any) -> Tensor:
         parts = zip(inputs.double().split(20), own.split(20), strict=True)
@@ -75,6 +74,7 @@ def batches_that_act_as_a_whole(_folder: Path) -> Iterator[Case]:
             lambda: walked(first, last, (inputs, flipped), "each_with_each", fast=fast, **settings),
             expected,
         )
+
     def synchronised() -> Any:
         return nn.Sequential(nn.Linear(6, 5), nn.SyncBatchNorm(5), nn.Linear(5, 3))
 
@@ -102,7 +102,9 @@ def measures_with_a_state(_folder: Path) -> Iterator[Case]:
     data = examples()
     smoothed = nn.CrossEntropyLoss(label_smoothing=0.2, reduction="none")
     expected = anew(Body, start, end, lambda net: smoothed(net(data[0].double()), data[1]).mean())
-    yield Case("label smoothing", lambda: walked(start, end, data, "smoothed", measures={"smoothed": smoothed}), expected)
+    yield Case(
+        "label smoothing", lambda: walked(start, end, data, "smoothed", measures={"smoothed": smoothed}), expected
+    )
     meaned = nn.CrossEntropyLoss(label_smoothing=0.2)
     yield Case("a mean over the batch", lambda: walked(start, end, data, "mean", measures={"mean": meaned}), None)
 
@@ -167,7 +169,9 @@ def examples_at_the_edge(_folder: Path) -> Iterator[Case]:
     yield Case("an empty last batch", lambda: walked(start, end, empty), plain)
     yield Case("an empty first batch", lambda: walked(start, end, empty[::-1]), plain)
     one = torch.zeros_like(targets)
-    yield Case("one class", lambda: walked(start, end, (inputs, one)), anew(Body, start, end, cross_entropy(inputs, one)))
+    yield Case(
+        "one class", lambda: walked(start, end, (inputs, one)), anew(Body, start, end, cross_entropy(inputs, one))
+    )
     yield Case(
         "one example",
         lambda: compared(start, end, (inputs[:1], targets[:1])),
@@ -229,7 +233,9 @@ def tokens_and_ragged_batches(_folder: Path) -> Iterator[Case]:
 
     expected = anew(Tokens, start, end, loss)
     for fast in (None, True):
-        yield Case(f"of three lengths, one all -100, fast={fast}", lambda: walked(start, end, batches, fast=fast), expected)
+        yield Case(
+            f"of three lengths, one all -100, fast={fast}", lambda: walked(start, end, batches, fast=fast), expected
+        )
     yield Case("the same, by compare", lambda: compared(start, end, batches), expected)
     weighted = torch.rand(12, generator=generator)
 
@@ -317,8 +323,8 @@ def compare_as_people_call_it(folder: Path) -> Iterator[Case]:
     yield Case("two files", lambda: compared(*files, data, model=Plain()), expected)
     yield Case("a file and a module", lambda: compared(files[0], end, data), expected)
     yield Case("two files and no module", lambda: compared(*files, data), None)
-    yield Case("a state dict and a State", lambda: compared(start.state_dict(), ls.State.from_module(end), data, model=Plain()),
-               expected)  # fmt: skip
+    states = start.state_dict(), ls.State.from_module(end)
+    yield Case("a state dict and a State", lambda: compared(*states, data, model=Plain()), expected)
     eager = [torch.compile(copy.deepcopy(network), backend="eager") for network in (start, end)]
     yield Case("compiled networks", lambda: compared(eager[0], eager[1], data), expected)
     wrapped = nn.DataParallel(start)
@@ -350,76 +356,3 @@ def compare_as_people_call_it(folder: Path) -> Iterator[Case]:
 class Relu(Plain):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.first(x).relu())
-
-
-@situation
-def models_of_libraries(folder: Path) -> Iterator[Case]:
-    transformers = load("transformers")
-    transformers.logging.set_verbosity_error()
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(3, 50, (6, 8), generator=generator)
-    common: dict[str, Any] = {
-        "vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
-        "num_key_value_heads": 2, "max_position_embeddings": 32,
-    }  # fmt: skip
-    kinds: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "tied": ("LlamaForCausalLM", "LlamaConfig", {**common, "tie_word_embeddings": True}),
-        "a cache": ("LlamaForCausalLM", "LlamaConfig", {**common, "use_cache": True}),
-        "experts": ("MixtralForCausalLM", "MixtralConfig", {**common, "num_local_experts": 3}),
-        "capped logits": ("Gemma2ForCausalLM", "Gemma2Config", {**common, "head_dim": 8, "final_logit_softcapping": 5.0}),
-        "a state space": ("MambaForCausalLM", "MambaConfig", {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1}),
-    }  # fmt: skip
-
-    def made(model: str, config: str, settings: dict[str, Any]) -> Any:
-        return getattr(transformers, model)(getattr(transformers, config)(**settings)).eval()
-
-    batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": tokens.clone()}
-
-    def own(network: Any) -> float:
-        with torch.no_grad():
-            return float(network(**batch).loss)
-
-    for name, (model, config, settings) in kinds.items():
-        start, end = pair(lambda m=model, c=config, s=settings: made(m, c, s))
-        ends = [own(start), own(end)]
-
-        def at_ends(start: Any = start, end: Any = end) -> Answer:
-            means, notes = compared(start, end, [batch])
-            return [float(means[0]), float(means[-1])], notes
-
-        yield Case(f"{name}, at both ends", at_ends, ends)
-    model, config, settings = kinds["experts"]
-    routed = {**settings, "output_router_logits": True, "router_aux_loss_coef": 5.0}
-    start, end = pair(lambda: made(model, config, routed))
-
-    def with_aux() -> Answer:
-        means, notes = compared(start, end, [batch])
-        return [float(means[0]), float(means[-1])], notes
-
-    yield Case("experts and their auxiliary loss", with_aux, None)
-    small: dict[str, Any] = {**common, "hidden_size": 16}
-    heads = [made("LlamaForCausalLM", "LlamaConfig", {**small, "num_attention_heads": count, "num_key_value_heads": count})
-             for count in (2, 4)]  # fmt: skip
-    for name, network in zip("ab", heads, strict=True):
-        network.save_pretrained(folder / name)
-    yield Case("modules with other numbers of heads", lambda: compared(heads[0], heads[1], [batch]), None)
-
-    def folders() -> Answer:
-        notes = compared(folder / "a", folder / "b", [batch], model=heads[0])[1]
-        return [float(any("config" in note or "heads" in note for note in notes))], notes
-
-    yield Case("folders with other numbers of heads", folders, [1.0])
-    vision = transformers.ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=8, patch_size=4
-    )
-    start, end = pair(lambda: transformers.ViTForImageClassification(vision).eval())
-    pictures = torch.randn(5, 3, 8, 8, generator=generator)
-    labels = torch.tensor([0, 1, 1, 0, 1])
-    with torch.no_grad():
-        ends = [float(network(pixel_values=pictures, labels=labels).loss) for network in (start, end)]
-
-    def seen() -> Answer:
-        means, notes = compared(start, end, [{"pixel_values": pictures, "labels": labels}])
-        return [float(means[0]), float(means[-1])], notes
-
-    yield Case("ViT", seen, ends)

@@ -100,7 +100,7 @@ def _leaves(name: str, value: Any, registered: bool = True, depth: int = 0) -> d
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):  # and no other mapping, which may read files as its items are asked for
         yield from ((f"{name}[{key}]", part) for key, part in value.items())
     elif isinstance(value, list | tuple):
         yield from ((f"{name}[{index}]", part) for index, part in enumerate(value))

@@ -220,8 +220,8 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
         notes.append("The network has no BatchNorm with running statistics: all treatments are the same.")
     if (others := batchnorm.untreated(evaluator.model)) and set(treatments) != {"interpolate"}:
         notes.append(
-            f"{abbreviate(others)} are no statistics of torch's BatchNorm, so no treatment changes them: they move with "
-            "the weights."
+            f"{abbreviate(others)} are no statistics of torch's BatchNorm, so no treatment changes them: they move "
+            "with the weights."
         )
     provenance = {
         "linescape": version("linescape"),

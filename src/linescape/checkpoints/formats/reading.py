@@ -92,7 +92,7 @@ def read_file(path: Path, ema: bool = False, key: str | None = None) -> Contents
     if not header:
         advice = "Convert it with the program that made it."
         if head.startswith((b"version https://", b"<")):  # what Git LFS leaves, and what a server says of an error
-            advice = "It is text, in the place of a file that was not downloaded: run `git lfs pull`, or download it again."
+            advice = "It is text, as a file that was not downloaded: run `git lfs pull`, or download it again."
         raise CheckpointError(
             f"{path} is neither safetensors nor a file of torch.save (it begins with {head[:8]!r}). {advice}"
         )
