@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 import linescape as ls
 from tests.support.fresh_networks import both, trained
 from tests.support.further_networks import Body, Plain, right
-from tests.support.situations import ALPHAS, Answer, Case, anew, cross_entropy, examples, pair, situation, walked
+from tests.support.situations import ALPHAS, Answer, Case, anew, cross_entropy, examples, pair, saved, situation, walked
 
 
 @situation
@@ -294,6 +294,28 @@ def lines_at_the_edge(_folder: Path) -> Iterator[Case]:
         return [float(torch.as_tensor(means).isnan().all())], []
 
     yield Case("until NaN is known", not_known, [1.0])
+
+
+@situation
+def checkpoints_of_another_type(folder: Path) -> Iterator[Case]:
+    start, end = pair(Plain)
+    data = examples()
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        cast = [{name: value.to(dtype) for name, value in net.state_dict().items()} for net in (start, end)]
+        networks = pair(Plain)
+        for network, tensors in zip(networks, cast, strict=True):
+            network.load_state_dict(tensors)
+        near = [round(value, 2) for value in anew(Plain, *networks, cross_entropy(*data))]
+        files = [saved(tensors, folder / f"{dtype} {i}.pt") for i, tensors in enumerate(cast)]
+
+        def rounded(first: Any, last: Any) -> Answer:
+            probe = ls.compare(first, last, data, model=Plain(), options=ls.ScanOptions(alphas=ALPHAS))
+            assert any("of different types" in note and "eval mode" not in note for note in probe.notes)
+            return [round(float(mean), 2) for mean in probe.curves["whole"]["test", "cross_entropy"].mean], probe.notes
+
+        yield Case(f"state dicts of {dtype}", lambda: rounded(*cast), near)
+        yield Case(f"files of {dtype}", lambda: rounded(*files), near)
+        yield Case(f"a file of {dtype} and a module", lambda: rounded(files[0], end), None)
 
 
 @situation

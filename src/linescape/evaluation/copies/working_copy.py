@@ -215,6 +215,13 @@ class WorkingCopy:
         if path.moving <= self._compared:
             return
         self._compared |= path.moving
+        types = {f"{value.dtype} and {self.tensors[name].dtype}": value for name, value in path.template.items()}
+        apart = [both for both, value in types.items() if both != f"{value.dtype} and {value.dtype}"]
+        if apart and self._template is not None:
+            self._make_new(
+                "the line and the network are of different types, so positions are rounded to the narrower "
+                f"({abbreviate(apart)}). Convert one of them"
+            )
         walked = []
         for alpha in () if self._template is None or self.makes_new else COMPARED:
             self.load_position(path, alpha)  # one after another, so that what the copy keeps from before shows
