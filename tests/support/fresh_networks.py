@@ -414,7 +414,7 @@ def recurrent_layers(_folder: Path) -> Iterator[Case]:
         def __init__(self) -> None:
             super().__init__()
             self.cells: Any = nn.LSTM(1, 4, batch_first=True)
-            raw = self.cells.weight_hh_l0
+            raw: Any = self.cells.weight_hh_l0
             del self.cells._parameters["weight_hh_l0"]
             self.raw = nn.Parameter(raw.data)
             self.cells.weight_hh_l0 = raw.detach().clone()
