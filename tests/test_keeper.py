@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -447,6 +448,28 @@ def test_a_cell_that_runs_again_replaces_what_it_wrote(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), Keeper(model, tmp_path, data=TEST, overwrite=True):
         raise ZeroDivisionError
     assert "This report was not finished" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_what_a_killed_training_had_begun_to_write_is_no_checkpoint(tmp_path: Path) -> None:
+    begun = tmp_path / "checkpoints" / ".step-00000007.safetensors.123-456.partial"
+    begun.parent.mkdir()
+    begun.write_bytes(b"half")
+    model = network()
+    with Keeper(model, tmp_path) as keeper:
+        keeper.step()
+    assert begun.exists()  # perhaps another process still writes it
+    with Keeper(model, tmp_path, overwrite=True) as keeper:
+        keeper.step()
+    assert not begun.exists()
+
+
+def test_a_folder_that_is_deleted_during_the_training_is_said(tmp_path: Path) -> None:
+    model = network()
+    keeper = Keeper(model, tmp_path / "run", data=TEST).__enter__()
+    keeper.step()
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(StoreError, match="step-00000000.safetensors cannot be read"):
+        keeper.__exit__(None, None, None)
 
 
 def test_overwriting_deletes_nothing_that_no_keeper_wrote(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from linescape import cli
 from tests.support import optional
+from tests.support.command_line import make_studies_quick
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -55,6 +56,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         cli.main()
         return capsys.readouterr().out
 
+    make_studies_quick(monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "mine.py").write_text(MINE)

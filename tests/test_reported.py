@@ -10,8 +10,20 @@ from linescape.errors import DataError
 from tests.support import reported
 from tests.support.situations import SITUATIONS, Answer, Case, judged
 
+LONG = (
+    "averages_of_weights",
+    "keepers_in_one_folder",
+    "killed_at_any_time",
+    "lightning_modules",
+    "models_of_libraries",
+    "ways_to_call",
+)
+"""Situations that take a second or more of a processor each."""
 
-@pytest.mark.parametrize("name", SITUATIONS)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in SITUATIONS]
+)
 def test_reported_situations(name: str) -> None:
     assert reported
     failed = [verdict for verdict in judged([name]) if not verdict.passed]

@@ -37,6 +37,9 @@ from linescape.interpolation import resume
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.probing import Probe, probe
 
+_BEGUN = re.compile(rf"\.step-\d{{8,}}\.safetensors\..*{re.escape(atomic.SUFFIX)}")
+"""Names of checkpoints that were being written when a process was killed."""
+
 
 class Keeper:
     """Saves checkpoints of a training as safetensors in ``FOLDER/checkpoints``, named by their step.
@@ -192,7 +195,7 @@ class Keeper:
                 evaluator.count_operations()
                 evaluator.try_treatments(self.options.treatments)
         for path in earlier:
-            path.unlink()
+            path.unlink(missing_ok=True)
         if earlier and (page := self.folder / "report" / "index.html").exists():
             from linescape.report.page import UNFINISHED
 
@@ -205,11 +208,14 @@ class Keeper:
     def _earlier(self) -> list[Path]:
         """The checkpoints of an earlier training in the folder, which may be deleted.
 
+        Also what a training that was killed had begun to write, which is no checkpoint.
+
         Raises:
             StoreError: they may not, or there are other files.
         """
         folder = self.folder / "checkpoints"
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        files = [path for path in found if not _BEGUN.fullmatch(path.name)]
         names = abbreviate([path.name for path in files], 3)
         if files and not self.overwrite:
             raise StoreError(
@@ -222,7 +228,7 @@ class Keeper:
             from linescape.report import check_free  # heavy, and rarely needed
 
             check_free(self.folder / "report")
-        return files
+        return found if self.overwrite else []
 
     def _join(self, trained: nn.Module, step: int) -> None:
         """A trainer begins, at this step by its own count.
@@ -288,10 +294,14 @@ class Keeper:
         """The file of a checkpoint.
 
         Raises:
-            StoreError: it is not what was saved.
+            StoreError: it is not what was saved, or cannot be read.
         """
         path = self.kept[step]
-        if hashlib.sha256(path.read_bytes()).hexdigest() != self._digests[step]:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise atomic.cannot_read(path, error) from error
+        if hashlib.sha256(content).hexdigest() != self._digests[step]:
             raise StoreError(
                 f"{path} is not what was saved there during the training, so the line would be another. The other "
                 "checkpoints are where they were: probe the line between two of them."

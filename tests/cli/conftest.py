@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from linescape import checkpoints, cli
-from tests.support.command_line import OWN, Line
+from tests.support.command_line import OWN, Line, make_studies_quick
 
 
 @pytest.fixture
@@ -19,6 +19,7 @@ def line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     """Run a command in a temporary folder; returns exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    make_studies_quick(monkeypatch)
     (tmp_path / "own.py").write_text(OWN)
     sys.modules.pop("own", None)
     before = list(sys.path)

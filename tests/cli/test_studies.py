@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import math
 import subprocess
 import sys
 from html import unescape
@@ -16,11 +15,6 @@ from linescape.recipe import Recipe
 from linescape.studies.store import Store
 from linescape.studies.study import Train
 from tests.support.command_line import Line
-
-
-@pytest.fixture(autouse=True)
-def plans_time_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linescape.studies.timing.ENOUGH", 0.05)
 
 
 def test_trained_checkpoints_say_what_they_are_of(line: Line, tmp_path: Path) -> None:
@@ -49,7 +43,6 @@ def test_studies_are_listed_and_planned(line: Line) -> None:
 def test_a_part_of_a_study_runs_once_and_is_reported(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("linescape.studies.run.ALONE_SECONDS", math.inf)  # tests/studies/test_run.py has the helpers
     part = ["vlaar2022", "--arms", "mlp-spiral", "--runs", "1", "--store", "results"]
     code, _, err = line("study", "run", *part)
     assert code == 0, err
@@ -73,7 +66,6 @@ def flip(path: Path) -> None:
 def test_damaged_results_are_left_out_of_a_report_and_made_again(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("linescape.studies.run.ALONE_SECONDS", math.inf)
     assert line("study", "run", *PART)[0] == 0
     curves = sorted((tmp_path / "results").glob("scan/*/curve.safetensors"))
     damaged = [*(tmp_path / "results").glob("train/*/end.safetensors"), curves[0], curves[1].parent / "done.json"]

@@ -243,7 +243,7 @@ def test_a_measure_may_not_give_another_number_of_values_later() -> None:
 
     def some(outputs: Tensor, _targets: Any) -> Tensor:
         calls.append(1)
-        return outputs[: 70 - len(calls), 0]
+        return outputs[: 67 if len(calls) > 3 else 68, 0]
 
     start = networks()[0]
     evaluator = ls.Evaluator(start, {"d": [(INPUTS, TARGETS)]}, [some], lambda model, batch: (model(batch[0]), "none"))

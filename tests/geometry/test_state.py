@@ -240,7 +240,7 @@ def test_networks_without_values_are_refused() -> None:
             use()
     with torch.device("meta"):
         empty = State.from_module(nn.Linear(2, 3))
-    with pytest.raises(StateError, match="device 'meta', so they have no values"):
+    with pytest.raises(StateError, match=r"The start has tensors on the device 'meta' \(weight, bias\), so they have"):
         check_pair(empty, empty)
 
 

@@ -9,6 +9,11 @@ import sys
 from collections import Counter
 
 from tests.support import (  # noqa: F401 - they register theirs
+    fresh_calls,
+    fresh_data,
+    fresh_files,
+    fresh_libraries,
+    fresh_networks,
     further_networks,
     reported_data,
     reported_files,

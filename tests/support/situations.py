@@ -126,10 +126,16 @@ def anew(make: Callable[[], Any], start: Any, end: Any, loss: Callable[[Any], Te
     for alpha in ALPHAS:
         network = make()
         ends = zip(start.state_dict().items(), end.state_dict().values(), strict=True)
-        network.load_state_dict({name: first + alpha * (last - first) for (name, first), last in ends})
+        network.load_state_dict({name: _between(first, last, alpha) for (name, first), last in ends})
         with torch.no_grad():
             losses.append(float(loss(network.double().eval())))
     return losses
+
+
+def _between(start: Tensor, end: Tensor, alpha: float) -> Tensor:
+    if torch.is_floating_point(end) or torch.is_complex(end):
+        return start + alpha * (end - start)
+    return end if alpha else start  # what is no number on a line, as a switch or a counter
 
 
 def cross_entropy(inputs: Tensor, targets: Tensor) -> Callable[[Any], Tensor]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from linescape.checkpoints.formats import Contents
+from linescape.checkpoints.formats.hugging_face import differing_settings
 from linescape.errors import CheckpointError, abbreviate
 from linescape.geometry.mismatch import Mismatch, with_counters
 from linescape.geometry.state import split, tied_names, with_tied_names
@@ -119,6 +120,11 @@ def pair(
         notes.append(f"Left out, as the network or the end has no such tensors: {', '.join(further)}.")
     if dtypes:
         notes.append(f"Converted to the wider of two types: {abbreviate(sorted(dtypes))}.")
+    if settings := differing_settings(start, end):
+        notes.append(
+            f"The config.json of the two checkpoints differ: {abbreviate(settings)}. All positions are measured with "
+            "the one network that was given, so an end with other settings is not the network that was trained."
+        )
     names = [name for name in (*end, *mismatch.only_right) if name in known]
     return (
         replace(start, tensors={name: first[name] for name in names}),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from linescape import checkpoints
 from linescape.checkpoints.diff import MEASURED
 from linescape.checkpoints.formats import Contents
+from linescape.checkpoints.formats.hugging_face import differing_settings
 from linescape.checkpoints.rewriting import names_in
 from linescape.errors import StateError, abbreviate
 from linescape.evaluation import batchnorm
@@ -88,6 +89,12 @@ def average(
     working = torch.empty(largest, dtype=torch.uint8).untyped_storage()
 
     def tensor(name: str) -> Tensor:
+        value = at_position(name)
+        start.check_unchanged()
+        end.check_unchanged()
+        return value
+
+    def at_position(name: str) -> Tensor:
         if name in measured:
             return measured[name].to(types[name])
         first, last = both(name)
@@ -112,7 +119,13 @@ def average(
     provenance |= {"recalibrated": sorted(measured)} if measured else {}
     left_out = checkpoints.write_like(end, tensor, out, {"average": provenance}, types)
     of_values = (*_unmeasured(end, alpha, measured), *_widened(end, types), *_found(vectors))
-    return (*fitted.notes, *end.notes, *left_out, *of_values)
+    of_settings = (
+        f"The config.json of the two checkpoints differ: {abbreviate(settings)}. With those of one, the weights of the "
+        "other are not the network that was trained."
+        for settings in [differing_settings(start, end)]
+        if settings
+    )
+    return (*fitted.notes, *end.notes, *left_out, *of_values, *of_settings)
 
 
 def mean(

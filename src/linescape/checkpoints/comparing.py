@@ -72,12 +72,15 @@ def compare(
         )
     if evaluator is None:
         evaluator = Evaluator(module, _by_name(data), ("cross_entropy", "error") if measures is None else measures)
-    start, end, notes = _networks(model_a, model_b, module)
+    start, end, files = _networks(model_a, model_b, module)
     first, last = (state.to(evaluator.device) for state in as_ends(start, end, module))
     for network, state in ((start, first), (end, last)):
         if network is not module:
             check_computes_alike(network, state, evaluator)
     probed = probe(first, last, evaluator, by_block(module) if layers is True else layers or None, options)
+    for contents in files:
+        contents.check_unchanged()
+    notes = tuple(note for contents in files for note in contents.notes)
     if not probed.curves[WHOLE].provenance["moving"]:
         notes = (*notes, "The two networks are equal, so nothing changes along the line.")
     return replace(probed, notes=tuple(dict.fromkeys((*probed.notes, *notes))))
@@ -89,17 +92,16 @@ def _by_name(data: Any) -> Mapping[str, Any]:
     return data if isinstance(data, Mapping) else {"test": data}
 
 
-def _networks(model_a: Given, model_b: Given, module: nn.Module) -> tuple[Network, Network, tuple[str, ...]]:
-    """The two without wrappers and with files read, and notes on reading them."""
+def _networks(model_a: Given, model_b: Given, module: nn.Module) -> tuple[Network, Network, list[Contents]]:
+    """The two without wrappers and with files read, and what the files hold."""
     read_ends = [
         checkpoints.read(Path(each)) if isinstance(each, str | os.PathLike) else each for each in (model_a, model_b)
     ]
     match read_ends:
         case [Contents() as first, Contents() as last]:
             read_ends = list(pair(first, last, module=module))
-    notes = tuple(note for each in read_ends if isinstance(each, Contents) for note in each.notes)
     start, end = (
         each.into(module) if isinstance(each, Contents) else unwrapped(each) if isinstance(each, nn.Module) else each
         for each in read_ends
     )
-    return start, end, notes
+    return start, end, [each for each in read_ends if isinstance(each, Contents)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from linescape.checkpoints.formats import Contents
+from linescape.checkpoints.formats.hugging_face import differing_settings
 from linescape.errors import abbreviate
 from linescape.geometry.groups import by_name
 from linescape.geometry.mismatch import Mismatch, is_counter
@@ -35,6 +36,7 @@ class Comparison:
         not_interpolated: names of integer and boolean tensors that differ.
         packed: weights that are integers or 8-bit numbers with scales, and differ; distances do not know their values.
         unread: tensors that cannot be read, such as sparse ones, with their kinds.
+        settings: of the ``config.json`` beside them, where they differ, with the values of both.
         distances: from start to end, of all parameters in both (``all``) and of each block.
     """
 
@@ -49,6 +51,7 @@ class Comparison:
     not_interpolated: tuple[str, ...]
     packed: tuple[str, ...]
     unread: tuple[str, ...]
+    settings: tuple[str, ...]
     distances: Mapping[str, Distance]
 
     def __str__(self) -> str:
@@ -61,6 +64,7 @@ class Comparison:
             "integers that differ, which do not move": self.not_interpolated,
             "packed weights that differ, of which distances are not those of the networks": self.packed,
             "sparse, quantised or of another class, and not compared": self.unread,
+            "settings of config.json that differ, so the networks compute different things": self.settings,
             "only in the start": self.only_in_start,
             "only in the end": self.only_in_end,
             "of another shape": shapes,
@@ -97,6 +101,7 @@ def compare(start: Contents, end: Contents) -> Comparison:
         not_interpolated=tuple(name for name in differ if not is_continuous(first[name].dtype)),
         packed=tuple(packed_weights(last, differ)),
         unread=tuple(f"{name} ({kind})" for name, kind in {**start.unread, **end.unread}.items()),
+        settings=tuple(differing_settings(start, end)),
         distances=distances(first, last, by_name(first.parameters)),
     )
 

@@ -228,6 +228,8 @@ def probe_files(
         begin, finish = (contents.into(network).to(device) for contents in (first, last))
         others, told = paths_beside(begin, finish, evaluator, Beside(slerp, align, aligned_out), in_file)
         result = probe(begin, finish, evaluator, chosen, options, others)
+        for contents in (first, last):
+            contents.check_unchanged()
         title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks, *told)
     page = report.write_probe(result, out, title, notes, smallest_effect=effects)
     resume.clear(kept)

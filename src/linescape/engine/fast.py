@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from linescape.engine.native import build
 from linescape.engine.onednn import Kernels, fastest
 from linescape.engine.partition import split
 from linescape.engine.tracing import check_examples_apart, trace
+from linescape.errors import first_line
 
 _CACHE = 24_000_000
 """Bytes that the largest result of an operation should take: batches are split into parts of that size. A fixed rule,
@@ -224,7 +225,8 @@ class Fast(nn.Module):
             raise NotExportable(f"it is called in more than {_KINDS} ways")
         self._exported += 1
         graph = export(network, rounded_args, rounded_kwargs)
-        check_examples_apart(graph, network, Call.of(rounded_args, rounded_kwargs))
+        with _unusable_graphs_refused():
+            check_examples_apart(graph, network, Call.of(rounded_args, rounded_kwargs))
         return self._checked(graph, call, args, kwargs)
 
     def _checked(self, graph: Graph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
@@ -233,14 +235,10 @@ class Fast(nn.Module):
         Raises:
             NotExportable: the graph cannot be used.
         """
-        try:
+        with _unusable_graphs_refused():
             plan = self._planned(graph, call)
             plan.update(self._alpha)
             self._check(plan, call, args, kwargs)
-        except NotExportable:
-            raise
-        except Exception as error:  # whatever torch raises of an unusual graph: the network can still be called
-            raise NotExportable(f"its graph cannot be used ({error})") from error
         return plan
 
     def _planned(self, graph: Graph, call: Call) -> _Plan:
@@ -415,3 +413,14 @@ def _added_bytes(values: Iterable[Any], inputs: Iterable[Tensor]) -> int:
     of_inputs = {_address(tensor) for tensor in inputs}
     sizes = {_address(value): value.untyped_storage().nbytes() for value in values if isinstance(value, Tensor)}
     return sum(size for address, size in sizes.items() if address not in of_inputs)
+
+
+@contextmanager
+def _unusable_graphs_refused() -> Iterator[None]:
+    """Whatever torch raises of an unusual graph as `NotExportable`: the network can still be called."""
+    try:
+        yield
+    except NotExportable:
+        raise
+    except Exception as error:
+        raise NotExportable(f"its graph cannot be used ({first_line(error)})") from error

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+import io
 import math
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,7 +198,13 @@ def export(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
     shapes = pytree.tree_map(dynamic, (args, dict(kwargs)))
     try:
-        with warnings.catch_warnings(), attributes_kept(network), _without_inplace(network), torch.no_grad():
+        with (
+            warnings.catch_warnings(),
+            redirect_stderr(io.StringIO()),  # where torch prints as much of a graph as it had, before it raises
+            attributes_kept(network),
+            _without_inplace(network),
+            torch.no_grad(),
+        ):
             warnings.simplefilter("ignore")  # torch's own: deprecations inside export
             warnings.filterwarnings("error", ".*assigned during export")
             program = torch.export.export(

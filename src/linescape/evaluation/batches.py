@@ -65,7 +65,8 @@ def as_tensors(name: str, given: Any) -> tuple[Tensor, Tensor] | None:
                 "or a list of batches."
             )
     try:
-        inputs, targets = (torch.as_tensor(part) for part in given)
+        # Not `torch.as_tensor`, which would move tensors to the default device of the caller.
+        inputs, targets = (part if isinstance(part, Tensor) else torch.from_numpy(part) for part in given)
     except (TypeError, ValueError) as error:  # an array of objects, or one that is read backwards
         raise DataError(
             f"The data {name!r} are arrays that torch cannot read: {first_line(error)}. Give numbers in a plain order."

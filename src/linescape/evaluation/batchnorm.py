@@ -53,6 +53,16 @@ def statistics(module: nn.Module) -> frozenset[str]:
     )
 
 
+def untreated(module: nn.Module) -> list[str]:
+    """Names of running statistics that no treatment changes: those of InstanceNorm, and of layers of the user's own."""
+    treated = statistics(module)
+    return [
+        name
+        for name, _ in module.named_buffers()
+        if name not in treated and name.rpartition(".")[2] in ("running_mean", "running_var", "running_std")
+    ]
+
+
 def check_variances(tensors: Mapping[str, Tensor], alpha: float) -> None:
     """Raise `StateError` naming the running variances below zero among some tensors, which have no square root."""
     if bad := negative_variances(tensors):

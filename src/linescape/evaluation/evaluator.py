@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from linescape.engine import Fast
-from linescape.errors import DataError
+from linescape.errors import DataError, MeasureError
 from linescape.evaluation import remarks
-from linescape.evaluation.batches import first_with_examples, length, smallest_batch
+from linescape.evaluation.batches import first_with_examples, length, map_tensors, smallest_batch
+from linescape.evaluation.copies.observing import seed
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
 from linescape.evaluation.named import by_name
@@ -388,6 +389,26 @@ class Evaluator:
             self._batches[treatment] = {**self.data, **joined}
         return self._batches[treatment]
 
+    def _check_measures(self, outputs: Any, targets: Any) -> None:
+        """Measure the same few outputs twice.
+
+        Raises:
+            MeasureError: they cannot be measured, or a measure is random or keeps something from call to call.
+        """
+        found = []
+        for number in range(2):
+            with self._runner.random_state_kept():
+                seed(number)
+                found.append(of_batch(self.measures, *map_tensors((outputs, targets), torch.clone)))
+        for name, values in found[0].items():
+            again = found[1][name]
+            if values.shape != again.shape or not np.allclose(values, again, rtol=1e-4, atol=1e-6, equal_nan=True):
+                raise MeasureError(
+                    f"The measure {name!r} gave other values when it was called again with the same outputs and "
+                    "targets, so positions could not be compared: it draws random numbers, or keeps something from "
+                    "one call to the next. Make it a function of these two alone."
+                )
+
     def _counted(self) -> int:
         total, of_largest_batch = 0, 0.0
         self._few = []
@@ -401,7 +422,7 @@ class Evaluator:
             few, share = self._runner.head(first, 4)
             with self._runner.refusing(f"the first examples of {name!r}", few):
                 few, share, (outputs, targets, operations) = self._runner.first_call(few, share, first)
-            of_batch(self.measures, outputs, targets)  # what cannot be measured is said at once
+            self._check_measures(outputs, targets)  # what cannot be measured is said at once
             self._few.append(few)
             of_largest_batch = max(of_largest_batch, operations / share)
             total += round(operations / share * (length(batches) or 10))

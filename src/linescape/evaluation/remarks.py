@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from linescape.errors import abbreviate
 from linescape.evaluation.measures import (
     IGNORED,
     Measure,
@@ -29,6 +30,13 @@ _ENOUGH = 8
 
 def of_settings(measure: Measure) -> list[str]:
     """What a result should say of a measure's means."""
+    inner = measure.func if isinstance(measure, partial) else measure
+    if isinstance(inner, nn.Module) and (weights := [weight for weight, _ in inner.named_parameters()]):
+        return [
+            f"The measure {name(measure)} has weights of its own ({abbreviate(weights)}), which are the same at all "
+            "positions. Where each network was trained with its own, make the loss a part of the network: a module "
+            "that returns the losses."
+        ]
     if isinstance(measure, nn.CrossEntropyLoss | nn.NLLLoss):
         settings = {"weight": measure.weight is not None, "ignore_index": measure.ignore_index != IGNORED}
     elif isinstance(measure, partial) and measure.func in (F.cross_entropy, F.nll_loss):

@@ -39,9 +39,10 @@ def unsaved(module: nn.Module) -> dict[str, Tensor | Scalar]:
     numbers, texts, arrays, tensors, modules that are not registered, containers of these, and what other objects have
     under public names.
     """
-    saved = {id(value) for value in module.state_dict(keep_vars=True).values()}
+    entries = module.state_dict(keep_vars=True)
+    saved = {id(value) for value in entries.values()}
     found: dict[str, Tensor | Scalar] = {
-        name: value for name, value in module.named_parameters() if id(value) not in saved
+        name: value for name, value in module.named_parameters() if name not in entries and id(value) not in saved
     }
     for path, layer in module.named_modules():
         prefix = f"{path}." if path else ""
@@ -99,7 +100,7 @@ def _leaves(name: str, value: Any, registered: bool = True, depth: int = 0) -> d
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):  # and no other mapping, which may read files as its items are asked for
         yield from ((f"{name}[{key}]", part) for key, part in value.items())
     elif isinstance(value, list | tuple):
         yield from ((f"{name}[{index}]", part) for index, part in enumerate(value))

@@ -199,7 +199,12 @@ class State(Mapping[str, Tensor]):
         )
 
     def to(self, device: torch.device | str) -> State:
-        """This state on a device."""
+        """This state on a device.
+
+        Raises:
+            StateError: tensors are on the device ``meta``, so they have no values.
+        """
+        check_has_values("The network", self)
         return self.replace({name: value.to(device) for name, value in self.items()})
 
 
@@ -281,11 +286,8 @@ def check_pair(start: State, end: State) -> None:
             "Convert one of the two networks."
         )
     devices = {name: (start[name].device, value.device) for name, value in end.items()}
-    if any(device.type == "meta" for both in devices.values() for device in both):
-        raise StateError(
-            "The tensors of the start or the end are on the device 'meta', so they have no values. Load a checkpoint "
-            "into the network first."
-        )
+    check_has_values("The start", start)
+    check_has_values("The end", end)
     if apart := [f"{name} ({first} and {last})" for name, (first, last) in devices.items() if first != last]:
         raise StateError(
             f"The start and the end are on different devices: {abbreviate(apart)}. Put both on one: state.to(...)."
@@ -300,6 +302,15 @@ def check_pair(start: State, end: State) -> None:
         raise StateError(
             f"The start and the end differ in {_kinds(differ, end.opaque)}, which cannot be interpolated: there is no "
             "network between them. Convert sparse and quantised tensors to plain ones, or give both networks the same."
+        )
+
+
+def check_has_values(what: str, state: State) -> None:
+    """Raise `StateError` naming the tensors of a state on the device ``meta``; `what` is what a message calls it."""
+    if without := [name for name, value in state.items() if value.is_meta]:
+        raise StateError(
+            f"{what} has tensors on the device 'meta' ({abbreviate(without)}), so they have no values. Load a "
+            "checkpoint into the network first, by load_state_dict(..., assign=True) or from_pretrained."
         )
 
 

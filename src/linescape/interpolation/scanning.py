@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from linescape.errors import AlphaError, EndsError, check_type
+from linescape.errors import AlphaError, EndsError, abbreviate, check_type
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.per_example import Values
@@ -218,6 +218,11 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
     norms = bool(batchnorm.layers(evaluator.model))
     if not norms and len(treatments) > 1:
         notes.append("The network has no BatchNorm with running statistics: all treatments are the same.")
+    if (others := batchnorm.untreated(evaluator.model)) and set(treatments) != {"interpolate"}:
+        notes.append(
+            f"{abbreviate(others)} are no statistics of torch's BatchNorm, so no treatment changes them: they move "
+            "with the weights."
+        )
     provenance = {
         "linescape": version("linescape"),
         "torch": str(torch.__version__),

@@ -49,8 +49,8 @@ def of_curve(curve: Curve) -> str:
 
 def of_probe(probe: Probe) -> str:
     """A probe: its summary in words, its figure, and a row for each line and series."""
-    summary = getattr(probe, "summary", None)
-    return _html(f"Probe of {len(probe.curves)} lines", plots.of_probe(probe), _series(probe.curves), summary)
+    sentences = plain(probe.summary().text).splitlines()
+    return _html(f"Probe of {len(probe.curves)} lines", plots.of_probe(probe), _series(probe.curves), sentences)
 
 
 def of_state(state: State) -> str:
@@ -124,14 +124,14 @@ def _html(
     heading: str,
     plot: Plot | None,
     table: tuple[Sequence[Mapping[str, Any]], Sequence[Column]],
-    summary: Any = None,
+    sentences: Sequence[str] = (),
 ) -> str:
     rows, columns = table
     shown = pl.DataFrame(plain([dict(row) for row in rows[:_ROWS]]))
     note = f"The first {_ROWS} of {len(rows)} rows." if len(rows) > _ROWS else ""
     content = {
         "heading": plain(heading),
-        "sentences": plain(str(summary()).splitlines()) if summary is not None else [],
+        "sentences": sentences,
         "image": base64.b64encode(plot._repr_png_()).decode() if plot else "",
         "width": math.ceil(96 * plot.figure.get_figwidth()) if plot else 0,
         "table": page.table(shown, columns, note) if rows else "",

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 from torch import Tensor, nn
@@ -63,6 +64,7 @@ class Contents(Mapping[str, Tensor]):
         path: the file or folder.
         file_format: how it was written.
         unread: name -> kind of the tensors that cannot be read, such as sparse and quantised ones.
+        stamps: each file that was read -> which it was: its number, bytes and time.
     """
 
     tensors: Mapping[str, Tensor]
@@ -71,6 +73,17 @@ class Contents(Mapping[str, Tensor]):
     path: str = ""
     file_format: FileFormat = FileFormat("safetensors")
     unread: Mapping[str, str] = field(default_factory=dict)
+    stamps: Mapping[Path, tuple[int, ...]] = field(default_factory=dict)
+
+    def check_unchanged(self) -> None:
+        """Raise `CheckpointError` if a file was written to since it was read: its tensors may be of two networks."""
+        for file, before in self.stamps.items():
+            number, *now = stamp(file) or before
+            if number == before[0] and now != [*before[1:]]:  # one that was replaced by another file is still mapped
+                raise CheckpointError(
+                    f"{file} was written to while it was read, as by a training that still runs, so what was computed "
+                    "of it may be of two different networks. Copy the file, and read the copy."
+                )
 
     def __repr__(self) -> str:
         return f"Contents({self.path}: {self.file_format.kind}, {len(self)} tensors)"
@@ -169,6 +182,15 @@ class Contents(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self.tensors)
+
+
+def stamp(file: Path) -> tuple[int, ...]:
+    """Which file lies in a place, and how it was last written: its number, bytes and time; nothing for none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def unwrapped(contents: Contents) -> Contents:

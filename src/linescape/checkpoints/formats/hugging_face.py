@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from linescape.checkpoints.formats.contents import Contents, FileFormat
+from linescape.checkpoints.formats.mapped import plain
 from linescape.errors import CheckpointError, abbreviate
 from linescape.geometry.tensors import identical
 
@@ -24,7 +25,13 @@ _OTHER = re.compile(r"(?:model|pytorch_model|diffusion_pytorch_model)(?:_\d+)?\.
 """Names of other weights: of older saves, in another format, or of further networks (as accelerate numbers them)."""
 
 INDEX = 1 << 25
-"""The most bytes of an index: reading JSON takes 20 times its size."""
+"""The most bytes of an index, or of the settings: reading JSON takes 20 times its size."""
+
+_NOT_COMPUTED = {
+    *("_name_or_path", "_commit_hash", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"),
+    *("id2label", "label2id", "finetuning_task", "problem_type"),
+}
+"""Settings that do not change what a network computes in eval mode."""
 
 _SUFFIXES = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".py", ".safetensors", ".tar", ".txt")
 
@@ -130,6 +137,31 @@ def joined(folder: Path, files: Mapping[str, Sequence[str]], parts: Mapping[str,
         FileFormat("hugging face", first.file_format.container),
         {name: kind for part in parts.values() for name, kind in part.unread.items()},
     )
+
+
+def differing_settings(start: Contents, end: Contents) -> list[str]:
+    """What differs between the ``config.json`` of two checkpoints' folders and may change what a network computes.
+
+    Networks of equal shapes may differ in it, as in the number of attention heads, and then compute different things.
+    """
+    first, last = (_settings(Path(contents.path)) for contents in (start, end))
+    if not (first and last):
+        return []
+    return [
+        f"{name} ({first.get(name, 'not given')} and {last.get(name, 'not given')})"
+        for name in dict.fromkeys([*first, *last])
+        if name not in _NOT_COMPUTED and first.get(name) != last.get(name)
+    ]
+
+
+def _settings(path: Path) -> Mapping[str, Any]:
+    """What the ``config.json`` of a checkpoint has; nothing where there is none that can be read."""
+    file = (path if path.is_dir() else path.parent) / "config.json"
+    try:
+        read: Any = json.loads(file.read_bytes()) if plain(file) <= INDEX else {}
+    except (CheckpointError, OSError, ValueError, RecursionError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def _parts(index: Path) -> dict[str, list[str]]:

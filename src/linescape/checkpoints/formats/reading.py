@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from linescape.checkpoints.formats import distributed, hugging_face, torch_file
-from linescape.checkpoints.formats.contents import Contents, FileFormat, unwrapped
+from linescape.checkpoints.formats.contents import Contents, FileFormat, stamp, unwrapped
 from linescape.checkpoints.formats.mapped import opened, plain
 from linescape.errors import CheckpointError, abbreviate
 from linescape.geometry.tensors import is_plain
@@ -43,6 +43,8 @@ def read(path: str | Path, ema: bool = False, key: str | None = None) -> Content
             raise CheckpointError(f"{path} could not be opened: there is no such file or folder.{hint}")
     except OSError as error:
         raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
+    files = [file for file in path.iterdir() if file.is_file()] if is_folder else [path]
+    stamps = {file: found for file in files if (found := stamp(file))}
     contents = _plain(_folder(path, ema, key) if is_folder else read_file(path, ema, key))
     if not contents.tensors:
         raise CheckpointError(f"{path} holds no tensors, so there is no network in it.")
@@ -54,7 +56,7 @@ def read(path: str | Path, ema: bool = False, key: str | None = None) -> Content
         )
     if ema:
         contents = _average(contents)
-    return unwrapped(replace(contents, path=str(path)))
+    return unwrapped(replace(contents, path=str(path), stamps=stamps))
 
 
 def _folder(path: Path, ema: bool, key: str | None) -> Contents:
@@ -90,9 +92,11 @@ def read_file(path: Path, ema: bool = False, key: str | None = None) -> Contents
     except OSError as error:
         raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
     if not header:
+        advice = "Convert it with the program that made it."
+        if head.startswith((b"version https://", b"<")):  # what Git LFS leaves, and what a server says of an error
+            advice = "It is text, as a file that was not downloaded: run `git lfs pull`, or download it again."
         raise CheckpointError(
-            f"{path} is neither safetensors nor a file of torch.save (it begins with {head[:8]!r}). Convert it with "
-            "the program that made it."
+            f"{path} is neither safetensors nor a file of torch.save (it begins with {head[:8]!r}). {advice}"
         )
     if ema or key is not None:
         option = "--ema" if ema else "--key"

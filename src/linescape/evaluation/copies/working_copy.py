@@ -50,7 +50,8 @@ class WorkingCopy:
     Attributes:
         network: the copy, in eval mode.
         called: what is to be called: `network`, or a new copy that `load` made.
-        tensors: of `network`, by name; tied ones under each name.
+        tensors: of `network`, by name; tied ones under each name. Those that it has no more in eval mode are in the
+            same memory as they were.
         path: on which `network` is; None where it holds something else.
         alpha: the position on it.
         notes: what a reader of results should know of the network, in words.
@@ -88,7 +89,10 @@ class WorkingCopy:
 
     def _use(self, network: nn.Module) -> None:
         self.network = self.called = network
-        self.tensors: dict[str, Any] = dict(network.state_dict(keep_vars=True))
+        self.tensors: dict[str, Any] = {
+            **self.as_given.state_dict(keep_vars=True),
+            **network.state_dict(keep_vars=True),
+        }
         self.path: Path | None = None
         self.alpha = 0.0
 
@@ -211,6 +215,13 @@ class WorkingCopy:
         if path.moving <= self._compared:
             return
         self._compared |= path.moving
+        types = {f"{value.dtype} and {self.tensors[name].dtype}": value for name, value in path.template.items()}
+        apart = [both for both, value in types.items() if both != f"{value.dtype} and {value.dtype}"]
+        if apart and self._template is not None:
+            self._make_new(
+                "the line and the network are of different types, so positions are rounded to the narrower "
+                f"({abbreviate(apart)}). Convert one of them"
+            )
         walked = []
         for alpha in () if self._template is None or self.makes_new else COMPARED:
             self.load_position(path, alpha)  # one after another, so that what the copy keeps from before shows
@@ -219,7 +230,9 @@ class WorkingCopy:
         for number, alpha in enumerate(COMPARED):
             self.load_anew(path, alpha)
             loaded = self.called.state_dict(keep_vars=True)
-            if walked and not all(identical(loaded[name], path.tensor(name, alpha)) for name in path.template):
+            if walked and not all(
+                name in loaded and identical(loaded[name], path.tensor(name, alpha)) for name in path.template
+            ):
                 self._make_new("eval mode changes its weights")
                 walked = []
             of_new, read_by_new = self._observed(outputs, path.moving)
@@ -307,7 +320,7 @@ class WorkingCopy:
                 f"{abbreviate(unheld)}. Register their modules (nn.ModuleList) to move them."
             ] = None
         if self._template is not None and self.network.state_dict().keys() != self.tensors.keys():
-            self._make_new("a call changes the names of its tensors")
+            self._make_new("eval mode or a call changes the names of its tensors")
         if written := sorted(observer.written & self.tensors.keys()):
             reason = f"it writes to its own tensors when it is called ({abbreviate(written)})"
             if self._template is not None:
@@ -325,6 +338,16 @@ class WorkingCopy:
             notes.append(
                 f"The networks differ in what their state dicts do not hold ({abbreviate(names)}). That does not move: "
                 "it is as in the network that was given for measuring."
+            )
+        switches = sorted(
+            name
+            for name in path.moving & self._read
+            if not is_continuous(path.template[name].dtype) and name.rpartition(".")[2] != "num_batches_tracked"
+        )
+        if switches:
+            notes.append(
+                f"{abbreviate(switches)} are no numbers on a line (integers, or true and false): they are the start's "
+                "at alpha = 0 and the end's at all other positions, so the curve may jump there."
             )
         if path.spectral:
             notes.append(
