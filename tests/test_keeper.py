@@ -615,3 +615,9 @@ def test_a_training_whose_start_was_not_saved_is_refused(tmp_path: Path) -> None
         with pytest.raises(RecipeError, match="has not saved the start"):
             use(Keeper(nn.Linear(2, 2), tmp_path / "run", steps=1))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_line_without_a_position_between_is_refused_before_the_training(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no position between the two ends"):
+        Keeper(nn.Linear(2, 2), tmp_path / "run", options=ScanOptions(alphas=2))
+    assert not (tmp_path / "run").exists()
