@@ -170,4 +170,5 @@ def test_no_damage_to_the_library_is_used_or_ends_the_process() -> None:
     counts = json.loads(done.stdout)
     assert counts["damages"] >= 50
     assert counts["wrong"] == counts["signals"] == []
-    assert counts["kept again"] >= counts["damages"] - 3  # not in the place of a folder, nor while it is in use
+    # Not in the place of a folder or of a link to a device, nor while it is in use.
+    assert counts["kept again"] >= counts["damages"] - 4
