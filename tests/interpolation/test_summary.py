@@ -76,7 +76,7 @@ def test_blocks_are_sorted_by_what_is_lost_without_them() -> None:
     error = found.error_of("block1")
     assert error is not None
     assert error.lost.value == pytest.approx(5, abs=4)
-    assert "Of 2 blocks, block2 costs most" in found.text
+    assert "Of 2 blocks, “block2” costs most" in found.text
 
 
 def test_blocks_with_other_examples_have_no_share() -> None:
