@@ -143,13 +143,16 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
             },
             "init": {"from": "random", "scheme": "default", "scale": 1.0},
             "seed": 0,
+            "order_seed": 0,
         },
         "at": "end",
+        "number": None,
     }
     rest = {name: value for name, value in msgspec.to_builtins(LINE).items() if name not in ("start", "end", "task")}
     examples = {"train_examples": 1000, "test_examples": 0}
     assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",)} | examples
     other = {"reset": (), "to": "fresh", "statistics": True, "optimizer": "new"}
+    other |= {"at": "end", "number": None, "schedule": "new"}
     assert {**msgspec.to_builtins(Trained(PLAIN)), "recipe": 0} == {"from": "trained", "recipe": 0, **other}
     weights = {"from": "weights", "file": "a", "sha256": "0" * 8, "reset": ("fc",)}
     assert msgspec.to_builtins(Weights("a", "0" * 8)) == weights
@@ -177,7 +180,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert store.has(TASK)
     assert store.has(LINE)
     assert same(store.state(Moment(PLAIN, "start")), STATE)
-    trained = store.trained(PLAIN)
+    trained = store.checkpoint(Moment(PLAIN))
     assert same(trained.state, STATE)
     assert (trained.step, list(trained.optimizer)) == (12, ["momentum_buffer/w"])
     log = store.log(PLAIN)
@@ -243,7 +246,7 @@ def test_a_damaged_result_is_noticed(name: str, damage: str, tmp_path: Path) -> 
 
     def read() -> None:
         store.state(Moment(PLAIN, "start"))
-        store.trained(PLAIN)
+        store.checkpoint(Moment(PLAIN))
         store.log(PLAIN)
 
     with pytest.raises(DamagedError, match=f"{name} is damaged .* Run the study again, which does that task anew"):

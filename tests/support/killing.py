@@ -16,8 +16,9 @@ from typing import Any
 
 import torch
 
-import linescape.studies.execute
+import linescape.studies.job
 import linescape.studies.run
+import linescape.studies.trainings
 from linescape.studies.execute import do
 from linescape.studies.store import Store
 from linescape.studies.study import Task
@@ -49,9 +50,9 @@ def lives(body: Callable[[], None], limit: int | None = None) -> bool:
 
 def main(root: Path) -> None:
     torch.set_num_threads(1)  # a process with more cannot be forked safely
-    linescape.studies.execute.SNAPSHOT_SECONDS = 0.0
+    linescape.studies.trainings.SNAPSHOT_SECONDS = 0.0
     tasks = study().tasks()
-    linescape.studies.execute.load(BASE.data, BASE.seed)  # kept, so that each child has it
+    linescape.studies.job.load(BASE.data, BASE.seed)  # kept, so that each child has it
     assert lives(lambda: count(root / "whole", tasks))
     deaths = 0
     while not lives(lambda: count(root / "killed", tasks), limit=3 + deaths // 2):

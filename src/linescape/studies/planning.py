@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Literal
 
@@ -21,11 +21,11 @@ from linescape.data import sets
 from linescape.engine.threads import cores
 from linescape.errors import CheckpointError
 from linescape.evaluation import batchnorm
-from linescape.recipe import Data, Model, Optimizer, Recipe, Weights
-from linescape.studies.execute import TEST_MEASUREMENTS
+from linescape.recipe import Data, Model, Moment, Optimizer, Recipe, Trained, Weights
 from linescape.studies.store import Store
-from linescape.studies.study import Scan, Study, Task, Train, in_order
+from linescape.studies.study import Keep, Scan, Study, Task, Train, in_order
 from linescape.studies.timing import Timer, Workload
+from linescape.studies.trainings import TEST_MEASUREMENTS
 from linescape.training import weight_files
 from linescape.training.loop import steps_per_epoch
 
@@ -60,6 +60,9 @@ class Plan:
     Attributes:
         trainings: number of all trainings; `missing_trainings` of them are not done.
         scans: number of all lines; `missing_scans` of them are not walked.
+        states: number of all states within trainings; `missing_states` of them are not kept.
+        repeated: number of finished trainings that are repeated in part, for states within them that were not kept.
+        repeat_seconds: estimated sum of the times of that, which is part of `core_seconds`.
         core_seconds: estimated sum of the times of the missing ones, each on one core, or on the GPU.
         seconds: estimated time of all of them in parallel.
         processes: number of parallel processes that `work` would use.
@@ -73,6 +76,10 @@ class Plan:
     missing_trainings: int
     scans: int
     missing_scans: int
+    states: int = 0
+    missing_states: int = 0
+    repeated: int = 0
+    repeat_seconds: float = 0.0
     core_seconds: float = 0.0
     seconds: float = 0.0
     processes: int = 1
@@ -82,7 +89,7 @@ class Plan:
     slowed: float = 1.0
 
     def __str__(self) -> str:
-        if not self.missing_trainings + self.missing_scans:
+        if not self.missing_trainings + self.missing_scans + self.missing_states:
             return f"{self.trainings} trainings and {self.scans} lines, all done"
         size = f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(self.bytes, 1e6) / 1e6:.0f} MB"
         time = f"{duration(self.core_seconds)} of computing"
@@ -92,6 +99,13 @@ class Plan:
             f"{self.missing_trainings} of {self.trainings} trainings and {self.missing_scans} of {self.scans} lines "
             f"to do, shared ones counted once: about {time}, and {size} of disk"
         ]
+        if self.missing_states:
+            lines.append(f"{self.missing_states} of {self.states} states within trainings are to be kept")
+        if self.repeated:
+            lines.append(
+                f"{self.repeated} finished trainings kept no such state, and are repeated up to there: about "
+                f"{duration(self.repeat_seconds)} of that computing"
+            )
         if self.slowed > _NOTABLE:
             lines.append(f"Other programs use the cores now: while they run, it takes {self.slowed:.1f} times as long")
         if self.scaled:
@@ -115,15 +129,21 @@ def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", worke
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
     missing = [task for task in wanted if not store.has(task)]
     processes = max(1, min(workers or cores(device), len(missing)))
+    steps = _steps_to_states(missing, store)
     with Timer(device, processes - 1) as timer:
         costs = _Costs(timer, device)
-        estimates = {task: costs.of(task) for task in missing}
+        estimates = {task: costs.of(task, steps) for task in missing}
+    repeats = [estimates[keep][0] for keep in steps if store.has(Train(keep.recipe))]
     seconds = {task: time for task, (time, _) in estimates.items()}
     return Plan(
         trainings=sum(isinstance(task, Train) for task in wanted),
         missing_trainings=sum(isinstance(task, Train) for task in missing),
         scans=sum(isinstance(task, Scan) for task in wanted),
         missing_scans=sum(isinstance(task, Scan) for task in missing),
+        states=sum(isinstance(task, Keep) for task in wanted),
+        missing_states=sum(isinstance(task, Keep) for task in missing),
+        repeated=len(repeats),
+        repeat_seconds=sum(repeats),
         core_seconds=sum(seconds.values()),
         seconds=side_by_side(seconds, processes),
         processes=processes,
@@ -176,22 +196,27 @@ class _Costs:
         self.timed: dict[Workload, float] = {}
         self.scaled: dict[str, None] = {}
 
-    def of(self, task: Task) -> tuple[float, int]:
-        """Seconds and bytes of one task."""
-        recipe = task.recipe if isinstance(task, Train) else task.end.recipe
-        seconds, size = self._training(recipe) if isinstance(task, Train) else self._scan(task)
+    def of(self, task: Task, steps: Mapping[Keep, int]) -> tuple[float, int]:
+        """Seconds and bytes of one task; `steps` are those of runs to states within trainings."""
+        recipe = _recipe(task)
+        if isinstance(task, Scan):
+            seconds, size = self._scan(task)
+        elif isinstance(task, Train):
+            seconds, size = self._training(recipe)
+        else:
+            size = (_copies(recipe) - 1) * _network(recipe).bytes
+            if task not in steps:
+                return 0.0, size
+            seconds = steps[task] * self._step(recipe)
         known = sets.known(recipe.data.name)
         return seconds + TASK + sum(known.examples) * math.prod(known.shape) / READING, size
 
     def _training(self, recipe: Recipe) -> tuple[float, int]:
-        train, test = data.examples(recipe.data)
-        epochs = recipe.schedule.epochs
-        steps = steps_per_epoch(train, recipe.optimizer.batch_size) * epochs
-        seconds = steps * self._step(recipe, min(recipe.optimizer.batch_size, train))
+        test, epochs = data.examples(recipe.data)[1], recipe.schedule.epochs
+        seconds = (_step_of(Moment(recipe)) - _step_of(Moment(recipe, "start"))) * self._step(recipe)
         if epochs:
             seconds += math.ceil(epochs / math.ceil(epochs / TEST_MEASUREMENTS)) * test * self._example(recipe)
-        copies = {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)  # start, end, moments
-        return seconds, copies * _network(recipe).bytes
+        return seconds, _copies(recipe) * _network(recipe).bytes
 
     def _scan(self, task: Scan) -> tuple[float, int]:
         recipe = task.end.recipe
@@ -205,17 +230,18 @@ class _Costs:
         seconds = (task.alphas * passes + ends) * self._example(recipe) + task.alphas * POINT
         return seconds, task.alphas * measured * len(task.batchnorm) * 2 * 4  # loss and error as float32
 
-    def _step(self, recipe: Recipe, size: int) -> float:
-        """Seconds of a step of `size` examples."""
+    def _step(self, recipe: Recipe) -> float:
+        """Seconds of a step."""
+        size = min(recipe.optimizer.batch_size, data.examples(recipe.data)[0])
         if size > _FEW and self._heavy(recipe, 3 * size):  # forward, and twice as much backward
             few = Optimizer(
                 lr=0.0, batch_size=_FEW, precision=recipe.optimizer.precision, native=recipe.optimizer.native
             )
             plain = Recipe(Data(recipe.data.name), recipe.model, few)
             return self._time("step", plain, recipe.data) * size / _FEW
-        data = Data(recipe.data.name, augment=recipe.data.augment, mixup=recipe.data.mixup)
+        form = Data(recipe.data.name, augment=recipe.data.augment, mixup=recipe.data.mixup)
         optimizer = replace(recipe.optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
-        return self._time("step", Recipe(data, recipe.model, optimizer), recipe.data)
+        return self._time("step", Recipe(form, recipe.model, optimizer), recipe.data)
 
     def _example(self, recipe: Recipe) -> float:
         """Seconds of measuring one example."""
@@ -237,8 +263,48 @@ class _Costs:
         return self.timed[workload]
 
 
+def _steps_to_states(missing: Sequence[Task], store: Store) -> dict[Keep, int]:
+    """Steps of the runs to missing states within trainings that are not to be done anyway.
+
+    One run keeps all states of a training, so it is that to the last of them. Of a training that is finished it goes on
+    to the end of the epoch, where it is compared with the log.
+    """
+    furthest: dict[Recipe, Keep] = {}
+    for keep in (task for task in missing if isinstance(task, Keep)):
+        furthest[keep.recipe] = max(furthest.get(keep.recipe, keep), keep, key=lambda keep: _step_of(keep.moment))
+    trained, steps = {task.recipe for task in missing if isinstance(task, Train)}, {}
+    for recipe, keep in furthest.items():
+        if recipe not in trained:
+            start, step, end = (_step_of(moment) for moment in (Moment(recipe, "start"), keep.moment, Moment(recipe)))
+            epoch = _per_epoch(recipe)
+            steps[keep] = (min((step // epoch + 1) * epoch, end) if store.has(Train(recipe)) else step) - start
+    return steps
+
+
+def _per_epoch(recipe: Recipe) -> int:
+    return steps_per_epoch(data.examples(recipe.data)[0], recipe.optimizer.batch_size)
+
+
+def _step_of(moment: Moment) -> int:
+    """The step of a moment, where a training that continues another starts with that of the other."""
+    init = moment.recipe.init
+    if moment.at == "start":
+        return _step_of(init.moment) if isinstance(init, Trained) and init.schedule == "continued" else 0
+    epochs = moment.recipe.schedule.epochs
+    return _per_epoch(moment.recipe) * epochs if moment.at == "end" else Keep(moment).step(_per_epoch(moment.recipe))
+
+
+def _copies(recipe: Recipe) -> int:
+    """How many tensors for each weight a training leaves: start, end, and the optimizer's."""
+    return {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)
+
+
+def _recipe(task: Task) -> Recipe:
+    return task.end.recipe if isinstance(task, Scan) else task.recipe
+
+
 def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
-    recipes = [task.recipe if isinstance(task, Train) else task.end.recipe for task in tasks]
+    recipes = [_recipe(task) for task in tasks]
     names = dict.fromkeys(recipe.data.name for recipe in recipes)
     files = dict.fromkeys(recipe.init.file for recipe in recipes if isinstance(recipe.init, Weights))
     return (

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -21,11 +21,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from linescape.engine import threads
 from linescape.errors import DamagedError, LinescapeError, StoreError
-from linescape.studies.execute import Report, do
+from linescape.recipe import Recipe
+from linescape.studies.execute import do
+from linescape.studies.job import Report
 from linescape.studies.planning import Plan, duration, plan
 from linescape.studies.processes import Processes, messages
 from linescape.studies.store import Store
-from linescape.studies.study import Scan, Study, Task, Train, in_order
+from linescape.studies.study import Keep, Scan, Study, Task, in_order
 
 __all__ = ["Plan", "RunSummary", "do", "plan", "work"]
 
@@ -71,8 +73,11 @@ class RunSummary:
 
 def describe(task: Task) -> str:
     """A task in a few words, such as ``walk fc of ResNet on fashion-mini, seed 0``."""
-    recipe = task.recipe if isinstance(task, Train) else task.end.recipe
-    kind = "train" if isinstance(task, Train) else f"walk {task.block or 'the whole line'} of"
+    recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
+    if isinstance(task, Keep):
+        kind = f"keep {task.moment} of"
+    else:
+        kind = f"walk {task.block or 'the whole line'} of" if isinstance(task, Scan) else "train"
     return f"{kind} {type(recipe.model).__name__} on {recipe.data.name}, seed {recipe.seed}"
 
 
@@ -101,6 +106,10 @@ def work(
     unsettled = dict.fromkeys(missing)
     attempts: Counter[Task] = Counter()
     failed: dict[Task, str] = {}
+    within: dict[Recipe, list[Keep]] = {}
+    for task in wanted:
+        if isinstance(task, Keep):
+            within.setdefault(task.recipe, []).append(task)
     count = min(workers or threads.cores(device), len(missing))
     with _Helpers(count - 1, store, device, missing) as helpers, _Bars(progress, missing, len(wanted), count) as bars:
 
@@ -122,7 +131,8 @@ def work(
                             idle = False
                             bars.begin(task)
                             attempts[task] += 1
-                            reason = _failure(task, store, device, report, last=attempts[task] == ATTEMPTS)
+                            also = () if isinstance(task, Scan) else within.get(task.recipe, ())
+                            reason = _failure(task, store, device, report, also, last=attempts[task] == ATTEMPTS)
                             if reason is not None:
                                 failed[task] = reason
                             bars.end(task, [task for task in missing if task not in failed and not store.has(task)])
@@ -146,10 +156,10 @@ def work(
     )
 
 
-def _failure(task: Task, store: Store, device: str, report: Report, last: bool) -> str | None:
+def _failure(task: Task, store: Store, device: str, report: Report, also: Collection[Keep], last: bool) -> str | None:
     """Do a task; returns the error's message if it fails. None, too, if it is to be tried again (not at the `last`)."""
     try:
-        do(task, store, device, report)
+        do(task, store, device, report, also)
         reason = "its result was written and is not there"
     except StoreError as error:
         needs_are_there = all(store.has(need) for need in in_order([task])[:-1])
@@ -185,7 +195,7 @@ class _Helpers(Processes):
 
 def help_out() -> None:
     """The function of a helper: does the tasks of the first message."""
-    root, device, tasks = msgspec.json.decode(messages().get(), type=tuple[bytes, str, tuple[Train | Scan, ...]])
+    root, device, tasks = msgspec.json.decode(messages().get(), type=tuple[bytes, str, tuple[Task, ...]])
     work(tasks, Store(os.fsdecode(root)), device, progress=False, workers=1)
 
 
@@ -204,7 +214,7 @@ class _Bars(AbstractContextManager["_Bars"]):
         self.all = self.bars.add_task("all", total=total, completed=total - len(missing), note="")
         self.current = self.bars.add_task("now", total=1.0, note="")
         self.total, self.workers, self.started = total, max(workers, 1), 0.0
-        self.seconds: dict[type[Task], list[float]] = {Train: [], Scan: []}
+        self.seconds: defaultdict[type[Task], list[float]] = defaultdict(list)
 
     def __enter__(self) -> _Bars:
         self.bars.start()
@@ -225,8 +235,9 @@ class _Bars(AbstractContextManager["_Bars"]):
     def end(self, task: Task, left: list[Task]) -> None:
         """Note the time of a task that ends, and show how many are left; other processes may have done some."""
         self.seconds[type(task)].append(time.perf_counter() - self.started)
-        # The mean time of a kind of task estimates the time left; there is none before the first of a kind ends.
-        counts = Counter(type(task) for task in left)
+        # The mean time of a kind of task estimates the time left; there is none before the first of a kind ends. States
+        # within trainings mostly take none of their own.
+        counts = Counter(type(task) for task in left if not isinstance(task, Keep))
         known = all(self.seconds[kind] for kind in counts)
         seconds = (
             sum(n * sum(self.seconds[kind]) / len(self.seconds[kind]) for kind, n in counts.items()) if known else 0.0
