@@ -22,10 +22,11 @@ from linescape.engine.threads import cores
 from linescape.errors import CheckpointError
 from linescape.evaluation import batchnorm
 from linescape.recipe import Data, Model, Moment, Optimizer, Recipe, Trained, Weights
+from linescape.studies.job import conditions
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Study, Task, Train, in_order
 from linescape.studies.timing import Timer, Workload
-from linescape.studies.trainings import TEST_MEASUREMENTS
+from linescape.studies.trainings import TEST_MEASUREMENTS, differing
 from linescape.training import weight_files
 from linescape.training.loop import steps_per_epoch
 
@@ -129,7 +130,7 @@ def plan(tasks: Study | Iterable[Task], store: Store, device: str = "cpu", worke
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
     missing = [task for task in wanted if not store.has(task)]
     processes = max(1, min(workers or cores(device), len(missing)))
-    steps = _steps_to_states(missing, store)
+    steps = _steps_to_states(missing, store, device)
     with Timer(device, processes - 1) as timer:
         costs = _Costs(timer, device)
         estimates = {task: costs.of(task, steps) for task in missing}
@@ -263,11 +264,11 @@ class _Costs:
         return self.timed[workload]
 
 
-def _steps_to_states(missing: Sequence[Task], store: Store) -> dict[Keep, int]:
+def _steps_to_states(missing: Sequence[Task], store: Store, device: str) -> dict[Keep, int]:
     """Steps of the runs to missing states within trainings that are not to be done anyway.
 
     One run keeps all states of a training, so it is that to the last of them. Of a training that is finished it goes on
-    to the end of the epoch, where it is compared with the log.
+    to the end of an epoch, where it is compared with the log, or to its end, where last bits may be others.
     """
     furthest: dict[Recipe, Keep] = {}
     for keep in (task for task in missing if isinstance(task, Keep)):
@@ -277,7 +278,10 @@ def _steps_to_states(missing: Sequence[Task], store: Store) -> dict[Keep, int]:
         if recipe not in trained:
             start, step, end = (_step_of(moment) for moment in (Moment(recipe, "start"), keep.moment, Moment(recipe)))
             epoch = _per_epoch(recipe)
-            steps[keep] = (min((step // epoch + 1) * epoch, end) if store.has(Train(recipe)) else step) - start
+            if store.has(Train(recipe)):
+                other = device != "cpu" or differing(recipe, store.record(Train(recipe)), conditions(device))
+                step = end if other else min((step // epoch + 1) * epoch, end)
+            steps[keep] = step - start
     return steps
 
 

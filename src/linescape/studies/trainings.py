@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -19,6 +19,7 @@ from linescape.data import Dataset
 from linescape.errors import RecipeError, StateError
 from linescape.geometry.state import State
 from linescape.geometry.tensors import identical
+from linescape.recipe import Recipe
 from linescape.studies.half_done import HalfDone
 from linescape.studies.job import Job, load, measuring
 from linescape.studies.states import steps_in_epoch, theta_0
@@ -171,8 +172,8 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
     """Keep states within a finished training: it is done again up to there, and its result stays as it is.
 
     A state counts once the epoch of the step after it has the training loss and error of the log, to the bit: they are
-    sums over all steps. Else it would be the state of another training, as it may be on another machine. Until then it
-    is half done.
+    sums over all steps. Where last bits may be others, which losses need not show, it counts once the end has the bits
+    of that which is there. Until then it is half done.
     """
     store, half_done, conditions = training.job.store, training.half_done, training.job.conditions
     recipe = training.task.recipe
@@ -187,6 +188,7 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
                 store.decline(keep, reason, training.record())
     unchecked = {keep: store.half_done(keep, conditions) for keep in chain(*due.values())}
     checkpoint, _ = half_done.training(training.start.state) or (training.start, [])
+    bits_may_differ = training.job.device != "cpu" or differing(recipe, store.record(training.task), conditions)
     passed = [keep for step in due if step < checkpoint.step for keep in due[step]]
     if not all(unchecked[keep].training(training.start.state) for keep in passed):
         checkpoint = training.start
@@ -197,7 +199,10 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
         if progress.ended or (progress.epoch_finished and progress.step > checkpoint.step):
             epoch = (progress.step - progress.epoch_finished) // progress.per_epoch
             _check_logged(epoch, progress, log, training)
-            for step in [step for step in due if step < progress.step]:
+            if progress.ended and not _equal(progress.checkpoint().state, end.state):
+                raise _not_repeated(training, "its end has other bits")
+            proven = progress.ended or not bits_may_differ
+            for step in [step for step in due if step < progress.step and proven]:
                 for keep in due.pop(step):
                     if found := unchecked[keep].training(training.start.state):
                         store.save_state(keep, found[0], training.record())
@@ -211,8 +216,7 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
 
 def _check_same(keep: Keep, now: State, training: Training) -> None:
     """Raise `StateError` if a state that was kept earlier is not that of this training."""
-    kept = training.job.store.state(keep.moment)
-    if kept.keys() != now.keys() or not all(identical(value, now[name]) for name, value in kept.items()):
+    if not _equal(training.job.store.state(keep.moment), now):
         raise StateError(
             f"The state after {keep.moment} of the training {training.task.key} was kept earlier and is another now, "
             f"so it is not of the training that would end here. {_why(training, keep)}Delete "
@@ -224,17 +228,35 @@ def _check_logged(epoch: int, progress: Progress, log: Sequence[Row], training: 
     """Raise `StateError` if an epoch that is repeated is not the one in the log."""
     logged = [[row["train_loss"], row["train_error"]] for row in log if row["epoch"] == epoch]
     if not np.array_equal(np.array(logged, float), [[progress.loss, progress.error]], equal_nan=True):
-        raise StateError(
-            f"The training {training.task.key} could not be repeated to the bit: its epoch {epoch} has the training "
-            f"loss {progress.loss} instead of {logged[0][0] if logged else 'none'}, so states within it would be of "
-            f"another training, and were not kept. {_why(training, training.task)}Repeat it with what it was computed "
-            f"with, or delete {training.job.store.folder(training.task)} to have all of it done again."
-        )
+        was = logged[0][0] if logged else "none"
+        raise _not_repeated(training, f"its epoch {epoch} has the training loss {progress.loss} instead of {was}")
+
+
+def _not_repeated(training: Training, found: str) -> StateError:
+    return StateError(
+        f"The training {training.task.key} could not be repeated to the bit: {found}, so states within it would be of "
+        f"another training, and were not kept. {_why(training, training.task)}Repeat it with what it was computed "
+        f"with, or delete {training.job.store.folder(training.task)} to have all of it done again."
+    )
+
+
+def _equal(left: State, right: State) -> bool:
+    return left.keys() == right.keys() and all(identical(value, right[name]) for name, value in left.items())
 
 
 def _why(training: Training, made: Train | Keep) -> str:
     """What a result was computed with that is another now, as a sentence."""
-    record, now = training.job.store.record(made), training.job.conditions
-    names = [name for name in ("device", "cpu", "arithmetic", "versions", "data") if name in record]
-    differing = [name for name in names if record[name] != now[name]]
-    return f"It was computed with another {' and another '.join(differing)}. " if differing else ""
+    names = differing(training.task.recipe, training.job.store.record(made), training.job.conditions)
+    return f"It was computed with another {' and another '.join(names)}. " if names else ""
+
+
+def differing(recipe: Recipe, record: Mapping[str, Any], conditions: Mapping[str, Any]) -> list[str]:
+    """What may decide the bits of a training and is another now than when it was done, or was not recorded.
+
+    Args:
+        recipe: of the training.
+        record: of its result, or of that of a state within it.
+        conditions: from `job.conditions`, with the digest of the data where it is known.
+    """
+    names = ["device", "cpu", "arithmetic", "versions", "data", *["native_library"] * recipe.optimizer.native]
+    return [name for name in names if name in conditions and record.get(name) != conditions[name]]
