@@ -32,7 +32,7 @@ from linescape.recipe import (
     Weights,
 )
 from linescape.studies.store import LOG, Row, Store, recipe_of
-from linescape.studies.study import Moment, Scan, Task, Train, hump_line
+from linescape.studies.study import Keep, Moment, Scan, Task, Train, hump_line
 from linescape.training.loop import Checkpoint
 
 PLAIN = Recipe(Data("digits"), MLP((3,)), schedule=Schedule(2))
@@ -75,6 +75,11 @@ CURVE = Curve(np.array([0.0, 1.0]), {("test", "error", "interpolate"): np.array(
         (Recipe(init=Barrier(PLAIN)), "d0bb8183475f1113"),
         (Recipe(init=Weights("resnet18-f37072fd.pth", "f37072fd")), "eeff52edc7659484"),
         (Recipe(model=EfficientNetLite(64), init=Weights("/a/b.pth", "57934424", ("stem", "fc"))), "816242a42a5b4841"),
+        (Recipe(order_seed=1), "0198ed1d3ed91509"),
+        (Recipe(init=Trained(PLAIN, at="epoch", number=3, schedule="continued")), "428fedc41b873cd3"),
+        (Keep(Moment(PLAIN, "step", 5)), "268a8eab533cfc85"),
+        (Keep(Moment(PLAIN, "epoch", 5)), "ecf8b0d05b6c99b8"),
+        (Scan(Moment(PLAIN, "step", 5), Moment(PLAIN)), "fb6d3161f3b1057c"),
         (TASK, "38deae04bfaf7957"),
         (LINE, "5b76714d2b608a14"),
         (

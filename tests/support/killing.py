@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,10 @@ def rounds(what: str) -> tuple[tuple[Task, ...], ...]:
     """Tasks that are done one after the other: a study, or states within a training before and after it."""
     if what == "study":
         return (study().tasks(),)
-    moments = [Moment(BASE, "step", 1), Moment(BASE, "epoch", 1), Moment(BASE, "step", 3), Moment(BASE, "step", 7)]
+    line = Scan(Moment(BASE, "step", 1), Moment(BASE, "epoch", 1), alphas=3, train_examples=20, test_examples=40)
     copy = replace(BASE, init=Trained(BASE, at="epoch", number=1, optimizer="kept", schedule="continued"), order_seed=1)
-    lines = [Scan(*pair, alphas=3, train_examples=20) for pair in pairwise(moments)]
-    return in_order(lines[:1]), in_order([Train(BASE), Train(copy)]), in_order([*lines, Keep(Moment(copy, "step", 6))])
+    late = (Keep(Moment(BASE, "step", 3)), Keep(Moment(BASE, "step", 7)), Keep(Moment(copy, "step", 6)))
+    return in_order([line]), in_order([Train(BASE), Train(copy)]), late
 
 
 def main(root: Path, what: str = "study") -> None:
