@@ -112,7 +112,7 @@ def test_a_state_has_one_name() -> None:
     assert Trained(Recipe(), at="epoch", number=0) == Trained(Recipe(), at="start")
     later = Moment(Recipe(), "epoch", 3)
     assert msgspec.json.decode(msgspec.json.encode(later), type=Moment) == later
-    assert [str(Moment(Recipe(), *at)) for at in (("end",), ("step", 7))] == ["end", "step 7"]  # type: ignore[arg-type]
+    assert [str(Moment(Recipe(), *at)) for at in (("end",), ("step", 7))] == ["end", "step 7"]
 
 
 def test_what_continues_another_training_does_not_start_at_step_0() -> None:
