@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Literal
 
+from msgspec.structs import force_setattr
+
 from linescape.errors import RecipeError
 from linescape.recipe.content import Content
 
@@ -19,6 +21,7 @@ _FACTOR = 0.1
 
 Norm = Literal["batch", "group", "layer", "none"]
 TrainingPrecision = Literal["float32", "bfloat16"]
+At = Literal["start", "end", "step", "epoch"]
 Scheme = Literal[
     "default",
     "kaiming_normal",
@@ -264,7 +267,7 @@ class Random(Content, frozen=True, tag_field="from", tag="random"):
 
 
 class Trained(Content, frozen=True, tag_field="from", tag="trained"):
-    """The final state of another training, some blocks of it set back.
+    """A state of another training, its end if nothing else is said, some blocks of it set back.
 
     Attributes:
         recipe: the other training.
@@ -273,6 +276,12 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
         to: ``fresh`` draws the blocks anew from this recipe's seed; ``own`` restores the other training's start.
         statistics: also reset the running statistics of the norm layers in those blocks; else they stay trained.
         optimizer: ``new`` starts without momentum; ``kept`` continues with the other training's.
+        at: which state of the other training, with `number` as in `Moment`. Neyshabur et al. 2020 (arXiv 2008.11687)
+            fine-tune from epochs of pre-training.
+        number: of the step or the epoch.
+        schedule: ``new`` begins with step 0 of this recipe's schedule; ``continued`` with the step that the other
+            training had reached, so that learning rate, epochs and end are those of one training. Frankle et al. 2020
+            (arXiv 1912.05671) train copies of one state so, which differ in `Recipe.order_seed`.
     """
 
     recipe: Recipe
@@ -280,6 +289,19 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
     to: Literal["fresh", "own"] = "fresh"
     statistics: bool = True
     optimizer: Literal["new", "kept"] = "new"
+    at: At = "end"
+    number: int | None = None
+    schedule: Literal["new", "continued"] = "new"
+
+    def _check(self) -> None:
+        moment = self.moment
+        force_setattr(self, "at", moment.at)  # one key for one state
+        force_setattr(self, "number", moment.number)
+
+    @property
+    def moment(self) -> Moment:
+        """The state of the other training."""
+        return Moment(self.recipe, self.at, self.number)
 
 
 class Barrier(Content, frozen=True, tag_field="from", tag="barrier"):
@@ -324,7 +346,10 @@ Init = Random | Trained | Barrier | Weights
 class Recipe(Content, frozen=True):
     """A whole training. Two recipes with the same content have the same key and the same result.
 
-    `seed` tells replicates apart; it enters every draw together with the rest of the recipe.
+    Attributes:
+        seed: tells replicates apart; it enters every draw together with the rest of the recipe.
+        order_seed: tells apart trainings with the same start and data (samples of the noise of SGD): it enters the
+            order of the data, augmentation, mixing and dropout, but neither the start nor the choice of data.
     """
 
     data: Data = Data()
@@ -333,6 +358,7 @@ class Recipe(Content, frozen=True):
     schedule: Schedule = Schedule()
     init: Init = Random()
     seed: int = 0
+    order_seed: int = 0
 
     def _check(self) -> None:
         if not isinstance(self.init, Trained) or self.init.optimizer == "new":
@@ -347,3 +373,34 @@ class Recipe(Content, frozen=True):
     def needs(self) -> tuple[Recipe, ...]:
         """The trainings whose result this one starts from."""
         return () if isinstance(self.init, Random | Weights) else (self.init.recipe,)
+
+
+class Moment(Content, frozen=True):
+    """A state of a training: its start, its end, or that after some step or epoch.
+
+    A start that is a fresh draw or a file needs no training, and a step or an epoch none beyond it.
+
+    Attributes:
+        recipe: the training.
+        at: ``start``, ``end``, ``step`` or ``epoch``. After 0 of either is the start, and equal to it.
+        number: of steps or whole epochs done, counted from the beginning of the schedule, which a training that
+            continues another (`Trained.schedule`) does not start at.
+    """
+
+    recipe: Recipe
+    at: At = "end"
+    number: int | None = None
+
+    def _check(self) -> None:
+        if self.at in ("step", "epoch"):
+            named = self.number is not None and self.number >= 0
+            self._require("number", named, f"that of the {self.at}, 0 or more")
+        elif self.number is not None:
+            raise RecipeError(f"number is {self.number}, but a training has one {self.at}. Give at='step' or 'epoch'.")
+        init = self.recipe.init
+        if self.number == 0 and not (isinstance(init, Trained) and init.schedule == "continued"):
+            force_setattr(self, "at", "start")
+            force_setattr(self, "number", None)
+
+    def __str__(self) -> str:
+        return self.at if self.number is None else f"{self.at} {self.number}"

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -18,10 +19,10 @@ from torch import Tensor, nn
 from linescape import data, models
 from linescape.data import sets
 from linescape.evaluation import batchnorm
-from linescape.recipe import Data, Model, Optimizer, Recipe
-from linescape.studies.execute import TEST_MEASUREMENTS
-from linescape.studies.study import Scan, Task, Train
+from linescape.recipe import Data, Model, Moment, Optimizer, Recipe, Trained
+from linescape.studies.study import Keep, Scan, Task, Train
 from linescape.studies.timing import Workload
+from linescape.studies.trainings import TEST_MEASUREMENTS
 from linescape.training.loop import steps_per_epoch
 
 TASK = 0.07
@@ -62,34 +63,51 @@ class Cost:
         return self.fixed + sum(number * times[workload] for workload, number in self.calls.items())
 
 
-def cost_of(task: Task, device: str) -> Cost:
+def cost_of(task: Task, device: str, steps: Mapping[Keep, int] = MappingProxyType({})) -> Cost:
     """What one task costs on a device; what it needs does not count.
+
+    Args:
+        task: the task.
+        device: where it would be done.
+        steps: those that are done for states within trainings; none where a training passes it anyway.
 
     Raises:
         RecipeError: its recipe is impossible.
         DataError: a fraction of the data is too small for one batch.
     """
-    recipe = task.recipe if isinstance(task, Train) else task.end.recipe
-    cost = _training(recipe, device) if isinstance(task, Train) else _scan(task, device)
+    recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
+    if isinstance(task, Scan):
+        cost = _scan(task, device)
+    elif isinstance(task, Train):
+        cost = _training(recipe, device)
+    else:
+        cost = _state(recipe, steps.get(task, 0), device)
+        if not cost.calls:
+            return cost
     known = sets.known(recipe.data.name)
     reading = sum(known.examples) * math.prod(known.shape) / READING
     return dataclasses.replace(cost, fixed=cost.fixed + TASK + reading)
 
 
 def _training(recipe: Recipe, device: str) -> Cost:
-    train, test = data.examples(recipe.data)
-    epochs = recipe.schedule.epochs
-    steps = steps_per_epoch(train, recipe.optimizer.batch_size) * epochs
+    test, epochs = data.examples(recipe.data)[1], recipe.schedule.epochs
     calls: dict[Workload, float] = {}
     scaled = False
     if epochs:
-        step, parts = _step(recipe, min(recipe.optimizer.batch_size, train), device)
+        step, parts = _step(recipe, device)
         measured = _measuring(recipe, device)
-        calls = {step: steps * parts}
+        calls = {step: (step_of(Moment(recipe)) - step_of(Moment(recipe, "start"))) * parts}
         calls[measured] = math.ceil(epochs / math.ceil(epochs / TEST_MEASUREMENTS)) * test / measured.examples
         scaled = parts > 1 or measured.examples < 2 * _BATCH
-    copies = {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)  # start, end, moments
-    return Cost(calls, 0.0, copies * _network(recipe).bytes, scaled)
+    return Cost(calls, 0.0, _copies(recipe) * _network(recipe).bytes, scaled)
+
+
+def _state(recipe: Recipe, steps: int, device: str) -> Cost:
+    size = (_copies(recipe) - 1) * _network(recipe).bytes
+    if not steps:
+        return Cost({}, 0.0, size)
+    step, parts = _step(recipe, device)
+    return Cost({step: steps * parts}, 0.0, size, parts > 1)
 
 
 def _scan(task: Scan, device: str) -> Cost:
@@ -107,8 +125,9 @@ def _scan(task: Scan, device: str) -> Cost:
     return Cost(calls, task.alphas * POINT, size, workload.examples < 2 * _BATCH)
 
 
-def _step(recipe: Recipe, size: int, device: str) -> tuple[Workload, float]:
-    """A step to time, and how many of it are a step of `size` examples."""
+def _step(recipe: Recipe, device: str) -> tuple[Workload, float]:
+    """A step to time, and how many of it are a step of the training."""
+    size = min(recipe.optimizer.batch_size, data.examples(recipe.data)[0])
     few = _few(recipe, 3, size, device)  # forward, and twice as much backward
     if few < size:
         precision, native = recipe.optimizer.precision, recipe.optimizer.native
@@ -138,9 +157,31 @@ def _workload(kind: Literal["step", "pass"], recipe: Recipe, form: Data, example
     return Workload(kind, recipe, data.form(form)[0], sets.known(form.name).classes, examples)
 
 
-def approximate(task: Task, device: str = "cpu") -> float:
-    """Seconds of one task on an imagined core: nothing is timed, so only the ratio of two tasks says something."""
-    cost = cost_of(task, device)
+def per_epoch(recipe: Recipe) -> int:
+    """The number of steps in an epoch."""
+    return steps_per_epoch(data.examples(recipe.data)[0], recipe.optimizer.batch_size)
+
+
+def step_of(moment: Moment) -> int:
+    """The step of a moment, where a training that continues another starts with that of the other."""
+    recipe, init = moment.recipe, moment.recipe.init
+    if moment.at == "start":
+        return step_of(init.moment) if isinstance(init, Trained) and init.schedule == "continued" else 0
+    return per_epoch(recipe) * recipe.schedule.epochs if moment.at == "end" else Keep(moment).step(per_epoch(recipe))
+
+
+def _copies(recipe: Recipe) -> int:
+    """How many tensors for each weight a training leaves: start, end, and the optimizer's."""
+    return {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)
+
+
+def approximate(task: Task, device: str = "cpu", steps: Mapping[Keep, int] = MappingProxyType({})) -> float:
+    """Seconds of one task on an imagined core: nothing is timed, so only the ratio of two tasks says something.
+
+    Args:
+        task, device, steps: as of `cost_of`.
+    """
+    cost = cost_of(task, device, steps)
     return cost.seconds({workload: approximate_call(workload) for workload in cost.calls})
 
 

@@ -11,8 +11,8 @@ import os
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -21,12 +21,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from linescape.engine import threads
 from linescape.errors import DamagedError, LinescapeError, StoreError
+from linescape.recipe import Recipe
 from linescape.studies.costs import approximate
-from linescape.studies.execute import Report, do
-from linescape.studies.planning import Plan, duration, plan
+from linescape.studies.execute import do
+from linescape.studies.job import Report
+from linescape.studies.planning import Plan, duration, plan, steps_to_states
 from linescape.studies.processes import Processes, messages
 from linescape.studies.store import Store
-from linescape.studies.study import Scan, Study, Task, Train, in_order
+from linescape.studies.study import Keep, Scan, Study, Task, in_order
 from linescape.studies.time_left import TimeLeft
 
 __all__ = ["Plan", "RunSummary", "do", "plan", "work"]
@@ -73,8 +75,11 @@ class RunSummary:
 
 def describe(task: Task) -> str:
     """A task in a few words, such as ``walk fc of ResNet on fashion-mini, seed 0``."""
-    recipe = task.recipe if isinstance(task, Train) else task.end.recipe
-    kind = "train" if isinstance(task, Train) else f"walk {task.block or 'the whole line'} of"
+    recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
+    if isinstance(task, Keep):
+        kind = f"keep {task.moment} of"
+    else:
+        kind = f"walk {task.block or 'the whole line'} of" if isinstance(task, Scan) else "train"
     return f"{kind} {type(recipe.model).__name__} on {recipe.data.name}, seed {recipe.seed}"
 
 
@@ -103,10 +108,14 @@ def work(
     unsettled = dict.fromkeys(missing)
     attempts: Counter[Task] = Counter()
     failed: dict[Task, str] = {}
+    within: dict[Recipe, list[Keep]] = {}
+    for task in wanted:
+        if isinstance(task, Keep):
+            within.setdefault(task.recipe, []).append(task)
     count = min(workers or threads.cores(device), len(missing))
     with (
         _Helpers(count - 1, store, device, missing) as helpers,
-        _Bars(progress, missing, len(wanted), count, device) as bars,
+        _Bars(progress, missing, len(wanted), count, store, device) as bars,
     ):
 
         def report(share: float) -> None:
@@ -127,7 +136,8 @@ def work(
                             idle = False
                             bars.begin(task)
                             attempts[task] += 1
-                            reason = _failure(task, store, device, report, last=attempts[task] == ATTEMPTS)
+                            also = () if isinstance(task, Scan) else within.get(task.recipe, ())
+                            reason = _failure(task, store, device, report, also, last=attempts[task] == ATTEMPTS)
                             if reason is not None:
                                 failed[task] = reason
                             bars.end(task, [task for task in missing if task not in failed and not store.has(task)])
@@ -151,10 +161,10 @@ def work(
     )
 
 
-def _failure(task: Task, store: Store, device: str, report: Report, last: bool) -> str | None:
+def _failure(task: Task, store: Store, device: str, report: Report, also: Collection[Keep], last: bool) -> str | None:
     """Do a task; returns the error's message if it fails. None, too, if it is to be tried again (not at the `last`)."""
     try:
-        do(task, store, device, report)
+        do(task, store, device, report, also)
         reason = "its result was written and is not there"
     except StoreError as error:
         needs_are_there = all(store.has(need) for need in in_order([task])[:-1])
@@ -190,14 +200,14 @@ class _Helpers(Processes):
 
 def help_out() -> None:
     """The function of a helper: does the tasks of the first message."""
-    root, device, tasks = msgspec.json.decode(messages().get(), type=tuple[bytes, str, tuple[Train | Scan, ...]])
+    root, device, tasks = msgspec.json.decode(messages().get(), type=tuple[bytes, str, tuple[Task, ...]])
     work(tasks, Store(os.fsdecode(root)), device, progress=False, workers=1)
 
 
 class _Bars(AbstractContextManager["_Bars"]):
     """A bar for all tasks, with the time left, and one for the present task."""
 
-    def __init__(self, shown: bool, missing: list[Task], total: int, workers: int, device: str) -> None:
+    def __init__(self, shown: bool, missing: list[Task], total: int, workers: int, store: Store, device: str) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(20),
@@ -210,7 +220,7 @@ class _Bars(AbstractContextManager["_Bars"]):
         self.all = self.bars.add_task("all", total=total, completed=total - len(missing), note="")
         self.current = self.bars.add_task("now", total=1.0, note="")
         self.total, self.workers = total, max(workers, 1)
-        self.left = TimeLeft({task: _counted(task, device) for task in missing} if shown else {})
+        self.left = TimeLeft(_counted(missing, store, device) if shown else {})
         self.task: Task | None = None
 
     def __enter__(self) -> _Bars:
@@ -243,8 +253,13 @@ class _Bars(AbstractContextManager["_Bars"]):
         self.bars.update(self.all, note=note)
 
 
-def _counted(task: Task, device: str) -> float:
-    try:
-        return approximate(task, device)
-    except LinescapeError:  # it is impossible, as will be said when it is tried
-        return 0.0
+def _counted(tasks: list[Task], store: Store, device: str) -> dict[Task, float]:
+    """The counted seconds of each task, none of one that is impossible, as will be said when it is tried."""
+    steps: Mapping[Keep, int] = {}
+    with suppress(LinescapeError):
+        steps = steps_to_states(tasks, store, device)
+    counted: dict[Task, float] = {}
+    for task in tasks:
+        with suppress(LinescapeError):
+            counted[task] = approximate(task, device, steps)
+    return counted

@@ -11,14 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from linescape.errors import RecipeError, suggest
-from linescape.recipe import Barrier, Content, Random, Recipe, Weights
+from linescape.recipe import Barrier, Content, Moment, Random, Recipe, Weights
 
-
-class Moment(Content, frozen=True):
-    """A state of a training: its ``start`` or its ``end``. A start that is a fresh draw or a file needs no training."""
-
-    recipe: Recipe
-    at: Literal["start", "end"] = "end"
+__all__ = ["Arm", "Keep", "Moment", "Run", "Scan", "Study", "Task", "Train", "hump_line", "in_order", "needs_of"]
 
 
 class Train(Content, frozen=True, tag_field="task", tag="train"):
@@ -31,11 +26,38 @@ class Train(Content, frozen=True, tag_field="task", tag="train"):
         init = self.recipe.init
         if isinstance(init, Random | Weights):
             return ()
-        return (hump_line(init.recipe),) if isinstance(init, Barrier) else (Train(init.recipe),)
+        return (hump_line(init.recipe),) if isinstance(init, Barrier) else needs_of(init.moment)
+
+
+class Keep(Content, frozen=True, tag_field="task", tag="keep"):
+    """Task: a state within a training. The result is the state and the optimizer's.
+
+    A training keeps it as it passes, so each step is done once, whatever is asked for. One that is finished is repeated
+    up to there and compared with its log; its own result stays as it is.
+    """
+
+    moment: Moment
+
+    def _check(self) -> None:
+        if self.moment.at in ("start", "end"):
+            raise RecipeError(f"The {self.moment.at} of a training is kept by the training itself. Ask for Train.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The training that it is a state of."""
+        return self.moment.recipe
+
+    def step(self, per_epoch: int) -> int:
+        """The number of the step after which it is, where an epoch has so many."""
+        return (self.moment.number or 0) * (per_epoch if self.moment.at == "epoch" else 1)
+
+    def needs(self) -> tuple[Task, ...]:
+        """The tasks that make the start of the training."""
+        return Train(self.recipe).needs()
 
 
 class Scan(Content, frozen=True, tag_field="task", tag="scan"):
-    """Task: walk the straight line between two moments, on the data of the `end`'s recipe.
+    """Task: walk the straight line between two moments, of one training or of two, on the data of the `end`'s recipe.
 
     Attributes:
         block: move only this named block of the model, or one convolution or linear layer with its norm by the name of
@@ -58,15 +80,18 @@ class Scan(Content, frozen=True, tag_field="task", tag="scan"):
     test_examples: int = 0
 
     def needs(self) -> tuple[Task, ...]:
-        """The trainings that make the two ends."""
-        needs: list[Task] = []
-        for moment in (self.start, self.end):
-            task = Train(moment.recipe)
-            needs += [task] if moment.at == "end" else task.needs()
-        return tuple(dict.fromkeys(needs))
+        """The tasks that make the two ends."""
+        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end))))
 
 
-Task = Train | Scan
+Task = Train | Keep | Scan
+
+
+def needs_of(moment: Moment) -> tuple[Task, ...]:
+    """The tasks that make a state of a training."""
+    if moment.at == "start":
+        return Train(moment.recipe).needs()
+    return (Train(moment.recipe) if moment.at == "end" else Keep(moment),)
 
 
 def hump_line(recipe: Recipe) -> Scan:
@@ -127,7 +152,7 @@ class Study:
     larger: str = ""
 
     def tasks(self) -> tuple[Task, ...]:
-        """Every training and scan once, each after the tasks that it needs."""
+        """Every task once, each after the tasks that it needs."""
         tasks: list[Task] = []
         for arm in self.arms:
             for run in arm.runs:

@@ -22,7 +22,7 @@ from linescape.data import Dataset, Split
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.recipe import Random, Recipe, Schedule
-from linescape.studies.execute import measuring, one_thread
+from linescape.studies.job import measuring, one_thread
 from linescape.studies.processes import Processes, messages
 from linescape.training.loop import train
 

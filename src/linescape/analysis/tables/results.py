@@ -18,7 +18,7 @@ from linescape.geometry.state import State, distances
 from linescape.interpolation.curve import Curve
 from linescape.recipe import Data, Recipe, Trained
 from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
-from linescape.studies.study import Arm, Moment, Run, Scan, Study, Train
+from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
 from linescape.training.loop import decay_sum
 
 if TYPE_CHECKING:
@@ -92,19 +92,19 @@ class Source(Protocol):
     """A place with results: the reading part of `linescape.studies.store.Store`."""
 
     @property
-    def damaged(self) -> Mapping[Train | Scan, str]:
+    def damaged(self) -> Mapping[Task, str]:
         """Tasks whose results are not what was written, as `has` finds out, and why; they count as missing."""
 
-    def has(self, task: Train | Scan) -> bool:
+    def has(self, task: Task) -> bool:
         """Whether a task is settled: done, or declined."""
 
-    def declined(self, task: Train | Scan) -> str | None:
+    def declined(self, task: Task) -> str | None:
         """Why a settled task was not done and never will be; None if it was."""
 
     def diverged(self, recipe: Recipe) -> bool:
         """Whether a finished training ended in NaN or infinity."""
 
-    def record(self, task: Train | Scan) -> dict[str, Any]:
+    def record(self, task: Task) -> dict[str, Any]:
         """The notes on a settled task, such as ``seconds``."""
 
     def curve(self, scan: Scan) -> Curve:
@@ -246,7 +246,7 @@ def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "lay
 def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: list[dict[str, Any]]) -> dict[str, Any]:
     recipe = run.recipe
     number = classes(recipe.data)
-    tasks: dict[str, Train | Scan] = {"training": Train(recipe), **run.lines}
+    tasks: dict[str, Task] = {"training": Train(recipe), **run.lines}
     missing = [label for label, task in tasks.items() if not store.has(task)]
     reasons = [reason for task in tasks.values() if store.has(task) and (reason := store.declined(task))]
     damages = [store.damaged[task] for task in tasks.values() if task in store.damaged]
@@ -275,7 +275,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     return row
 
 
-def _has(store: Source, task: Train | Scan) -> bool:
+def _has(store: Source, task: Task) -> bool:
     """Whether a task is done and left a result."""
     return store.has(task) and store.declined(task) is None
 
@@ -283,7 +283,9 @@ def _has(store: Source, task: Train | Scan) -> bool:
 def _start_learnt(recipe: Recipe, store: Source) -> dict[str, float | bool]:
     """How well the training on wrong labels from which this one starts learnt them."""
     init = recipe.init
-    if not isinstance(init, Trained) or not init.recipe.data.wrong_labels or not _has(store, Train(init.recipe)):
+    if not isinstance(init, Trained) or init.at != "end" or not init.recipe.data.wrong_labels:
+        return {}
+    if not _has(store, Train(init.recipe)):
         return {}
     log = store.log(init.recipe)
     if not log.height:

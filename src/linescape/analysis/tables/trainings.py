@@ -49,7 +49,7 @@ def learnt(results: Results) -> pl.DataFrame:
         }
         for arm in results.study.arms
         for run in arm.runs
-        if isinstance(init := run.recipe.init, Trained) and init.recipe.data.wrong_labels
+        if isinstance(init := run.recipe.init, Trained) and init.at == "end" and init.recipe.data.wrong_labels
     ]
     return pl.DataFrame(rows, _LEARNT)
 
