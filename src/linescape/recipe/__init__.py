@@ -5,6 +5,7 @@ nothing, renames no old result. Every random draw is seeded from the recipe's co
 """
 
 from linescape.recipe.content import Content, canonical, derive_seed, seeds
+from linescape.recipe.own import Own, OwnData, OwnModel
 from linescape.recipe.parts import (
     MLP,
     VGG,
@@ -25,6 +26,7 @@ from linescape.recipe.parts import (
     Trained,
     TrainingPrecision,
     Weights,
+    title,
 )
 
 __all__ = [
@@ -39,6 +41,9 @@ __all__ = [
     "Model",
     "Norm",
     "Optimizer",
+    "Own",
+    "OwnData",
+    "OwnModel",
     "Poison",
     "Random",
     "Recipe",
@@ -51,4 +56,5 @@ __all__ = [
     "canonical",
     "derive_seed",
     "seeds",
+    "title",
 ]

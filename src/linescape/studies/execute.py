@@ -33,7 +33,7 @@ from linescape.geometry.paths import Line, Only, Path
 from linescape.geometry.state import State, is_finite
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, walk
-from linescape.recipe import Data, Random, Recipe, Trained, Weights
+from linescape.recipe import Data, OwnModel, Random, Recipe, Trained, Weights
 from linescape.shape import TOLERANCE, hump
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Task, Train, hump_line
@@ -130,6 +130,7 @@ def _train(task: Train, job: _Job) -> None:
     dataset = load(recipe.data, recipe.seed)
     job = replace(job, conditions={**job.conditions, "data": dataset.digest})
     network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
+    _check_own(recipe, network, dataset)
     start = _start(recipe, network, store)
     half_done = store.half_done(task, job.conditions)
     checkpoint, rows = half_done.training(start.state) or (start, [])
@@ -178,6 +179,7 @@ def _scan(task: Scan, job: _Job) -> None:
         if not all(map(is_finite, end.values())):
             raise _Declined(f"The line was not walked, as its {name} holds NaN or infinity: its training diverged.")
     network = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # values are overwritten
+    _check_own(recipe, network, dataset)
     evaluator = measuring(network, dataset, device, task.train_examples, task.test_examples)
     path: Path = Line(ends["start"].to(device), ends["end"].to(device))
     if task.block:
@@ -197,6 +199,12 @@ def _scan(task: Scan, job: _Job) -> None:
         job.report(len(points) / len(options.positions))
     curve = collect(points, path, evaluator)
     store.save_curve(task, curve, job.record(evaluator.engine.compiled, half_done.remarks))
+
+
+def _check_own(recipe: Recipe, network: nn.Module, dataset: Dataset) -> None:
+    if isinstance(recipe.model, OwnModel):
+        inputs = dataset.normalise(dataset.train.inputs[:4])
+        models.check_own(recipe.model, network, inputs, dataset.classes)
 
 
 def _check_data(task: Scan, dataset: Dataset, store: Store) -> None:
