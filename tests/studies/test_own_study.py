@@ -20,7 +20,7 @@ from linescape.analysis import tables
 from linescape.data import load
 from linescape.errors import CheckpointError, RecipeError
 from linescape.evaluation.evaluator import Evaluator
-from linescape.recipe import Data, OwnModel, Recipe
+from linescape.recipe import Data, OwnModel, Recipe, user_code
 from linescape.studies.own_code import changed_code
 from linescape.studies.run import work
 from linescape.studies.store import Store
@@ -144,6 +144,7 @@ def test_changed_code_is_noticed_and_done_anew(tmp_path: Path, capsys: pytest.Ca
         outcome = work(after, store, progress=False)
         assert (outcome.done, outcome.before) == (4, 0)
         assert "The code of Net in my_study.py has changed" in capsys.readouterr().err.replace("\n", " ")
+        user_code.find.cache_clear()  # as in another process
         outcome = work(before, Store(tmp_path / "elsewhere"), progress=False)
         assert len(outcome.failed) == 4
         assert "is not that of this recipe any more" in capsys.readouterr().err

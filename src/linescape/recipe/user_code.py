@@ -171,12 +171,13 @@ def _file(path: Path) -> ModuleType:
 
 
 @lru_cache
-def _loaded(path: Path, _time: int, _size: int) -> ModuleType:
+def _loaded(path: Path, time: int, size: int) -> ModuleType:
     """A Python file as a module, run again only if it has changed."""
     folder = str(path.parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)  # as `python path` does: it may import its neighbours
-    made = ModuleType(f"{_PREFIX}{path.stem}")
+    version = hashlib.sha256(f"{path}/{time}/{size}".encode(errors="surrogateescape")).hexdigest()[:8]
+    made = ModuleType(f"{_PREFIX}{path.stem}_{version}")  # others of this name, and earlier ones, stay what they are
     made.__file__ = str(path)
     sys.modules[made.__name__] = made  # data classes look themselves up there
     source = path.read_text(encoding="utf-8")
