@@ -242,3 +242,14 @@ def test_a_study_that_fails_says_so_and_ends_with_an_error(line: Line, tmp_path:
     code, _, err = line("study", "run", "my_study.py", "--arms", "base", "--runs", "1")
     assert code != 0
     assert "ValueError: no way" in err
+
+
+def test_code_that_a_checkpoint_names_is_not_run(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "my_study.py").write_text(FILE)
+    assert line("study", "run", "my_study.py", "--arms", "base", "--runs", "1")[0] == 0
+    files = [str(next((tmp_path / "runs").glob(f"train/*/{at}.safetensors"))) for at in ("start", "end")]
+    (tmp_path / "my_study.py").write_text("raise SystemExit('it was run')")
+    code, _, err = line("probe", *files, "--alphas", "3")
+    assert code == 2
+    assert "Code that a file names is not run" in err
+    assert "it was run" not in err

@@ -67,8 +67,8 @@ def test_the_text_that_is_used_is_what_counts() -> None:
 def test_a_function_has_one_key_however_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with as_file(tmp_path, NET, "net_of_mine.py") as file:
-        module = importlib.import_module("net_of_mine") if monkeypatch.syspath_prepend(tmp_path) is None else None
-        assert module is not None
+        monkeypatch.syspath_prepend(tmp_path)
+        module = importlib.import_module("net_of_mine")
         made = [OwnModel.of(given, width=5) for given in (module.network, "net_of_mine:network", f"{file}:network")]
         assert len({Recipe(model=model).key for model in made}) == 1
         assert made[0].key != OwnModel.of(module.network, width=6).key
@@ -178,7 +178,7 @@ def test_networks_that_cannot_be_trained_are_refused(name: str, said: str, tmp_p
 def test_a_network_is_drawn_from_the_seed_and_may_drop_out(tmp_path: Path) -> None:
     with as_file(tmp_path, BAD, "bad.py") as file:
         spec = OwnModel.of(f"{file}:fine")
-        drawn = [models.draw(spec, (3,), 2, Random(), seed)[0].weight for seed in (1, 1, 2)]  # type: ignore[index,union-attr]
+        drawn = [models.draw(spec, (3,), 2, Random(), seed)[0].weight for seed in (1, 1, 2)]  # type: ignore[index]
         assert drawn[0].equal(drawn[1])
         assert not drawn[0].equal(drawn[2])
         models.check_own(
