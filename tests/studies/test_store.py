@@ -119,6 +119,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
                 "poison": None,
                 "augment": "none",
                 "mixup": 0.0,
+                "own": None,
             },
             "model": {
                 "name": "resnet",

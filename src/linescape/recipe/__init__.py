@@ -5,6 +5,7 @@ nothing, renames no old result. Every random draw is seeded from the recipe's co
 """
 
 from linescape.recipe.content import Content, canonical, derive_seed, seeds
+from linescape.recipe.own import Own, OwnData, OwnModel
 from linescape.recipe.parts import (
     MLP,
     VGG,
@@ -26,6 +27,7 @@ from linescape.recipe.parts import (
     Trained,
     TrainingPrecision,
     Weights,
+    title,
 )
 
 __all__ = [
@@ -41,6 +43,9 @@ __all__ = [
     "Moment",
     "Norm",
     "Optimizer",
+    "Own",
+    "OwnData",
+    "OwnModel",
     "Poison",
     "Random",
     "Recipe",
@@ -53,4 +58,5 @@ __all__ = [
     "canonical",
     "derive_seed",
     "seeds",
+    "title",
 ]

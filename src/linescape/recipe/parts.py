@@ -7,12 +7,14 @@ of its classes, is checked by `data.load`, and what depends on the network's inp
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, Self
 
 from msgspec.structs import force_setattr
 
 from linescape.errors import RecipeError
 from linescape.recipe.content import Content
+from linescape.recipe.own import OwnData, OwnModel
 
 DIGITS = 8
 """Digits of a hash that name a file of weights: as many as torchvision puts into its file names."""
@@ -55,7 +57,7 @@ class Data(Content, frozen=True):
 
     Attributes:
         name: ``fashion-mini`` (embedded), ``spiral``, ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or
-            ``cifar100``.
+            ``cifar100``; of data of one's own the function's name.
         size: side in pixels to which images are averaged down, test images too; 0 keeps them as stored.
         classes: keep only these labels, renumbered in this order, in test too; empty keeps all.
         fraction: class-balanced fraction of the training examples that is kept, in (0, 1].
@@ -65,6 +67,7 @@ class Data(Content, frozen=True):
             ``crop-flip``, ``cutout`` (a square of half the side is zeroed).
         mixup: train on mixtures of two images of a batch and of their labels, with a share drawn from
             Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
+        own: the user's own data set; None for one of linescape's. See `of`.
     """
 
     name: str = "fashion-mini"
@@ -75,8 +78,33 @@ class Data(Content, frozen=True):
     poison: Poison | None = None
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
     mixup: float = 0.0
+    own: OwnData | None = None
+
+    @classmethod
+    def of(cls, function: str | Callable[..., Any], **settings: Any) -> Self:
+        """The user's own data set, which a function returns: see `OwnData` and `data.own`.
+
+        Args:
+            function: the function itself, or its name, ``module:name`` or ``file.py:name``.
+            settings: its arguments by name, as of `Own.of`.
+
+        Raises:
+            RecipeError: it has no name by which other processes find it, or a setting is no plain value.
+        """
+        own = OwnData.of(function, **settings)
+        return cls(own.function, own=own)
+
+    @property
+    def label(self) -> str:
+        """The name, with the settings of data of one's own."""
+        return str(self.own) if self.own else self.name
 
     def _check(self) -> None:
+        if self.own and self.name != self.own.function:
+            raise RecipeError(
+                f"The data are called {self.name!r}, but the function that returns them {self.own.function!r}, so the "
+                "name says nothing. Make them with Data.of(function)."
+            )
         self._require("size", self.size >= 0, "a side in pixels, or 0 for images as stored")
         distinct = len(set(self.classes)) == len(self.classes) and min(self.classes, default=0) >= 0
         self._require("classes", distinct, "different labels, 0 or more, or () for all")
@@ -172,7 +200,12 @@ class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet
         self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
 
 
-Model = MLP | LeNet | VGG | ResNet | EfficientNetLite
+Model = MLP | LeNet | VGG | ResNet | EfficientNetLite | OwnModel
+
+
+def title(model: Model) -> str:
+    """A network in a word or two, such as ``ResNet``, or as its function of one's own is called."""
+    return str(model) if isinstance(model, OwnModel) else type(model).__name__
 
 
 class Optimizer(Content, frozen=True):

@@ -17,9 +17,8 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from linescape import data, models
-from linescape.data import sets
 from linescape.evaluation import batchnorm
-from linescape.recipe import Data, Model, Moment, Optimizer, Recipe, Trained
+from linescape.recipe import Data, Model, Moment, Optimizer, OwnModel, Recipe, Trained, title
 from linescape.studies.study import Keep, Scan, Task, Train
 from linescape.studies.timing import Workload
 from linescape.studies.trainings import TEST_MEASUREMENTS
@@ -84,7 +83,7 @@ def cost_of(task: Task, device: str, steps: Mapping[Keep, int] = MappingProxyTyp
         cost = _state(recipe, steps.get(task, 0), device)
         if not cost.calls:
             return cost
-    known = sets.known(recipe.data.name)
+    known = data.stored(recipe.data)
     reading = sum(known.examples) * math.prod(known.shape) / READING
     return dataclasses.replace(cost, fixed=cost.fixed + TASK + reading)
 
@@ -132,8 +131,8 @@ def _step(recipe: Recipe, device: str) -> tuple[Workload, float]:
     if few < size:
         precision, native = recipe.optimizer.precision, recipe.optimizer.native
         optimizer = Optimizer(lr=0.0, batch_size=few, precision=precision, native=native)
-        return _workload("step", Recipe(Data(recipe.data.name), recipe.model, optimizer), recipe.data), size / few
-    spec = Data(recipe.data.name, augment=recipe.data.augment, mixup=recipe.data.mixup)
+        return _workload("step", Recipe(_plain(recipe.data), recipe.model, optimizer), recipe.data), size / few
+    spec = replace(_plain(recipe.data), augment=recipe.data.augment, mixup=recipe.data.mixup)
     optimizer = replace(recipe.optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
     return _workload("step", Recipe(spec, recipe.model, optimizer), recipe.data), 1.0
 
@@ -141,7 +140,7 @@ def _step(recipe: Recipe, device: str) -> tuple[Workload, float]:
 def _measuring(recipe: Recipe, device: str) -> Workload:
     """The measurement of some examples."""
     count = _few(recipe, 1, 2 * _BATCH, device)
-    return _workload("pass", Recipe(Data(recipe.data.name), recipe.model), recipe.data, count)
+    return _workload("pass", Recipe(_plain(recipe.data), recipe.model), recipe.data, count)
 
 
 def _few(recipe: Recipe, passes: int, examples: int, device: str) -> int:
@@ -154,7 +153,12 @@ def _few(recipe: Recipe, passes: int, examples: int, device: str) -> int:
 
 def _workload(kind: Literal["step", "pass"], recipe: Recipe, form: Data, examples: int = 0) -> Workload:
     # Leaving out classes changes only the last layer.
-    return Workload(kind, recipe, data.form(form)[0], sets.known(form.name).classes, examples)
+    return Workload(kind, recipe, data.form(form)[0], data.stored(form).classes, examples)
+
+
+def _plain(spec: Data) -> Data:
+    """The data without what changes no time: treatments, other than the size of one's own images."""
+    return Data(spec.name, size=spec.size if spec.own else 0, own=spec.own)
 
 
 def per_epoch(recipe: Recipe) -> int:
@@ -188,14 +192,14 @@ def approximate(task: Task, device: str = "cpu", steps: Mapping[Keep, int] = Map
 def approximate_call(workload: Workload) -> float:
     """Seconds of one workload on the imagined core."""
     examples = 3 * workload.recipe.optimizer.batch_size if workload.kind == "step" else workload.examples
-    network = _built(workload.recipe.model, workload.shape, workload.classes)
+    network = _built(workload.recipe.model, _plain(workload.recipe.data), workload.shape, workload.classes)
     return _PER_CALL + examples * network.multiplications / _PER_SECOND
 
 
 def describe(model: Model) -> str:
     """A network in a few words, such as ``ResNet-18 of width 64``."""
     depth, width = (getattr(model, name, None) for name in ("depth", "width"))
-    return type(model).__name__ + (f"-{depth}" if depth else "") + (f" of width {width}" if width else "")
+    return title(model) + (f"-{depth}" if depth else "") + (f" of width {width}" if width else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,21 +212,25 @@ class _Network:
 
 
 def _network(recipe: Recipe) -> _Network:
-    return _built(recipe.model, *data.form(recipe.data))
+    return _built(recipe.model, _plain(recipe.data), *data.form(recipe.data))
 
 
 @cache
-def _built(model: Model, shape: tuple[int, ...], classes: int) -> _Network:
-    with torch.device("meta"):  # without values, so that it takes no memory
-        network = models.build(model, shape, classes)
+def _built(model: Model, spec: Data, shape: tuple[int, ...], classes: int) -> _Network:
+    network = models.outline(model, shape, classes)
+    device = next(network.parameters()).device
+    inputs = data.load(spec).tensors()["test"][0][:4] if spec.own else torch.zeros(4, *shape)
+    if isinstance(model, OwnModel):
+        models.check_own(model, network, inputs, classes)
     multiplications: list[int] = []
 
     def count(layer: nn.Module, _: object, outputs: Tensor) -> None:
-        multiplications.append(layer.get_parameter("weight").numel() * outputs[0, 0].numel())  # for each position
+        positions = outputs.numel() // outputs.shape[-1] if isinstance(layer, nn.Linear) else outputs[0, 0].numel()
+        multiplications.append(layer.get_parameter("weight").numel() * positions)
 
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
-    network.eval()(torch.empty(1, *shape, device="meta"))
+    network.eval()(inputs[:1].to(device))
     size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     return _Network(sum(multiplications), bool(batchnorm.layers(network)), size)

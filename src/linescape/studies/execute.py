@@ -19,7 +19,7 @@ from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Random
 from linescape.studies import trainings
-from linescape.studies.job import Declined, Job, Report, conditions, load, measuring, one_thread
+from linescape.studies.job import Declined, Job, Report, check_own, conditions, load, measuring, one_thread
 from linescape.studies.states import state
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Task, Train
@@ -72,6 +72,7 @@ def _scan(task: Scan, job: Job) -> None:
         if not all(map(is_finite, end.values())):
             raise Declined(f"The line was not walked, as its {name} holds NaN or infinity: its training diverged.")
     network = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # values are overwritten
+    check_own(recipe, network, dataset)
     evaluator = measuring(network, dataset, device, task.train_examples, task.test_examples)
     path: Path = Line(ends["start"].to(device), ends["end"].to(device))
     if task.block:

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from linescape import data
+from linescape import data, models
 from linescape.data import Dataset
 from linescape.engine import arithmetic_digest, compiler, library_digest, memory, threads
 from linescape.evaluation.evaluator import Evaluator
-from linescape.recipe import Data
+from linescape.recipe import Data, OwnModel, Recipe
 from linescape.studies.store import Store
 from linescape.training.loop import memory_layout
 
@@ -118,3 +118,10 @@ def measuring(
     on_gpu = torch.device(device).type == "cuda"
     memory = GPU_SHARE * torch.cuda.get_device_properties(device).total_memory if on_gpu else CPU_MEMORY
     return Evaluator(placed, measured, memory=memory)
+
+
+def check_own(recipe: Recipe, network: nn.Module, dataset: Dataset) -> None:
+    """Raise `RecipeError` if a network of one's own is not one for these data."""
+    if isinstance(recipe.model, OwnModel):
+        inputs = dataset.normalise(dataset.train.inputs[:4])
+        models.check_own(recipe.model, network, inputs, dataset.classes)

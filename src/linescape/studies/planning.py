@@ -273,7 +273,7 @@ def _estimated(workload: Workload, timed: Mapping[Workload, float]) -> float:
 
 def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
     recipes = [task.end.recipe if isinstance(task, Scan) else task.recipe for task in tasks]
-    names = dict.fromkeys(recipe.data.name for recipe in recipes)
+    names = dict.fromkeys(recipe.data.name for recipe in recipes if not recipe.data.own)
     files = dict.fromkeys(recipe.init.file for recipe in recipes if isinstance(recipe.init, Weights))
     return (
         *(f"the data set {name}. Get it with: linescape data get {name}" for name in names if not _has_data(name)),

@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from linescape.engine import threads
-from linescape.errors import DamagedError, LinescapeError, StoreError
-from linescape.recipe import Recipe
+from linescape.errors import DamagedError, LinescapeError, RecipeError, StoreError
+from linescape.recipe import Recipe, title, user_code
 from linescape.studies.costs import approximate
 from linescape.studies.execute import do
 from linescape.studies.job import Report
+from linescape.studies.own_code import changed_code
 from linescape.studies.planning import Plan, duration, plan, steps_to_states
 from linescape.studies.processes import Processes, messages
 from linescape.studies.store import Store
@@ -63,14 +64,22 @@ class RunSummary:
     def __str__(self) -> str:
         lines = [f"{self.done} tasks done in {duration(self.seconds)}, {self.before} were done before"]
         lines += [f"{describe(task)} {remark}" for task, remark in self.remarks.items()]
-        for what, reasons in (("could not be done", self.declined), ("failed; the next run tries again", self.failed)):
-            by_reason: dict[str, list[Task]] = {}
-            for task, reason in reasons.items():
-                by_reason.setdefault(reason.strip(), []).append(task)
-            for reason, tasks in by_reason.items():
-                more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
-                lines.append(f"{describe(tasks[0])}{more} {what}: {reason}")
+        lines += [_reasons(self.declined, "could not be done")] if self.declined else []
+        lines += [_reasons(self.failed, "failed; the next run tries again")] if self.failed else []
         return "\n".join(lines)
+
+
+def _reasons(reasons: Mapping[Task, str], what: str) -> str:
+    """A line for each reason, with the tasks that it is of."""
+    by_reason: dict[str, list[Task]] = {}
+    for task, reason in reasons.items():
+        by_reason.setdefault(reason.strip(), []).append(task)
+    more = {reason: f" and {len(tasks) - 1} more" if len(tasks) > 1 else "" for reason, tasks in by_reason.items()}
+    return "\n".join(f"{describe(tasks[0])}{more[reason]} {what}: {reason}" for reason, tasks in by_reason.items())
+
+
+def _say(words: str) -> None:
+    Console(stderr=True).print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def describe(task: Task) -> str:
@@ -80,7 +89,7 @@ def describe(task: Task) -> str:
         kind = f"keep {task.moment} of"
     else:
         kind = f"walk {task.block or 'the whole line'} of" if isinstance(task, Scan) else "train"
-    return f"{kind} {type(recipe.model).__name__} on {recipe.data.name}, seed {recipe.seed}"
+    return f"{kind} {title(recipe.model)} on {recipe.data.label}, seed {recipe.seed}"
 
 
 def work(
@@ -92,6 +101,8 @@ def work(
 ) -> RunSummary:
     """Do the tasks that are missing among these and all that they need.
 
+    Those that fail are told on standard error, and are in the result.
+
     Args:
         tasks: a study, or any tasks.
         store: where results are read and written.
@@ -101,10 +112,18 @@ def work(
 
     Raises:
         StoreError: the store cannot be written, which would stop all further tasks too.
+        RecipeError: it is called by a file of the user's that is only read for what it defines.
     """
+    if user_code.is_loading():
+        raise RecipeError(
+            "A file does its study while it is only read for what it defines, which would do it again without end. "
+            'Call work below `if __name__ == "__main__":`.'
+        )
     started = time.perf_counter()
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
     missing = [task for task in wanted if not store.has(task)]
+    for sentence in changed_code(wanted, store) if missing else ():
+        _say(sentence)
     unsettled = dict.fromkeys(missing)
     attempts: Counter[Task] = Counter()
     failed: dict[Task, str] = {}
@@ -143,13 +162,15 @@ def work(
                             bars.end(task, [task for task in missing if task not in failed and not store.has(task)])
             if elsewhere and idle:  # nothing to do but wait for another process, or its death
                 waited = f"Waiting for another process, which has the task {elsewhere[0].key} in {store.root}."
-                Console(stderr=True).print(waited, markup=False, highlight=False, soft_wrap=True)
+                _say(waited)
                 with store.claim(elsewhere[0], wait=True):
                     pass
             missing = [task for task in wanted if task not in failed and not store.has(task)]  # some may disappear
             unsettled |= dict.fromkeys(missing)
     settled = [task for task in unsettled if task not in failed]
     records = {task: store.record(task) for task in settled}
+    if failed:
+        _say(_reasons(failed, "failed; the next run tries again"))
     declined = {task: str(record["declined"]) for task, record in records.items() if "declined" in record}
     return RunSummary(
         done=len(settled) - len(declined),

@@ -145,6 +145,19 @@ class Store:
             return False
         return True
 
+    def tasks(self) -> Iterator[Task]:
+        """Every task with a record, as its ``task.json`` has it, whatever study it is of; unreadable ones are left out.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        try:
+            for done in (*self.root.glob("*/*/done.json"), *self.root.glob("train/*/*/done.json")):
+                with suppress(msgspec.DecodeError, FileNotFoundError, RecursionError):
+                    yield msgspec.json.decode(atomic.read(done.with_name("task.json")), type=Task)
+        except OSError as error:
+            raise atomic.cannot_read(self.root, error) from error
+
     def record(self, task: Task) -> dict[str, Any]:
         """The content of a settled task's ``done.json``: ``finished``, ``seconds``, ``device``, ``versions``, ...
 

@@ -42,8 +42,8 @@ def learnt(results: Results) -> pl.DataFrame:
         {
             "arm": arm.name,
             "title": arm.title,
-            "seed": run.recipe.seed,
-            "start_error": (row := known[arm.name, run.recipe.seed])["start_error"],
+            "seed": run.seed,
+            "start_error": (row := known[arm.name, run.seed])["start_error"],
             "wanted": init.recipe.schedule.until_error,
             "learnt": row["start_learnt"],
         }
