@@ -26,7 +26,7 @@ from linescape.interpolation.curve import Curve
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.recipe import Random
-from linescape.studies import execute
+from linescape.studies import job, states
 from linescape.studies.store import Store
 
 GRID = 101
@@ -105,10 +105,10 @@ def line(name: str, store: Store, scale: str) -> tuple[Walk, Evaluator, str]:
     whole, _, treatment = name.partition("@")
     arm, run, label = whole.split("/")
     task = studies.find("vlaar2022", scale.removesuffix("-held-out")).only(arm).arms[0].runs[int(run)].lines[label]
-    dataset = execute.load(task.end.recipe.data, task.end.recipe.seed)
+    dataset = job.load(task.end.recipe.data, task.end.recipe.seed)
     network = models.draw(task.end.recipe.model, dataset.shape, dataset.classes, Random(), 0)
-    evaluator = execute.measuring(network, dataset, "cpu", None, 2000)
-    path: Walk = Line(execute.state(task.start, store), execute.state(task.end, store))
+    evaluator = job.measuring(network, dataset, "cpu", None, 2000)
+    path: Walk = Line(states.state(task.start, store), states.state(task.end, store))
     if task.block:
         groups = by_convolution(evaluator.model) | by_block(evaluator.model)
         path = Only(path, choose(groups, [task.block])[task.block])

@@ -37,13 +37,13 @@ PARTS: dict[str, tuple[str, ...]] = {
     "writing files": ("atomic:write",),
     "reading files": ("studies.store:Store._read", "studies.store:Store.record", "studies.store:Store.has"),
     "starts, ends, curves": (
-        "studies.execute:_start",
-        "studies.execute:state",
+        "studies.states:theta_0",
+        "studies.states:state",
         "studies.execute:collect",
-        "studies.execute:measuring",
+        "studies.job:measuring",
         "studies.store:Store.save_point",
     ),
-    "training's own loop": ("studies.execute:_train",),
+    "training's own loop": ("studies.trainings:run",),
     "walking's own loop": ("studies.execute:_scan",),
 }
 """Part -> functions, as module:name within linescape."""

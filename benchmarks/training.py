@@ -36,7 +36,7 @@ from linescape import models
 from linescape.data import Dataset
 from linescape.geometry.state import State
 from linescape.recipe import Data, Optimizer, Random, Recipe, ResNet, Schedule, TrainingPrecision
-from linescape.studies.execute import one_thread
+from linescape.studies.job import one_thread
 from linescape.studies.timing import Workload, made_up
 from linescape.training.loop import train
 

@@ -21,7 +21,7 @@ from linescape import atomic, data, models
 from linescape.errors import DamagedError
 from linescape.geometry.state import State
 from linescape.recipe import Random, Trained
-from linescape.studies.execute import state
+from linescape.studies.states import state
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Study, Train
 from linescape.training.loop import Checkpoint
@@ -39,7 +39,7 @@ def keep(one: Study, store: Store, folder: Path, piece_bytes: int = PIECE_BYTES)
         "key": recipe.key,
         "sha256": hashlib.sha256(content).hexdigest(),
         "pieces": -(-len(content) // piece_bytes),
-        "step": store.trained(recipe).step,
+        "step": store.checkpoint(Moment(recipe)).step,
         "about": {name: value for name, value in store.record(Train(recipe)).items() if name != "files"},
         "log": store.log(recipe).to_dicts(),
     }

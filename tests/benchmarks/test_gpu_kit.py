@@ -225,7 +225,7 @@ def test_complete_runs_are_written(unstopped: Settings) -> None:
 def test_a_call_stops_by_the_clock_and_the_next_goes_on(
     unstopped: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("linescape.studies.execute.SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr("linescape.studies.trainings.SNAPSHOT_SECONDS", 0.0)
     told, calls = at_toy_size(tmp_path), 0
     for calls in count(1):
         ticks = count()

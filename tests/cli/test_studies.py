@@ -15,6 +15,7 @@ from linescape.recipe import Recipe
 from linescape.studies.store import Store
 from linescape.studies.study import Train
 from tests.support.command_line import Line
+from tests.support.own_study import FILE
 
 
 def test_trained_checkpoints_say_what_they_are_of(line: Line, tmp_path: Path) -> None:
@@ -198,3 +199,49 @@ def test_no_runs_and_no_epochs_end_well(line: Line, tmp_path: Path) -> None:
     code, out, err = line("train", "--data", "spiral", "--model", "mlp,hidden=4", "--schedule", "constant,epochs=0")
     assert code == 0, err
     assert all(Path(path).is_file() for path in out.split())
+
+
+def test_a_study_of_ones_own_is_listed_planned_run_and_reported(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "my_study.py").write_text(FILE)
+    part = ["my_study.py", "--arms", "base", "wide", "--runs", "1", "--store", "results"]
+    code, out, err = line("study", "list", "my_study.py")
+    assert code == 0, err
+    assert "Does momentum matter?" in out
+    assert "no-momentum" in out
+    code, out, err = line("study", "plan", *part)
+    assert code == 0, err
+    code, _, err = line("study", "run", *part)
+    assert code == 0, err
+    code, out, err = line("study", "report", *part, "--out", "told")
+    assert code == 0, err
+    assert "Does momentum matter?" in Path(out.strip()).read_text()
+    (tmp_path / "my_study.py").write_text(FILE.replace("def waves(noise=0.5)", "def waves(noise=0.6)"))
+    for command in ("plan", "run", "report"):
+        code, _, err = line("study", command, *part, *(["--out", "told"] * (command == "report")))
+        assert code == 0, err
+        assert (
+            "The code of waves in my_study.py has changed since 8 results" in err.replace("\n", " ") or command == "run"
+        )
+    assert line("study", "run", "my_study.py", "--scale", "demo")[0] == 2
+    (tmp_path / "broken.py").write_text("study = 3")
+    code, _, err = line("study", "run", "broken.py")
+    assert code == 2
+    assert "study = Study.of" in err
+
+
+def test_a_study_that_fails_says_so_and_ends_with_an_error(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "my_study.py").write_text(FILE.replace("return self.head(", "raise ValueError('no way') ; return ("))
+    code, _, err = line("study", "run", "my_study.py", "--arms", "base", "--runs", "1")
+    assert code != 0
+    assert "ValueError: no way" in err
+
+
+def test_code_that_a_checkpoint_names_is_not_run(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "my_study.py").write_text(FILE)
+    assert line("study", "run", "my_study.py", "--arms", "base", "--runs", "1")[0] == 0
+    files = [str(next((tmp_path / "runs").glob(f"train/*/{at}.safetensors"))) for at in ("start", "end")]
+    (tmp_path / "my_study.py").write_text("raise SystemExit('it was run')")
+    code, _, err = line("probe", *files, "--alphas", "3")
+    assert code == 2
+    assert "Code that a file names is not run" in err
+    assert "it was run" not in err

@@ -14,7 +14,7 @@ import torch
 
 from linescape.cli import usage
 from linescape.errors import RecipeError
-from linescape.studies import execute
+from linescape.studies import trainings
 from tests.support.command_line import OF_OWN, Line
 
 SPIRAL = ["vlaar2022", "--arms", "mlp-spiral", "--runs", "1", "--store", "results"]
@@ -189,7 +189,7 @@ def test_failed_tasks_end_with_three(line: Line, monkeypatch: pytest.MonkeyPatch
     def fail(*_: object) -> None:
         raise RecipeError("this one is impossible")
 
-    monkeypatch.setattr(execute, "_train", fail)
+    monkeypatch.setattr(trainings, "run", fail)
     for quiet in ((), ("--quiet",)):
         code, out, err = line("study", "run", *SPIRAL, *quiet)
         assert (code, out) == (3, "")

@@ -31,8 +31,8 @@ def test_a_split_is_checked() -> None:
         Split(images, torch.zeros(2, dtype=torch.int64))
     with pytest.raises(DataError, match="one int64 label"):
         Split(images, torch.zeros(3))
-    with pytest.raises(DataError, match=r"float32 of shape \(3, 1, 2, 2\)"):
-        Split(images.float(), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(DataError, match=r"float64 of shape \(3, 1, 2, 2\)"):
+        Split(images.double(), torch.zeros(3, dtype=torch.int64))
 
 
 def test_rank_in_class_counts_earlier_ones() -> None:

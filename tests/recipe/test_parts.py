@@ -16,6 +16,7 @@ from linescape.recipe import (
     Content,
     Data,
     EfficientNetLite,
+    Moment,
     Optimizer,
     Poison,
     Random,
@@ -66,6 +67,12 @@ IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
     (lambda: Weights("a.pth", "0" * 7), "hash of a.pth .* first 8 digits or more"),
     (lambda: Weights("a.pth", "ABCDEF01"), "lower-case hex"),
     (lambda: Recipe(init=Trained(Recipe(), optimizer="kept"), optimizer=Optimizer("adam")), "cannot be kept"),
+    (lambda: Moment(Recipe(), "step"), "number is None, .* Give that of the step, 0 or more"),
+    (lambda: Moment(Recipe(), "epoch", -1), "number is -1"),
+    (lambda: Moment(Recipe(), "end", 3), "number is 3, but a training has one end. Give at='step' or 'epoch'"),
+    (lambda: Moment(Recipe(), "stpe", 3), "Did you mean 'step'"),  # type: ignore[arg-type]
+    (lambda: Trained(Recipe(), at="epoch"), "number is None"),
+    (lambda: Trained(Recipe(), number=3), "number is 3, but a training has one end"),
     (lambda: Recipe(model="resnet"), "model of Recipe is 'resnet'"),  # type: ignore[arg-type]
     (lambda: Recipe(data=MLP()), "data of Recipe is MLP"),  # type: ignore[arg-type]
 ]
@@ -96,3 +103,18 @@ def test_values_get_the_types_of_their_fields() -> None:
     assert optimizer.key == Optimizer(lr=1.0, momentum=0.0).key
     assert MLP([3, 4]) == MLP((3, 4))  # type: ignore[arg-type]
     assert hash(MLP([3, 4])) == hash(MLP((3, 4)))  # type: ignore[arg-type]
+
+
+def test_a_state_has_one_name() -> None:
+    start = Moment(Recipe(), "start")
+    assert Moment(Recipe(), "step", 0) == Moment(Recipe(), "epoch", 0) == start
+    assert Moment(Recipe(), "step", 0).key == start.key
+    assert Trained(Recipe(), at="epoch", number=0) == Trained(Recipe(), at="start")
+    later = Moment(Recipe(), "epoch", 3)
+    assert msgspec.json.decode(msgspec.json.encode(later), type=Moment) == later
+    assert [str(Moment(Recipe(), *at)) for at in (("end",), ("step", 7))] == ["end", "step 7"]
+
+
+def test_what_continues_another_training_does_not_start_at_step_0() -> None:
+    recipe = Recipe(init=Trained(Recipe(), at="step", number=9, schedule="continued"))
+    assert Moment(recipe, "step", 0) != Moment(recipe, "start")

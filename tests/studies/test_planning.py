@@ -13,13 +13,13 @@ import linescape.studies.planning
 from linescape import data, models, studies
 from linescape.data import sets
 from linescape.errors import RecipeError
-from linescape.recipe import MLP, Data, Optimizer, Poison, Recipe, ResNet, Schedule, Weights
+from linescape.recipe import MLP, Data, Optimizer, Poison, Recipe, ResNet, Schedule, Trained, Weights
 from linescape.studies import timing
 from linescape.studies.costs import POINT, READING, TASK, approximate_call, cost_of
-from linescape.studies.planning import JOINING, count, duration, plan, side_by_side
+from linescape.studies.planning import JOINING, count, duration, plan, side_by_side, steps_to_states
 from linescape.studies.run import work
 from linescape.studies.store import Store
-from linescape.studies.study import Moment, Scan, Task, Train
+from linescape.studies.study import Keep, Moment, Scan, Task, Train
 from linescape.studies.timing import Workload
 from linescape.training import interventions as change
 
@@ -74,6 +74,32 @@ def test_a_training_takes_its_steps_and_its_measurements(empty: Store) -> None:
     assert {run.kind for run in Fake.asked} == {"step", "pass"}
     none = replace(BASE, schedule=Schedule(0))
     assert core_seconds(Train(none), empty) == pytest.approx(FIXED)
+
+
+def test_a_state_within_a_training_takes_no_time_of_its_own(empty: Store) -> None:
+    early, late = Keep(Moment(BASE, "step", 100)), Keep(Moment(BASE, "epoch", 2))
+    training = plan([Train(BASE)], empty)
+    found = plan([early, Train(BASE), late], empty)
+    assert found.core_seconds == training.core_seconds
+    assert 3 * found.bytes == (3 + 2 + 2) * training.bytes  # a start, and ends and states with their momenta
+
+
+def test_states_of_a_training_that_is_not_asked_for_take_one_run_to_the_last(empty: Store) -> None:
+    early, late = Keep(Moment(BASE, "step", 100)), Keep(Moment(BASE, "epoch", 2))
+    tasks: list[Task] = [early, late]
+    assert plan(tasks, empty).core_seconds == pytest.approx(2 * 157 * STEP + FIXED)
+    assert steps_to_states(tasks, empty, "cpu") == {early: 2 * 157}
+    assert str(count(tasks, empty)) == (
+        "0 of 0 trainings and 0 of 0 lines to do, shared ones counted once, and 2 of 2 states within trainings to keep"
+    )
+
+
+def test_a_training_that_continues_another_takes_the_steps_that_are_left(empty: Store) -> None:
+    on = replace(BASE, init=Trained(BASE, at="step", number=100, schedule="continued"), order_seed=1)
+    expected = (6 * 157 - 100) * STEP + 3 * 2_000 * PASS / 500 + FIXED
+    assert core_seconds(Train(on), empty) == pytest.approx(expected)
+    state = Keep(Moment(on, "step", 150))
+    assert core_seconds(state, empty) == pytest.approx(50 * STEP + FIXED)
 
 
 @pytest.mark.parametrize(

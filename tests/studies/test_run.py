@@ -18,7 +18,10 @@ import torch
 from msgspec.structs import replace
 
 import linescape.studies.execute
+import linescape.studies.job
 import linescape.studies.run
+import linescape.studies.states
+import linescape.studies.trainings
 from linescape import models, tensor_file
 from linescape.engine import compiler, library_digest
 from linescape.errors import StoreError
@@ -26,7 +29,7 @@ from linescape.geometry.state import State, lerp
 from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedule
 from linescape.studies.run import do, work
 from linescape.studies.store import Store
-from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Keep, Moment, Run, Scan, Study, Task, Train
 from linescape.training import interventions as change
 from linescape.training.loop import Checkpoint
 from tests.support import damage
@@ -67,6 +70,9 @@ def results(store: Store, tasks: tuple[Task, ...]) -> dict[str, object]:
             for name in ("start", "end", "optimizer"):
                 found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
             found[f"{task.key} log"] = store.log(task.recipe).drop("seconds").rows()
+        elif isinstance(task, Keep):
+            for name in ("state", "optimizer"):
+                found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
         else:
             curve = store.curve(task)
             found[f"{task.key} alphas"] = curve.alphas.tobytes()
@@ -103,7 +109,7 @@ def test_helpers_take_what_is_free(done: Store, tmp_path: Path, monkeypatch: pyt
     name = "st\udcff" if sys.platform == "linux" else "stö"  # bytes that are no text, where a file may have such a name
     store, tasks = Store(tmp_path / name), [Train(FLAT), *study().tasks()]
 
-    def slow(task: Task, store: Store, device: str, report: Callable[[float], None]) -> None:
+    def slow(task: Task, store: Store, device: str, report: Callable[[float], None], also: object) -> None:
         report(0.0)
         for _ in range(600):  # the first task is not needed by the others, and waits until a helper did them
             if all(store.has(other) for other in tasks if other != task):
@@ -228,7 +234,7 @@ def test_the_test_half_is_measured_now_and_then(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [0.3, 0.8])
 def test_ctrl_c_loses_little(after: float, done: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr(linescape.studies.trainings, "SNAPSHOT_SECONDS", 0.0)
     store = Store(tmp_path)
 
     def stop(share: float) -> None:
@@ -364,7 +370,7 @@ def test_nothing_is_done_in_vain_for_ever(lost: str, tmp_path: Path, monkeypatch
 def test_a_half_done_training_that_cannot_be_used_begins_anew(
     damage: str, done: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr(linescape.studies.trainings, "SNAPSHOT_SECONDS", 0.0)
     store = Store(tmp_path)
 
     def stop(share: float) -> None:
@@ -411,7 +417,7 @@ def test_a_start_is_known_without_its_training(tmp_path: Path, done: Store) -> N
         Scan(Moment(BASE), start, alphas=2, train_examples=20) for start in (other, Moment(change.zeros(BASE), "start"))
     ]
     assert work(lines, Store(tmp_path), progress=False).done == 3
-    drawn = linescape.studies.execute.state(other, Store(tmp_path))
+    drawn = linescape.studies.states.state(other, Store(tmp_path))
     assert not Store(tmp_path).has(Train(other.recipe))
     work([Train(other.recipe)], Store(tmp_path), progress=False)
     kept = Store(tmp_path).state(other)
@@ -429,7 +435,7 @@ def test_a_restart_needs_a_hump(tmp_path: Path) -> None:
 
 
 def test_a_restart_begins_on_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linescape.studies.execute, "TOLERANCE", -1.0)  # this network's line has no hump
+    monkeypatch.setattr(linescape.studies.states, "TOLERANCE", -1.0)  # this network's line has no hump
     recipe, store = change.restart_at_barrier(FLAT), Store(tmp_path)
     work([Train(recipe)], store, progress=False)
     start, end, begun = (store.state(m) for m in (Moment(FLAT, "start"), Moment(FLAT), Moment(recipe, "start")))
@@ -440,7 +446,7 @@ def test_a_restart_begins_on_the_line(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_states_fit_checkpoints(done: Store) -> None:
-    trained = done.trained(BASE)
+    trained = done.checkpoint(Moment(BASE))
     assert isinstance(trained, Checkpoint)
     assert isinstance(trained.state, State)
     assert trained.step == 8
@@ -449,7 +455,7 @@ def test_states_fit_checkpoints(done: Store) -> None:
 
 @pytest.mark.skipif(compiler() is None, reason="needs a C compiler, and Linux with AVX2")
 def test_a_training_names_the_library_that_computed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr(linescape.studies.trainings, "SNAPSHOT_SECONDS", 0.0)
     recipe, store = replace(FLAT, optimizer=replace(FLAT.optimizer, native=True)), Store(tmp_path)
 
     def stop(share: float) -> None:
@@ -458,7 +464,7 @@ def test_a_training_names_the_library_that_computed_it(tmp_path: Path, monkeypat
 
     with pytest.raises(KeyboardInterrupt):
         do(Train(recipe), store, report=stop)
-    monkeypatch.setattr(linescape.studies.execute, "library_digest", lambda: "another")
+    monkeypatch.setattr(linescape.studies.job, "library_digest", lambda: "another")
     work([Train(recipe)], store, progress=False)
     record = store.record(Train(recipe))
     assert (record["native_convolutions"], record["native_library"]) == (True, "another")
@@ -491,7 +497,7 @@ def test_no_damage_is_used_in_silence() -> None:
 
 @pytest.mark.slow
 def test_without_its_digest_half_done_work_would_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linescape.studies.execute, "SNAPSHOT_SECONDS", 10.0)  # which `damage.main` sets
+    monkeypatch.setattr(linescape.studies.trainings, "SNAPSHOT_SECONDS", 10.0)  # which `damage.main` sets
     monkeypatch.setattr(tensor_file, "decode_sealed", tensor_file.decode_with_note)
     assert damage.main(finished=0, unfinished=40, seed=1, verbose=False)["used in silence"] > 0
 
@@ -501,7 +507,7 @@ def test_a_line_is_not_measured_on_other_data_than_its_training_saw(
 ) -> None:
     store = Store(tmp_path)
     assert work([Train(FLAT)], store, progress=False).done == 1
-    dataset = linescape.studies.execute.load(FLAT.data, FLAT.seed)
+    dataset = linescape.studies.job.load(FLAT.data, FLAT.seed)
     assert store.record(Train(FLAT))["data"] == dataset.digest
     test = dataclasses.replace(dataset.test, inputs=dataset.test.inputs + 1)
     other = dataclasses.replace(dataset, test=test)

@@ -32,7 +32,7 @@ from linescape.recipe import (
     Weights,
 )
 from linescape.studies.store import LOG, Row, Store, recipe_of
-from linescape.studies.study import Moment, Scan, Task, Train, hump_line
+from linescape.studies.study import Keep, Moment, Scan, Task, Train, hump_line
 from linescape.training.loop import Checkpoint
 
 PLAIN = Recipe(Data("digits"), MLP((3,)), schedule=Schedule(2))
@@ -75,6 +75,11 @@ CURVE = Curve(np.array([0.0, 1.0]), {("test", "error", "interpolate"): np.array(
         (Recipe(init=Barrier(PLAIN)), "d0bb8183475f1113"),
         (Recipe(init=Weights("resnet18-f37072fd.pth", "f37072fd")), "eeff52edc7659484"),
         (Recipe(model=EfficientNetLite(64), init=Weights("/a/b.pth", "57934424", ("stem", "fc"))), "816242a42a5b4841"),
+        (Recipe(order_seed=1), "0198ed1d3ed91509"),
+        (Recipe(init=Trained(PLAIN, at="epoch", number=3, schedule="continued")), "428fedc41b873cd3"),
+        (Keep(Moment(PLAIN, "step", 5)), "268a8eab533cfc85"),
+        (Keep(Moment(PLAIN, "epoch", 5)), "ecf8b0d05b6c99b8"),
+        (Scan(Moment(PLAIN, "step", 5), Moment(PLAIN)), "fb6d3161f3b1057c"),
         (TASK, "38deae04bfaf7957"),
         (LINE, "5b76714d2b608a14"),
         (
@@ -114,6 +119,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
                 "poison": None,
                 "augment": "none",
                 "mixup": 0.0,
+                "own": None,
             },
             "model": {
                 "name": "resnet",
@@ -143,13 +149,16 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
             },
             "init": {"from": "random", "scheme": "default", "scale": 1.0},
             "seed": 0,
+            "order_seed": 0,
         },
         "at": "end",
+        "number": None,
     }
     rest = {name: value for name, value in msgspec.to_builtins(LINE).items() if name not in ("start", "end", "task")}
     examples = {"train_examples": 1000, "test_examples": 0}
     assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",)} | examples
     other = {"reset": (), "to": "fresh", "statistics": True, "optimizer": "new"}
+    other |= {"at": "end", "number": None, "schedule": "new"}
     assert {**msgspec.to_builtins(Trained(PLAIN)), "recipe": 0} == {"from": "trained", "recipe": 0, **other}
     weights = {"from": "weights", "file": "a", "sha256": "0" * 8, "reset": ("fc",)}
     assert msgspec.to_builtins(Weights("a", "0" * 8)) == weights
@@ -177,7 +186,7 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert store.has(TASK)
     assert store.has(LINE)
     assert same(store.state(Moment(PLAIN, "start")), STATE)
-    trained = store.trained(PLAIN)
+    trained = store.checkpoint(Moment(PLAIN))
     assert same(trained.state, STATE)
     assert (trained.step, list(trained.optimizer)) == (12, ["momentum_buffer/w"])
     log = store.log(PLAIN)
@@ -243,7 +252,7 @@ def test_a_damaged_result_is_noticed(name: str, damage: str, tmp_path: Path) -> 
 
     def read() -> None:
         store.state(Moment(PLAIN, "start"))
-        store.trained(PLAIN)
+        store.checkpoint(Moment(PLAIN))
         store.log(PLAIN)
 
     with pytest.raises(DamagedError, match=f"{name} is damaged .* Run the study again, which does that task anew"):

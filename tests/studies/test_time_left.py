@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from linescape.recipe import MLP, Data, Recipe, Schedule
 from linescape.studies.costs import approximate
-from linescape.studies.study import Moment, Scan, Task, Train
+from linescape.studies.study import Keep, Moment, Scan, Task, Train
 from linescape.studies.time_left import TimeLeft
 
 RECIPES = [Recipe(Data("spiral"), MLP((4,)), schedule=Schedule(seed + 1), seed=seed) for seed in range(4)]
@@ -72,6 +72,20 @@ def test_a_task_that_goes_on_is_not_taken_for_a_fast_one(clock: Clock) -> None:
     assert left.seconds() == pytest.approx(200)
 
 
+def test_a_state_that_a_training_passes_does_not_make_the_others_slow(clock: Clock) -> None:
+    state = Keep(Moment(RECIPES[0], "step", 2))
+    left = TimeLeft({state: 0.0, **dict.fromkeys(TRAININGS[:2], 10.0)})
+    left.begin()
+    clock.now += 30
+    left.report(0.5)
+    assert left.seconds(state) is None
+    left.end(state, TRAININGS[:2])
+    left.begin()
+    clock.now += 20
+    left.end(TRAININGS[0], TRAININGS[1:2])
+    assert left.seconds() == pytest.approx(20)
+
+
 def test_what_is_not_counted_says_nothing(clock: Clock) -> None:
     left = TimeLeft({})
     left.begin()
@@ -84,3 +98,5 @@ def test_longer_tasks_count_more() -> None:
     short, long = (replace(RECIPES[0], schedule=Schedule(epochs)) for epochs in (10, 30))
     assert 2.5 < approximate(Train(long)) / approximate(Train(short)) < 3
     assert approximate(LINES[0]) < approximate(replace(LINES[0], alphas=200))
+    state = Keep(Moment(long, "step", 20))
+    assert approximate(state) == 0.0 < approximate(state, steps={state: 20}) < approximate(Train(long))

@@ -24,14 +24,14 @@ from typing import Any
 import torch
 from msgspec.structs import replace
 
-import linescape.studies.execute
+import linescape.studies.trainings
 from linescape.analysis import tables
 from linescape.errors import StoreError
 from linescape.recipe import MLP, Data, Optimizer, Recipe, Schedule
 from linescape.studies.execute import do
 from linescape.studies.run import work
 from linescape.studies.store import Store
-from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Keep, Moment, Run, Scan, Study, Task, Train
 from linescape.training import interventions as change
 
 PLAIN = Recipe(Data("spiral", fraction=0.05), MLP((8,), norm="batch"), Optimizer(batch_size=50), Schedule(3))
@@ -48,6 +48,8 @@ def study() -> Study:
 
     arms = {"plain": (PLAIN, OTHER), "later": (LATER,), "never": (NEVER,)}
     made = tuple(Arm(name, "base", name, tuple(map(run, recipes)), "plain") for name, recipes in arms.items())
+    within = {"midway": Scan(Moment(PLAIN, "epoch", 1), Moment(PLAIN, "step", 5), alphas=5, train_examples=20)}
+    made += (Arm("within", "base", "within", (Run(PLAIN, within),), "plain"),)
     return Study("test", "tiny", "a study", "nowhere", made)
 
 
@@ -78,6 +80,9 @@ def contents(store: Store, tasks: tuple[Task, ...]) -> dict[str, object]:
             for name in ("start", "end", "optimizer"):
                 found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
             found[f"{task.key} log"] = repr(store.log(task.recipe).drop("seconds").rows())
+        elif isinstance(task, Keep):
+            for name in ("state", "optimizer"):
+                found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
         else:
             curve = store.curve(task)
             found[f"{task.key} alphas"] = curve.alphas.tobytes()
@@ -285,7 +290,7 @@ class Trial:
 
 def main(finished: int, unfinished: int, seed: int, verbose: bool) -> dict[str, Any]:
     torch.set_num_threads(1)
-    linescape.studies.execute.SNAPSHOT_SECONDS = 0.0
+    linescape.studies.trainings.SNAPSHOT_SECONDS = 0.0
     draw, tasks, begun = random.Random(seed), study().tasks(), time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         whole, half = Path(scratch, "whole"), Path(scratch, "half")

@@ -34,7 +34,7 @@ from linescape.recipe import (
     Trained,
     derive_seed,
 )
-from linescape.studies.study import Arm, Moment, Run, Scan, Study, Train
+from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "fc")
 TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
@@ -201,7 +201,7 @@ class FakeStore:
     missing: set[Content] = field(default_factory=set)
     not_done: set[Content] = field(default_factory=set)
     lost: set[Content] = field(default_factory=set)
-    damaged: dict[Train | Scan, str] = field(default_factory=dict)
+    damaged: dict[Task, str] = field(default_factory=dict)
 
     @classmethod
     def with_trouble(cls, study: Study) -> FakeStore:
@@ -219,16 +219,16 @@ class FakeStore:
             store.lost |= {lost.recipe}
         return store
 
-    def has(self, task: Train | Scan) -> bool:
+    def has(self, task: Task) -> bool:
         return task not in self.missing
 
-    def declined(self, task: Train | Scan) -> str | None:
+    def declined(self, task: Task) -> str | None:
         return "the training that it starts from diverged" if task in self.not_done else None
 
     def diverged(self, recipe: Recipe) -> bool:
         return recipe in self.lost
 
-    def record(self, task: Train | Scan) -> dict[str, Any]:
+    def record(self, task: Task) -> dict[str, Any]:
         return {"seconds": 45.0 if isinstance(task, Train) else 12.5}
 
     def state(self, moment: Moment) -> State:

@@ -1,4 +1,4 @@
-"""Run by studies/test_run: does one study whole, again under kills, and again by two processes at once.
+"""Run by tests/studies: does one study whole, again under kills, and again by two processes at once.
 
 A child is killed before its n-th rename, so in the middle of a training, of a walk or of writing a result; n grows from
 life to life, or a result of many files would never be whole. Children are forked, so that torch is imported once.
@@ -11,16 +11,20 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
-import linescape.studies.execute
+import linescape.studies.job
 import linescape.studies.run
+import linescape.studies.trainings
+from linescape.recipe import Trained
 from linescape.studies.execute import do
 from linescape.studies.store import Store
-from linescape.studies.study import Task
+from linescape.studies.study import Keep, Moment, Scan, Task, Train, in_order
 from tests.studies.test_run import BASE, study
 
 
@@ -47,11 +51,21 @@ def lives(body: Callable[[], None], limit: int | None = None) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def main(root: Path) -> None:
+def rounds(what: str) -> tuple[tuple[Task, ...], ...]:
+    """Tasks that are done one after the other: a study, or states within a training before and after it."""
+    if what == "study":
+        return (study().tasks(),)
+    line = Scan(Moment(BASE, "step", 1), Moment(BASE, "epoch", 1), alphas=3, train_examples=20, test_examples=40)
+    copy = replace(BASE, init=Trained(BASE, at="epoch", number=1, optimizer="kept", schedule="continued"), order_seed=1)
+    late = (Keep(Moment(BASE, "step", 3)), Keep(Moment(BASE, "step", 7)), Keep(Moment(copy, "step", 6)))
+    return in_order([line]), in_order([Train(BASE), Train(copy)]), late
+
+
+def main(root: Path, what: str = "study") -> None:
     torch.set_num_threads(1)  # a process with more cannot be forked safely
-    linescape.studies.execute.SNAPSHOT_SECONDS = 0.0
-    tasks = study().tasks()
-    linescape.studies.execute.load(BASE.data, BASE.seed)  # kept, so that each child has it
+    linescape.studies.trainings.SNAPSHOT_SECONDS = 0.0
+    tasks = rounds(what)
+    linescape.studies.job.load(BASE.data, BASE.seed)  # kept, so that each child has it
     assert lives(lambda: count(root / "whole", tasks))
     deaths = 0
     while not lives(lambda: count(root / "killed", tasks), limit=3 + deaths // 2):
@@ -62,10 +76,10 @@ def main(root: Path) -> None:
         os._exit(not lives(lambda: count(root / "shared", tasks)))
     assert lives(lambda: count(root / "shared", tasks))
     assert os.waitpid(pair, 0)[1] == 0
-    print(json.dumps({"deaths": deaths, "tasks": len(tasks)}))
+    print(json.dumps({"deaths": deaths, "tasks": len({*chain(*tasks)})}))
 
 
-def count(root: Path, tasks: tuple[Task, ...]) -> None:
+def count(root: Path, tasks: tuple[tuple[Task, ...], ...]) -> None:
     """Do the tasks, and note how many this process did itself."""
     mine = []
 
@@ -74,11 +88,12 @@ def count(root: Path, tasks: tuple[Task, ...]) -> None:
         mine.append(task)
 
     linescape.studies.run.do = noted  # type: ignore[assignment]
-    outcome = linescape.studies.run.work(tasks, Store(root), progress=False, workers=1)
-    assert not outcome.failed, outcome.failed
+    for some in tasks:
+        outcome = linescape.studies.run.work(some, Store(root), progress=False, workers=1)
+        assert not outcome.failed, outcome.failed
     with (root.parent / f"{root.name}.txt").open("a") as file:
         file.write(f"{len(mine)}\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

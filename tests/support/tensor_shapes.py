@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -11,7 +13,7 @@ from linescape.recipe import Model
 Shapes = dict[str, tuple[int, ...]]
 
 
-def meta(spec: Model, shape: tuple[int, ...] = (3, 32, 32), classes: int = 1000) -> models.Network:
+def meta(spec: Model, shape: tuple[int, ...] = (3, 32, 32), classes: int = 1000) -> Any:
     with torch.device("meta"):
         return models.build(spec, shape, classes)
 

@@ -24,7 +24,8 @@ from linescape.recipe import (
     Trained,
     Weights,
 )
-from linescape.studies.execute import do, state
+from linescape.studies.execute import do
+from linescape.studies.states import state
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Train
 from linescape.training import weight_files

@@ -12,6 +12,7 @@ from msgspec.structs import asdict, replace
 
 from linescape import models
 from linescape.errors import CheckpointError, GroupError, RecipeError
+from linescape.geometry.groups import by_block
 from linescape.recipe import (
     MLP,
     VGG,
@@ -192,7 +193,7 @@ def test_a_step_schedule_drops_at_thirds() -> None:
 )
 def test_blocks_are_the_networks(model: Any, blocks: tuple[str, ...]) -> None:
     recipe = replace(BASE, model=model)
-    assert set(blocks) <= set(models.build(model, (3, 32, 32), 10).blocks)
+    assert set(blocks) <= set(by_block(models.build(model, (3, 32, 32), 10)))
     assert change.partial(recipe, *blocks).init == Trained(recipe, blocks)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +18,7 @@ from linescape.errors import RecipeError, UnfinishedError
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
     from linescape.studies.run import RunSummary
+    from linescape.studies.store import Store
     from linescape.studies.study import Study, Train
 
 app = App(name="study", help="Train many networks, measure the lines of each, and write one report.")
@@ -41,16 +42,21 @@ def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> d
 
 
 @app.command(name="list")
-def list_studies() -> dict[str, Any]:
-    """List the studies, their scales and their arms, and how many trainings (runs) each arm has."""
+def list_studies(name: str | None = None) -> dict[str, Any]:
+    """List the studies, their scales and their arms, and how many trainings (runs) each arm has.
+
+    Args:
+        name: only this study, also one of your own: file.py, which defines study, or file.py:name.
+    """
     from linescape import studies
 
     listed: dict[str, Any] = {}
-    for name in studies.names():
-        listed[name] = {}
-        for scale in studies.scales(name):
-            study = studies.find(name, scale)
-            stdout.print(f"{name} --scale {scale}: {study.title} {study.source}.", style="bold")
+    for each in studies.names() if name is None else (name,):
+        listed[each] = {}
+        for scale in studies.scales(each):
+            study = studies.find(each, scale)
+            words = f"{each} --scale {scale}: {study.title} {study.source}." if scale else f"{each}: {study.title}"
+            stdout.print(words, style="bold")
             # Names come first and whole, since they are typed; only descriptions are folded.
             table = Table(Column("arm", no_wrap=True), Column("runs", justify="right", no_wrap=True), box=None)
             table.add_column("description", min_width=24)
@@ -61,7 +67,7 @@ def list_studies() -> dict[str, Any]:
                     baseline = arm.baseline if arm.baseline != arm.name else ""
                     table.add_row(arm.name, str(len(arm.runs)), arm.title, baseline)
             show(table)
-            listed[name][scale] = {
+            listed[each][scale] = {
                 arm.name: {"group": arm.group, "runs": len(arm.runs), "title": arm.title, "baseline": arm.baseline}
                 for arm in study.arms
             }
@@ -89,7 +95,7 @@ class Selection:
         """The selected part of the named study."""
         from linescape import studies
 
-        return studies.find(name, self.scale).only(*self.arms, runs=self.runs)
+        return studies.find(name, self.scale if self.scale != "mini" else "").only(*self.arms, runs=self.runs)
 
     def words(self, name: str) -> list[str]:
         """The study and this part of it, as they are typed."""
@@ -111,7 +117,7 @@ def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") 
     Times a few steps of each network on the device. Lists the data sets and weights that have to be fetched first.
 
     Args:
-        name: the study.
+        name: the study; of your own file.py, which defines study, or file.py:name.
         device: where it would run: cpu (all cores) or cuda.
     """
     from linescape.cli import specs
@@ -120,6 +126,7 @@ def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") 
 
     where, study, store = specs.device(device), selection.study(name), Store(selection.store)
     echo(str(planning.count(study, store)))
+    _tell_changes(study, store)
     with Progress(*_COLUMNS, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         bar = progress.add_task("timing")
 
@@ -139,7 +146,7 @@ def run_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -
     Results that are damaged are made again. Ends with the command that writes the report.
 
     Args:
-        name: the study.
+        name: the study; of your own file.py, which defines study, or file.py:name.
         device: where to train and to measure: cpu (all cores) or cuda.
     """
     summary = _work(selection.study(name), selection.store, device)
@@ -162,7 +169,7 @@ def report_study(name: str, selection: Selection = WHOLE, *, out: Path = Path("r
     Results that are damaged are left out, and listed. A folder with other files of these names is left alone.
 
     Args:
-        name: the study.
+        name: the study; of your own file.py, which defines study, or file.py:name.
         out: folder for the report.
     """
     return _report(selection.study(name), selection.store, out)
@@ -229,7 +236,7 @@ def _work(tasks: Study | list[Train], store: Path, device: str = "cpu") -> RunSu
     from linescape.studies.store import Store
 
     summary = work(tasks, Store(store), specs.device(device))
-    echo_err(str(summary))
+    echo_err(str(replace(summary, failed={})))  # what failed is told by work itself
     return summary
 
 
@@ -237,6 +244,13 @@ def _check_finished(summary: RunSummary) -> None:
     if summary.failed:
         reason = next(iter(summary.failed.values())).strip().splitlines()[-1]
         raise UnfinishedError(f"{len(summary.failed)} tasks failed; the next run tries them again. The first: {reason}")
+
+
+def _tell_changes(study: Study, store: Store) -> None:
+    from linescape.studies.own_code import changed_code
+
+    for sentence in changed_code(study, store):
+        echo_err(sentence)
 
 
 def _report(study: Study, store: Path, out: Path) -> dict[str, Any]:
@@ -247,6 +261,7 @@ def _report(study: Study, store: Path, out: Path) -> dict[str, Any]:
     results = Store(store)
     if not results.exists():
         raise StoreError(f"{store} has no results, so there is nothing to report. Name their folder with --store.")
+    _tell_changes(study, results)
     page = report.write(study, results, out)
     for reason in results.damaged.values():
         echo_err(f"Left out: {reason}")

@@ -12,11 +12,12 @@ from linescape.data.archives.files import Arrays
 from linescape.data.augmentation import augment
 from linescape.data.dataset import Dataset, Split
 from linescape.data.mixing import Mixed, mix
-from linescape.data.sets import known, names, read
+from linescape.data.own import check_treatments, own_set
+from linescape.data.sets import Known, known, names, read
 from linescape.errors import check_type
 from linescape.recipe import Data
 
-__all__ = ["Dataset", "Mixed", "Split", "augment", "form", "load", "mix", "names"]
+__all__ = ["Dataset", "Mixed", "Split", "augment", "examples", "form", "load", "mix", "names", "stored"]
 
 
 def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dataset:
@@ -36,25 +37,30 @@ def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dat
 
     Raises:
         RecipeError: the data set is unknown, or the treatment impossible for it.
-        DataError: its files are missing, damaged or incomplete.
+        DataError: its files are missing, damaged or incomplete, or the user's function returns no data set.
     """
     spec = Data(spec) if isinstance(spec, str) else spec
     check_type(spec, Data, "The data set", "Give its name, such as 'fashion-mini'.")
-    classes = known(spec.name).classes
-    train, test = read(spec.name, None if root is None else Path(root))
+    classes = stored(spec).classes
+    if spec.own and (made := own_set(spec.own).make):
+        train, test = made()
+    else:
+        train, test = read(spec.name, None if root is None else Path(root))
     treatments.check(spec, classes, image=train[0].ndim == 4)
+    check_treatments(spec, train[0])
     if spec.size:
         train, test = (
             (treatments.shrink(train[0], spec.size), train[1]),
             (treatments.shrink(test[0], spec.size), test[1]),
         )
-    mean, std = treatments.moments(train[0])
+    as_it_is = spec.own and train[0].dtype != np.uint8
+    mean, std = ((), ()) if as_it_is else treatments.moments(train[0])
     kept = len(spec.classes) or classes
     clean = _to_tensors(treatments.keep_classes(train, spec.classes))
     clean = treatments.keep_fraction(clean, spec, seed)
     noisy = treatments.move_labels(clean, spec, kept, seed)
     return Dataset(
-        name=spec.name,
+        name=spec.label,
         train=treatments.poison(noisy, spec, kept, seed),
         test=_to_tensors(treatments.keep_classes(test, spec.classes)),
         classes=kept,
@@ -63,28 +69,38 @@ def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dat
     )
 
 
+def stored(spec: Data) -> Known:
+    """What is known of a recipe's data set before any treatment; the user's own data are made for that.
+
+    Raises:
+        RecipeError: the set is unknown, or the user's function cannot be found or raises an error.
+        DataError: the user's function returns no data set.
+    """
+    return own_set(spec.own) if spec.own else known(spec.name)
+
+
 def form(spec: Data) -> tuple[tuple[int, ...], int]:
-    """Shape of one input and number of classes of a recipe's data; no file is read.
+    """Shape of one input and number of classes of a recipe's data; no file is read, but one's own data are made.
 
     Raises:
         RecipeError: the set is unknown.
     """
-    stored = known(spec.name)
-    shape = (stored.shape[0], spec.size, spec.size) if spec.size else stored.shape
-    return shape, len(spec.classes) or stored.classes
+    known_set = stored(spec)
+    shape = (known_set.shape[0], spec.size, spec.size) if spec.size else known_set.shape
+    return shape, len(spec.classes) or known_set.classes
 
 
 def examples(spec: Data) -> tuple[int, int]:
-    """Numbers of training and of test examples, if classes are balanced; no file is read.
+    """Numbers of training and of test examples, if classes are balanced; no file is read, as in `form`.
 
     Raises:
         RecipeError: the set is unknown, or the treatment impossible for it.
     """
-    stored = known(spec.name)
-    treatments.check(spec, stored.classes, image=len(stored.shape) == 3)
-    share = (len(spec.classes) or stored.classes) / stored.classes
+    known_set = stored(spec)
+    treatments.check(spec, known_set.classes, image=len(known_set.shape) == 3)
+    share = (len(spec.classes) or known_set.classes) / known_set.classes
     copies = spec.poison.copies if spec.poison else 1
-    return round(stored.examples[0] * share * spec.fraction) * copies, round(stored.examples[1] * share)
+    return round(known_set.examples[0] * share * spec.fraction) * copies, round(known_set.examples[1] * share)
 
 
 def _to_tensors(arrays: Arrays) -> Split:

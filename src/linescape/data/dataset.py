@@ -17,7 +17,8 @@ class Split:
     """One split of a data set.
 
     Attributes:
-        inputs: images ``(n, channels, height, width)`` as uint8, or features ``(n, features)`` as float32.
+        inputs: images ``(n, channels, height, width)`` as uint8, features ``(n, features)`` as float32, or of one's own
+            data ``(n, ...)`` as float32 or int64.
         targets: labels ``(n,)`` as int64.
 
     Raises:
@@ -35,10 +36,11 @@ class Split:
                 f"{len(self.inputs)} inputs come with targets of shape {tuple(self.targets.shape)} and type "
                 f"{self.targets.dtype}. Give one int64 label for each input."
             )
-        if (self.inputs.dtype, self.inputs.ndim) not in ((torch.uint8, 4), (torch.float32, 2)):
+        image = self.inputs.dtype == torch.uint8 and self.inputs.ndim == 4
+        if not (image or (self.inputs.dtype in (torch.float32, torch.int64) and self.inputs.ndim >= 2)):
             raise DataError(
                 f"Inputs are {self.inputs.dtype} of shape {tuple(self.inputs.shape)}. Give uint8 images (n, channels, "
-                "height, width) or float32 features (n, features)."
+                "height, width), or float32 or int64 (n, ...), such as features (n, features)."
             )
 
     def __len__(self) -> int:
@@ -75,7 +77,8 @@ class Dataset:
         test: test split.
         classes: number of classes; labels are ``0 .. classes - 1``.
         mean: mean of the original training split by channel, pixels scaled to [0, 1]; features as they are.
-        std: standard deviation likewise; 1 for a channel that is constant.
+        std: standard deviation likewise; 1 for a channel that is constant. Both are empty where inputs are not
+            normalised, as those of one's own data that are not images of bytes.
 
     Raises:
         DataError: a label is out of range.
@@ -126,10 +129,14 @@ class Dataset:
     def normalise(self, inputs: Tensor) -> Tensor:
         """Inputs with mean 0 and variance 1 by channel over the training split, as float32 on the inputs' device.
 
+        Inputs of a data set without `std` are returned as they are.
+
         Args:
             inputs: images ``(batch, channels, height, width)`` with pixels from 0 to 255, or features
                 ``(batch, features)``.
         """
+        if not self.std:
+            return inputs
         pixel = 255.0 if len(self.shape) == 3 else 1.0
         over = (-1, 1, 1) if len(self.shape) == 3 else (-1,)
         scale = torch.tensor([1 / (pixel * s) for s in self.std], device=inputs.device).view(over)

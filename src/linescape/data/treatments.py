@@ -34,7 +34,7 @@ def check(spec: Data, classes: int, image: bool) -> None:
 
 def random(spec: Data, treatment: str, seed: int) -> np.random.Generator:
     """The random number generator of one treatment in a run."""
-    return np.random.default_rng(derive_seed(Data(name=spec.name), treatment, seed))
+    return np.random.default_rng(derive_seed(Data(name=spec.name, own=spec.own), treatment, seed))
 
 
 def shrink(images: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:

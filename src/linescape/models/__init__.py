@@ -1,6 +1,6 @@
 """Builds the network of a recipe; the blocks of every network have names.
 
-Every network has an attribute ``blocks``: block name to the prefixes of its tensors, from input to output.
+Every network of linescape has an attribute ``blocks``: block name to the prefixes of its tensors, from input to output.
 """
 
 from __future__ import annotations
@@ -15,19 +15,35 @@ from linescape.errors import RecipeError
 from linescape.models.efficientnet import EfficientNetLite
 from linescape.models.lenet import LeNet
 from linescape.models.mlp import MLP
+from linescape.models.own import build_own, check_own
 from linescape.models.resnet import ResNet
 from linescape.models.vgg import VGG
 
-__all__ = ["HEAD", "MLP", "VGG", "EfficientNetLite", "LeNet", "Network", "ResNet", "build", "draw", "redraw"]
+__all__ = [
+    "HEAD",
+    "MLP",
+    "VGG",
+    "EfficientNetLite",
+    "LeNet",
+    "Network",
+    "ResNet",
+    "build",
+    "check_own",
+    "draw",
+    "outline",
+    "redraw",
+]
 
 HEAD = "fc"
-"""The block that gives the logits in every network, which training on other labels has to replace."""
+"""The block that gives the logits in every network of linescape, which training on other labels has to replace."""
 
-Network = MLP | LeNet | VGG | ResNet | EfficientNetLite
+Network = MLP | LeNet | VGG | ResNet | EfficientNetLite | nn.Module
 
 
 def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
     """A network, initialised from torch's global random numbers on the current device (also ``meta``).
+
+    One of the user's own is what its function returns, whatever `shape` and `classes`.
 
     Args:
         spec: which network.
@@ -39,6 +55,8 @@ def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
     """
     if classes < 1 or not shape or min(shape) < 1:
         raise RecipeError(f"No network takes inputs of shape {shape} to {classes} classes. Both must be positive.")
+    if isinstance(spec, recipe.OwnModel):
+        return build_own(spec)
     if isinstance(spec, recipe.MLP):
         return MLP(spec, shape, classes)
     if len(shape) != 3:
@@ -51,6 +69,18 @@ def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
     if isinstance(spec, recipe.EfficientNetLite):
         return EfficientNetLite(spec, shape, classes)
     return VGG(spec, shape, classes) if isinstance(spec, recipe.VGG) else ResNet(spec, shape, classes)
+
+
+def outline(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
+    """A network for its names, shapes and blocks; its values mean nothing, and take no memory in those of linescape.
+
+    Raises:
+        RecipeError: the network is impossible for this shape.
+    """
+    if isinstance(spec, recipe.OwnModel):  # whose code may need values
+        return draw(spec, shape, classes, recipe.Random(), seed=0)
+    with torch.device("meta"):
+        return build(spec, shape, classes)
 
 
 def draw(spec: recipe.Model, shape: tuple[int, ...], classes: int, init: recipe.Random, seed: int) -> Network:

@@ -5,6 +5,7 @@ nothing, renames no old result. Every random draw is seeded from the recipe's co
 """
 
 from linescape.recipe.content import Content, canonical, derive_seed, seeds
+from linescape.recipe.own import Own, OwnData, OwnModel
 from linescape.recipe.parts import (
     MLP,
     VGG,
@@ -14,6 +15,7 @@ from linescape.recipe.parts import (
     Init,
     LeNet,
     Model,
+    Moment,
     Norm,
     Optimizer,
     Poison,
@@ -25,6 +27,7 @@ from linescape.recipe.parts import (
     Trained,
     TrainingPrecision,
     Weights,
+    title,
 )
 
 __all__ = [
@@ -37,8 +40,12 @@ __all__ = [
     "Init",
     "LeNet",
     "Model",
+    "Moment",
     "Norm",
     "Optimizer",
+    "Own",
+    "OwnData",
+    "OwnModel",
     "Poison",
     "Random",
     "Recipe",
@@ -51,4 +58,5 @@ __all__ = [
     "canonical",
     "derive_seed",
     "seeds",
+    "title",
 ]

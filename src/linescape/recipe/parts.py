@@ -7,10 +7,14 @@ of its classes, is checked by `data.load`, and what depends on the network's inp
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, Self
+
+from msgspec.structs import force_setattr
 
 from linescape.errors import RecipeError
 from linescape.recipe.content import Content
+from linescape.recipe.own import OwnData, OwnModel
 
 DIGITS = 8
 """Digits of a hash that name a file of weights: as many as torchvision puts into its file names."""
@@ -19,6 +23,7 @@ _FACTOR = 0.1
 
 Norm = Literal["batch", "group", "layer", "none"]
 TrainingPrecision = Literal["float32", "bfloat16"]
+At = Literal["start", "end", "step", "epoch"]
 Scheme = Literal[
     "default",
     "kaiming_normal",
@@ -52,7 +57,7 @@ class Data(Content, frozen=True):
 
     Attributes:
         name: ``fashion-mini`` (embedded), ``spiral``, ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or
-            ``cifar100``.
+            ``cifar100``; of data of one's own the function's name.
         size: side in pixels to which images are averaged down, test images too; 0 keeps them as stored.
         classes: keep only these labels, renumbered in this order, in test too; empty keeps all.
         fraction: class-balanced fraction of the training examples that is kept, in (0, 1].
@@ -62,6 +67,7 @@ class Data(Content, frozen=True):
             ``crop-flip``, ``cutout`` (a square of half the side is zeroed).
         mixup: train on mixtures of two images of a batch and of their labels, with a share drawn from
             Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
+        own: the user's own data set; None for one of linescape's. See `of`.
     """
 
     name: str = "fashion-mini"
@@ -72,8 +78,33 @@ class Data(Content, frozen=True):
     poison: Poison | None = None
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
     mixup: float = 0.0
+    own: OwnData | None = None
+
+    @classmethod
+    def of(cls, function: str | Callable[..., Any], **settings: Any) -> Self:
+        """The user's own data set, which a function returns: see `OwnData` and `data.own`.
+
+        Args:
+            function: the function itself, or its name, ``module:name`` or ``file.py:name``.
+            settings: its arguments by name, as of `Own.of`.
+
+        Raises:
+            RecipeError: it has no name by which other processes find it, or a setting is no plain value.
+        """
+        own = OwnData.of(function, **settings)
+        return cls(own.function, own=own)
+
+    @property
+    def label(self) -> str:
+        """The name, with the settings of data of one's own."""
+        return str(self.own) if self.own else self.name
 
     def _check(self) -> None:
+        if self.own and self.name != self.own.function:
+            raise RecipeError(
+                f"The data are called {self.name!r}, but the function that returns them {self.own.function!r}, so the "
+                "name says nothing. Make them with Data.of(function)."
+            )
         self._require("size", self.size >= 0, "a side in pixels, or 0 for images as stored")
         distinct = len(set(self.classes)) == len(self.classes) and min(self.classes, default=0) >= 0
         self._require("classes", distinct, "different labels, 0 or more, or () for all")
@@ -169,7 +200,12 @@ class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet
         self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
 
 
-Model = MLP | LeNet | VGG | ResNet | EfficientNetLite
+Model = MLP | LeNet | VGG | ResNet | EfficientNetLite | OwnModel
+
+
+def title(model: Model) -> str:
+    """A network in a word or two, such as ``ResNet``, or as its function of one's own is called."""
+    return str(model) if isinstance(model, OwnModel) else type(model).__name__
 
 
 class Optimizer(Content, frozen=True):
@@ -264,7 +300,7 @@ class Random(Content, frozen=True, tag_field="from", tag="random"):
 
 
 class Trained(Content, frozen=True, tag_field="from", tag="trained"):
-    """The final state of another training, some blocks of it set back.
+    """A state of another training, its end if nothing else is said, some blocks of it set back.
 
     Attributes:
         recipe: the other training.
@@ -273,6 +309,12 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
         to: ``fresh`` draws the blocks anew from this recipe's seed; ``own`` restores the other training's start.
         statistics: also reset the running statistics of the norm layers in those blocks; else they stay trained.
         optimizer: ``new`` starts without momentum; ``kept`` continues with the other training's.
+        at: which state of the other training, with `number` as in `Moment`. Neyshabur et al. 2020 (arXiv 2008.11687)
+            fine-tune from epochs of pre-training.
+        number: of the step or the epoch.
+        schedule: ``new`` begins with step 0 of this recipe's schedule; ``continued`` with the step that the other
+            training had reached, so that learning rate, epochs and end are those of one training. Frankle et al. 2020
+            (arXiv 1912.05671) train copies of one state so, which differ in `Recipe.order_seed`.
     """
 
     recipe: Recipe
@@ -280,6 +322,19 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
     to: Literal["fresh", "own"] = "fresh"
     statistics: bool = True
     optimizer: Literal["new", "kept"] = "new"
+    at: At = "end"
+    number: int | None = None
+    schedule: Literal["new", "continued"] = "new"
+
+    def _check(self) -> None:
+        moment = self.moment
+        force_setattr(self, "at", moment.at)  # one key for one state
+        force_setattr(self, "number", moment.number)
+
+    @property
+    def moment(self) -> Moment:
+        """The state of the other training."""
+        return Moment(self.recipe, self.at, self.number)
 
 
 class Barrier(Content, frozen=True, tag_field="from", tag="barrier"):
@@ -324,7 +379,10 @@ Init = Random | Trained | Barrier | Weights
 class Recipe(Content, frozen=True):
     """A whole training. Two recipes with the same content have the same key and the same result.
 
-    `seed` tells replicates apart; it enters every draw together with the rest of the recipe.
+    Attributes:
+        seed: tells replicates apart; it enters every draw together with the rest of the recipe.
+        order_seed: tells apart trainings with the same start and data (samples of the noise of SGD): it enters the
+            order of the data, augmentation, mixing and dropout, but neither the start nor the choice of data.
     """
 
     data: Data = Data()
@@ -333,6 +391,7 @@ class Recipe(Content, frozen=True):
     schedule: Schedule = Schedule()
     init: Init = Random()
     seed: int = 0
+    order_seed: int = 0
 
     def _check(self) -> None:
         if not isinstance(self.init, Trained) or self.init.optimizer == "new":
@@ -347,3 +406,34 @@ class Recipe(Content, frozen=True):
     def needs(self) -> tuple[Recipe, ...]:
         """The trainings whose result this one starts from."""
         return () if isinstance(self.init, Random | Weights) else (self.init.recipe,)
+
+
+class Moment(Content, frozen=True):
+    """A state of a training: its start, its end, or that after some step or epoch.
+
+    A start that is a fresh draw or a file needs no training, and a step or an epoch none beyond it.
+
+    Attributes:
+        recipe: the training.
+        at: ``start``, ``end``, ``step`` or ``epoch``. After 0 of either is the start, and equal to it.
+        number: of steps or whole epochs done, counted from the beginning of the schedule, which a training that
+            continues another (`Trained.schedule`) does not start at.
+    """
+
+    recipe: Recipe
+    at: At = "end"
+    number: int | None = None
+
+    def _check(self) -> None:
+        if self.at in ("step", "epoch"):
+            named = self.number is not None and self.number >= 0
+            self._require("number", named, f"that of the {self.at}, 0 or more")
+        elif self.number is not None:
+            raise RecipeError(f"number is {self.number}, but a training has one {self.at}. Give at='step' or 'epoch'.")
+        init = self.recipe.init
+        if self.number == 0 and not (isinstance(init, Trained) and init.schedule == "continued"):
+            force_setattr(self, "at", "start")
+            force_setattr(self, "number", None)
+
+    def __str__(self) -> str:
+        return self.at if self.number is None else f"{self.at} {self.number}"

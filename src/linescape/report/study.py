@@ -17,6 +17,7 @@ from linescape.analysis.answers import Answer, answers, pool
 from linescape.analysis.at_a_glance import findings
 from linescape.analysis.tables import TOLERANCE, Results, Source
 from linescape.errors import RecipeError, suggest
+from linescape.recipe import title
 from linescape.report import appendix, columns, figures, page, sentences
 from linescape.report.answers import answer_entry
 from linescape.report.longer import more_runs
@@ -110,6 +111,7 @@ class _Content:
             "version": version("linescape"),
             "title": self.results.study.title,
             "study": self.results.study,
+            "from_files": any(run.pair is not None for arm in self.results.study.arms for run in arm.runs),
             "facts": self.facts(),
             "trained": self.trained(),
             "findings": [sentence("findings", finding.name, **finding.facts) for finding in findings(self.results)],
@@ -173,11 +175,14 @@ class _Content:
         if not arm.runs:
             return ""
         recipe, of_base = arm.runs[0].recipe, self.runs.filter(pl.col("arm") == arm.name)
+        if arm.runs[0].pair is not None:
+            runs, arms = self.runs.height, self.runs["arm"].n_unique()
+            return caption("pairs_of_files", runs=runs, network=title(recipe.model), data=recipe.data.label, arms=arms)
         same = self.runs.filter(pl.col("test_set") == of_base["test_set"][0])
         return caption(
             "trained",
             runs=same.height,
-            network=type(recipe.model).__name__ + (f"-{recipe.model.depth}" if hasattr(recipe.model, "depth") else ""),
+            network=title(recipe.model) + (f"-{recipe.model.depth}" if hasattr(recipe.model, "depth") else ""),
             data=of_base["test_set"][0],
             epochs=recipe.schedule.epochs,
             optimizer={"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name],

@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -16,12 +17,11 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from linescape import data, models
-from linescape.data import sets
 from linescape.evaluation import batchnorm
-from linescape.recipe import Data, Model, Optimizer, Recipe
-from linescape.studies.execute import TEST_MEASUREMENTS
-from linescape.studies.study import Scan, Task, Train
+from linescape.recipe import Data, Model, Moment, Optimizer, OwnModel, Recipe, Trained, title
+from linescape.studies.study import Keep, Scan, Task, Train
 from linescape.studies.timing import Workload
+from linescape.studies.trainings import TEST_MEASUREMENTS
 from linescape.training.loop import steps_per_epoch
 
 TASK = 0.07
@@ -62,34 +62,51 @@ class Cost:
         return self.fixed + sum(number * times[workload] for workload, number in self.calls.items())
 
 
-def cost_of(task: Task, device: str) -> Cost:
+def cost_of(task: Task, device: str, steps: Mapping[Keep, int] = MappingProxyType({})) -> Cost:
     """What one task costs on a device; what it needs does not count.
+
+    Args:
+        task: the task.
+        device: where it would be done.
+        steps: those that are done for states within trainings; none where a training passes it anyway.
 
     Raises:
         RecipeError: its recipe is impossible.
         DataError: a fraction of the data is too small for one batch.
     """
-    recipe = task.recipe if isinstance(task, Train) else task.end.recipe
-    cost = _training(recipe, device) if isinstance(task, Train) else _scan(task, device)
-    known = sets.known(recipe.data.name)
+    recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
+    if isinstance(task, Scan):
+        cost = _scan(task, device)
+    elif isinstance(task, Train):
+        cost = _training(recipe, device)
+    else:
+        cost = _state(recipe, steps.get(task, 0), device)
+        if not cost.calls:
+            return cost
+    known = data.stored(recipe.data)
     reading = sum(known.examples) * math.prod(known.shape) / READING
     return dataclasses.replace(cost, fixed=cost.fixed + TASK + reading)
 
 
 def _training(recipe: Recipe, device: str) -> Cost:
-    train, test = data.examples(recipe.data)
-    epochs = recipe.schedule.epochs
-    steps = steps_per_epoch(train, recipe.optimizer.batch_size) * epochs
+    test, epochs = data.examples(recipe.data)[1], recipe.schedule.epochs
     calls: dict[Workload, float] = {}
     scaled = False
     if epochs:
-        step, parts = _step(recipe, min(recipe.optimizer.batch_size, train), device)
+        step, parts = _step(recipe, device)
         measured = _measuring(recipe, device)
-        calls = {step: steps * parts}
+        calls = {step: (step_of(Moment(recipe)) - step_of(Moment(recipe, "start"))) * parts}
         calls[measured] = math.ceil(epochs / math.ceil(epochs / TEST_MEASUREMENTS)) * test / measured.examples
         scaled = parts > 1 or measured.examples < 2 * _BATCH
-    copies = {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)  # start, end, moments
-    return Cost(calls, 0.0, copies * _network(recipe).bytes, scaled)
+    return Cost(calls, 0.0, _copies(recipe) * _network(recipe).bytes, scaled)
+
+
+def _state(recipe: Recipe, steps: int, device: str) -> Cost:
+    size = (_copies(recipe) - 1) * _network(recipe).bytes
+    if not steps:
+        return Cost({}, 0.0, size)
+    step, parts = _step(recipe, device)
+    return Cost({step: steps * parts}, 0.0, size, parts > 1)
 
 
 def _scan(task: Scan, device: str) -> Cost:
@@ -107,14 +124,15 @@ def _scan(task: Scan, device: str) -> Cost:
     return Cost(calls, task.alphas * POINT, size, workload.examples < 2 * _BATCH)
 
 
-def _step(recipe: Recipe, size: int, device: str) -> tuple[Workload, float]:
-    """A step to time, and how many of it are a step of `size` examples."""
+def _step(recipe: Recipe, device: str) -> tuple[Workload, float]:
+    """A step to time, and how many of it are a step of the training."""
+    size = min(recipe.optimizer.batch_size, data.examples(recipe.data)[0])
     few = _few(recipe, 3, size, device)  # forward, and twice as much backward
     if few < size:
         precision, native = recipe.optimizer.precision, recipe.optimizer.native
         optimizer = Optimizer(lr=0.0, batch_size=few, precision=precision, native=native)
-        return _workload("step", Recipe(Data(recipe.data.name), recipe.model, optimizer), recipe.data), size / few
-    spec = Data(recipe.data.name, augment=recipe.data.augment, mixup=recipe.data.mixup)
+        return _workload("step", Recipe(_plain(recipe.data), recipe.model, optimizer), recipe.data), size / few
+    spec = replace(_plain(recipe.data), augment=recipe.data.augment, mixup=recipe.data.mixup)
     optimizer = replace(recipe.optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
     return _workload("step", Recipe(spec, recipe.model, optimizer), recipe.data), 1.0
 
@@ -122,7 +140,7 @@ def _step(recipe: Recipe, size: int, device: str) -> tuple[Workload, float]:
 def _measuring(recipe: Recipe, device: str) -> Workload:
     """The measurement of some examples."""
     count = _few(recipe, 1, 2 * _BATCH, device)
-    return _workload("pass", Recipe(Data(recipe.data.name), recipe.model), recipe.data, count)
+    return _workload("pass", Recipe(_plain(recipe.data), recipe.model), recipe.data, count)
 
 
 def _few(recipe: Recipe, passes: int, examples: int, device: str) -> int:
@@ -135,26 +153,53 @@ def _few(recipe: Recipe, passes: int, examples: int, device: str) -> int:
 
 def _workload(kind: Literal["step", "pass"], recipe: Recipe, form: Data, examples: int = 0) -> Workload:
     # Leaving out classes changes only the last layer.
-    return Workload(kind, recipe, data.form(form)[0], sets.known(form.name).classes, examples)
+    return Workload(kind, recipe, data.form(form)[0], data.stored(form).classes, examples)
 
 
-def approximate(task: Task, device: str = "cpu") -> float:
-    """Seconds of one task on an imagined core: nothing is timed, so only the ratio of two tasks says something."""
-    cost = cost_of(task, device)
+def _plain(spec: Data) -> Data:
+    """The data without what changes no time: treatments, other than the size of one's own images."""
+    return Data(spec.name, size=spec.size if spec.own else 0, own=spec.own)
+
+
+def per_epoch(recipe: Recipe) -> int:
+    """The number of steps in an epoch."""
+    return steps_per_epoch(data.examples(recipe.data)[0], recipe.optimizer.batch_size)
+
+
+def step_of(moment: Moment) -> int:
+    """The step of a moment, where a training that continues another starts with that of the other."""
+    recipe, init = moment.recipe, moment.recipe.init
+    if moment.at == "start":
+        return step_of(init.moment) if isinstance(init, Trained) and init.schedule == "continued" else 0
+    return per_epoch(recipe) * recipe.schedule.epochs if moment.at == "end" else Keep(moment).step(per_epoch(recipe))
+
+
+def _copies(recipe: Recipe) -> int:
+    """How many tensors for each weight a training leaves: start, end, and the optimizer's."""
+    return {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)
+
+
+def approximate(task: Task, device: str = "cpu", steps: Mapping[Keep, int] = MappingProxyType({})) -> float:
+    """Seconds of one task on an imagined core: nothing is timed, so only the ratio of two tasks says something.
+
+    Args:
+        task, device, steps: as of `cost_of`.
+    """
+    cost = cost_of(task, device, steps)
     return cost.seconds({workload: approximate_call(workload) for workload in cost.calls})
 
 
 def approximate_call(workload: Workload) -> float:
     """Seconds of one workload on the imagined core."""
     examples = 3 * workload.recipe.optimizer.batch_size if workload.kind == "step" else workload.examples
-    network = _built(workload.recipe.model, workload.shape, workload.classes)
+    network = _built(workload.recipe.model, _plain(workload.recipe.data), workload.shape, workload.classes)
     return _PER_CALL + examples * network.multiplications / _PER_SECOND
 
 
 def describe(model: Model) -> str:
     """A network in a few words, such as ``ResNet-18 of width 64``."""
     depth, width = (getattr(model, name, None) for name in ("depth", "width"))
-    return type(model).__name__ + (f"-{depth}" if depth else "") + (f" of width {width}" if width else "")
+    return title(model) + (f"-{depth}" if depth else "") + (f" of width {width}" if width else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,21 +212,25 @@ class _Network:
 
 
 def _network(recipe: Recipe) -> _Network:
-    return _built(recipe.model, *data.form(recipe.data))
+    return _built(recipe.model, _plain(recipe.data), *data.form(recipe.data))
 
 
 @cache
-def _built(model: Model, shape: tuple[int, ...], classes: int) -> _Network:
-    with torch.device("meta"):  # without values, so that it takes no memory
-        network = models.build(model, shape, classes)
+def _built(model: Model, spec: Data, shape: tuple[int, ...], classes: int) -> _Network:
+    network = models.outline(model, shape, classes)
+    device = next(network.parameters()).device
+    inputs = data.load(spec).tensors()["test"][0][:4] if spec.own else torch.zeros(4, *shape)
+    if isinstance(model, OwnModel):
+        models.check_own(model, network, inputs, classes)
     multiplications: list[int] = []
 
     def count(layer: nn.Module, _: object, outputs: Tensor) -> None:
-        multiplications.append(layer.get_parameter("weight").numel() * outputs[0, 0].numel())  # for each position
+        positions = outputs.numel() // outputs.shape[-1] if isinstance(layer, nn.Linear) else outputs[0, 0].numel()
+        multiplications.append(layer.get_parameter("weight").numel() * positions)
 
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
-    network.eval()(torch.empty(1, *shape, device="meta"))
+    network.eval()(inputs[:1].to(device))
     size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
     return _Network(sum(multiplications), bool(batchnorm.layers(network)), size)

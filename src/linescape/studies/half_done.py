@@ -7,6 +7,7 @@ computed with what the task is computed with now: a result must not be computed 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,11 @@ class HalfDone:
         counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
         note = {"of": self._of, **roles(now.state), **counts, "rows": list(rows)}
         atomic.write(self._snapshot, tensor_file.encode_sealed(tensors, note))
+
+    def drop(self) -> None:
+        """Remove the snapshot, which is not needed any more."""
+        with suppress(OSError):  # a file that stays only takes up space
+            self._snapshot.unlink(missing_ok=True)
 
     def points(self, alphas: Collection[float], shapes: Mapping[Key, tuple[int, ...]]) -> list[Point]:
         """The points of a walk that can be used; the others are to be measured again.

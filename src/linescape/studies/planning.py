@@ -10,16 +10,18 @@ import heapq
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from linescape.data import sets
 from linescape.engine.threads import cores
 from linescape.errors import CheckpointError
-from linescape.recipe import Weights
-from linescape.studies.costs import Cost, approximate_call, cost_of, describe
+from linescape.recipe import Moment, Recipe, Weights
+from linescape.studies.costs import Cost, approximate_call, cost_of, describe, per_epoch, step_of
+from linescape.studies.job import conditions
 from linescape.studies.store import Store
-from linescape.studies.study import Scan, Study, Task, Train, in_order
+from linescape.studies.study import Keep, Scan, Study, Task, Train, in_order
 from linescape.studies.timing import Timer, Workload
+from linescape.studies.trainings import differing
 from linescape.training import weight_files
 
 JOINING = 7.0
@@ -42,20 +44,31 @@ class Counts:
     Attributes:
         trainings: number of all trainings; `missing_trainings` of them are not done.
         scans: number of all lines; `missing_scans` of them are not measured.
+        states: number of all states within trainings; `missing_states` of them are not kept.
     """
 
     trainings: int
     missing_trainings: int
     scans: int
     missing_scans: int
+    states: int
+    missing_states: int
 
     def __str__(self) -> str:
-        if not self.missing_trainings + self.missing_scans:
+        if not self.missing:
             return f"{self.trainings} trainings and {self.scans} lines, all done"
-        return (
+        words = (
             f"{self.missing_trainings} of {self.trainings} trainings and {self.missing_scans} of {self.scans} lines "
             "to do, shared ones counted once"
         )
+        if self.missing_states:
+            words += f", and {self.missing_states} of {self.states} states within trainings to keep"
+        return words
+
+    @property
+    def missing(self) -> int:
+        """The number of all tasks that are missing."""
+        return self.missing_trainings + self.missing_scans + self.missing_states
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +82,8 @@ class Plan(Counts):
         bytes: estimated disk space of their results.
         absent: data sets and weights that they need and that are missing, each with the command that gets it.
         scaled: networks that were timed on fewer examples than they will be run on.
+        repeated: number of finished trainings that are repeated in part, for states within them that were not kept.
+        repeat_seconds: estimated sum of the times of that, which is part of `core_seconds`.
         untimed: share of `core_seconds` that follows from counted operations, as there was no time to time it.
         slowed: factor by which other programs that use the cores slow everything down at present.
     """
@@ -79,6 +94,8 @@ class Plan(Counts):
     bytes: int = 0
     absent: tuple[str, ...] = ()
     scaled: tuple[str, ...] = ()
+    repeated: int = 0
+    repeat_seconds: float = 0.0
     untimed: float = 0.0
     slowed: float = 1.0
 
@@ -88,13 +105,18 @@ class Plan(Counts):
     @property
     def estimate(self) -> str:
         """Time and disk space of the missing tasks, in words; empty where none is missing."""
-        if not self.missing_trainings + self.missing_scans:
+        if not self.missing:
             return ""
         disk = f"{self.bytes / 1e9:.1f} GB" if self.bytes >= 1e9 else f"{max(self.bytes, 1e6) / 1e6:.0f} MB"
         times = f"{duration(self.core_seconds)} of computing"
         if self.processes > 1:
             times += f", {duration(self.seconds)} with {self.processes} processes in parallel"
         lines = [f"About {times}, and {disk} of disk space"]
+        if self.repeated:
+            lines.append(
+                f"{self.repeated} finished trainings kept no such state, and are repeated up to there: about "
+                f"{duration(self.repeat_seconds)} of that computing"
+            )
         if self.slowed > _NOTABLE:
             lines.append(f"Other programs use the cores now: while they run, it takes {self.slowed:.1f} times as long")
         if self.scaled:
@@ -109,7 +131,7 @@ def count(tasks: Study | Iterable[Task], store: Store) -> Counts:
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
     missing = [task for task in wanted if not store.has(task)]
     return Counts(
-        *(sum(isinstance(task, kind) for task in some) for kind in (Train, Scan) for some in (wanted, missing))
+        *(sum(isinstance(task, kind) for task in some) for kind in (Train, Scan, Keep) for some in (wanted, missing))
     )
 
 
@@ -136,12 +158,14 @@ def plan(
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
     missing = [task for task in wanted if not store.has(task)]
     processes = max(1, min(workers or cores(device), len(missing)))
-    costs = {task: cost_of(task, device) for task in missing}
+    steps = steps_to_states(missing, store, device)
+    costs = {task: cost_of(task, device, steps) for task in missing}
     with Timer(device, processes - 1) as timer:
         timed = _timed(costs.values(), timer, report)
     times = {workload: _estimated(workload, timed) for cost in costs.values() for workload in cost.calls}
     seconds = {task: cost.seconds(times) for task, cost in costs.items()}
     total = sum(seconds.values())
+    repeats = [seconds[keep] for keep in steps if store.has(Train(keep.recipe))]
     unknown = sum(cost.seconds({**times, **dict.fromkeys(timed, 0.0)}) - cost.fixed for cost in costs.values())
     return Plan(
         **dataclasses.asdict(count(wanted, store)),
@@ -151,9 +175,35 @@ def plan(
         bytes=sum(cost.bytes for cost in costs.values()),
         absent=_absent(missing),
         scaled=_unique(workload for cost in costs.values() if cost.scaled for workload in cost.calls),
+        repeated=len(repeats),
+        repeat_seconds=sum(repeats),
         untimed=unknown / total if total else 0.0,
         slowed=timer.wall / timer.own if timer.own else 1.0,
     )
+
+
+def steps_to_states(missing: Sequence[Task], store: Store, device: str) -> dict[Keep, int]:
+    """Steps of the runs to missing states within trainings that no missing training passes.
+
+    One run keeps all states of a training, when the first is asked for. Of a training that is finished it goes on to
+    the end of an epoch, where it is compared with the log, or to its end, where last bits may be others.
+    """
+    runs: defaultdict[Recipe, list[Keep]] = defaultdict(list)
+    for task in missing:
+        if isinstance(task, Keep):
+            runs[task.recipe].append(task)
+    steps: dict[Keep, int] = {}
+    trained = {task.recipe for task in missing if isinstance(task, Train)}
+    for recipe, keeps in runs.items():
+        if recipe in trained:
+            continue
+        step, end = max(step_of(keep.moment) for keep in keeps), step_of(Moment(recipe))
+        if store.has(Train(recipe)):
+            other = device != "cpu" or differing(recipe, store.record(Train(recipe)), conditions(device))
+            epoch = per_epoch(recipe)
+            step = end if other else min((step // epoch + 1) * epoch, end)
+        steps[keeps[0]] = step - step_of(Moment(recipe, "start"))
+    return steps
 
 
 def duration(seconds: float) -> str:
@@ -222,8 +272,8 @@ def _estimated(workload: Workload, timed: Mapping[Workload, float]) -> float:
 
 
 def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
-    recipes = [task.recipe if isinstance(task, Train) else task.end.recipe for task in tasks]
-    names = dict.fromkeys(recipe.data.name for recipe in recipes)
+    recipes = [task.end.recipe if isinstance(task, Scan) else task.recipe for task in tasks]
+    names = dict.fromkeys(recipe.data.name for recipe in recipes if not recipe.data.own)
     files = dict.fromkeys(recipe.init.file for recipe in recipes if isinstance(recipe.init, Weights))
     return (
         *(f"the data set {name}. Get it with: linescape data get {name}" for name in names if not _has_data(name)),

@@ -35,6 +35,8 @@ class Processes:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
                     process_group=0,
+                    # What this process can import, such as the user's network, they find too.
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 )
             )
 

@@ -11,8 +11,8 @@ import os
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -20,13 +20,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from linescape.engine import threads
-from linescape.errors import DamagedError, LinescapeError, StoreError
+from linescape.errors import DamagedError, LinescapeError, RecipeError, StoreError
+from linescape.recipe import Recipe, title, user_code
 from linescape.studies.costs import approximate
-from linescape.studies.execute import Report, do
-from linescape.studies.planning import Plan, duration, plan
+from linescape.studies.execute import do
+from linescape.studies.job import Report
+from linescape.studies.own_code import changed_code
+from linescape.studies.planning import Plan, duration, plan, steps_to_states
 from linescape.studies.processes import Processes, messages
 from linescape.studies.store import Store
-from linescape.studies.study import Scan, Study, Task, Train, in_order
+from linescape.studies.study import Keep, Scan, Study, Task, in_order
 from linescape.studies.time_left import TimeLeft
 
 __all__ = ["Plan", "RunSummary", "do", "plan", "work"]
@@ -61,21 +64,32 @@ class RunSummary:
     def __str__(self) -> str:
         lines = [f"{self.done} tasks done in {duration(self.seconds)}, {self.before} were done before"]
         lines += [f"{describe(task)} {remark}" for task, remark in self.remarks.items()]
-        for what, reasons in (("could not be done", self.declined), ("failed; the next run tries again", self.failed)):
-            by_reason: dict[str, list[Task]] = {}
-            for task, reason in reasons.items():
-                by_reason.setdefault(reason.strip(), []).append(task)
-            for reason, tasks in by_reason.items():
-                more = f" and {len(tasks) - 1} more" if len(tasks) > 1 else ""
-                lines.append(f"{describe(tasks[0])}{more} {what}: {reason}")
+        lines += [_reasons(self.declined, "could not be done")] if self.declined else []
+        lines += [_reasons(self.failed, "failed; the next run tries again")] if self.failed else []
         return "\n".join(lines)
+
+
+def _reasons(reasons: Mapping[Task, str], what: str) -> str:
+    """A line for each reason, with the tasks that it is of."""
+    by_reason: dict[str, list[Task]] = {}
+    for task, reason in reasons.items():
+        by_reason.setdefault(reason.strip(), []).append(task)
+    more = {reason: f" and {len(tasks) - 1} more" if len(tasks) > 1 else "" for reason, tasks in by_reason.items()}
+    return "\n".join(f"{describe(tasks[0])}{more[reason]} {what}: {reason}" for reason, tasks in by_reason.items())
+
+
+def _say(words: str) -> None:
+    Console(stderr=True).print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def describe(task: Task) -> str:
     """A task in a few words, such as ``walk fc of ResNet on fashion-mini, seed 0``."""
-    recipe = task.recipe if isinstance(task, Train) else task.end.recipe
-    kind = "train" if isinstance(task, Train) else f"walk {task.block or 'the whole line'} of"
-    return f"{kind} {type(recipe.model).__name__} on {recipe.data.name}, seed {recipe.seed}"
+    recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
+    if isinstance(task, Keep):
+        kind = f"keep {task.moment} of"
+    else:
+        kind = f"walk {task.block or 'the whole line'} of" if isinstance(task, Scan) else "train"
+    return f"{kind} {title(recipe.model)} on {recipe.data.label}, seed {recipe.seed}"
 
 
 def work(
@@ -87,6 +101,8 @@ def work(
 ) -> RunSummary:
     """Do the tasks that are missing among these and all that they need.
 
+    Those that fail are told on standard error, and are in the result.
+
     Args:
         tasks: a study, or any tasks.
         store: where results are read and written.
@@ -96,17 +112,29 @@ def work(
 
     Raises:
         StoreError: the store cannot be written, which would stop all further tasks too.
+        RecipeError: it is called by a file of the user's that is only read for what it defines.
     """
+    if user_code.is_loading():
+        raise RecipeError(
+            "A file does its study while it is only read for what it defines, which would do it again without end. "
+            'Call work below `if __name__ == "__main__":`.'
+        )
     started = time.perf_counter()
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
     missing = [task for task in wanted if not store.has(task)]
+    for sentence in changed_code(wanted, store) if missing else ():
+        _say(sentence)
     unsettled = dict.fromkeys(missing)
     attempts: Counter[Task] = Counter()
     failed: dict[Task, str] = {}
+    within: dict[Recipe, list[Keep]] = {}
+    for task in wanted:
+        if isinstance(task, Keep):
+            within.setdefault(task.recipe, []).append(task)
     count = min(workers or threads.cores(device), len(missing))
     with (
         _Helpers(count - 1, store, device, missing) as helpers,
-        _Bars(progress, missing, len(wanted), count, device) as bars,
+        _Bars(progress, missing, len(wanted), count, store, device) as bars,
     ):
 
         def report(share: float) -> None:
@@ -127,19 +155,22 @@ def work(
                             idle = False
                             bars.begin(task)
                             attempts[task] += 1
-                            reason = _failure(task, store, device, report, last=attempts[task] == ATTEMPTS)
+                            also = () if isinstance(task, Scan) else within.get(task.recipe, ())
+                            reason = _failure(task, store, device, report, also, last=attempts[task] == ATTEMPTS)
                             if reason is not None:
                                 failed[task] = reason
                             bars.end(task, [task for task in missing if task not in failed and not store.has(task)])
             if elsewhere and idle:  # nothing to do but wait for another process, or its death
                 waited = f"Waiting for another process, which has the task {elsewhere[0].key} in {store.root}."
-                Console(stderr=True).print(waited, markup=False, highlight=False, soft_wrap=True)
+                _say(waited)
                 with store.claim(elsewhere[0], wait=True):
                     pass
             missing = [task for task in wanted if task not in failed and not store.has(task)]  # some may disappear
             unsettled |= dict.fromkeys(missing)
     settled = [task for task in unsettled if task not in failed]
     records = {task: store.record(task) for task in settled}
+    if failed:
+        _say(_reasons(failed, "failed; the next run tries again"))
     declined = {task: str(record["declined"]) for task, record in records.items() if "declined" in record}
     return RunSummary(
         done=len(settled) - len(declined),
@@ -151,10 +182,10 @@ def work(
     )
 
 
-def _failure(task: Task, store: Store, device: str, report: Report, last: bool) -> str | None:
+def _failure(task: Task, store: Store, device: str, report: Report, also: Collection[Keep], last: bool) -> str | None:
     """Do a task; returns the error's message if it fails. None, too, if it is to be tried again (not at the `last`)."""
     try:
-        do(task, store, device, report)
+        do(task, store, device, report, also)
         reason = "its result was written and is not there"
     except StoreError as error:
         needs_are_there = all(store.has(need) for need in in_order([task])[:-1])
@@ -190,14 +221,14 @@ class _Helpers(Processes):
 
 def help_out() -> None:
     """The function of a helper: does the tasks of the first message."""
-    root, device, tasks = msgspec.json.decode(messages().get(), type=tuple[bytes, str, tuple[Train | Scan, ...]])
+    root, device, tasks = msgspec.json.decode(messages().get(), type=tuple[bytes, str, tuple[Task, ...]])
     work(tasks, Store(os.fsdecode(root)), device, progress=False, workers=1)
 
 
 class _Bars(AbstractContextManager["_Bars"]):
     """A bar for all tasks, with the time left, and one for the present task."""
 
-    def __init__(self, shown: bool, missing: list[Task], total: int, workers: int, device: str) -> None:
+    def __init__(self, shown: bool, missing: list[Task], total: int, workers: int, store: Store, device: str) -> None:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(20),
@@ -210,7 +241,7 @@ class _Bars(AbstractContextManager["_Bars"]):
         self.all = self.bars.add_task("all", total=total, completed=total - len(missing), note="")
         self.current = self.bars.add_task("now", total=1.0, note="")
         self.total, self.workers = total, max(workers, 1)
-        self.left = TimeLeft({task: _counted(task, device) for task in missing} if shown else {})
+        self.left = TimeLeft(_counted(missing, store, device) if shown else {})
         self.task: Task | None = None
 
     def __enter__(self) -> _Bars:
@@ -243,8 +274,13 @@ class _Bars(AbstractContextManager["_Bars"]):
         self.bars.update(self.all, note=note)
 
 
-def _counted(task: Task, device: str) -> float:
-    try:
-        return approximate(task, device)
-    except LinescapeError:  # it is impossible, as will be said when it is tried
-        return 0.0
+def _counted(tasks: list[Task], store: Store, device: str) -> dict[Task, float]:
+    """The counted seconds of each task, none of one that is impossible, as will be said when it is tried."""
+    steps: Mapping[Keep, int] = {}
+    with suppress(LinescapeError):
+        steps = steps_to_states(tasks, store, device)
+    counted: dict[Task, float] = {}
+    for task in tasks:
+        with suppress(LinescapeError):
+            counted[task] = approximate(task, device, steps)
+    return counted

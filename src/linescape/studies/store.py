@@ -5,6 +5,8 @@
                    start.safetensors, end.safetensors, optimizer.safetensors, log.parquet
                    done.json     written last: the key, checksums, what computed it, seconds
                    resume.safetensors          while it trains
+    ROOT/train/KEY/step-100/, epoch-3/         states within it: task.json, state.safetensors, optimizer.safetensors,
+                   done.json; resume.safetensors  while it is not known whether it is the training's
     ROOT/scan/KEY/task.json, curve.safetensors, done.json
                   points/ALPHA.safetensors     while it walks
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -46,7 +49,7 @@ from linescape.studies.encoding import (
     recipe_of,
 )
 from linescape.studies.half_done import HalfDone
-from linescape.studies.study import Moment, Scan, Task, Train
+from linescape.studies.study import Keep, Moment, Scan, Task, Train
 from linescape.tensor_file import decode_with_note, encode_with_note
 from linescape.training.loop import Checkpoint
 
@@ -104,11 +107,14 @@ class Store:
 
     def folder(self, task: Task) -> Path:
         """The folder of a task's files, also if there is none yet."""
+        if isinstance(task, Keep):
+            return self.folder(Train(task.recipe)) / f"{task.moment.at}-{task.moment.number}"
         return self.root / ("train" if isinstance(task, Train) else "scan") / _key(task)
 
     def path(self, moment: Moment) -> Path:
-        """The checkpoint file of a training's start or end, as `checkpoints.read` takes it."""
-        return self.folder(Train(moment.recipe)) / f"{moment.at}.safetensors"
+        """The checkpoint file of a state of a training, as `checkpoints.read` takes it."""
+        task, name = _file(moment)
+        return self.folder(task) / name
 
     # -- what is done -------------------------------------------------------------------------------------------
 
@@ -138,6 +144,19 @@ class Store:
             self.damaged[task] = str(error)
             return False
         return True
+
+    def tasks(self) -> Iterator[Task]:
+        """Every task with a record, as its ``task.json`` has it, whatever study it is of; unreadable ones are left out.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        try:
+            for done in (*self.root.glob("*/*/done.json"), *self.root.glob("train/*/*/done.json")):
+                with suppress(msgspec.DecodeError, FileNotFoundError, RecursionError):
+                    yield msgspec.json.decode(atomic.read(done.with_name("task.json")), type=Task)
+        except OSError as error:
+            raise atomic.cannot_read(self.root, error) from error
 
     def record(self, task: Task) -> dict[str, Any]:
         """The content of a settled task's ``done.json``: ``finished``, ``seconds``, ``device``, ``versions``, ...
@@ -170,27 +189,36 @@ class Store:
     # -- results ------------------------------------------------------------------------------------------------
 
     def state(self, moment: Moment) -> State:
-        """A training's start or end.
+        """A state of a training.
 
         Raises:
-            StoreError: the training is not done yet, was declined, or its file is damaged.
+            StoreError: the training, or this state of it, is not done yet, was declined, or its file is damaged.
         """
-        task, name = Train(moment.recipe), f"{moment.at}.safetensors"
+        task, name = _file(moment)
         content = self._read(task, name)
         try:
             return decode_state(content)
         except (KeyError, ValueError, TypeError) as error:
             raise self._damaged(task, name, error) from error
 
-    def trained(self, recipe: Recipe) -> Checkpoint:
-        """A training's end with its optimizer's state, for a later training that starts from it.
+    def checkpoint(self, moment: Moment) -> Checkpoint:
+        """A state of a training other than its start, with its step and its optimizer's state.
 
         Raises:
-            StoreError: as `state`.
+            StoreError: as `state`; or a start, whose step and optimizer are not kept.
         """
-        task = Train(recipe)
+        task, _ = _file(moment)
+        if moment.at == "start":
+            raise StoreError(f"Of the start of {_words(task)} only the state is kept. Ask for a later moment.")
         tensors, note = decode_with_note(self._read(task, "optimizer.safetensors"))
-        return Checkpoint(self.state(Moment(recipe)), int(note["step"]), tensors)
+        return Checkpoint(self.state(moment), int(note["step"]), tensors)
+
+    def kept(self, recipe: Recipe) -> tuple[Keep, ...]:
+        """The states within a training that are there, whoever asked for them."""
+        names = sorted(path.name for path in self.folder(Train(recipe)).glob("*-*"))
+        matches = [match for name in names if (match := re.fullmatch("(step|epoch)-([1-9][0-9]*)", name))]
+        keeps = [Keep(Moment(recipe, "step" if match[1] == "step" else "epoch", int(match[2]))) for match in matches]
+        return tuple(keep for keep in keeps if self.has(keep) and self.declined(keep) is None)
 
     def log(self, recipe: Recipe) -> pl.DataFrame:
         """A training's log, with the columns of `LOG`.
@@ -236,6 +264,19 @@ class Store:
         self._settle(task, files, record)
         self._drop(self.folder(task) / "resume.safetensors")
 
+    def save_state(self, task: Keep, now: Checkpoint, record: Mapping[str, Any]) -> None:
+        """Write a state within a training.
+
+        Raises:
+            StoreError: the folder cannot be written; what was there stays.
+        """
+        files = {
+            "state.safetensors": encode_state(now.state, task.recipe),
+            "optimizer.safetensors": encode_with_note(now.optimizer, {"step": now.step}),
+        }
+        self._settle(task, files, record)
+        self._drop(self.folder(task) / "resume.safetensors")
+
     def save_curve(self, task: Scan, curve: Curve, record: Mapping[str, Any]) -> None:
         """Write a finished walk.
 
@@ -273,6 +314,8 @@ class Store:
     def claim(self, task: Task, wait: bool = False) -> Iterator[bool]:
         """Lock a task against other processes on this store; yields whether this process got the lock.
 
+        A training and the states within it have one lock, since one process makes all of them.
+
         Args:
             task: the task that is about to be done.
             wait: wait for another process that has the lock, instead of giving up at once.
@@ -280,7 +323,7 @@ class Store:
         Raises:
             StoreError: the folder cannot be written.
         """
-        folder = self.folder(task)
+        folder = self.folder(Train(task.recipe) if isinstance(task, Keep) else task)
         try:
             self._mark()
             folder.mkdir(parents=True, exist_ok=True)
@@ -295,7 +338,7 @@ class Store:
             raise atomic.cannot_write(folder, error if isinstance(error, OSError) else OSError(str(error))) from error
         try:
             # Files that killed processes were writing.
-            self._drop(*folder.glob(f".*{atomic.SUFFIX}*"), *folder.glob(f"points/.*{atomic.SUFFIX}*"))
+            self._drop(*folder.glob(f".*{atomic.SUFFIX}*"), *folder.glob(f"*/.*{atomic.SUFFIX}*"))
             yield True
         finally:
             lock.release()
@@ -355,7 +398,8 @@ class Store:
     def _written_key(self, task: Task) -> str:
         """The key of the task in ``task.json``; the task's own where that is unreadable, since it is only words."""
         with suppress(OSError, msgspec.DecodeError, RecursionError):
-            return msgspec.json.decode(atomic.read(self.folder(task) / "task.json"), type=Train | Scan).key
+            written: Task = msgspec.json.decode(atomic.read(self.folder(task) / "task.json"), type=Task)
+            return written.key
         return _key(task)
 
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
@@ -379,5 +423,14 @@ def _key(task: Task) -> str:
     return task.key  # computing the hash takes long, and it is needed many times
 
 
+def _file(moment: Moment) -> tuple[Train | Keep, str]:
+    """The task that makes a state, and the name of its file."""
+    if moment.at in ("start", "end"):
+        return Train(moment.recipe), f"{moment.at}.safetensors"
+    return Keep(moment), "state.safetensors"
+
+
 def _words(task: Task) -> str:
+    if isinstance(task, Keep):
+        return f"the state after {task.moment} of the training {_key(Train(task.recipe))}"
     return f"the {'training' if isinstance(task, Train) else 'line'} {_key(task)}"

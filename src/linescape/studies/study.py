@@ -6,19 +6,23 @@ them; a study knows nothing of files or of what is already done.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
+import msgspec
+
+from linescape import data as datasets
+from linescape import models
 from linescape.errors import RecipeError, suggest
-from linescape.recipe import Barrier, Content, Random, Recipe, Weights
+from linescape.geometry.groups import by_block
+from linescape.recipe import Barrier, Content, Data, Model, Moment, Random, Recipe, Schedule, Weights
+from linescape.training import weight_files
+from linescape.training.changes import Change, changed
 
-
-class Moment(Content, frozen=True):
-    """A state of a training: its ``start`` or its ``end``. A start that is a fresh draw or a file needs no training."""
-
-    recipe: Recipe
-    at: Literal["start", "end"] = "end"
+__all__ = ["Arm", "Keep", "Moment", "Run", "Scan", "Study", "Task", "Train", "hump_line", "in_order", "needs_of"]
 
 
 class Train(Content, frozen=True, tag_field="task", tag="train"):
@@ -31,11 +35,38 @@ class Train(Content, frozen=True, tag_field="task", tag="train"):
         init = self.recipe.init
         if isinstance(init, Random | Weights):
             return ()
-        return (hump_line(init.recipe),) if isinstance(init, Barrier) else (Train(init.recipe),)
+        return (hump_line(init.recipe),) if isinstance(init, Barrier) else needs_of(init.moment)
+
+
+class Keep(Content, frozen=True, tag_field="task", tag="keep"):
+    """Task: a state within a training. The result is the state and the optimizer's.
+
+    A training keeps it as it passes, so each step is done once, whatever is asked for. One that is finished is repeated
+    up to there and compared with its log; its own result stays as it is.
+    """
+
+    moment: Moment
+
+    def _check(self) -> None:
+        if self.moment.at in ("start", "end"):
+            raise RecipeError(f"The {self.moment.at} of a training is kept by the training itself. Ask for Train.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The training that it is a state of."""
+        return self.moment.recipe
+
+    def step(self, per_epoch: int) -> int:
+        """The number of the step after which it is, where an epoch has so many."""
+        return (self.moment.number or 0) * (per_epoch if self.moment.at == "epoch" else 1)
+
+    def needs(self) -> tuple[Task, ...]:
+        """The tasks that make the start of the training."""
+        return Train(self.recipe).needs()
 
 
 class Scan(Content, frozen=True, tag_field="task", tag="scan"):
-    """Task: walk the straight line between two moments, on the data of the `end`'s recipe.
+    """Task: walk the straight line between two moments, of one training or of two, on the data of the `end`'s recipe.
 
     Attributes:
         block: move only this named block of the model, or one convolution or linear layer with its norm by the name of
@@ -58,15 +89,18 @@ class Scan(Content, frozen=True, tag_field="task", tag="scan"):
     test_examples: int = 0
 
     def needs(self) -> tuple[Task, ...]:
-        """The trainings that make the two ends."""
-        needs: list[Task] = []
-        for moment in (self.start, self.end):
-            task = Train(moment.recipe)
-            needs += [task] if moment.at == "end" else task.needs()
-        return tuple(dict.fromkeys(needs))
+        """The tasks that make the two ends."""
+        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end))))
 
 
-Task = Train | Scan
+Task = Train | Keep | Scan
+
+
+def needs_of(moment: Moment) -> tuple[Task, ...]:
+    """The tasks that make a state of a training."""
+    if moment.at == "start":
+        return Train(moment.recipe).needs()
+    return (Train(moment.recipe) if moment.at == "end" else Keep(moment),)
 
 
 def hump_line(recipe: Recipe) -> Scan:
@@ -80,10 +114,25 @@ class Run:
 
     The label ``whole`` is the line from its start to its end, and the name of a block its layer-wise line; other labels
     are ``to another start``, ``start to start`` and ``treatments``.
+
+    Attributes:
+        recipe: the training; or what the end is of, where both ends are files.
+        lines: by label.
+        pair: the number of a pair of files that somebody else trained, counted from 0; None for a training.
     """
 
     recipe: Recipe
     lines: Mapping[str, Scan]
+    pair: int | None = None
+
+    @property
+    def seed(self) -> int:
+        """What tells it from the others of its arm: the seed, or the number of its pair of files."""
+        return self.recipe.seed if self.pair is None else self.pair
+
+    def tasks(self) -> tuple[Task, ...]:
+        """The training and the lines."""
+        return (*(() if self.pair is not None else (Train(self.recipe),)), *self.lines.values())
 
 
 @dataclass(frozen=True)
@@ -108,13 +157,13 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """The experiments of a publication at one scale.
+    """A question as data: the experiments of a publication at one scale, or one's own (`of`, `of_checkpoints`).
 
     Attributes:
-        name: the module's name in `linescape.studies`.
-        scale: the name of the scale (``mini``).
+        name: the module's name in `linescape.studies`, or one's own.
+        scale: the name of the scale (``mini``); empty for one's own study.
         title: what the study is, in words.
-        source: the publication whose experiments it repeats.
+        source: the publication whose experiments it repeats; empty for one's own study.
         arms: in the order of the report.
         larger: the scale with more runs of the same arms; empty where there is none.
     """
@@ -126,13 +175,86 @@ class Study:
     arms: tuple[Arm, ...]
     larger: str = ""
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        base: Recipe,
+        arms: Mapping[str, Change],
+        seeds: int | Sequence[int] = 3,
+        lines: Sequence[str] = (),
+        title: str = "",
+        **settings: Any,
+    ) -> Study:
+        """A study of one's own: trainings by one recipe, and by others that differ from it.
+
+        Args:
+            name: short, as it stands on the report.
+            base: the recipe of the arm ``base``, which the others are compared with.
+            arms: name -> change of the base, see `linescape.training.changes`.
+            seeds: number of replicates of each arm, or their seeds.
+            lines: what is walked besides the whole line: ``blocks`` for each block of an arm's network, by itself, or
+                names of blocks.
+            title: the question in words; the name if it is empty.
+            settings: of each line, as in `Scan`: ``alphas``, ``batchnorm``, ``train_examples``, ``test_examples``, ...
+
+        Raises:
+            RecipeError: a change, a block or a setting is unknown or impossible, or two arms are the same.
+        """
+        replicates = range(seeds) if isinstance(seeds, int) else seeds
+        made: dict[tuple[Recipe, ...], Arm] = {}
+        for arm, change in {"base": {}, **arms}.items():
+            recipes = tuple(changed(msgspec.structs.replace(base, seed=seed), change) for seed in replicates)
+            if not recipes or len(set(recipes)) < len(recipes):
+                raise RecipeError(f"The seeds are {seeds!r}. Give a number of replicates, 1 or more, or their seeds.")
+            if recipes in made:
+                raise RecipeError(f"The arms {made[recipes].name!r} and {arm!r} are the same trainings. Leave one out.")
+            ends = ((Moment(recipe, "start"), Moment(recipe)) for recipe in recipes)
+            labelled = _lines(recipes[0], lines, settings)
+            runs = tuple(Run(end.recipe, _walks(labelled, start, end, settings)) for start, end in ends)
+            made[recipes] = Arm(arm, _group(base, recipes[0]) if arm != "base" else "base", arm, runs)
+        return cls(name, "", title or name, "", tuple(made.values()))
+
+    @classmethod
+    def of_checkpoints(
+        cls,
+        pairs: Mapping[str, Sequence[tuple[str | os.PathLike[str], str | os.PathLike[str]]]],
+        model: Model,
+        data: Data,
+        name: str = "checkpoints",
+        lines: Sequence[str] = (),
+        title: str = "",
+        **settings: Any,
+    ) -> Study:
+        """A study of trainings that were done elsewhere, from the files of their starts and ends.
+
+        A file counts by its content, wherever it is. The first arm is what the others are compared with.
+
+        Args:
+            pairs: name of an arm -> (start, end) of each of its trainings, files in any format that is read.
+            model: their network.
+            data: what is measured on.
+            name, lines, title, settings: as of `of`.
+
+        Raises:
+            CheckpointError: a file cannot be read.
+            RecipeError: there are no pairs, or a block or a setting is unknown.
+        """
+        if not pairs or not all(pairs.values()):
+            raise RecipeError("An arm has no pair of files, so there is nothing to walk. Give (start, end) for each.")
+        arms = []
+        for arm, files in pairs.items():
+            runs = []
+            for number, ends in enumerate(files):
+                start, end = (Moment(_of_file(Path(file), model, data), "start") for file in ends)
+                walks = _walks(_lines(end.recipe, lines, settings), start, end, settings)
+                runs.append(Run(end.recipe, walks, number))
+            arms.append(Arm(arm, "checkpoints", arm, tuple(runs), baseline=next(iter(pairs))))
+        return cls(name, "", title or name, "", tuple(arms))
+
     def tasks(self) -> tuple[Task, ...]:
-        """Every training and scan once, each after the tasks that it needs."""
-        tasks: list[Task] = []
-        for arm in self.arms:
-            for run in arm.runs:
-                tasks += [Train(run.recipe), *run.lines.values()]
-        return in_order(tasks)
+        """Every task once, each after the tasks that it needs."""
+        return in_order(task for arm in self.arms for run in arm.runs for task in run.tasks())
 
     def only(self, *names: str, runs: int | None = None, seeds: Sequence[int] | None = None) -> Study:
         """A part of the study.
@@ -156,7 +278,7 @@ class Study:
         kept = [known[name] for name in dict.fromkeys(names)] if names else self.arms
 
         def with_fewer_runs(arm: Arm) -> Arm:
-            chosen = (run for run in arm.runs[:runs] if seeds is None or run.recipe.seed in seeds)
+            chosen = (run for run in arm.runs[:runs] if seeds is None or run.seed in seeds)
             return replace(arm, runs=tuple(chosen))
 
         return replace(self, arms=tuple(map(with_fewer_runs, kept)))
@@ -175,3 +297,34 @@ def in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
     for task in tasks:
         add(task)
     return tuple(ordered)
+
+
+def _lines(recipe: Recipe, asked: Sequence[str], settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The blocks that are walked: ``blocks`` stands for all that the network has."""
+    if unknown := set(settings) - set(Scan.__struct_fields__) | set(settings) & {"start", "end", "block"}:
+        name = min(unknown)
+        raise RecipeError(f"A line has no setting {name!r}. {suggest(name, Scan.__struct_fields__[3:])}")
+    names = [name for name in ([asked] if isinstance(asked, str) else asked) if name != "whole"]
+    if not names:
+        return ()
+    known = by_block(models.outline(recipe.model, *datasets.form(recipe.data)))
+    for name in names:
+        if name != "blocks" and name not in known:
+            raise RecipeError(f"The network has no block {name!r} to walk. {suggest(name, ['blocks', *known])}")
+    return tuple(dict.fromkeys(block for name in names for block in (known if name == "blocks" else [name])))
+
+
+def _walks(blocks: Iterable[str], start: Moment, end: Moment, settings: Mapping[str, Any]) -> dict[str, Scan]:
+    return {"whole": Scan(start, end, **settings)} | {block: Scan(start, end, block, **settings) for block in blocks}
+
+
+def _group(base: Recipe, other: Recipe) -> str:
+    """The group of interventions that an arm belongs to, by the part of the recipe that differs."""
+    names = {"init": "initialisation", "data": "data", "model": "model"}
+    differing = (group for part, group in names.items() if getattr(base, part) != getattr(other, part))
+    return next(differing, "optimizer")
+
+
+def _of_file(file: Path, model: Model, data: Data) -> Recipe:
+    weights = Weights(str(file.resolve()), weight_files.digest(file), reset=())
+    return Recipe(data, model, schedule=Schedule(0), init=weights)

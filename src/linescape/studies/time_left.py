@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 
-from linescape.studies.study import Scan, Task, Train
+from linescape.studies.study import Keep, Scan, Task, Train
 
 SURE = 1.0
 """Seconds of work before which nothing is said."""
@@ -15,6 +15,7 @@ class TimeLeft:
     """The time that the tasks that are left take one process.
 
     A kind of task is as fast as those of it that have ended; before the first ends, as all that is done so far.
+    One that is not counted, such as a state that a training passes, does not tell how fast others are.
 
     Args:
         counted: the tasks that are left, each with its `costs.approximate` seconds.
@@ -37,8 +38,9 @@ class TimeLeft:
 
     def end(self, task: Task, left: Collection[Task]) -> None:
         """That task ends, and these are left; other processes may have done some."""
-        self.done[type(task)] += self.counted.get(task, 0.0) * (1.0 - self.before * (self.before < 1.0))
-        self.taken[type(task)] += time.perf_counter() - self.began
+        if counted := self.counted.get(task, 0.0):
+            self.done[type(task)] += counted * (1.0 - self.before * (self.before < 1.0))
+            self.taken[type(task)] += time.perf_counter() - self.began
         self.left = self._by_kind(left)
 
     def seconds(self, now: Task | None = None) -> float | None:
@@ -48,8 +50,7 @@ class TimeLeft:
             now: the present task; None between two tasks.
         """
         done, taken, left = sum(self.done.values()), sum(self.taken.values()), dict(self.left)
-        if now is not None:
-            counted = self.counted.get(now, 0.0)
+        if now is not None and (counted := self.counted.get(now, 0.0)):
             done += (self.share - self.before) * counted
             taken += time.perf_counter() - self.began
             left[type(now)] -= self.share * counted
@@ -59,6 +60,5 @@ class TimeLeft:
         return sum(rates[kind] * counted for kind, counted in left.items())
 
     def _by_kind(self, tasks: Collection[Task]) -> dict[type[Task], float]:
-        return {
-            kind: sum(self.counted.get(task, 0.0) for task in tasks if isinstance(task, kind)) for kind in (Train, Scan)
-        }
+        kinds = (Train, Keep, Scan)
+        return {kind: sum(self.counted.get(task, 0.0) for task in tasks if isinstance(task, kind)) for kind in kinds}

@@ -17,12 +17,12 @@ from typing import Literal
 import msgspec
 import torch
 
-from linescape import models
+from linescape import data, models
 from linescape.data import Dataset, Split
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.recipe import Random, Recipe, Schedule
-from linescape.studies.execute import measuring, one_thread
+from linescape.studies.job import measuring, one_thread
 from linescape.studies.processes import Processes, messages
 from linescape.training.loop import train
 
@@ -101,8 +101,12 @@ def help_out() -> None:
 
 
 def made_up(workload: Workload) -> Dataset:
-    """A data set of random inputs, as many as a few batches or the measurement need."""
+    """A data set of random inputs, as many as a few batches or the measurement need; one's own data are repeated."""
     count = max(2 * workload.recipe.optimizer.batch_size, workload.examples)
+    if workload.recipe.data.own:
+        own = data.load(workload.recipe.data)
+        split = own.train.at(torch.arange(count) % len(own.train))
+        return Dataset(own.name, split, split, own.classes, own.mean, own.std)
     random = torch.Generator().manual_seed(0)
     if len(workload.shape) == 3:
         inputs = torch.randint(256, (count, *workload.shape), dtype=torch.uint8, generator=random)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from linescape import models
@@ -32,11 +33,11 @@ def draw(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Network:
         RecipeError: the model is impossible for this shape.
     """
     scheme = recipe.init if isinstance(recipe.init, Random) else Random()
-    return models.draw(recipe.model, shape, classes, scheme, derive_seed(recipe, "init"))
+    return models.draw(recipe.model, shape, classes, scheme, derive_seed(replace(recipe, order_seed=0), "init"))
 
 
 def carried_over(init: Trained, network: nn.Module, start: State, end: Checkpoint) -> Checkpoint:
-    """The end of another training with some blocks set back, as step 0 of this one.
+    """A checkpoint of another training with some blocks set back, as the start of this one.
 
     BatchNorm's running statistics come along (Liu et al. 2020 keep them), except in the blocks that are set back with
     `Trained.statistics`. A kept optimizer starts from zeros for the blocks that are set back.
@@ -45,7 +46,7 @@ def carried_over(init: Trained, network: nn.Module, start: State, end: Checkpoin
         init: of the training that starts.
         network: its network as drawn, for blocks that are set back to ``fresh``; it is only read.
         start: the other training's start, for blocks that are set back to their ``own``.
-        end: the other training's end.
+        end: the other training's checkpoint; this one goes on with its step where `Trained.schedule` is continued.
 
     Raises:
         RecipeError: a block is unknown, or a block that is not set back does not fit this model and data.
@@ -64,7 +65,8 @@ def carried_over(init: Trained, network: nn.Module, start: State, end: Checkpoin
     }
     _check_fit(fresh, chosen, blocks)
     state = fresh.replace({name: value for name, value in chosen.items() if value is not None})
-    return Checkpoint(state, optimizer=_kept(end.optimizer, reset) if init.optimizer == "kept" else {})
+    step = end.step if init.schedule == "continued" else 0
+    return Checkpoint(state, step, _kept(end.optimizer, reset) if init.optimizer == "kept" else {})
 
 
 def from_file(init: Weights, network: nn.Module) -> State:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import msgspec
-import torch
 from msgspec.structs import replace
 
 from linescape import data, models
 from linescape.errors import RecipeError, suggest
+from linescape.geometry.groups import by_block
 from linescape.recipe import (
     MLP,
     VGG,
@@ -28,6 +28,7 @@ from linescape.recipe import (
     Model,
     Norm,
     Optimizer,
+    OwnModel,
     Poison,
     Random,
     Recipe,
@@ -36,6 +37,7 @@ from linescape.recipe import (
     Scheme,
     Trained,
     Weights,
+    title,
     typed,
 )
 from linescape.training import weight_files
@@ -84,7 +86,8 @@ def pretrained(recipe: Recipe, on: Data, reset: tuple[str, ...] = (), **changes:
     """
     _check_blocks(recipe.model, reset)
     other = replace(recipe, data=on, **changes)
-    return replace(recipe, init=Trained(other, reset=(*reset, models.HEAD)))
+    head = (models.HEAD,) if models.HEAD in _blocks(recipe.model) else ()  # of one's own network the caller names it
+    return replace(recipe, init=Trained(other, reset=(*reset, *head)))
 
 
 def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Recipe:
@@ -102,8 +105,7 @@ def from_file(recipe: Recipe, path: str, reset: tuple[str, ...] = ("fc",)) -> Re
     file = Path(path).resolve() if Path(path).is_file() else weight_files.find(path)
     portable = file.parent == weight_files.folder()
     spec = Weights(file.name if portable else str(file), weight_files.digest(file), reset)
-    with torch.device("meta"):
-        network = models.build(recipe.model, *data.form(recipe.data))
+    network = models.outline(recipe.model, *data.form(recipe.data))
     weight_files.tensors_for(weight_files.read(spec), network, reset)
     return replace(recipe, init=spec)
 
@@ -262,14 +264,14 @@ def width(recipe: Recipe, channels: int) -> Recipe:
     model = recipe.model
     if isinstance(model, MLP):
         return replace(recipe, model=replace(model, hidden=(channels,) * len(model.hidden)))
-    if isinstance(model, LeNet | EfficientNetLite):
+    if isinstance(model, LeNet | EfficientNetLite | OwnModel):
         raise _impossible(model, "width", "ResNet, VGG or MLP")
     return replace(recipe, model=replace(model, width=channels))
 
 
 def norm(recipe: Recipe, kind: Norm) -> Recipe:
     """Change the normalisation; a ResNet without any is initialised by Fixup (Zhang et al. 2019, arXiv 1901.09321)."""
-    if isinstance(recipe.model, LeNet | EfficientNetLite):
+    if isinstance(recipe.model, LeNet | EfficientNetLite | OwnModel):
         raise _impossible(recipe.model, "normalisation", "ResNet, VGG or MLP")
     return replace(recipe, model=replace(recipe.model, norm=kind))
 
@@ -388,15 +390,14 @@ def _usage(function: Intervention) -> str:
 
 @cache  # a study asks hundreds of times
 def _blocks(model: Model) -> tuple[str, ...]:
-    with torch.device("meta"):
-        return tuple(models.build(model, (3, 32, 32), 10).blocks)
+    return tuple(by_block(models.outline(model, (3, 32, 32), 10)))
 
 
 def _check_blocks(model: Model, blocks: tuple[str, ...]) -> None:
     known = _blocks(model)
     for block in blocks:
         if block not in known:
-            raise RecipeError(f"{type(model).__name__} has no block {block!r} to set back. {suggest(block, known)}")
+            raise RecipeError(f"{title(model)} has no block {block!r} to set back. {suggest(block, known)}")
 
 
 def _random(recipe: Recipe, what: str) -> Random:
@@ -409,4 +410,4 @@ def _random(recipe: Recipe, what: str) -> Random:
 
 
 def _impossible(model: Model, what: str, which: str) -> RecipeError:
-    return RecipeError(f"A {type(model).__name__} has no {what} to change. Use a {which}.")
+    return RecipeError(f"A {title(model)} has no {what} to change. Use a {which}.")

@@ -1,10 +1,10 @@
 """Answers of a study's runs to the questions that it was made for, as data; `linescape.report` puts them into words.
 
-A study of one's own is first asked how each arm's line differs from its baseline's. The two main questions (Vlaar &
-Frankle 2022): is the shape of the line correlated with test accuracy; which interventions change that shape. Then:
-does the distance moved distinguish monotone lines from others; do adversarial and pre-trained initialisations change
-the barrier; does partial pre-training reduce test accuracy; does any of this depend on the barrier's definition or on
-the treatment of BatchNorm.
+A study of one's own is asked how each arm's line and accuracy differ from its baseline's. The others are of the study
+that is repeated, and asked only of it (Vlaar & Frankle 2022). Its two main ones: is the shape of the line correlated
+with test accuracy; which interventions change that shape. Then: does the distance moved distinguish monotone lines from
+others; do adversarial and pre-trained initialisations change the barrier; does partial pre-training reduce test
+accuracy; does any of this depend on the barrier's definition or on the treatment of BatchNorm.
 
 Each question has one primary contrast, declared before looking (`PRIMARY` of its module, with the reason) and tested
 without correction. Everything else is corrected by Bonferroni: with m comparisons each is made at level
@@ -44,13 +44,15 @@ __all__ = [
 
 
 def answers(results: Results, level: float = 0.95, tolerance: float = TOLERANCE) -> tuple[Answer, ...]:
-    """The answers to those questions that the study's arms allow.
+    """The answers to those questions that the study and its arms allow.
 
     `level` is the probability of an interval; `tolerance` the rise in nats that a monotone line may have.
     """
+    seeds = results.runs.filter(results.runs["status"] == "done")["seed"].n_unique()
+    if not published.of_source(results.study):
+        return (replace(arms_and_line(results.runs, level), seeds=seeds),)
     special = starts(results.study)
-    made = [] if published.of_source(results.study) else [arms_and_line(results.runs, level)]
-    made += [
+    made = [
         shape_and_accuracy(results.runs, level),
         interventions_and_shape(results.runs, special, level),
         distance_and_monotonicity(results.runs, level, tolerance),
@@ -63,6 +65,6 @@ def answers(results: Results, level: float = 0.95, tolerance: float = TOLERANCE)
     if with_layers.len():
         made.append(layers_and_line(results, with_layers[0], level))
     made.append(barrier_and_batchnorm(results, special, level, tolerance))
-    findings = published.FINDINGS if published.of_source(results.study) else {}
-    seeds = results.runs.filter(results.runs["status"] == "done")["seed"].n_unique()
-    return tuple(replace(answer, finding=findings.get(answer.name, answer.finding), seeds=seeds) for answer in made)
+    return tuple(
+        replace(answer, finding=published.FINDINGS.get(answer.name, answer.finding), seeds=seeds) for answer in made
+    )

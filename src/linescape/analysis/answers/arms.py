@@ -1,4 +1,4 @@
-"""How does each arm's line differ from its baseline's? The first question of a study that repeats no other work."""
+"""How do each arm's line and accuracy differ from its baseline's? Asked of a study that repeats no other work."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def arms_and_line(runs: pl.DataFrame, level: float = 0.95) -> Answer:
         "arms": of_arms,
         "with_interval": [arm for arm in of_arms if arm["rows"]],
         "changed": [arm for arm in of_arms if any(row in arm["lines"] for row in arm["changed"])],
+        "accuracy_changed": [arm for arm in of_arms if any(row not in arm["lines"] for row in arm["changed"])],
     }
     barriers = [row for row in rows if row["number"] == COMPARED[0]]
     outcomes = {row["arm"]: Outcome.of(row, "low_all", "high_all") for row in barriers}
@@ -49,5 +50,6 @@ def _arm(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "runs": rows[0]["runs"],
         "rows": [row for row in known if row in lines],
         "lines": lines,
+        "all": rows,
         "changed": [row for row in known if excludes(row, 0)],
     }

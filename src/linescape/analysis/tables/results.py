@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import polars as pl
 
-from linescape import presentation
+from linescape import models, presentation
 from linescape.analysis.tables import layerwise
-from linescape.data import examples
-from linescape.data.sets import known
-from linescape.errors import DataError, MeasureError, RecipeError
+from linescape.data import examples, form, stored
+from linescape.errors import CheckpointError, DataError, MeasureError, RecipeError
 from linescape.geometry.state import State, distances
 from linescape.interpolation.curve import Curve
-from linescape.recipe import Data, Recipe, Trained
+from linescape.recipe import Data, Recipe, Trained, Weights
 from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
-from linescape.studies.study import Arm, Moment, Run, Scan, Study, Train
+from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
+from linescape.training.initialisation import from_file
 from linescape.training.loop import decay_sum
 
 if TYPE_CHECKING:
@@ -92,19 +92,19 @@ class Source(Protocol):
     """A place with results: the reading part of `linescape.studies.store.Store`."""
 
     @property
-    def damaged(self) -> Mapping[Train | Scan, str]:
+    def damaged(self) -> Mapping[Task, str]:
         """Tasks whose results are not what was written, as `has` finds out, and why; they count as missing."""
 
-    def has(self, task: Train | Scan) -> bool:
+    def has(self, task: Task) -> bool:
         """Whether a task is settled: done, or declined."""
 
-    def declined(self, task: Train | Scan) -> str | None:
+    def declined(self, task: Task) -> str | None:
         """Why a settled task was not done and never will be; None if it was."""
 
     def diverged(self, recipe: Recipe) -> bool:
         """Whether a finished training ended in NaN or infinity."""
 
-    def record(self, task: Train | Scan) -> dict[str, Any]:
+    def record(self, task: Task) -> dict[str, Any]:
         """The notes on a settled task, such as ``seconds``."""
 
     def curve(self, scan: Scan) -> Curve:
@@ -195,7 +195,7 @@ def read(study: Study, store: Source) -> Results:
         for run in arm.runs:
             curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
             distances_moved = _moved(run, store, curves)
-            named = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.recipe.seed}
+            named = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.seed}
             rows.append(named | _row(arm, run, store, curves, distances_moved))
             moved += [named | row for row in distances_moved]
             statistics += [named | row for row in _statistics(run, curves)]
@@ -218,15 +218,15 @@ def read(study: Study, store: Source) -> Results:
 def classes(data: Data) -> int | None:
     """Number of classes of a data set after the recipe's choice; None for a set unknown here."""
     try:
-        return len(data.classes) or known(data.name).classes
-    except RecipeError:
+        return len(data.classes) or stored(data).classes
+    except (DataError, RecipeError):
         return None
 
 
 def test_set(data: Data) -> str:
     """The name of the test data, with what distinguishes them; changes to the training half alone do not count."""
     size = f", {data.size} x {data.size} pixels" if data.size else ""
-    return f"{data.name}{size}" + (f", classes {' '.join(map(str, data.classes))}" if data.classes else "")
+    return f"{data.label}{size}" + (f", classes {' '.join(map(str, data.classes))}" if data.classes else "")
 
 
 def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "layer", "other"]:
@@ -236,7 +236,9 @@ def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "lay
     """
     if scan.block:
         return "layer" if "." in scan.block else "block"
+    files = isinstance(scan.start.recipe.init, Weights) and isinstance(scan.end.recipe.init, Weights)
     start_to_end = scan.start == Moment(scan.end.recipe, "start") and scan.end.at == "end"
+    start_to_end |= files and scan.start.at == scan.end.at == "start"  # trained elsewhere
     return label if start_to_end and label in ("whole", "treatments") else "other"  # type: ignore[return-value]
 
 
@@ -246,7 +248,8 @@ def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "lay
 def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: list[dict[str, Any]]) -> dict[str, Any]:
     recipe = run.recipe
     number = classes(recipe.data)
-    tasks: dict[str, Train | Scan] = {"training": Train(recipe), **run.lines}
+    trains = run.pair is None
+    tasks: dict[str, Task] = {**({"training": Train(recipe)} if trains else {}), **run.lines}
     missing = [label for label, task in tasks.items() if not store.has(task)]
     reasons = [reason for task in tasks.values() if store.has(task) and (reason := store.declined(task))]
     damages = [store.damaged[task] for task in tasks.values() if task in store.damaged]
@@ -254,17 +257,17 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
         "baseline": arm.baseline,
         "key": recipe.key,
         "test_set": test_set(recipe.data),
-        "precision": recipe.optimizer.precision,
+        "precision": recipe.optimizer.precision if trains else None,
         "missing": missing,
         "reason": reasons[0] if reasons else " ".join(damages) or None,
         "chance_loss": math.log(number) if number else None,
         "chance_error": 100 * (1 - 1 / number) if number else None,
-        "decay_sum": _decay_sum(recipe),
+        "decay_sum": _decay_sum(recipe) if trains else None,
         **dict.fromkeys(_MEASURED),
     }
     if moved:
         row |= {name: moved[0][name] for name in ("distance", "relative_distance", "distance_per_parameter")}
-    trained = _has(store, Train(recipe))
+    trained = trains and _has(store, Train(recipe))
     if trained:
         row |= _last(store.log(recipe)) | {"seconds": store.record(Train(recipe)).get("seconds")}
         row |= _start_learnt(recipe, store)
@@ -275,7 +278,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     return row
 
 
-def _has(store: Source, task: Train | Scan) -> bool:
+def _has(store: Source, task: Task) -> bool:
     """Whether a task is done and left a result."""
     return store.has(task) and store.declined(task) is None
 
@@ -283,7 +286,9 @@ def _has(store: Source, task: Train | Scan) -> bool:
 def _start_learnt(recipe: Recipe, store: Source) -> dict[str, float | bool]:
     """How well the training on wrong labels from which this one starts learnt them."""
     init = recipe.init
-    if not isinstance(init, Trained) or not init.recipe.data.wrong_labels or not _has(store, Train(init.recipe)):
+    if not isinstance(init, Trained) or init.at != "end" or not init.recipe.data.wrong_labels:
+        return {}
+    if not _has(store, Train(init.recipe)):
         return {}
     log = store.log(init.recipe)
     if not log.height:
@@ -358,9 +363,27 @@ def _statistics(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
 
 def _moved(run: Run, store: Source, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
     """The distance moved by all parameters, then by those of each block with a line."""
+    if run.pair is not None:
+        return _between_files(run, curves) if "whole" in curves else []
     if not _has(store, Train(run.recipe)):
         return []
-    start, end = store.state(Moment(run.recipe, "start")), store.state(Moment(run.recipe))
+    return _distances(run, curves, store.state(Moment(run.recipe, "start")), store.state(Moment(run.recipe)))
+
+
+def _between_files(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
+    """The same of a pair of files; nothing where these are not there any more."""
+    network = models.outline(run.recipe.model, *form(run.recipe.data))
+    states = []
+    for moment in (run.lines["whole"].start, run.lines["whole"].end):
+        assert isinstance(moment.recipe.init, Weights)
+        try:
+            states.append(from_file(moment.recipe.init, network))
+        except CheckpointError:
+            return []
+    return _distances(run, curves, *states)
+
+
+def _distances(run: Run, curves: Mapping[str, Curve], start: State, end: State) -> list[dict[str, Any]]:
     blocks = {}
     for label, curve in curves.items():
         if run.lines[label].block:

@@ -42,14 +42,14 @@ def learnt(results: Results) -> pl.DataFrame:
         {
             "arm": arm.name,
             "title": arm.title,
-            "seed": run.recipe.seed,
-            "start_error": (row := known[arm.name, run.recipe.seed])["start_error"],
+            "seed": run.seed,
+            "start_error": (row := known[arm.name, run.seed])["start_error"],
             "wanted": init.recipe.schedule.until_error,
             "learnt": row["start_learnt"],
         }
         for arm in results.study.arms
         for run in arm.runs
-        if isinstance(init := run.recipe.init, Trained) and init.recipe.data.wrong_labels
+        if isinstance(init := run.recipe.init, Trained) and init.at == "end" and init.recipe.data.wrong_labels
     ]
     return pl.DataFrame(rows, _LEARNT)
 

@@ -18,7 +18,7 @@ from linescape.cli.specs.examples import TRAIN
 from linescape.cli.specs.networks import is_folder_of_hugging_face, other
 from linescape.cli.specs.settings import data_set, network
 from linescape.errors import RecipeError
-from linescape.recipe import Data, Model, Recipe, ResNet
+from linescape.recipe import Data, Model, Own, Recipe, ResNet
 from linescape.studies.store import recipe_of
 
 
@@ -57,6 +57,11 @@ def network_and_data(
         DataError: the data cannot be read.
     """
     recipe = recipe_of(metadata or {})
+    if recipe and (own := _own_code(recipe, model, measured)):
+        raise RecipeError(
+            f"The checkpoint says that it is of {own}. Code that a file names is not run: name it yourself, with "
+            "--model and --data."
+        )
     if model is None and recipe is None and is_folder_of_hugging_face(end):
         model = f"hf:{end}"
     if model is None and recipe is None:
@@ -83,6 +88,12 @@ def network_and_data(
         folder = Path(model.removeprefix("hf:")) if model and model.startswith("hf:") else end
         return Resolved(made, *sets.read(measured, made, folder))
     return _of_linescape(made, model, measured, recipe, tensors)
+
+
+def _own_code(recipe: Recipe, model: str | None, measured: str | None) -> str:
+    """The code of one's own that a checkpoint names and that would have to be run."""
+    parts = (recipe.model if model is None else None, recipe.data.own if measured is None else None)
+    return " and ".join(f"{part.where}:{part.function}" for part in parts if isinstance(part, Own))
 
 
 def _of_linescape(

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import importlib.util
 import inspect
-import sys
 import traceback
 from collections.abc import Iterable
-from functools import lru_cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from linescape import atomic
-from linescape.errors import LinescapeError, RecipeError, first_line, suggest
-
-SCHEMES = ("torchvision", "timm", "hf", "linescape", "images", "hf-data", "text")
-"""The schemes before the colon, besides modules and files."""
+from linescape.errors import LinescapeError, RecipeError, first_line
+from linescape.recipe.user_code import attribute
 
 
 def call(text: str) -> Any:
@@ -31,12 +22,7 @@ def call(text: str) -> Any:
         RecipeError: it is not there or cannot be imported.
     """
     where, _, name = text.rpartition(":")
-    module = _file(Path(where)) if where.endswith(".py") else _module(where)
-    try:
-        function = getattr(module, name)
-    except AttributeError as error:
-        names = [known for known, value in vars(module).items() if not isinstance(value, ModuleType)]
-        raise RecipeError(f"{where!r} has no {name!r}. {suggest(name, names)}") from error
+    function = attribute(where, name)
     if isinstance(function, nn.Module | Iterable) and not isinstance(function, type | str | bytes):
         return function  # the network or the data themselves
     if not callable(function):
@@ -99,44 +85,3 @@ def _reasons(error: BaseException | None) -> list[str]:
         lines.append(first_line(error))
         error = error.__cause__ or error.__context__
     return lines
-
-
-def _module(where: str) -> ModuleType:
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # as `python -m` does: users keep their model next to their checkpoints
-    try:
-        return importlib.import_module(where)
-    except (ImportError, ValueError) as error:
-        close = difflib.get_close_matches(where, SCHEMES, n=1, cutoff=0.75)
-        raise RecipeError(
-            f"{where!r} could not be imported ({error}). "
-            + (f"Did you mean {close[0]!r}? " if close else "")
-            + f"Run linescape where `python -c 'import {where}'` works."
-        ) from error
-
-
-def _file(path: Path) -> ModuleType:
-    try:
-        atomic.size(path)
-        return _loaded(path.resolve(), path.stat().st_mtime_ns)
-    except OSError as error:
-        raise RecipeError(f"{path} could not be opened: {error.strerror or error}.") from error
-    except ImportError as error:
-        raise RecipeError(f"{path} could not be run ({error}). Run linescape where `python {path}` works.") from error
-
-
-@lru_cache
-def _loaded(path: Path, _: int) -> ModuleType:
-    """A Python file as a module, run again only if it has changed."""
-    folder = str(path.parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # as `python path` does: it may import its neighbours
-    name = f"linescape_given_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # data classes look themselves up there
-    spec.loader.exec_module(module)
-    return module

@@ -241,7 +241,7 @@ and figures, the last stated in its slides and poster."""
 
 def of_source(study: Study) -> bool:
     """Whether a study repeats this work."""
-    return study.name == STUDY
+    return study.name == STUDY and bool(study.source)  # one's own study may have this name
 
 
 _Published = TypeVar("_Published", Accuracy, Line, Range)

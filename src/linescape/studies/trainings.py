@@ -1,0 +1,264 @@
+"""Does a training, from where it was stopped, and keeps the states within it that are asked for.
+
+A training keeps them as it passes. One that is finished is repeated up to there, and compared with its log.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from linescape.data import Dataset
+from linescape.errors import RecipeError, StateError
+from linescape.geometry.state import State
+from linescape.geometry.tensors import identical
+from linescape.recipe import Recipe
+from linescape.studies.half_done import HalfDone
+from linescape.studies.job import Job, check_own, load, measuring
+from linescape.studies.states import steps_in_epoch, theta_0
+from linescape.studies.store import Row
+from linescape.studies.study import Keep, Moment, Train
+from linescape.training.initialisation import draw
+from linescape.training.loop import Checkpoint, Progress, learning_rate, train
+
+SNAPSHOT_SECONDS = 10.0
+"""Seconds between snapshots of a training, which is what a kill may cost."""
+
+TEST_MEASUREMENTS = 5
+"""Number of epochs of a training after which the test half is measured, evenly spread, the last among them."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is about to run, from its start or from where it was stopped.
+
+    Attributes:
+        task: the training.
+        job: with the digest of the data.
+        dataset: the recipe's data.
+        network: the recipe's, which is trained.
+        start: theta_0, with its step and momenta where it continues another training.
+        half_done: what is there of it.
+    """
+
+    task: Train
+    job: Job
+    dataset: Dataset
+    network: nn.Module
+    start: Checkpoint
+    half_done: HalfDone
+
+    @classmethod
+    def prepare(cls, task: Train, job: Job) -> Training:
+        """Load its data, draw its network and find where it starts."""
+        recipe = task.recipe
+        dataset = load(recipe.data, recipe.seed)
+        job = replace(job, conditions={**job.conditions, "data": dataset.digest})
+        network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
+        check_own(recipe, network, dataset)
+        return cls(
+            task, job, dataset, network, theta_0(recipe, network, job.store), job.store.half_done(task, job.conditions)
+        )
+
+    def due(self, keeps: Iterable[Keep]) -> dict[int, list[Keep]]:
+        """Step -> the states within it that are to be kept after that step."""
+        per_epoch = steps_in_epoch(self.task.recipe, self.dataset)
+        due: dict[int, list[Keep]] = {}
+        for keep in keeps:
+            due.setdefault(keep.step(per_epoch), []).append(keep)
+        return due
+
+    def steps(self, checkpoint: Checkpoint) -> Iterator[Progress]:
+        """Train from a checkpoint on."""
+        first = self.start.step
+        for progress in train(self.task.recipe, self.dataset, checkpoint, self.job.device, self.network):
+            self.job.report((progress.step - first) / (progress.steps - first) if progress.steps > first else 1.0)
+            yield progress
+
+    def record(self) -> dict[str, Any]:
+        """What a result of it notes of how it was made."""
+        native = self.task.recipe.optimizer.native
+        return self.job.record(native, self.half_done.remarks) | {"native_convolutions": native}
+
+
+def run(training: Training, keeps: Iterable[Keep], stop: bool = False) -> None:
+    """Train to the end, and keep the states that are passed.
+
+    Args:
+        training: the training.
+        keeps: states within it that are asked for.
+        stop: end after the last of them; the rest is for another time.
+
+    Raises:
+        StateError: a state that was kept earlier is another.
+    """
+    store, recipe, half_done = training.job.store, training.task.recipe, training.half_done
+    checkpoint, rows = half_done.training(training.start.state) or (training.start, [])
+    missing = training.due(keep for keep in keeps if not store.has(keep))
+    due = training.due({*chain(*missing.values()), *store.kept(recipe)})
+    # What was stopped beyond one of them is not thrown away: it is brought to its end, by which `_repeat` is checked.
+    last = max(missing) if stop and min(missing) >= checkpoint.step else None
+    evaluator = measuring(training.network, training.dataset, training.job.device)
+    epochs = recipe.schedule.epochs
+    saved = epoch_started = time.perf_counter()
+    for progress in training.steps(checkpoint):
+        now = time.perf_counter()
+        midway = progress.diverged and not progress.epoch_finished
+        if (progress.epoch_finished and progress.step > checkpoint.step) or midway:
+            epoch = (progress.step - progress.epoch_finished) // progress.per_epoch
+            row: dict[str, float | int | None] = {
+                "epoch": epoch,
+                "train_loss": progress.loss,
+                "train_error": progress.error,
+                "test_loss": None,
+                "test_error": None,
+                "lr": learning_rate(recipe, max(progress.step - 1, 0), progress.per_epoch),
+                "seconds": now - epoch_started,
+            }
+            if progress.ended or (epochs - 1 - epoch) % math.ceil(epochs / TEST_MEASUREMENTS) == 0:
+                values = evaluator(progress.checkpoint().state)
+                row["test_loss"] = float(values["test", "cross_entropy"].mean(dtype=np.float64))
+                row["test_error"] = float(values["test", "error"].mean(dtype=np.float64))
+            rows = [*rows, row]
+            epoch_started = time.perf_counter()
+        for keep in due.pop(progress.step, ()):
+            if store.has(keep):
+                _check_same(keep, progress.checkpoint().state, training)
+            else:
+                store.save_state(keep, progress.checkpoint(), training.record())
+        if progress.ended:
+            record = training.record() | {"diverged": progress.diverged}
+            store.save_training(training.task, training.start.state, progress.checkpoint(), rows, record)
+        elif progress.step == last or now - saved >= SNAPSHOT_SECONDS:
+            half_done.save_training(progress.checkpoint(), rows)
+            saved = time.perf_counter()
+            if progress.step == last:
+                return
+
+
+def keep_within(task: Keep, job: Job, keeps: Collection[Keep]) -> None:
+    """Keep a state within a training, and others with it: train to the last of them, or repeat what is finished.
+
+    Args:
+        task: the state.
+        job: where and with what.
+        keeps: states of the same training that are asked for, this one among them.
+
+    Raises:
+        RecipeError: the training has no such step.
+        StateError: the training could not be repeated to the bit, or a state that was kept earlier is another.
+    """
+    training = Training.prepare(Train(task.recipe), job)
+    per_epoch = steps_in_epoch(task.recipe, training.dataset)
+    first, last = training.start.step, per_epoch * task.recipe.schedule.epochs
+    if not first <= task.step(per_epoch) <= last:
+        raise RecipeError(
+            f"The state after {task.moment} of the training {training.task.key} is asked for, which is step "
+            f"{task.step(per_epoch)}. But it goes from step {first} to {last}, with {per_epoch} in an epoch. Ask for "
+            "one of these."
+        )
+    if not job.store.has(training.task):
+        run(training, [keep for keep in keeps if first <= keep.step(per_epoch) <= last], stop=True)
+    if not job.store.has(task):
+        _repeat(Training.prepare(training.task, job), keeps)
+
+
+def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
+    """Keep states within a finished training: it is done again up to there, and its result stays as it is.
+
+    A state counts once the epoch of the step after it has the training loss and error of the log, to the bit: they are
+    sums over all steps. Where last bits may be others, which losses need not show, it counts once the end has the bits
+    of that which is there. Until then it is half done.
+    """
+    store, half_done, conditions = training.job.store, training.half_done, training.job.conditions
+    recipe = training.task.recipe
+    end, log = store.checkpoint(Moment(recipe)), store.log(recipe).to_dicts()
+    due = training.due(keep for keep in keeps if not store.has(keep))
+    for step in [step for step in due if step >= end.step]:
+        for keep in due.pop(step):
+            if step == end.step:
+                store.save_state(keep, end, training.record())
+            elif step <= steps_in_epoch(recipe, training.dataset) * recipe.schedule.epochs:
+                reason = f"The training ended after step {end.step}, so there is no state after {keep.moment} of it."
+                store.decline(keep, reason, training.record())
+    unchecked = {keep: store.half_done(keep, conditions) for keep in chain(*due.values())}
+    checkpoint, _ = half_done.training(training.start.state) or (training.start, [])
+    bits_may_differ = training.job.device != "cpu" or differing(recipe, store.record(training.task), conditions)
+    passed = [keep for step in due if step < checkpoint.step for keep in due[step]]
+    if not all(unchecked[keep].training(training.start.state) for keep in passed):
+        checkpoint = training.start
+    saved = time.perf_counter()
+    for progress in training.steps(checkpoint) if due else ():
+        for keep in due.get(progress.step, ()):
+            unchecked[keep].save_training(progress.checkpoint(), [])
+        if progress.ended or (progress.epoch_finished and progress.step > checkpoint.step):
+            epoch = (progress.step - progress.epoch_finished) // progress.per_epoch
+            _check_logged(epoch, progress, log, training)
+            if progress.ended and not _equal(progress.checkpoint().state, end.state):
+                raise _not_repeated(training, "its end has other bits")
+            proven = progress.ended or not bits_may_differ
+            for step in [step for step in due if step < progress.step and proven]:
+                for keep in due.pop(step):
+                    if found := unchecked[keep].training(training.start.state):
+                        store.save_state(keep, found[0], training.record())
+            if not due:
+                break
+        if time.perf_counter() - saved >= SNAPSHOT_SECONDS:
+            half_done.save_training(progress.checkpoint(), [row for row in log if row["epoch"] < progress.epochs])
+            saved = time.perf_counter()
+    half_done.drop()
+
+
+def _check_same(keep: Keep, now: State, training: Training) -> None:
+    """Raise `StateError` if a state that was kept earlier is not that of this training."""
+    if not _equal(training.job.store.state(keep.moment), now):
+        raise StateError(
+            f"The state after {keep.moment} of the training {training.task.key} was kept earlier and is another now, "
+            f"so it is not of the training that would end here. {_why(training, keep)}Delete "
+            f"{training.job.store.folder(keep)}, and what was measured with it, to have it made again."
+        )
+
+
+def _check_logged(epoch: int, progress: Progress, log: Sequence[Row], training: Training) -> None:
+    """Raise `StateError` if an epoch that is repeated is not the one in the log."""
+    logged = [[row["train_loss"], row["train_error"]] for row in log if row["epoch"] == epoch]
+    if not np.array_equal(np.array(logged, float), [[progress.loss, progress.error]], equal_nan=True):
+        was = logged[0][0] if logged else "none"
+        raise _not_repeated(training, f"its epoch {epoch} has the training loss {progress.loss} instead of {was}")
+
+
+def _not_repeated(training: Training, found: str) -> StateError:
+    return StateError(
+        f"The training {training.task.key} could not be repeated to the bit: {found}, so states within it would be of "
+        f"another training, and were not kept. {_why(training, training.task)}Repeat it with what it was computed "
+        f"with, or delete {training.job.store.folder(training.task)} to have all of it done again."
+    )
+
+
+def _equal(left: State, right: State) -> bool:
+    return left.keys() == right.keys() and all(identical(value, right[name]) for name, value in left.items())
+
+
+def _why(training: Training, made: Train | Keep) -> str:
+    """What a result was computed with that is another now, as a sentence."""
+    names = differing(training.task.recipe, training.job.store.record(made), training.job.conditions)
+    return f"It was computed with another {' and another '.join(names)}. " if names else ""
+
+
+def differing(recipe: Recipe, record: Mapping[str, Any], conditions: Mapping[str, Any]) -> list[str]:
+    """What may decide the bits of a training and is another now than when it was done, or was not recorded.
+
+    Args:
+        recipe: of the training.
+        record: of its result, or of that of a state within it.
+        conditions: from `job.conditions`, with the digest of the data where it is known.
+    """
+    names = ["device", "cpu", "arithmetic", "versions", "data", *["native_library"] * recipe.optimizer.native]
+    return [name for name in names if name in conditions and record.get(name) != conditions[name]]
