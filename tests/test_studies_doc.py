@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from linescape import cli
+from tests.support.command_line import make_studies_quick
 
 PAGE = (Path(__file__).parents[1] / "docs" / "studies.md").read_text()
 
@@ -18,7 +19,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "studies.md").read_text()
 def test_the_studies_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr("linescape.studies.timing.ENOUGH", 0.05)
+    make_studies_quick(monkeypatch)
     study, files = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     assert len(study.strip().splitlines()) <= 25
     Path("my_study.py").write_text(study + files)

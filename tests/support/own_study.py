@@ -51,7 +51,7 @@ def as_file(folder: Path, text: str = FILE, name: str = "my_study.py") -> Iterat
         sys.path[:] = before
 
 
-def main(root: Path) -> None:
+def main(root: Path, faster: int) -> None:
     """Do a part of the study whole, and again in lives that each end before the n-th file that is written."""
     from linescape import studies
     from linescape.studies.run import work
@@ -67,11 +67,11 @@ def main(root: Path) -> None:
 
     assert lives(lambda: do("whole"))
     deaths = 0
-    while not lives(lambda: do("killed"), limit=4 + deaths):
+    while not lives(lambda: do("killed"), limit=4 + faster * deaths):
         deaths += 1
         assert deaths < 60
     print(deaths)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
