@@ -16,7 +16,7 @@ from linescape.errors import RecipeError
 from linescape.recipe import MLP, Data, Optimizer, Poison, Recipe, ResNet, Schedule, Trained, Weights
 from linescape.studies import timing
 from linescape.studies.costs import POINT, READING, TASK, approximate_call, cost_of
-from linescape.studies.planning import JOINING, count, duration, plan, side_by_side, steps_to_states
+from linescape.studies.planning import JOINING, count, duration, plan, steps_to_states
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Scan, Task, Train
@@ -263,31 +263,6 @@ def test_what_is_not_here_is_named_with_what_gets_it(
         f"Not here yet: the weights resnet18.pth. Put them into {tmp_path / 'weights'}",
     ]
     assert plan([Train(BASE)], empty).absent == ()
-
-
-# -- side by side --------------------------------------------------------------------------------------------------
-
-
-def trainings(count: int) -> list[Task]:
-    return [Train(replace(PLAIN, seed=seed)) for seed in range(count)]
-
-
-def test_processes_share_the_tasks_and_helpers_join_late() -> None:
-    tasks = trainings(4)
-    assert side_by_side(dict.fromkeys(tasks, 100.0), 1) == pytest.approx(400)
-    assert side_by_side(dict.fromkeys(tasks, 100.0), 2) == pytest.approx(200 + JOINING)
-    assert side_by_side(dict.fromkeys(tasks, 100.0), 9) == pytest.approx(100 + JOINING)
-    assert side_by_side(dict.fromkeys(tasks, 1.0), 2) == pytest.approx(4), "done before the helper is there"
-    assert side_by_side({}, 2) == 0
-
-
-def test_what_needs_another_waits_for_it() -> None:
-    first, second = Train(BASE), Train(change.partial(BASE, "fc"))
-    line = Scan(Moment(second.recipe, "start"), Moment(second.recipe))
-    other = trainings(1)[0]
-    seconds: dict[Task, float] = {first: 100.0, second: 50.0, line: 10.0, other: 20.0}
-    assert side_by_side(seconds, 4) == pytest.approx(160)
-    assert side_by_side({second: 50.0, line: 10.0}, 2) == pytest.approx(60), "what is done need not be waited for"
 
 
 # -- calibrate -----------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ No data are read: sizes follow from what is known of each set, times from `lines
 from __future__ import annotations
 
 import dataclasses
-import heapq
 import math
 import time
 from collections import defaultdict
@@ -18,6 +17,7 @@ from linescape.errors import CheckpointError
 from linescape.recipe import Moment, Recipe, Weights
 from linescape.studies.costs import Cost, approximate_call, cost_of, describe, per_epoch, step_of
 from linescape.studies.job import conditions
+from linescape.studies.makespan import makespan
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Study, Task, Train, in_order
 from linescape.studies.timing import Timer, Workload
@@ -170,7 +170,7 @@ def plan(
     return Plan(
         **dataclasses.asdict(count(wanted, store)),
         core_seconds=total,
-        seconds=side_by_side(seconds, processes),
+        seconds=makespan(seconds, processes, JOINING),
         processes=processes,
         bytes=sum(cost.bytes for cost in costs.values()),
         absent=_absent(missing),
@@ -212,32 +212,6 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}" if seconds >= 10 * size else f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def side_by_side(seconds: Mapping[Task, float], processes: int) -> float:
-    """When the last task ends if each process takes the first task whose needs are done; helpers join late.
-
-    Args:
-        seconds: the time of each task, in order; needs that are not among them are done.
-        processes: number of processes.
-    """
-    ends: dict[Task, float] = {}
-    free = [0.0, *[JOINING] * (processes - 1)]
-    waiting = list(seconds)
-    while waiting:
-        now = heapq.heappop(free)
-        ready = next((task for task in waiting if all(_done(need, seconds, ends, now) for need in task.needs())), None)
-        if ready is None:  # this process waits until the next task ends
-            heapq.heappush(free, min(end for end in ends.values() if end > now))
-            continue
-        waiting.remove(ready)
-        ends[ready] = now + seconds[ready]
-        heapq.heappush(free, ends[ready])
-    return max(ends.values(), default=0.0)
-
-
-def _done(need: Task, seconds: Mapping[Task, float], ends: Mapping[Task, float], now: float) -> bool:
-    return need not in seconds or ends.get(need, math.inf) <= now
 
 
 def _timed(costs: Iterable[Cost], timer: Timer, report: Callable[[int, int, str], object]) -> dict[Workload, float]:

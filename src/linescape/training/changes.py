@@ -14,7 +14,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from linescape.errors import RecipeError, suggest
@@ -78,9 +77,8 @@ def _names(part: Content) -> set[str]:
     """The fields of a part that can be changed: of one's own network or data their settings."""
     if isinstance(part, Own):
         return part.parameters
-    fields = {field.name for field in msgspec.structs.fields(part)} - {"own"}
     own = getattr(part, "own", None)
-    return fields | (own.parameters if own else set())
+    return set(part.__struct_fields__) - {"own"} | (own.parameters if own else set())
 
 
 def _set(part: Content, field: str, value: Any) -> Content:
