@@ -16,7 +16,7 @@ from linescape.errors import RecipeError
 from linescape.recipe import MLP, Data, Optimizer, Poison, Recipe, ResNet, Schedule, Trained, Weights
 from linescape.studies import timing
 from linescape.studies.costs import POINT, READING, TASK, approximate_call, cost_of
-from linescape.studies.planning import JOINING, count, duration, plan, steps_to_states
+from linescape.studies.planning import count, duration, plan, steps_to_states
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Scan, Task, Train
