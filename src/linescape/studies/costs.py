@@ -93,8 +93,8 @@ def _training(recipe: Recipe, device: str) -> Cost:
     calls: dict[Workload, float] = {}
     scaled = False
     if epochs:
-        step, parts = _step(recipe, device)
-        measured = _measuring(recipe, device)
+        step, parts = _step(recipe.data, recipe.model, recipe.optimizer, device)
+        measured = _measuring(recipe.data, recipe.model, device)
         calls = {step: (step_of(Moment(recipe)) - step_of(Moment(recipe, "start"))) * parts}
         calls[measured] = math.ceil(epochs / math.ceil(epochs / TEST_MEASUREMENTS)) * test / measured.examples
         scaled = parts > 1 or measured.examples < 2 * _BATCH
@@ -105,7 +105,7 @@ def _state(recipe: Recipe, steps: int, device: str) -> Cost:
     size = (_copies(recipe) - 1) * _network(recipe).bytes
     if not steps:
         return Cost({}, 0.0, size)
-    step, parts = _step(recipe, device)
+    step, parts = _step(recipe.data, recipe.model, recipe.optimizer, device)
     return Cost({step: steps * parts}, 0.0, size, parts > 1)
 
 
@@ -118,36 +118,38 @@ def _scan(task: Scan, device: str) -> Cost:
     if _network(recipe).norms:  # without, all treatments are one
         passes = measured * len(task.batchnorm) + train * ("recalibrate" in task.batchnorm)
     ends = 2 * measured * bool({"interpolate", "start", "end"} & set(task.batchnorm))  # checked by evaluation
-    workload = _measuring(recipe, device)
+    workload = _measuring(recipe.data, recipe.model, device)
     calls = {workload: (task.alphas * passes + ends) / workload.examples}
     size = task.alphas * measured * len(task.batchnorm) * 2 * 4  # loss and error as float32
     return Cost(calls, task.alphas * POINT, size, workload.examples < 2 * _BATCH)
 
 
-def _step(recipe: Recipe, device: str) -> tuple[Workload, float]:
+@cache  # many trainings have the same steps, and checking a recipe takes long
+def _step(spec: Data, model: Model, optimizer: Optimizer, device: str) -> tuple[Workload, float]:
     """A step to time, and how many of it are a step of the training."""
-    size = min(recipe.optimizer.batch_size, data.examples(recipe.data)[0])
-    few = _few(recipe, 3, size, device)  # forward, and twice as much backward
+    size = min(optimizer.batch_size, data.examples(spec)[0])
+    few = _few(spec, model, 3, size, device)  # forward, and twice as much backward
     if few < size:
-        precision, native = recipe.optimizer.precision, recipe.optimizer.native
-        optimizer = Optimizer(lr=0.0, batch_size=few, precision=precision, native=native)
-        return _workload("step", Recipe(_plain(recipe.data), recipe.model, optimizer), recipe.data), size / few
-    spec = replace(_plain(recipe.data), augment=recipe.data.augment, mixup=recipe.data.mixup)
-    optimizer = replace(recipe.optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
-    return _workload("step", Recipe(spec, recipe.model, optimizer), recipe.data), 1.0
+        small = Optimizer(lr=0.0, batch_size=few, precision=optimizer.precision, native=optimizer.native)
+        return _workload("step", Recipe(_plain(spec), model, small), spec), size / few
+    treated = replace(_plain(spec), augment=spec.augment, mixup=spec.mixup)
+    alike = replace(optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
+    return _workload("step", Recipe(treated, model, alike), spec), 1.0
 
 
-def _measuring(recipe: Recipe, device: str) -> Workload:
+@cache
+def _measuring(spec: Data, model: Model, device: str) -> Workload:
     """The measurement of some examples."""
-    count = _few(recipe, 1, 2 * _BATCH, device)
-    return _workload("pass", Recipe(_plain(recipe.data), recipe.model), recipe.data, count)
+    count = _few(spec, model, 1, 2 * _BATCH, device)
+    return _workload("pass", Recipe(_plain(spec), model), spec, count)
 
 
-def _few(recipe: Recipe, passes: int, examples: int, device: str) -> int:
+def _few(spec: Data, model: Model, passes: int, examples: int, device: str) -> int:
     """How many of these examples are timed; a GPU is always timed on whole batches."""
     if torch.device(device).type != "cpu":
         return examples
-    fits = int(_HEAVY / (1 + passes * _network(recipe).multiplications))
+    multiplications = _built(model, _plain(spec), *data.form(spec)).multiplications
+    fits = int(_HEAVY / (1 + passes * multiplications))
     return min(examples, max(fits, _FEWEST))
 
 
@@ -156,6 +158,7 @@ def _workload(kind: Literal["step", "pass"], recipe: Recipe, form: Data, example
     return Workload(kind, recipe, data.form(form)[0], data.stored(form).classes, examples)
 
 
+@cache
 def _plain(spec: Data) -> Data:
     """The data without what changes no time: treatments, other than the size of one's own images."""
     return Data(spec.name, size=spec.size if spec.own else 0, own=spec.own)

@@ -129,7 +129,10 @@ class Plan(Counts):
 def count(tasks: Study | Iterable[Task], store: Store) -> Counts:
     """Count the tasks, and those that are missing; nothing is timed."""
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
-    missing = [task for task in wanted if not store.has(task)]
+    return _count(wanted, [task for task in wanted if not store.has(task)])
+
+
+def _count(wanted: Sequence[Task], missing: Sequence[Task]) -> Counts:
     return Counts(
         *(sum(isinstance(task, kind) for task in some) for kind in (Train, Scan, Keep) for some in (wanted, missing))
     )
@@ -168,7 +171,7 @@ def plan(
     repeats = [seconds[keep] for keep in steps if store.has(Train(keep.recipe))]
     unknown = sum(cost.seconds({**times, **dict.fromkeys(timed, 0.0)}) - cost.fixed for cost in costs.values())
     return Plan(
-        **dataclasses.asdict(count(wanted, store)),
+        **dataclasses.asdict(_count(wanted, missing)),
         core_seconds=total,
         seconds=makespan(seconds, processes, JOINING),
         processes=processes,
