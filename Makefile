@@ -6,7 +6,7 @@ USABLE := $(VENV)/.usable
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-extras check lint bench replicate gpu
+.PHONY: help demo test test-slow test-extras check lint audit bench replicate gpu
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -39,13 +39,16 @@ $(EXTRAS)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 # Apart from `make test`, because watching every line takes the tests half as long again.
-check: lint  ## linters, types, and how many lines the tests run, 7 minutes on 2 cores
+check: lint audit  ## linters, types, vulnerabilities of what is installed, and how many lines the tests run, 7 minutes on 2 cores
 	$(BIN)/python -m pytest $(PARALLEL) --cov
 
 lint: $(READY)  ## linters and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: $(READY)  ## known vulnerabilities of what is installed
+	$(BIN)/python scripts/audit.py
 
 bench: $(READY)  ## measure speed against other tools, write benchmarks/results/ and docs/performance.md (about two hours)
 	$(BIN)/python -m benchmarks
