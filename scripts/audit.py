@@ -14,6 +14,7 @@ import sys
 
 
 def main() -> int:
+    """Print what was found; 1 if there is something."""
     command = [
         sys.executable,
         "-m",
