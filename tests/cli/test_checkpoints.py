@@ -231,7 +231,7 @@ def test_bad_checkpoints_end_in_one_message(
             ["--model", "own:network", "--data", "own:wide"],
             "cannot be called with the first examples of 'test' ((4, 7)",
         ),
-        ([*OF_OWN, "--alphas", "2"], "no position between the ends"),
+        ([*OF_OWN, "--alphas", "2"], "no position between the two ends"),
         ([*OF_OWN, "--pattern", "attention"], "matches no tensor"),
         ([*OF_OWN, "--batchnorm", "recalibrat"], "Did you mean 'recalibrate'"),
         ([*OF_OWN, "--alphas", "1"], "a line has two ends"),

@@ -190,13 +190,12 @@ def probe_files(
     from linescape.interpolation.probing import between, probe
 
     report.check_place(out)
-    if alphas == 2:
-        raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
     device = specs.device(device)
     measures = specs.measures_named(measure)
     effects = specs.smallest_effects(smallest_effect, measure)
     kept = out / "points"
     options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
+    options.check_between()
     if saved := resume.count(kept):
         echo_err(f"{kept} holds {saved} points of an interrupted probe; those that match are not measured again.")
     if end is None:

@@ -162,12 +162,14 @@ def probe(
 
     Raises:
         RecipeError: an argument is of another type.
+        AlphaError: the options have no position between the two ends.
         EndsError: an end is a module that computes something else than the evaluator's network with the same weights.
         StateError, GroupError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
     check_type(evaluator, Evaluator, "The evaluator", _EVALUATOR)
     check_type(groups or {}, Mapping, "The value of groups", "Give a dictionary: groups.by_block(model), for example.")
     check_names(groups or {})
+    options.check_between()
     if taken := {WHOLE, *(groups or {})}.intersection(beside or {}):
         raise GroupError(f"A path beside the line is named {min(taken)!r}, as one of the lines. Give it another name.")
     first, last = as_ends(start, end, evaluator.model)
@@ -202,10 +204,12 @@ def between(
 
     Raises:
         StateError: there are fewer than two states, or they do not fit together.
+        AlphaError: the options have no position between the two ends.
         EndsError, DataError, MeasureError, StoreError: as `scan`.
     """
     check_type(evaluator, Evaluator, "The evaluator", _EVALUATOR)
     check_type(states, Mapping, "The value of states", "Give a dictionary, name -> network.")
+    options.check_between()
     names = list(states)
     if len(names) < 2:
         raise StateError(f"There are {len(names)} states ({', '.join(names)}), and a line needs two. Add another one.")
