@@ -82,14 +82,13 @@ def test_one_state_is_no_line(images: Images) -> None:
 def test_a_line_without_a_position_between_is_refused_before_anything_is_measured(
     images: Images, alphas: int | list[float]
 ) -> None:
-    states = {str(seed): lived_in(ConvNet(), images[0], seed) for seed in (1, 2)}
+    start, end = (lived_in(ConvNet(), images[0], seed) for seed in (1, 2))
     evaluator, options = Evaluator(ConvNet(), {"test": images}), ScanOptions(alphas=alphas)
-    for measure in (
-        lambda: probe(*states.values(), evaluator, options=options),
-        lambda: between(states, evaluator, options=options),
-    ):
-        with pytest.raises(AlphaError, match="no position between the two ends.* Ask for 3 positions or more"):
-            measure()
+    refused = pytest.raises(AlphaError, match="no position between the two ends.* Ask for 3 positions or more")
+    with refused:
+        probe(start, end, evaluator, options=options)
+    with refused:
+        between({"a": start, "b": end}, evaluator, options=options)
 
 
 def test_equal_networks_have_a_flat_line(images: Images) -> None:

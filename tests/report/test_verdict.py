@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from linescape.interpolation.probing import WHOLE
 from linescape.report.verdict import digits, in_words, named, small, unit
 from tests.support.curves import Array
 from tests.support.lines import ALPHAS, HUMP, errors, line, probe, values
@@ -83,6 +85,25 @@ def test_loss_and_error_that_disagree() -> None:
     text = said(0.4 + 0 * HUMP, 10 + 50 * HUMP)
     assert text.startswith("No barrier")
     assert "Loss and error disagree: by error there is a barrier," in text
+
+
+def test_the_height_above_the_higher_end_is_told_once() -> None:
+    same, other = (said(0.4 + slope * ALPHAS + 1.4 * HUMP) for slope in (0.0, 0.2))
+    assert "above the line joining them" in same
+    assert "above the higher end" not in same
+    assert re.search(r"It is 1\.3\d nats \(95 % interval .*\) above the higher end", other)
+
+
+def test_other_paths_have_a_verdict_each() -> None:
+    arc, aligned = (0.4 + height * HUMP for height in (1.0, 0.0))
+    of = probe(*(line(values(curve)) for curve in (0.4 + 1.4 * HUMP, arc, aligned)))
+    whole, *others = of.curves.values()
+    found = replace(of, curves={WHOLE: whole}, beside=dict(zip(("slerp", "aligned by weights"), others, strict=True)))
+    said_of = next(row for row in found.summary().text.splitlines() if row.startswith("Other paths: "))
+    pattern = r"slerp: barrier \((1\.0\d|0\.9\d) nats, .*\); aligned by weights: no barrier \(0\.0\d* nats, .*\)\."
+    assert re.fullmatch("Other paths: " + pattern, said_of)
+    assert [each.label for each in found.summary().beside] == ["slerp", "aligned by weights"]
+    assert {*found.frame()["line"]} == {WHOLE, "slerp", "aligned by weights"}
 
 
 def test_few_positions_hide_narrow_barriers() -> None:

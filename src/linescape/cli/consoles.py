@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 from rich.cells import cell_len
@@ -79,6 +79,9 @@ _WIDEST = 10_000
 
 Many = Parameter(consume_multiple=True, negative="")
 """An option that takes several values."""
+
+Out = Annotated[Path, Parameter(name=("--out", "-o"))]
+"""The option that says where a result is written."""
 
 
 def echo(text: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from linescape.cli.checkpoints import PLAIN, Reading
-from linescape.cli.consoles import Many, echo, echo_err
+from linescape.cli.consoles import Many, Out, echo, echo_err
 from linescape.errors import RecipeError
 
 
@@ -24,7 +24,7 @@ def plane(
     seed: int = 0,
     precision: Literal["bfloat16"] | None = None,
     device: str = "cpu",
-    out: Path = Path("plane"),
+    out: Out = Path("plane"),
     reading: Reading = PLAIN,
 ) -> dict[str, Any]:
     """Measure loss and error on the plane through three checkpoints, or around one in two random directions.

@@ -69,11 +69,12 @@ class Probe:
         return html
 
     def frame(self) -> pl.DataFrame:
-        """A row for each position and series of each line: as `Curve.frame`, after a column ``line``."""
+        """A row for each position and series of each line, and of those beside: as `Curve.frame`, after ``line``."""
         import polars as pl  # which takes half a second
 
         return pl.concat(
-            curve.frame().select(pl.lit(label).alias("line"), pl.all()) for label, curve in self.curves.items()
+            curve.frame().select(pl.lit(label).alias("line"), pl.all())
+            for label, curve in (*self.curves.items(), *self.beside.items())
         )
 
     def to_pandas(self) -> pd.DataFrame:
@@ -139,7 +140,7 @@ class Probe:
             RecipeError: a smallest effect is not a positive number.
             MeasureError: it is of a measure that was not measured.
         """
-        return summarise(self.curves, self.statistics, bool(self.pairs), smallest_effect)
+        return summarise(self.curves, self.statistics, bool(self.pairs), smallest_effect, self.beside)
 
 
 def probe(

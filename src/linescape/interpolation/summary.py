@@ -112,10 +112,12 @@ class Summary:
     Attributes:
         lines: of whole networks: one for two networks, one for each pair of several.
         blocks: of layer-wise lines, those of the told loss first, the block whose loss matters most on top.
+        beside: other paths between the same two networks, as `Probe.beside`.
     """
 
     lines: tuple[LineSummary, ...]
     blocks: tuple[BlockSummary, ...]
+    beside: tuple[LineSummary, ...]
 
     @property
     def headline(self) -> str:
@@ -159,6 +161,7 @@ def summarise(
     statistics: Statistics,
     several: bool,
     smallest_effect: float | Mapping[str, float] | None = None,
+    beside: Mapping[str, Curve] | None = None,
 ) -> Summary:
     """Sum up the lines of a probe; see `Probe.summary`.
 
@@ -167,6 +170,7 @@ def summarise(
         statistics: of all series of more than one example.
         several: every line is one of whole networks; else the first is, and the others are layer-wise.
         smallest_effect: as for `Probe.summary`.
+        beside: as `Probe.beside`.
 
     Raises:
         RecipeError: a smallest effect is not a positive number.
@@ -185,7 +189,8 @@ def summarise(
     ]
     order = {block.block: -_sortable(block.lost.value) for block in blocks if _is(block, told)}
     blocks.sort(key=lambda block: (not _is(block, told), order.get(block.block, 0.0)))
-    return Summary(lines, tuple(blocks))
+    others = tuple(_line(label, curve, statistics, effects) for label, curve in (beside or {}).items())
+    return Summary(lines, tuple(blocks), others)
 
 
 def loss_of(measures: Sequence[str]) -> str:

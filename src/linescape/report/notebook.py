@@ -50,7 +50,12 @@ def of_curve(curve: Curve) -> str:
 def of_probe(probe: Probe) -> str:
     """A probe: its summary in words, its figure, and a row for each line and series."""
     sentences = plain(probe.summary().text).splitlines()
-    return _html(f"Probe of {len(probe.curves)} lines", plots.of_probe(probe), _series(probe.curves), sentences)
+    return _html(
+        f"Probe of {len(probe.curves)} lines",
+        plots.of_probe(probe),
+        _series({**probe.curves, **probe.beside}),
+        sentences,
+    )
 
 
 def of_state(state: State) -> str:

@@ -30,8 +30,8 @@ class ProbeTables:
         summary: its verdict.
         lines: a row for each position and series: as `Curve.frame`, and label; test data first.
         numbers: a row for each shape statistic: line, data, measure, batchnorm, number, value, low, high.
-        verdicts: a row for each series of a line of whole networks: line, data, measure, batchnorm, verdict, barrier
-            (height of the hump) with low and high, at (its alpha), smallest_effect.
+        verdicts: a row for each series of a line of whole networks, and of paths beside: line, data, measure,
+            batchnorm, verdict, barrier (height of the hump) with low and high, at (its alpha), smallest_effect.
         blocks: a row for each series of a layer-wise line, what matters most first: block, data, measure, batchnorm;
             lost (when this block alone is set back to the start), share (of the whole gain) and barrier, with low and
             high each; verdict.
@@ -166,7 +166,7 @@ def _numbers(probe: Probe) -> pl.DataFrame:
 
 def _verdicts(summary: Summary) -> pl.DataFrame:
     rows: list[dict[str, str | float | None]] = []
-    for line in summary.lines:
+    for line in (*summary.lines, *summary.beside):
         for series in line.series:
             verdict = series.verdict
             rows.append(

@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import WHOLE, Probe
 from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
@@ -67,11 +66,11 @@ def write(
             "verdicts": frames.summary.text.splitlines(),
             "whole": output.draw("whole", figures.probe(whole, classes), caption("whole_line")),
             "beside": beside,
-            "beside_numbers": _line_table(frames, {WHOLE: whole, **probe.beside}) if beside else "",
+            "beside_numbers": _line_table(frames, [WHOLE, *probe.beside], "straight line") if beside else "",
             "numbers": _number_table(numbers.filter(pl.col("line") == WHOLE), frames),
             "blocks": block_figures,
             "set_back": _set_back_table(frames) if block_figures else "",
-            "block_numbers": _line_table(frames, probe.curves),
+            "block_numbers": _line_table(frames, list(probe.curves), "whole network"),
             "explorer": frames.explorer(classes),
             "distances": _distance_table(moved, caption("without_batchnorm", treatments=probe.treatments)),
             "definitions": appendix.definitions(),
@@ -160,19 +159,19 @@ def _set_back_table(frames: ProbeTables) -> Markup:
     return page.table(table, columns, caption("set_back_table"))
 
 
-def _line_table(frames: ProbeTables, lines: Mapping[str, Curve]) -> Markup:
-    """min_delta, hump, tail_rise and barrier of each of some lines, by each measure."""
+def _line_table(frames: ProbeTables, lines: Sequence[str], whole: str) -> Markup:
+    """min_delta, hump, tail_rise and barrier of each of some lines, by each measure; `whole` stands for `WHOLE`."""
     data, treatment = frames.shown
     shown = ("min_delta", "hump", "tail_rise", "barrier_above_chord")
     told = frames.numbers.filter(
         pl.col("measure").is_in(list(frames.measures))
         & (pl.col("data") == data)
         & (pl.col("batchnorm") == treatment)
-        & pl.col("line").is_in(list(lines))
+        & pl.col("line").is_in(lines)
     )
     rows: list[dict[str, Any]] = []
     for (line, measure), of_line in told.group_by(["line", "measure"], maintain_order=True):
-        row: dict[str, Any] = {"line": "whole network" if line == WHOLE else line, "of": frames.measures[str(measure)]}
+        row: dict[str, Any] = {"line": whole if line == WHOLE else line, "of": frames.measures[str(measure)]}
         for name in shown:
             estimate = of_line.row(by_predicate=pl.col("number") == name, named=True)
             row |= {f"{name}_{end}": estimate[end] for end in ("value", "low", "high")}

@@ -50,7 +50,7 @@ def text(summary: Summary) -> str:
         paragraphs += [" ".join(filter(None, judged))]
         if of["kind"] != "undefined":
             paragraphs.append(_say("averaging", of=of))
-        paragraphs += [_others(line), _say("limits", of=of)]
+        paragraphs += [_others(line), _beside(summary), _say("limits", of=of)]
         paragraphs += [_blocks(summary)] if len(summary.shown_blocks) > 1 else []
     return "\n".join(filter(None, [*paragraphs, _say("definition")]))
 
@@ -221,13 +221,23 @@ def _others(line: LineSummary) -> str:
         if _group(each) == _group(told):
             agreed.append(where)
         else:
-            height = _estimate(each.verdict.height, each.verdict.smallest_effect)
-            unit = _UNITS.get(each.measure, "")
-            interval = f"{height['value']}{unit}, 95 % interval {height['low']} to {height['high']}"
-            words = each.verdict.kind if each.verdict.kind == "undefined" else f"{each.verdict.kind} ({interval})"
-            opposed.append({"where": capital(where) if not opposed else where, "words": words})
+            opposed.append({"where": capital(where) if not opposed else where, "words": _in_short(each)})
     treatment = told.batchnorm if len(treatments) > 1 else ""
     return _say("others", treatment=treatment, opposed=opposed, agreed=agreed)
+
+
+def _beside(summary: Summary) -> str:
+    return _say("beside", paths=[{"name": path.label, "words": _in_short(path.loss)} for path in summary.beside])
+
+
+def _in_short(series: SeriesVerdict) -> str:
+    """The kind of a verdict and the height of its rise, as in ``barrier (0.2 nats, 95 % interval 0.1 to 0.3)``."""
+    kind = series.verdict.kind
+    if kind == "undefined":
+        return kind
+    height = _estimate(series.verdict.height, series.verdict.smallest_effect)
+    unit = _UNITS.get(series.measure, "")
+    return f"{kind} ({height['value']}{unit}, 95 % interval {height['low']} to {height['high']})"
 
 
 def _blocks(summary: Summary) -> str:
