@@ -105,6 +105,10 @@ class Keeper:
         self._offset = 0  # from a trainer's count of steps to ours
         self._opaque: dict[str, object] = {}
 
+    def __repr__(self) -> str:
+        steps = abbreviate([str(step) for step in self.kept])
+        return f"Keeper({self.folder}: {f'steps {steps}' if steps else 'nothing'} saved)"
+
     def __enter__(self) -> Self:
         """Save the start.
 

@@ -79,7 +79,7 @@ def test_too_few_examples_say_so() -> None:
 def test_loss_and_error_that_disagree() -> None:
     text = said(0.4 + HUMP, 0 * HUMP)
     assert (
-        "Loss and error disagree: by error there is no barrier: a rise that is followed by a fall is at most 0.7"
+        "Loss and error disagree: by error there is no barrier: a rise that is followed by a fall is at most 0.8"
         in text
     )
     text = said(0.4 + 0 * HUMP, 10 + 50 * HUMP)
@@ -104,6 +104,13 @@ def test_other_paths_have_a_verdict_each() -> None:
     assert re.fullmatch("Other paths: " + pattern, said_of)
     assert [each.label for each in found.summary().beside] == ["slerp", "aligned by weights"]
     assert {*found.frame()["line"]} == {WHOLE, "slerp", "aligned by weights"}
+
+
+def test_lines_are_counted() -> None:
+    bump, flat = line(values(0.4 + HUMP)), line(values(0.4 + 0 * ALPHAS))
+    pairs = {"a to c": ("a", "c"), "b to c": ("b", "c")}
+    assert probe(bump, bump, pairs=pairs).summary().headline.startswith("A barrier on 2 of 2 lines. ")
+    assert probe(bump, flat, pairs=pairs).summary().headline.startswith("A barrier on 1, none on 1, of 2 lines. ")
 
 
 def test_few_positions_hide_narrow_barriers() -> None:
@@ -149,6 +156,13 @@ def test_a_measure_of_ones_own_is_taken_as_a_loss() -> None:
 @pytest.mark.parametrize(("effect", "expected"), [(0.05, 2), (1.0, 1), (0.02, 3), (75.0, 0), (0.0001, 5), (0.0, 2)])
 def test_numbers_have_the_digits_that_the_smallest_effect_needs(effect: float, expected: int) -> None:
     assert digits(effect) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0201, "0.03"), (0.02, "0.02"), (0.00002, "0.00002"), (0.00098, "0.001"), (0.0, "0.00")]
+)
+def test_a_limit_is_rounded_up(value: float, text: str) -> None:
+    assert small(value, 0.05, is_limit=True) == text
 
 
 def test_small_heights_are_not_shown_as_none() -> None:

@@ -58,7 +58,9 @@ class Comparison:
         shapes = [f"{name} {first} and {last}" for name, (first, last) in self.shapes.items()]
         dtypes = [f"{name} {first} and {last}" for name, (first, last) in self.dtypes.items()]
         # These are many, so they are counted and not named.
-        counts = [f"{len(self.moves):5,} move"] + ([f"{len(self.equal):5,} equal in both"] if self.equal else [])
+        counts = [f"{len(self.moves):5,} tensors move"] + (
+            [f"{len(self.equal):5,} equal in both"] if self.equal else []
+        )
         listed = {
             "of these hold NaN or infinity, so there is no line": self.not_finite,
             "integers that differ, which do not move": self.not_interpolated,

@@ -63,6 +63,10 @@ class Surface:
         series = ", ".join("/".join(key) for key in self.values)
         return f"<Surface of {len(self.xs)} x {len(self.ys)} positions: {series}>"
 
+    def _repr_html_(self) -> str:
+        html: str = presentation.report("notebook").of_surface(self)
+        return html
+
     def __getitem__(self, key: str | tuple[str, ...]) -> np.ndarray:
         """Means over the examples ``(m, n)`` in float64, as ``surface["test", "cross_entropy"]``.
 

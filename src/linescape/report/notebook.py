@@ -17,7 +17,8 @@ from linescape.analysis.tables import Results
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import Probe
-from linescape.report import page, plots
+from linescape.interpolation.surface import Surface
+from linescape.report import page, planes, plots
 from linescape.report.page import Column
 from linescape.report.plots import Plot
 from linescape.report.study import figure
@@ -49,13 +50,20 @@ def of_curve(curve: Curve) -> str:
 
 def of_probe(probe: Probe) -> str:
     """A probe: its summary in words, its figure, and a row for each line and series."""
-    sentences = plain(probe.summary().text).splitlines()
+    sentences = plain(probe.summary().text.splitlines())
     return _html(
         f"Probe of {len(probe.curves)} lines",
         plots.of_probe(probe),
         _series({**probe.curves, **probe.beside}),
         sentences,
     )
+
+
+def of_surface(surface: Surface) -> str:
+    """A plane: its figure, and the means at the networks and at the lowest position."""
+    rows = planes.numbers(surface)
+    plot = plots.of_surface(surface, None, None)
+    return _html(f"Plane of {len(surface.xs)} × {len(surface.ys)} positions", plot, (rows, planes.NUMBERS))
 
 
 def of_state(state: State) -> str:

@@ -79,7 +79,7 @@ def of_probe(probe: Probe, style: Style = None) -> Plot:
     shown = ProbeTables.of(probe).shown
     if probe.pairs:
         last = list(probe.pairs.values())[-1][1]
-        lines = {start: probe.curves[label] for label, (start, end) in probe.pairs.items() if end == last}
+        lines = {label: probe.curves[label] for label, (_, end) in probe.pairs.items() if end == last}
         return styled(style, lambda: figures.fan(lines, *shown))
     if probe.beside and len(probe.curves) == 1:
         ways = {"straight line": probe.curves[WHOLE], **probe.beside}

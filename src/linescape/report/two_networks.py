@@ -53,8 +53,9 @@ def write(
             beside.append(output.draw(name, figure, caption("beside", where=where)))
     if len(probe.curves) > 1:
         titles = {measure: f"{data} {words}, added" for measure, words in frames.measures.items()}
-        bars = figures.set_back(_shown_blocks(frames), titles)
-        block_figures.append(output.draw("set-back", bars, caption("set_back", where=frames.where)))
+        shown = _shown_blocks(frames)
+        words = caption("set_back", where=frames.where, shares=shown["share"].count() > 0)
+        block_figures.append(output.draw("set-back", figures.set_back(shown, titles), words))
         figure = figures.blocks(probe.curves, data, treatment, classes)
         block_figures.append(output.draw("layers", figure, caption("block_lines", where=frames.where)))
     return output.page(
@@ -151,7 +152,7 @@ def _set_back_table(frames: ProbeTables) -> Markup:
         columns += [
             Column(f"lost_{index}", f"{words}, added", "number", digits),
             Column(f"lost_low_{index}", "95 % interval", "interval", digits, f"lost_high_{index}"),
-            Column(f"percent_{index}", "% of the whole gain", "number", 0),
+            *([Column(f"percent_{index}", "% of the whole gain", "number", 0)] if of_measure["share"].count() else []),
             Column(f"barrier_{index}", f"barrier, {words}", "number", digits),
             Column(f"barrier_low_{index}", "95 % interval", "interval", digits, f"barrier_high_{index}"),
         ]

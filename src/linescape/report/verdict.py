@@ -60,12 +60,15 @@ def digits(effect: float) -> int:
     return min(8, max(0, math.ceil(-math.log10(effect / 5) - 1e-9))) if effect > 0 else 2
 
 
-def small(value: float, effect: float) -> str:
-    """A height as text: a small one with one significant digit, however small, rather than 0.00."""
+def small(value: float, effect: float, is_limit: bool = False) -> str:
+    """A height as text: a small one with one significant digit, however small, rather than 0.00.
+
+    A limit, which the height does not exceed, is rounded up.
+    """
     places = digits(effect)
-    if 0 < abs(value) < 0.5 * 10.0**-places and abs(value) > 1e-9:
-        places = math.ceil(-math.log10(abs(value)))
-    return number(value, places)
+    if 1e-9 < abs(value) < 0.5 * 10.0**-places:
+        places = -int(f"{value:.0e}".partition("e")[2])
+    return number(math.ceil(value * 10.0**places - 1e-6) / 10.0**places if is_limit else value, places)
 
 
 def _say(name: str, **values: object) -> str:
@@ -101,6 +104,11 @@ def unit(measure: str, before: str = "") -> str:
     """The unit of a height, after a space and `before`; empty where the measure has none."""
     known = _UNITS.get(measure, "")
     return before + known if known else ""
+
+
+def value_unit(measure: str, before: str = "") -> str:
+    """The unit of a value, as `unit`: errors are in percent, and differences of errors in points."""
+    return unit(measure, before).replace("points", "%")
 
 
 def _described(line: LineSummary) -> dict[str, Any]:
@@ -164,7 +172,7 @@ def _course(series: SeriesVerdict) -> dict[str, Any]:
     return {
         "course": course,
         "highest": _value(worse + max(0.0, verdict.heights["barrier_above_max_end"].value), series, effect),
-        "tail": small(max(tail.high, tail.value), effect) if tail.value > 0 and math.isfinite(tail.high) else "",
+        "tail": small(max(tail.high, tail.value), effect, True) if tail.value > 0 and math.isfinite(tail.high) else "",
         "halfway": "below" if middle < min(start, end) else halfway,
     }
 
@@ -176,7 +184,7 @@ def _amounts(verdict: Verdict) -> dict[str, Any]:
     more = verdict.more_examples
     many = more is not None and more > _MANY * verdict.examples
     return {
-        "at_most": small(verdict.at_most, effect) if math.isfinite(verdict.at_most) else "",
+        "at_most": small(verdict.at_most, effect, True) if math.isfinite(verdict.at_most) else "",
         "above_both": above.low > 0 and hump.value - above.value <= max(effect, 0.1 * hump.value),
         "by_chord": chord.low > 0 and chord.value - above.value <= max(effect, 0.1 * above.value),
         "exceeds": hump.low > effect,
