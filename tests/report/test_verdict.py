@@ -84,7 +84,7 @@ def test_loss_and_error_that_disagree() -> None:
     )
     text = said(0.4 + 0 * HUMP, 10 + 50 * HUMP)
     assert text.startswith("No barrier")
-    assert "Loss and error disagree: by error there is a barrier," in text
+    assert "Loss and error disagree: by error there is a barrier: " in text
 
 
 def test_the_height_above_the_higher_end_is_told_once() -> None:
@@ -104,6 +104,44 @@ def test_other_paths_have_a_verdict_each() -> None:
     assert re.fullmatch("Other paths: " + pattern, said_of)
     assert [each.label for each in found.summary().beside] == ["slerp", "aligned by weights"]
     assert {*found.frame()["line"]} == {WHOLE, "slerp", "aligned by weights"}
+
+
+def test_halfway_between_networks_that_are_alike() -> None:
+    text = said(0.6 + 0.01 * ALPHAS, 20 + 0 * ALPHAS)
+    assert "halfway test loss is 0.6" in text
+    assert "about that of both networks." in text
+    assert "about that of both networks." in said(0.6 + 0 * ALPHAS)
+    assert "about that of the worse network." in said(0.6 + 0.2 * (ALPHAS * 4).clip(0, 1) + 0.01 * HUMP)
+    assert "below both networks." in said(0.6 - 0.03 * HUMP)
+
+
+def test_a_single_example_has_no_verdict_by_error() -> None:
+    text = said(0.4 + HUMP, 20 + 0 * ALPHAS, examples=1)
+    assert "undefined" not in text
+    assert "By error" not in text
+
+
+def test_a_block_that_is_not_told_to_matter() -> None:
+    rng = np.random.default_rng(1)
+    whole, noise = line(values(0.4 + 0 * ALPHAS)), rng.normal(0, 0.1, (len(ALPHAS), 500))
+    found = probe(whole, line(0.4 + noise), line(0.4 + noise[::-1])).summary().text
+    assert re.search(
+        r"None of 2 blocks costs anything that is told from noise when it alone is set to its values at the start; "
+        r"“block[12]” most: −?0\.0\d* nats \(95 % interval −0\.\d+ to 0\.\d+\)\.",
+        found,
+    )
+    told = probe(whole, line(values(3.4 - 3 * ALPHAS)), line(values(0.4 + 0 * ALPHAS))).summary().text
+    assert re.search(
+        r"Of 2 blocks, “block1” costs most .* start: 3\.\d+ nats \(95 % interval .*; “block2” least: ", told
+    )
+
+
+def test_interpolated_statistics_of_batchnorm_are_named_where_they_may_make_the_barrier() -> None:
+    hint = "measure with the treatment “recalibrate” as well"
+    bump = line(values(0.4 + HUMP))
+    assert hint in probe(bump, batchnorm=["interpolate"]).summary().text
+    assert hint not in probe(bump, batchnorm=[]).summary().text
+    assert hint not in probe(line(values(1 - ALPHAS)), batchnorm=["interpolate"]).summary().text
 
 
 def test_lines_are_counted() -> None:
@@ -144,7 +182,7 @@ def test_what_is_not_finite_is_counted() -> None:
     assert text.startswith(
         "No verdict: test loss is NaN or infinite between alpha = 0.40 and 0.50, in 3 of 500 examples."
     )
-    assert "by error there is a barrier" in text
+    assert "\nBy error there is a barrier: " in text
 
 
 def test_a_measure_of_ones_own_is_taken_as_a_loss() -> None:

@@ -63,11 +63,13 @@ class LineSummary:
         label: of the line in the probe.
         series: the verdict on each series; first that of the loss which is told: of test data, or else the first.
         error_at: error in % at the `places` of the first series; empty where no error was measured.
+        batchnorm: treatments of BatchNorm statistics; none for a network without them.
     """
 
     label: str
     series: tuple[SeriesVerdict, ...]
     error_at: Mapping[str, float]
+    batchnorm: tuple[str, ...]
 
     @property
     def loss(self) -> SeriesVerdict:
@@ -237,7 +239,7 @@ def _line(label: str, curve: Curve, statistics: Statistics, effects: Mapping[str
         for name, place in judged[0].verdict.places.items()
         if errors
     }
-    return LineSummary(label, tuple(judged), error_at)
+    return LineSummary(label, tuple(judged), error_at, tuple(curve.provenance.get("batchnorm", ())))
 
 
 def _judge(label: str, series: Series, curve: Curve, statistics: Statistics, effects: Mapping[str, float]) -> Verdict:

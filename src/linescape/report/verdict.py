@@ -45,11 +45,15 @@ def text(summary: Summary) -> str:
         line = summary.lines[0]
         of = _described(line)
         judged = [_say("height", of=of)]
-        if line.error:
-            judged.append(_say("by_error", error=_series(line.error), alike=_group(line.error) == _group(line.loss)))
+        if line.error and line.error.verdict.examples > 1:
+            kinds = {_group(line.error), _group(line.loss)}
+            agreement = "too" if len(kinds) == 1 else "opposed" if kinds == {"barrier", "no barrier"} else ""
+            judged.append(_say("by_error", error=_series(line.error), agreement=agreement))
         paragraphs += [" ".join(filter(None, judged))]
         if of["kind"] != "undefined":
             paragraphs.append(_say("averaging", of=of))
+        if of["kind"] == "barrier" and line.batchnorm == ("interpolate",):
+            paragraphs.append(_say("interpolated"))
         paragraphs += [_others(line), _beside(summary), _say("limits", of=of)]
         paragraphs += [_blocks(summary)] if len(summary.shown_blocks) > 1 else []
     return "\n".join(filter(None, [*paragraphs, _say("definition")]))
@@ -168,12 +172,18 @@ def _course(series: SeriesVerdict) -> dict[str, Any]:
         course = "dips"
     else:
         course = "falls" if start - end > effect else "rises" if end - start > effect else "level"
-    halfway = "above" if middle - worse > effect else "as" if middle > worse else "between"
+    better = min(start, end)
+    if worse - better <= effect and better - effect / 5 <= middle <= worse + effect:
+        halfway = "alike"
+    elif middle < better:
+        halfway = "below"
+    else:
+        halfway = "above" if middle - worse > effect else "as" if middle > worse else "between"
     return {
         "course": course,
         "highest": _value(worse + max(0.0, verdict.heights["barrier_above_max_end"].value), series, effect),
         "tail": small(max(tail.high, tail.value), effect, True) if tail.value > 0 and math.isfinite(tail.high) else "",
-        "halfway": "below" if middle < min(start, end) else halfway,
+        "halfway": halfway,
     }
 
 
@@ -250,12 +260,13 @@ def _in_short(series: SeriesVerdict) -> str:
 
 def _blocks(summary: Summary) -> str:
     shown = summary.shown_blocks
-    return _say("blocks", first=_block(shown[0], summary), last=_block(shown[-1], summary), count=len(shown))
+    first, last = (_block(block, summary) for block in (shown[0], shown[-1]))
+    return _say("blocks", first=first, last=last, told=shown[0].lost.low > 0, count=len(shown))
 
 
-def _block(block: BlockSummary, summary: Summary) -> Mapping[str, str]:
+def _block(block: BlockSummary, summary: Summary) -> Mapping[str, object]:
     effect, error = block.verdict.smallest_effect, summary.error_of(block.block)
-    lost = f"{small(block.lost.value, effect)}{_UNITS.get(block.measure, '')}"
+    lost, unit = _estimate(block.lost, effect), _UNITS.get(block.measure, "")
     share = "" if block.share is None else f", {number(100 * block.share.value, 0)} % of the whole gain"
     of_error = "" if error is None else f", and {number(error.lost.value, 1)} points of error"
-    return {"name": block.block, "lost": lost, "share": share, "error": of_error}
+    return {"name": block.block, "lost": lost, "unit": unit, "share": share, "error": of_error}
