@@ -187,8 +187,12 @@ def test_what_is_not_finite_is_counted() -> None:
 
 def test_a_measure_of_ones_own_is_taken_as_a_loss() -> None:
     found = probe({("test", "regret", ""): values(5 - 2 * ALPHAS, scale=0.01)}).summary()
-    assert "Less regret is taken to be better." in found.text
-    assert found.headline == "No barrier: test regret falls from 5.00 to 3.00."
+    assert found.headline == "No barrier, if less regret is better: test regret falls from 5.00 to 3.00."
+    assert "If more regret is better, measure its negative" in found.text
+    dip, bump = (probe({("test", "skill", ""): values(70 + height * HUMP)}).summary().text for height in (-20, 20))
+    assert dip.startswith("No barrier, if less skill is better: ")
+    assert bump.startswith("There is a barrier, if less skill is better: ")
+    assert not [advice for advice in ("do not average", "The best weight") if advice in dip + bump]
 
 
 @pytest.mark.parametrize(("effect", "expected"), [(0.05, 2), (1.0, 1), (0.02, 3), (75.0, 0), (0.0001, 5), (0.0, 2)])
