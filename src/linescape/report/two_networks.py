@@ -68,7 +68,7 @@ def write(
             "whole": output.draw("whole", figures.probe(whole, classes), caption("whole_line")),
             "beside": beside,
             "beside_numbers": _line_table(frames, [WHOLE, *probe.beside], "straight line") if beside else "",
-            "numbers": _number_table(numbers.filter(pl.col("line") == WHOLE), frames),
+            "numbers": _number_tables(numbers.filter(pl.col("line") == WHOLE), frames),
             "blocks": block_figures,
             "set_back": _set_back_table(frames) if block_figures else "",
             "block_numbers": _line_table(frames, list(probe.curves), "whole network"),
@@ -102,35 +102,37 @@ def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def _number_table(numbers: pl.DataFrame, frames: ProbeTables) -> Markup:
-    """Shape statistics of the whole line: a row for each, a pair of columns for each measure on each data set."""
+def _number_tables(numbers: pl.DataFrame, frames: ProbeTables) -> Markup:
+    """Shape statistics of the whole line: a table for each treatment of BatchNorm, which has room on paper."""
+    tables = numbers.partition_by("batchnorm", maintain_order=True)
+    return Markup().join(_number_table(table, frames, len(tables) > 1) for table in tables)
+
+
+def _number_table(numbers: pl.DataFrame, frames: ProbeTables, several: bool) -> Markup:
+    """Of one treatment: a row for each statistic, a pair of columns for each measure on each data set."""
     told = numbers.filter(pl.col("measure").is_in(list(frames.measures))).sort(
         pl.col("data") != "test", pl.col("measure") != frames.loss, maintain_order=True
     )
-    series = told.select("data", "measure", "batchnorm").unique(maintain_order=True).rows()
-    several = len({treatment for *_, treatment in series}) > 1
+    series = told.select("data", "measure").unique(maintain_order=True).rows()
     rows: list[dict[str, Any]] = []
     for name in (name for name in DEFINITIONS if name in told["number"]):
         row: dict[str, Any] = {"label": DEFINITIONS[name].label}
-        for index, (data, measure, treatment) in enumerate(series):
+        for index, (data, measure) in enumerate(series):
             estimate = told.row(
-                by_predicate=(pl.col("number") == name)
-                & (pl.col("data") == data)
-                & (pl.col("measure") == measure)
-                & (pl.col("batchnorm") == treatment),
+                by_predicate=(pl.col("number") == name) & (pl.col("data") == data) & (pl.col("measure") == measure),
                 named=True,
             )
             row |= {f"{end}{index}": estimate[end] for end in ("value", "low", "high")}
         rows.append(row)
     columns = [Column("label", "")]
-    for index, (data, measure, treatment) in enumerate(series):
+    for index, (data, measure) in enumerate(series):
         digits = 3 if measure == frames.loss else 1
-        of = f"{data} {frames.measures[measure]}"
         columns += [
-            Column(f"value{index}", f"{of}, {treatment}" if several else of, "number", digits),
+            Column(f"value{index}", f"{data} {frames.measures[measure]}", "number", digits),
             Column(f"low{index}", "95 % interval", "interval", digits, f"high{index}"),
         ]
-    return page.table(pl.DataFrame(rows), columns, caption("statistics_table")) if rows else Markup()
+    note = caption("statistics_table", treatment=numbers["batchnorm"][0] if several else "")
+    return page.table(pl.DataFrame(rows), columns, note) if rows else Markup()
 
 
 def _shown_blocks(frames: ProbeTables) -> pl.DataFrame:
