@@ -78,6 +78,13 @@ def test_names_are_escaped() -> None:
     assert "&lt;script&gt;" in curve._repr_html_()
 
 
+def test_the_barrier_of_a_table_is_that_of_the_verdict() -> None:
+    plateau = np.repeat(np.array([[2.125], [2.125], [2.0], [0.5]]), 3, axis=1)
+    html = Curve(np.array([0.0, 0.25, 0.75, 1.0]), {("test", "cross_entropy", "interpolate"): plateau})._repr_html_()
+    row = html[html.index("cross_entropy") :].split("</tr>")[0]
+    assert row.count(">0.000<") == 1  # a plateau is none, though it lies above the line that joins the ends
+
+
 def test_nan_and_infinity_are_shown_and_long_tables_are_cut() -> None:
     values = np.array([[1.0, 2.0], [np.nan, 1.0], [np.inf, 1.0]])
     curve = Curve(np.array([0.0, 0.5, 1.0]), {("test", "cross_entropy", "interpolate"): values})

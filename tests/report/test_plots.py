@@ -150,7 +150,7 @@ def test_figures_of_a_study_by_the_names_of_their_files(results: Results, writte
         figure, axes = results.figure(name)
         assert isinstance(figure, Figure)
         assert isinstance(axes, Axes) or len(axes) > 1
-    with pytest.raises(RecipeError, match="no figure 'overveiw'. Did you mean 'overview'"):
+    with pytest.raises(RecipeError, match="^These results have no figure 'overveiw'. Did you mean 'overview'"):
         results.figure("overveiw")
 
 

@@ -23,7 +23,7 @@ from linescape.report.page import Column
 from linescape.report.plots import Plot
 from linescape.report.study import figure
 from linescape.report.text import plain
-from linescape.shape import barrier_above_chord
+from linescape.shape import hump
 
 _ROWS = 30
 """The most rows of a table."""
@@ -92,7 +92,7 @@ def of_results(results: Results) -> str:
             runs=pl.len(),
             accuracy=pl.col("test_accuracy").filter(done).mean(),
             loss=pl.col("test_loss").filter(done).mean(),
-            barrier=pl.col("test_barrier_above_chord").filter(done).mean(),
+            barrier=pl.col("test_hump").filter(done).mean(),
         )
         .to_dicts()
     )
@@ -126,7 +126,7 @@ def _series(curves: Mapping[str, Curve]) -> tuple[list[dict[str, Any]], list[Col
                     "lowest_at": alphas[lowest],
                     "highest": mean[highest],
                     "highest_at": alphas[highest],
-                    "barrier": barrier_above_chord(alphas, mean),
+                    "barrier": hump(alphas, mean),
                 }
             )
     varied = {"line": len(curves) > 1, "batchnorm": len({row["batchnorm"] for row in rows}) > 1}
