@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from linescape import checkpoints
-from linescape.errors import DataError, LinescapeError, RecipeError, StateError, StoreError
+from linescape.errors import AlphaError, DataError, LinescapeError, RecipeError, StateError, StoreError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import error
 from linescape.geometry.paths import Line
@@ -618,6 +618,7 @@ def test_a_training_whose_start_was_not_saved_is_refused(tmp_path: Path) -> None
 
 
 def test_a_line_without_a_position_between_is_refused_before_the_training(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no position between the two ends"):
-        Keeper(nn.Linear(2, 2), tmp_path / "run", options=ScanOptions(alphas=2))
+    for alphas in (2, [-1, 0, 1, 2]):
+        with pytest.raises(AlphaError, match="no position between the two ends"):
+            Keeper(nn.Linear(2, 2), tmp_path / "run", options=ScanOptions(alphas=alphas))
     assert not (tmp_path / "run").exists()

@@ -68,6 +68,7 @@ class Keeper:
 
     Raises:
         RecipeError: a step below 0, a number of steps below 1, or an argument of another type.
+        AlphaError: the options have no position between the two ends.
         StoreError: the folder cannot be looked at.
     """
 
@@ -84,11 +85,7 @@ class Keeper:
         check_type(folder, (str, Path), "The keeper's folder", "Give the folder to write to.")
         check_type(options, ScanOptions, "options", "Give ScanOptions, as in ScanOptions(alphas=50).")
         _check_steps(steps)
-        if len(options.positions) < 3:
-            raise RecipeError(
-                "The options have no position between the two ends, so nothing could be said of the line when the "
-                "training is over. Ask for three positions or more."
-            )
+        options.check_between()  # rather than when the training is over
         self.model = unwrapped(model)
         self.folder = Path(folder)
         try:  # rather than when the training begins
@@ -107,6 +104,10 @@ class Keeper:
         self._entered = False  # by `with`, which then begins and ends
         self._offset = 0  # from a trainer's count of steps to ours
         self._opaque: dict[str, object] = {}
+
+    def __repr__(self) -> str:
+        steps = abbreviate([str(step) for step in self.kept])
+        return f"Keeper({self.folder}: {f'steps {steps}' if steps else 'nothing'} saved)"
 
     def __enter__(self) -> Self:
         """Save the start.

@@ -122,6 +122,15 @@ def test_a_comparison_names_what_is_not_finite() -> None:
     assert not compare(start, start).not_finite
 
 
+def test_counters_that_differ_are_counted_rather_than_listed() -> None:
+    counters = [f"bn{index}.num_batches_tracked" for index in range(1, 5)]
+    start, end = (
+        contents(dict.fromkeys(counters, torch.tensor(steps)) | {"w": torch.ones(2) * steps}) for steps in (2, 3)
+    )
+    said = "    1 tensor moves\n    4 integers that differ, which do not move: bn1.num_batches_tracked and 3 more"
+    assert said in str(compare(start, end))
+
+
 def test_a_comparison_names_what_differs() -> None:
     base, tuned = net(10).state_dict(), net(3).state_dict()
     tuned["norm.num_batches_tracked"] += 3

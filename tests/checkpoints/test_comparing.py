@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 from linescape import checkpoints
 from linescape.checkpoints.comparing import compare
 from linescape.data import load
-from linescape.errors import CheckpointError, DataError, EndsError, MeasureError, StateError
+from linescape.errors import CheckpointError, DataError, EndsError, MeasureError, RecipeError, StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block
 from linescape.geometry.state import State
@@ -116,6 +116,8 @@ def test_an_evaluator_brings_its_network_measures_and_data() -> None:
 def test_blocks_and_groups_of_ones_own() -> None:
     a, b = network(1), network(2)
     assert list(compare(a, b, (X, Y), layers=True, options=OPTIONS).curves) == ["whole", *by_block(a)]
+    with pytest.raises(RecipeError, match="The value of layers is a str. Give True for each block"):
+        compare(a, b, (X, Y), layers="blocks")  # type: ignore[arg-type]
     probe = compare(a, b, (X, Y), layers={"biases": ("0.bias", "2.bias")}, options=OPTIONS)
     assert list(probe.curves) == ["whole", "biases"]
     assert probe.distances["biases"].count == 11

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ def test_the_arc_and_the_aligned_line_are_measured_beside_the_straight_one(
     code, out, err = line("probe", *pair, *OF_OWN, *words)
     assert code == 0, err
     assert "aligned by weights:" in err
+    assert re.search(r"Other paths: slerp: .*; aligned by weights: .*; aligned by\s+activations:", err, re.DOTALL)
     assert "recalibrate" in err
     assert (tmp_path / "probe" / "figures" / "beside.png").exists()
     assert "Beside the straight line" in Path(out.strip().splitlines()[-1]).read_text()

@@ -59,7 +59,7 @@ def test_effects_that_matter_are_checked_before_anything_is_measured(
 
 def test_a_place_for_the_report_is_tried_first(line: Line, pair: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    code, _, err = line("probe", *pair, *OF_OWN, "--out", "file/probe")
+    code, _, err = line("probe", *pair, *OF_OWN, "-o", "file/probe")
     assert code == 2
     assert "a part of its path is a file" in err
     assert "Statistics" not in err
@@ -231,7 +231,7 @@ def test_bad_checkpoints_end_in_one_message(
             ["--model", "own:network", "--data", "own:wide"],
             "cannot be called with the first examples of 'test' ((4, 7)",
         ),
-        ([*OF_OWN, "--alphas", "2"], "no position between the ends"),
+        ([*OF_OWN, "--alphas", "2"], "no position between the two ends"),
         ([*OF_OWN, "--pattern", "attention"], "matches no tensor"),
         ([*OF_OWN, "--batchnorm", "recalibrat"], "Did you mean 'recalibrate'"),
         ([*OF_OWN, "--alphas", "1"], "a line has two ends"),

@@ -21,23 +21,28 @@ def printed(shown: Probe, width: int, monkeypatch: pytest.MonkeyPatch) -> list[s
 
 
 @pytest.mark.parametrize("prefix", ["", "model.encoder.layers.11.self_attention."])
-def test_a_probe_of_two_networks_fits_80_columns(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_of_two_networks_fits_80_columns_but_for_long_names(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     named = {label if label == WHOLE else prefix + label: curve for label, curve in sample_probe().curves.items()}
     shown = replace(sample_probe(), curves=named)
     lines = printed(shown, 80, monkeypatch)
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= 80 + len(prefix)
+    assert max(map(len, lines[: lines.index("test loss, nats")])) <= 80
     assert lines[0].startswith("There is a barrier: near alpha")
     for block in shown.summary().shown_blocks:
-        row = next(row for row in lines if f"{block.block[-4:]} " in row and "%" in row and "(" in row)
+        row = next(row for row in lines if row.lstrip().startswith(f"{block.block} ") and "%" in row and "(" in row)
         assert f"{block.lost.value:.2f} ({block.lost.low:.2f}, {block.lost.high:.2f})" in row
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_several_networks_have_a_row_each(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = printed(sample_lines(), width, monkeypatch)
-    assert max(map(len, lines)) <= width
+    assert max(map(len, lines[:2])) <= width
+    assert len(set(map(len, lines[2:]))) == 1  # whole rows, though names make these wider than 80 columns
     assert lines[0].startswith("A barrier on 4, inconclusive on 2, of 6 lines.")
     assert sum("barrier      " in row or row.rstrip().endswith(("barrier", "inconclusive")) for row in lines[3:]) == 6
+    assert all(any(name in row for row in lines[3:]) for pair in sample_lines().pairs.values() for name in pair)
 
 
 def test_a_narrow_terminal_breaks_lines_rather_than_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,14 +70,15 @@ def test_the_lowest_point_of_the_line_is_written(
     code, _, err = line("average", *pair, "-o", "best.safetensors", "--best", *settings, *OF_OWN)
     assert code == 0, err
     on, by = ("train", "error") if settings else ("test", "cross_entropy")
-    told = next(text for text in err.splitlines() if text.startswith("lowest point"))
-    alpha = float(told.split("alpha = ")[1].split(" ")[0])
+    told = next(text for text in err.splitlines() if text.startswith("lowest "))
+    alpha = float(told.split("alpha = ")[1].split(",")[0])
     network, data = own()
     first, last = (checkpoints.read(file).into(network) for file in pair)
     written = checkpoints.read("best.safetensors").into(network)
     torch.testing.assert_close(written["0.weight"], torch.lerp(first["0.weight"], last["0.weight"], alpha))
     reached = Evaluator(network, data)(State.from_state_dict(network, written.state_dict()))
-    assert f"{reached[on, by].mean(dtype=float):.4g}" in told
+    words, unit = ("training error", "%") if settings else ("test loss", "nats")
+    assert told.startswith(f"lowest {words}: {reached[on, by].mean(dtype=float):.4g} {unit} at alpha")
 
 
 def test_requests_that_contradict_each_other_are_refused(line: Line, pair: list[str], tmp_path: Path) -> None:

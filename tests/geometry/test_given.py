@@ -13,6 +13,7 @@ from torch import nn
 from linescape.errors import RecipeError, StateError
 from linescape.geometry.given import unwrapped
 from linescape.geometry.paths import Bend, Line, Only, Ray
+from linescape.geometry.planes import Plane
 from linescape.geometry.state import State, difference, distance, norm
 
 
@@ -128,9 +129,11 @@ def test_reprs_are_short_and_hold_no_numbers_of_tensors() -> None:
     line = Line(network(0), network(1))
     wide = State.from_module(nn.Linear(300, 300))
     texts = [repr(each) for each in (line, line.end, wide, Only(line, ["0.bias"]), Bend([network(0), network(1)]))]
+    texts += map(repr, (Plane(*(network(seed) for seed in range(3)), names=("x", "y", "z")), Plane.random(network(0))))
     assert texts[1] == "State(7 tensors, 21 parameters: float32 on cpu, int64 on cpu)"
     assert texts[0] == f"Line({texts[1]})"
     assert texts[3] == f"Only({texts[0]}, 0.bias)"
+    assert texts[5:] == [f"Plane(x, y, z: {texts[1]})", f"Plane(a: {texts[1]})"]
     assert all(len(text) < 200 and "tensor(" not in text for text in texts)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from linescape.errors import RecipeError
 from linescape.geometry import tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # that some types of torch are not finished
@@ -178,6 +179,13 @@ class Never:
         raise ValueError("no")
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def test_only_tensors_are_interpolated() -> None:
+    weight, network = torch.ones(2), nn.Linear(2, 1)
+    for start, end, what in ((network, weight, "The start is a Linear"), (weight, {}, "The end is a dict")):
+        with pytest.raises(RecipeError, match=rf"{what}\. Give tensors; .* linescape\.Line\(start, end\)\.at\(alpha\)"):
+            tensors.lerp(start, end, 0.5)  # type: ignore[arg-type]
 
 
 def test_things_are_alike_by_what_they_hold() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from linescape.errors import EndsError, GroupError, RecipeError, StateError
+from linescape.errors import AlphaError, EndsError, GroupError, RecipeError, StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.slerp import Slerp
@@ -76,6 +76,19 @@ def test_one_state_is_no_line(images: Images) -> None:
     net = ConvNet()
     with pytest.raises(StateError, match=r"There are 1 states \(only\)"):
         between({"only": State.from_module(net)}, Evaluator(net, {"test": images}))
+
+
+@pytest.mark.parametrize("alphas", [2, [-0.5, 0, 1], [1, 3]])
+def test_a_line_without_a_position_between_is_refused_before_anything_is_measured(
+    images: Images, alphas: int | list[float]
+) -> None:
+    start, end = (lived_in(ConvNet(), images[0], seed) for seed in (1, 2))
+    evaluator, options = Evaluator(ConvNet(), {"test": images}), ScanOptions(alphas=alphas)
+    refused = pytest.raises(AlphaError, match="no position between the two ends.* Ask for 3 positions or more")
+    with refused:
+        probe(start, end, evaluator, options=options)
+    with refused:
+        between({"a": start, "b": end}, evaluator, options=options)
 
 
 def test_equal_networks_have_a_flat_line(images: Images) -> None:

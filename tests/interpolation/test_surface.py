@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linescape.errors import AlphaError, MeasureError, StoreError
+from linescape.errors import AlphaError, MeasureError, RecipeError, StoreError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import squared_error
 from linescape.geometry.planes import Plane
@@ -118,6 +118,10 @@ def test_options_that_are_for_lines_are_refused(images: tuple[Tensor, Tensor]) -
     for options in (ScanOptions(adaptive=True), ScanOptions(until=0.1), ScanOptions(alphas=[0.0, 0.5])):
         with pytest.raises(AlphaError, match="whole grid"):
             scan_plane(plane, evaluator, options)
+    with pytest.raises(RecipeError, match="options is a int"):
+        scan_plane(plane, evaluator, 5)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="The plane is a Linear"):
+        scan_plane(nn.Linear(1, 1), evaluator)  # type: ignore[arg-type]
     with pytest.raises(MeasureError, match="a plane has no ends"):
         scan_plane(plane, evaluator, ScanOptions(batchnorm=("interpolate", "end")))
 

@@ -15,6 +15,7 @@ from linescape.analysis import tables
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import Probe
+from linescape.interpolation.surface import Surface
 from tests.report.conftest import small
 from tests.support.fake_study import FakeStore
 from tests.support.probes import sample_lines, sample_probe
@@ -54,6 +55,17 @@ def test_a_probe_shows_its_figure_and_a_table() -> None:
     assert f"{series.mean[0]:.3f}" in html
     assert f"{series.mean.max():.3f}" in html
     check(sample_lines()._repr_html_())
+    assert all(f"<p>{escape(words)}</p>" in html for words in sample_probe().summary().text.splitlines())
+
+
+def test_a_plane_shows_its_figure_and_its_networks() -> None:
+    values = np.arange(9.0).reshape(3, 3, 1) + 0.125
+    axis = np.array([0.0, 0.5, 1.0])
+    marks = {"a": (0.0, 0.0), "b": (1.0, 0.0), EVIL: (0.5, 1.0)}
+    html = Surface(axis, axis, {(EVIL, "cross_entropy", "interpolate"): values}, marks)._repr_html_()
+    check(html)
+    assert "data:image/png;base64," in html
+    assert [text for text in ("0.125", "2.125", "7.125", "lowest on the grid") if text not in html] == []
 
 
 def test_names_are_escaped() -> None:
@@ -64,6 +76,13 @@ def test_names_are_escaped() -> None:
     check(probe._repr_html_())
     check(State({EVIL: torch.ones(2)})._repr_html_())
     assert "&lt;script&gt;" in curve._repr_html_()
+
+
+def test_the_barrier_of_a_table_is_that_of_the_verdict() -> None:
+    plateau = np.repeat(np.array([[2.125], [2.125], [2.0], [0.5]]), 3, axis=1)
+    html = Curve(np.array([0.0, 0.25, 0.75, 1.0]), {("test", "cross_entropy", "interpolate"): plateau})._repr_html_()
+    row = html[html.index("cross_entropy") :].split("</tr>")[0]
+    assert row.count(">0.000<") == 1  # a plateau is none, though it lies above the line that joins the ends
 
 
 def test_nan_and_infinity_are_shown_and_long_tables_are_cut() -> None:

@@ -91,7 +91,7 @@ def test_a_probe_draws_blocks_or_a_fan() -> None:
     assert {"whole network", *list(sample_probe().curves)[1:]} <= words
     figure, _ = sample_lines().plot()
     words = {text.get_text() for text in figure.findobj(Text) if isinstance(text, Text)}
-    assert {"step-0", "step-100", "<b>step-2000</b>"} <= words
+    assert {f"{name} to step-30000" for name in ("step-0", "step-100", "<b>step-2000</b>")} <= words
 
 
 @pytest.mark.parametrize("draw", ["curve", "probe", "study"])
@@ -150,7 +150,7 @@ def test_figures_of_a_study_by_the_names_of_their_files(results: Results, writte
         figure, axes = results.figure(name)
         assert isinstance(figure, Figure)
         assert isinstance(axes, Axes) or len(axes) > 1
-    with pytest.raises(RecipeError, match="no figure 'overveiw'. Did you mean 'overview'"):
+    with pytest.raises(RecipeError, match="^These results have no figure 'overveiw'. Did you mean 'overview'"):
         results.figure("overveiw")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -35,6 +37,25 @@ def test_a_probe_of_one_line_without_known_classes(tmp_path: Path) -> None:
     alone = Probe({"whole": probe.curves["whole"]}, {"all": probe.distances["all"]})
     text = report.write_probe(alone, tmp_path, "a to b").read_text()
     assert "Layer-wise" not in text
+
+
+def test_each_treatment_has_a_table_that_fits_on_paper(tmp_path: Path) -> None:
+    curve = sample_probe().curves["whole"]
+    values = {
+        (data, measure, treatment): of + shift
+        for shift, treatment in enumerate(("interpolate", "recalibrate"))
+        for (data, measure, _), of in curve.values.items()
+    }
+    both = Probe({"whole": replace(curve, values=values)}, {"all": sample_probe().distances["all"]})
+    section = report.write_probe(both, tmp_path, "a to b").read_text().split('id="line"')[1].split("</section>")[0]
+    tables = section.split("<table")[1:]
+    assert len(tables) == 2
+    assert "BatchNorm interpolate." in tables[0]
+    assert "BatchNorm recalibrate." in tables[1]
+    assert [table.split("</tr>")[0].count("<th ") for table in tables] == [9, 9]
+    for table, shift in zip(tables, (0, 1), strict=True):
+        mean = values["test", "cross_entropy", "interpolate"].mean(axis=1) + shift
+        assert f"{np.trapezoid(mean, curve.alphas):.3f}" in table  # the mean loss
 
 
 def test_blocks_are_a_row_each_with_what_is_lost_without_them(probed: Path) -> None:

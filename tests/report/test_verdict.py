@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from linescape.interpolation.probing import WHOLE
 from linescape.report.verdict import digits, in_words, named, small, unit
 from tests.support.curves import Array
 from tests.support.lines import ALPHAS, HUMP, errors, line, probe, values
@@ -77,12 +79,76 @@ def test_too_few_examples_say_so() -> None:
 def test_loss_and_error_that_disagree() -> None:
     text = said(0.4 + HUMP, 0 * HUMP)
     assert (
-        "Loss and error disagree: by error there is no barrier: a rise that is followed by a fall is at most 0.7"
+        "Loss and error disagree: by error there is no barrier: a rise that is followed by a fall is at most 0.8"
         in text
     )
     text = said(0.4 + 0 * HUMP, 10 + 50 * HUMP)
     assert text.startswith("No barrier")
-    assert "Loss and error disagree: by error there is a barrier," in text
+    assert "Loss and error disagree: by error there is a barrier: " in text
+
+
+def test_the_height_above_the_higher_end_is_told_once() -> None:
+    same, other = (said(0.4 + slope * ALPHAS + 1.4 * HUMP) for slope in (0.0, 0.2))
+    assert "above the line joining them" in same
+    assert "above the higher end" not in same
+    assert re.search(r"It is 1\.3\d nats \(95 % interval .*\) above the higher end", other)
+
+
+def test_other_paths_have_a_verdict_each() -> None:
+    arc, aligned = (0.4 + height * HUMP for height in (1.0, 0.0))
+    of = probe(*(line(values(curve)) for curve in (0.4 + 1.4 * HUMP, arc, aligned)))
+    whole, *others = of.curves.values()
+    found = replace(of, curves={WHOLE: whole}, beside=dict(zip(("slerp", "aligned by weights"), others, strict=True)))
+    said_of = next(row for row in found.summary().text.splitlines() if row.startswith("Other paths: "))
+    pattern = r"slerp: barrier \((1\.0\d|0\.9\d) nats, .*\); aligned by weights: no barrier \(0\.0\d* nats, .*\)\."
+    assert re.fullmatch("Other paths: " + pattern, said_of)
+    assert [each.label for each in found.summary().beside] == ["slerp", "aligned by weights"]
+    assert {*found.frame()["line"]} == {WHOLE, "slerp", "aligned by weights"}
+
+
+def test_halfway_between_networks_that_are_alike() -> None:
+    text = said(0.6 + 0.01 * ALPHAS, 20 + 0 * ALPHAS)
+    assert "halfway test loss is 0.6" in text
+    assert "about that of both networks." in text
+    assert "about that of both networks." in said(0.6 + 0 * ALPHAS)
+    assert "about that of the worse network." in said(0.6 + 0.2 * (ALPHAS * 4).clip(0, 1) + 0.01 * HUMP)
+    assert "below both networks." in said(0.6 - 0.03 * HUMP)
+
+
+def test_a_single_example_has_no_verdict_by_error() -> None:
+    text = said(0.4 + HUMP, 20 + 0 * ALPHAS, examples=1)
+    assert "undefined" not in text
+    assert "By error" not in text
+
+
+def test_a_block_that_is_not_told_to_matter() -> None:
+    rng = np.random.default_rng(1)
+    whole, noise = line(values(0.4 + 0 * ALPHAS)), rng.normal(0, 0.1, (len(ALPHAS), 500))
+    found = probe(whole, line(0.4 + noise), line(0.4 + noise[::-1])).summary().text
+    assert re.search(
+        r"None of 2 blocks costs anything that is told from noise when it alone is set to its values at the start; "
+        r"“block[12]” most: −?0\.0\d* nats \(95 % interval −0\.\d+ to 0\.\d+\)\.",
+        found,
+    )
+    told = probe(whole, line(values(3.4 - 3 * ALPHAS)), line(values(0.4 + 0 * ALPHAS))).summary().text
+    assert re.search(
+        r"Of 2 blocks, “block1” costs most .* start: 3\.\d+ nats \(95 % interval .*; “block2” least: ", told
+    )
+
+
+def test_interpolated_statistics_of_batchnorm_are_named_where_they_may_make_the_barrier() -> None:
+    hint = "measure with the treatment “recalibrate” as well"
+    bump = line(values(0.4 + HUMP))
+    assert hint in probe(bump, batchnorm=["interpolate"]).summary().text
+    assert hint not in probe(bump, batchnorm=[]).summary().text
+    assert hint not in probe(line(values(1 - ALPHAS)), batchnorm=["interpolate"]).summary().text
+
+
+def test_lines_are_counted() -> None:
+    bump, flat = line(values(0.4 + HUMP)), line(values(0.4 + 0 * ALPHAS))
+    pairs = {"a to c": ("a", "c"), "b to c": ("b", "c")}
+    assert probe(bump, bump, pairs=pairs).summary().headline.startswith("A barrier on 2 of 2 lines. ")
+    assert probe(bump, flat, pairs=pairs).summary().headline.startswith("A barrier on 1, none on 1, of 2 lines. ")
 
 
 def test_few_positions_hide_narrow_barriers() -> None:
@@ -116,18 +182,29 @@ def test_what_is_not_finite_is_counted() -> None:
     assert text.startswith(
         "No verdict: test loss is NaN or infinite between alpha = 0.40 and 0.50, in 3 of 500 examples."
     )
-    assert "by error there is a barrier" in text
+    assert "\nBy error there is a barrier: " in text
 
 
 def test_a_measure_of_ones_own_is_taken_as_a_loss() -> None:
     found = probe({("test", "regret", ""): values(5 - 2 * ALPHAS, scale=0.01)}).summary()
-    assert "Less regret is taken to be better." in found.text
-    assert found.headline == "No barrier: test regret falls from 5.00 to 3.00."
+    assert found.headline == "No barrier, if less regret is better: test regret falls from 5.00 to 3.00."
+    assert "If more regret is better, measure its negative" in found.text
+    dip, bump = (probe({("test", "skill", ""): values(70 + height * HUMP)}).summary().text for height in (-20, 20))
+    assert dip.startswith("No barrier, if less skill is better: ")
+    assert bump.startswith("There is a barrier, if less skill is better: ")
+    assert not [advice for advice in ("do not average", "The best weight") if advice in dip + bump]
 
 
 @pytest.mark.parametrize(("effect", "expected"), [(0.05, 2), (1.0, 1), (0.02, 3), (75.0, 0), (0.0001, 5), (0.0, 2)])
 def test_numbers_have_the_digits_that_the_smallest_effect_needs(effect: float, expected: int) -> None:
     assert digits(effect) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0201, "0.03"), (0.02, "0.02"), (0.00002, "0.00002"), (0.00098, "0.001"), (0.0, "0.00")]
+)
+def test_a_limit_is_rounded_up(value: float, text: str) -> None:
+    assert small(value, 0.05, is_limit=True) == text
 
 
 def test_small_heights_are_not_shown_as_none() -> None:

@@ -14,7 +14,7 @@ from linescape import checkpoints
 from linescape.checkpoints.align import pair
 from linescape.checkpoints.formats import Contents
 from linescape.data import Dataset
-from linescape.errors import MeasureError, StateError
+from linescape.errors import MeasureError, StateError, check_type
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import Measure
 from linescape.geometry.given import Network, as_ends, unwrapped
@@ -54,11 +54,14 @@ def compare(
         StateError: they are no networks of one kind; both are one module; or `model` is missing.
         CheckpointError: a file is no checkpoint of the network.
         EndsError: the two modules compute different things with the same weights.
-        GroupError, DataError, MeasureError, StoreError: as `probe`.
+        RecipeError, AlphaError, GroupError, DataError, MeasureError, StoreError: as `probe`.
     """
     evaluator = data if isinstance(data, Evaluator) else None
     if model is not None:
         check_module(model)
+    hint = "Give True for each block, or groups, as from groups.by_pattern(model, ['weight'])."
+    if not isinstance(layers, bool):
+        check_type(layers, Mapping, "The value of layers", hint)
     modules = [evaluator.model if evaluator else model, model_b, model_a]
     module = next((unwrapped(each) for each in modules if isinstance(each, nn.Module)), None)
     if module is None:

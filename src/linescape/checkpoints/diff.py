@@ -58,7 +58,8 @@ class Comparison:
         shapes = [f"{name} {first} and {last}" for name, (first, last) in self.shapes.items()]
         dtypes = [f"{name} {first} and {last}" for name, (first, last) in self.dtypes.items()]
         # These are many, so they are counted and not named.
-        counts = [f"{len(self.moves):5,} move"] + ([f"{len(self.equal):5,} equal in both"] if self.equal else [])
+        moving = "tensor moves" if len(self.moves) == 1 else "tensors move"
+        counts = [f"{len(self.moves):5,} {moving}"] + ([f"{len(self.equal):5,} equal in both"] if self.equal else [])
         listed = {
             "of these hold NaN or infinity, so there is no line": self.not_finite,
             "integers that differ, which do not move": self.not_interpolated,
@@ -71,7 +72,12 @@ class Comparison:
             "of another type": dtypes,
             "sets of tied weights": [" = ".join(names) for names in self.tied],
         }
-        lines = [f"{len(names):5,} {what}: {abbreviate(names, 20)}" for what, names in listed.items() if names]
+        short = self.not_interpolated  # nearly always the counters of BatchNorm
+        lines = [
+            f"{len(names):5,} {what}: {abbreviate(names, 1 if names is short else 20)}"
+            for what, names in listed.items()
+            if names
+        ]
         return "\n".join([*counts, *lines])
 
 

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from rich import box
 from rich.table import Column, Table
 
-from linescape.cli.consoles import Many, echo, echo_err, show
+from linescape.cli.consoles import Many, Out, echo, echo_err, show
 from linescape.cli.soups import Choice, average_several
 from linescape.errors import MismatchError, RecipeError, printable
 
@@ -138,7 +138,7 @@ def probe_files(
     smallest_effect: Annotated[tuple[str, ...], Many] = (),
     precision: Literal["bfloat16"] | None = None,
     device: str = "cpu",
-    out: Path = Path("probe"),
+    out: Out = Path("probe"),
     reading: Reading = PLAIN,
 ) -> dict[str, Any]:
     """Measure loss and error along the line between two checkpoints, or between the checkpoints of one training.
@@ -190,13 +190,12 @@ def probe_files(
     from linescape.interpolation.probing import between, probe
 
     report.check_place(out)
-    if alphas == 2:
-        raise RecipeError("--alphas 2 leaves no position between the ends. Ask for 3 or more; 50 are usual.")
     device = specs.device(device)
     measures = specs.measures_named(measure)
     effects = specs.smallest_effects(smallest_effect, measure)
     kept = out / "points"
     options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
+    options.check_between()
     if saved := resume.count(kept):
         echo_err(f"{kept} holds {saved} points of an interrupted probe; those that match are not measured again.")
     if end is None:
@@ -244,7 +243,7 @@ def average_files(
     start: Path,
     end: Path,
     *more: Path,
-    out: Annotated[Path, Parameter(name=("--out", "-o"))],
+    out: Out,
     alpha: float = 0.5,
     extrapolate: Annotated[bool, Parameter(negative="")] = False,
     model: str | None = None,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 from cyclopts import Parameter
 from rich.cells import cell_len
@@ -80,6 +80,9 @@ _WIDEST = 10_000
 Many = Parameter(consume_multiple=True, negative="")
 """An option that takes several values."""
 
+Out = Annotated[Path, Parameter(name=("--out", "-o"))]
+"""The option that says where a result is written."""
+
 
 def echo(text: str) -> None:
     """Write a result to standard output; lines are not wrapped, so that paths can be copied."""
@@ -91,14 +94,15 @@ def echo_err(text: str) -> None:
     stderr.print(text, soft_wrap=True)
 
 
-def show(table: Table) -> None:
-    """Write a table of texts to standard output, wider than the terminal where columns with `no_wrap` need it."""
+def show(table: Table, console: Console = stdout) -> None:
+    """Write a table of texts, wider than the terminal where columns with `no_wrap` need it."""
     for column in table.columns:
         if column.no_wrap:
-            column.min_width = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
-    needed = Measurement.get(stdout, stdout.options.update(width=_WIDEST), table).minimum
-    table.width = needed if needed > stdout.width else None
-    stdout.print(table, crop=False)
+            lines = (line for cell in (column.header, *column.cells) for line in str(cell).split("\n"))
+            column.min_width = max(map(cell_len, lines))
+    needed = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
+    table.width = needed if needed > console.width else None
+    console.print(table, crop=False)
 
 
 @contextmanager

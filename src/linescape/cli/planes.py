@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from linescape.cli.checkpoints import PLAIN, Reading
-from linescape.cli.consoles import Many, echo, echo_err
+from linescape.cli.consoles import Many, Out, echo, echo_err
 from linescape.errors import RecipeError
 
 
@@ -24,7 +24,7 @@ def plane(
     seed: int = 0,
     precision: Literal["bfloat16"] | None = None,
     device: str = "cpu",
-    out: Path = Path("plane"),
+    out: Out = Path("plane"),
     reading: Reading = PLAIN,
 ) -> dict[str, Any]:
     """Measure loss and error on the plane through three checkpoints, or around one in two random directions.
@@ -56,6 +56,7 @@ def plane(
     from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.surface import scan_plane
     from linescape.report.planes import check_place, write_plane
+    from linescape.report.verdict import named, value_unit
 
     if (b is None) != (c is None):
         raise RecipeError(
@@ -82,10 +83,11 @@ def plane(
     notes = [note for contents in (*fitted, last) for note in contents.notes]
     page = write_plane(surface, out, " · ".join(names), [*notes, *remarks])
     resume.clear(kept)
-    for key in surface.values:
+    for key in sorted(surface.values, key=lambda key: key[0] != "test"):
         at_networks = ", ".join(f"{name} {surface.at(name, key):.4g}" for name in surface.marks)
         x, y, value = surface.lowest(key)
-        echo_err(f"{' '.join(key[:2])}: {at_networks}; lowest on the grid {value:.4g} at ({x:.2f}, {y:.2f})")
+        series = named(*key[:2]) + value_unit(key[1], ",")
+        echo_err(f"{series}: {at_networks}; lowest on the grid {value:.4g} at ({x:.2f}, {y:.2f})")
     told = list(dict.fromkeys((*surface.provenance["notes"], *notes, *remarks)))
     for note in told:
         echo_err(f"note: {note}")

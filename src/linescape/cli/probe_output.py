@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 
 from linescape.cli.consoles import echo_err, stderr
+from linescape.cli.consoles import show as show_table
 from linescape.cli.drawing import drawn
 from linescape.errors import printable
 from linescape.interpolation.probing import WHOLE, Probe
@@ -61,21 +62,14 @@ def _show_pairs(probe: Probe, summary: Summary) -> None:
 
 
 def _show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> None:
-    """A table in which nothing is folded, and only names, in the first columns, are cut to fit."""
-    widths = [
-        max(len(line) for cell in cells for line in cell.split("\n"))
-        for cells in zip(columns, *([printable(cell) for cell in row] for row in rows), strict=True)
-    ]
-    room = max(8, (stderr.width - sum(widths[names:]) - 2 * len(columns)) // names)
+    """A table in which nothing is folded or cut; names are in the first columns."""
     table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     for index, name in enumerate(columns):
         is_text = index < names or name == "verdict"
         table.add_column(name, no_wrap=True, justify="left" if is_text else "right")
     for row in rows:
-        table.add_row(*(_cut(name, room) for name in row[:names]), *row[names:])
-    needed = sum(min(width, room) for width in widths[:names]) + sum(widths[names:]) + 2 * len(columns)
-    table.width = needed if needed > stderr.width else None  # a narrow terminal breaks the lines
-    stderr.print(table, crop=False)
+        table.add_row(*map(printable, row))
+    show_table(table, stderr)
 
 
 def _row(line: LineSummary) -> list[str]:
@@ -87,12 +81,6 @@ def _row(line: LineSummary) -> list[str]:
 def _interval(estimate: Estimate, effect: float) -> str:
     value, low, high = (small(part, effect) for part in (estimate.value, estimate.low, estimate.high))
     return f"{value} ({low}, {high})"
-
-
-def _cut(name: str, room: int) -> str:
-    """A name in one line; names of a transformer's blocks differ at their ends, so these stay."""
-    name = printable(name)
-    return name if len(name) <= room else "…" + name[len(name) - room + 1 :]
 
 
 def _perplexities(probe: Probe) -> None:

@@ -83,6 +83,7 @@ def average_several(
     from linescape.cli import specs
     from linescape.evaluation import batchnorm
     from linescape.evaluation.evaluator import Evaluator
+    from linescape.report.verdict import in_words, value_unit
 
     measured: dict[str, Tensor] = {}
     if resolved is None:
@@ -96,10 +97,11 @@ def average_several(
     if len(states) < len(members):
         raise RecipeError("A checkpoint is named twice, and would count twice in the mean. Name each once.")
     if choice.greedy:
+        unit = value_unit(by)
         soup = soups.greedy(states, evaluator, _chosen(choice, evaluator), by)
         for trial in soup.trials:
             echo_err(
-                f"{trial.name}: {by} {trial.alone:.4g} alone, {trial.soup:.4g} in the mean: "
+                f"{trial.name}: {in_words(by)} {trial.alone:.4g}{unit} alone, {trial.soup:.4g}{unit} in the mean: "
                 + ("kept" if trial.kept else "left out")
             )
         members = [member for member in members if str(member.path) in soup.members]
@@ -122,6 +124,7 @@ def _best(members: Sequence[Contents], choice: Choice, evaluator: Evaluator, by:
     from linescape.geometry.paths import Line
     from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.scanning import scan
+    from linescape.report.verdict import named, value_unit
 
     first, last = members
     data = _chosen(choice, evaluator)
@@ -133,11 +136,11 @@ def _best(members: Sequence[Contents], choice: Choice, evaluator: Evaluator, by:
     means = curve[data, by, treatment].mean
     if not np.isfinite(means).any():
         raise DataError(f"The {by} on {data!r} is finite nowhere on the line, so none of its points is the lowest.")
-    place = int(np.nanargmin(means))
+    place, unit = int(np.nanargmin(means)), value_unit(by)
     alpha = float(curve.alphas[place])
     echo_err(
-        f"lowest point on {data!r} data: alpha = {alpha:.4g} with {by} {means[place]:.4g}; {means[0]:.4g} at the "
-        f"start, {means[-1]:.4g} at the end"
+        f"lowest {named(data, by)}: {means[place]:.4g}{unit} at alpha = {alpha:.4g}, against {means[0]:.4g}{unit} at "
+        f"the start and {means[-1]:.4g}{unit} at the end"
     )
     measured = averaging.recalibrated(first, last, alpha, network, evaluator) if recalibrates else None
     notes = averaging.average(first, last, alpha, out, measured)

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from linescape.cli.consoles import Many, echo, echo_err, show, stderr, stdout
+from linescape.cli.consoles import Many, Out, echo, echo_err, show, stderr, stdout
 from linescape.cli.usage import epilogue
 from linescape.errors import RecipeError, UnfinishedError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
 app = App(name="study", help="Train many networks, measure the lines of each, and write one report.")
 
 
-def demo(store: Path = Path("demo/store"), out: Path = Path("demo/report")) -> dict[str, Any]:
+def demo(store: Path = Path("demo/store"), out: Out = Path("demo/report")) -> dict[str, Any]:
     """Train small networks under interventions, measure their lines and write a report; minutes on 2 cores.
 
     Args:
@@ -163,7 +163,7 @@ def run_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -
 
 
 @app.command(name="report", help_epilogue=epilogue("study report"))
-def report_study(name: str, selection: Selection = WHOLE, *, out: Path = Path("report")) -> dict[str, Any]:
+def report_study(name: str, selection: Selection = WHOLE, *, out: Out = Path("report")) -> dict[str, Any]:
     """Write the report of the finished part of a study: an HTML page, its figures and its tables.
 
     Results that are damaged are left out, and listed. A folder with other files of these names is left alone.

@@ -79,6 +79,9 @@ class Plane:
         self.unit = across
         self.marks = dict(zip(names, ((0.0, 0.0), (1.0, 0.0), (along / across, height / across)), strict=True))
 
+    def __repr__(self) -> str:
+        return f"Plane({', '.join(self.marks)}: {self.origin!r})"
+
     @staticmethod
     def random(a: Network, normalise: Normalisation = "filter", seed: int = 0, name: str = "a") -> Plane:
         """The plane around one network in two random directions: ``theta(x, y) = a + x d1 + y d2``.

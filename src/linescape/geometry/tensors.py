@@ -16,6 +16,8 @@ from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from linescape.errors import check_type
+
 _NARROW = (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
 """Floating types of 8 bits, which torch can convert but not compute with."""
 
@@ -167,7 +169,14 @@ def lerp(start: Tensor, end: Tensor, alpha: float, out: Tensor | None = None) ->
         end: the tensor at alpha = 1.
         alpha: the position.
         out: a tensor of the end's type and shape that is written to and returned, where possible without allocating.
+
+    Raises:
+        RecipeError: an end is no tensor.
     """
+    for value, what in ((start, "The start"), (end, "The end")):
+        check_type(
+            value, Tensor, what, "Give tensors; the network at a position is linescape.Line(start, end).at(alpha)."
+        )
     if alpha in (0.0, 1.0) or not is_continuous(end.dtype):
         between = end if alpha else start
         return between.clone() if out is None else out.copy_(between)

@@ -94,6 +94,14 @@ class ScanOptions:
         """`until` with all that it leaves open; None to measure all examples."""
         return self.until if self.until is None or isinstance(self.until, Until) else Until(self.until)
 
+    def check_between(self) -> None:
+        """Raise `AlphaError` if no position lies between the two ends: nothing could be said of the line."""
+        if not any(0 < alpha < 1 for alpha in self.positions):
+            raise AlphaError(
+                "There is no position between the two ends, at alpha = 0 and 1, so nothing could be said of the line. "
+                "Ask for 3 positions or more; 50 are usual."
+            )
+
     @property
     def economical(self) -> bool:
         """Whether positions or examples are chosen."""

@@ -69,11 +69,12 @@ class Probe:
         return html
 
     def frame(self) -> pl.DataFrame:
-        """A row for each position and series of each line: as `Curve.frame`, after a column ``line``."""
+        """A row for each position and series of each line, and of those beside: as `Curve.frame`, after ``line``."""
         import polars as pl  # which takes half a second
 
         return pl.concat(
-            curve.frame().select(pl.lit(label).alias("line"), pl.all()) for label, curve in self.curves.items()
+            curve.frame().select(pl.lit(label).alias("line"), pl.all())
+            for label, curve in (*self.curves.items(), *self.beside.items())
         )
 
     def to_pandas(self) -> pd.DataFrame:
@@ -139,7 +140,7 @@ class Probe:
             RecipeError: a smallest effect is not a positive number.
             MeasureError: it is of a measure that was not measured.
         """
-        return summarise(self.curves, self.statistics, bool(self.pairs), smallest_effect)
+        return summarise(self.curves, self.statistics, bool(self.pairs), smallest_effect, self.beside)
 
 
 def probe(
@@ -162,12 +163,14 @@ def probe(
 
     Raises:
         RecipeError: an argument is of another type.
+        AlphaError: the options have no position between the two ends.
         EndsError: an end is a module that computes something else than the evaluator's network with the same weights.
         StateError, GroupError, DataError, MeasureError, StoreError: as `Line`, `Only` and `scan`.
     """
     check_type(evaluator, Evaluator, "The evaluator", _EVALUATOR)
     check_type(groups or {}, Mapping, "The value of groups", "Give a dictionary: groups.by_block(model), for example.")
     check_names(groups or {})
+    options.check_between()
     if taken := {WHOLE, *(groups or {})}.intersection(beside or {}):
         raise GroupError(f"A path beside the line is named {min(taken)!r}, as one of the lines. Give it another name.")
     first, last = as_ends(start, end, evaluator.model)
@@ -202,10 +205,12 @@ def between(
 
     Raises:
         StateError: there are fewer than two states, or they do not fit together.
+        AlphaError: the options have no position between the two ends.
         EndsError, DataError, MeasureError, StoreError: as `scan`.
     """
     check_type(evaluator, Evaluator, "The evaluator", _EVALUATOR)
     check_type(states, Mapping, "The value of states", "Give a dictionary, name -> network.")
+    options.check_between()
     names = list(states)
     if len(names) < 2:
         raise StateError(f"There are {len(names)} states ({', '.join(names)}), and a line needs two. Add another one.")

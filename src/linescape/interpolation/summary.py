@@ -63,11 +63,13 @@ class LineSummary:
         label: of the line in the probe.
         series: the verdict on each series; first that of the loss which is told: of test data, or else the first.
         error_at: error in % at the `places` of the first series; empty where no error was measured.
+        batchnorm: treatments of BatchNorm statistics; none for a network without them.
     """
 
     label: str
     series: tuple[SeriesVerdict, ...]
     error_at: Mapping[str, float]
+    batchnorm: tuple[str, ...]
 
     @property
     def loss(self) -> SeriesVerdict:
@@ -112,10 +114,12 @@ class Summary:
     Attributes:
         lines: of whole networks: one for two networks, one for each pair of several.
         blocks: of layer-wise lines, those of the told loss first, the block whose loss matters most on top.
+        beside: other paths between the same two networks, as `Probe.beside`.
     """
 
     lines: tuple[LineSummary, ...]
     blocks: tuple[BlockSummary, ...]
+    beside: tuple[LineSummary, ...]
 
     @property
     def headline(self) -> str:
@@ -159,6 +163,7 @@ def summarise(
     statistics: Statistics,
     several: bool,
     smallest_effect: float | Mapping[str, float] | None = None,
+    beside: Mapping[str, Curve] | None = None,
 ) -> Summary:
     """Sum up the lines of a probe; see `Probe.summary`.
 
@@ -167,6 +172,7 @@ def summarise(
         statistics: of all series of more than one example.
         several: every line is one of whole networks; else the first is, and the others are layer-wise.
         smallest_effect: as for `Probe.summary`.
+        beside: as `Probe.beside`.
 
     Raises:
         RecipeError: a smallest effect is not a positive number.
@@ -185,7 +191,8 @@ def summarise(
     ]
     order = {block.block: -_sortable(block.lost.value) for block in blocks if _is(block, told)}
     blocks.sort(key=lambda block: (not _is(block, told), order.get(block.block, 0.0)))
-    return Summary(lines, tuple(blocks))
+    others = tuple(_line(label, curve, statistics, effects) for label, curve in (beside or {}).items())
+    return Summary(lines, tuple(blocks), others)
 
 
 def loss_of(measures: Sequence[str]) -> str:
@@ -232,7 +239,7 @@ def _line(label: str, curve: Curve, statistics: Statistics, effects: Mapping[str
         for name, place in judged[0].verdict.places.items()
         if errors
     }
-    return LineSummary(label, tuple(judged), error_at)
+    return LineSummary(label, tuple(judged), error_at, tuple(curve.provenance.get("batchnorm", ())))
 
 
 def _judge(label: str, series: Series, curve: Curve, statistics: Statistics, effects: Mapping[str, float]) -> Verdict:

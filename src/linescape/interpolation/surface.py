@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from linescape import atomic, presentation, tensor_file
-from linescape.errors import AlphaError, MeasureError, StateError, StoreError, suggest
+from linescape.errors import AlphaError, MeasureError, StateError, StoreError, check_type, suggest
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.planes import Plane
 from linescape.interpolation.curve import Curve, Key
@@ -62,6 +62,10 @@ class Surface:
     def __repr__(self) -> str:
         series = ", ".join("/".join(key) for key in self.values)
         return f"<Surface of {len(self.xs)} x {len(self.ys)} positions: {series}>"
+
+    def _repr_html_(self) -> str:
+        html: str = presentation.report("notebook").of_surface(self)
+        return html
 
     def __getitem__(self, key: str | tuple[str, ...]) -> np.ndarray:
         """Means over the examples ``(m, n)`` in float64, as ``surface["test", "cross_entropy"]``.
@@ -202,11 +206,14 @@ def scan_plane(plane: Plane, evaluator: Evaluator, options: ScanOptions = DEFAUL
             `progress`.
 
     Raises:
+        RecipeError: an argument is of another type.
         AlphaError: the options have positions instead of a number, or `adaptive` or `until`.
         MeasureError: a treatment of BatchNorm refers to the two ends of a line.
         EndsError: a row does not reproduce the networks at its ends.
         DataError, StateError, StoreError: as `scan`.
     """
+    check_type(plane, Plane, "The plane", "Give a Plane(a, b, c), or Plane.random(network).")
+    check_type(options, ScanOptions, "options", "Give ScanOptions, as in ScanOptions(alphas=25).")
     points = POINTS if options.alphas is None else options.alphas
     if options.economical or not isinstance(points, int | np.integer):
         raise AlphaError(

@@ -17,12 +17,13 @@ from linescape.analysis.tables import Results
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import Probe
-from linescape.report import page, plots
+from linescape.interpolation.surface import Surface
+from linescape.report import page, planes, plots
 from linescape.report.page import Column
 from linescape.report.plots import Plot
 from linescape.report.study import figure
 from linescape.report.text import plain
-from linescape.shape import barrier_above_chord
+from linescape.shape import hump
 
 _ROWS = 30
 """The most rows of a table."""
@@ -49,8 +50,20 @@ def of_curve(curve: Curve) -> str:
 
 def of_probe(probe: Probe) -> str:
     """A probe: its summary in words, its figure, and a row for each line and series."""
-    sentences = plain(probe.summary().text).splitlines()
-    return _html(f"Probe of {len(probe.curves)} lines", plots.of_probe(probe), _series(probe.curves), sentences)
+    sentences = plain(probe.summary().text.splitlines())
+    return _html(
+        f"Probe of {len(probe.curves)} lines",
+        plots.of_probe(probe),
+        _series({**probe.curves, **probe.beside}),
+        sentences,
+    )
+
+
+def of_surface(surface: Surface) -> str:
+    """A plane: its figure, and the means at the networks and at the lowest position."""
+    rows = planes.numbers(surface)
+    plot = plots.of_surface(surface, None, None)
+    return _html(f"Plane of {len(surface.xs)} × {len(surface.ys)} positions", plot, (rows, planes.NUMBERS))
 
 
 def of_state(state: State) -> str:
@@ -79,7 +92,7 @@ def of_results(results: Results) -> str:
             runs=pl.len(),
             accuracy=pl.col("test_accuracy").filter(done).mean(),
             loss=pl.col("test_loss").filter(done).mean(),
-            barrier=pl.col("test_barrier_above_chord").filter(done).mean(),
+            barrier=pl.col("test_hump").filter(done).mean(),
         )
         .to_dicts()
     )
@@ -113,7 +126,7 @@ def _series(curves: Mapping[str, Curve]) -> tuple[list[dict[str, Any]], list[Col
                     "lowest_at": alphas[lowest],
                     "highest": mean[highest],
                     "highest_at": alphas[highest],
-                    "barrier": barrier_above_chord(alphas, mean),
+                    "barrier": hump(alphas, mean),
                 }
             )
     varied = {"line": len(curves) > 1, "batchnorm": len({row["batchnorm"] for row in rows}) > 1}

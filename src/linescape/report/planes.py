@@ -13,6 +13,14 @@ from linescape.interpolation.surface import Surface
 from linescape.report import figures, page
 from linescape.report.page import Column, Folder
 from linescape.report.text import caption, number, plain
+from linescape.report.verdict import named, value_unit
+
+NUMBERS = [
+    Column("series", "series", "once"),
+    Column("network", "network"),
+    *(Column(name, name, "number", 3) for name in ("x", "y", "mean")),
+]
+"""Columns of the table of a plane."""
 
 
 def write_plane(surface: Surface, folder: str | Path, title: str, notes: Sequence[str] = ()) -> Path:
@@ -40,7 +48,11 @@ def write_plane(surface: Surface, folder: str | Path, title: str, notes: Sequenc
         output.draw(
             f"plane-{index}" if index else "plane",
             figures.contours(surface, data, treatment),
-            caption("plane", random=_random(surface), where=f"{data} data" + (f", {treatment}" if several else "")),
+            caption(
+                "plane",
+                random=_random(surface),
+                where=caption("where", data=data, treatment=treatment if several else ""),
+            ),
         )
         for index, (data, treatment) in enumerate(sorted(series, key=lambda one: one[0] != "test"))
     ]
@@ -52,15 +64,7 @@ def write_plane(surface: Surface, folder: str | Path, title: str, notes: Sequenc
             "random": _random(surface),
             "facts": _facts(surface),
             "drawings": drawings,
-            "numbers": page.table(
-                _numbers(surface),
-                [
-                    Column("series", "series", "once"),
-                    Column("network", "network"),
-                    *(Column(name, name, "number", 3) for name in ("x", "y", "mean")),
-                ],
-                caption("plane_table"),
-            ),
+            "numbers": page.table(pl.DataFrame(numbers(surface)), NUMBERS, caption("plane_table")),
             "notes": [*dict.fromkeys([*surface.provenance.get("notes", ()), *plain(list(notes))])],
         },
     )
@@ -80,26 +84,29 @@ def _printable(surface: Surface) -> Surface:
 def _facts(surface: Surface) -> list[tuple[str, str]]:
     provenance = surface.provenance
     facts = [("positions", f"{len(surface.xs)} × {len(surface.ys)}")]
-    facts += [(f"{data} examples", f"{count:,}") for data, count in provenance.get("examples", {}).items()]
+    facts += [
+        (f"{caption('name', data=data)} examples", f"{count:,}")
+        for data, count in provenance.get("examples", {}).items()
+    ]
     if _random(surface):
         return [*facts, ("normalised by", str(provenance.get("normalise"))), ("seed", str(provenance.get("seed")))]
     first, second, _ = surface.marks
     return [*facts, (f"distance from {first} to {second}", number(provenance.get("unit")))]
 
 
-def _numbers(surface: Surface) -> pl.DataFrame:
-    """The means at the networks, and the lowest on the grid."""
-    rows = []
+def numbers(surface: Surface) -> list[dict[str, str | float]]:
+    """Rows of `NUMBERS`: the means at the networks, and the lowest on the grid."""
+    rows: list[dict[str, str | float]] = []
     several = len({treatment for *_, treatment in surface.values}) > 1
-    for key in surface.values:
+    for key in sorted(surface.values, key=lambda key: key[0] != "test"):
         data, measure, treatment = key
-        words = f"{data} {measure.replace('_', ' ')}" + (f", {treatment}" if several else "")
+        words = named(data, measure) + value_unit(measure, ",") + (f", {treatment}" if several else "")
         for name, (x, y) in surface.marks.items():
             rows.append({"series": words, "network": name, "x": x, "y": y, "mean": surface.at(name, key)})
         lowest = surface.lowest(key)
-        rows.append({"series": words, "network": "lowest on the grid", **dict(zip("xy", lowest, strict=False))})
-        rows[-1]["mean"] = lowest.value
-    return pl.DataFrame(rows)
+        place = dict(zip(("x", "y", "mean"), lowest, strict=True))
+        rows.append({"series": words, "network": "lowest on the grid", **place})
+    return rows
 
 
 def check_place(folder: str | Path) -> None:

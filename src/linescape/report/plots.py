@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from linescape.errors import RecipeError, check_type, suggest
+from linescape.errors import LinescapeError, RecipeError, check_type, suggest
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import WHOLE, Probe
 from linescape.interpolation.surface import Surface
@@ -79,7 +79,7 @@ def of_probe(probe: Probe, style: Style = None) -> Plot:
     shown = ProbeTables.of(probe).shown
     if probe.pairs:
         last = list(probe.pairs.values())[-1][1]
-        lines = {start: probe.curves[label] for label, (start, end) in probe.pairs.items() if end == last}
+        lines = {label: probe.curves[label] for label, (_, end) in probe.pairs.items() if end == last}
         return styled(style, lambda: figures.fan(lines, *shown))
     if probe.beside and len(probe.curves) == 1:
         ways = {"straight line": probe.curves[WHOLE], **probe.beside}
@@ -116,6 +116,8 @@ def styled(style: Style, draw: Any) -> Plot:
         with matplotlib.rc_context(settings):
             given = {name: matplotlib.rcParams[name] for name in settings}  # checked, and in one form
             figure: Figure = draw()
+    except LinescapeError:  # of what is drawn
+        raise
     except ValueError as error:
         raise RecipeError(f"matplotlib refuses a setting of `style`: {error}.") from error
     if "figure.figsize" in given:

@@ -16,7 +16,7 @@ from linescape.interpolation.summary import Summary
 from linescape.report import page
 from linescape.report.page import Folder
 from linescape.report.text import caption
-from linescape.report.verdict import in_words
+from linescape.report.verdict import in_words, value_unit
 from linescape.shape import Estimate
 from linescape.shape.definitions import DEFINITIONS
 
@@ -30,8 +30,8 @@ class ProbeTables:
         summary: its verdict.
         lines: a row for each position and series: as `Curve.frame`, and label; test data first.
         numbers: a row for each shape statistic: line, data, measure, batchnorm, number, value, low, high.
-        verdicts: a row for each series of a line of whole networks: line, data, measure, batchnorm, verdict, barrier
-            (height of the hump) with low and high, at (its alpha), smallest_effect.
+        verdicts: a row for each series of a line of whole networks, and of paths beside: line, data, measure,
+            batchnorm, verdict, barrier (height of the hump) with low and high, at (its alpha), smallest_effect.
         blocks: a row for each series of a layer-wise line, what matters most first: block, data, measure, batchnorm;
             lost (when this block alone is set back to the start), share (of the whole gain) and barrier, with low and
             high each; verdict.
@@ -80,13 +80,12 @@ class ProbeTables:
         """The measures that are shown, `loss` and the error if there is one -> their name and unit in words."""
         error = self.summary.lines[0].error
         shown = (self.loss, *((error.measure,) if error else ()))
-        units = {"error": "%", "binary_error": "%", "cross_entropy": "nats", "binary_cross_entropy": "nats"}
-        return {measure: ", ".join(filter(None, (in_words(measure), units.get(measure)))) for measure in shown}
+        return {measure: in_words(measure) + value_unit(measure, ",") for measure in shown}
 
     @property
     def unit(self) -> str:
         """The unit of `loss`, as text; empty where it has none."""
-        return "%" if self.loss in ("error", "binary_error") else "nats" if self.loss.endswith("cross_entropy") else ""
+        return value_unit(self.loss).strip()
 
     def labelled(self, statistic: str) -> str:
         """The label of a statistic of `loss`, with its unit."""
@@ -166,7 +165,7 @@ def _numbers(probe: Probe) -> pl.DataFrame:
 
 def _verdicts(summary: Summary) -> pl.DataFrame:
     rows: list[dict[str, str | float | None]] = []
-    for line in summary.lines:
+    for line in (*summary.lines, *summary.beside):
         for series in line.series:
             verdict = series.verdict
             rows.append(

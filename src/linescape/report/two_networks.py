@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import WHOLE, Probe
 from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
@@ -54,8 +53,9 @@ def write(
             beside.append(output.draw(name, figure, caption("beside", where=where)))
     if len(probe.curves) > 1:
         titles = {measure: f"{data} {words}, added" for measure, words in frames.measures.items()}
-        bars = figures.set_back(_shown_blocks(frames), titles)
-        block_figures.append(output.draw("set-back", bars, caption("set_back", where=frames.where)))
+        shown = _shown_blocks(frames)
+        words = caption("set_back", where=frames.where, shares=shown["share"].count() > 0)
+        block_figures.append(output.draw("set-back", figures.set_back(shown, titles), words))
         figure = figures.blocks(probe.curves, data, treatment, classes)
         block_figures.append(output.draw("layers", figure, caption("block_lines", where=frames.where)))
     return output.page(
@@ -67,11 +67,11 @@ def write(
             "verdicts": frames.summary.text.splitlines(),
             "whole": output.draw("whole", figures.probe(whole, classes), caption("whole_line")),
             "beside": beside,
-            "beside_numbers": _line_table(frames, {WHOLE: whole, **probe.beside}) if beside else "",
-            "numbers": _number_table(numbers.filter(pl.col("line") == WHOLE), frames),
+            "beside_numbers": _line_table(frames, [WHOLE, *probe.beside], "straight line") if beside else "",
+            "numbers": _number_tables(numbers.filter(pl.col("line") == WHOLE), frames),
             "blocks": block_figures,
             "set_back": _set_back_table(frames) if block_figures else "",
-            "block_numbers": _line_table(frames, probe.curves),
+            "block_numbers": _line_table(frames, list(probe.curves), "whole network"),
             "explorer": frames.explorer(classes),
             "distances": _distance_table(moved, caption("without_batchnorm", treatments=probe.treatments)),
             "definitions": appendix.definitions(),
@@ -102,35 +102,37 @@ def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def _number_table(numbers: pl.DataFrame, frames: ProbeTables) -> Markup:
-    """Shape statistics of the whole line: a row for each, a pair of columns for each measure on each data set."""
+def _number_tables(numbers: pl.DataFrame, frames: ProbeTables) -> Markup:
+    """Shape statistics of the whole line: a table for each treatment of BatchNorm, which has room on paper."""
+    tables = numbers.partition_by("batchnorm", maintain_order=True)
+    return Markup().join(_number_table(table, frames, len(tables) > 1) for table in tables)
+
+
+def _number_table(numbers: pl.DataFrame, frames: ProbeTables, several: bool) -> Markup:
+    """Of one treatment: a row for each statistic, a pair of columns for each measure on each data set."""
     told = numbers.filter(pl.col("measure").is_in(list(frames.measures))).sort(
         pl.col("data") != "test", pl.col("measure") != frames.loss, maintain_order=True
     )
-    series = told.select("data", "measure", "batchnorm").unique(maintain_order=True).rows()
-    several = len({treatment for *_, treatment in series}) > 1
+    series = told.select("data", "measure").unique(maintain_order=True).rows()
     rows: list[dict[str, Any]] = []
     for name in (name for name in DEFINITIONS if name in told["number"]):
         row: dict[str, Any] = {"label": DEFINITIONS[name].label}
-        for index, (data, measure, treatment) in enumerate(series):
+        for index, (data, measure) in enumerate(series):
             estimate = told.row(
-                by_predicate=(pl.col("number") == name)
-                & (pl.col("data") == data)
-                & (pl.col("measure") == measure)
-                & (pl.col("batchnorm") == treatment),
+                by_predicate=(pl.col("number") == name) & (pl.col("data") == data) & (pl.col("measure") == measure),
                 named=True,
             )
             row |= {f"{end}{index}": estimate[end] for end in ("value", "low", "high")}
         rows.append(row)
     columns = [Column("label", "")]
-    for index, (data, measure, treatment) in enumerate(series):
+    for index, (data, measure) in enumerate(series):
         digits = 3 if measure == frames.loss else 1
-        of = f"{data} {frames.measures[measure]}"
         columns += [
-            Column(f"value{index}", f"{of}, {treatment}" if several else of, "number", digits),
+            Column(f"value{index}", f"{data} {frames.measures[measure]}", "number", digits),
             Column(f"low{index}", "95 % interval", "interval", digits, f"high{index}"),
         ]
-    return page.table(pl.DataFrame(rows), columns, caption("statistics_table")) if rows else Markup()
+    note = caption("statistics_table", treatment=numbers["batchnorm"][0] if several else "")
+    return page.table(pl.DataFrame(rows), columns, note) if rows else Markup()
 
 
 def _shown_blocks(frames: ProbeTables) -> pl.DataFrame:
@@ -152,7 +154,7 @@ def _set_back_table(frames: ProbeTables) -> Markup:
         columns += [
             Column(f"lost_{index}", f"{words}, added", "number", digits),
             Column(f"lost_low_{index}", "95 % interval", "interval", digits, f"lost_high_{index}"),
-            Column(f"percent_{index}", "% of the whole gain", "number", 0),
+            *([Column(f"percent_{index}", "% of the whole gain", "number", 0)] if of_measure["share"].count() else []),
             Column(f"barrier_{index}", f"barrier, {words}", "number", digits),
             Column(f"barrier_low_{index}", "95 % interval", "interval", digits, f"barrier_high_{index}"),
         ]
@@ -160,19 +162,19 @@ def _set_back_table(frames: ProbeTables) -> Markup:
     return page.table(table, columns, caption("set_back_table"))
 
 
-def _line_table(frames: ProbeTables, lines: Mapping[str, Curve]) -> Markup:
-    """min_delta, hump, tail_rise and barrier of each of some lines, by each measure."""
+def _line_table(frames: ProbeTables, lines: Sequence[str], whole: str) -> Markup:
+    """min_delta, hump, tail_rise and barrier of each of some lines, by each measure; `whole` stands for `WHOLE`."""
     data, treatment = frames.shown
     shown = ("min_delta", "hump", "tail_rise", "barrier_above_chord")
     told = frames.numbers.filter(
         pl.col("measure").is_in(list(frames.measures))
         & (pl.col("data") == data)
         & (pl.col("batchnorm") == treatment)
-        & pl.col("line").is_in(list(lines))
+        & pl.col("line").is_in(lines)
     )
     rows: list[dict[str, Any]] = []
     for (line, measure), of_line in told.group_by(["line", "measure"], maintain_order=True):
-        row: dict[str, Any] = {"line": "whole network" if line == WHOLE else line, "of": frames.measures[str(measure)]}
+        row: dict[str, Any] = {"line": whole if line == WHOLE else line, "of": frames.measures[str(measure)]}
         for name in shown:
             estimate = of_line.row(by_predicate=pl.col("number") == name, named=True)
             row |= {f"{name}_{end}": estimate[end] for end in ("value", "low", "high")}

@@ -45,12 +45,16 @@ def text(summary: Summary) -> str:
         line = summary.lines[0]
         of = _described(line)
         judged = [_say("height", of=of)]
-        if line.error:
-            judged.append(_say("by_error", error=_series(line.error), alike=_group(line.error) == _group(line.loss)))
+        if line.error and line.error.verdict.examples > 1:
+            kinds = {_group(line.error), _group(line.loss)}
+            agreement = "too" if len(kinds) == 1 else "opposed" if kinds == {"barrier", "no barrier"} else ""
+            judged.append(_say("by_error", error=_series(line.error), agreement=agreement))
         paragraphs += [" ".join(filter(None, judged))]
         if of["kind"] != "undefined":
             paragraphs.append(_say("averaging", of=of))
-        paragraphs += [_others(line), _say("limits", of=of)]
+        if of["kind"] == "barrier" and line.batchnorm == ("interpolate",):
+            paragraphs.append(_say("interpolated"))
+        paragraphs += [_others(line), _beside(summary), _say("limits", of=of)]
         paragraphs += [_blocks(summary)] if len(summary.shown_blocks) > 1 else []
     return "\n".join(filter(None, [*paragraphs, _say("definition")]))
 
@@ -60,12 +64,15 @@ def digits(effect: float) -> int:
     return min(8, max(0, math.ceil(-math.log10(effect / 5) - 1e-9))) if effect > 0 else 2
 
 
-def small(value: float, effect: float) -> str:
-    """A height as text: a small one with one significant digit, however small, rather than 0.00."""
+def small(value: float, effect: float, is_limit: bool = False) -> str:
+    """A height as text: a small one with one significant digit, however small, rather than 0.00.
+
+    A limit, which the height does not exceed, is rounded up.
+    """
     places = digits(effect)
-    if 0 < abs(value) < 0.5 * 10.0**-places and abs(value) > 1e-9:
-        places = math.ceil(-math.log10(abs(value)))
-    return number(value, places)
+    if 1e-9 < abs(value) < 0.5 * 10.0**-places:
+        places = -int(f"{value:.0e}".partition("e")[2])
+    return number(math.ceil(value * 10.0**places - 1e-6) / 10.0**places if is_limit else value, places)
 
 
 def _say(name: str, **values: object) -> str:
@@ -101,6 +108,11 @@ def unit(measure: str, before: str = "") -> str:
     """The unit of a height, after a space and `before`; empty where the measure has none."""
     known = _UNITS.get(measure, "")
     return before + known if known else ""
+
+
+def value_unit(measure: str, before: str = "") -> str:
+    """The unit of a value, as `unit`: errors are in percent, and differences of errors in points."""
+    return unit(measure, before).replace("points", "%")
 
 
 def _described(line: LineSummary) -> dict[str, Any]:
@@ -160,12 +172,18 @@ def _course(series: SeriesVerdict) -> dict[str, Any]:
         course = "dips"
     else:
         course = "falls" if start - end > effect else "rises" if end - start > effect else "level"
-    halfway = "above" if middle - worse > effect else "as" if middle > worse else "between"
+    better = min(start, end)
+    if worse - better <= effect and better - effect / 5 <= middle <= worse + effect:
+        halfway = "alike"
+    elif middle < better:
+        halfway = "below"
+    else:
+        halfway = "above" if middle - worse > effect else "as" if middle > worse else "between"
     return {
         "course": course,
         "highest": _value(worse + max(0.0, verdict.heights["barrier_above_max_end"].value), series, effect),
-        "tail": small(max(tail.high, tail.value), effect) if tail.value > 0 and math.isfinite(tail.high) else "",
-        "halfway": "below" if middle < min(start, end) else halfway,
+        "tail": small(max(tail.high, tail.value), effect, True) if tail.value > 0 and math.isfinite(tail.high) else "",
+        "halfway": halfway,
     }
 
 
@@ -176,7 +194,7 @@ def _amounts(verdict: Verdict) -> dict[str, Any]:
     more = verdict.more_examples
     many = more is not None and more > _MANY * verdict.examples
     return {
-        "at_most": small(verdict.at_most, effect) if math.isfinite(verdict.at_most) else "",
+        "at_most": small(verdict.at_most, effect, True) if math.isfinite(verdict.at_most) else "",
         "above_both": above.low > 0 and hump.value - above.value <= max(effect, 0.1 * hump.value),
         "by_chord": chord.low > 0 and chord.value - above.value <= max(effect, 0.1 * above.value),
         "exceeds": hump.low > effect,
@@ -221,23 +239,34 @@ def _others(line: LineSummary) -> str:
         if _group(each) == _group(told):
             agreed.append(where)
         else:
-            height = _estimate(each.verdict.height, each.verdict.smallest_effect)
-            unit = _UNITS.get(each.measure, "")
-            interval = f"{height['value']}{unit}, 95 % interval {height['low']} to {height['high']}"
-            words = each.verdict.kind if each.verdict.kind == "undefined" else f"{each.verdict.kind} ({interval})"
-            opposed.append({"where": capital(where) if not opposed else where, "words": words})
+            opposed.append({"where": capital(where) if not opposed else where, "words": _in_short(each)})
     treatment = told.batchnorm if len(treatments) > 1 else ""
     return _say("others", treatment=treatment, opposed=opposed, agreed=agreed)
 
 
+def _beside(summary: Summary) -> str:
+    return _say("beside", paths=[{"name": path.label, "words": _in_short(path.loss)} for path in summary.beside])
+
+
+def _in_short(series: SeriesVerdict) -> str:
+    """The kind of a verdict and the height of its rise, as in ``barrier (0.2 nats, 95 % interval 0.1 to 0.3)``."""
+    kind = series.verdict.kind
+    if kind == "undefined":
+        return kind
+    height = _estimate(series.verdict.height, series.verdict.smallest_effect)
+    unit = _UNITS.get(series.measure, "")
+    return f"{kind} ({height['value']}{unit}, 95 % interval {height['low']} to {height['high']})"
+
+
 def _blocks(summary: Summary) -> str:
     shown = summary.shown_blocks
-    return _say("blocks", first=_block(shown[0], summary), last=_block(shown[-1], summary), count=len(shown))
+    first, last = (_block(block, summary) for block in (shown[0], shown[-1]))
+    return _say("blocks", first=first, last=last, told=shown[0].lost.low > 0, count=len(shown))
 
 
-def _block(block: BlockSummary, summary: Summary) -> Mapping[str, str]:
+def _block(block: BlockSummary, summary: Summary) -> Mapping[str, object]:
     effect, error = block.verdict.smallest_effect, summary.error_of(block.block)
-    lost = f"{small(block.lost.value, effect)}{_UNITS.get(block.measure, '')}"
+    lost, unit = _estimate(block.lost, effect), _UNITS.get(block.measure, "")
     share = "" if block.share is None else f", {number(100 * block.share.value, 0)} % of the whole gain"
     of_error = "" if error is None else f", and {number(error.lost.value, 1)} points of error"
-    return {"name": block.block, "lost": lost, "share": share, "error": of_error}
+    return {"name": block.block, "lost": lost, "unit": unit, "share": share, "error": of_error}

@@ -220,7 +220,10 @@ def _partial(scale: Scale) -> tuple[Level, ...]:
         return Level(name, "partial", title, lambda r: interventions.partial(r, *blocks, to="own" if own else "fresh"))
 
     return (
-        *(but(f"partial-{k}", f"T-All but RI-{k}", stage) for k, stage in enumerate(stages, 1)),
+        *(
+            but(f"partial-{k}", f"T-All but RI-{k} (starts trained, {stage} afresh)", stage)
+            for k, stage in enumerate(stages, 1)
+        ),
         but(f"partial-{last}-own", f"T-All but RI-{last}, to its own start", stages[-1], own=True),
         but(f"partial-{last - 1}-{last}", f"T-All but RI-{last - 1} and RI-{last}", *stages[-2:]),
         *(
