@@ -250,11 +250,13 @@ def _beside(summary: Summary) -> str:
 
 def _in_short(series: SeriesVerdict) -> str:
     """The kind of a verdict and the height of its rise, as in ``barrier (0.2 nats, 95 % interval 0.1 to 0.3)``."""
-    kind = series.verdict.kind
+    kind: str = series.verdict.kind
     if kind == "undefined":
         return kind
     height = _estimate(series.verdict.height, series.verdict.smallest_effect)
     unit = _UNITS.get(series.measure, "")
+    if kind == "inconclusive":  # also where the interval is narrow, but the examples too few to show that
+        kind = f"inconclusive with {series.verdict.examples:,} examples"
     return f"{kind} ({height['value']}{unit}, 95 % interval {height['low']} to {height['high']})"
 
 
