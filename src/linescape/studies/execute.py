@@ -92,12 +92,11 @@ def _scan(task: Scan, job: Job, part: tuple[int, int] | None) -> None:
     points = half_done.points(options.positions, shapes)
     asked = positions_of(part, options.positions)
     done = {point.alpha for point in points}
-    count = len(done.intersection(asked))
-    for point in walk(path, evaluator, options, done=done.union(options.positions).difference(asked) | done):
+    for point in walk(path, evaluator, options, done=done | {*options.positions} - {*asked}):
         points.append(point)
+        done.add(point.alpha)
         half_done.save_point(point)
-        count += 1
-        job.report(count / len(asked))
+        job.report(len(done.intersection(asked)) / len(asked))
     if part is not None:
         return
     curve = collect(points, path, evaluator)
