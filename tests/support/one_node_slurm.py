@@ -1,4 +1,4 @@
-"""A SLURM of one node on this machine, as far as Debian's packages slurmctld, slurmd, slurm-client and munge are there."""
+"""A SLURM of one node on this machine, where Debian's packages slurmctld, slurmd, slurm-client and munge are there."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
     variables = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     environment = os.environ | variables
     subprocess.run([_program("mungekey") or "", "--create", "--keyfile", folder / "munge.key"], check=True)
+    files = [f"--{name}-file={folder}/munge.{name}" for name in ("key", "pid", "log", "seed")]
     commands = [
-        ["munged", "--foreground", "--force", f"--key-file={folder}/munge.key", f"--socket={folder}/munge.socket"]
-        + [f"--pid-file={folder}/munge.pid", f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed"],
+        ["munged", "--foreground", "--force", f"--socket={folder}/munge.socket", *files],
         ["slurmctld", "-D", "-f", str(folder / "slurm.conf")],
         ["slurmd", "-D", "-f", str(folder / "slurm.conf"), "-N", host],
     ]

@@ -159,7 +159,7 @@ def run_study(
         name: the study; of your own file.py, which defines study, or file.py:name.
         device: where to train and to measure: cpu (all cores) or cuda (all GPUs).
         executor: what does the tasks: local (processes of this machine), ray or slurm.
-        workers: processes of local, one for each core or GPU by default; tasks in flight at once, at most, of the others.
+        workers: processes of local, by default one for each core or GPU; of the others, tasks in flight at most.
         address: of a Ray cluster; without it, one is started on this machine and ended with the run.
         slurm: settings of SLURM's jobs, as in sbatch: partition=long time=60 (minutes).
     """
@@ -247,9 +247,7 @@ def train(
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
 
 
-def _work(
-    tasks: Study | list[Train], store: Path, device: str = "cpu", executor: Executor | None = None
-) -> RunSummary:
+def _work(tasks: Study | list[Train], store: Path, device: str = "cpu", executor: Executor | None = None) -> RunSummary:
     from linescape.cli import specs
     from linescape.studies.executors import Local
     from linescape.studies.run import work

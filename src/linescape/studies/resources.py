@@ -43,7 +43,7 @@ class Resources(msgspec.Struct, frozen=True):
     bytes: int
 
 
-def resources(task: Task, device: str) -> Resources:
+def needed(task: Task, device: str) -> Resources:
     """What a task needs on a device; where its recipe is impossible, which it will say, as little as any."""
     recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
     used = WORKING + CPU_MEMORY

@@ -21,7 +21,7 @@ from linescape.recipe import Recipe
 from linescape.studies.study import Keep, Scan, Task
 
 ATTEMPTS = 3
-"""Times that a run does a task whose result is not there afterwards, which lacks what it needs, or whose process ends."""
+"""Times that a run does a task whose result is not there afterwards, which lacks a need, or whose process dies."""
 
 SOONEST, LATEST = 0.5, 8.0
 """Seconds after which it is looked whether another process still has a task: more each time, up to the latest."""

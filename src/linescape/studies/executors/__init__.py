@@ -45,11 +45,11 @@ def named(name: str, workers: int | None = None, address: str = "", settings: Se
     if name == "local":
         return Local(workers)
     try:
-        module = import_module(f"linescape.studies.executors.{'on_ray' if name == 'ray' else 'on_slurm'}")
+        module = import_module(f"linescape.studies.executors.on_{name}")
+        made: Executor = module.Ray(workers, address) if name == "ray" else module.Slurm(workers, settings)
     except ModuleNotFoundError as error:
         raise RecipeError(
             f"The executor {name!r} needs {error.name}, which is not installed. Get it with: pip install "
             f"'linescape[{name}]'"
         ) from error
-    made: Executor = module.Ray(workers, address) if name == "ray" else module.Slurm(workers, settings)
     return made

@@ -42,7 +42,7 @@ class Place(msgspec.Struct, frozen=True):
 class Executor(Protocol):
     """Does the units of a schedule, anywhere."""
 
-    def capacity(self, device: str) -> int:
+    def capacity(self, device: str, /) -> int:
         """How many units it does at once, at most."""
 
     def run(self, schedule: Schedule, store: Store, device: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from linescape.engine import threads
 from linescape.errors import RecipeError, first_line
 from linescape.studies.executors.anywhere import Place, answer, killed, message, outcome_of
-from linescape.studies.resources import resources
+from linescape.studies.resources import needed
 from linescape.studies.schedule import Outcome, Schedule, Unit
 from linescape.studies.store import Store
 
@@ -38,7 +38,7 @@ class Ray:
             raise ModuleNotFoundError("No module named 'ray'", name="ray")
         self.workers, self.address = workers, address
 
-    def capacity(self, device: str) -> int:
+    def capacity(self, _: str) -> int:
         """How many units are in flight at once."""
         return self.workers or (IN_FLIGHT if self.address else threads.cores("cpu"))
 
@@ -52,10 +52,10 @@ class Ray:
         try:
             while not schedule.ended:
                 while len(flying) < most and (unit := schedule.take()) is not None:
-                    needed = resources(unit.task, device)
+                    needs = needed(unit.task, device)
                     # A cluster that runs on may grow; on this machine a unit could wait for ever.
-                    room = needed.bytes if self.address else int(min(needed.bytes, memory / 2))
-                    task = remote.options(num_cpus=needed.cores, num_gpus=needed.gpu, memory=room)
+                    room = needs.bytes if self.address else int(min(needs.bytes, memory / 2))
+                    task = remote.options(num_cpus=needs.cores, num_gpus=needs.gpu, memory=room)
                     flying[task.remote(message(unit, place))] = unit
                 if not flying:
                     schedule.pause(0.5)
@@ -87,7 +87,8 @@ def _connected(address: str, cores: int) -> Any:
 
     if ray.is_initialized():
         raise RecipeError(
-            "This process is connected to a Ray cluster already, which would end with the run. Call ray.shutdown() first."
+            "This process is connected to a Ray cluster already, whose connection would end with the run. Call "
+            "ray.shutdown() first."
         )
     try:
         ray.init(**settings)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,10 +17,11 @@ from typing import Any
 import submitit
 from submitit.core.utils import FailedJobError
 
+from linescape import atomic
 from linescape.errors import RecipeError, StoreError, first_line
 from linescape.recipe import typed
 from linescape.studies.executors.anywhere import Place, answer, killed, message, outcome_of
-from linescape.studies.resources import Resources, resources
+from linescape.studies.resources import Resources, needed
 from linescape.studies.schedule import Outcome, Schedule, Unit
 from linescape.studies.store import Store
 
@@ -62,15 +64,13 @@ class Slurm:
         if missing := [name for name in ("sbatch", "srun", "squeue", "scancel") if shutil.which(name) is None]:
             raise RecipeError(f"There is no {missing[0]} here, so no SLURM. Run this where jobs are submitted.")
 
-    def capacity(self, device: str) -> int:
+    def capacity(self, _: str) -> int:
         """How many jobs are in the queue at once."""
         return self.workers or IN_FLIGHT
 
     def run(self, schedule: Schedule, store: Store, device: str) -> None:
         """Do all units; Ctrl-C cancels the jobs."""
-        folder = Path("linescape-slurm").absolute() / f"{time.strftime('%Y-%m-%d-%H-%M-%S')}-{os.getpid()}"
-        folder.mkdir(parents=True)
-        folder.chmod(0o700)  # what jobs bring back through it is nobody else's
+        folder = _folder()
         place, flying, gone = Place.of(store, device), dict[str, tuple[Any, Unit]](), set[str]()
         asked, whole = time.monotonic(), True
         try:
@@ -78,9 +78,9 @@ class Slurm:
                 groups: defaultdict[Resources, list[Unit]] = defaultdict(list)
                 for _ in range(self.capacity(device) - len(flying)):
                     if (unit := schedule.take()) is not None:
-                        groups[resources(unit.task, device)].append(unit)
-                for needed, units in groups.items():
-                    jobs = self._submit(folder, needed, [message(unit, place) for unit in units])
+                        groups[needed(unit.task, device)].append(unit)
+                for needs, units in groups.items():
+                    jobs = self._submit(folder, needs, [message(unit, place) for unit in units])
                     flying |= {job.job_id: (job, unit) for job, unit in zip(jobs, units, strict=True)}
                 schedule.pause(LOOK)
                 ended = {name for name, (job, _) in flying.items() if job.paths.result_pickle.exists()}
@@ -102,7 +102,7 @@ class Slurm:
             if whole:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _submit(self, folder: Path, needed: Resources, lines: Sequence[bytes]) -> list[Any]:
+    def _submit(self, folder: Path, needs: Resources, lines: Sequence[bytes]) -> list[Any]:
         """An array of jobs, one for each line."""
         jobs = submitit.SlurmExecutor(folder, max_num_timeout=1_000_000)
         known = {name: value for name, value in self.settings.items() if name in jobs._valid_parameters()}
@@ -111,21 +111,32 @@ class Slurm:
         parameters: dict[str, Any] = {
             "job_name": "linescape",
             "time": MINUTES,
-            "cpus_per_task": needed.cores,
-            "mem": f"{needed.bytes // 10**6}M",
+            "cpus_per_task": needs.cores,
+            "mem": f"{needs.bytes // 10**6}M",
             "setup": [f"export PYTHONPATH={paths}"],
             "additional_parameters": {"requeue": True, **others},
             "array_parallelism": max(len(lines), 1),
         }
-        if needed.gpu and not {"gres", "gpus_per_node", "gpus_per_task"} & known.keys():
+        if needs.gpu and not {"gres", "gpus_per_node", "gpus_per_task"} & known.keys():
             parameters["gpus_per_node"] = 1
         jobs.update_parameters(**parameters | known)
         try:
             return list(jobs.map_array(_Job(), lines))
         except FailedJobError as error:
             raise StoreError(
-                f"SLURM took no jobs: {first_line(error)}. Nothing that was done is lost. Check the settings of its jobs (--slurm)."
+                f"SLURM took no jobs: {first_line(error)}. Nothing that was done is lost. Check the settings of its "
+                "jobs (--slurm)."
             ) from error
+
+
+def _folder() -> Path:
+    """A new folder for the files of jobs; nobody else can write to it, since what they bring back is read from it."""
+    place = Path("linescape-slurm").absolute()
+    try:
+        place.mkdir(exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=time.strftime("%Y-%m-%d-%H-%M-%S-"), dir=place))
+    except OSError as error:
+        raise atomic.cannot_write(place, error) from error
 
 
 def _queued() -> set[str] | None:
