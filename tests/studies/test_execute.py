@@ -31,7 +31,7 @@ def test_parts_are_joined_to_the_bit(scan: Scan, trained: Store) -> None:
     do(scan, trained)
     expected, record = trained.curve(scan), trained.record(scan)
     (trained.folder(scan) / "done.json").unlink()
-    measured = []
+    measured = list[float]()
     for part in ((2, 3), (0, 3), (1, 3)):  # in any order
         do(scan, trained, report=measured.append, part=part)
         assert not trained.has(scan)

@@ -113,7 +113,7 @@ def test_helpers_take_what_is_free(done: Store, tmp_path: Path, monkeypatch: pyt
     name = "st\udcff" if sys.platform == "linux" else "stö"  # bytes that are no text, where a file may have such a name
     store, tasks = Store(tmp_path / name), [Train(FLAT), *study().tasks()]
 
-    def slow(task: Task, store: Store, device: str, report: Callable[[float], None], *_: object) -> None:
+    def slow(task: Task, store: Store, device: str, report: Callable[[float], None], *given: object) -> None:
         for _ in range(600):  # the first task is not needed by the others, and waits until a helper did them
             if all(store.has(other) for other in tasks if other != task):
                 break

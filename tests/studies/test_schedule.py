@@ -191,7 +191,12 @@ def test_what_another_process_has_comes_back_when_it_is_free(monkeypatch: pytest
     store.others.add(other)
     schedule, tries = Schedule(wanted, store), 0
     schedule.watch = watch = Noted()
-    threading.Timer(0.2, lambda: (store.settled.add(other), store.others.clear())).start()
+
+    def ends() -> None:
+        store.settled.add(other)
+        store.others.clear()
+
+    threading.Timer(0.2, ends).start()
 
     def became(unit: Unit) -> Outcome:
         nonlocal tries

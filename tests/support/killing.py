@@ -88,7 +88,7 @@ def count(root: Path, tasks: tuple[tuple[Task, ...], ...]) -> None:
         do(task, *rest)
         mine.append(task)
 
-    linescape.studies.executors.anywhere.do = noted  # type: ignore[assignment]
+    linescape.studies.executors.anywhere.do = noted  # type: ignore[assignment, attr-defined]
     for some in tasks:
         outcome = linescape.studies.run.work(some, Store(root), progress=False, workers=1)
         assert not outcome.failed, outcome.failed

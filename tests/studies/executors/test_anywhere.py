@@ -66,7 +66,7 @@ def test_executors_are_named() -> None:
         (("ray", None, "", ("time=3",)), "Add --executor slurm"),
     ):
         with pytest.raises(RecipeError, match=said):
-            executors.named(*arguments)  # type: ignore[arg-type]
+            executors.named(*arguments)
 
 
 @pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("slurm", "submitit")])

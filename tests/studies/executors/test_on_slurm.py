@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +101,23 @@ def test_a_real_slurm_gives_the_same_bits(tmp_path: Path) -> None:
         environment = os.environ | variables | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         running = subprocess.Popen(command, cwd=tmp_path, env=environment)
         requeued = 0
-        while running.poll() is None and requeued < 3:  # as a job of higher priority does
-            time.sleep(3)
-            asked = ["squeue", "-h", "-t", "R", "-o", "%i"]
-            for name in subprocess.run(asked, env=environment, capture_output=True, text=True).stdout.split()[:1]:
-                ended = subprocess.run(["scontrol", "requeue", name], env=environment, capture_output=True, check=False)
-                requeued += ended.returncode == 0
+        while running.poll() is None:
+            time.sleep(1)
+            for name in _jobs("R", environment)[: requeued < 3]:  # as a job of higher priority does
+                requeued += _control(environment, "requeue", name)
+            for name in _jobs("PD", environment):  # which SLURM holds for two minutes then
+                _control(environment, "update", f"jobid={name}", "starttime=now")
         assert running.wait(timeout=600) == 0
     assert requeued
     with as_file(tmp_path):
         work(study, Store(tmp_path / "local"), progress=False, workers=1)
         assert results(Store(tmp_path / "store"), study.tasks()) == results(Store(tmp_path / "local"), study.tasks())
+
+
+def _jobs(state: str, environment: Mapping[str, str]) -> list[str]:
+    asked = ["squeue", "--noheader", "--array", "--states", state, "--format=%i"]
+    return subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+def _control(environment: Mapping[str, str], *words: str) -> bool:
+    return subprocess.run(["scontrol", *words], env=environment, capture_output=True, check=False).returncode == 0

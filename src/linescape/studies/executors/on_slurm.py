@@ -72,7 +72,7 @@ class Slurm:
         """Do all units; Ctrl-C cancels the jobs."""
         folder = _folder()
         place, flying, gone = Place.of(store, device), dict[str, tuple[Any, Unit]](), set[str]()
-        asked, whole = time.monotonic(), True
+        arrays, asked, whole = set[str](), time.monotonic(), True
         try:
             while not schedule.ended:
                 groups: defaultdict[Resources, list[Unit]] = defaultdict(list)
@@ -82,6 +82,7 @@ class Slurm:
                 for needs, units in groups.items():
                     jobs = self._submit(folder, needs, [message(unit, place) for unit in units])
                     flying |= {job.job_id: (job, unit) for job, unit in zip(jobs, units, strict=True)}
+                    arrays |= {job.job_id.partition("_")[0] for job in jobs}
                 schedule.pause(LOOK)
                 ended = {name for name, (job, _) in flying.items() if job.paths.result_pickle.exists()}
                 if time.monotonic() - asked >= QUEUE and (queued := _queued()) is not None:
@@ -97,8 +98,8 @@ class Slurm:
             whole = False
             raise
         finally:
-            if flying:
-                subprocess.run(["scancel", *{name.partition("_")[0] for name in flying}], check=False)  # noqa: S603, S607
+            if arrays:  # also of units that are done: SLURM may have requeued one that had just ended
+                subprocess.run(["scancel", *sorted(arrays)], check=False, capture_output=True)  # noqa: S603, S607
             if whole:
                 shutil.rmtree(folder, ignore_errors=True)
 
