@@ -308,6 +308,8 @@ def test_a_diverged_run_is_kept_and_its_line_declined(tmp_path: Path) -> None:
     assert store.has(Train(FLAT))
     assert store.diverged(recipe)
     assert not store.diverged(FLAT)
+    assert store.record(Train(recipe))["diverged_step"] == store.checkpoint(Moment(recipe)).step
+    assert "diverged_step" not in store.record(Train(FLAT))
     last = store.log(recipe).row(-1, named=True)
     assert not np.isfinite(last["train_loss"])
     assert last["test_error"] == 100.0
