@@ -43,7 +43,7 @@ class FakeRay(ModuleType):
         return False
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeManagerAddress": self.node, "Resources": {"memory": 4e9}}]
+        return [{"NodeManagerAddress": self.node, "Resources": {"memory": 3e9}}]
 
     def remote(self, **_: Any) -> Callable[[Callable[[bytes], bytes]], Any]:
         def made(function: Callable[[bytes], bytes]) -> Any:

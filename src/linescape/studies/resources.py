@@ -13,7 +13,7 @@ from linescape.studies.costs import approximate
 from linescape.studies.job import CPU_MEMORY
 from linescape.studies.study import Scan, Task
 
-PROCESS = 0.8e9
+PROCESS = 0.3e9
 """Bytes of a process that has loaded torch, before it has done anything."""
 
 WORKING = 1e9

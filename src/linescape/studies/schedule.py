@@ -247,6 +247,11 @@ class Schedule:
         self._delay = min(2 * self._delay, LATEST) if len(self._later) == len(later) else SOONEST
         self._look = now + self._delay
 
+    def report(self, unit: Unit, share: float) -> None:
+        """So much of a unit is done, from 0 to 1."""
+        with self._changed:
+            self.watch.report(unit, share)
+
     # -- what came of it ----------------------------------------------------------------------------------------
 
     def settle(self, unit: Unit, outcome: Outcome) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 import torch
@@ -93,11 +93,19 @@ def do_unit(unit: Unit, store: Store, device: str, report: Report = lambda _: No
         with store.claim(unit.task, unit.part) as claimed:
             if not claimed:
                 return Outcome("elsewhere")
-            if not store.has(unit.task):
-                do(unit.task, store, device, report, unit.also, unit.part)
-            return Outcome("done")
+            return Outcome("done") if store.has(unit.task) else _done(unit, store, device, report)
     except StoreError as error:
-        return Outcome(_kind(unit, store, error), str(error))
+        return Outcome("stop", str(error))
+
+
+def _done(unit: Unit, store: Store, device: str, report: Report) -> Outcome:
+    try:
+        do(unit.task, store, device, report, unit.also, unit.part)
+        return Outcome("done")
+    except StoreError as error:
+        needs_are_there = all(store.has(need) for need in in_order([unit.task])[:-1])
+        lost = isinstance(error, DamagedError) or not needs_are_there  # which can be mended
+        return Outcome("lost" if lost else "stop", str(error))
     except LinescapeError as error:
         return Outcome("failed", str(error))
     except Exception as error:  # an unexpected error in one task must not stop a run of many hours
@@ -111,15 +119,6 @@ def do_unit(unit: Unit, store: Store, device: str, report: Report = lambda _: No
             f"There was not enough of {what} for it ({type(error).__name__}: {first_line(error)}). Do fewer at once "
             "(--workers), or use a machine with more memory; what was saved is continued.",
         )
-
-
-def _kind(unit: Unit, store: Store, error: StoreError) -> Literal["lost", "stop"]:
-    """Whether what the unit needs is not there, which can be mended, or the store cannot be used at all."""
-    try:
-        needs_are_there = all(store.has(need) for need in in_order([unit.task])[:-1])
-    except StoreError:
-        return "stop"
-    return "stop" if needs_are_there and not isinstance(error, DamagedError) else "lost"
 
 
 def _for_want_of_memory(error: Exception) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from functools import partial
 
 import msgspec
@@ -44,7 +45,7 @@ class Local:
                 for feeder in feeders:
                     feeder.start()
                 while (unit := schedule.next()) is not None:
-                    report = partial(schedule.watch.report, unit)
+                    report = partial(schedule.report, unit)
                     schedule.settle(unit, do_unit(unit, store, places[0].device, report))
             finally:
                 schedule.close()
@@ -61,7 +62,15 @@ def devices(device: str) -> list[str]:
 
 
 def _feed(schedule: Schedule, place: Place, helpers: Processes) -> None:
-    """Give units to a helper until there are none, and to another if it dies."""
+    """Give units to helpers until there are none."""
+    try:
+        _feed_helpers(schedule, place, helpers)
+    except Exception:  # which nobody sees in a thread, while all wait for the unit that it had
+        schedule.stop(f"The run cannot go on:\n{traceback.format_exc()}")
+
+
+def _feed_helpers(schedule: Schedule, place: Place, helpers: Processes) -> None:
+    """Give units to a helper, and to another if it dies."""
     schedule.pause(ALONE_SECONDS)
     process = None
     while schedule.more():
