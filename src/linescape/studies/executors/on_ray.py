@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -65,14 +67,16 @@ class Ray:
                     schedule.settle(flying.pop(done), _outcome(ray, done))
         finally:
             for task in flying:
-                ray.cancel(task, force=True)
+                with suppress(ray.exceptions.RayError):  # the cluster is gone
+                    ray.cancel(task, force=True)
             ray.shutdown()
 
 
 def _connected(address: str, cores: int) -> Any:
     """Ray, connected to a cluster."""
     # What this process can import, such as the user's network, tasks find too; libraries are those of each machine.
-    own = (path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix)))
+    libraries = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+    own = (path for path in sys.path if path and not path.startswith(libraries))
     settings: dict[str, Any] = {
         "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(own)}},
         "log_to_driver": False,
