@@ -26,7 +26,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-@pytest.mark.parametrize("scan", [whole(BASE, alphas=7, batchnorm=ALL, test_examples=100), whole(FLAT, alphas=5, block="fc")])
+@pytest.mark.parametrize(
+    "scan", [whole(BASE, alphas=7, batchnorm=ALL, test_examples=100), whole(FLAT, alphas=5, block="fc")]
+)
 def test_parts_are_joined_to_the_bit(scan: Scan, trained: Store) -> None:
     do(scan, trained)
     expected, record = trained.curve(scan), trained.record(scan)
