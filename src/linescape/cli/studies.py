@@ -157,6 +157,7 @@ def run_study(
 
     Args:
         name: the study; of your own file.py, which defines study, or file.py:name.
+        selection: the part of it, and the folder of its results.
         device: where to train and to measure: cpu (all cores) or cuda (all GPUs).
         executor: what does the tasks: local (processes of this machine), ray or slurm.
         workers: processes of local, by default one for each core or GPU; of the others, tasks in flight at most.

@@ -88,7 +88,14 @@ def _opened(place: Place) -> Store:
 
 
 def do_unit(unit: Unit, store: Store, device: str, report: Report = lambda _: None) -> Outcome:
-    """Do a unit in this process, unless another has it or it is done."""
+    """Do a unit in this process, unless another has it or it is done.
+
+    Args:
+        unit: what to do.
+        store: where its needs are read and its result is written.
+        device: where to compute.
+        report: called with the share that is done.
+    """
     try:
         with store.claim(unit.task, unit.part) as claimed:
             if not claimed:
