@@ -118,6 +118,20 @@ def test_a_report_replaces_nothing_of_others(name: str, line: Line, tmp_path: Pa
     assert not (tmp_path / "other").exists()
 
 
+def test_an_executor_that_is_not_there_ends_in_one_message(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    for options, said in (
+        (["--executor", "kubernetes"], "There is no executor 'kubernetes'"),
+        (["--executor", "ray"], "pip install 'linescape[ray]'"),
+        (["--slurm", "time=3"], "Add --executor slurm"),
+        (["--workers", "0"], "would do nothing"),
+    ):
+        code, out, err = line("study", "run", *PART, *options)
+        assert (code, out) == (2, "")
+        assert said in err
+        assert "Traceback" not in err
+
+
 def test_a_file_in_the_place_of_a_report_is_left_alone(line: Line, tmp_path: Path) -> None:
     Store(tmp_path / "results").decline(Train(Recipe()), "so that there is one", {})
     (tmp_path / "file").write_text("mine")

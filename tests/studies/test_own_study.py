@@ -6,7 +6,6 @@ import math
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
@@ -14,15 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 
-import linescape.studies.run
+import linescape.studies.executors.anywhere
+import linescape.studies.executors.local
 from linescape import models, report, studies
 from linescape.analysis import tables
 from linescape.data import load
 from linescape.errors import CheckpointError, RecipeError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.recipe import Data, OwnModel, Recipe, user_code
+from linescape.studies.executors.anywhere import Place, message, outcome_of
 from linescape.studies.own_code import changed_code
+from linescape.studies.processes import Processes, reply_of, send
 from linescape.studies.run import work
+from linescape.studies.schedule import Outcome, Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Study, Train
 from tests.studies.test_run import results
@@ -31,7 +34,7 @@ from tests.support.own_study import FILE, as_file
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linescape.studies.run, "ALONE_SECONDS", math.inf)
+    monkeypatch.setattr(linescape.studies.executors.local, "ALONE_SECONDS", math.inf)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def study(file: Path) -> Study:
 def done(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("done"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linescape.studies.run, "ALONE_SECONDS", math.inf)
+        patch.setattr(linescape.studies.executors.local, "ALONE_SECONDS", math.inf)
         outcome = work(study, store, progress=False)
     assert (outcome.done, outcome.failed, outcome.declined) == (6 + 18, {}, {})
     return store
@@ -104,13 +107,13 @@ def test_kills_change_no_bit(faster: int, file: Path, tmp_path: Path) -> None:
 
 def test_helpers_find_the_users_code(study: Study, done: Store, tmp_path: Path) -> None:
     tasks = study.only("base", runs=1).tasks()
-    with linescape.studies.run._Helpers(1, Store(tmp_path / "store"), "cpu", list(tasks)) as helpers:
-        helpers.created = -math.inf
-        helpers.start_late()
-        for _ in range(600):
-            if all(Store(tmp_path / "store").has(task) for task in tasks):
-                break
-            time.sleep(0.1)
+    place = Place.of(Store(tmp_path / "store"), "cpu")
+    with Processes("linescape.studies.executors.local:help_out") as helpers:
+        helper = helpers.begin()
+        reply_of(helper)
+        for task in tasks:
+            send(helper, message(Unit(task), place))
+            assert outcome_of(reply_of(helper)) == Outcome("done")
     assert results(Store(tmp_path / "store"), tasks) == results(done, tasks)
 
 

@@ -18,8 +18,9 @@ import torch
 from msgspec.structs import replace
 
 import linescape.studies.execute
+import linescape.studies.executors.anywhere
+import linescape.studies.executors.local
 import linescape.studies.job
-import linescape.studies.run
 import linescape.studies.states
 import linescape.studies.trainings
 from linescape import models, tensor_file
@@ -27,7 +28,10 @@ from linescape.engine import compiler, library_digest
 from linescape.errors import StoreError
 from linescape.geometry.state import State, lerp
 from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedule
+from linescape.studies.executors.anywhere import Place, message
+from linescape.studies.processes import Processes, reply_of, send
 from linescape.studies.run import do, work
+from linescape.studies.schedule import Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Arm, Keep, Moment, Run, Scan, Study, Task, Train
 from linescape.training import interventions as change
@@ -58,7 +62,7 @@ def study() -> Study:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linescape.studies.run, "ALONE_SECONDS", math.inf)
+    monkeypatch.setattr(linescape.studies.executors.local, "ALONE_SECONDS", math.inf)
 
 
 def results(store: Store, tasks: tuple[Task, ...]) -> dict[str, object]:
@@ -106,30 +110,29 @@ def test_kills_and_company_change_nothing(faster: int, tmp_path: Path) -> None:
 
 
 def test_helpers_take_what_is_free(done: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linescape.studies.run, "ALONE_SECONDS", 0.0)
+    monkeypatch.setattr(linescape.studies.executors.local, "ALONE_SECONDS", 0.0)
     name = "st\udcff" if sys.platform == "linux" else "stö"  # bytes that are no text, where a file may have such a name
     store, tasks = Store(tmp_path / name), [Train(FLAT), *study().tasks()]
 
-    def slow(task: Task, store: Store, device: str, report: Callable[[float], None], also: object) -> None:
-        report(0.0)
+    def slow(task: Task, store: Store, device: str, report: Callable[[float], None], *given: object) -> None:
         for _ in range(600):  # the first task is not needed by the others, and waits until a helper did them
             if all(store.has(other) for other in tasks if other != task):
                 break
             time.sleep(0.1)
         do(task, store, device, report)
 
-    monkeypatch.setattr(linescape.studies.run, "do", slow)
+    monkeypatch.setattr(linescape.studies.executors.anywhere, "do", slow)
     outcome = work(tasks, store, progress=False, workers=2)
     assert (outcome.done, outcome.failed) == (7, {})
     assert results(store, study().tasks()) == results(done, study().tasks())
 
 
 def test_helpers_end_with_the_one_that_called_them(tmp_path: Path) -> None:
-    endless = replace(FLAT, schedule=Schedule(100_000))
-    with linescape.studies.run._Helpers(1, Store(tmp_path), "cpu", [Train(endless)]) as helpers:
-        helpers.created = -math.inf
-        helpers.start_late()
-        (helper,) = helpers.running
+    endless = Train(replace(FLAT, schedule=Schedule(100_000)))
+    with Processes("linescape.studies.executors.local:help_out") as helpers:
+        helper = helpers.begin()
+        assert reply_of(helper) == b"\n"
+        send(helper, message(Unit(endless), Place.of(Store(tmp_path), "cpu")))
         begun = time.monotonic()
         while not (tmp_path / "train").exists() and time.monotonic() - begun < 60:
             time.sleep(0.1)
@@ -137,8 +140,7 @@ def test_helpers_end_with_the_one_that_called_them(tmp_path: Path) -> None:
         assert helper.stdin is not None
         helper.stdin.close()  # as when this process is killed
         assert helper.wait(timeout=20) == 0
-        helper.stdin = None
-    assert not Store(tmp_path).has(Train(endless))
+    assert not Store(tmp_path).has(endless)
 
 
 def test_a_task_computes_with_one_thread_whatever_the_cores(done: Store, tmp_path: Path) -> None:
@@ -165,7 +167,7 @@ def test_a_training_builds_its_network_once(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_finished_study_is_not_touched(done: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linescape.studies.run, "do", None)
+    monkeypatch.setattr(linescape.studies.executors.anywhere, "do", None)
     before = {path: path.stat().st_mtime_ns for path in done.root.rglob("*")}
     outcome = work(study(), done)
     assert (outcome.done, outcome.before) == (0, 6)
@@ -180,7 +182,7 @@ def test_needs_are_done_first_and_once(tmp_path: Path, monkeypatch: pytest.Monke
         order.append(task)
         do(task, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(linescape.studies.run, "do", note)
+    monkeypatch.setattr(linescape.studies.executors.anywhere, "do", note)
     work([asked, whole(FLAT)], Store(tmp_path), progress=False)
     assert order == [Train(FLAT), Train(asked.end.recipe), asked, whole(FLAT)]
 
@@ -196,7 +198,7 @@ def test_two_experiments_do_what_they_share_once(tmp_path: Path, monkeypatch: py
         order.append(task)
         do(task, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(linescape.studies.run, "do", note)
+    monkeypatch.setattr(linescape.studies.executors.anywhere, "do", note)
     for asked in (first, second):
         work(asked, Store(tmp_path), progress=False)
     assert order == [Train(FLAT), whole(FLAT), Train(shorter), whole(shorter)]
@@ -292,7 +294,7 @@ def test_a_programs_mistake_is_kept_with_its_trace(tmp_path: Path, monkeypatch: 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("what now")
 
-    monkeypatch.setattr(linescape.studies.run, "do", broken)
+    monkeypatch.setattr(linescape.studies.executors.anywhere, "do", broken)
     (reason,) = work([Train(FLAT)], Store(tmp_path), progress=False).failed.values()
     assert "Traceback" in reason
     assert "what now" in reason
@@ -307,6 +309,8 @@ def test_a_diverged_run_is_kept_and_its_line_declined(tmp_path: Path) -> None:
     assert store.has(Train(FLAT))
     assert store.diverged(recipe)
     assert not store.diverged(FLAT)
+    assert store.record(Train(recipe))["diverged_step"] == store.checkpoint(Moment(recipe)).step
+    assert "diverged_step" not in store.record(Train(FLAT))
     last = store.log(recipe).row(-1, named=True)
     assert not np.isfinite(last["train_loss"])
     assert last["test_error"] == 100.0
@@ -342,7 +346,7 @@ def test_a_result_that_disappears_is_done_again(done: Store, tmp_path: Path, mon
             shutil.rmtree(gone)
         do(task, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(linescape.studies.run, "do", losing)
+    monkeypatch.setattr(linescape.studies.executors.anywhere, "do", losing)
     outcome = work([asked], store, progress=False)
     assert (outcome.done, outcome.before, outcome.failed) == (2, 0, {})
     assert results(store, study().tasks()) == results(done, study().tasks())
@@ -360,7 +364,7 @@ def test_nothing_is_done_in_vain_for_ever(lost: str, tmp_path: Path, monkeypatch
         if lost == "the result":
             shutil.rmtree(store.folder(task))
 
-    monkeypatch.setattr(linescape.studies.run, "do", losing)
+    monkeypatch.setattr(linescape.studies.executors.anywhere, "do", losing)
     outcome = work([asked, Train(replace(FLAT, seed=1))], store, progress=False)
     assert len(count) <= 3 * 3
     assert asked in outcome.failed

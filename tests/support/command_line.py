@@ -46,13 +46,14 @@ OF_OWN = ["--model", "own:network", "--data", "own:data"]
 
 def make_studies_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The trainings on the spiral take a tenth of their epochs, plans time little, and no helper is started."""
-    from linescape.studies import planning, run, timing
+    from linescape.studies import planning, timing
+    from linescape.studies.executors import local
     from linescape.studies.vlaar2022 import SCALES
 
     for name, scale in SCALES.items():
         short = replace(scale.warm_up["mlp-spiral"], schedule=Schedule(epochs=30, kind="step", drops=(15, 22)))
         quick = replace_scale(scale, warm_up={**scale.warm_up, "mlp-spiral": short})
         monkeypatch.setitem(SCALES, name, quick)
-    monkeypatch.setattr(run, "ALONE_SECONDS", float("inf"))  # tests/studies/test_run.py has the helpers
+    monkeypatch.setattr(local, "ALONE_SECONDS", float("inf"))  # tests/studies/test_run.py has the helpers
     monkeypatch.setattr(planning, "cores", lambda _: 1)
     monkeypatch.setattr(timing, "ENOUGH", 0.05)

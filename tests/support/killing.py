@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from msgspec.structs import replace
 
+import linescape.studies.executors.anywhere
 import linescape.studies.job
 import linescape.studies.run
 import linescape.studies.trainings
@@ -88,7 +89,7 @@ def count(root: Path, tasks: tuple[tuple[Task, ...], ...]) -> None:
         do(task, *rest)
         mine.append(task)
 
-    linescape.studies.run.do = noted  # type: ignore[assignment]
+    linescape.studies.executors.anywhere.do = noted  # type: ignore[assignment, attr-defined]
     for some in tasks:
         outcome = linescape.studies.run.work(some, Store(root), progress=False, workers=1)
         assert not outcome.failed, outcome.failed

@@ -17,6 +17,7 @@ from linescape.cli.usage import epilogue
 from linescape.errors import RecipeError, UnfinishedError
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
+    from linescape.studies.executors import Executor
     from linescape.studies.run import RunSummary
     from linescape.studies.store import Store
     from linescape.studies.study import Study, Train
@@ -140,16 +141,33 @@ def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") 
 
 
 @app.command(name="run", help_epilogue=epilogue("study run"))
-def run_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> dict[str, Any]:
+def run_study(
+    name: str,
+    selection: Selection = WHOLE,
+    *,
+    device: str = "cpu",
+    executor: str = "local",
+    workers: int | None = None,
+    address: str = "",
+    slurm: Annotated[tuple[str, ...], Many] = (),
+) -> dict[str, Any]:
     """Run the missing trainings and lines of a study. Interrupt it at any time; the same command continues.
 
     Results that are damaged are made again. Ends with the command that writes the report.
 
     Args:
         name: the study; of your own file.py, which defines study, or file.py:name.
-        device: where to train and to measure: cpu (all cores) or cuda.
+        selection: the part of it, and the folder of its results.
+        device: where to train and to measure: cpu (all cores) or cuda (all GPUs).
+        executor: what does the tasks: local (processes of this machine), ray or slurm.
+        workers: processes of local, by default one for each core or GPU; of the others, tasks in flight at most.
+        address: of a Ray cluster; without it, one is started on this machine and ended with the run.
+        slurm: settings of SLURM's jobs, as in sbatch: partition=long time=60 (minutes).
     """
-    summary = _work(selection.study(name), selection.store, device)
+    from linescape.studies import executors
+
+    chosen = executors.named(executor, workers, address, slurm)
+    summary = _work(selection.study(name), selection.store, device, chosen)
     report = shlex.join(["linescape", "study", "report", *selection.words(name)])
     echo_err(f"Next, write the report: {report}")
     _check_finished(summary)
@@ -230,12 +248,15 @@ def train(
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
 
 
-def _work(tasks: Study | list[Train], store: Path, device: str = "cpu") -> RunSummary:
+def _work(tasks: Study | list[Train], store: Path, device: str = "cpu", executor: Executor | None = None) -> RunSummary:
     from linescape.cli import specs
+    from linescape.studies.executors import Local
     from linescape.studies.run import work
     from linescape.studies.store import Store
 
-    summary = work(tasks, Store(store), specs.device(device))
+    if isinstance(executor, Local | None):
+        device = specs.device(device)  # elsewhere there may be GPUs where this machine has none
+    summary = work(tasks, Store(store), device, executor=executor)
     echo_err(str(replace(summary, failed={})))  # what failed is told by work itself
     return summary
 

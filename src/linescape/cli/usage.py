@@ -39,7 +39,7 @@ _SEVERAL = {
 
 def shown_default(value: object) -> str | None:
     """A default as it is typed; None, which shows nothing, for a flag that is off and where there is no value."""
-    if value is None or value is False or value == ():
+    if value is None or value is False or value in ((), ""):
         return None
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 

@@ -6,7 +6,7 @@ A task that cannot be done, since the training that it starts from diverged, is 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from linescape import models
@@ -31,6 +31,7 @@ def do(
     device: str = "cpu",
     report: Report = lambda _: None,
     also: Collection[Keep] = (),
+    part: tuple[int, int] | None = None,
 ) -> None:
     """Do one task, from where it was stopped if it was begun; its needs must be settled.
 
@@ -40,6 +41,7 @@ def do(
         device: where to compute.
         report: called with the share that is done.
         also: of a training, or of a state within one: further states of it that are kept as it passes.
+        part: of a walk: (k, n) measures only the k-th of n parts of its positions, which the whole then uses.
 
     Raises:
         StoreError: the store cannot be written, or a need is missing or damaged.
@@ -52,16 +54,18 @@ def do(
                 raise Declined(reason)
         with one_thread(device):
             if isinstance(task, Scan):
-                _scan(task, job)
+                _scan(task, job, part)
             elif isinstance(task, Keep):
                 trainings.keep_within(task, job, {task, *also})
             else:
                 trainings.run(trainings.Training.prepare(task, job), also)
     except Declined as declined:
+        if part is not None:
+            return  # the whole will say so
         store.decline(task, str(declined), job.record())
 
 
-def _scan(task: Scan, job: Job) -> None:
+def _scan(task: Scan, job: Job, part: tuple[int, int] | None) -> None:
     store, device = job.store, job.device
     recipe = task.end.recipe
     dataset = load(recipe.data, recipe.seed)
@@ -86,12 +90,25 @@ def _scan(task: Scan, job: Job) -> None:
     }
     half_done = store.half_done(task, job.conditions)
     points = half_done.points(options.positions, shapes)
-    for point in walk(path, evaluator, options, done={point.alpha for point in points}):
+    asked = positions_of(part, options.positions)
+    done = {point.alpha for point in points}
+    for point in walk(path, evaluator, options, done=done | {*options.positions} - {*asked}):
         points.append(point)
+        done.add(point.alpha)
         half_done.save_point(point)
-        job.report(len(points) / len(options.positions))
+        job.report(len(done.intersection(asked)) / len(asked))
+    if part is not None:
+        return
     curve = collect(points, path, evaluator)
     store.save_curve(task, curve, job.record(evaluator.engine.compiled, half_done.remarks))
+
+
+def positions_of(part: tuple[int, int] | None, positions: Sequence[float]) -> Sequence[float]:
+    """The positions of the k-th of n parts, (k, n), of a walk; parts are as equal as may be. All, of no part."""
+    if part is None:
+        return positions
+    number, count = part
+    return positions[number * len(positions) // count : (number + 1) * len(positions) // count]
 
 
 def _check_data(task: Scan, dataset: Dataset, store: Store) -> None:

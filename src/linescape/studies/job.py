@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -73,12 +73,17 @@ def conditions(device: str) -> dict[str, Any]:
         "arithmetic": None if on_gpu else arithmetic_digest(),
         "compiler": compiler() is not None if on_gpu else library is not None,
         "native_library": library,
-        "versions": {
-            "linescape": version("linescape"),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": dict(_versions()),
+    }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {
+        "linescape": version("linescape"),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
     }
 
 

@@ -23,7 +23,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -311,37 +311,44 @@ class Store:
         return HalfDone(folder / "resume.safetensors", folder / "points", {"task": _key(task), **conditions})
 
     @contextmanager
-    def claim(self, task: Task, wait: bool = False) -> Iterator[bool]:
+    def claim(self, task: Task, part: tuple[int, int] | None = None) -> Iterator[bool]:
         """Lock a task against other processes on this store; yields whether this process got the lock.
 
-        A training and the states within it have one lock, since one process makes all of them.
+        A training and the states within it have one lock, since one process makes all of them. Parts of a walk do not
+        exclude each other, but each excludes the whole: both take their own lock first and then look for the other's,
+        so that at least one of them sees the other.
 
         Args:
             task: the task that is about to be done.
-            wait: wait for another process that has the lock, instead of giving up at once.
+            part: of a walk that is cut into parts: (k, n), the k-th of n.
 
         Raises:
             StoreError: the folder cannot be written.
         """
         folder = self.folder(Train(task.recipe) if isinstance(task, Keep) else task)
-        try:
-            self._mark()
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(folder / ".lock")
-            lock.acquire(blocking=wait)
-        except filelock.Timeout:
-            yield False
-            return
-        except (OSError, NotImplementedError) as error:
-            if isinstance(error, StoreError):
-                raise
-            raise atomic.cannot_write(folder, error if isinstance(error, OSError) else OSError(str(error))) from error
-        try:
-            # Files that killed processes were writing.
-            self._drop(*folder.glob(f".*{atomic.SUFFIX}*"), *folder.glob(f"*/.*{atomic.SUFFIX}*"))
+        with ExitStack() as held:
+            try:
+                self._mark()
+                folder.mkdir(parents=True, exist_ok=True)
+                if part is None:
+                    for path in (folder / ".lock", *folder.glob(".lock-*")):
+                        held.enter_context(filelock.FileLock(path, blocking=False))
+                    # Files that killed processes were writing.
+                    self._drop(*folder.glob(f".*{atomic.SUFFIX}*"), *folder.glob(f"*/.*{atomic.SUFFIX}*"))
+                else:
+                    held.enter_context(filelock.FileLock(folder / f".lock-{part[0]}-{part[1]}", blocking=False))
+                    with filelock.FileLock(folder / ".lock", timeout=0.5, poll_interval=0.02):
+                        pass  # another part only looks, too
+            except filelock.Timeout:
+                held.close()
+                yield False
+                return
+            except (OSError, NotImplementedError) as error:
+                if isinstance(error, StoreError):
+                    raise
+                cause = error if isinstance(error, OSError) else OSError(str(error))
+                raise atomic.cannot_write(folder, cause) from error
             yield True
-        finally:
-            lock.release()
 
     # -- bytes --------------------------------------------------------------------------------------------------
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+from linescape.studies.schedule import Unit
 from linescape.studies.study import Keep, Scan, Task, Train
 
 SURE = 1.0
 """Seconds of work before which nothing is said."""
+
+
+@dataclass
+class _Running:
+    """A unit that is being done: since when, and its share at the first report, as it may go on, and at the last."""
+
+    began: float
+    before: float = 0.0
+    share: float = 0.0
 
 
 class TimeLeft:
@@ -23,42 +34,50 @@ class TimeLeft:
 
     def __init__(self, counted: Mapping[Task, float]) -> None:
         self.counted = counted
-        self.left = self._by_kind(counted)
-        self.done = dict.fromkeys(self.left, 0.0)  # counted, of tasks that have ended
+        self.remaining = dict(counted)
+        self.left: dict[type[Task], float] = dict.fromkeys((Train, Keep, Scan), 0.0)
+        for task, seconds in counted.items():
+            self.left[type(task)] += seconds
+        self.done = dict.fromkeys(self.left, 0.0)  # counted, of units that have ended
         self.taken = dict.fromkeys(self.left, 0.0)  # by these
-        self.began, self.before, self.share = 0.0, 0.0, 0.0  # of the present task; it may go on from an earlier share
+        self.running: dict[Unit, _Running] = {}
 
-    def begin(self) -> None:
-        """A task begins."""
-        self.began, self.before, self.share = time.perf_counter(), 0.0, 0.0
+    def begin(self, unit: Unit) -> None:
+        """A unit begins."""
+        self.running[unit] = _Running(time.perf_counter())
 
-    def report(self, share: float) -> None:
-        """This share of the present task is done."""
-        self.before, self.share = self.before if self.share else share, share
+    def report(self, unit: Unit, share: float) -> None:
+        """This share of a unit is done."""
+        running = self.running[unit]
+        running.before, running.share = running.before if running.share else share, share
 
-    def end(self, task: Task, left: Collection[Task]) -> None:
-        """That task ends, and these are left; other processes may have done some."""
-        if counted := self.counted.get(task, 0.0):
-            self.done[type(task)] += counted * (1.0 - self.before * (self.before < 1.0))
-            self.taken[type(task)] += time.perf_counter() - self.began
-        self.left = self._by_kind(left)
+    def end(self, unit: Unit, done: bool) -> None:
+        """A unit has ended."""
+        running, counted = self.running.pop(unit), unit.share * self.counted.get(unit.task, 0.0)
+        if counted and done:
+            self.done[type(unit.task)] += counted * (1.0 - running.before * (running.before < 1.0))
+            self.taken[type(unit.task)] += time.perf_counter() - running.began
+            self._reduce(unit.task, counted)
 
-    def seconds(self, now: Task | None = None) -> float | None:
-        """Seconds of all that is left; None where too little is done to tell.
+    def settle(self, task: Task) -> None:
+        """Nothing of a task is left, whoever did it."""
+        self._reduce(task, self.remaining.get(task, 0.0))
 
-        Args:
-            now: the present task; None between two tasks.
-        """
+    def seconds(self) -> float | None:
+        """Seconds of all that is left; None where too little is done to tell."""
         done, taken, left = sum(self.done.values()), sum(self.taken.values()), dict(self.left)
-        if now is not None and (counted := self.counted.get(now, 0.0)):
-            done += (self.share - self.before) * counted
-            taken += time.perf_counter() - self.began
-            left[type(now)] -= self.share * counted
+        for unit, running in self.running.items():
+            if running.share and (counted := unit.share * self.counted.get(unit.task, 0.0)):
+                done += (running.share - running.before) * counted
+                taken += time.perf_counter() - running.began
+                left[type(unit.task)] -= running.share * counted
         if taken < SURE or done <= 0.0:
             return None
         rates = {kind: self.taken[kind] / self.done[kind] if self.done[kind] else taken / done for kind in left}
-        return sum(rates[kind] * counted for kind, counted in left.items())
+        return sum(rates[kind] * max(counted, 0.0) for kind, counted in left.items())
 
-    def _by_kind(self, tasks: Collection[Task]) -> dict[type[Task], float]:
-        kinds = (Train, Keep, Scan)
-        return {kind: sum(self.counted.get(task, 0.0) for task in tasks if isinstance(task, kind)) for kind in kinds}
+    def _reduce(self, task: Task, seconds: float) -> None:
+        seconds = min(seconds, self.remaining.get(task, 0.0))
+        self.left[type(task)] -= seconds
+        if seconds:
+            self.remaining[task] -= seconds

@@ -8,7 +8,6 @@ apart.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from statistics import median
@@ -23,7 +22,7 @@ from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.recipe import Random, Recipe, Schedule
 from linescape.studies.job import measuring, one_thread
-from linescape.studies.processes import Processes, messages
+from linescape.studies.processes import Processes, messages, reply
 from linescape.training.loop import train
 
 ENOUGH = 0.6
@@ -94,8 +93,7 @@ def help_out() -> None:
         device, workload = msgspec.json.decode(queue.get(), type=tuple[str, Workload])
         with one_thread(device):
             call = _prepared(workload, device)
-            sys.stdout.write("\n")
-            sys.stdout.flush()
+            reply()
             while queue.empty():
                 call()
 

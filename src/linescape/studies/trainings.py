@@ -135,6 +135,8 @@ def run(training: Training, keeps: Iterable[Keep], stop: bool = False) -> None:
                 store.save_state(keep, progress.checkpoint(), training.record())
         if progress.ended:
             record = training.record() | {"diverged": progress.diverged}
+            if progress.diverged:
+                record["diverged_step"] = progress.step
             store.save_training(training.task, training.start.state, progress.checkpoint(), rows, record)
         elif progress.step == last or now - saved >= SNAPSHOT_SECONDS:
             half_done.save_training(progress.checkpoint(), rows)

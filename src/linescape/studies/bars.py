@@ -1,0 +1,116 @@
+"""What a terminal shows of a run: a bar for all tasks, with the time left, and one for what is being done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from linescape.errors import LinescapeError
+from linescape.recipe import title
+from linescape.studies.costs import approximate
+from linescape.studies.planning import duration, steps_to_states
+from linescape.studies.schedule import Unit, Watch
+from linescape.studies.store import Store
+from linescape.studies.study import Keep, Scan, Task
+from linescape.studies.time_left import TimeLeft
+
+
+def describe(task: Task) -> str:
+    """A task in a few words, such as ``walk fc of ResNet on fashion-mini, seed 0``."""
+    recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
+    if isinstance(task, Keep):
+        kind = f"keep {task.moment} of"
+    else:
+        kind = f"walk {task.block or 'the whole line'} of" if isinstance(task, Scan) else "train"
+    return f"{kind} {title(recipe.model)} on {recipe.data.label}, seed {recipe.seed}"
+
+
+class Bars(Watch, AbstractContextManager["Bars"]):
+    """The bars of a run.
+
+    Args:
+        shown: whether they are drawn, where standard error is a terminal.
+        missing: the tasks that are to be done.
+        total: the number of all tasks.
+        workers: units that are done at once.
+        store, device: of the run.
+    """
+
+    def __init__(
+        self, shown: bool, missing: Iterable[Task], total: int, workers: int, store: Store, device: str
+    ) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
+        self.console = Console(stderr=True)
+        tasks = list(missing)
+        self.shown = shown and bool(tasks) and self.console.is_terminal
+        self.bars = Progress(*columns, console=self.console, transient=True, disable=not self.shown)
+        self.all = self.bars.add_task("all", total=total, completed=total - len(tasks), note="")
+        self.current = self.bars.add_task("now", total=1.0, note="")
+        self.workers = max(workers, 1)
+        self.left = TimeLeft(_counted(tasks, store, device) if self.shown else {})
+
+    def __enter__(self) -> Bars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
+
+    def begin(self, unit: Unit) -> None:
+        """Show a unit that begins."""
+        if self.shown:
+            self.left.begin(unit)
+            self._show(unit, 0.0)
+
+    def report(self, unit: Unit, share: float) -> None:
+        """Show the share of a unit that is done."""
+        if self.shown:
+            self.left.report(unit, share)
+            self._show(unit, share)
+
+    def end(self, unit: Unit, done: bool) -> None:
+        """Show that a unit has ended."""
+        if self.shown:
+            self.left.end(unit, done)
+            self._show_left()
+
+    def settle(self, task: Task) -> None:
+        """Show that a task is settled."""
+        self.bars.advance(self.all)
+        self.left.settle(task)
+
+    def say(self, words: str) -> None:
+        """Print a sentence."""
+        self.console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+    def _show(self, unit: Unit, share: float) -> None:
+        others = len(self.left.running) - 1
+        part = f", part {unit.part[0] + 1} of {unit.part[1]}" if unit.part else ""
+        note = describe(unit.task) + part + (f", and {others} more at once" if others else "")
+        self.bars.update(self.current, completed=share, note=note)
+        self._show_left()
+
+    def _show_left(self) -> None:
+        seconds = self.left.seconds()
+        note = "" if seconds is None else f"about {duration(seconds / self.workers)} left"
+        self.bars.update(self.all, note=note)
+
+
+def _counted(tasks: list[Task], store: Store, device: str) -> dict[Task, float]:
+    """The counted seconds of each task, none of one that is impossible, as will be said when it is tried."""
+    steps: Mapping[Keep, int] = {}
+    with suppress(LinescapeError):
+        steps = steps_to_states(tasks, store, device)
+    counted: dict[Task, float] = {}
+    for task in tasks:
+        with suppress(LinescapeError):
+            counted[task] = approximate(task, device, steps)
+    return counted
