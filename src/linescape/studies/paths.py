@@ -25,7 +25,7 @@ class Bent(Content, frozen=True, tag_field="path", tag="bend"):
 
 
 class Homogeneous(Content, frozen=True, tag_field="path", tag="homogeneous"):
-    """The line with each bias at the power of alpha that its layer's signal has (Wang et al. 2023, arXiv 2210.01019)."""
+    """The line with each bias at the power of alpha of its layer's signal (Wang et al. 2023, arXiv 2210.01019)."""
 
 
 class RandomDirection(Content, frozen=True, tag_field="path", tag="random"):
