@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace as replace_arm
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from linescape.studies.study import Keep, Moment, Scan, Study, Train, in_order
 
 RECIPE = Recipe(Data("spiral", fraction=0.05), MLP((8, 6)), Optimizer(batch_size=50), Schedule(3))
 START, END, MIDDLE = Moment(RECIPE, "start"), Moment(RECIPE), Moment(RECIPE, "epoch", 1)
-SMALL = {"alphas": 3, "train_examples": 20}
+SMALL: dict[str, Any] = {"alphas": 3, "train_examples": 20}
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +118,9 @@ def test_one_line_has_one_key() -> None:
     ("wrong", "words"),
     [({"positions": (0.5, 1.0)}, "without an end of the path"), ({"blocks": ("fc",)}, "without a block to move with")],
 )
-def test_impossible_walks_are_refused(wrong: dict[str, object], words: str) -> None:
+def test_impossible_walks_are_refused(wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
-        Scan(START, END, **wrong)  # type: ignore[arg-type]
+        Scan(START, END, **wrong)
 
 
 def test_what_a_bend_goes_through_is_done_first() -> None:
