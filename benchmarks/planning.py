@@ -21,7 +21,7 @@ from benchmarks import results
 from linescape import studies
 from linescape.recipe import MLP, Data, Optimizer, Recipe, Schedule
 from linescape.studies.costs import approximate
-from linescape.studies.makespan import chains, makespan
+from linescape.studies.ordering import chains, makespan
 from linescape.studies.planning import count
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Study, Task, Train

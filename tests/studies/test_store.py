@@ -156,7 +156,8 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
     }
     rest = {name: value for name, value in msgspec.to_builtins(LINE).items() if name not in ("start", "end", "task")}
     examples = {"train_examples": 1000, "test_examples": 0}
-    assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",)} | examples
+    along = {"along": {"path": "line"}, "positions": (), "blocks": ()}
+    assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",)} | examples | along
     other = {"reset": (), "to": "fresh", "statistics": True, "optimizer": "new"}
     other |= {"at": "end", "number": None, "schedule": "new"}
     assert {**msgspec.to_builtins(Trained(PLAIN)), "recipe": 0} == {"from": "trained", "recipe": 0, **other}

@@ -9,7 +9,7 @@ import polars as pl
 
 from linescape.analysis.answers import Answer, pool
 from linescape.analysis.tables import TOLERANCE
-from linescape.report import columns, figures, page
+from linescape.report import columns, figures, page, works
 from linescape.report.page import Drawing, Folder
 from linescape.report.sentences import Sentences
 from linescape.report.text import caption, interval, number
@@ -32,7 +32,8 @@ def answer_entry(answer: Answer, words: Sentences, runs: pl.DataFrame, output: F
         output: the folder of the page.
     """
     output.table(f"answer-{answer.name}", answer.numbers)
-    tables = [page.table(answer.numbers, columns.ANSWERS[answer.name])] if answer.numbers.height else []
+    shown = columns.ANSWERS | works.COLUMNS
+    tables = [page.table(answer.numbers, shown[answer.name])] if answer.numbers.height else []
     if answer.groups is not None and answer.groups.height:
         output.table(f"answer-{answer.name}-groups", answer.groups)
         tables.append(page.table(answer.groups, columns.GROUPS[answer.name], "By group of interventions."))
@@ -69,6 +70,8 @@ def _empty(answer: Answer) -> list[str]:
 
 
 def _drawings(answer: Answer, runs: pl.DataFrame, output: Folder) -> list[Drawing]:
+    if answer.name in works.DRAWINGS:
+        return works.DRAWINGS[answer.name](answer, output)
     match answer.name:
         case "shape-and-accuracy":
             return _correlations(answer, runs, output)

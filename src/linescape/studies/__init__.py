@@ -1,4 +1,4 @@
-"""The studies: one module for each publication that is repeated, with `SCALES` and a function `study(scale)`.
+"""The studies: a module for each publication that is repeated, with `SCALES` and a function `study(scale)`.
 
 One's own are in files: ``my_study.py``, which defines `study`, a `Study` or a function that returns one.
 """
@@ -10,9 +10,10 @@ from types import ModuleType
 
 from linescape.errors import LinescapeError, RecipeError, suggest
 from linescape.recipe import user_code
+from linescape.studies import works
 from linescape.studies.study import Study
 
-_NAMES = ("vlaar2022",)
+_NAMES = ("vlaar2022", *works.NAMES)
 
 
 def names() -> tuple[str, ...]:
@@ -75,4 +76,4 @@ def _own(name: str, scale: str) -> Study:
 def _module(name: str) -> ModuleType:
     if name not in _NAMES:
         raise RecipeError(f"There is no study {name!r}. {suggest(name, _NAMES)}")
-    return import_module(f"linescape.studies.{name}")
+    return import_module(f"linescape.studies.{'works.' if name in works.NAMES else ''}{name}")

@@ -13,13 +13,14 @@ from linescape import models
 from linescape.data import Dataset
 from linescape.errors import StoreError
 from linescape.geometry.groups import by_block, by_convolution, choose
-from linescape.geometry.paths import Line, Only, Path
+from linescape.geometry.paths import Only
 from linescape.geometry.state import is_finite
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Random
 from linescape.studies import trainings
 from linescape.studies.job import Declined, Job, Report, check_own, conditions, load, measuring, one_thread
+from linescape.studies.paths import between
 from linescape.studies.states import state
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Task, Train
@@ -78,12 +79,18 @@ def _scan(task: Scan, job: Job, part: tuple[int, int] | None) -> None:
     network = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # values are overwritten
     check_own(recipe, network, dataset)
     evaluator = measuring(network, dataset, device, task.train_examples, task.test_examples)
-    path: Path = Line(ends["start"].to(device), ends["end"].to(device))
+    path = between(
+        task.along,
+        ends["start"].to(device),
+        ends["end"].to(device),
+        lambda: evaluator.model,
+        lambda moment: state(moment, store).to(device),
+    )
     if task.block:
         groups = by_convolution(evaluator.model) | by_block(evaluator.model)
-        names = choose(groups, [task.block])[task.block]
+        names = [name for group in choose(groups, task.moving).values() for name in group]
         path = Only(path, names, fixed=path.at(1.0 if task.rest == "end" else 0.0))
-    options = ScanOptions(alphas=task.alphas, batchnorm=task.batchnorm)
+    options = ScanOptions(alphas=task.grid, batchnorm=task.batchnorm)
     counts = {name: sum(len(targets) for _, targets in batches) for name, batches in evaluator.data.items()}
     shapes = {
         (name, m, t): (count,) for name, count in counts.items() for m in evaluator.measures for t in task.batchnorm

@@ -17,7 +17,7 @@ from linescape.errors import CheckpointError
 from linescape.recipe import Moment, Recipe, Weights
 from linescape.studies.costs import Cost, approximate_call, cost_of, describe, per_epoch, step_of
 from linescape.studies.job import conditions
-from linescape.studies.makespan import makespan
+from linescape.studies.ordering import makespan
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Study, Task, Train, in_order
 from linescape.studies.timing import Timer, Workload

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from linescape import data as datasets
 from linescape import models
 from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
+from linescape.interpolation.options import grid
 from linescape.recipe import Barrier, Content, Data, Model, Moment, Random, Recipe, Schedule, Weights
+from linescape.studies.paths import Along, Bent, Straight
 from linescape.training import weight_files
 from linescape.training.changes import Change, changed
 
@@ -77,6 +80,9 @@ class Scan(Content, frozen=True, tag_field="task", tag="scan"):
         batchnorm: treatments of BatchNorm statistics, each of which gives a curve.
         train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
         test_examples: number of test examples measured, class-balanced; 0 is all.
+        along: the path between the two moments, straight unless it says otherwise.
+        positions: of a path that is measured elsewhere than at equally spaced alphas in [0, 1]; 0 and 1 among them.
+        blocks: further blocks that move with `block`, as in cumulative lines (Adilova et al. 2024, ICLR).
     """
 
     start: Moment
@@ -87,10 +93,36 @@ class Scan(Content, frozen=True, tag_field="task", tag="scan"):
     batchnorm: tuple[str, ...] = ("interpolate",)
     train_examples: int = 1000
     test_examples: int = 0
+    along: Along = Straight()
+    positions: tuple[float, ...] = ()
+    blocks: tuple[str, ...] = ()
+
+    def _check(self) -> None:
+        if self.blocks and not self.block:
+            raise RecipeError(f"blocks are {self.blocks} without a block to move with. Give the first one as block.")
+        if self.positions:
+            if grid(self.positions) != self.positions:
+                raise RecipeError(
+                    f"positions are {self.positions}, without an end of the path. Let 0 and 1 be among them."
+                )
+            force_setattr(self, "alphas", len(self.positions))
+            if self.positions == grid(self.alphas):
+                force_setattr(self, "positions", ())  # one key for one line
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """The names of the blocks that move; none where the whole network does."""
+        return (self.block, *self.blocks) if self.block else ()
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The alphas that are measured, in order."""
+        return self.positions or grid(self.alphas)
 
     def needs(self) -> tuple[Task, ...]:
         """The tasks that make the two ends."""
-        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end))))
+        through = needs_of(self.along.through) if isinstance(self.along, Bent) else ()
+        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end), *through)))
 
 
 Task = Train | Keep | Scan

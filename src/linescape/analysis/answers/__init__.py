@@ -1,7 +1,8 @@
 """Answers of a study's runs to the questions that it was made for, as data; `linescape.report` puts them into words.
 
-A study of one's own is asked how each arm's line and accuracy differ from its baseline's. The others are of the study
-that is repeated, and asked only of it (Vlaar & Frankle 2022). Its two main ones: is the shape of the line correlated
+A study of one's own is asked how each arm's line and accuracy differ from its baseline's, and one of another work that
+work's questions (`linescape.analysis.works`). The questions here are of the study that is repeated, and asked only of
+it (Vlaar & Frankle 2022). Its two main ones: is the shape of the line correlated
 with test accuracy; which interventions change that shape. Then: does the distance moved distinguish monotone lines from
 others; do adversarial and pre-trained initialisations change the barrier; does partial pre-training reduce test
 accuracy; does any of this depend on the barrier's definition or on the treatment of BatchNorm.
@@ -13,6 +14,7 @@ too. An interval that includes 0 is inconclusive, no proof that there is no effe
 """
 
 from dataclasses import replace
+from importlib import import_module
 
 from linescape.analysis.answers.answer import Answer, Outcome, pool
 from linescape.analysis.answers.arms import arms_and_line
@@ -24,6 +26,7 @@ from linescape.analysis.answers.layers import layers_and_line
 from linescape.analysis.answers.partial import partial_pretraining
 from linescape.analysis.answers.shape import shape_and_accuracy
 from linescape.analysis.tables import TOLERANCE, Results
+from linescape.studies import works
 from linescape.studies.vlaar2022 import published
 
 __all__ = [
@@ -49,6 +52,9 @@ def answers(results: Results, level: float = 0.95, tolerance: float = TOLERANCE)
     `level` is the probability of an interval; `tolerance` the rise in nats that a monotone line may have.
     """
     seeds = results.runs.filter(results.runs["status"] == "done")["seed"].n_unique()
+    if results.study.source and results.study.name in works.NAMES:  # one's own study may have such a name
+        asked = import_module(f"linescape.analysis.works.{results.study.name}").answers(results, level)
+        return tuple(replace(answer, seeds=seeds) for answer in asked)
     if not published.of_source(results.study):
         return (replace(arms_and_line(results.runs, level), seeds=seeds),)
     special = starts(results.study)

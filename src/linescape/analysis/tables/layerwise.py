@@ -38,7 +38,7 @@ def of_run(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for label, curve in curves.items():
         scan = run.lines[label]
-        if "." in scan.block or not (scan.block or label == "whole") or scan.rest != "end":
+        if scan.rest != "end":
             continue
         for measure in _MEASURES:
             try:

@@ -17,6 +17,7 @@ from linescape.geometry.state import State, distances
 from linescape.interpolation.curve import Curve
 from linescape.recipe import Data, Recipe, Trained, Weights
 from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
+from linescape.studies.paths import Straight
 from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
 from linescape.training.initialisation import from_file
 from linescape.training.loop import decay_sum
@@ -30,6 +31,9 @@ DEFINITIONS = (*STATISTICS, "plateau_loss", "plateau_error")
 LEARNT = 20.0
 """Training error, in % of the wrong labels, up to which a network trained on them has learnt them. Where only a share
 of the labels is wrong, a network that learnt none of them has that share as its error."""
+
+_LAYERWISE = ("whole", "block")
+"""Kinds of lines that are compared block by block."""
 
 _MEASURED = (
     "test_accuracy",
@@ -199,8 +203,9 @@ def read(study: Study, store: Source) -> Results:
             rows.append(named | _row(arm, run, store, curves, distances_moved))
             moved += [named | row for row in distances_moved]
             statistics += [named | row for row in _statistics(run, curves)]
-            if any(run.lines[label].block for label in curves):
-                layers += [named | row for row in layerwise.of_run(run, curves)]
+            own = {label: curve for label, curve in curves.items() if kind(label, run.lines[label]) in _LAYERWISE}
+            if any(run.lines[label].block for label in own):
+                layers += [named | row for row in layerwise.of_run(run, own)]
             for label, curve in curves.items():
                 lines.append(_positions(named, run.lines[label], label, curve))
                 walks.append(named | _walk(run.lines[label], label, curve, int(lines[-1]["not_finite"].sum())))
@@ -230,16 +235,19 @@ def test_set(data: Data) -> str:
 
 
 def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "layer", "other"]:
-    """``block`` for a layer-wise line, ``layer`` for that of a single convolution, which has a dot in its name.
+    """The kind of a straight line from a training's own start to its end; of all others ``other``.
 
-    Of lines from a training's own start to its end ``whole`` or ``treatments``, as labelled; else ``other``.
+    ``block`` for a layer-wise line, ``layer`` for that of a single convolution, which has a dot in its name; of the
+    whole network ``whole`` or ``treatments``, as labelled.
     """
-    if scan.block:
-        return "layer" if "." in scan.block else "block"
     files = isinstance(scan.start.recipe.init, Weights) and isinstance(scan.end.recipe.init, Weights)
     start_to_end = scan.start == Moment(scan.end.recipe, "start") and scan.end.at == "end"
     start_to_end |= files and scan.start.at == scan.end.at == "start"  # trained elsewhere
-    return label if start_to_end and label in ("whole", "treatments") else "other"  # type: ignore[return-value]
+    if not start_to_end or scan.along != Straight() or scan.blocks:
+        return "other"
+    if scan.block:
+        return "layer" if "." in scan.block else "block"
+    return label if label in ("whole", "treatments") else "other"  # type: ignore[return-value]
 
 
 # -- rows --------------------------------------------------------------------------------------------------------
@@ -386,7 +394,7 @@ def _between_files(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]
 def _distances(run: Run, curves: Mapping[str, Curve], start: State, end: State) -> list[dict[str, Any]]:
     blocks = {}
     for label, curve in curves.items():
-        if run.lines[label].block:
+        if kind(label, run.lines[label]) in ("block", "layer"):
             fixed = set(curve.provenance.get("at_rest", ()))
             blocks[run.lines[label].block] = tuple(name for name in start.parameters if name not in fixed)
     return [

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from linescape import studies
 from linescape.recipe import MLP, Data, Optimizer, Recipe, ResNet, Schedule
 from linescape.studies.costs import approximate
-from linescape.studies.makespan import FEW, chains, makespan, ranks
+from linescape.studies.ordering import FEW, chains, makespan, ranks
 from linescape.studies.study import Moment, Scan, Task, Train
 from linescape.training import interventions as change
 

@@ -1,0 +1,91 @@
+"""Instability against the step at which copies of a training are made (Frankle et al. 2020, arXiv 1912.05671)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import takewhile
+from typing import Any
+
+import polars as pl
+
+from linescape.analysis import inference
+from linescape.analysis.answers.answer import Answer, Outcome
+from linescape.analysis.tables import Results
+from linescape.shape import barrier_above_mean
+
+STABLE = 2.0
+"""The instability, in points of error, below which the source calls copies stable."""
+
+FINDING = (
+    "copies are stable from 3 % of the training on (ResNet-20 on CIFAR-10), 1.5 % (VGG-16), about 20 % (ResNet-50 on "
+    "ImageNet), and from the start for LeNet on MNIST"
+)
+
+_PAIR = {"arm": pl.String, "step": pl.Int64, "seed": pl.Int64, "instability": pl.Float64, "loss": pl.Float64}
+
+
+def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
+    """One answer: the instability at each step, and from which on it is below `STABLE`.
+
+    A run's instability is the mean over its pairs of copies; intervals are t intervals over runs, within [0, 100].
+    Steps are tested in an order that is fixed before looking: "stable" from the last back to the first that is not,
+    "unstable" from the first on. So all that is said of them holds together with probability `level`, uncorrected.
+
+    Columns of `numbers`: arm, step, pairs, runs, instability (points of test error), low, high, loss (the same of test
+    loss, in nats). Outcomes: of each arm, where its interval lies relative to `STABLE`.
+    """
+    pairs = _pairs(results)
+    rows = [_row(of_arm, level) for _, of_arm in pairs.group_by("arm", maintain_order=True)]
+    outcomes = {row["arm"]: Outcome.of(row, null=STABLE) for row in rows}
+    stable = _leading(rows[::-1], outcomes, Outcome.BELOW)[::-1]
+    unstable = _leading(rows, outcomes, Outcome.ABOVE)
+    facts = {
+        "threshold": STABLE,
+        "rows": rows,
+        "stable": stable,
+        "unstable": unstable,
+        "undecided": [row for row in rows if row not in stable and row not in unstable],
+        "of_runs": _of_runs(pairs),
+    }
+    return (Answer("instability", outcomes, pl.DataFrame(rows), facts, finding=FINDING),)
+
+
+def _pairs(results: Results) -> pl.DataFrame:
+    """A row for each pair of copies, with its barrier above the mean of both ends in test error and in test loss."""
+    steps = {arm.name: getattr(arm.runs[0].recipe.init, "number", None) or 0 for arm in results.study.arms if arm.runs}
+    lines = results.lines.filter(pl.col("label").str.starts_with("copies ") & (pl.col("data") == "test"))
+    rows = []
+    for (arm, seed, _), line in lines.group_by(["arm", "seed", "label"], maintain_order=True):
+        heights = {
+            measure: float(barrier_above_mean(part["alpha"].to_numpy(), part["mean"].to_numpy()))
+            for (measure,), part in line.group_by(["measure"])
+        }
+        named = {"arm": arm, "step": steps[str(arm)], "seed": seed}
+        rows.append({**named, "instability": heights["error"], "loss": heights["cross_entropy"]})
+    return pl.DataFrame(rows, schema=_PAIR)
+
+
+def _of_runs(pairs: pl.DataFrame) -> pl.DataFrame:
+    """The means over the pairs of each run."""
+    by = ["arm", "step", "seed"]
+    return pairs.group_by(by, maintain_order=True).agg(pl.len().alias("pairs"), pl.col("instability", "loss").mean())
+
+
+def _row(pairs: pl.DataFrame, level: float) -> dict[str, Any]:
+    runs = _of_runs(pairs)
+    mean = inference.mean(runs["instability"], level)
+    return {
+        "arm": pairs["arm"][0],
+        "step": pairs["step"][0],
+        "pairs": pairs.height,
+        "runs": runs.height,
+        "instability": mean.value,
+        "low": max(mean.low, 0.0) if mean.low == mean.low else mean.low,
+        "high": min(mean.high, 100.0) if mean.high == mean.high else mean.high,
+        "loss": runs["loss"].mean(),
+    }
+
+
+def _leading(rows: list[dict[str, Any]], outcomes: Mapping[str, Outcome], outcome: Outcome) -> list[dict[str, Any]]:
+    """The rows before the first that has another outcome."""
+    return list(takewhile(lambda row: outcomes[row["arm"]] is outcome, rows))

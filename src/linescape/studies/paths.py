@@ -1,0 +1,81 @@
+"""What a walk goes along, as data, and the path of tensors that this is between two states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from linescape.geometry import homogeneous
+from linescape.geometry.paths import Bend, Line, Path, Ray
+from linescape.geometry.state import State
+from linescape.geometry.tensors import is_continuous
+from linescape.recipe import Content, Moment, derive_seed
+
+
+class Straight(Content, frozen=True, tag_field="path", tag="line"):
+    """The straight line from the start to the end."""
+
+
+class Bent(Content, frozen=True, tag_field="path", tag="bend"):
+    """Two straight pieces, which meet at a third state at alpha = 0.5."""
+
+    through: Moment
+
+
+class Homogeneous(Content, frozen=True, tag_field="path", tag="homogeneous"):
+    """The line with each bias at the power of alpha of its layer's signal (Wang et al. 2023, arXiv 2210.01019)."""
+
+
+class RandomDirection(Content, frozen=True, tag_field="path", tag="random"):
+    """From the start in a random direction, which goes as far in each tensor as the line to the end does.
+
+    Source: the random directions of Adilova et al. 2024 (ICLR), there of the norm of a layer's difference. Parameters
+    move; running statistics stay as they are at the start.
+
+    Attributes:
+        seed: tells directions apart.
+    """
+
+    seed: int = 0
+
+
+Along = Straight | Bent | Homogeneous | RandomDirection
+
+
+def between(
+    along: Along, start: State, end: State, network: Callable[[], nn.Module], states: Callable[[Moment], State]
+) -> Path:
+    """The path.
+
+    Args:
+        along: what it goes along.
+        start, end: its states.
+        network: gives a network of them, for the order of its layers.
+        states: gives the state of another moment, such as that which a bend goes through.
+    """
+    if isinstance(along, Bent):
+        return Bend([start, states(along.through), end])
+    if isinstance(along, Homogeneous):
+        return homogeneous.Homogeneous(start, end, homogeneous.powers(network()))
+    if isinstance(along, RandomDirection):
+        return Ray(start, direction(start, end, derive_seed(along, *_names(start))))
+    return Line(start, end)
+
+
+def direction(start: State, end: State, seed: int) -> dict[str, torch.Tensor]:
+    """A normal draw for each parameter that differs, scaled to the norm of the difference; drawn on the CPU."""
+    random = torch.Generator().manual_seed(seed)
+    drawn: dict[str, torch.Tensor] = {}
+    for name, value in start.parameters.items():
+        difference = (end[name].double() - value.double()).norm() if is_continuous(value.dtype) else torch.zeros(())
+        if difference > 0:
+            noise = torch.randn(value.shape, generator=random, dtype=torch.float64)
+            scaled = noise * (difference.cpu() / noise.norm())
+            drawn[name] = scaled.to(value.dtype).to(value.device)
+    return drawn
+
+
+def _names(state: State) -> Sequence[str]:
+    return sorted(state.parameters)

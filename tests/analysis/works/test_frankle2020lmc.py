@@ -1,0 +1,91 @@
+"""The answer about instability, from lines whose barriers are known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from linescape import studies
+from linescape.analysis import inference
+from linescape.analysis.answers import Outcome, answers
+from linescape.analysis.tables import Results
+from linescape.report import sentences
+from linescape.studies.study import Study
+
+STUDY = studies.find("frankle2020lmc", "mini")
+STEPS = [0, 9, 28, 94, 283, 565]
+
+
+def results(heights: dict[int, list[float]], study: Study = STUDY) -> Results:
+    """Error curves between two copies with ends 20 and 10 % and a middle that is so much above their mean."""
+    rows = []
+    for arm, step in zip(study.arms, STEPS, strict=True):
+        for seed, height in enumerate(heights.get(step, [])):
+            for pair, more in (("copies 1 and 2", 0.5), ("copies 1 and 3", -0.5)):
+                for measure, ends, unit in (("error", (20.0, 10.0), 1.0), ("cross_entropy", (0.6, 0.4), 0.01)):
+                    middle = sum(ends) / 2 + unit * (height + more)
+                    for alpha, mean in zip((0.0, 0.5, 1.0), (ends[0], max(middle, ends[1]), ends[1]), strict=True):
+                        rows.append(
+                            {"arm": arm.name, "seed": seed, "label": pair, "data": "test", "measure": measure}
+                            | {"alpha": alpha, "mean": mean}
+                        )
+    strings = dict.fromkeys(("arm", "label", "data", "measure"), pl.String)
+    lines = pl.DataFrame(rows, schema={**strings, "seed": pl.Int64, "alpha": pl.Float64, "mean": pl.Float64})
+    runs = pl.DataFrame({"status": ["done"] * 3, "seed": [0, 1, 2]})
+    empty = pl.DataFrame()
+    return Results(study, runs, lines, empty, empty, empty, empty)
+
+
+def test_instability_is_the_mean_over_pairs_and_runs() -> None:
+    (answer,) = answers(results({0: [40.0, 44.0, 42.0], 565: [6.0, 5.9, 5.8]}))
+    first, last = answer.numbers.to_dicts()
+    expected = inference.mean([40.0, 44.0, 42.0])
+    assert (first["instability"], first["low"], first["high"]) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
+    assert (first["pairs"], first["runs"]) == (6, 3)
+    assert first["loss"] == pytest.approx(0.42)
+    assert last["instability"] == pytest.approx(5.9), "above the mean of both ends; the higher end itself is 5 above it"
+
+
+def test_the_order_of_tests_is_fixed_and_stops_at_the_first_that_fails() -> None:
+    flat, wild = [0.0, 0.1, -0.1], [0.0, 30.0, 60.0]
+    heights = {0: [60.0, 61.0, 60.5], 9: [50.0, 51.0, 50.5], 28: wild, 94: [40.0, 41.0, 40.5], 283: flat, 565: flat}
+    made = results(heights)
+    # Ends of 15 and 15 instead of 20 and 10, so that a flat line has no barrier.
+    lines = made.lines.with_columns(
+        pl.when((pl.col("measure") == "error") & (pl.col("alpha") != 0.5)).then(15.0).otherwise("mean").alias("mean")
+    )
+    (answer,) = answers(replace(made, lines=lines))
+    assert list(answer.outcomes.values()) == [
+        *[Outcome.ABOVE] * 2,
+        Outcome.INCONCLUSIVE,
+        Outcome.ABOVE,
+        *[Outcome.BELOW] * 2,
+    ]
+    assert [row["step"] for row in answer.facts["unstable"]] == [0, 9]
+    assert [row["step"] for row in answer.facts["stable"]] == [283, 565]
+    assert [row["step"] for row in answer.facts["undecided"]] == [28, 94]
+    words = sentences.of(answer)
+    assert words.headline.startswith("Between step 9 and step 283")
+    assert "stable from step 283 on, unstable up to step 9" in words.published
+    assert all(row["low"] >= 0 and row["high"] <= 100 for row in answer.numbers.to_dicts())
+
+
+def test_one_run_has_no_interval_and_none_no_words() -> None:
+    (answer,) = answers(results({0: [40.0]}))
+    assert math.isnan(answer.numbers["low"][0])
+    assert sentences.of(answer).headline.startswith("Inconclusive")
+    (nothing,) = answers(results({}))
+    assert nothing.numbers.is_empty()
+    assert sentences.of(nothing).headline == "No pair of copies is measured yet."
+
+
+def test_a_study_of_ones_own_of_this_name_is_asked_the_general_question() -> None:
+    own = replace(STUDY, source="")
+    assert own.name == "frankle2020lmc"
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):  # which reads other columns of the runs
+        answers(results({}, own))

@@ -1,0 +1,152 @@
+"""Walks along other paths than the straight line, and at other positions, against states put together by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace as replace_arm
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+
+from linescape import models
+from linescape.analysis import tables
+from linescape.data import load
+from linescape.errors import RecipeError
+from linescape.geometry.groups import by_block
+from linescape.geometry.homogeneous import powers
+from linescape.geometry.state import State
+from linescape.recipe import MLP, Data, Optimizer, Random, Recipe, Schedule
+from linescape.studies.paths import Bent, Homogeneous, RandomDirection, Straight, direction
+from linescape.studies.run import work
+from linescape.studies.store import Store
+from linescape.studies.study import Keep, Moment, Scan, Study, Train, in_order
+
+RECIPE = Recipe(Data("spiral", fraction=0.05), MLP((8, 6)), Optimizer(batch_size=50), Schedule(3))
+START, END, MIDDLE = Moment(RECIPE, "start"), Moment(RECIPE), Moment(RECIPE, "epoch", 1)
+SMALL: dict[str, Any] = {"alphas": 3, "train_examples": 20}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("store"))
+    assert not work([Train(RECIPE), Keep(MIDDLE)], store, progress=False).failed
+    return store
+
+
+def loss(state: State) -> float:
+    """Test loss in float64, by hand."""
+    dataset = load(RECIPE.data, RECIPE.seed)
+    network = models.draw(RECIPE.model, dataset.shape, dataset.classes, Random(), 0).double()
+    network.load_state_dict({name: value.double() for name, value in state.items()})
+    inputs = dataset.normalise(dataset.test.inputs).double()
+    with torch.no_grad():
+        return float(torch.nn.functional.cross_entropy(network(inputs), dataset.test.targets))
+
+
+def curve(scan: Scan, store: Store) -> tuple[list[float], np.ndarray]:
+    assert not work([scan], store, progress=False).failed
+    series = store.curve(scan)["test", "cross_entropy"]
+    return series.alphas.tolist(), series.mean
+
+
+def between(first: State, second: State, alpha: float) -> State:
+    return first.replace({name: torch.lerp(first[name], second[name], alpha) for name in first})
+
+
+def test_a_bend_goes_through_its_third_state(store: Store) -> None:
+    alphas, means = curve(Scan(START, END, along=Bent(MIDDLE), **{**SMALL, "alphas": 5}), store)
+    start, middle, end = (store.state(moment) for moment in (START, MIDDLE, END))
+    states = [start, between(start, middle, 0.5), middle, between(middle, end, 0.5), end]
+    assert alphas == [0, 0.25, 0.5, 0.75, 1]
+    assert means == pytest.approx([loss(state) for state in states], rel=1e-5)
+
+
+def test_biases_at_their_powers(store: Store) -> None:
+    _, means = curve(Scan(START, END, along=Homogeneous(), **SMALL), store)
+    start, end = store.state(START), store.state(END)
+    of = powers(models.outline(RECIPE.model, (2,), 2))
+    middle = {name: torch.lerp(start[name], end[name], 0.5 ** of.get(name, 1)) for name in start}
+    assert means[1] == pytest.approx(loss(start.replace(middle)), rel=1e-5)
+
+
+def test_a_random_direction_is_as_long_as_the_line(store: Store) -> None:
+    start, end = store.state(START), store.state(END)
+    drawn = [direction(start, end, seed) for seed in (0, 1)]
+    assert drawn[0].keys() == {name for name in start if not torch.equal(start[name], end[name])}
+    for name, value in drawn[0].items():
+        assert float(value.norm()) == pytest.approx(float((end[name] - start[name]).norm()), rel=1e-5)
+        assert not torch.equal(value, drawn[1][name])
+        assert torch.equal(value, direction(start, end, 0)[name])
+    (_, first), (_, second) = (curve(Scan(END, START, along=RandomDirection(seed), **SMALL), store) for seed in (0, 1))
+    assert first[0] == second[0] == pytest.approx(loss(end), rel=1e-5)
+    assert first[1] != second[1]
+
+
+def test_positions_may_lie_beyond_the_ends(store: Store) -> None:
+    """The 20 points of Goodfellow's line, to alpha = 19/9."""
+    positions = tuple(index / 9 for index in range(20))
+    alphas, means = curve(Scan(START, END, positions=positions, train_examples=20), store)
+    start, end = store.state(START), store.state(END)
+    assert alphas == list(positions)
+    beyond = start.replace({name: start[name] + (end[name] - start[name]) * (19 / 9) for name in start})
+    assert means[-1] == pytest.approx(loss(beyond), rel=1e-4)
+    assert means[9] == pytest.approx(loss(end), rel=1e-5)
+
+
+def test_all_blocks_together_are_the_whole_line_and_none_alone(store: Store) -> None:
+    first, *others = by_block(models.outline(RECIPE.model, (2,), 2))
+    _, whole = curve(Scan(START, END, **SMALL), store)
+    _, together = curve(Scan(START, END, block=first, blocks=tuple(others), **SMALL), store)
+    _, two = curve(Scan(START, END, block=first, blocks=tuple(others[:1]), **SMALL), store)
+    _, one = curve(Scan(START, END, block=first, **SMALL), store)
+    assert np.array_equal(whole, together)
+    assert len({whole[0], two[0], one[0]}) == 3
+    assert whole[-1] == two[-1] == one[-1]
+
+
+def test_one_line_has_one_key() -> None:
+    assert Scan(START, END, alphas=3, positions=(0.0, 0.5, 1.0)) == Scan(START, END, alphas=3)
+    assert Scan(START, END, positions=(0.0, 0.4, 1.0)).alphas == 3
+    assert Scan(START, END, positions=(0.0, 0.4, 1.0)).key != Scan(START, END, alphas=3).key
+    assert Scan(START, END, along=Straight()).key == Scan(START, END).key
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"positions": (0.5, 1.0)}, "without an end of the path"), ({"blocks": ("fc",)}, "without a block to move with")],
+)
+def test_impossible_walks_are_refused(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        Scan(START, END, **wrong)
+
+
+def test_what_a_bend_goes_through_is_done_first() -> None:
+    assert in_order([Scan(START, END, along=Bent(MIDDLE))]) == (
+        Train(RECIPE),
+        Keep(MIDDLE),
+        Scan(START, END, along=Bent(MIDDLE)),
+    )
+
+
+def test_a_layer_wise_line_is_straight_and_of_one_training(store: Store, tmp_path: Path) -> None:
+    """Tables of layers hold no line from another state, along another path, or of several blocks."""
+    study = Study.of("paths", RECIPE, {"other": {"lr": 0.2}}, seeds=1, **SMALL).only("base")
+    run = study.arms[0].runs[0]
+    block, *others = by_block(models.outline(RECIPE.model, (2,), 2))
+    lines = {
+        **run.lines,
+        block: Scan(START, END, block, **SMALL),
+        "late": Scan(MIDDLE, END, block, **SMALL),
+        "bent": Scan(START, END, block, along=Bent(MIDDLE), **SMALL),
+        "several": Scan(START, END, block, blocks=tuple(others), **SMALL),
+    }
+    assert run.recipe == replace(RECIPE, seed=run.recipe.seed)
+    study = replace_arm(study, arms=(replace_arm(study.arms[0], runs=(replace_arm(run, lines=lines),)),))
+    assert not work(study, store, progress=False).failed
+    results = tables.read(study, store)
+    assert set(results.layers["block"]) == {"whole", block}
+    kinds = dict(results.lines.select("label", "kind").unique().iter_rows())
+    assert kinds == {"whole": "whole", block: "block", "late": "other", "bent": "other", "several": "other"}

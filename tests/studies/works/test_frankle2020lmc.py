@@ -1,0 +1,49 @@
+"""Copies of a training from its steps on."""
+
+from __future__ import annotations
+
+import pytest
+
+from linescape import studies
+from linescape.recipe import Trained
+from linescape.studies import vlaar2022
+from linescape.studies.study import Keep, Train
+from linescape.studies.works.frankle2020lmc import SHARES, copy, step_at
+
+
+def test_copies_differ_in_the_order_of_the_data_alone() -> None:
+    study = studies.find("frankle2020lmc", "mini")
+    assert len(study.arms) == len(SHARES)
+    for share, arm in zip(SHARES, study.arms, strict=True):
+        step = step_at(vlaar2022.SCALES["mini"].base, share)
+        assert arm.name == f"step-{step}"
+        assert len(arm.runs) == 3
+        for run in arm.runs:
+            assert list(run.lines) == ["whole", "copies 1 and 2", "copies 1 and 3", "copies 2 and 3"]
+            ends = {line.end.recipe for line in run.lines.values()} | {line.start.recipe for line in run.lines.values()}
+            assert len(ends) == 3
+            assert len({recipe.order_seed for recipe in ends}) == 3
+            assert len({(recipe.init, recipe.seed, recipe.data, recipe.optimizer) for recipe in ends}) == 1
+            assert all(line.alphas == 30 for line in run.lines.values())
+            if step:
+                assert isinstance(run.recipe.init, Trained)
+                assert (run.recipe.init.number, run.recipe.init.schedule) == (step, "continued")
+
+
+def test_a_training_passes_all_steps_at_which_copies_are_made() -> None:
+    """The states within it are kept by one run; the rest of it is of no use and not asked for."""
+    tasks = studies.find("frankle2020lmc", "mini").tasks()
+    kept = [task for task in tasks if isinstance(task, Keep)]
+    assert len(kept) == 3 * (len(SHARES) - 1)
+    assert len({task.recipe for task in kept}) == 3
+    assert not {task.recipe for task in kept} & {task.recipe for task in tasks if isinstance(task, Train)}
+
+
+@pytest.mark.parametrize(("share", "step"), [(0.0, 0), (3.0, 28), (100.0, 942)])
+def test_steps_are_shares_of_the_training(share: float, step: int) -> None:
+    assert step_at(vlaar2022.SCALES["mini"].base, share) == step
+
+
+def test_the_copy_with_the_same_order_is_the_training_itself() -> None:
+    base = vlaar2022.SCALES["mini"].base
+    assert copy(base, 0, 0) == base
