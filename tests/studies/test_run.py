@@ -31,6 +31,7 @@ from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedu
 from linescape.studies.executors.anywhere import Place, message
 from linescape.studies.processes import Processes, reply_of, send
 from linescape.studies.run import do, work
+from linescape.studies.schedule import Schedule as Units
 from linescape.studies.schedule import Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Arm, Keep, Moment, Run, Scan, Study, Task, Train
@@ -521,3 +522,26 @@ def test_a_line_is_not_measured_on_other_data_than_its_training_saw(
     line = Scan(Moment(FLAT, "start"), Moment(FLAT), alphas=2)
     with pytest.raises(StoreError, match="is not what it was when the training"):
         work([line], store, progress=False)
+
+
+@pytest.mark.parametrize(("workers", "first"), [(4, Train(FLAT)), (5, Train(BASE))])
+def test_many_workers_begin_with_the_longest_chain(workers: int, first: Task, tmp_path: Path) -> None:
+    """The short training comes first in the study; the other is needed by one that continues it."""
+    later = Train(change.partial(BASE, "layer1", optimizer="kept"))
+    begun: list[Task] = []
+
+    class Noting:
+        """Does nothing, and notes what it was given first."""
+
+        def capacity(self, device: str) -> int:
+            return workers
+
+        def run(self, schedule: Units, store: Store, device: str) -> None:
+            unit = schedule.next()
+            assert unit is not None
+            begun.append(unit.task)
+            schedule.stop("that was all")
+
+    with pytest.raises(StoreError, match="that was all"):
+        work([Train(FLAT), Train(BASE), later], Store(tmp_path), progress=False, executor=Noting())
+    assert begun == [first]

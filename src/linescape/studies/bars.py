@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from linescape.errors import LinescapeError
 from linescape.recipe import title
-from linescape.studies.costs import approximate
-from linescape.studies.planning import duration, steps_to_states
+from linescape.studies.planning import counted, duration
 from linescape.studies.schedule import Unit, Watch
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Task
@@ -55,7 +53,7 @@ class Bars(Watch, AbstractContextManager["Bars"]):
         self.all = self.bars.add_task("all", total=total, completed=total - len(tasks), note="")
         self.current = self.bars.add_task("now", total=1.0, note="")
         self.workers = max(workers, 1)
-        self.left = TimeLeft(_counted(tasks, store, device) if self.shown else {})
+        self.left = TimeLeft(counted(tasks, store, device) if self.shown else {})
 
     def __enter__(self) -> Bars:
         self.bars.start()
@@ -102,15 +100,3 @@ class Bars(Watch, AbstractContextManager["Bars"]):
         seconds = self.left.seconds()
         note = "" if seconds is None else f"about {duration(seconds / self.workers)} left"
         self.bars.update(self.all, note=note)
-
-
-def _counted(tasks: list[Task], store: Store, device: str) -> dict[Task, float]:
-    """The counted seconds of each task, none of one that is impossible, as will be said when it is tried."""
-    steps: Mapping[Keep, int] = {}
-    with suppress(LinescapeError):
-        steps = steps_to_states(tasks, store, device)
-    counted: dict[Task, float] = {}
-    for task in tasks:
-        with suppress(LinescapeError):
-            counted[task] = approximate(task, device, steps)
-    return counted

@@ -10,12 +10,13 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from linescape.data import sets
 from linescape.engine.threads import cores
-from linescape.errors import CheckpointError
+from linescape.errors import CheckpointError, LinescapeError
 from linescape.recipe import Moment, Recipe, Weights
-from linescape.studies.costs import Cost, approximate_call, cost_of, describe, per_epoch, step_of
+from linescape.studies.costs import Cost, approximate, approximate_call, cost_of, describe, per_epoch, step_of
 from linescape.studies.job import conditions
 from linescape.studies.ordering import makespan
 from linescape.studies.store import Store
@@ -207,6 +208,18 @@ def steps_to_states(missing: Sequence[Task], store: Store, device: str) -> dict[
             step = end if other else min((step // epoch + 1) * epoch, end)
         steps[keeps[0]] = step - step_of(Moment(recipe, "start"))
     return steps
+
+
+def counted(tasks: Sequence[Task], store: Store, device: str) -> dict[Task, float]:
+    """The counted seconds of each task, none of one that is impossible, as will be said when it is tried."""
+    steps: Mapping[Keep, int] = {}
+    with suppress(LinescapeError):
+        steps = steps_to_states(tasks, store, device)
+    seconds: dict[Task, float] = {}
+    for task in tasks:
+        with suppress(LinescapeError):
+            seconds[task] = approximate(task, device, steps)
+    return seconds
 
 
 def duration(seconds: float) -> str:

@@ -16,8 +16,9 @@ from linescape.recipe import user_code
 from linescape.studies.bars import Bars, describe
 from linescape.studies.execute import do
 from linescape.studies.executors import Executor, Local
+from linescape.studies.ordering import FEW, ranks
 from linescape.studies.own_code import changed_code
-from linescape.studies.planning import Plan, duration, plan
+from linescape.studies.planning import Plan, counted, duration, plan
 from linescape.studies.resources import parts
 from linescape.studies.schedule import Schedule
 from linescape.studies.store import Store
@@ -96,6 +97,9 @@ def work(
     executor = executor or Local(workers)
     wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
     count = executor.capacity(device)
+    if count > FEW:
+        seconds = counted(wanted, store, device)
+        wanted = tuple(ranks({task: seconds.get(task, 0.0) for task in wanted}, count))
     schedule = Schedule(wanted, store, count, lambda scan: parts(scan, device))
     missing = schedule.open()
     with Bars(progress, schedule.opened, len(wanted), min(count, len(schedule.opened)), store, device) as bars:
