@@ -161,7 +161,7 @@ def work(
                                 failed[task] = reason
                             bars.end(task, [task for task in missing if task not in failed and not store.has(task)])
             if elsewhere and idle:  # nothing to do but wait for another process, or its death
-                waited = f"Waiting for another process, which has the task {elsewhere[0].key} in {store.root}."
+                waited = f"Waiting for another process, which has the task {elsewhere[0].key} in {store}."
                 _say(waited)
                 with store.claim(elsewhere[0], wait=True):
                     pass
@@ -198,7 +198,7 @@ def _failure(task: Task, store: Store, device: str, report: Report, also: Collec
         return traceback.format_exc()
     if store.has(task) or not last:
         return None
-    return f"It was done {ATTEMPTS} times in vain: {reason}. Check that nothing else changes {store.root}."
+    return f"It was done {ATTEMPTS} times in vain: {reason}. Check that nothing else changes {store}."
 
 
 class _Helpers(Processes):
@@ -207,9 +207,7 @@ class _Helpers(Processes):
     def __init__(self, count: int, store: Store, device: str, tasks: list[Task]) -> None:
         super().__init__("linescape.studies.run:help_out")
         self.count = count
-        self.message = msgspec.json.encode(
-            (os.fsencode(store.root.absolute()), device, tasks)
-        )  # a path need not be text
+        self.message = msgspec.json.encode((os.fsencode(store.address), device, tasks))  # a path need not be text
         self.created = time.perf_counter()
 
     def start_late(self) -> None:
