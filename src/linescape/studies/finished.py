@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from linescape.errors import DamagedError, StoreError
+from linescape.errors import DamagedError, LinescapeError, StoreError
 from linescape.geometry.moved import Move, moves
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
@@ -87,17 +87,34 @@ class Finished:
         for name in record["files"]:
             self._bytes(task, name, record)
 
-    def tasks(self) -> Iterator[Task]:
-        """Every task with a record, as its ``task.json`` has it, whatever study it is of; unreadable ones are left out.
+    def listed(self) -> Iterator[tuple[str, Task | str]]:
+        """Every folder with a record, and its task as ``task.json`` has it; or why that is not known.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        for name in self.place.signatures(deep=True):
-            if name.endswith(f"/{DONE}"):
-                with suppress(msgspec.DecodeError, FileNotFoundError, RecursionError):
-                    content = self.place.read(f"{name.removesuffix(DONE)}{TASK}")
-                    yield msgspec.json.decode(content, type=Task)
+        for name in sorted(self.place.signatures(deep=True)):
+            if not name.endswith(f"/{DONE}"):
+                continue
+            folder, words_of_it = name.removesuffix(f"/{DONE}"), f"{name.removesuffix(DONE)}{TASK}"
+            try:
+                task: Task = msgspec.json.decode(self.place.read(words_of_it), type=Task)
+                if folder_of(task) != folder:
+                    raise ValueError(f"it is of {words(task)}")
+            except StoreError:
+                raise
+            except (OSError, ValueError, LinescapeError, RecursionError) as error:
+                yield folder, f"{self.place.shown(words_of_it)} does not say what the result beside it is of: {error}"
+            else:
+                yield folder, task
+
+    def tasks(self) -> Iterator[Task]:
+        """Every task with a record, whatever study it is of; those whose ``task.json`` is damaged are left out.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return (task for _, task in self.listed() if not isinstance(task, str))
 
     def record(self, task: Task) -> dict[str, Any]:
         """The content of a settled task's ``done.json``: ``finished``, ``seconds``, ``device``, ``versions``, ...
@@ -197,6 +214,17 @@ class Finished:
             return Curve.from_bytes(content)
         except (KeyError, ValueError) as error:
             raise self._damaged(scan, "curve.safetensors", error) from error
+
+    def contents(self, task: Task) -> tuple[dict[str, bytes], dict[str, str], bytes]:
+        """A settled result as it is written: its files, ``task.json`` among them, their checksums, and its record.
+
+        Raises:
+            DamagedError: it is not what was written.
+            StoreError: the task is not settled, or the files cannot be read, which may pass.
+        """
+        record = self.record(task)
+        files = {name: self._bytes(task, name, record) for name in record["files"]}
+        return {TASK: self._content(task, TASK), **files}, record["files"], self._content(task, DONE)
 
     # -- bytes --------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,9 @@ SNAPSHOT, POINTS = "resume.safetensors", "points"
 RESULT = re.compile("(train|scan)/[0-9a-f]{16}|train/[0-9a-f]{16}/(step|epoch)-[1-9][0-9]*")
 """Names of the folders of results."""
 
+RESULT_FILE = re.compile(rf"({RESULT.pattern})/[a-z]+[.](json|safetensors|parquet)")
+"""Names of the files of results."""
+
 
 @cache
 def key_of(task: Task) -> str:

@@ -207,7 +207,8 @@ class _Helpers(Processes):
     def __init__(self, count: int, store: Store, device: str, tasks: list[Task]) -> None:
         super().__init__("linescape.studies.run:help_out")
         self.count = count
-        self.message = msgspec.json.encode((os.fsencode(store.address), device, tasks))  # a path need not be text
+        address = os.fsencode(store.address) if count > 0 else b""  # a path need not be text
+        self.message = msgspec.json.encode((address, device, tasks))
         self.created = time.perf_counter()
 
     def start_late(self) -> None:

@@ -99,14 +99,18 @@ class Store(Finished):
         """
         return self.root / folder_of(task)
 
+    def file(self, moment: Moment) -> str:
+        """The name in the store of the checkpoint file of a state of a training."""
+        task, name = state_file(moment)
+        return f"{folder_of(task)}/{name}"
+
     def path(self, moment: Moment) -> Path:
         """The checkpoint file of a state of a training, as `checkpoints.read` takes it.
 
         Raises:
             StoreError: the store is in no folder of this machine.
         """
-        task, name = state_file(moment)
-        return self.folder(task) / name
+        return self.root / self.file(moment)
 
     # -- what is finished ---------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ class LocalFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        if re.fullmatch("[a-z][a-z0-9+.-]+:", root.parts[0] if root.parts else ""):
+            raise StoreError(f"{root} was an address before pathlib left out a slash. Give it as text.")
         try:
             atomic.check_name(root)
             if root.exists() and not root.is_dir():
