@@ -61,6 +61,8 @@ class LocalFolder:
         """The content of a plain file."""
         path = self.root / name
         try:
+            if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
+                raise OSError(errno.ENXIO, f"it is a link to {path.readlink()}, outside of the store", str(path))
             return atomic.read(path)
         except OSError as error:
             if error.errno in _NOT_THERE:
