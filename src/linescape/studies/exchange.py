@@ -57,12 +57,13 @@ def export_results(store: Store, path: Path, tasks: Study | Iterable[Task] | Non
     with atomic.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         archive.writestr(zipfile.ZipInfo(MARK, MADE), store.place.read(MARK) if store.exists() else b"{}")
         for task in sorted(wanted, key=folder_of):
-            if not store.has(task):
-                told.missing += 1
-                continue
             try:
+                if not store.has(task):
+                    told.missing += task not in store.damaged
+                    told.damaged += [store.damaged[task]] if task in store.damaged else []
+                    continue
                 files, _, record = store.contents(task)
-            except DamagedError as error:
+            except DamagedError as error:  # which the noted times did not show
                 told.damaged.append(str(error))
                 continue
             for name, content in {**files, DONE: record}.items():

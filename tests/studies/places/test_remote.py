@@ -20,13 +20,13 @@ from linescape.studies.places import leases, remote
 from linescape.studies.places.remote import RemoteFolder
 from linescape.studies.run import work
 from linescape.studies.store import Store
-from linescape.studies.study import Moment, Train
+from linescape.studies.study import Moment, Task, Train
 from tests.studies.test_run import FLAT, results, study, whole
 from tests.studies.test_store import CURVE, END, LINE, PLAIN, ROWS, STATE, TASK, same
 from tests.support import optional
 
 ROOT = Path(__file__).parents[3]
-SMALL = [Train(FLAT), whole(FLAT)]
+SMALL: list[Task] = [Train(FLAT), whole(FLAT)]
 
 
 @pytest.fixture
@@ -49,8 +49,9 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     }.items():
         monkeypatch.setenv(name, value)
     system = fsspec.filesystem("s3")
-    system.mkdir("bucket")
-    yield "s3://bucket/some/results"
+    bucket = uuid.uuid4().hex  # the server's buckets outlive it in this process
+    system.mkdir(bucket)
+    yield f"s3://{bucket}/some/results"
     server.stop()
     type(system).clear_instance_cache()
 
