@@ -1,18 +1,19 @@
 """What a store of many runs costs: to see what is done, to plan, and to read what a report shows.
 
-    python -m benchmarks.stores [--runs 10000] [--checkpoint 30000] [--folder FOLDER]
+    python -m benchmarks.stores [--runs 10000] [--checkpoint 30000] [--folder FOLDER] [--calls has plan tables page]
 
-makes a store up, of ten arms with one line a run, and times each in a process of its own, by how much that reads, and
-by the most memory that it takes. The page alone is timed with --page, since it draws every line.
+makes a store up, of ten arms with one line a run, and measures each call in a process of its own: seconds, the most
+memory that it takes more, and the bytes that it reads.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from linescape import report
 from linescape.analysis import tables
@@ -53,66 +55,56 @@ def study(runs: int) -> Study:
 
 def fill(store: Store, made: Study, checkpoint: int) -> None:
     """Results of made-up numbers; nothing waits for the disk."""
-    os.fsync = lambda _: None
+    os.fsync = lambda fd: None  # noqa: ARG005
     rng = np.random.default_rng(0)
     start = State({"layers.0.weight": torch.zeros(checkpoint // 8), "layers.1.weight": torch.ones(checkpoint // 8)})
     rows = [dict.fromkeys(LOG, 1.0) | {"epoch": epoch} for epoch in range(2)]
-    falling = np.linspace(2.3, 0.3, ALPHAS)[:, None]
+    falling = np.linspace(2.3, 0.3, ALPHAS, dtype=np.float64)[:, None]
     for arm in made.arms:
         for run in arm.runs:
             end = State({name: value + 1 for name, value in start.items()})
             moved = Checkpoint(end, 10, {f"momentum_buffer/{name}": value for name, value in end.items()})
             store.save_training(Train(run.recipe), start, moved, rows, {"seconds": 1.0})
-            values = {}
+            values: dict[tuple[str, str, str], NDArray[np.float64]] = {}
             for data in ("train", "test"):
                 noise = rng.gamma(2.0, 0.5, size=EXAMPLES)
-                values[data, "cross_entropy", "interpolate"] = falling * noise
-                values[data, "error", "interpolate"] = 100.0 * (falling * noise > 1.0)
+                values[data, "cross_entropy", "interpolate"] = np.asarray(falling * noise, np.float64)
+                values[data, "error", "interpolate"] = np.asarray(100.0 * (falling * noise > 1.0), np.float64)
             store.save_curve(run.lines["whole"], Curve(np.linspace(0, 1, ALPHAS), values, {}), {"seconds": 1.0})
 
 
-def measured(what: Callable[[], object]) -> dict[str, float]:
-    """Seconds, the most memory, and what was read of which files, of a call in a process of its own."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
+def measured(what: Callable[[], object]) -> dict[str, object]:
+    """Seconds, the most memory, and what was read of which files, of a call."""
+    read: Counter[str] = Counter()
+    real = LocalFolder.read
 
-    def child() -> None:
-        read: Counter[str] = Counter()
-        real = LocalFolder.read
+    def counted(self: LocalFolder, name: str) -> bytes:
+        content = real(self, name)
+        read[name.rpartition("/")[2]] += len(content)
+        return content
 
-        def counted(self: LocalFolder, name: str) -> bytes:
-            content = real(self, name)
-            read[name.rpartition("/")[2]] += len(content)
-            return content
-
-        LocalFolder.read = counted  # type: ignore[method-assign]
-        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-        what()
-        seconds = time.perf_counter() - began
-        more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        sender.send({"seconds": round(seconds, 2), "more_MB": round(more / 1e3), "read_bytes": dict(read)})
-
-    process = multiprocessing.get_context("fork").Process(target=child)
-    process.start()
-    process.join()
-    found: dict[str, float] = receiver.recv()
-    return found
+    LocalFolder.read = counted  # type: ignore[method-assign]
+    before, began = _most_memory(), time.perf_counter()
+    what()
+    seconds = time.perf_counter() - began
+    return {"seconds": round(seconds, 2), "more_MB": round(_most_memory() - before), "read_bytes": dict(read)}
 
 
-def main(runs: int, checkpoint: int, folder: Path, page: bool) -> None:
+def _most_memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def main(runs: int, folder: Path, call: str) -> None:
     torch.set_num_threads(1)
-    made = study(runs)
-    if not Store(folder).exists():
-        fill(Store(folder), made, checkpoint)
+    made, store = study(runs), Store(folder)
     tasks = in_order(made.tasks())
     calls: dict[str, Callable[[], object]] = {
-        "has": lambda: all(map(Store(folder).has, tasks)) or 1 / 0,
-        "plan": lambda: planning.plan(tasks, Store(folder), "cpu"),
-        "tables": lambda: tables.read(made, Store(folder)),
+        "has": lambda: all(map(store.has, tasks)) or 1 / 0,
+        "plan": lambda: planning.plan(tasks, store, "cpu"),
+        "tables": lambda: tables.read(made, store),
+        "page": lambda: report.write(made, store, folder.with_name("page")),
     }
-    if page:
-        calls["page"] = lambda: report.write(made, Store(folder), folder.with_name("page"))
-    for name, call in calls.items():
-        print(name, json.dumps(measured(call)), flush=True)
+    print(call, json.dumps(measured(calls[call])), flush=True)
 
 
 if __name__ == "__main__":
@@ -120,8 +112,16 @@ if __name__ == "__main__":
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--checkpoint", type=int, default=30_000)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--calls", nargs="+", default=["has", "plan", "tables"])
+    parser.add_argument("--call")
     settings = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = settings.folder or Path(scratch, "store")
-        main(settings.runs, settings.checkpoint, folder, settings.page)
+    if settings.call:
+        main(settings.runs, settings.folder, settings.call)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = settings.folder or Path(scratch, "store")
+            if not Store(folder).exists():
+                fill(Store(folder), study(settings.runs), settings.checkpoint)
+            for call in settings.calls:
+                options = ["--runs", str(settings.runs), "--folder", str(folder), "--call", call]
+                subprocess.run([sys.executable, "-m", "benchmarks.stores", *options], check=True)

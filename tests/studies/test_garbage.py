@@ -38,7 +38,7 @@ def test_only_what_is_left_over_goes_by_default(tmp_path: Path) -> None:
     assert gone == {"resume.safetensors", ".curve.safetensors.1-2.partial"}
     assert sum(each.bytes for each in found) == sum(size for path, size in sizes.items() if not path.exists())
     assert find_garbage(store) == []
-    assert all(map(store.has, (TASK, LINE, OTHER, KEPT)))
+    assert [store.has(TASK), store.has(LINE), store.has(OTHER), store.has(KEPT)] == [True] * 4
 
 
 def test_results_go_that_no_kept_study_needs(tmp_path: Path) -> None:

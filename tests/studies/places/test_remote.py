@@ -233,7 +233,7 @@ def test_killed_processes_on_s3_change_nothing(s3: str, tmp_path: Path) -> None:
     work(tasks, Store(tmp_path), progress=False, workers=1)
     deaths, did = 0, -1
     while did < 0:
-        ran = process(s3, "--kill", str(6 + 4 * deaths))
+        ran = process(s3, "--kill", str(4 + 2 * deaths))
         out, err = ran.communicate(timeout=300)
         if ran.returncode == -signal.SIGKILL:
             deaths += 1
