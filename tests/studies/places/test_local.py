@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from linescape.errors import StoreError
+from linescape.errors import DamagedError, StoreError
+from linescape.studies.inventory import check
 from linescape.studies.places import opened
 from linescape.studies.places.local import LocalFolder
+from linescape.studies.run import work
+from linescape.studies.store import Store
+from linescape.studies.study import Moment
+from tests.studies.test_run import study
+from tests.studies.test_store import LINE, PLAIN, TASK, fill
 
 
 def test_names_and_signatures(tmp_path: Path) -> None:
@@ -69,3 +78,64 @@ def test_an_address_that_pathlib_shortened_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="left out a slash. Give it as text"):
         opened(Path("s3://bucket/folder"))
     assert opened(f"file://{tmp_path}").address() == opened(tmp_path).address() == str(tmp_path)
+
+
+def test_a_store_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was verified is noted where that is possible, and a damage counts also where the note cannot go."""
+    store = fill(tmp_path)
+    note = store.folder(TASK) / "verified.json"
+    whole = note.read_bytes()
+    note.unlink()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(LocalFolder, "is_steady", lambda self, signature: True)
+    with monkeypatch.context() as patch:
+        for name in ("replace", "write_bytes", "unlink", "mkdir"):
+            patch.setattr(Path, name, refuse)
+        assert Store(tmp_path).has(TASK)
+        assert not note.exists()
+        with pytest.raises(StoreError, match="the file system is read-only"):
+            Store(tmp_path).decline(LINE, "no", {})
+    assert Store(tmp_path).has(TASK)
+    assert note.read_bytes() == whole
+    path = store.folder(TASK) / "end.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    checksums, present = store.record(TASK)["files"], store.place.signatures(f"train/{TASK.key}")
+    store._note(TASK, checksums, {name: present[name] for name in checksums})  # as if a disk had lost the bit
+    found = Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        assert found.has(TASK)
+        with pytest.raises(DamagedError, match="end.safetensors is damaged"):
+            found.state(Moment(PLAIN))
+        assert not found.has(TASK)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_any_write_loses_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        ballast, store, room, stops = disk / "ballast", Store(disk / "store"), 80_000, 0
+        while True:
+            with suppress(OSError):
+                ballast.write_bytes(bytes(max(1_400_000 - room, 0)))
+            try:
+                outcome = work(study(), store, progress=False, workers=1)
+                break
+            except StoreError as error:
+                assert "the disk is full" in str(error)  # noqa: PT017
+            ballast.unlink()
+            assert not check(store).damaged
+            room, stops = room + 60_000, stops + 1
+        assert (outcome.failed, stops > 5) == ({}, True)
+        found = check(Store(disk / "store"))
+        assert (found.whole, found.damaged, found.begun) == (6, {}, [])
+        assert not list(disk.rglob("*.partial"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -81,7 +82,7 @@ class LocalFolder:
             with suppress(OSError):  # then the time is not taken for one of its own
                 os.utime(temporary, ns=(modified, modified))
         with suppress(OSError):
-            signature = _signature(path)
+            signature = _signature(path.stat())
             return signature if signature[1] == modified else None
         return None
 
@@ -100,12 +101,12 @@ class LocalFolder:
         found: dict[str, Signature] = {}
         for path in self._paths(folder):
             try:
-                if path.is_dir():
-                    if deep and not path.is_symlink():
-                        below = self.signatures(f"{folder}/{path.name}" if folder else path.name, deep=True)
-                        found |= {f"{path.name}/{name}": signature for name, signature in below.items()}
-                else:
-                    found[path.name] = _signature(path)
+                about = path.stat()
+                if not stat.S_ISDIR(about.st_mode):
+                    found[path.name] = _signature(about)
+                elif deep and not path.is_symlink():
+                    below = self.signatures(f"{folder}/{path.name}" if folder else path.name, deep=True)
+                    found |= {f"{path.name}/{name}": signature for name, signature in below.items()}
             except FileNotFoundError:
                 continue  # a link to nothing, or it is gone
             except OSError as error:
@@ -149,6 +150,5 @@ class LocalFolder:
             raise atomic.cannot_read(path, error) from error
 
 
-def _signature(path: Path) -> Signature:
-    about = path.stat()
+def _signature(about: os.stat_result) -> Signature:
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns
