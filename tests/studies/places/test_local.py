@@ -15,8 +15,8 @@ from linescape.studies.places import opened
 from linescape.studies.places.local import LocalFolder
 from linescape.studies.run import work
 from linescape.studies.store import Store
-from linescape.studies.study import Moment
-from tests.studies.test_run import study
+from linescape.studies.study import Moment, Train
+from tests.studies.test_run import FLAT, study, whole
 from tests.studies.test_store import LINE, PLAIN, TASK, fill
 
 
@@ -84,7 +84,7 @@ def test_a_store_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pyte
     """What was verified is noted where that is possible, and a damage counts also where the note cannot go."""
     store = fill(tmp_path)
     note = store.folder(TASK) / "verified.json"
-    whole = note.read_bytes()
+    noted = note.read_bytes()
     note.unlink()
 
     def refuse(*_: object, **__: object) -> None:
@@ -99,7 +99,7 @@ def test_a_store_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(StoreError, match="the file system is read-only"):
             Store(tmp_path).decline(LINE, "no", {})
     assert Store(tmp_path).has(TASK)
-    assert note.read_bytes() == whole
+    assert note.read_bytes() == noted
     path = store.folder(TASK) / "end.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -112,6 +112,22 @@ def test_a_store_that_may_only_be_read_is_read(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(DamagedError, match="end.safetensors is damaged"):
             found.state(Moment(PLAIN))
         assert not found.has(TASK)
+
+
+def test_a_bit_that_a_disk_lost_is_found_when_it_is_used(tmp_path: Path) -> None:
+    store, training, line = Store(tmp_path), Train(FLAT), whole(FLAT)
+    work([line], store, progress=False, workers=1)
+    path = store.folder(training) / "end.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    checksums, present = store.record(training)["files"], store.place.signatures(f"train/{training.key}")
+    store._note(training, checksums, {name: present[name] for name in checksums})
+    shutil.rmtree(store.folder(line))
+    assert Store(tmp_path).has(training)
+    outcome = work([line], Store(tmp_path), progress=False, workers=1)
+    assert (outcome.failed, outcome.done) == ({}, 2)
+    assert "end.safetensors is damaged" in outcome.remarks[training]
+    assert path.read_bytes() == content
 
 
 @pytest.mark.slow

@@ -83,6 +83,15 @@ def test_results_are_read_back_and_damage_is_found(address: str) -> None:
     assert "was done again" in other.record(TASK)["remarks"][0]
 
 
+def test_what_the_place_vouches_for_is_not_read_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "verified.json" not in filled(address).place.names(f"train/{TASK.key}")  # a time in memory is no ETag
+    monkeypatch.setattr(RemoteFolder, "is_steady", lambda self, signature: True)
+    store = filled(f"{address}-steady")
+    monkeypatch.setattr(Store, "verify", None)
+    assert Store(f"{address}-steady").has(TASK)
+    assert store.has(LINE)
+
+
 def test_a_place_of_something_else_is_left_alone(address: str) -> None:
     RemoteFolder(address).write("thesis.tex", b"x")
     with pytest.raises(StoreError, match="not empty and has no linescape.json"):
