@@ -12,7 +12,7 @@
     ├── RecipeError       an unknown or impossible model, intervention, study or setting
     ├── StoreError        results cannot be written or read back
     │   └── DamagedError  a result is not what was written: delete it and run again
-    └── UnfinishedError   some tasks of a run failed; the others are done
+    └── UnfinishedError   some tasks of a run failed, or some results are damaged; the others are done
 
 A message says what was found, why it matters and what to do. The command line prints the
 message and exits with code 2, or with 3 after `UnfinishedError`.
@@ -74,7 +74,15 @@ class DamagedError(StoreError):
 
 
 class UnfinishedError(LinescapeError, RuntimeError):
-    """Some tasks of a run failed; the others are done, and the next run tries these again."""
+    """Some tasks of a run failed, or some results are damaged; the others are done.
+
+    Attributes:
+        result: what the command found, in JSON's types; None if it is only the message.
+    """
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 def check_type(value: object, kinds: type | tuple[type, ...], what: str, give: str) -> None:

@@ -191,7 +191,7 @@ def test_a_full_disk_ends_in_one_message(line: Line, monkeypatch: pytest.MonkeyP
     def full(path: Path, *_: object, **__: object) -> None:
         raise atomic.cannot_write(path, OSError(errno.ENOSPC, "No space left on device"))
 
-    monkeypatch.setattr(atomic, "write", full)
+    monkeypatch.setattr(atomic, "replacing", full)
     code, _, err = line("study", "run", "vlaar2022", "--arms", "mlp-spiral", "--runs", "1")
     assert code == 2
     assert "the disk is full" in err

@@ -21,7 +21,7 @@ from linescape.data import load
 from linescape.errors import CheckpointError, RecipeError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.recipe import Data, OwnModel, Recipe, user_code
-from linescape.studies.executors.anywhere import Place, message, outcome_of
+from linescape.studies.executors.anywhere import Target, message, outcome_of
 from linescape.studies.own_code import changed_code
 from linescape.studies.processes import Processes, reply_of, send
 from linescape.studies.run import work
@@ -107,7 +107,7 @@ def test_kills_change_no_bit(faster: int, file: Path, tmp_path: Path) -> None:
 
 def test_helpers_find_the_users_code(study: Study, done: Store, tmp_path: Path) -> None:
     tasks = study.only("base", runs=1).tasks()
-    place = Place.of(Store(tmp_path / "store"), "cpu")
+    place = Target.of(Store(tmp_path / "store"), "cpu")
     with Processes("linescape.studies.executors.local:help_out") as helpers:
         helper = helpers.begin()
         reply_of(helper)

@@ -28,7 +28,7 @@ from linescape.engine import compiler, library_digest
 from linescape.errors import StoreError
 from linescape.geometry.state import State, lerp
 from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedule
-from linescape.studies.executors.anywhere import Place, message
+from linescape.studies.executors.anywhere import Target, message
 from linescape.studies.processes import Processes, reply_of, send
 from linescape.studies.run import do, work
 from linescape.studies.schedule import Schedule as Units
@@ -133,7 +133,7 @@ def test_helpers_end_with_the_one_that_called_them(tmp_path: Path) -> None:
     with Processes("linescape.studies.executors.local:help_out") as helpers:
         helper = helpers.begin()
         assert reply_of(helper) == b"\n"
-        send(helper, message(Unit(endless), Place.of(Store(tmp_path), "cpu")))
+        send(helper, message(Unit(endless), Target.of(Store(tmp_path), "cpu")))
         begun = time.monotonic()
         while not (tmp_path / "train").exists() and time.monotonic() - begun < 60:
             time.sleep(0.1)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from linescape.analysis import tables
 from linescape.errors import StoreError
 from linescape.recipe import MLP, Data, Optimizer, Recipe, Schedule
 from linescape.studies.execute import do
+from linescape.studies.layout import folder_of
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Arm, Keep, Moment, Run, Scan, Study, Task, Train
@@ -253,6 +254,14 @@ class Damage:
         return f"{path.relative_to(self.root)}"
 
 
+def note(store: Store, tasks: Iterable[Task]) -> None:
+    """Remember of a copy that its bytes are right, as a store does of results that are not of just now."""
+    for task in tasks:
+        if store.has(task):
+            checksums, present = store.record(task)["files"], store.place.signatures(folder_of(task))
+            store._note(task, checksums, {name: present[name] for name in checksums})
+
+
 class Trial:
     """What is right, and what comes of a damaged copy."""
 
@@ -310,6 +319,7 @@ def main(finished: int, unfinished: int, seed: int, verbose: bool) -> dict[str, 
             for number in range(count):
                 root = Path(scratch, "damaged")
                 shutil.copytree(whole if kind == "finished" else draw.choice((half, later)), root)
+                note(Store(root), tasks)
                 said = Damage(root, draw).some()
                 outcome = trial.outcome(root)
                 counts[kind][outcome] += 1

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from linescape.analysis import tables
+from linescape.geometry.moved import Move, moves
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.recipe import (
@@ -244,6 +245,9 @@ class FakeStore:
         cuts = (50, 250, 500, 950)
         parts = torch.tensor_split(values, cuts)
         return State(dict(zip((f"{block}.weight" for block in BLOCKS), parts, strict=True)))
+
+    def moves(self, recipe: Recipe) -> dict[str, Move]:
+        return moves(self.state(Moment(recipe, "start")), self.state(Moment(recipe)))
 
     def log(self, recipe: Recipe) -> pl.DataFrame:
         epochs = np.arange(recipe.schedule.epochs)

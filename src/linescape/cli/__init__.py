@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.text import Text
 
-from linescape.cli import checkpoints, data, planes, studies
+from linescape.cli import checkpoints, data, planes, stores, studies
 from linescape.cli.consoles import echo_err, prepare, redirected, stderr, stdout, write_json
 from linescape.cli.usage import epilogue, explained, shown_default
 from linescape.errors import LinescapeError, UnfinishedError
@@ -29,6 +29,7 @@ app = App(
     error_console=stderr,
 )
 app.command(studies.app)
+app.command(stores.app)
 app.command(data.app)
 app.command(studies.demo)
 app.command(studies.train, help_epilogue=epilogue("train"))
@@ -54,10 +55,16 @@ def _launch(
         json: write the result to standard output as JSON, and nothing else.
         quiet: no progress and no notes; errors are still written.
     """
+    failure: UnfinishedError | None = None
     with redirected(json, quiet):
-        result = app(tokens, exit_on_error=False, print_error=False)
+        try:
+            result = app(tokens, exit_on_error=False, print_error=False)
+        except UnfinishedError as error:
+            result, failure = error.result, error
     if json and result is not None:
         write_json(result)
+    if failure is not None:
+        raise failure
 
 
 def main() -> None:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
 app = App(name="study", help="Train many networks, measure the lines of each, and write one report.")
 
 
-def demo(store: Path = Path("demo/store"), out: Out = Path("demo/report")) -> dict[str, Any]:
+def demo(store: str = "demo/store", out: Out = Path("demo/report")) -> dict[str, Any]:
     """Train small networks under interventions, measure their lines and write a report; minutes on 2 cores.
 
     Args:
-        store: folder for results; a second run reuses them.
+        store: folder for results, or an address such as s3://bucket/folder; a second run reuses them.
         out: folder for the report.
     """
     from linescape import report, studies
@@ -84,13 +84,13 @@ class Selection:
         scale: the scale, from minutes on 2 cores (demo, mini) to the setting of the source (cifar10).
         arms: only these arms; all if none is named.
         runs: only the first runs of each arm, this many.
-        store: folder of results.
+        store: folder of results, or an address such as s3://bucket/folder.
     """
 
     scale: str = "mini"
     arms: Annotated[tuple[str, ...], Many] = ()
     runs: int | None = None
-    store: Path = Path("runs")
+    store: str = "runs"
 
     def study(self, name: str) -> Study:
         """The selected part of the named study."""
@@ -202,7 +202,7 @@ def train(
     seed: int = 0,
     under: Annotated[tuple[str, ...], Many] = (),
     device: str = "cpu",
-    store: Path = Path("runs"),
+    store: str = "runs",
 ) -> dict[str, Any]:
     """Train one network and print the checkpoint files of its start and its end.
 
@@ -214,7 +214,7 @@ def train(
         seed: the seed of all random draws; replicates differ in it.
         under: interventions, as in weight_decay=0, adversarial or from_file=PATH.
         device: cpu or cuda.
-        store: folder for results.
+        store: folder for results, or an address such as s3://bucket/folder.
     """
     from linescape.cli import specs
     from linescape.recipe import Optimizer, Recipe, Schedule
@@ -239,16 +239,16 @@ def train(
     for last in results.log(recipe).tail(1).iter_rows(named=True):  # none after 0 epochs
         echo_err(f"test error {last['test_error']:.2f} %, test loss {last['test_loss']:.4f} nats")
         measured = {"test_error_percent": last["test_error"], "test_loss_nats": last["test_loss"]}
-    files = {moment: results.path(Moment(recipe, moment)) for moment in ("start", "end")}
+    files = {moment: results.place.shown(results.file(Moment(recipe, moment))) for moment in ("start", "end")}
     for file in files.values():
-        echo(str(file))
+        echo(file)
     return {**files, **measured}
 
 
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
 
 
-def _work(tasks: Study | list[Train], store: Path, device: str = "cpu", executor: Executor | None = None) -> RunSummary:
+def _work(tasks: Study | list[Train], store: str, device: str = "cpu", executor: Executor | None = None) -> RunSummary:
     from linescape.cli import specs
     from linescape.studies.executors import Local
     from linescape.studies.run import work
@@ -274,7 +274,7 @@ def _tell_changes(study: Study, store: Store) -> None:
         echo_err(sentence)
 
 
-def _report(study: Study, store: Path, out: Path) -> dict[str, Any]:
+def _report(study: Study, store: str, out: Path) -> dict[str, Any]:
     from linescape import report
     from linescape.errors import StoreError
     from linescape.studies.store import Store

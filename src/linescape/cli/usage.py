@@ -6,7 +6,8 @@ from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 EXIT_CODES = (
     "Exit codes: 0, done; 1, an unexpected error; 2, an error, whose message is on standard error; 3, some tasks of a "
-    "study failed and the others are done; 130, interrupted by Ctrl-C; 141, nobody reads the output."
+    "study failed, or some results are damaged, and the others are done; 130, interrupted by Ctrl-C; 141, nobody reads "
+    "the output."
 )
 
 _STUDY = "the name of a study"
@@ -23,6 +24,10 @@ NEEDS = {
         "two checkpoints, or the folder of the checkpoints of one training",
         "A B --model mine:network --data mine:data",
     ),
+    "store check": ("at most the folder of results", "runs"),
+    "store export": ("the archive to write", "results.zip vlaar2022 --arms base"),
+    "store gc": ("at most the folder of results, and the studies to keep", "runs --keep vlaar2022"),
+    "store import": ("an archive of results", "results.zip --store runs"),
     "study plan": (_STUDY, "vlaar2022"),
     "study report": (_STUDY, "vlaar2022 --out report"),
     "study run": (_STUDY, "vlaar2022 --scale demo"),

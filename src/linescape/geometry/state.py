@@ -398,6 +398,12 @@ class Distance:
     per_parameter: float
     count: int
 
+    @classmethod
+    def of(cls, total: float, base: float, count: int) -> Distance:
+        """The distance `total` of `count` parameters whose start has the norm `base`."""
+        relative = math.nan if math.isinf(base) or not (base or total) else total / base if base else math.inf
+        return cls(total, relative, total / math.sqrt(count) if count else math.nan, count)
+
 
 def distances(start: State, end: State, groups: Mapping[str, tuple[str, ...]] | None = None) -> dict[str, Distance]:
     """The distance from start to end of all parameters (key ``all``) and of each group.
@@ -413,16 +419,5 @@ def distances(start: State, end: State, groups: Mapping[str, tuple[str, ...]] | 
         total = norm_of(subtract(*both) for name in differ for both in chunks(end[name], start[name]))
         base = norm_of(chunk for name in parameters for (chunk,) in chunks(start[name]))
         count = sum(start[name].numel() for name in parameters)
-        result[group] = Distance(
-            total=total,
-            relative=_ratio(total, base),
-            per_parameter=total / math.sqrt(count) if count else math.nan,
-            count=count,
-        )
+        result[group] = Distance.of(total, base, count)
     return result
-
-
-def _ratio(total: float, base: float) -> float:
-    if math.isinf(base) or not (base or total):
-        return math.nan
-    return total / base if base else math.inf

@@ -33,46 +33,53 @@ _NAMES = re.compile(r"\d+-[0-9a-f]{64}")
 """Of the folders of scans, from `folder_of`."""
 
 
-def read(folder: Path, of: object = None) -> list[Point]:
-    """The points in a folder; those that are damaged, or of something else, are left out and so measured again.
-
-    Args:
-        folder: of one scan.
-        of: what they are points of, as it was given to `keep`.
-    """
+def read(folder: Path) -> list[Point]:
+    """The points in the folder of one scan; those that are damaged, or of another, are left out."""
     points = []
-    for file in sorted(_files(folder)):
-        try:
-            tensors, note = tensor_file.decode_sealed(atomic.read(file))
-            if (note["of"], _file_name(note["alpha"])) == (folder.name if of is None else of, file.name):
-                values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
-                points.append(Point(note["alpha"], values, note["seconds"]))
-        except (OSError, KeyError, ValueError, TypeError):
-            continue
+    for file in sorted(_matching(folder, "*.safetensors")):
+        with suppress(OSError, KeyError, ValueError, TypeError):
+            points.append(decode(atomic.read(file), file.name, folder.name))
     return points
+
+
+def decode(content: bytes, name: str, of: object) -> Point:
+    """The point in a file with a name.
+
+    Raises:
+        KeyError, ValueError, TypeError: it is damaged, or of something else.
+    """
+    tensors, note = tensor_file.decode_sealed(content)
+    if (note["of"], file_name(note["alpha"])) != (of, name):
+        raise ValueError("it is of something else")
+    values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
+    return Point(note["alpha"], values, note["seconds"])
+
+
+def encode(point: Point, of: object) -> bytes:
+    """A point as `decode` reads it; `of`: what it is a point of, in JSON's types."""
+    arrays = {str(i): np.ascontiguousarray(values) for i, values in enumerate(point.values.values())}
+    note = {"of": of, "alpha": point.alpha, "seconds": point.seconds, "series": list(point.values)}
+    return tensor_file.encode_sealed(tensor_file.from_arrays(arrays), note)
+
+
+def file_name(alpha: float) -> str:
+    """The name of the file of a point."""
+    return f"{alpha!r}.safetensors"
 
 
 def lost(folder: Path, usable: Sequence[Point]) -> int:
     """How many of the points in the folder of one scan are not usable."""
-    return len(_files(folder)) - len(usable)
+    return len(_matching(folder, "*.safetensors")) - len(usable)
 
 
-def keep(folder: Path, point: Point, of: object = None) -> None:
-    """Write one point of a scan into its folder.
-
-    Args:
-        folder: of one scan.
-        point: what was measured.
-        of: what it is a point of, in JSON's types; by default the folder's name, as `folder_of` makes it.
+def keep(folder: Path, point: Point) -> None:
+    """Write one point of a scan into its folder, as `folder_of` names it.
 
     Raises:
         StoreError: the folder cannot be written.
     """
-    arrays = {str(i): np.ascontiguousarray(values) for i, values in enumerate(point.values.values())}
-    of = folder.name if of is None else of
-    note = {"of": of, "alpha": point.alpha, "seconds": point.seconds, "series": list(point.values)}
-    content = tensor_file.encode_sealed(tensor_file.from_arrays(arrays), note)
-    atomic.write(folder / _file_name(point.alpha), content, durable=point.seconds >= FLUSHED)
+    content = encode(point, folder.name)
+    atomic.write(folder / file_name(point.alpha), content, durable=point.seconds >= FLUSHED)
 
 
 def count(folder: Path) -> int:
@@ -147,16 +154,8 @@ def _threads(folder: Path) -> int | None:
     return next((int(n) for n in sorted(numbers) if n.isdigit() and 1 <= int(n) <= torch.get_num_threads()), None)
 
 
-def _files(folder: Path) -> list[Path]:
-    return _matching(folder, "*.safetensors")
-
-
 def _matching(folder: Path, pattern: str) -> list[Path]:
     try:
         return list(folder.glob(pattern))
     except OSError as error:
         raise atomic.cannot_read(folder, error) from error
-
-
-def _file_name(alpha: float) -> str:
-    return f"{alpha!r}.safetensors"

@@ -15,6 +15,7 @@ import msgspec
 import polars as pl
 from torch import Tensor
 
+from linescape.geometry.moved import Move
 from linescape.geometry.state import State
 from linescape.recipe import Recipe
 from linescape.tensor_file import decode_with_note, encode_with_note, read_note
@@ -69,6 +70,20 @@ def decode_record(content: bytes, key: str) -> dict[str, Any]:
     if record["task"] != key:
         raise ValueError(f"it is the record of another task, {record['task']}")
     return record
+
+
+def encode_moves(moved: Mapping[str, Move]) -> dict[str, list[float]]:
+    """How far each parameter moved, in JSON's types."""
+    return {name: [move.distance, move.start, move.count] for name, move in moved.items()}
+
+
+def decode_moves(noted: Mapping[str, Sequence[Any]]) -> dict[str, Move]:
+    """What `encode_moves` encoded.
+
+    Raises:
+        ValueError, TypeError, AttributeError: it is something else.
+    """
+    return {name: Move(float(distance), float(start), int(count)) for name, (distance, start, count) in noted.items()}
 
 
 def roles(state: State) -> dict[str, Any]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from linescape import atomic, tensor_file
+from linescape import tensor_file
 from linescape.geometry.mismatch import check_alike
 from linescape.geometry.state import State
 from linescape.interpolation import resume
 from linescape.interpolation.curve import Key, Point
 from linescape.studies.encoding import Row, roles, with_roles
+from linescape.studies.layout import POINTS, SNAPSHOT
+from linescape.studies.places import Place
 from linescape.training.loop import Checkpoint
 
 
@@ -26,17 +27,18 @@ class HalfDone:
     """The half-done work of one task.
 
     Args:
-        snapshot: the file of a training.
-        points: the folder of a walk's points.
+        place: where it lies.
+        folder: of the task.
         of: the task's key and what it is computed with, in JSON's types.
 
     Attributes:
         remarks: what could not be used, and why.
     """
 
-    def __init__(self, snapshot: Path, points: Path, of: Mapping[str, Any]) -> None:
+    def __init__(self, place: Place, folder: str, of: Mapping[str, Any]) -> None:
         self.remarks: list[str] = []
-        self._snapshot, self._points, self._of = snapshot, points, of
+        self._place, self._of = place, of
+        self._snapshot, self._points = f"{folder}/{SNAPSHOT}", f"{folder}/{POINTS}"
 
     def training(self, start: State) -> tuple[Checkpoint, list[Row]] | None:
         """The last snapshot of a training with its log; None if there is none that can be used.
@@ -53,7 +55,7 @@ class HalfDone:
             return None
 
     def _training(self, start: State) -> tuple[Checkpoint, list[Row]]:
-        tensors, note = tensor_file.decode_sealed(atomic.read(self._snapshot))
+        tensors, note = tensor_file.decode_sealed(self._place.read(self._snapshot))
         made = dict(note["of"])
         if made != self._of:
             names = dict.fromkeys((*self._of, *made))
@@ -82,12 +84,11 @@ class HalfDone:
         tensors |= {f"optimizer/{name}": value for name, value in now.optimizer.items()}
         counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
         note = {"of": self._of, **roles(now.state), **counts, "rows": list(rows)}
-        atomic.write(self._snapshot, tensor_file.encode_sealed(tensors, note))
+        self._place.write(self._snapshot, tensor_file.encode_sealed(tensors, note))
 
     def drop(self) -> None:
         """Remove the snapshot, which is not needed any more."""
-        with suppress(OSError):  # a file that stays only takes up space
-            self._snapshot.unlink(missing_ok=True)
+        self._place.delete(self._snapshot)
 
     def points(self, alphas: Collection[float], shapes: Mapping[Key, tuple[int, ...]]) -> list[Point]:
         """The points of a walk that can be used; the others are to be measured again.
@@ -96,12 +97,14 @@ class HalfDone:
             alphas: its positions.
             shapes: (data, measure, batchnorm) -> shape of a point's values.
         """
-        usable = [
-            point
-            for point in resume.read(self._points, self._of)
-            if point.alpha in alphas and {key: values.shape for key, values in point.values.items()} == shapes
-        ]
-        if lost := resume.lost(self._points, usable):
+        names = [name for name in self._place.names(self._points) if name.endswith(".safetensors")]
+        usable: list[Point] = []
+        for name in names:
+            with suppress(OSError, KeyError, ValueError, TypeError):
+                point = resume.decode(self._place.read(f"{self._points}/{name}"), name, self._of)
+                if point.alpha in alphas and {key: values.shape for key, values in point.values.items()} == shapes:
+                    usable.append(point)
+        if lost := len(names) - len(usable):
             self.remarks.append(
                 f"measured {lost} positions again, as their files were damaged or computed with something else"
             )
@@ -113,4 +116,5 @@ class HalfDone:
         Raises:
             StoreError: the folder cannot be written.
         """
-        resume.keep(self._points, point, self._of)
+        content, name = resume.encode(point, self._of), resume.file_name(point.alpha)
+        self._place.write(f"{self._points}/{name}", content, durable=point.seconds >= resume.FLUSHED)

@@ -30,7 +30,7 @@ def changed_code(tasks: Study | Iterable[Task], store: Store) -> tuple[str, ...]
     named = {part.function: f"{part.function} in {Path(part.where).name}" for part in own}
     return tuple(
         f"The code of {named.get(function, function)} has changed since {count} result{'s' * (count > 1)} of this "
-        f"study {'were' if count > 1 else 'was'} made. They stay in {store.root}, but are not those of the present "
+        f"study {'were' if count > 1 else 'was'} made. They stay in {store}, but are not those of the present "
         "code, whose tasks are done anew."
         for function, count in earlier.items()
     )

@@ -224,7 +224,7 @@ def _check_same(keep: Keep, now: State, training: Training) -> None:
         raise StateError(
             f"The state after {keep.moment} of the training {training.task.key} was kept earlier and is another now, "
             f"so it is not of the training that would end here. {_why(training, keep)}Delete "
-            f"{training.job.store.folder(keep)}, and what was measured with it, to have it made again."
+            f"{training.job.store.where(keep)}, and what was measured with it, to have it made again."
         )
 
 
@@ -240,7 +240,7 @@ def _not_repeated(training: Training, found: str) -> StateError:
     return StateError(
         f"The training {training.task.key} could not be repeated to the bit: {found}, so states within it would be of "
         f"another training, and were not kept. {_why(training, training.task)}Repeat it with what it was computed "
-        f"with, or delete {training.job.store.folder(training.task)} to have all of it done again."
+        f"with, or delete {training.job.store.where(training.task)} to have all of it done again."
     )
 
 

@@ -11,7 +11,7 @@ import torch
 import linescape.studies.executors.anywhere
 from linescape.errors import RecipeError
 from linescape.studies import executors
-from linescape.studies.executors.anywhere import Place, answer, do_unit, message, outcome_of
+from linescape.studies.executors.anywhere import Target, answer, do_unit, message, outcome_of
 from linescape.studies.schedule import Outcome, Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Train
@@ -21,13 +21,13 @@ from tests.studies.test_run import FLAT, whole
 def test_a_unit_goes_there_and_back_as_a_line_of_text(tmp_path: Path) -> None:
     store = Store(tmp_path / "st\udcff")
     unit = Unit(Train(FLAT), (Keep(Moment(FLAT, "step", 2)),))
-    line = message(unit, Place.of(store, "cpu"))
+    line = message(unit, Target.of(store, "cpu"))
     assert b"\n" not in line
     assert outcome_of(answer(line)) == Outcome("done")
     assert store.has(unit.task)
     assert store.has(unit.also[0])
     with store.claim(whole(FLAT)):
-        assert outcome_of(answer(message(Unit(whole(FLAT)), Place.of(store, "cpu")))) == Outcome("elsewhere")
+        assert outcome_of(answer(message(Unit(whole(FLAT)), Target.of(store, "cpu")))) == Outcome("elsewhere")
 
 
 def no_room() -> None:

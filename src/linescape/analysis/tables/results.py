@@ -13,7 +13,7 @@ from linescape import models, presentation
 from linescape.analysis.tables import layerwise
 from linescape.data import examples, form, stored
 from linescape.errors import CheckpointError, DataError, MeasureError, RecipeError
-from linescape.geometry.state import State, distances
+from linescape.geometry.moved import Move, moves, together
 from linescape.interpolation.curve import Curve
 from linescape.recipe import Data, Recipe, Trained, Weights
 from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
@@ -114,8 +114,8 @@ class Source(Protocol):
     def curve(self, scan: Scan) -> Curve:
         """The curve of a scan that is done."""
 
-    def state(self, moment: Moment) -> State:
-        """The state at a moment of a training that is done."""
+    def moves(self, recipe: Recipe) -> Mapping[str, Move]:
+        """How far a training that is done moved each parameter."""
 
     def log(self, recipe: Recipe) -> pl.DataFrame:
         """A row for each epoch of a training that is done."""
@@ -184,7 +184,7 @@ class Results:
 
 
 def read(study: Study, store: Source) -> Results:
-    """All results of a study in a store; each curve and state is read once. Damaged ones are left out.
+    """All results of a study in a store; each curve is read once, and no checkpoint. Damaged ones are left out.
 
     Raises:
         StoreError: the store cannot be read.
@@ -375,7 +375,7 @@ def _moved(run: Run, store: Source, curves: Mapping[str, Curve]) -> list[dict[st
         return _between_files(run, curves) if "whole" in curves else []
     if not _has(store, Train(run.recipe)):
         return []
-    return _distances(run, curves, store.state(Moment(run.recipe, "start")), store.state(Moment(run.recipe)))
+    return _distances(run, curves, store.moves(run.recipe))
 
 
 def _between_files(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
@@ -388,15 +388,15 @@ def _between_files(run: Run, curves: Mapping[str, Curve]) -> list[dict[str, Any]
             states.append(from_file(moment.recipe.init, network))
         except CheckpointError:
             return []
-    return _distances(run, curves, *states)
+    return _distances(run, curves, moves(*states))
 
 
-def _distances(run: Run, curves: Mapping[str, Curve], start: State, end: State) -> list[dict[str, Any]]:
-    blocks = {}
+def _distances(run: Run, curves: Mapping[str, Curve], moved: Mapping[str, Move]) -> list[dict[str, Any]]:
+    blocks = {"all": list(moved)}
     for label, curve in curves.items():
         if kind(label, run.lines[label]) in ("block", "layer"):
             fixed = set(curve.provenance.get("at_rest", ()))
-            blocks[run.lines[label].block] = tuple(name for name in start.parameters if name not in fixed)
+            blocks[run.lines[label].block] = [name for name in moved if name not in fixed]
     return [
         {
             "block": block,
@@ -405,7 +405,7 @@ def _distances(run: Run, curves: Mapping[str, Curve], start: State, end: State) 
             "distance_per_parameter": distance.per_parameter,
             "parameters": distance.count,
         }
-        for block, distance in distances(start, end, blocks).items()
+        for block, distance in ((block, together(moved, names)) for block, names in blocks.items())
     ]
 
 

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from linescape.errors import RecipeError, suggest
-from linescape.studies.executors.anywhere import Executor, Place
+from linescape.studies.executors.anywhere import Executor, Target
 from linescape.studies.executors.local import Local
 
-__all__ = ["NAMES", "Executor", "Local", "Place", "named"]
+__all__ = ["NAMES", "Executor", "Local", "Target", "named"]
 
 NAMES = ("local", "ray", "slurm")
 

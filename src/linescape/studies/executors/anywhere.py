@@ -18,7 +18,7 @@ from linescape.studies.store import Store
 from linescape.studies.study import in_order
 
 
-class Place(msgspec.Struct, frozen=True):
+class Target(msgspec.Struct, frozen=True):
     """The store and the device of a run, as plain data.
 
     Attributes:
@@ -30,9 +30,9 @@ class Place(msgspec.Struct, frozen=True):
     device: str
 
     @classmethod
-    def of(cls, store: Store, device: str) -> Place:
+    def of(cls, store: Store, device: str) -> Target:
         """Of this store."""
-        return cls(os.fsencode(store.root.absolute()), device)
+        return cls(os.fsencode(store.address), device)
 
     def store(self) -> Store:
         """The store, opened in this process."""
@@ -53,19 +53,19 @@ class Executor(Protocol):
 
 
 class _Message(msgspec.Struct, frozen=True):
-    place: Place
+    target: Target
     unit: Unit
 
 
-def message(unit: Unit, place: Place) -> bytes:
+def message(unit: Unit, target: Target) -> bytes:
     """A unit for another process: a line of JSON."""
-    return msgspec.json.encode(_Message(place, unit))
+    return msgspec.json.encode(_Message(target, unit))
 
 
 def answer(line: bytes) -> bytes:
     """Do the unit of a message; its outcome, as a line of JSON."""
     sent = msgspec.json.decode(line, type=_Message)
-    return msgspec.json.encode(do_unit(sent.unit, _opened(sent.place), sent.place.device))
+    return msgspec.json.encode(do_unit(sent.unit, _opened(sent.target), sent.target.device))
 
 
 def outcome_of(line: bytes) -> Outcome:
@@ -83,8 +83,8 @@ def killed(how: str) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def _opened(place: Place) -> Store:
-    return place.store()
+def _opened(target: Target) -> Store:
+    return target.store()
 
 
 def do_unit(unit: Unit, store: Store, device: str, report: Report = lambda _: None) -> Outcome:

@@ -10,7 +10,7 @@ import msgspec
 import torch
 
 from linescape.engine import threads
-from linescape.studies.executors.anywhere import Place, answer, do_unit, killed, message, outcome_of
+from linescape.studies.executors.anywhere import Target, answer, do_unit, killed, message, outcome_of
 from linescape.studies.processes import Processes, messages, reply, reply_of, send
 from linescape.studies.schedule import Schedule
 from linescape.studies.store import Store
@@ -38,15 +38,16 @@ class Local:
     def run(self, schedule: Schedule, store: Store, device: str) -> None:
         """Do all units; Ctrl-C ends the helpers."""
         several = devices(device)
-        places = [Place.of(store, several[number % len(several)]) for number in range(self.capacity(device))]
+        first, *others = (several[number % len(several)] for number in range(self.capacity(device)))
+        targets = [Target.of(store, other) for other in others]
         with Processes("linescape.studies.executors.local:help_out") as helpers:
-            feeders = [threading.Thread(target=_feed, args=(schedule, at, helpers), daemon=True) for at in places[1:]]
+            feeders = [threading.Thread(target=_feed, args=(schedule, at, helpers), daemon=True) for at in targets]
             try:
                 for feeder in feeders:
                     feeder.start()
                 while (unit := schedule.next()) is not None:
                     report = partial(schedule.report, unit)
-                    schedule.settle(unit, do_unit(unit, store, places[0].device, report))
+                    schedule.settle(unit, do_unit(unit, store, first, report))
             finally:
                 schedule.close()
                 while any(feeder.is_alive() for feeder in feeders):
@@ -61,15 +62,15 @@ def devices(device: str) -> list[str]:
     return [f"cuda:{number}" for number in range(count)] if count > 1 else [device]
 
 
-def _feed(schedule: Schedule, place: Place, helpers: Processes) -> None:
+def _feed(schedule: Schedule, target: Target, helpers: Processes) -> None:
     """Give units to helpers until there are none."""
     try:
-        _feed_helpers(schedule, place, helpers)
+        _feed_helpers(schedule, target, helpers)
     except Exception:  # which nobody sees in a thread, while all wait for the unit that it had
         schedule.stop(f"The run cannot go on:\n{traceback.format_exc()}")
 
 
-def _feed_helpers(schedule: Schedule, place: Place, helpers: Processes) -> None:
+def _feed_helpers(schedule: Schedule, target: Target, helpers: Processes) -> None:
     """Give units to a helper, and to another if it dies."""
     schedule.pause(ALONE_SECONDS)
     process = None
@@ -80,7 +81,7 @@ def _feed_helpers(schedule: Schedule, place: Place, helpers: Processes) -> None:
                 return  # it cannot work here, so this process does without
         if (unit := schedule.take()) is None:
             continue  # others were quicker
-        send(process, message(unit, place))
+        send(process, message(unit, target))
         try:
             outcome = outcome_of(reply_of(process))
         except msgspec.DecodeError:  # nothing, or half a line

@@ -11,7 +11,7 @@ from typing import Any
 
 from linescape.engine import threads
 from linescape.errors import RecipeError, first_line
-from linescape.studies.executors.anywhere import Place, answer, killed, message, outcome_of
+from linescape.studies.executors.anywhere import Target, answer, killed, message, outcome_of
 from linescape.studies.resources import needed
 from linescape.studies.schedule import Outcome, Schedule, Unit
 from linescape.studies.store import Store
@@ -49,7 +49,7 @@ class Ray:
         ray = _connected(self.address, self.capacity(device))
         remote = ray.remote(max_retries=0)(answer)  # the schedule tries again, wherever a unit was lost
         most = self.capacity(device)
-        place, flying = Place.of(store, device), dict[Any, Unit]()
+        target, flying = Target.of(store, device), dict[Any, Unit]()
         memory = max((node["Resources"].get("memory", 0.0) for node in ray.nodes()), default=0.0)
         try:
             while not schedule.ended:
@@ -58,7 +58,7 @@ class Ray:
                     # A cluster that runs on may grow; on this machine a unit could wait for ever.
                     room = needs.bytes if self.address else int(min(needs.bytes, memory / 2))
                     task = remote.options(num_cpus=needs.cores, num_gpus=needs.gpu, memory=room)
-                    flying[task.remote(message(unit, place))] = unit
+                    flying[task.remote(message(unit, target))] = unit
                 if not flying:
                     schedule.pause(0.5)
                     continue

@@ -20,7 +20,7 @@ from submitit.core.utils import FailedJobError
 from linescape import atomic
 from linescape.errors import RecipeError, StoreError, first_line
 from linescape.recipe import typed
-from linescape.studies.executors.anywhere import Place, answer, killed, message, outcome_of
+from linescape.studies.executors.anywhere import Target, answer, killed, message, outcome_of
 from linescape.studies.resources import Resources, needed
 from linescape.studies.schedule import Outcome, Schedule, Unit
 from linescape.studies.store import Store
@@ -71,7 +71,7 @@ class Slurm:
     def run(self, schedule: Schedule, store: Store, device: str) -> None:
         """Do all units; Ctrl-C cancels the jobs."""
         folder = _folder()
-        place, flying, gone = Place.of(store, device), dict[str, tuple[Any, Unit]](), set[str]()
+        target, flying, gone = Target.of(store, device), dict[str, tuple[Any, Unit]](), set[str]()
         arrays, asked, whole = set[str](), time.monotonic(), True
         try:
             while not schedule.ended:
@@ -80,7 +80,7 @@ class Slurm:
                     if (unit := schedule.take()) is not None:
                         groups[needed(unit.task, device)].append(unit)
                 for needs, units in groups.items():
-                    jobs = self._submit(folder, needs, [message(unit, place) for unit in units])
+                    jobs = self._submit(folder, needs, [message(unit, target) for unit in units])
                     flying |= {job.job_id: (job, unit) for job, unit in zip(jobs, units, strict=True)}
                     arrays |= {job.job_id.partition("_")[0] for job in jobs}
                 schedule.pause(LOOK)

@@ -1,0 +1,144 @@
+"""Commands on a store: whether its results are whole, what it can do without, and results taken elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from linescape.cli.consoles import Many, echo, echo_err, stderr
+from linescape.cli.studies import WHOLE, Selection
+from linescape.cli.usage import epilogue
+from linescape.errors import StoreError, UnfinishedError
+
+if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
+    from linescape.studies.exchange import Exchange
+    from linescape.studies.garbage import Garbage
+    from linescape.studies.store import Store
+    from linescape.studies.study import Study
+
+app = App(name="store", help="Check the results of studies, take them elsewhere, and remove what nobody needs.")
+
+
+@app.command(name="check", help_epilogue=epilogue("store check"))
+def check_store(store: str = "runs") -> dict[str, Any]:
+    """Read every result of a store whole and verify it. Ends with exit code 3 if some are damaged.
+
+    Args:
+        store: folder of results, or an address such as s3://bucket/folder.
+    """
+    from linescape.studies import inventory
+
+    columns = (TextColumn("reading"), BarColumn(20), MofNCompleteColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        bar = progress.add_task("reading")
+        found = inventory.check(_existing(store), lambda done, total: progress.update(bar, completed=done, total=total))
+    echo(f"{found.whole} results are whole; {decimal(found.bytes)} in all")
+    if found.begun:
+        echo(f"{len(found.begun)} tasks are begun and not done")
+    for reason in found.damaged.values():
+        echo(f"Damaged: {reason}")
+    if found.damaged:
+        raise UnfinishedError(
+            f"{len(found.damaged)} results are damaged. linescape study run makes those of its study again.",
+            asdict(found),
+        )
+    return asdict(found)
+
+
+@app.command(name="gc", help_epilogue=epilogue("store gc"))
+def collect_garbage(
+    store: str = "runs", *, keep: Annotated[tuple[str, ...], Many] = (), delete: bool = False
+) -> dict[str, Any]:
+    """Say what a store can do without, and with --delete remove it.
+
+    What is left over from finished or killed work may always go; results only if studies are named with --keep, and
+    none of them needs these.
+
+    Args:
+        store: folder of results, or an address such as s3://bucket/folder.
+        keep: studies whose results stay, at all scales; also of your own file.py, which defines study, or file.py:name.
+        delete: remove it.
+    """
+    from linescape.studies import garbage
+
+    place = _existing(store)
+    found = garbage.find_garbage(place, _studies(keep) if keep else None)
+    stayed = garbage.remove(place, found) if delete else []
+    for each in found:
+        echo(f"{each.folder}: {decimal(each.bytes)}, {each.reason}")
+    for each in stayed:
+        echo_err(f"{each.folder} stays, as another process works there.")
+    size = sum(each.bytes for each in found) - sum(each.bytes for each in stayed)
+    gone = f"{decimal(size)} removed" if delete else f"{decimal(size)} can go. Remove it with --delete"
+    echo_err(gone if found else "There is nothing that can go.")
+    return {"garbage": [_entry(each) for each in found], "bytes": size, "deleted": delete, "stayed": len(stayed)}
+
+
+@app.command(name="export", help_epilogue=epilogue("store export"))
+def export_store(out: Path, name: str | None = None, selection: Selection = WHOLE) -> dict[str, Any]:
+    """Write results, each verified, as one zip archive.
+
+    Args:
+        out: the archive.
+        name: only results of this study and what they need; also of your own file.py, which defines study, or
+            file.py:name. Without it, all results.
+    """
+    from linescape.studies.exchange import export_results
+
+    if name is None and replace(selection, store=WHOLE.store) != WHOLE:
+        raise StoreError("--scale, --arms and --runs are parts of a study. Name the study after the archive.")
+    told = export_results(_existing(selection.store), out, selection.study(name) if name else None)
+    if told.missing:
+        echo_err(f"{told.missing} tasks of the study are not done, so they are not in it.")
+    echo(str(out))
+    return {"archive": out, **_ended(told, "written")}
+
+
+@app.command(name="import", help_epilogue=epilogue("store import"))
+def import_store(archive: Path, store: str = "runs") -> dict[str, Any]:
+    """Take the results in an archive that a store does not have; each is verified, and none is overwritten.
+
+    Args:
+        archive: what linescape store export wrote.
+        store: folder of results, or an address such as s3://bucket/folder.
+    """
+    from linescape.studies.exchange import import_results
+    from linescape.studies.store import Store
+
+    told = import_results(Store(store), archive)
+    if told.there:
+        echo_err(f"{told.there} results were there already.")
+    return _ended(told, "taken")
+
+
+def _ended(told: Exchange, verb: str) -> dict[str, Any]:
+    echo_err(f"{told.taken} results {verb}, {decimal(told.bytes)}")
+    for reason in told.damaged:
+        echo_err(f"Left out: {reason}")
+    if told.damaged:
+        raise UnfinishedError(f"{len(told.damaged)} results are damaged and were left out.", asdict(told))
+    return asdict(told)
+
+
+def _existing(store: str) -> Store:
+    from linescape.studies.store import Store
+
+    found = Store(store)
+    if not found.exists():
+        raise StoreError(f"{store} has no results. Name their folder, or an address such as s3://bucket/folder.")
+    return found
+
+
+def _studies(names: tuple[str, ...]) -> list[Study]:
+    from linescape import studies
+
+    return [studies.find(name, scale) for name in names for scale in studies.scales(name)]
+
+
+def _entry(garbage: Garbage) -> dict[str, Any]:
+    return {"folder": garbage.folder, "reason": garbage.reason, "bytes": garbage.bytes}

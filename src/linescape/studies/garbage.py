@@ -1,0 +1,81 @@
+"""What a store can do without: results that no study needs, and what was left over on the way to those that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from linescape.atomic import SUFFIX
+from linescape.studies.inventory import result_folders, size_of
+from linescape.studies.layout import DONE, POINTS, SNAPSHOT, folder_of
+from linescape.studies.places.place import LEASE, LOCK
+from linescape.studies.store import Store
+from linescape.studies.study import Study, in_order
+
+UNNEEDED = "no study that is kept needs it"
+HALF_DONE = "half-done work of a task that is done"
+LEFT_OVER = "left over from a process that was killed"
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Files of one task that may go.
+
+    Attributes:
+        folder: of the task.
+        reason: why they may go.
+        files: name in the folder -> bytes.
+    """
+
+    folder: str
+    reason: str
+    files: dict[str, int]
+
+    @property
+    def bytes(self) -> int:
+        """Of all its files."""
+        return sum(self.files.values())
+
+
+def find_garbage(store: Store, kept: Iterable[Study] | None = None) -> list[Garbage]:
+    """What may go from a store; nothing is removed.
+
+    Args:
+        store: the store.
+        kept: studies whose tasks, and all that these need, stay; by default no result goes, only what is left over.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    needed = None if kept is None else {folder_of(t) for s in kept for t in in_order(s.tasks())}
+    whole = {folder for folder, task in store.listed() if not isinstance(task, str) and store.has(task)}
+    found = []
+    for folder, signatures in result_folders(store).items():
+        files = {name: size_of(each) for name, each in signatures.items() if not name.startswith((LOCK, LEASE))}
+        if needed is not None and folder not in needed:
+            found.append(Garbage(folder, UNNEEDED, files))
+            continue
+        left = {name: files[name] for name in files if name.rpartition("/")[2].startswith(".") and SUFFIX in name}
+        half = {name: files[name] for name in files if name == SNAPSHOT or name.startswith(f"{POINTS}/")}
+        found.append(Garbage(folder, LEFT_OVER, left))
+        if folder in whole:
+            found.append(Garbage(folder, HALF_DONE, {name: half[name] for name in half if name not in left}))
+    return [garbage for garbage in found if garbage.files]
+
+
+def remove(store: Store, garbage: Iterable[Garbage]) -> list[Garbage]:
+    """Remove what was found; returns what stayed, as another process works there.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    stayed = []
+    for each in garbage:
+        training = "/".join(each.folder.split("/")[:2])  # the states within it have its lock
+        with store.place.claim(training, wait=False) as claimed:
+            if claimed:  # the record first: without it the rest counts as nothing
+                names = sorted(each.files, key=lambda name: name != DONE)
+                store.place.delete(*(f"{each.folder}/{name}" for name in names))
+            else:
+                stayed.append(each)
+    return stayed

@@ -1,0 +1,160 @@
+"""A folder of this machine, or one that it has mounted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import filelock
+
+from linescape import atomic
+from linescape.errors import StoreError
+from linescape.studies.places.place import LOCK, Signature
+
+_NOT_THERE = (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
+"""Failures to read that mean that a file is not there any more; others, such as missing permission, may pass."""
+
+TICK = 10_000_000
+"""Nanoseconds between two times that a file system can tell apart, at most, on Linux."""
+
+STEADY = 2.0
+"""Seconds after which a file's times are older than any change to come, on every file system."""
+
+
+class LocalFolder:
+    """A folder of this machine; see `Place`.
+
+    Raises:
+        StoreError: it is a file, or cannot be read.
+    """
+
+    claims_last = True
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        if re.fullmatch("[a-z][a-z0-9+.-]+:", root.parts[0] if root.parts else ""):
+            raise StoreError(f"{root} was an address before pathlib left out a slash. Give it as text.")
+        try:
+            atomic.check_name(root)
+            if root.exists() and not root.is_dir():
+                raise StoreError(f"{root} is a file. Results need a folder: name another.")
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise atomic.cannot_read(root, error) from error
+
+    def address(self) -> str:
+        """Its absolute path."""
+        return str(self.root.absolute())
+
+    def shown(self, name: str = "") -> str:
+        """The path of a file or a folder."""
+        return str(self.root / name)
+
+    def read(self, name: str) -> bytes:
+        """The content of a plain file."""
+        path = self.root / name
+        try:
+            if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
+                raise OSError(errno.ENXIO, f"it is a link to {path.readlink()}, outside of the store", str(path))
+            return atomic.read(path)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                raise
+            raise atomic.cannot_read(path, error) from error
+
+    def write(self, name: str, content: bytes, *, durable: bool = True) -> Signature | None:
+        """Write a file under another name and rename it.
+
+        Its time of modification gets random nanoseconds within the tick, so that no other write has the same.
+        """
+        path = self.root / name
+        with atomic.replacing(path, durable=durable) as temporary:
+            temporary.write_bytes(content)
+            modified = time.time_ns() // TICK * TICK + secrets.randbelow(TICK)
+            with suppress(OSError):  # then the time is not taken for one of its own
+                os.utime(temporary, ns=(modified, modified))
+        with suppress(OSError):
+            signature = _signature(path.stat())
+            return signature if signature[1] == modified else None
+        return None
+
+    def delete(self, *names: str) -> None:
+        """Remove files."""
+        for name in names:
+            with suppress(OSError):
+                (self.root / name).unlink(missing_ok=True)
+
+    def names(self, folder: str = "") -> list[str]:
+        """Names of the files and folders directly in a folder."""
+        return sorted(path.name for path in self._paths(folder))
+
+    def signatures(self, folder: str = "", *, deep: bool = False) -> dict[str, Signature]:
+        """Sizes and times of the files in a folder; of links, those of what they lead to."""
+        found: dict[str, Signature] = {}
+        for path in self._paths(folder):
+            try:
+                about = path.stat()
+                if not stat.S_ISDIR(about.st_mode):
+                    found[path.name] = _signature(about)
+                elif deep and not path.is_symlink():
+                    below = self.signatures(f"{folder}/{path.name}" if folder else path.name, deep=True)
+                    found |= {f"{path.name}/{name}": signature for name, signature in below.items()}
+            except FileNotFoundError:
+                continue  # a link to nothing, or it is gone
+            except OSError as error:
+                if isinstance(error, StoreError):
+                    raise
+                raise atomic.cannot_read(path, error) from error
+        return found
+
+    def is_steady(self, signature: Signature) -> bool:
+        """Whether its times are not of just now."""
+        return all(isinstance(moment, int) and moment < time.time_ns() - STEADY * 1e9 for moment in signature[1:])
+
+    @contextmanager
+    def claim(self, folder: str, part: str = "", wait: bool = False) -> Iterator[bool]:
+        """Lock the folder; the system frees the lock of a process that dies."""
+        path = self.root / folder
+        whole = path / LOCK
+        with ExitStack() as held:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                if part:
+                    held.enter_context(filelock.FileLock(path / f"{LOCK}-{part}", blocking=False))
+                    with filelock.FileLock(whole, timeout=0.5, poll_interval=0.02):
+                        pass  # another part only looks, too
+                else:
+                    for lock in (whole, *path.glob(f"{LOCK}-*")):
+                        held.enter_context(filelock.FileLock(lock, blocking=wait))
+                    # Of killed processes; parts write side by side, and so leave what they find.
+                    for left in (*path.glob(f".*{atomic.SUFFIX}*"), *path.glob(f"*/.*{atomic.SUFFIX}*")):
+                        with suppress(OSError):
+                            left.unlink(missing_ok=True)
+            except filelock.Timeout:
+                held.close()
+                yield False
+                return
+            except (OSError, NotImplementedError) as error:
+                raise atomic.cannot_write(path, error if isinstance(error, OSError) else OSError(str(error))) from error
+            yield True
+
+    def _paths(self, folder: str) -> list[Path]:
+        path = self.root / folder
+        try:
+            return list(path.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise atomic.cannot_read(path, error) from error
+
+
+def _signature(about: os.stat_result) -> Signature:
+    return about.st_size, about.st_mtime_ns, about.st_ctime_ns

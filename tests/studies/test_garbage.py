@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from linescape.recipe import Recipe
+from linescape.studies.garbage import HALF_DONE, LEFT_OVER, UNNEEDED, Garbage, find_garbage, remove
+from linescape.studies.layout import folder_of
+from linescape.studies.store import Store
+from linescape.studies.study import Arm, Keep, Moment, Run, Study, Train
+from tests.studies.test_store import END, LINE, PLAIN, ROWS, TASK, fill
+
+STUDY = Study("s", "", "a study", "", (Arm("base", "base", "base", (Run(PLAIN, {"whole": LINE}),)),))
+OTHER, KEPT = Train(Recipe(seed=4)), Keep(Moment(PLAIN, "step", 2))
+
+
+def littered(root: Path) -> Store:
+    store = fill(root)
+    store.decline(OTHER, "why not", {})
+    store.save_state(KEPT, END, {})
+    store.half_done(TASK, {}).save_training(END, ROWS)
+    store.half_done(Train(Recipe(seed=5)), {}).save_training(END, ROWS)
+    (store.folder(LINE) / ".curve.safetensors.1-2.partial").write_bytes(b"half")
+    return store
+
+
+def by_folder(found: list[Garbage]) -> dict[str, str]:
+    return {each.folder: each.reason for each in found}
+
+
+def test_only_what_is_left_over_goes_by_default(tmp_path: Path) -> None:
+    store = littered(tmp_path)
+    found = find_garbage(store)
+    assert by_folder(found) == {folder_of(TASK): HALF_DONE, folder_of(LINE): LEFT_OVER}
+    sizes = {path: path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()}
+    assert all(path.exists() for path in sizes)  # nothing was removed
+    assert remove(store, found) == []
+    gone = {path.name for path in sizes if not path.exists()}
+    assert gone == {"resume.safetensors", ".curve.safetensors.1-2.partial"}
+    assert sum(each.bytes for each in found) == sum(size for path, size in sizes.items() if not path.exists())
+    assert find_garbage(store) == []
+    assert [store.has(TASK), store.has(LINE), store.has(OTHER), store.has(KEPT)] == [True] * 4
+
+
+def test_results_go_that_no_kept_study_needs(tmp_path: Path) -> None:
+    store = littered(tmp_path)
+    found = find_garbage(store, [STUDY])
+    reasons = by_folder(found)
+    assert {folder for folder, reason in reasons.items() if reason == UNNEEDED} == {
+        folder_of(task) for task in (OTHER, KEPT, Train(Recipe(seed=5)))
+    }
+    remove(store, found)
+    assert store.has(TASK)
+    assert store.has(LINE)
+    assert not store.has(OTHER)
+    assert not store.has(KEPT)
+    assert find_garbage(store, [STUDY]) == []
+
+
+def test_half_done_work_of_a_damaged_result_stays(tmp_path: Path) -> None:
+    store = littered(tmp_path)
+    (store.folder(TASK) / "end.safetensors").write_bytes(b"")
+    assert folder_of(TASK) not in by_folder(find_garbage(store))
+
+
+def test_what_another_process_works_on_stays(tmp_path: Path) -> None:
+    store = littered(tmp_path)
+    found = find_garbage(store, [STUDY])
+    with Store(tmp_path).claim(OTHER), Store(tmp_path).claim(KEPT):
+        stayed = remove(store, found)
+    assert {each.folder for each in stayed} == {folder_of(OTHER), folder_of(KEPT), folder_of(TASK)}
+    assert store.has(OTHER)
+    assert store.has(KEPT)
