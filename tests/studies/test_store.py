@@ -17,6 +17,7 @@ from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.recipe import (
+    LSTM,
     MLP,
     VGG,
     Barrier,
@@ -167,6 +168,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
     assert msgspec.to_builtins(Poison()) == {"copies": 1, "zeroed": 0.1}
     mlp = {"name": "mlp", "hidden": (200, 200), "activation": "relu", "norm": "none", "pieces": 5, "bias": "all"}
     assert msgspec.to_builtins(MLP()) == mlp
+    assert msgspec.to_builtins(LSTM()) == {"name": "lstm", "hidden": 128, "layers": 1}
     assert msgspec.to_builtins(VGG()) == {"name": "vgg", "depth": 16, "width": 64, "norm": "batch", "head": "cifar"}
 
 

@@ -162,6 +162,22 @@ class LeNet(Content, frozen=True, tag_field="name", tag="lenet"):
     """LeNet-5's layout with ReLU and max pooling."""
 
 
+class LSTM(Content, frozen=True, tag_field="name", tag="lstm"):
+    """A recurrent classifier of images, row by row, and of series ``(features, steps)`` or ``(steps,)``.
+
+    Attributes:
+        hidden: units of each layer.
+        layers: LSTM layers, each of which reads the one before.
+    """
+
+    hidden: int = 128
+    layers: int = 1
+
+    def _check(self) -> None:
+        self._require("hidden", self.hidden >= 1, "an LSTM one unit or more")
+        self._require("layers", self.layers >= 1, "an LSTM one layer or more")
+
+
 class VGG(Content, frozen=True, tag_field="name", tag="vgg"):
     """VGG; `width` channels in the first block (64 in the source), names as in torchvision.
 
@@ -224,7 +240,7 @@ class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet
         self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
 
 
-Model = MLP | LeNet | VGG | ResNet | EfficientNetLite | OwnModel
+Model = MLP | LeNet | LSTM | VGG | ResNet | EfficientNetLite | OwnModel
 
 
 def title(model: Model) -> str:
