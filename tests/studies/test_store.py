@@ -120,6 +120,8 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
                 "poison": None,
                 "augment": "none",
                 "mixup": 0.0,
+                "shuffled_blocks": 0,
+                "held_out": 0.0,
                 "own": None,
             },
             "model": {

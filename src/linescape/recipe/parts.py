@@ -54,7 +54,9 @@ class Poison(Content, frozen=True):
 
 
 class Data(Content, frozen=True):
-    """A data set and what is done to its training split; only `size` and `classes` change the test split too.
+    """A data set and what is done to its training split.
+
+    Only `size`, `classes` and `shuffled_blocks` change the test split too.
 
     Attributes:
         name: ``fashion-mini`` (embedded), ``spiral``, ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or
@@ -68,6 +70,12 @@ class Data(Content, frozen=True):
             ``crop-flip``, ``cutout`` (a square of half the side is zeroed).
         mixup: train on mixtures of two images of a batch and of their labels, with a share drawn from
             Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
+        shuffled_blocks: side in pixels of the square blocks that images are cut into, training and test images alike,
+            whose places are permuted (Neyshabur et al. 2020, arXiv 2008.11687); 1 shuffles pixels, 0 nothing. Our
+            choice is that each image has a permutation of its own, for all channels together and in every epoch, which
+            follows from the data set and the image's index alone and not from the recipe's seed.
+        held_out: class-balanced fraction of the training examples, in [0, 1), that is not trained on but kept for
+            validation, as it is stored: `fraction`, noise and poison act on the others. See `Moment.at`.
         own: the user's own data set; None for one of linescape's. See `of`.
     """
 
@@ -79,6 +87,8 @@ class Data(Content, frozen=True):
     poison: Poison | None = None
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
     mixup: float = 0.0
+    shuffled_blocks: int = 0
+    held_out: float = 0.0
     own: OwnData | None = None
 
     @classmethod
@@ -112,6 +122,8 @@ class Data(Content, frozen=True):
         self._require("fraction", 0 < self.fraction <= 1, "the part of the training set to keep, in (0, 1]")
         self._require("label_noise", 0 <= self.label_noise <= 1, "the part of the labels to change, in [0, 1]")
         self._require("mixup", 0 <= self.mixup < math.inf, "the strength of mixing, 0 or more; 0 does not mix")
+        self._require("shuffled_blocks", self.shuffled_blocks >= 0, "the side of a block in pixels, or 0 for none")
+        self._require("held_out", 0 <= self.held_out < 1, "the part of the training set to validate on, in [0, 1)")
         if self.label_noise and len(self.classes) == 1:
             raise RecipeError(
                 f"label_noise is {self.label_noise!r} and moves labels to another class, but classes are "
