@@ -78,6 +78,7 @@ CURVE = Curve(np.array([0.0, 1.0]), {("test", "error", "interpolate"): np.array(
         (Recipe(model=EfficientNetLite(64), init=Weights("/a/b.pth", "57934424", ("stem", "fc"))), "816242a42a5b4841"),
         (Recipe(order_seed=1), "0198ed1d3ed91509"),
         (Recipe(init=Trained(PLAIN, at="epoch", number=3, schedule="continued")), "428fedc41b873cd3"),
+        (Recipe(init=Trained(PLAIN, order="shared")), "c27d26a5f193be62"),
         (Keep(Moment(PLAIN, "step", 5)), "268a8eab533cfc85"),
         (Keep(Moment(PLAIN, "epoch", 5)), "ecf8b0d05b6c99b8"),
         (Scan(Moment(PLAIN, "step", 5), Moment(PLAIN)), "fb6d3161f3b1057c"),
@@ -162,7 +163,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
     along = {"along": {"path": "line"}, "positions": (), "blocks": ()}
     assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",)} | examples | along
     other = {"reset": (), "to": "fresh", "statistics": True, "optimizer": "new"}
-    other |= {"at": "end", "number": None, "schedule": "new"}
+    other |= {"at": "end", "number": None, "schedule": "new", "order": "own"}
     assert {**msgspec.to_builtins(Trained(PLAIN)), "recipe": 0} == {"from": "trained", "recipe": 0, **other}
     weights = {"from": "weights", "file": "a", "sha256": "0" * 8, "reset": ("fc",)}
     assert msgspec.to_builtins(Weights("a", "0" * 8)) == weights

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from linescape.errors import RecipeError
 from linescape.recipe.content import Content
@@ -367,6 +367,9 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
         schedule: ``new`` begins with step 0 of this recipe's schedule; ``continued`` with the step that the other
             training had reached, so that learning rate, epochs and end are those of one training. Frankle et al. 2020
             (arXiv 1912.05671) train copies of one state so, which differ in `Recipe.order_seed`.
+        order: what the order of the data, augmentation, mixing and dropout are drawn from: ``own`` is this recipe;
+            ``shared`` is the other training's with this recipe's `order_seed`, step by step of the schedule. So copies
+            from different states see the same batches, and one with the other's `order_seed` is that training.
     """
 
     recipe: Recipe
@@ -377,6 +380,7 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
     at: At = "end"
     number: int | None = None
     schedule: Literal["new", "continued"] = "new"
+    order: Literal["own", "shared"] = "own"
 
     def _check(self) -> None:
         moment = self.moment
@@ -454,6 +458,13 @@ class Recipe(Content, frozen=True):
                 f"The optimizer is {self.optimizer.name!r} here and {other!r} in the training that it starts from, so "
                 "its state cannot be kept. Use the same, or start with a new one."
             )
+
+    @property
+    def ordering(self) -> Recipe:
+        """The recipe that the order of the data, augmentation, mixing and dropout are drawn from."""
+        if not isinstance(self.init, Trained) or self.init.order == "own":
+            return self
+        return replace(self.init.recipe, order_seed=self.order_seed).ordering
 
     def needs(self) -> tuple[Recipe, ...]:
         """The trainings whose result this one starts from."""
