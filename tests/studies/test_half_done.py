@@ -75,7 +75,7 @@ def test_a_training_is_resumed_to_the_bit(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.half_done(TASK, CONDITIONS).training(STATE) is None
     store.half_done(TASK, CONDITIONS).save_training(END, ROWS[:1])
-    found, rows = store.half_done(TASK, CONDITIONS).training(STATE) or pytest.fail("nothing to resume")
+    found, rows, _ = store.half_done(TASK, CONDITIONS).training(STATE) or pytest.fail("nothing to resume")
     assert same(found.state, STATE)
     assert torch.equal(found.optimizer["momentum_buffer/w"], torch.ones(2, 3))
     assert (found.step, found.loss_sum, found.wrong, found.seen) == (12, 0.1 + 0.2, 3, 5)

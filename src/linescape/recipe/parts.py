@@ -24,7 +24,7 @@ _PIECES = 5
 
 Norm = Literal["batch", "group", "layer", "none"]
 TrainingPrecision = Literal["float32", "bfloat16"]
-At = Literal["start", "end", "step", "epoch"]
+At = Literal["start", "end", "step", "epoch", "best"]
 Scheme = Literal[
     "default",
     "kaiming_normal",
@@ -472,13 +472,15 @@ class Recipe(Content, frozen=True):
 
 
 class Moment(Content, frozen=True):
-    """A state of a training: its start, its end, or that after some step or epoch.
+    """A state of a training: its start, its end, its best, or that after some step or epoch.
 
     A start that is a fresh draw or a file needs no training, and a step or an epoch none beyond it.
 
     Attributes:
         recipe: the training.
-        at: ``start``, ``end``, ``step`` or ``epoch``. After 0 of either is the start, and equal to it.
+        at: ``start``, ``end``, ``step``, ``epoch`` or ``best``. After 0 steps or epochs is the start, and equal to it.
+            ``best`` is after the epoch with the lowest cross entropy on the examples that `Data.held_out` keeps from
+            training, the first of several (the end point of Goodfellow et al. 2015, arXiv 1412.6544).
         number: of steps or whole epochs done, counted from the beginning of the schedule, which a training that
             continues another (`Trained.schedule`) does not start at.
     """
@@ -493,10 +495,17 @@ class Moment(Content, frozen=True):
             self._require("number", named, f"that of the {self.at}, 0 or more")
         elif self.number is not None:
             raise RecipeError(f"number is {self.number}, but a training has one {self.at}. Give at='step' or 'epoch'.")
+        if self.at == "best" and not self.recipe.data.held_out:
+            raise RecipeError(
+                "The best state of a training is asked for, but it trains on all of its examples, so there are none to "
+                "decide by. Hold some out, such as a tenth with held_out=0.1 of Data."
+            )
         init = self.recipe.init
         if self.number == 0 and not (isinstance(init, Trained) and init.schedule == "continued"):
             force_setattr(self, "at", "start")
             force_setattr(self, "number", None)
 
     def __str__(self) -> str:
+        if self.at == "best":
+            return "the best epoch"
         return self.at if self.number is None else f"{self.at} {self.number}"
