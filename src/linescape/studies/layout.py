@@ -6,7 +6,7 @@ train/KEY/task.json          what was done, as a recipe in words
           done.json          written last: the key, checksums, what computed it, seconds
           verified.json      what the files looked like when all their bytes were as they should be
           resume.safetensors               while it trains
-train/KEY/step-100/, epoch-3/              states within it: task.json, state.safetensors, optimizer.safetensors,
+train/KEY/step-100/, epoch-3/, best/       states within it: task.json, state.safetensors, optimizer.safetensors,
           done.json, verified.json; resume.safetensors  while it is not known whether it is the training's
 scan/KEY/task.json, curve.safetensors, done.json, verified.json
          points/ALPHA.safetensors          while it walks
@@ -23,7 +23,7 @@ from linescape.studies.study import Keep, Moment, Task, Train
 MARK, TASK, DONE, VERIFIED = "linescape.json", "task.json", "done.json", "verified.json"
 SNAPSHOT, POINTS = "resume.safetensors", "points"
 
-RESULT = re.compile("(train|scan)/[0-9a-f]{16}|train/[0-9a-f]{16}/(step|epoch)-[1-9][0-9]*")
+RESULT = re.compile("(train|scan)/[0-9a-f]{16}|train/[0-9a-f]{16}/((step|epoch)-[1-9][0-9]*|best)")
 """Names of the folders of results."""
 
 RESULT_FILE = re.compile(rf"({RESULT.pattern})/[a-z]+[.](json|safetensors|parquet)")
@@ -39,7 +39,9 @@ def key_of(task: Task) -> str:
 def folder_of(task: Task) -> str:
     """The folder of a task's files."""
     if isinstance(task, Keep):
-        return f"{folder_of(Train(task.recipe))}/{task.moment.at}-{task.moment.number}"
+        moment = task.moment
+        name = moment.at if moment.number is None else f"{moment.at}-{moment.number}"
+        return f"{folder_of(Train(task.recipe))}/{name}"
     return f"{'train' if isinstance(task, Train) else 'scan'}/{key_of(task)}"
 
 
@@ -59,5 +61,6 @@ def kept_state(recipe: Recipe, folder: str) -> Keep | None:
 def words(task: Task) -> str:
     """What a task's result is, in a message."""
     if isinstance(task, Keep):
-        return f"the state after {task.moment} of the training {key_of(Train(task.recipe))}"
+        state = "best state" if task.moment.at == "best" else f"state after {task.moment}"
+        return f"the {state} of the training {key_of(Train(task.recipe))}"
     return f"the {'training' if isinstance(task, Train) else 'line'} {key_of(task)}"

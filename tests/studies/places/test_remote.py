@@ -185,7 +185,7 @@ def test_half_done_work_is_found_again(address: str) -> None:
     store = Store(address)
     store.half_done(TASK, {"device": "cpu"}).save_training(END, ROWS[:1])
     half = Store(address).half_done(TASK, {"device": "cpu"})
-    found, rows = half.training(STATE) or pytest.fail("nothing to resume")
+    found, rows, _ = half.training(STATE) or pytest.fail("nothing to resume")
     assert same(found.state, STATE)
     assert rows == ROWS[:1]
     half.drop()
