@@ -36,6 +36,7 @@ from linescape.shape import Estimate
 __all__ = [
     "FEWEST_ARMS",
     "auc",
+    "bounded",
     "difference",
     "holm",
     "mean",
@@ -72,6 +73,13 @@ def mean(values: ArrayLike, level: float = 0.95) -> Estimate:
         return Estimate(centre, math.nan, math.nan, level)
     half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size))
     return Estimate(centre, centre - half, centre + half, level)
+
+
+def bounded(estimate: Estimate, low: float, high: float) -> Estimate:
+    """An estimate whose interval is cut off at the smallest and the largest value that are possible."""
+    if math.isnan(estimate.low):
+        return estimate
+    return Estimate(estimate.value, max(estimate.low, low), min(estimate.high, high), estimate.level)
 
 
 def difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> Estimate:

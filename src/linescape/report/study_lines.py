@@ -13,6 +13,7 @@ from linescape.analysis.tables import TOLERANCE, Results
 from linescape.report import appendix, columns, figures, page
 from linescape.report.page import Drawing, Folder
 from linescape.report.text import capital, caption
+from linescape.studies import works
 
 _ON_A_FIGURE = 6  # arms over each other; more cannot be told apart
 
@@ -34,15 +35,16 @@ class StudyLines:
 
     def sections(self) -> dict[str, Any]:
         """What the template of a study shows of its lines."""
+        by_answers = works.is_of_a_work(self.results.study)  # which draw all lines but the whole ones
         return {
             "overview": self._overview(),
             "groups": self._groups(),
             "rises": self._rises(),
             "shape_table": self._shapes(),
-            "layers": [*self._layers(), *self._convolutions()],
+            "layers": [] if by_answers else [*self._layers(), *self._convolutions()],
             "fixed_at": self._fixed_at(),
-            "others": self._others(),
-            "treatments": self._treatments(),
+            "others": None if by_answers else self._others(),
+            "treatments": None if by_answers else self._treatments(),
         }
 
     def means(self, lines: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from linescape.analysis.answers import Answer
+from linescape.report.figures import heatmaps
+from linescape.report.figures.layer_map import layer_cells
 from linescape.report.figures.over_training import against_steps
 from linescape.report.page import Column, Drawing, Folder
 from linescape.report.text import caption
@@ -18,6 +20,34 @@ COLUMNS: dict[str, list[Column]] = {
         Column("low", "95 %", "interval", to="high"),
         Column("loss", "on test loss, nats", "number"),
     ],
+    "layers-set-back": [
+        Column("title", "network", "once"),
+        Column("layer", "layer", "once"),
+        Column("to", "set back to"),
+        Column("runs", "runs", "number", 0),
+        Column("lost", "test error, points", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
+        Column("loss", "test loss, nats", "signed"),
+    ],
+    "distance-and-robustness": [
+        Column("title", "network"),
+        Column("layers", "layers", "number", 0),
+        Column("runs", "runs", "number", 0),
+        Column("correlation", "ρ", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
+    ],
+    "modules": [
+        Column("module", "module"),
+        Column("runs", "runs", "number", 0),
+        Column("alpha", "smallest α", "number"),
+        Column("alpha_low", "95 %, corrected", "interval", to="alpha_high"),
+        Column("alpha_least", "range over runs", "interval", to="alpha_most"),
+        Column("lost", "training loss lost at α = 0, nats", "number"),
+        Column("lost_low", "95 %, corrected", "interval", to="lost_high"),
+        Column("moved", "α × distance", "number"),
+    ],
 }
 
 
@@ -30,5 +60,28 @@ def _instability(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw("instability", figure, caption("instability"))]
 
 
-DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {"instability": _instability}
+def _set_back(answer: Answer, output: Folder) -> list[Drawing]:
+    words = "test error gained when one layer is set back, points"
+    beside = ("distance", "distance moved / √n")
+    return [
+        output.draw(
+            f"layers-set-back-{arm}",
+            layer_cells(of_arm, "to", "lost", words, beside),
+            caption("set_back_to", title=of_arm["title"][0]),
+        )
+        for (arm,), of_arm in answer.numbers.group_by(["arm"], maintain_order=True)
+    ]
+
+
+def _modules(answer: Answer, output: Folder) -> list[Drawing]:
+    marks = {row["module"]: row["alpha"] for row in answer.facts["rows"]}
+    figure = heatmaps.layers(answer.facts["lines"], answer.facts["chance"], marks)
+    return [output.draw("modules", figure, caption("modules", within=answer.facts["within"]))]
+
+
+DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
+    "instability": _instability,
+    "layers-set-back": _set_back,
+    "modules": _modules,
+}
 """How the figures of an answer are drawn, by its name."""
