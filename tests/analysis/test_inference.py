@@ -31,7 +31,7 @@ def test_mean_is_the_t_interval() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high))
 
 
-@pytest.mark.parametrize("values", [[86.0], [86.0, 86.0, 86.0], [86.0, math.nan], [math.inf, 1.0]])
+@pytest.mark.parametrize("values", [[86.0], [86.0, 86.0, 86.0], [0.7, 0.1 * 7], [86.0, math.nan], [math.inf, 1.0]])
 def test_mean_has_no_interval_where_spread_is_unknown(values: list[float]) -> None:
     found = inference.mean(values)
     assert math.isnan(found.low)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from linescape.analysis.answers import Answer
 from linescape.report.figures import heatmaps
+from linescape.report.figures.averaged_layers import layers_averaged
 from linescape.report.figures.layer_map import layer_cells
 from linescape.report.figures.over_training import against_steps
 from linescape.report.page import Column, Drawing, Folder
@@ -48,6 +49,17 @@ COLUMNS: dict[str, list[Column]] = {
         Column("lost_low", "95 %, corrected", "interval", to="lost_high"),
         Column("moved", "α × distance", "number"),
     ],
+    "averaged-layers": [
+        Column("title", "pairs", "once"),
+        Column("what", "averaged", "once"),
+        Column("layer", "layer"),
+        Column("layers", "layers", "number", 0),
+        Column("runs", "pairs", "number", 0),
+        Column("barrier", "barrier, nats", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
+        Column("error", "on test error, points", "number"),
+    ],
 }
 
 
@@ -79,9 +91,21 @@ def _modules(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw("modules", figure, caption("modules", within=answer.facts["within"]))]
 
 
+def _averaged(answer: Answer, output: Folder) -> list[Drawing]:
+    return [
+        output.draw(
+            f"averaged-layers-{arm}",
+            layers_averaged(of_arm, answer.facts["tolerance"]),
+            caption("averaged_layers", title=of_arm["title"][0]),
+        )
+        for (arm,), of_arm in answer.numbers.group_by(["arm"], maintain_order=True)
+    ]
+
+
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
     "layers-set-back": _set_back,
     "modules": _modules,
+    "averaged-layers": _averaged,
 }
 """How the figures of an answer are drawn, by its name."""

@@ -59,6 +59,7 @@ def test_layers_are_sorted_by_what_their_intervals_say() -> None:
 def test_another_draw_against_the_own_start() -> None:
     back, _ = answers(works.results(STUDY, measured, moved()))
     # Of each run the same, but for rounding: no spread that an interval could be made of.
+    assert back.outcomes["base"] is Outcome.NO_INTERVAL
     assert back.facts["arms"][0]["apart"] == pytest.approx(70 - (60 + 0.5 + 5 + 7 * 20) / 10)
     words = sentences.of(back)
     assert "robust (layer3.0.conv2)" in words.headline

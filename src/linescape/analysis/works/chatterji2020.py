@@ -100,7 +100,7 @@ def _row(module: str, runs: pl.DataFrame, early: Iterable[str], level: float) ->
         "module": module,
         "early": module in early,
         "runs": runs.height,
-        **columns(inference.mean(runs["alpha"], level), "alpha", "alpha_"),
+        **columns(inference.bounded(inference.mean(runs["alpha"], level), 0.0, 1.0), "alpha", "alpha_"),
         "alpha_least": runs["alpha"].min(),
         "alpha_most": runs["alpha"].max(),
         **columns(inference.mean(runs["lost"], level), "lost", "lost_"),

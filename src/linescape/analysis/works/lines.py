@@ -14,8 +14,15 @@ Named = Callable[[Run, Scan], Mapping[str, Any] | None]
 """What is known of a line of a run; None leaves the line out."""
 
 
-def known(results: Results, named: Named, data: str = "test") -> pl.DataFrame:
-    """`Results.lines` of runs that did not diverge, under the first BatchNorm treatment, with what `named` gives."""
+def known(results: Results, named: Named, data: str = "test", treatment: int = 0) -> pl.DataFrame:
+    """`Results.lines` of runs that did not diverge, with what `named` gives.
+
+    Args:
+        results: of the study.
+        named: what is known of a line.
+        data: ``train`` or ``test``.
+        treatment: which BatchNorm treatment, the first unless something else is said; lines without it are left out.
+    """
     rows = [
         {"arm": arm.name, "seed": run.seed, "label": label} | dict(facts)
         for arm in results.study.arms
@@ -23,8 +30,8 @@ def known(results: Results, named: Named, data: str = "test") -> pl.DataFrame:
         for label, scan in run.lines.items()
         if (facts := named(run, scan)) is not None
     ]
-    first = results.lines["batchnorm"].unique(maintain_order=True).to_list()[:1]
-    shown = results.lines.filter((pl.col("data") == data) & pl.col("batchnorm").is_in(first))
+    treatments = results.lines["batchnorm"].unique(maintain_order=True).to_list()[treatment : treatment + 1]
+    shown = results.lines.filter((pl.col("data") == data) & pl.col("batchnorm").is_in(treatments))
     sound = results.runs.filter(pl.col("status") != "diverged").select("arm", "seed")
     shown = shown.join(sound, on=["arm", "seed"], how="semi", maintain_order="left")
     keys: dict[str, Any] = {"arm": pl.String, "seed": pl.Int64, "label": pl.String}
