@@ -10,7 +10,7 @@ from linescape import studies
 from linescape.analysis import inference
 from linescape.analysis.answers import Outcome, answers
 from linescape.analysis.answers.answer import widened
-from linescape.analysis.works.chatterji2020 import PRIMARY, reducing, smallest_alpha
+from linescape.analysis.works.chatterji2020 import reducing, smallest_alpha
 from linescape.recipe import MLP, Data, Recipe
 from linescape.report import sentences
 from linescape.studies.study import Run, Scan
@@ -60,8 +60,8 @@ def measured(_: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float] 
 
 def test_early_modules_against_the_others() -> None:
     (answer,) = answers(works.results(STUDY, measured))
-    assert answer.facts["apart"]["difference"] == pytest.approx(0.6)
-    assert answer.outcomes == {PRIMARY: Outcome.NO_INTERVAL}, "of each run the same difference but for rounding"
+    assert answer.facts["apart"]["alpha"]["difference"] == pytest.approx(0.6)
+    assert answer.outcomes["alpha"] is Outcome.NO_INTERVAL, "of each run the same difference but for rounding"
 
 
 def test_a_difference_that_varies_has_an_interval() -> None:
@@ -69,17 +69,32 @@ def test_a_difference_that_varies_has_an_interval() -> None:
         return measured(arm, run if scan.block in EARLY else STUDY.arms[0].runs[1], scan, alpha)
 
     (answer,) = answers(works.results(STUDY, varying))
-    apart = answer.facts["apart"]
+    apart = answer.facts["apart"]["alpha"]
     by_seed = [0.6 + 0.05 * ((seed % 3) - 1) for seed in range(5)]
-    expected = inference.mean(by_seed)
+    expected = inference.mean(by_seed, widened(0.95, 2))
     assert (apart["difference"], apart["low"]) == pytest.approx((expected.value, expected.low))
-    assert answer.outcomes == {PRIMARY: Outcome.ABOVE}
+    assert answer.outcomes == {"alpha": Outcome.ABOVE, "lost": Outcome.NO_INTERVAL}
     first = answer.numbers.to_dicts()[0]
     alphas = [0.8 + 0.05 * ((seed % 3) - 1) for seed in range(5)]
     wide = inference.mean(alphas, widened(0.95, 20))
     assert (first["module"], first["alpha"], first["lost"]) == ("conv1", pytest.approx(wide.value), pytest.approx(2.0))
     assert (first["alpha_low"], first["alpha_high"]) == pytest.approx((wide.low, min(wide.high, 1.0)))
-    assert "need 0.59 more of their line" in sentences.of(answer).headline
+    words = sentences.of(answer)
+    assert words.headline.startswith("10 of 10 modules")
+    assert "0.59 more of their line" in words.verdict
+
+
+def test_it_says_so_where_no_module_keeps_the_loss_before_its_end() -> None:
+    def falling(_: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float] | None:
+        cost = 2.0 + (scan.block in EARLY) + 0.1 * run.seed * (scan.block == "conv1")
+        return (10.0, 1.0 + cost * (1 - alpha)) if scan.block else None
+
+    (answer,) = answers(works.results(STUDY, falling))
+    assert not answer.facts["sooner"]
+    assert answer.outcomes == {"lost": Outcome.ABOVE, "alpha": Outcome.NO_INTERVAL}
+    words = sentences.of(answer)
+    assert words.headline.startswith("No module keeps the final loss before its end.")
+    assert "conv1 costs most" in words.headline
 
 
 def test_nothing_measured_gives_no_words() -> None:

@@ -26,9 +26,9 @@ FINDING = (
     "checked against its text)"
 )
 
-PRIMARY = "critical modules"
-"""Declared before looking: the mean smallest alpha of the first module and of those that reduce the resolution, minus
-that of all others, since these are the source's critical ones."""
+CONTRASTS = ("lost", "alpha")
+"""The first module and those that reduce the resolution, the source's critical ones, minus all others. Both are
+corrected: the smallest alpha alone was meant, but is 1 for every module where the loss falls to the very end."""
 
 _MODULE = {"seed": pl.Int64, "module": pl.String, "alpha": pl.Float64, "lost": pl.Float64, "distance": pl.Float64}
 
@@ -47,17 +47,18 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     early = reducing(results.study.arms[0].runs[0].recipe) if runs.height else ()
     wide = widened(level, 2 * runs["module"].n_unique())
     rows = [_row(str(module), of_module, early, wide) for (module,), of_module in _by(runs, "module")]
-    apart = _apart(runs, early, level)
+    apart = {name: _apart(runs, early, name, widened(level, len(CONTRASTS))) for name in CONTRASTS}
     facts = {
         "rows": rows,
         "early": [row for row in rows if row["early"]],
         "within": WITHIN,
         "apart": apart,
-        "ordered": sorted(rows, key=lambda row: (-row["alpha"], -row["lost"])),
+        "ordered": sorted(rows, key=lambda row: -row["lost"]),
+        "sooner": [row for row in rows if row["alpha"] < 1],
         "lines": means(on_lines),
         "chance": results.runs["chance_loss"].drop_nulls().first() if results.runs.height else None,
     }
-    outcomes = {PRIMARY: Outcome.of(apart if apart["runs"] else None)}
+    outcomes = {name: Outcome.of(row if row["runs"] else None) for name, row in apart.items()}
     return (Answer("modules", outcomes, pl.DataFrame(rows), facts, finding=FINDING),)
 
 
@@ -108,11 +109,11 @@ def _row(module: str, runs: pl.DataFrame, early: Iterable[str], level: float) ->
     }
 
 
-def _apart(runs: pl.DataFrame, early: Iterable[str], level: float) -> dict[str, Any]:
-    """The primary contrast: of each run the difference of both groups of modules, then over runs."""
+def _apart(runs: pl.DataFrame, early: Iterable[str], name: str, level: float) -> dict[str, Any]:
+    """Of each run the difference of both groups of modules, then over runs."""
     is_early = pl.col("module").is_in(list(early))
     sides = runs.group_by("seed", maintain_order=True).agg(
-        early=pl.col("alpha").filter(is_early).mean(), others=pl.col("alpha").filter(~is_early).mean()
+        early=pl.col(name).filter(is_early).mean(), others=pl.col(name).filter(~is_early).mean()
     )
     difference = (sides["early"] - sides["others"]).drop_nulls()
     sides_of = {side: sides[side].mean() for side in ("early", "others")}
