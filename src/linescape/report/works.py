@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from linescape.analysis.answers import Answer
+from linescape.analysis.tables import means
+from linescape.report import figures
 from linescape.report.figures import heatmaps
 from linescape.report.figures.averaged_layers import layers_averaged
 from linescape.report.figures.layer_map import layer_cells
@@ -60,6 +62,23 @@ COLUMNS: dict[str, list[Column]] = {
         Column("low_all", "95 %, corrected", "interval", to="high_all"),
         Column("error", "on test error, points", "number"),
     ],
+    "transfer-barriers": [
+        Column("title", "pairs"),
+        Column("runs", "pairs", "number", 0),
+        Column("barrier", "barrier, points", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
+        Column("loss", "on test loss, nats", "number"),
+    ],
+    "worth-of-pretraining": [
+        Column("step", "side of shuffled blocks", "number", 0),
+        Column("runs", "runs", "number", 0),
+        Column("finetuned", "fine-tuned, %", "number"),
+        Column("random", "from scratch, %", "number"),
+        Column("difference", "difference, points", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "95 %, corrected", "interval", to="high_all"),
+    ],
 }
 
 
@@ -102,10 +121,25 @@ def _averaged(answer: Answer, output: Folder) -> list[Drawing]:
     ]
 
 
+def _transfer(answer: Answer, output: Folder) -> list[Drawing]:
+    between = answer.facts["lines"]
+    drawn = figures.parts(between, means(between), answer.facts["runs"], measure="error", columns=4)
+    return [output.draw("transfer-barriers", drawn, caption("transfer_barriers"))]
+
+
+def _worth(answer: Answer, output: Folder) -> list[Drawing]:
+    words = "test accuracy, fine-tuned − from scratch, points"
+    none = answer.numbers.select("step", "difference").clear()
+    figure = against_steps(answer.numbers, none, "difference", words, axis="side of shuffled blocks, pixels (0: none)")
+    return [output.draw("worth-of-pretraining", figure, caption("worth_of_pretraining"))]
+
+
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
     "layers-set-back": _set_back,
     "modules": _modules,
     "averaged-layers": _averaged,
+    "transfer-barriers": _transfer,
+    "worth-of-pretraining": _worth,
 }
 """How the figures of an answer are drawn, by its name."""

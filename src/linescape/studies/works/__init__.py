@@ -7,7 +7,7 @@ trainings are shared. Their questions are in `linescape.analysis.works`.
 
 from linescape.studies.study import Study
 
-NAMES = ("frankle2020lmc", "zhang2019", "chatterji2020", "adilova2024")
+NAMES = ("frankle2020lmc", "zhang2019", "chatterji2020", "adilova2024", "neyshabur2020")
 
 
 def is_of_a_work(study: Study) -> bool:
