@@ -64,6 +64,9 @@ IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
     (lambda: EfficientNetLite(-1), "resolution is -1"),
     (lambda: VGG(12), "VGG has no depth 12. Known: 11, 13, 16, 19."),  # type: ignore[arg-type]
     (lambda: MLP((5, 0)), r"hidden is \(5, 0\)"),
+    (lambda: MLP(pieces=3), "pieces is 3, but the activation is 'relu', and only maxout has pieces"),
+    (lambda: MLP(activation="maxout", pieces=0), "pieces is 0"),
+    (lambda: MLP(norm="batch", bias="none"), "bias is 'none' with norm 'batch', whose shifts are biases too"),
     (lambda: Weights("a.pth", "0" * 7), "hash of a.pth .* first 8 digits or more"),
     (lambda: Weights("a.pth", "ABCDEF01"), "lower-case hex"),
     (lambda: Recipe(init=Trained(Recipe(), optimizer="kept"), optimizer=Optimizer("adam")), "cannot be kept"),
@@ -71,6 +74,9 @@ IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
     (lambda: Moment(Recipe(), "epoch", -1), "number is -1"),
     (lambda: Moment(Recipe(), "end", 3), "number is 3, but a training has one end. Give at='step' or 'epoch'"),
     (lambda: Moment(Recipe(), "stpe", 3), "Did you mean 'step'"),  # type: ignore[arg-type]
+    (lambda: Moment(Recipe(), "best"), "trains on all of its examples, .* Hold some out, .* held_out=0.1 of Data"),
+    (lambda: Moment(Recipe(Data(held_out=0.1)), "best", 3), "number is 3, but a training has one best"),
+    (lambda: Trained(Recipe(), at="best"), "trains on all of its examples"),
     (lambda: Trained(Recipe(), at="epoch"), "number is None"),
     (lambda: Trained(Recipe(), number=3), "number is 3, but a training has one end"),
     (lambda: Recipe(model="resnet"), "model of Recipe is 'resnet'"),  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from linescape.errors import RecipeError
 from linescape.recipe.content import Content
@@ -20,10 +20,11 @@ DIGITS = 8
 """Digits of a hash that name a file of weights: as many as torchvision puts into its file names."""
 
 _FACTOR = 0.1
+_PIECES = 5
 
 Norm = Literal["batch", "group", "layer", "none"]
 TrainingPrecision = Literal["float32", "bfloat16"]
-At = Literal["start", "end", "step", "epoch"]
+At = Literal["start", "end", "step", "epoch", "best"]
 Scheme = Literal[
     "default",
     "kaiming_normal",
@@ -53,7 +54,9 @@ class Poison(Content, frozen=True):
 
 
 class Data(Content, frozen=True):
-    """A data set and what is done to its training split; only `size` and `classes` change the test split too.
+    """A data set and what is done to its training split.
+
+    Only `size`, `classes` and `shuffled_blocks` change the test split too.
 
     Attributes:
         name: ``fashion-mini`` (embedded), ``spiral``, ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or
@@ -67,6 +70,12 @@ class Data(Content, frozen=True):
             ``crop-flip``, ``cutout`` (a square of half the side is zeroed).
         mixup: train on mixtures of two images of a batch and of their labels, with a share drawn from
             Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
+        shuffled_blocks: side in pixels of the square blocks that images are cut into, training and test images alike,
+            whose places are permuted (Neyshabur et al. 2020, arXiv 2008.11687); 1 shuffles pixels, 0 nothing. Our
+            choice is that each image has a permutation of its own, for all channels together and in every epoch, which
+            follows from the data set and the image's index alone and not from the recipe's seed.
+        held_out: class-balanced fraction of the training examples, in [0, 1), that is not trained on but kept for
+            validation, as it is stored: `fraction`, noise and poison act on the others. See `Moment.at`.
         own: the user's own data set; None for one of linescape's. See `of`.
     """
 
@@ -78,6 +87,8 @@ class Data(Content, frozen=True):
     poison: Poison | None = None
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
     mixup: float = 0.0
+    shuffled_blocks: int = 0
+    held_out: float = 0.0
     own: OwnData | None = None
 
     @classmethod
@@ -111,6 +122,8 @@ class Data(Content, frozen=True):
         self._require("fraction", 0 < self.fraction <= 1, "the part of the training set to keep, in (0, 1]")
         self._require("label_noise", 0 <= self.label_noise <= 1, "the part of the labels to change, in [0, 1]")
         self._require("mixup", 0 <= self.mixup < math.inf, "the strength of mixing, 0 or more; 0 does not mix")
+        self._require("shuffled_blocks", self.shuffled_blocks >= 0, "the side of a block in pixels, or 0 for none")
+        self._require("held_out", 0 <= self.held_out < 1, "the part of the training set to validate on, in [0, 1)")
         if self.label_noise and len(self.classes) == 1:
             raise RecipeError(
                 f"label_noise is {self.label_noise!r} and moves labels to another class, but classes are "
@@ -124,18 +137,57 @@ class Data(Content, frozen=True):
 
 
 class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
-    """A fully connected network; `hidden` are the widths of the hidden layers."""
+    """A fully connected network.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        activation: of the hidden layers. ``maxout`` (Goodfellow, Warde-Farley et al. 2013, arXiv 1302.4389) computes
+            `pieces` linear outputs for each unit, and the unit is the largest of them.
+        norm: of what a hidden layer's linear part computes, before the activation.
+        pieces: of a maxout unit (5 in Goodfellow et al. 2015, arXiv 1412.6544).
+        bias: which linear layers have one: ``hidden`` is all but the last (Wang et al. 2023, arXiv 2210.01019, compare
+            networks with and without the last layer's), ``none`` none.
+    """
 
     hidden: tuple[int, ...] = (200, 200)
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
+    activation: Literal["relu", "tanh", "sigmoid", "maxout"] = "relu"
     norm: Literal["batch", "layer", "none"] = "none"
+    pieces: int = _PIECES
+    bias: Literal["all", "hidden", "none"] = "all"
 
     def _check(self) -> None:
         self._require("hidden", min(self.hidden, default=1) >= 1, "one unit or more for each hidden layer")
+        self._require("pieces", self.pieces >= 1, "one linear output or more for each maxout unit")
+        if self.pieces != _PIECES and self.activation != "maxout":
+            raise RecipeError(
+                f"pieces is {self.pieces}, but the activation is {self.activation!r}, and only maxout has pieces, so "
+                "they would do nothing. Leave them out, or use activation 'maxout'."
+            )
+        if self.bias == "none" and self.norm != "none":
+            raise RecipeError(
+                f"bias is 'none' with norm {self.norm!r}, whose shifts are biases too, so the network would have some. "
+                "Leave out the norm, or give bias 'hidden' or 'all'."
+            )
 
 
 class LeNet(Content, frozen=True, tag_field="name", tag="lenet"):
     """LeNet-5's layout with ReLU and max pooling."""
+
+
+class LSTM(Content, frozen=True, tag_field="name", tag="lstm"):
+    """A recurrent classifier of images, row by row, and of series ``(features, steps)`` or ``(steps,)``.
+
+    Attributes:
+        hidden: units of each layer.
+        layers: LSTM layers, each of which reads the one before.
+    """
+
+    hidden: int = 128
+    layers: int = 1
+
+    def _check(self) -> None:
+        self._require("hidden", self.hidden >= 1, "an LSTM one unit or more")
+        self._require("layers", self.layers >= 1, "an LSTM one layer or more")
 
 
 class VGG(Content, frozen=True, tag_field="name", tag="vgg"):
@@ -200,7 +252,7 @@ class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet
         self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
 
 
-Model = MLP | LeNet | VGG | ResNet | EfficientNetLite | OwnModel
+Model = MLP | LeNet | LSTM | VGG | ResNet | EfficientNetLite | OwnModel
 
 
 def title(model: Model) -> str:
@@ -315,6 +367,9 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
         schedule: ``new`` begins with step 0 of this recipe's schedule; ``continued`` with the step that the other
             training had reached, so that learning rate, epochs and end are those of one training. Frankle et al. 2020
             (arXiv 1912.05671) train copies of one state so, which differ in `Recipe.order_seed`.
+        order: what the order of the data, augmentation, mixing and dropout are drawn from: ``own`` is this recipe;
+            ``shared`` is the other training's with this recipe's `order_seed`, step by step of the schedule. So copies
+            from different states see the same batches, and one with the other's `order_seed` is that training.
     """
 
     recipe: Recipe
@@ -325,6 +380,7 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
     at: At = "end"
     number: int | None = None
     schedule: Literal["new", "continued"] = "new"
+    order: Literal["own", "shared"] = "own"
 
     def _check(self) -> None:
         moment = self.moment
@@ -403,19 +459,28 @@ class Recipe(Content, frozen=True):
                 "its state cannot be kept. Use the same, or start with a new one."
             )
 
+    @property
+    def ordering(self) -> Recipe:
+        """The recipe that the order of the data, augmentation, mixing and dropout are drawn from."""
+        if not isinstance(self.init, Trained) or self.init.order == "own":
+            return self
+        return replace(self.init.recipe, order_seed=self.order_seed).ordering
+
     def needs(self) -> tuple[Recipe, ...]:
         """The trainings whose result this one starts from."""
         return () if isinstance(self.init, Random | Weights) else (self.init.recipe,)
 
 
 class Moment(Content, frozen=True):
-    """A state of a training: its start, its end, or that after some step or epoch.
+    """A state of a training: its start, its end, its best, or that after some step or epoch.
 
     A start that is a fresh draw or a file needs no training, and a step or an epoch none beyond it.
 
     Attributes:
         recipe: the training.
-        at: ``start``, ``end``, ``step`` or ``epoch``. After 0 of either is the start, and equal to it.
+        at: ``start``, ``end``, ``step``, ``epoch`` or ``best``. After 0 steps or epochs is the start, and equal to it.
+            ``best`` is after the epoch with the lowest cross entropy on the examples that `Data.held_out` keeps from
+            training, the first of several (the end point of Goodfellow et al. 2015, arXiv 1412.6544).
         number: of steps or whole epochs done, counted from the beginning of the schedule, which a training that
             continues another (`Trained.schedule`) does not start at.
     """
@@ -430,10 +495,17 @@ class Moment(Content, frozen=True):
             self._require("number", named, f"that of the {self.at}, 0 or more")
         elif self.number is not None:
             raise RecipeError(f"number is {self.number}, but a training has one {self.at}. Give at='step' or 'epoch'.")
+        if self.at == "best" and not self.recipe.data.held_out:
+            raise RecipeError(
+                "The best state of a training is asked for, but it trains on all of its examples, so there are none to "
+                "decide by. Hold some out, such as a tenth with held_out=0.1 of Data."
+            )
         init = self.recipe.init
         if self.number == 0 and not (isinstance(init, Trained) and init.schedule == "continued"):
             force_setattr(self, "at", "start")
             force_setattr(self, "number", None)
 
     def __str__(self) -> str:
+        if self.at == "best":
+            return "the best epoch"
         return self.at if self.number is None else f"{self.at} {self.number}"
