@@ -16,7 +16,7 @@ from linescape.studies.study import Arm
 from linescape.studies.works.neyshabur2020 import BETWEEN
 
 NONE = 2.0
-"""Points of test error up to which there is no performance barrier. Frankle et al. 2020 use it; this source has none."""
+"""Points of test error up to which there is no performance barrier. Frankle et al. 2020 use it; this source none."""
 
 PRIMARY = ("finetuned-finetuned", "random-random")
 """Declared before looking: the barrier between two fine-tuned networks minus that between two from scratch."""
@@ -29,12 +29,13 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     """Two answers: the barrier of each kind of pair, and by how much pre-training raises accuracy on shuffled images.
 
     A barrier is the highest test error above the line between both ends' errors, as the source's basins have it.
-    The primary contrast is a permutation test; other intervals are t intervals, corrected for the kinds of pairs, but for
-    checkpoints of pre-training, which are tested from the last back until one fails.
+    The primary contrast is a permutation test; other intervals are t intervals, corrected for the kinds of pairs, but
+    for checkpoints of pre-training, which are tested from the last back until one fails.
 
     Columns of `numbers` of the first: arm, title, epoch (of pre-training; null where it is not a checkpoint), runs,
-    barrier (points), low, high, low_all, high_all, loss (the same of test loss, nats). Of the second: step (side of the
-    blocks; the image's own where nothing is shuffled is 0), finetuned, random (mean accuracy, %), difference, low, high.
+    barrier (points), low, high, low_all, high_all, loss (the same of test loss, nats). Of the second: step (side of
+    the blocks; 0 where nothing is shuffled), runs, finetuned, random (mean accuracy, %), difference, low, high,
+    low_all, high_all.
     """
     return (_barriers(results, level), _worth(results, level))
 
@@ -46,7 +47,7 @@ def _barriers(results: Results, level: float) -> Answer:
     }
     arms = [arm for arm in results.study.arms if heights["error"].get(arm.name)]
     wide = widened(level, sum(_epoch(arm) is None for arm in arms))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for arm in arms:
         values = heights["error"][arm.name]
         corrected = level if _epoch(arm) is not None else wide
@@ -61,8 +62,8 @@ def _barriers(results: Results, level: float) -> Answer:
                 "loss": inference.mean(heights["cross_entropy"][arm.name]).value,
             }
         )
-    sides = [heights["error"].get(name, []) for name in PRIMARY]
-    primary = columns(inference.permutation_difference(*sides, level), "difference")
+    tuned, random = (heights["error"].get(name, []) for name in PRIMARY)
+    primary = columns(inference.permutation_difference(tuned, random, level), "difference")
     epochs = sorted((row for row in rows if row["epoch"] is not None), key=lambda row: -row["epoch"])
     facts = {
         "threshold": NONE,
@@ -74,7 +75,7 @@ def _barriers(results: Results, level: float) -> Answer:
         "lines": between,
         "runs": results.runs,
     }
-    outcomes = {"finetuned minus random": Outcome.of(primary if all(map(len, sides)) else None)}
+    outcomes = {"finetuned minus random": Outcome.of(primary if tuned and random else None)}
     return Answer("transfer-barriers", outcomes, pl.DataFrame(rows, infer_schema_length=None), facts, finding=FINDING)
 
 
@@ -104,12 +105,13 @@ def _worth(results: Results, level: float) -> Answer:
     """The accuracy of fine-tuned networks minus that of networks from scratch, for each size of shuffled blocks."""
     sound = results.runs.filter(pl.col("status") != "diverged")
     accuracies = {str(name): of_arm["test_accuracy"].drop_nulls() for (name,), of_arm in sound.group_by(["arm"])}
+    none = pl.Series([], dtype=pl.Float64)
     compared = [
-        (arm.runs[0].recipe.data.shuffled_blocks, accuracies.get(arm.name), accuracies.get(arm.baseline))
+        (arm.runs[0].recipe.data.shuffled_blocks, tuned, random)
         for arm in results.study.arms
         if arm.name == PRIMARY[0] or (arm.group == "data" and arm.name != arm.baseline)
+        if (tuned := accuracies.get(arm.name, none)).len() and (random := accuracies.get(arm.baseline, none)).len()
     ]
-    compared = [row for row in compared if row[1] is not None and row[1].len() and row[2] is not None and row[2].len()]
     wide = widened(level, len(compared))
     rows = [
         {
