@@ -52,7 +52,7 @@ class Answer:
         facts: what the sentences need: counts, and rows of `numbers` sorted by what their intervals say.
         groups: the same by group of interventions, where the question asks for it.
         finding: what the source of the study reports; empty where the study repeats no other work.
-        seeds: of the runs that are done.
+        seeds: of the runs that are done, or what a question counts in their place, such as pairs.
     """
 
     name: str

@@ -76,7 +76,9 @@ def _barriers(results: Results, level: float) -> Answer:
         "runs": results.runs,
     }
     outcomes = {"finetuned minus random": Outcome.of(primary if tuned and random else None)}
-    return Answer("transfer-barriers", outcomes, pl.DataFrame(rows, infer_schema_length=None), facts, finding=FINDING)
+    numbers = pl.DataFrame(rows, infer_schema_length=None)
+    pairs = max((row["runs"] for row in rows), default=0)
+    return Answer("transfer-barriers", outcomes, numbers, facts, finding=FINDING, seeds=pairs)
 
 
 def _heights(between: pl.DataFrame) -> dict[str, list[float]]:
@@ -113,7 +115,7 @@ def _worth(results: Results, level: float) -> Answer:
         if (tuned := accuracies.get(arm.name, none)).len() and (random := accuracies.get(arm.baseline, none)).len()
     ]
     wide = widened(level, len(compared))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "step": side,
             "runs": tuned.len(),
@@ -125,4 +127,7 @@ def _worth(results: Results, level: float) -> Answer:
         for side, tuned, random in sorted(compared, key=lambda row: (row[0] == 0, row[0]))
     ]
     outcomes = {str(row["step"]): Outcome.of(row, "low_all", "high_all") for row in rows}
-    return Answer("worth-of-pretraining", outcomes, pl.DataFrame(rows), {"rows": rows}, finding=SHUFFLED_FINDING)
+    runs = max((row["runs"] for row in rows), default=0)
+    return Answer(
+        "worth-of-pretraining", outcomes, pl.DataFrame(rows), {"rows": rows}, finding=SHUFFLED_FINDING, seeds=runs
+    )
