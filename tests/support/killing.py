@@ -52,7 +52,7 @@ def lives(body: Callable[[], None], limit: int | None = None) -> bool:
 
 
 def rounds(what: str) -> tuple[tuple[Task, ...], ...]:
-    """Tasks that are done one after the other: a study, or states within a training before and after it, or the best."""
+    """Tasks that are done one after the other: a study, or states within one (before and after it), or the best."""
     if what == "study":
         return (study().tasks(),)
     if what == "best":
