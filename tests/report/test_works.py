@@ -67,7 +67,7 @@ def test_the_smallest_alphas_are_marked_on_the_map() -> None:
 
 def test_both_panels_of_averaged_layers_have_one_scale() -> None:
     drawn = figures("adilova2024")
-    assert set(drawn) == {"averaged-layers-two-seeds", "averaged-layers-same-start"}
+    assert set(drawn) == {f"averaged-layers-{arm}" for arm in ("two-seeds", "same-start", "no-norm")}
     left, right = drawn["averaged-layers-two-seeds"].axes
     assert left.get_xlim()[0] == right.get_ylim()[0]
     shallow, deep = (heights for line in right.lines if (heights := np.asarray(line.get_ydata())).size == 10)

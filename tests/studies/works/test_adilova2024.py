@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from linescape import studies
 from linescape.recipe import Moment, Recipe
 from linescape.studies.paths import RandomDirection
-from linescape.studies.study import Arm, Run
+from linescape.studies.study import Arm, Run, Train
 from linescape.studies.works.zhang2019 import layers
 
 STUDY = studies.find("adilova2024", "mini")
@@ -28,13 +28,22 @@ def test_pairs_of_an_arm_share_no_network() -> None:
 
 
 def test_what_differs_in_a_pair() -> None:
-    apart, same = STUDY.arms
-    for run in apart.runs:
+    apart, same, without = STUDY.arms
+    for run in (*apart.runs, *without.runs):
         first, second = pair(run)
         assert replace(second, seed=first.seed) == first != second
     for run in same.runs:
         first, second = pair(run)
         assert replace(second, order_seed=0) == first != second
+
+
+def test_networks_without_normalisation_are_those_of_the_study_that_is_repeated() -> None:
+    """They have no running statistics to re-estimate."""
+    theirs = {task for task in studies.find("vlaar2022", "mini").tasks() if isinstance(task, Train)}
+    run = STUDY.arms[2].runs[0]
+    assert {Train(recipe) for recipe in pair(run)} <= theirs
+    assert run.lines["all layers"].batchnorm == ("interpolate",)
+    assert STUDY.arms[0].runs[0].lines["all layers"].batchnorm == ("interpolate", "recalibrate")
 
 
 @pytest.mark.parametrize("arm", STUDY.arms, ids=lambda arm: arm.name)

@@ -37,7 +37,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     """
     barriers = _barriers(results)
     arms = [arm for arm in results.study.arms if barriers.filter(arm=arm.name, what=ALL).height]
-    alone = barriers.filter(pl.col("what").is_in([SINGLE, RANDOM])).select("arm", "what", "layer").n_unique()
+    alone = barriers.filter(what=SINGLE).select("arm", "layer").n_unique()  # as many as random directions
     rows = []
     for key, pairs in barriers.group_by(list(_KEYS), maintain_order=True):
         named = dict(zip(_KEYS, key, strict=True))

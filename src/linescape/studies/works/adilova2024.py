@@ -11,8 +11,8 @@ with random directions of the same norm.
 The source reports (ResNet-18 without normalisation, VGG-11, vision and language transformers) that no single layer
 makes a barrier, and several middle layers together do. Here A and B are two trainings of the base of `vlaar2022`: with
 different seeds, and from the same start with another order of the data. Pairs share no network. The base has
-BatchNorm, unlike the source's ResNet-18; its statistics are averaged with the weights, and all layers together are
-also measured with statistics re-estimated on training examples.
+BatchNorm; its statistics are averaged with the weights, and all layers together are also measured with statistics
+re-estimated on training examples. A third kind of pair is without normalisation, as the source's ResNet-18 is.
 
 **Found** on 28 November 2026. ``mini``, 4 pairs of each kind, nats of test loss with 95 % t intervals, corrected: not
 as in the source, single layers of this ResNet-8 make barriers. Of two seeds, layer3.0.conv1 makes one of 1.02 (0.13
@@ -38,6 +38,7 @@ from linescape.studies import vlaar2022
 from linescape.studies.paths import RandomDirection
 from linescape.studies.study import Arm, Run, Scan, Study
 from linescape.studies.works.zhang2019 import layers
+from linescape.training import interventions
 
 SOURCE = "Adilova et al. 2024, arXiv 2307.06966"
 TITLE = "Which layers of two trained networks can be averaged?"
@@ -73,11 +74,19 @@ def study(scale: str) -> Study:
     apart = tuple(_run(first, replace(base, seed=first.seed + 1), first, scale) for first in firsts)
     copies = [replace(first, order_seed=1) for first in firsts]
     same = tuple(_run(first, copy, copy, scale) for first, copy in zip(firsts, copies, strict=True))
+    plain = [_without_norm(first, scale) for first in firsts]
+    without = tuple(_run(first, replace(first, seed=first.seed + 1), first, scale) for first in plain)
     arms = (
         Arm("two-seeds", "base", "two seeds", apart, "two-seeds"),
         Arm("same-start", "initialisation", "same start, another order of the data", same, "two-seeds"),
+        Arm("no-norm", "model", "two seeds, no normalisation", without, "two-seeds"),
     )
     return Study("adilova2024", scale, TITLE, SOURCE, arms)
+
+
+def _without_norm(recipe: Recipe, scale: str) -> Recipe:
+    """The arm ``no-norm`` of `vlaar2022`."""
+    return interventions.learning_rate(interventions.norm(recipe, "none"), vlaar2022.SCALES[scale].fixup_rate)
 
 
 def _run(first: Recipe, second: Recipe, named: Recipe, scale: str) -> Run:
@@ -88,7 +97,8 @@ def _run(first: Recipe, second: Recipe, named: Recipe, scale: str) -> Run:
         "alphas": 3,
     }
     lines = {"whole": vlaar2022.SCALES[scale].whole.scan(Moment(named, "start"), Moment(named))}
-    lines["all layers"] = Scan(a, b, batchnorm=TREATMENTS, **settings)
+    treatments = TREATMENTS if vlaar2022.has_batchnorm(first.model) else TREATMENTS[:1]
+    lines["all layers"] = Scan(a, b, batchnorm=treatments, **settings)
     names = layers(first)
     for place, name in enumerate(names):
         lines[f"{name} in A"] = Scan(b, a, name, **settings)
