@@ -8,16 +8,18 @@ from matplotlib.figure import Figure
 
 from linescape import studies
 from linescape.analysis.answers import Answer, answers
+from linescape.analysis.tables import Results
 from linescape.report import page, works
 from linescape.report.study import _Gallery
+from linescape.report.study_lines import StudyLines
 from linescape.studies.study import Run, Scan
 from tests.support.works import results
 
 STUDIES = ("adilova2024", "chatterji2020", "neyshabur2020", "zhang2019")
 
 
-def answered(name: str) -> tuple[Answer, ...]:
-    """Answers of a study at its smallest scale about errors and losses that vary along lines and between runs."""
+def made(name: str) -> Results:
+    """Results of a study at its smallest scale, with errors and losses that vary along lines and between runs."""
 
     def value(_: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float]:
         height = 4 * alpha * (1 - alpha) * (1 + len(scan.moving)) + 0.1 * run.seed
@@ -31,7 +33,11 @@ def answered(name: str) -> tuple[Answer, ...]:
         for run in arm.runs
         for block in sorted(blocks)
     ]
-    return answers(results(study, value, moved, lambda _, run: 80.0 + run.seed))
+    return results(study, value, moved, lambda _, run: 80.0 + run.seed)
+
+
+def answered(name: str) -> tuple[Answer, ...]:
+    return answers(made(name))
 
 
 def figures(name: str) -> dict[str, Figure]:
@@ -79,3 +85,8 @@ def test_a_panel_for_each_kind_of_pair_and_a_place_for_each_size_of_blocks() -> 
     assert sum(axes.get_visible() for axes in drawn["transfer-barriers"].axes) == 6
     (axes,) = drawn["worth-of-pretraining"].axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "0"]
+
+
+def test_other_lines_are_drawn_over_each_other_where_they_can_be_told_apart() -> None:
+    assert StudyLines(made("zhang2019"), _Gallery())._others() is None, "over fifty lines"
+    assert StudyLines(made("neyshabur2020"), _Gallery())._others() is not None
