@@ -31,11 +31,18 @@ def test_mean_is_the_t_interval() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((values.mean(), low, high))
 
 
-@pytest.mark.parametrize("values", [[86.0], [86.0, 86.0, 86.0], [86.0, math.nan], [math.inf, 1.0]])
+@pytest.mark.parametrize("values", [[86.0], [86.0, 86.0, 86.0], [0.7, 0.1 * 7], [86.0, math.nan], [math.inf, 1.0]])
 def test_mean_has_no_interval_where_spread_is_unknown(values: list[float]) -> None:
     found = inference.mean(values)
     assert math.isnan(found.low)
     assert math.isnan(found.high)
+
+
+def test_an_interval_is_cut_off_where_values_are_impossible() -> None:
+    found = inference.bounded(inference.mean([0.0, 40.0, 80.0]), 0.0, 100.0)
+    assert (found.value, found.low, found.high) == (40.0, 0.0, 100.0)
+    assert inference.bounded(inference.mean([40.0, 42.0]), 0.0, 100.0).low == inference.mean([40.0, 42.0]).low
+    assert math.isnan(inference.bounded(inference.mean([40.0]), 0.0, 100.0).high)
 
 
 def test_mean_of_nothing_is_nan() -> None:

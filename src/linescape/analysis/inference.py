@@ -36,6 +36,7 @@ from linescape.shape import Estimate
 __all__ = [
     "FEWEST_ARMS",
     "auc",
+    "bounded",
     "difference",
     "holm",
     "mean",
@@ -68,10 +69,17 @@ def mean(values: ArrayLike, level: float = 0.95) -> Estimate:
     if not values.size:
         return Estimate(math.nan, math.nan, math.nan, level)
     centre = float(values.mean())
-    if values.size < 2 or not np.isfinite(values).all() or np.ptp(values) == 0:
+    if values.size < 2 or not np.isfinite(values).all() or _equal(values):
         return Estimate(centre, math.nan, math.nan, level)
     half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size))
     return Estimate(centre, centre - half, centre + half, level)
+
+
+def bounded(estimate: Estimate, low: float, high: float) -> Estimate:
+    """An estimate whose interval is cut off at the smallest and the largest value that are possible."""
+    if math.isnan(estimate.low):
+        return estimate
+    return Estimate(estimate.value, max(estimate.low, low), min(estimate.high, high), estimate.level)
 
 
 def difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> Estimate:
@@ -89,7 +97,7 @@ def difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> E
     unknown = Estimate(apart, math.nan, math.nan, level)
     if min(values.size, baseline.size) < 2 or not np.isfinite(np.concatenate([values, baseline])).all():
         return unknown
-    shares = [0.0 if np.ptp(side) == 0 else float(side.var(ddof=1)) / side.size for side in (values, baseline)]
+    shares = [0.0 if _equal(side) else float(side.var(ddof=1)) / side.size for side in (values, baseline)]
     if sum(shares) == 0:
         return unknown
     freedom = sum(shares) ** 2 / sum(s**2 / (n - 1) for s, n in zip(shares, (values.size, baseline.size), strict=True))
@@ -113,7 +121,7 @@ def standardised(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) ->
     undefined = Estimate(math.nan, math.nan, math.nan, level)
     if min(values.size, baseline.size) < 2 or not np.isfinite(both).all():
         return undefined
-    if np.ptp(values) == 0 and np.ptp(baseline) == 0:
+    if _equal(values) and _equal(baseline):
         return undefined
     freedom = both.size - 2
     spread = math.sqrt(sum((side.size - 1) * float(side.var(ddof=1)) for side in (values, baseline)) / freedom)
@@ -320,6 +328,11 @@ def _newcombe(area: float, count: int, rest: int, clusters: int, level: float) -
     low = float(brentq(outside, 0.0, min(area, 1 - 1e-9))) if area > 0 else 0.0
     high = float(brentq(outside, max(area, 1e-9), 1.0)) if area < 1 else 1.0
     return Estimate(area, low, high, level)
+
+
+def _equal(values: Array) -> bool:
+    """Whether finite values differ by no more than rounding, as sums of the same numbers in another order do."""
+    return bool(np.ptp(values) <= 64 * np.finfo(np.float64).eps * np.abs(values).max())
 
 
 def _finite_pairs(x: ArrayLike, y: ArrayLike, arms: Sequence[str]) -> tuple[Array, Array, NDArray[np.str_]]:

@@ -28,6 +28,7 @@ from linescape.report.study_lines import StudyLines
 from linescape.report.text import caption, sentence
 from linescape.report.trainings import trainings_section
 from linescape.shape.definitions import DISTANCES
+from linescape.studies import works
 from linescape.studies.study import Study
 
 
@@ -98,6 +99,7 @@ class _Content:
     def __init__(self, results: Results, output: Folder) -> None:
         self.results, self.output, self.runs = results, output, results.runs
         self.lines = StudyLines(results, output)
+        self.of_a_work = works.is_of_a_work(results.study)
 
     def everything(self) -> dict[str, Any]:
         made = answers(self.results)
@@ -114,7 +116,11 @@ class _Content:
             "from_files": any(run.pair is not None for arm in self.results.study.arms for run in arm.runs),
             "facts": self.facts(),
             "trained": self.trained(),
-            "findings": [sentence("findings", finding.name, **finding.facts) for finding in findings(self.results)],
+            "of_a_work": self.of_a_work,
+            "findings": [
+                sentence("findings", finding.name, **finding.facts)
+                for finding in (() if self.of_a_work else findings(self.results))
+            ],
             "findings_note": caption("findings"),
             "more_runs": more_runs(self.results),
             "runs": self.runs.height,
@@ -180,14 +186,14 @@ class _Content:
             return caption("pairs_of_files", runs=runs, network=title(recipe.model), data=recipe.data.label, arms=arms)
         same = self.runs.filter(pl.col("test_set") == of_base["test_set"][0])
         return caption(
-            "trained",
+            "trained_for_a_work" if self.of_a_work else "trained",
             runs=same.height,
             network=title(recipe.model) + (f"-{recipe.model.depth}" if hasattr(recipe.model, "depth") else ""),
             data=of_base["test_set"][0],
             epochs=recipe.schedule.epochs,
             optimizer={"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name],
             arms=same["arm"].n_unique(),
-            seeds=of_base.height,
+            **({} if self.of_a_work else {"seeds": of_base.height}),
             others=self.runs.filter(pl.col("test_set") != of_base["test_set"][0])["title"]
             .unique(maintain_order=True)
             .to_list(),

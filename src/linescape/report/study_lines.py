@@ -13,7 +13,9 @@ from linescape.analysis.tables import TOLERANCE, Results
 from linescape.report import appendix, columns, figures, page
 from linescape.report.page import Drawing, Folder
 from linescape.report.text import capital, caption
+from linescape.studies import works
 
+_IN_A_PANEL = 18  # lines of other kinds; there are no more colours and styles, and answers draw what is about more
 _ON_A_FIGURE = 6  # arms over each other; more cannot be told apart
 
 
@@ -34,12 +36,13 @@ class StudyLines:
 
     def sections(self) -> dict[str, Any]:
         """What the template of a study shows of its lines."""
+        by_answers = works.is_of_a_work(self.results.study)  # which draw lines of layers in their own ways
         return {
             "overview": self._overview(),
             "groups": self._groups(),
             "rises": self._rises(),
             "shape_table": self._shapes(),
-            "layers": [*self._layers(), *self._convolutions()],
+            "layers": [] if by_answers else [*self._layers(), *self._convolutions()],
             "fixed_at": self._fixed_at(),
             "others": self._others(),
             "treatments": self._treatments(),
@@ -116,7 +119,7 @@ class StudyLines:
     def _others(self) -> Drawing | None:
         arms = self.test.filter(pl.col("kind") == "other")["arm"].unique(maintain_order=True).to_list()
         lines = self.test.filter(pl.col("arm").is_in(arms) & pl.col("kind").is_in(["whole", "other"]))
-        if not arms:
+        if not arms or lines["label"].n_unique() > _IN_A_PANEL:
             return None
         figure = figures.parts(lines, self.means(lines), self.runs, columns=2)
         return self.output.draw("other-lines", figure, caption("other_lines"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import takewhile
 from typing import Any
 
 import polars as pl
@@ -51,7 +52,7 @@ class Answer:
         facts: what the sentences need: counts, and rows of `numbers` sorted by what their intervals say.
         groups: the same by group of interventions, where the question asks for it.
         finding: what the source of the study reports; empty where the study repeats no other work.
-        seeds: of the runs that are done.
+        seeds: of the runs that are done, or what a question counts in their place, such as pairs.
     """
 
     name: str
@@ -95,6 +96,16 @@ def columns(estimate: Estimate, name: str, prefix: str = "") -> dict[str, float]
 def for_all(estimate: Estimate, prefix: str = "") -> dict[str, float]:
     """A corrected interval as the columns `prefix` + low_all and + high_all."""
     return {f"{prefix}low_all": estimate.low, f"{prefix}high_all": estimate.high}
+
+
+def leading(
+    rows: Iterable[Mapping[str, Any]], outcome_of: Callable[[Mapping[str, Any]], Outcome], outcome: Outcome
+) -> list[Mapping[str, Any]]:
+    """The rows before the first that has another outcome.
+
+    Where the order is fixed before looking, all that is said of them holds together without a correction.
+    """
+    return list(takewhile(lambda row: outcome_of(row) is outcome, rows))
 
 
 def excludes(row: Mapping[str, Any], value: float, low: str = "low_all", high: str = "high_all") -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib
 import numpy as np
 import polars as pl
@@ -13,12 +15,13 @@ from linescape.report.figures.panel import BLOCK_CEILING, INK, SOFT, STYLE, WIDE
 
 
 @matplotlib.rc_context(STYLE)
-def layers(means: pl.DataFrame, chance: float | None) -> Figure:
-    """Test loss over alpha (across) and layers (down, from input to output), after Chatterji et al. 2020.
+def layers(means: pl.DataFrame, chance: float | None, marks: Mapping[str, float] | None = None) -> Figure:
+    """Loss over alpha (across) and layers (down, from input to output), after Chatterji et al. 2020.
 
     Args:
         means: `tables.means` of the lines of one arm's layers under one treatment, a label each.
         chance: chance level in nats; the colours end at `panel.BLOCK_CEILING` times it, or at the highest loss.
+        marks: layer -> an alpha that is marked by a white line across its row.
     """
     lines = means.filter(pl.col("measure") == "cross_entropy")
     names = lines["label"].unique(maintain_order=True).to_list()
@@ -35,6 +38,8 @@ def layers(means: pl.DataFrame, chance: float | None) -> Figure:
     colours = axes.pcolormesh(
         edges, np.arange(len(names) + 1), shown, cmap="viridis", vmin=0.0, vmax=top, rasterized=True
     )
+    for name, alpha in (marks or {}).items():
+        axes.plot([alpha, alpha], [names.index(name) + 0.1, names.index(name) + 0.9], color="#fdfdfb", lw=2.2)
     panel.quantity(axes, "cross_entropy", lines)
     axes.set_ylim(len(names), 0)
     axes.set_yticks(np.arange(len(names)) + 0.5, names)

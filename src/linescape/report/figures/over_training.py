@@ -16,7 +16,12 @@ from linescape.report.figures.panel import BLUE, INK, SOFT, STYLE, WIDE
 
 @matplotlib.rc_context(STYLE)
 def against_steps(
-    rows: pl.DataFrame, runs: pl.DataFrame, value: str, quantity: str, threshold: tuple[float, str] | None = None
+    rows: pl.DataFrame,
+    runs: pl.DataFrame,
+    value: str,
+    quantity: str,
+    threshold: tuple[float, str] | None = None,
+    axis: str = "step of training",
 ) -> Figure:
     """Means over runs with their intervals, and a dot for each run, at equal distances in the order of steps.
 
@@ -26,6 +31,7 @@ def against_steps(
         value: name of the statistic.
         quantity: what it is, with its unit, above the panel.
         threshold: a value with a line of its own, and its name.
+        axis: what ``step`` is.
     """
     figure = Figure((WIDE * 0.6, 2.9), layout="constrained")
     axes = figure.subplots()
@@ -46,7 +52,7 @@ def against_steps(
     axes.set_ylim(min(0.0, *means), 1.08 * top or 1.0)
     axes.set_xlim(-0.4, len(steps) - 0.6)
     axes.set_xticks(places, [f"{step:,}" for step in steps])
-    axes.set_xlabel("step of training", color=SOFT)
+    axes.set_xlabel(axis, color=SOFT)
     axes.set_title(quantity, loc="left", color=SOFT, fontsize=8.5, pad=8)
     panel.plain(axes, grid="y")
     axes.tick_params(axis="x", labelcolor=INK)

@@ -65,7 +65,7 @@ from linescape.studies.vlaar2022.arms import Level, levels
 from linescape.studies.vlaar2022.published import ELSEWHERE, SOURCE, STUDY
 from linescape.studies.vlaar2022.scales import SCALES, Scale
 
-__all__ = ["SCALES", "study"]
+__all__ = ["SCALES", "has_batchnorm", "study"]
 
 TITLE = "What can linear interpolation of neural network loss landscapes tell us?"
 
@@ -95,14 +95,15 @@ def _arm(level: Level, baseline: Level, scale: Scale) -> Arm:
         if level.elsewhere:
             other = baseline.change(replace(scale.base, seed=(seed + 1) % scale.seeds))
             lines[ELSEWHERE] = scale.layers.scan(end, Moment(other, "start"))
-        if scale.treatments and _has_batchnorm(recipe.model):
+        if scale.treatments and has_batchnorm(recipe.model):
             lines["treatments"] = scale.treatments.scan(start, end, batchnorm=TREATMENTS)
         runs.append(Run(recipe, lines))
     return Arm(level.name, level.group, level.title, tuple(runs), level.baseline)
 
 
 @cache
-def _has_batchnorm(model: Model) -> bool:
+def has_batchnorm(model: Model) -> bool:
+    """Whether a network has running statistics that a treatment of BatchNorm could act on."""
     with torch.device("meta"):
         return bool(batchnorm.layers(models.build(model, (3, 32, 32), 10)))
 

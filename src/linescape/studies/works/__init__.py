@@ -5,4 +5,11 @@ Each has a docstring with its source, its command, what is expected and what was
 trainings are shared. Their questions are in `linescape.analysis.works`.
 """
 
-NAMES = ("frankle2020lmc",)
+from linescape.studies.study import Study
+
+NAMES = ("frankle2020lmc", "zhang2019", "chatterji2020", "adilova2024", "neyshabur2020")
+
+
+def is_of_a_work(study: Study) -> bool:
+    """Whether a study is one of these, and no study of one's own that has such a name."""
+    return bool(study.source) and study.name in NAMES
