@@ -18,6 +18,7 @@ SPECS: list[tuple[Model, tuple[int, ...]]] = [
     (MLP(), (1, 28, 28)),
     (MLP((7,) * 11, "tanh", "batch"), (2,)),
     (MLP((), "sigmoid", "layer"), (3, 4, 4)),
+    (MLP((5, 4), "maxout", "batch", 3, "hidden"), (1, 6, 6)),
     (LeNet(), (1, 28, 28)),
     (LeNet(), (1, 14, 14)),
     (VGG(11, 4), (3, 32, 32)),

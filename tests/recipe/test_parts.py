@@ -64,6 +64,9 @@ IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
     (lambda: EfficientNetLite(-1), "resolution is -1"),
     (lambda: VGG(12), "VGG has no depth 12. Known: 11, 13, 16, 19."),  # type: ignore[arg-type]
     (lambda: MLP((5, 0)), r"hidden is \(5, 0\)"),
+    (lambda: MLP(pieces=3), "pieces is 3, but the activation is 'relu', and only maxout has pieces"),
+    (lambda: MLP(activation="maxout", pieces=0), "pieces is 0"),
+    (lambda: MLP(norm="batch", bias="none"), "bias is 'none' with norm 'batch', whose shifts are biases too"),
     (lambda: Weights("a.pth", "0" * 7), "hash of a.pth .* first 8 digits or more"),
     (lambda: Weights("a.pth", "ABCDEF01"), "lower-case hex"),
     (lambda: Recipe(init=Trained(Recipe(), optimizer="kept"), optimizer=Optimizer("adam")), "cannot be kept"),

@@ -165,7 +165,8 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
     assert msgspec.to_builtins(Weights("a", "0" * 8)) == weights
     assert msgspec.to_builtins(EfficientNetLite()) == {"name": "efficientnet-lite", "resolution": 0}
     assert msgspec.to_builtins(Poison()) == {"copies": 1, "zeroed": 0.1}
-    assert msgspec.to_builtins(MLP()) == {"name": "mlp", "hidden": (200, 200), "activation": "relu", "norm": "none"}
+    mlp = {"name": "mlp", "hidden": (200, 200), "activation": "relu", "norm": "none", "pieces": 5, "bias": "all"}
+    assert msgspec.to_builtins(MLP()) == mlp
     assert msgspec.to_builtins(VGG()) == {"name": "vgg", "depth": 16, "width": 64, "norm": "batch", "head": "cifar"}
 
 

@@ -20,6 +20,7 @@ DIGITS = 8
 """Digits of a hash that name a file of weights: as many as torchvision puts into its file names."""
 
 _FACTOR = 0.1
+_PIECES = 5
 
 Norm = Literal["batch", "group", "layer", "none"]
 TrainingPrecision = Literal["float32", "bfloat16"]
@@ -124,14 +125,37 @@ class Data(Content, frozen=True):
 
 
 class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
-    """A fully connected network; `hidden` are the widths of the hidden layers."""
+    """A fully connected network.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        activation: of the hidden layers. ``maxout`` (Goodfellow, Warde-Farley et al. 2013, arXiv 1302.4389) computes
+            `pieces` linear outputs for each unit, and the unit is the largest of them.
+        norm: of what a hidden layer's linear part computes, before the activation.
+        pieces: of a maxout unit (5 in Goodfellow et al. 2015, arXiv 1412.6544).
+        bias: which linear layers have one: ``hidden`` is all but the last (Wang et al. 2023, arXiv 2210.01019, compare
+            networks with and without the last layer's), ``none`` none.
+    """
 
     hidden: tuple[int, ...] = (200, 200)
-    activation: Literal["relu", "tanh", "sigmoid"] = "relu"
+    activation: Literal["relu", "tanh", "sigmoid", "maxout"] = "relu"
     norm: Literal["batch", "layer", "none"] = "none"
+    pieces: int = _PIECES
+    bias: Literal["all", "hidden", "none"] = "all"
 
     def _check(self) -> None:
         self._require("hidden", min(self.hidden, default=1) >= 1, "one unit or more for each hidden layer")
+        self._require("pieces", self.pieces >= 1, "one linear output or more for each maxout unit")
+        if self.pieces != _PIECES and self.activation != "maxout":
+            raise RecipeError(
+                f"pieces is {self.pieces}, but the activation is {self.activation!r}, and only maxout has pieces, so "
+                "they would do nothing. Leave them out, or use activation 'maxout'."
+            )
+        if self.bias == "none" and self.norm != "none":
+            raise RecipeError(
+                f"bias is 'none' with norm {self.norm!r}, whose shifts are biases too, so the network would have some. "
+                "Leave out the norm, or give bias 'hidden' or 'all'."
+            )
 
 
 class LeNet(Content, frozen=True, tag_field="name", tag="lenet"):
