@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import polars as pl
+
+from linescape.analysis import tables
 from linescape.analysis.answers import Answer
+from linescape.report import figures
 from linescape.report.figures.over_training import against_steps
+from linescape.report.figures.panel import CEILING
 from linescape.report.page import Column, Drawing, Folder
 from linescape.report.text import caption
 
@@ -17,6 +22,36 @@ COLUMNS: dict[str, list[Column]] = {
         Column("instability", "instability, points", "number"),
         Column("low", "95 %", "interval", to="high"),
         Column("loss", "on test loss, nats", "number"),
+    ],
+    "fall-along-the-line": [
+        Column("title", "network"),
+        Column("runs", "runs", "number", 0),
+        Column("halfway", "α of half the fall", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+        Column("at_chance", "test error at chance, share of the line", "number"),
+        Column("rise", "largest rise, nats", "number", 3),
+    ],
+    "barriers-within-training": [
+        Column("title", "network", "once"),
+        Column("start", "line from"),
+        Column("share", "of the training, %", "number", 0),
+        Column("runs", "runs", "number", 0),
+        Column("barrier", "barrier on training loss, nats", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("cases", "runs above 0.05", "number", 0),
+        Column("error", "on test error, points", "number", 1),
+    ],
+    "other-starts": [
+        Column("title", "network", "once"),
+        Column("start", "line from"),
+        Column("runs", "runs", "number", 0),
+        Column("monotone", "monotone", "number", 0),
+        Column("share_low", "share of monotone lines, %, 95 %", "interval", 0, to="share_high"),
+        Column("rise", "largest rise, nats", "number"),
+        Column("difference", "− own start's", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
     ],
 }
 
@@ -30,5 +65,35 @@ def _instability(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw("instability", figure, caption("instability"))]
 
 
-DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {"instability": _instability}
+def _fall(answer: Answer, output: Folder) -> list[Drawing]:
+    lines = answer.facts["lines"]
+    figure = figures.parts(lines, tables.means(lines), answer.facts["runs"])
+    return [output.draw(answer.name, figure, caption("fall_along_the_line"))]
+
+
+def _barriers(answer: Answer, output: Folder) -> list[Drawing]:
+    """A heat map for each network: lines from its states, in the order of training."""
+    drawings = []
+    means = tables.means(answer.facts["lines"]).with_columns(label=pl.col("label").replace("whole", "from start"))
+    for (arm, title), of_arm in means.group_by(["arm", "title"], maintain_order=True):
+        chance = answer.facts["runs"].filter(pl.col("arm") == arm)["chance_loss"][0]
+        drawing = output.draw(
+            f"{answer.name}-{arm}", figures.heat(of_arm, chance, CEILING), caption("states_to_end", title=title)
+        )
+        drawings.append(drawing)
+    return drawings
+
+
+def _starts(answer: Answer, output: Folder) -> list[Drawing]:
+    lines = answer.facts["lines"]
+    figure = figures.parts(lines, tables.means(lines), answer.facts["runs"], first=("own start",))
+    return [output.draw(answer.name, figure, caption("other_starts"))]
+
+
+DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
+    "instability": _instability,
+    "fall-along-the-line": _fall,
+    "barriers-within-training": _barriers,
+    "other-starts": _starts,
+}
 """How the figures of an answer are drawn, by its name."""

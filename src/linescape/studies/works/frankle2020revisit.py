@@ -1,0 +1,85 @@
+"""How does the loss fall along the line, and do barriers come up during training?
+
+Source: Frankle 2020, "Revisiting 'Qualitatively characterizing neural network optimization problems'", arXiv
+2012.06898. On four image classifiers, with 100 positions on each line: from the start the loss hardly rises, but on
+networks for CIFAR-10 and ImageNet it stays high, and the error at chance, until close to the end, where the loss of a
+small network for MNIST falls gradually. States in the middle of training are soon separated from the end by a
+barrier.
+
+    linescape study run frankle2020revisit --scale mini
+    linescape study report frankle2020revisit --scale mini
+
+Here: the ResNet, the VGG and the fully connected network of `vlaar2022` at the same scale, and lines to the end from
+the start, from `STEPS` and from `EPOCHS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from linescape.recipe import Moment, Recipe
+from linescape.studies import vlaar2022
+from linescape.studies.study import Arm, Run, Scan, Study
+
+SOURCE = "Frankle 2020, arXiv 2012.06898"
+TITLE = "Does the loss fall gradually along the line, and do barriers come up during training?"
+STEPS = (5, 20, 60)
+"""States within the first epoch from which lines go to the end."""
+EPOCHS = (1, 2, 3, 5, 10, 20, 33, 50, 66, 90)
+"""Further states, as far as the training is longer."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What differs between scales: replicates, and how finely lines are measured."""
+
+    seeds: int = 5
+    alphas: int = 100
+    train_examples: int = 1000
+    test_examples: int = 0
+
+
+SCALES: Mapping[str, Scale] = {
+    "demo": Scale(seeds=2, alphas=26, train_examples=500, test_examples=500),
+    "mini": Scale(seeds=3, test_examples=1000),
+    "cifar10-small": Scale(seeds=3, test_examples=2000),
+    "cifar10-narrow-30": Scale(test_examples=2000),
+    "cifar10": Scale(),
+}
+
+
+def study(scale: str) -> Study:
+    """An arm for each network, with a run for each seed and a line to the end from each of its states."""
+    chosen = SCALES[scale]
+    arms = [
+        Arm(name, "model", title, tuple(_run(replace(base, seed=seed), chosen) for seed in range(chosen.seeds)), name)
+        for name, (title, base) in networks(scale).items()
+    ]
+    return Study("frankle2020revisit", scale, TITLE, SOURCE, tuple(arms))
+
+
+def networks(scale: str) -> dict[str, tuple[str, Recipe]]:
+    """The trainings by name of their arm, each with a title; they are arms of `vlaar2022` too."""
+    shared = vlaar2022.SCALES[scale]
+    images = next(recipe for name, recipe in shared.warm_up.items() if name != "mlp-spiral")
+    return {
+        "base": ("ResNet", shared.base),
+        "vgg": ("VGG", replace(shared.base, model=shared.vgg)),
+        "mlp": ("fully connected", images),
+    }
+
+
+def states(recipe: Recipe) -> tuple[Moment, ...]:
+    """The states within a training from which lines go to its end."""
+    epochs = (number for number in EPOCHS if number < recipe.schedule.epochs)
+    return (*(Moment(recipe, "step", n) for n in STEPS), *(Moment(recipe, "epoch", n) for n in epochs))
+
+
+def _run(recipe: Recipe, scale: Scale) -> Run:
+    settings = {name: getattr(scale, name) for name in ("alphas", "train_examples", "test_examples")}
+    end = Moment(recipe)
+    lines = {"whole": Scan(Moment(recipe, "start"), end, **settings)}
+    return Run(recipe, lines | {f"from {state}": Scan(state, end, **settings) for state in states(recipe)})
