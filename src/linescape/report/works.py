@@ -53,6 +53,17 @@ COLUMNS: dict[str, list[Column]] = {
         Column("low", "95 %", "interval", to="high"),
         Column("low_all", "corrected", "interval", to="high_all"),
     ],
+    "plateau": [
+        Column("title", "network", "once"),
+        Column("line", "line"),
+        Column("runs", "runs", "number", 0),
+        Column("plateau", "plateau, share of the line", "number"),
+        Column("plateau_low", "95 %", "interval", to="plateau_high"),
+        Column("difference", "− base, or − straight", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+        Column("error", "error at the end, %", "number", 1),
+    ],
 }
 
 
@@ -90,10 +101,17 @@ def _starts(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw(answer.name, figure, caption("other_starts"))]
 
 
+def _plateau(answer: Answer, output: Folder) -> list[Drawing]:
+    lines, runs = answer.facts["lines"], answer.facts["runs"]
+    figure = figures.parts(lines, tables.means(lines), runs, measure="error", first=("straight",))
+    return [output.draw(answer.name, figure, caption("plateau_of_the_error"))]
+
+
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
     "fall-along-the-line": _fall,
     "barriers-within-training": _barriers,
     "other-starts": _starts,
+    "plateau": _plateau,
 }
 """How the figures of an answer are drawn, by its name."""

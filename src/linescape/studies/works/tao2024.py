@@ -49,7 +49,7 @@ class Scale:
 
 SCALES: Mapping[str, Scale] = {
     "demo": Scale(seeds=2, alphas=26, train_examples=500, test_examples=500),
-    "mini": Scale(test_examples=1000),
+    "mini": Scale(alphas=26, train_examples=1000, test_examples=500),
     "cifar10-small": Scale(test_examples=2000),
     "cifar10-narrow-30": Scale(test_examples=2000),
     "cifar10": Scale(),
