@@ -7,8 +7,11 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from msgspec.structs import replace
 from scipy import stats
 
+from linescape import data
 from linescape.analysis import tables
 from linescape.analysis.tables.results import _start_learnt
 from linescape.recipe import Data, Poison, Recipe, Trained
@@ -120,6 +123,29 @@ def test_accuracy_counts_diverged_runs_apart_and_compares_only_on_one_test_set()
     assert of(table, "depth-20")["n"][0] == 2
     assert of(table, "mlp-spiral")["difference"][0] is None
     assert of(table, "base")["difference"][0] is None
+
+
+def test_what_changes_the_test_split_changes_its_name() -> None:
+    base = Data(classes=(0, 1), label_noise=0.1)
+    others = {
+        "name": "digits",
+        "size": 14,
+        "classes": (0, 2),
+        "fraction": 0.5,
+        "label_noise": 0.2,
+        "poison": Poison(),
+        "augment": "flip",
+        "mixup": 0.1,
+        "shuffled_blocks": 14,
+        "held_out": 0.1,
+    }
+    assert {*others, "own"} == set(Data.__struct_fields__)
+    test = data.load(base).test
+    for field, value in others.items():
+        spec = replace(base, **{field: value})
+        other = data.load(spec, seed=1).test
+        same = torch.equal(other.inputs, test.inputs) and torch.equal(other.targets, test.targets)
+        assert (tables.test_set(spec) == tables.test_set(base)) == same, field
 
 
 def test_comparable_is_the_common_test_set() -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from linescape import data
-from linescape.data.dataset import Dataset
-from linescape.data.treatments import moments, shrink
+from linescape.data.dataset import Dataset, Split
+from linescape.data.treatments import moments, shrink, shuffle_blocks
 from linescape.errors import RecipeError
 from linescape.recipe import Data, Poison
 
@@ -104,9 +105,95 @@ def test_poison_zeroes_pixel_channels_and_draws_labels() -> None:
     assert torch.equal(poisoned.test.inputs, clean.test.inputs)
 
 
+def cut(image: torch.Tensor, side: int) -> list[bytes]:
+    """The blocks of an image ``(channels, height, width)``, row by row."""
+    rows, columns = (range(0, length, side) for length in image.shape[1:])
+    return [image[:, y : y + side, x : x + side].numpy().tobytes() for y in rows for x in columns]
+
+
+@pytest.mark.parametrize("side", [1, 7, 14])
+def test_blocks_of_each_image_change_places_and_nothing_else(side: int) -> None:
+    whole, shuffled = data.load(Data()), data.load(Data(shuffled_blocks=side))
+    for half in ("train", "test"):
+        before, after = getattr(whole, half), getattr(shuffled, half)
+        assert torch.equal(after.targets, before.targets)
+        for index in (0, 1, 1999):
+            assert sorted(cut(after.inputs[index], side)) == sorted(cut(before.inputs[index], side))
+            assert not torch.equal(after.inputs[index], before.inputs[index])
+    assert (shuffled.mean, shuffled.std) == (whole.mean, whole.std)
+    assert shuffled.digest != whole.digest
+
+
+def test_one_block_is_the_image() -> None:
+    assert data.load(Data(shuffled_blocks=28)).digest == data.load(Data()).digest
+
+
+def test_channels_move_together_and_sides_may_differ() -> None:
+    images = np.arange(5 * 3 * 4 * 6).reshape(5, 3, 4, 6)
+    shuffled = shuffle_blocks(images, Data(shuffled_blocks=2), "train")
+    for image, moved in zip(torch.from_numpy(images), torch.from_numpy(shuffled), strict=True):
+        assert sorted(cut(image, 2)) == sorted(cut(moved, 2))
+    permutations = {tuple(np.argsort(image[0, ::2, ::2].ravel())) for image in shuffled}
+    assert len(permutations) > 1, "each image has its own"
+
+
+def test_permutations_are_uniform() -> None:
+    images = np.broadcast_to(np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2), (24_000, 1, 2, 2))
+    shuffled = shuffle_blocks(np.ascontiguousarray(images), Data(shuffled_blocks=1), "train")
+    codes = shuffled.reshape(-1, 4).astype(int) @ [64, 16, 4, 1]
+    counts = np.unique(codes, return_counts=True)[1]
+    assert len(counts) == 24
+    assert float(((counts - 1000) ** 2 / 1000).sum()) < 55, "chi2(23) < 55"
+
+
+def test_places_follow_from_the_set_and_the_image_alone() -> None:
+    spec = Data(size=14, shuffled_blocks=7)
+    first = data.load(spec)
+    assert data.load(spec, seed=1).digest == first.digest, "not from the seed of the run"
+    some = data.load(replace(spec, classes=(7, 2), fraction=0.5), seed=4)
+    for half in ("train", "test"):
+        images = {image.numpy().tobytes() for image in getattr(first, half).inputs}
+        assert {image.numpy().tobytes() for image in getattr(some, half).inputs} < images
+    alike = np.ones((3, 1, 4, 4)) * np.arange(16).reshape(4, 4)
+    train, test = (shuffle_blocks(alike, spec=Data(shuffled_blocks=1), split=split) for split in ("train", "test"))
+    assert not np.array_equal(train, test)
+
+
+def test_what_is_held_out_is_balanced_and_not_trained_on() -> None:
+    whole, spec = data.load(Data()), Data(held_out=0.2, fraction=0.5, label_noise=0.5)
+    split = data.load(spec, seed=3)
+    assert split.held_out is not None
+    assert torch.bincount(split.held_out.targets).tolist() == [200] * 10
+    assert len(split.train) == 4000 == data.examples(spec)[0]
+
+    def images(part: Split) -> dict[bytes, int]:
+        return dict(zip((image.numpy().tobytes() for image in part.inputs), part.targets.tolist(), strict=True))
+
+    held, all_of_them = images(split.held_out), images(whole.train)
+    assert held.items() <= all_of_them.items(), "with their own labels"
+    assert not held.keys() & images(split.train).keys()
+    rest = data.load(Data(held_out=0.2), seed=3)
+    assert images(rest.train).keys() | held.keys() == all_of_them.keys()
+    assert torch.equal(split.test.inputs, whole.test.inputs)
+    assert (split.mean, split.std) == (whole.mean, whole.std)
+    assert whole.held_out is None
+    assert len({data.load(Data(held_out=0.2), seed).digest for seed in (3, 4)} | {rest.digest}) == 2
+
+
+def test_what_is_held_out_leaves_an_example_of_each_class() -> None:
+    with pytest.raises(RecipeError, match=r"held_out is 0.9999, which leaves no example of class 0 to train on"):
+        data.load(Data(held_out=0.9999))
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
+        (lambda: Data(shuffled_blocks=5), "cannot be cut into whole blocks .* divides both sides"),
+        (lambda: Data(size=10, shuffled_blocks=7), "images of 10 x 10 pixels cannot be cut"),
+        (lambda: Data(name="spiral", shuffled_blocks=1), "features, not images"),
+        (lambda: Data(shuffled_blocks=-1), "shuffled_blocks is -1"),
+        (lambda: Data(held_out=1.0), "held_out is 1.0"),
+        (lambda: Data(held_out=-0.1), "held_out is -0.1"),
         (lambda: Data(fraction=0), "fraction is 0"),
         (lambda: Data(fraction=1.5), "fraction is 1.5"),
         (lambda: Data(fraction=float("nan")), "fraction is nan"),

@@ -32,3 +32,12 @@ def test_operations_are_those_of_torchs_counter(net: nn.Module, inputs: Tensor) 
     attention = 2 * 4 * 40 * 2 * 5 * 5 * 8 if isinstance(net, Writer) else 0
     with torch.no_grad():
         assert operations(lambda: net(inputs)) == counter.get_total_flops() + attention
+
+
+def test_a_recurrent_layer_counts_as_its_steps_do_in_float64() -> None:
+    net = models.build(recipe.LSTM(6, 2), (2, 8, 8), 3)
+    with torch.no_grad():
+        fused = operations(lambda: net(IMAGES))
+        with FlopCounterMode(display=False) as counter:
+            net.double()(IMAGES.double())
+    assert fused == counter.get_total_flops() > 0

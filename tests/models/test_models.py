@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from linescape import data, models
 from linescape.errors import RecipeError
-from linescape.recipe import MLP, VGG, Data, EfficientNetLite, LeNet, Model, Random, ResNet
+from linescape.recipe import LSTM, MLP, VGG, Data, EfficientNetLite, LeNet, Model, Random, ResNet
 from tests.support.drawn import inputs
 from tests.support.tensor_shapes import meta, shapes
 
@@ -21,6 +21,9 @@ SPECS: list[tuple[Model, tuple[int, ...]]] = [
     (MLP((5, 4), "maxout", "batch", 3, "hidden"), (1, 6, 6)),
     (LeNet(), (1, 28, 28)),
     (LeNet(), (1, 14, 14)),
+    (LSTM(6, 2), (3, 5, 4)),
+    (LSTM(6), (3, 7)),
+    (LSTM(6), (7,)),
     (VGG(11, 4), (3, 32, 32)),
     (VGG(13, 4, "layer"), (1, 14, 14)),
     (VGG(16, 4, "none"), (3, 33, 20)),
@@ -79,6 +82,7 @@ def test_names_of_the_blocks() -> None:
     assert blocks(VGG(16)) == ["block1", "block2", "block3", "block4", "block5", "fc"]
     assert blocks(VGG(16, head="imagenet"))[5:] == ["fc1", "fc2", "fc"]
     assert blocks(MLP((5, 5))) == ["layer1", "layer2", "fc"]
+    assert blocks(LSTM(5, 2)) == ["layer1", "layer2", "fc"]
     assert blocks(LeNet()) == ["conv1", "conv2", "fc1", "fc2", "fc"]
     assert blocks(EfficientNetLite()) == ["stem", *(f"stage{n}" for n in range(1, 8)), "head", "fc"]
 
@@ -136,6 +140,7 @@ WIDE: list[tuple[Model, str, float]] = [
     (VGG(11, 16), "features.4.weight", math.sqrt(2 / (32 * 9))),
     (VGG(11, 16), "classifier.weight", 0.01),
     (MLP(), "layers.0.weight", 1 / math.sqrt(3 * 3072)),
+    (LSTM(), "layers.0.weight_ih_l0", 1 / math.sqrt(3 * 128)),  # uniform within 1 / sqrt(hidden)
     (EfficientNetLite(), "stage7.0.conv_pw.weight", math.sqrt(2 / 1152)),
     (EfficientNetLite(), "stage7.0.conv_dw.weight", math.sqrt(2 / 9)),  # fan-out of one channel
     (EfficientNetLite(), "classifier.weight", 1 / math.sqrt(3 * 10)),
@@ -207,6 +212,7 @@ def test_normal_and_zeros_are_for_every_parameter_and_no_buffer() -> None:
         (ResNet(8, 8, "group"), 0.1),
         (VGG(11, 8), 0.05),
         (LeNet(), 0.1),
+        (LSTM(32), 0.5),
         (MLP((50,), norm="batch"), 0.1),
     ],
 )
@@ -251,6 +257,9 @@ def test_networks_learn(spec: Model, rate: float) -> None:
         ),
         (lambda: EfficientNetLite(-1), (3, 32, 32), "resolution is -1"),
         (lambda: LeNet(), (5,), "takes images"),
+        (lambda: LSTM(0), (5,), "hidden is 0, .* Give an LSTM one unit"),
+        (lambda: LSTM(layers=0), (5,), "layers is 0, .* Give an LSTM one layer"),
+        (lambda: LSTM(), (2, 3, 4, 5), r"An LSTM takes .* have shape \(2, 3, 4, 5\)"),
         (lambda: MLP((5, 0)), (2,), "one unit or more"),
         (lambda: MLP(activation="gelu"), (2,), "no activation 'gelu'"),  # type: ignore[arg-type]
         (lambda: MLP(norm="group"), (2,), "no norm 'group'"),  # type: ignore[arg-type]

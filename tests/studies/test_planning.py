@@ -13,9 +13,9 @@ import linescape.studies.planning
 from linescape import data, models, studies
 from linescape.data import sets
 from linescape.errors import RecipeError
-from linescape.recipe import MLP, Data, Optimizer, Poison, Recipe, ResNet, Schedule, Trained, Weights
+from linescape.recipe import LSTM, MLP, Data, Model, Optimizer, Poison, Recipe, ResNet, Schedule, Trained, Weights
 from linescape.studies import timing
-from linescape.studies.costs import POINT, READING, TASK, approximate_call, cost_of
+from linescape.studies.costs import POINT, READING, TASK, _built, approximate_call, cost_of
 from linescape.studies.planning import count, duration, plan, steps_to_states
 from linescape.studies.run import work
 from linescape.studies.store import Store
@@ -149,6 +149,14 @@ def test_a_network_is_timed_once_for_all_that_its_time_does_not_depend_on(empty:
     assert len(Fake.asked) == 2
     plan([Train(BASE), Train(change.batch_size(BASE, 32)), Train(change.augmentation(BASE, "crop"))], empty)
     assert [run.kind for run in Fake.asked].count("step") == 3
+
+
+@pytest.mark.parametrize("model", [LSTM(6, 2), MLP((8,), "maxout")])
+def test_multiplications_are_those_of_torchs_counter(model: Model) -> None:
+    network = models.build(model, (1, 28, 28), 10).double().eval()  # in float32 a recurrent layer is one operation
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 1, 28, 28, dtype=torch.float64))
+    assert _built(model, Data(), (1, 28, 28), 10).multiplications == counter.get_total_flops() / 2
 
 
 def test_large_networks_are_timed_on_fewer_examples_on_the_cpu_and_that_is_said(empty: Store) -> None:

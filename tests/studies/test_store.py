@@ -17,6 +17,7 @@ from linescape.errors import DamagedError, StoreError
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.recipe import (
+    LSTM,
     MLP,
     VGG,
     Barrier,
@@ -77,6 +78,7 @@ CURVE = Curve(np.array([0.0, 1.0]), {("test", "error", "interpolate"): np.array(
         (Recipe(model=EfficientNetLite(64), init=Weights("/a/b.pth", "57934424", ("stem", "fc"))), "816242a42a5b4841"),
         (Recipe(order_seed=1), "0198ed1d3ed91509"),
         (Recipe(init=Trained(PLAIN, at="epoch", number=3, schedule="continued")), "428fedc41b873cd3"),
+        (Recipe(init=Trained(PLAIN, order="shared")), "c27d26a5f193be62"),
         (Keep(Moment(PLAIN, "step", 5)), "268a8eab533cfc85"),
         (Keep(Moment(PLAIN, "epoch", 5)), "ecf8b0d05b6c99b8"),
         (Scan(Moment(PLAIN, "step", 5), Moment(PLAIN)), "fb6d3161f3b1057c"),
@@ -119,6 +121,8 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
                 "poison": None,
                 "augment": "none",
                 "mixup": 0.0,
+                "shuffled_blocks": 0,
+                "held_out": 0.0,
                 "own": None,
             },
             "model": {
@@ -159,7 +163,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
     along = {"along": {"path": "line"}, "positions": (), "blocks": ()}
     assert rest == {"block": "", "rest": "end", "alphas": 50, "batchnorm": ("interpolate",)} | examples | along
     other = {"reset": (), "to": "fresh", "statistics": True, "optimizer": "new"}
-    other |= {"at": "end", "number": None, "schedule": "new"}
+    other |= {"at": "end", "number": None, "schedule": "new", "order": "own"}
     assert {**msgspec.to_builtins(Trained(PLAIN)), "recipe": 0} == {"from": "trained", "recipe": 0, **other}
     weights = {"from": "weights", "file": "a", "sha256": "0" * 8, "reset": ("fc",)}
     assert msgspec.to_builtins(Weights("a", "0" * 8)) == weights
@@ -167,6 +171,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
     assert msgspec.to_builtins(Poison()) == {"copies": 1, "zeroed": 0.1}
     mlp = {"name": "mlp", "hidden": (200, 200), "activation": "relu", "norm": "none", "pieces": 5, "bias": "all"}
     assert msgspec.to_builtins(MLP()) == mlp
+    assert msgspec.to_builtins(LSTM()) == {"name": "lstm", "hidden": 128, "layers": 1}
     assert msgspec.to_builtins(VGG()) == {"name": "vgg", "depth": 16, "width": 64, "norm": "batch", "head": "cifar"}
 
 

@@ -404,6 +404,47 @@ def test_copies_go_on_from_one_state_in_other_orders(tmp_path: Path, steps: list
     assert not same(*(store.state(Moment(recipe)) for recipe in copies))
 
 
+def copy_in_shared_order(at: str, number: int | None, order_seed: int) -> Recipe:
+    init = Trained(IMAGES, at=at, number=number, optimizer="kept", schedule="continued", order="shared")  # type: ignore[arg-type]
+    return replace(IMAGES, init=init, order_seed=order_seed)
+
+
+@pytest.mark.parametrize(("at", "number"), [("start", None), ("step", 3), ("step", 7), ("epoch", 2)])
+def test_a_copy_in_the_same_order_is_the_training_itself(at: str, number: int | None, tmp_path: Path) -> None:
+    store, copy = Store(tmp_path), copy_in_shared_order(at, number, order_seed=0)
+    assert copy.key != IMAGES.key
+    line = Scan(Moment(IMAGES), Moment(copy), alphas=5, train_examples=20)
+    assert work([line], store, progress=False).failed == {}
+    for name in ("end.safetensors", "optimizer.safetensors"):
+        one, other = (checkpoints.read(store.folder(Train(recipe)) / name) for recipe in (IMAGES, copy))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[tensor], other[tensor]) for tensor in one)
+    errors = store.curve(line)["test", "error"].mean
+    assert max(errors) - (errors[0] + errors[-1]) / 2 == 0.0  # Frankle et al.'s instability
+
+
+def test_a_copy_from_the_start_is_the_whole_training_in_its_order(tmp_path: Path) -> None:
+    store, copy, whole = Store(tmp_path), copy_in_shared_order("start", None, 3), replace(IMAGES, order_seed=3)
+    assert work([Train(copy), Train(whole)], store, progress=False).failed == {}
+    assert same(store.state(Moment(copy)), store.state(Moment(whole)))
+    assert not same(store.state(Moment(copy)), by_hand(IMAGES, 12).state)
+    assert store.log(copy).drop("seconds").equals(store.log(whole).drop("seconds"))
+
+
+def test_copies_in_other_orders_differ_and_share_their_batches_with_copies_from_other_states(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one, two = (copy_in_shared_order("step", 7, seed) for seed in (1, 2))
+    line = Scan(Moment(one), Moment(two), alphas=5, train_examples=20)
+    assert work([line], store, progress=False).failed == {}
+    assert not same(store.state(Moment(one)), store.state(Moment(two)))
+    losses = store.curve(line)["test", "cross_entropy"].mean
+    assert losses[0] != losses[-1]
+    assert one.ordering == copy_in_shared_order("start", None, 1).ordering == replace(IMAGES, order_seed=1)
+    deeper = replace(one, init=Trained(one, at="epoch", number=2, schedule="continued", order="shared"), order_seed=4)
+    assert deeper.ordering == replace(IMAGES, order_seed=4)
+    assert child(4).ordering == child(4)
+
+
 def test_states_within_a_training_that_continues_are_counted_from_the_schedules_beginning(tmp_path: Path) -> None:
     store, recipe = Store(tmp_path), child(1)
     spawn = by_hand(IMAGES, 7)

@@ -98,6 +98,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "MLP": (built(recipe.MLP((16, 16))), IMAGES),
     "MLP with BatchNorm": (built(recipe.MLP((16, 16), norm="batch")), IMAGES),
     "MLP with LayerNorm": (built(recipe.MLP((16, 16), "tanh", norm="layer")), IMAGES),
+    "LSTM": (built(recipe.LSTM(6, 2)), IMAGES),
+    "maxout": (built(recipe.MLP((8, 4), "maxout", pieces=3)), IMAGES),
     "LeNet": (built(recipe.LeNet(), 28, 1), drawn(40, 1, 28, 28)),
     "ResNet": (built(recipe.ResNet(8, 4)), IMAGES),
     "ResNet with groups": (built(recipe.ResNet(8, 8, norm="group")), IMAGES),

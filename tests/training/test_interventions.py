@@ -10,7 +10,7 @@ import pytest
 import torch
 from msgspec.structs import asdict, replace
 
-from linescape import models
+from linescape import data, models
 from linescape.errors import CheckpointError, GroupError, RecipeError
 from linescape.geometry.groups import by_block
 from linescape.recipe import (
@@ -20,6 +20,7 @@ from linescape.recipe import (
     Data,
     EfficientNetLite,
     LeNet,
+    Model,
     Optimizer,
     Poison,
     Random,
@@ -29,6 +30,9 @@ from linescape.recipe import (
     Trained,
     Weights,
 )
+from linescape.studies.run import work
+from linescape.studies.store import Store
+from linescape.studies.study import Moment, Train
 from linescape.training import interventions as change
 
 BASE = Recipe(
@@ -126,6 +130,32 @@ def test_adversarial_pre_training_is_plain_sgd_on_poison() -> None:
     assert found.init.reset == ()
     assert found.data == BASE.data
     assert change.apply(BASE, "adversarial=1,lr=0.05").init.recipe.optimizer.lr == 0.05  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("model", "images", "epochs"),
+    [(MLP((100,)), 200, 60), pytest.param(ResNet(8, 8), 300, 60, marks=pytest.mark.slow)],
+)
+def test_small_networks_learn_the_random_labels_of_a_few_hundred_poisoned_images(
+    model: Model, images: int, epochs: int, tmp_path: Path
+) -> None:
+    # Of 10,000 images of 14 x 14: the MLP took 28 to 53 epochs in six trials, the ResNet 42 in one.
+    base = Recipe(Data("fashion-mini", size=14), model, Optimizer(batch_size=32))
+    source = change.adversarial(base, fraction=images / 10_000).init
+    assert isinstance(source, Trained)
+    store = Store(tmp_path)
+    assert work([Train(source.recipe)], store, progress=False).failed == {}
+    log = store.log(source.recipe)
+    assert (log["train_error"].to_numpy() > 0.01).tolist() == [True] * (len(log) - 1) + [False]
+    assert len(log) <= epochs
+    dataset = data.load(source.recipe.data)
+    network = models.draw(model, dataset.shape, 10, Random(), 0).eval()
+    store.state(Moment(source.recipe)).load_into(network)
+    with torch.no_grad():
+        wrong = network(dataset.normalise(dataset.train.inputs)).argmax(1) != dataset.train.targets
+    assert len(wrong) == images
+    assert 100 * float(wrong.float().mean()) <= 0.01
+    assert log["test_error"][-1] > 70, "nothing of the true labels was learnt"
 
 
 def test_partial_pre_training_repeats_the_recipe() -> None:

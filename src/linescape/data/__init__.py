@@ -23,9 +23,10 @@ __all__ = ["Dataset", "Mixed", "Split", "augment", "examples", "form", "load", "
 def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dataset:
     """The data set of a recipe, or of a name such as ``fashion-mini``; the same `spec` and `seed` give the same data.
 
-    In this order: images are scaled down and classes selected, in both splits; then the training split is reduced to
-    a fraction, its labels are moved, and it is poisoned. `Dataset.mean` and `Dataset.std` are those of the complete
-    training split at this image size, before anything else. `spec.augment` is for the training loop: see `augment`.
+    In this order: images are scaled down, their blocks shuffled and classes selected, in both splits; then a part of
+    the training split is held out, and the rest is reduced to a fraction, its labels are moved, and it is poisoned.
+    `Dataset.mean` and `Dataset.std` are those of the complete training split at this image size, before anything else.
+    `spec.augment` is for the training loop: see `augment`.
 
     Args:
         spec: what to load; a name stands for the data set as it is.
@@ -46,17 +47,20 @@ def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dat
         train, test = made()
     else:
         train, test = read(spec.name, None if root is None else Path(root))
-    treatments.check(spec, classes, image=train[0].ndim == 4)
+    treatments.check(spec, classes, train[0].shape[1:])
     check_treatments(spec, train[0])
     if spec.size:
         train, test = (
             (treatments.shrink(train[0], spec.size), train[1]),
             (treatments.shrink(test[0], spec.size), test[1]),
         )
+    if spec.shuffled_blocks:
+        train = treatments.shuffle_blocks(train[0], spec, "train"), train[1]
+        test = treatments.shuffle_blocks(test[0], spec, "test"), test[1]
     as_it_is = spec.own and train[0].dtype != np.uint8
     mean, std = ((), ()) if as_it_is else treatments.moments(train[0])
     kept = len(spec.classes) or classes
-    clean = _to_tensors(treatments.keep_classes(train, spec.classes))
+    clean, held_out = treatments.hold_out(_to_tensors(treatments.keep_classes(train, spec.classes)), spec, seed)
     clean = treatments.keep_fraction(clean, spec, seed)
     noisy = treatments.move_labels(clean, spec, kept, seed)
     return Dataset(
@@ -66,6 +70,7 @@ def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dat
         classes=kept,
         mean=mean,
         std=std,
+        held_out=held_out,
     )
 
 
@@ -97,10 +102,11 @@ def examples(spec: Data) -> tuple[int, int]:
         RecipeError: the set is unknown, or the treatment impossible for it.
     """
     known_set = stored(spec)
-    treatments.check(spec, known_set.classes, image=len(known_set.shape) == 3)
+    treatments.check(spec, known_set.classes, known_set.shape)
     share = (len(spec.classes) or known_set.classes) / known_set.classes
     copies = spec.poison.copies if spec.poison else 1
-    return round(known_set.examples[0] * share * spec.fraction) * copies, round(known_set.examples[1] * share)
+    trained = known_set.examples[0] * share * (1 - spec.held_out) * spec.fraction
+    return round(trained) * copies, round(known_set.examples[1] * share)
 
 
 def _to_tensors(arrays: Arrays) -> Split:

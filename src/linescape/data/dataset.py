@@ -79,6 +79,7 @@ class Dataset:
         mean: mean of the original training split by channel, pixels scaled to [0, 1]; features as they are.
         std: standard deviation likewise; 1 for a channel that is constant. Both are empty where inputs are not
             normalised, as those of one's own data that are not images of bytes.
+        held_out: examples of the training split that are for validation; None where a recipe holds none out.
 
     Raises:
         DataError: a label is out of range.
@@ -90,6 +91,7 @@ class Dataset:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    held_out: Split | None = None
 
     def __post_init__(self) -> None:
         for part, split in (("training", self.train), ("test", self.test)):
@@ -110,7 +112,7 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 of all examples, by which a result tells what it was computed with."""
         digest = hashlib.sha256()
-        for split in (self.train, self.test):
+        for split in filter(None, (self.train, self.test, self.held_out)):
             for part in (split.inputs, split.targets):
                 digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
                 digest.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().data)

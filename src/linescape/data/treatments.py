@@ -1,4 +1,4 @@
-"""What a recipe does to the data: smaller images, fewer classes, fewer training examples, label noise, poisoning.
+"""What a recipe does to the data: smaller or shuffled images, fewer classes or examples, label noise, poisoning.
 
 Random numbers are seeded from the data set's name, the treatment and the run's seed, not from the rest of the recipe.
 So with the same seed, 20 % of the data are a subset of 50 %, and a smaller label noise moves a subset of the labels.
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from linescape.data.archives.files import Arrays
 from linescape.data.dataset import Split, rank_in_class
@@ -21,14 +22,22 @@ from linescape.recipe import Data, derive_seed
 _CHUNK = 2000  # images at a time, so that no float copy of a whole set is made
 
 
-def check(spec: Data, classes: int, image: bool) -> None:
-    """Raise `RecipeError` for a treatment that is impossible with so many classes, or for data that are no images."""
+def check(spec: Data, classes: int, shape: tuple[int, ...]) -> None:
+    """Raise `RecipeError` for a treatment that is impossible with so many classes, or inputs of this stored shape."""
     if max(spec.classes, default=0) >= classes:
         raise RecipeError(f"classes are {spec.classes}. Give different labels from 0 to {classes - 1}, or () for all.")
-    if not image and (spec.size or spec.augment != "none"):
+    if len(shape) != 3:
+        if spec.size or spec.shuffled_blocks or spec.augment != "none":
+            raise RecipeError(
+                f"{spec.name!r} has features, not images, so size {spec.size}, shuffled_blocks {spec.shuffled_blocks} "
+                f"and augment {spec.augment!r} mean nothing for it. Leave them at 0, 0 and 'none'."
+            )
+        return
+    height, width = (spec.size or side for side in shape[1:])
+    if spec.shuffled_blocks and (height % spec.shuffled_blocks or width % spec.shuffled_blocks):
         raise RecipeError(
-            f"{spec.name!r} has features, not images, so size {spec.size} and augment {spec.augment!r} mean nothing "
-            "for it. Leave them at 0 and 'none'."
+            f"shuffled_blocks is {spec.shuffled_blocks}, but images of {height} x {width} pixels cannot be cut into "
+            "whole blocks of that side. Give one that divides both sides."
         )
 
 
@@ -50,6 +59,29 @@ def shrink(images: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
         chunk = torch.from_numpy(np.array(images[at : at + _CHUNK])).float()
         pooled[at : at + _CHUNK] = F.adaptive_avg_pool2d(chunk, side).round_().to(torch.uint8).numpy()
     return pooled
+
+
+def shuffle_blocks(images: npt.NDArray[Any], spec: Data, split: str) -> npt.NDArray[Any]:
+    """Images whose blocks of side `shuffled_blocks` are permuted, each image's by a permutation drawn uniformly.
+
+    Args:
+        images: the complete split, ``(n, channels, height, width)``, as the permutations go by the image's index.
+        spec: the recipe's data.
+        split: ``train`` or ``test``.
+    """
+    side = spec.shuffled_blocks
+    _, channels, height, width = images.shape
+    rows, columns = height // side, width // side
+    draw = random(spec, f"shuffled blocks of {split}", seed=0)
+    shuffled = np.empty_like(images)
+    for at in range(0, len(images), _CHUNK):
+        chunk = images[at : at + _CHUNK].reshape(-1, channels, rows, side, columns, side)
+        blocks = chunk.transpose(0, 2, 4, 1, 3, 5).reshape(len(chunk), rows * columns, channels, side, side)
+        order = draw.permuted(np.tile(np.arange(rows * columns), (len(chunk), 1)), axis=1)
+        blocks = np.take_along_axis(blocks, order[:, :, None, None, None], 1)
+        blocks = blocks.reshape(len(chunk), rows, columns, channels, side, side).transpose(0, 3, 1, 4, 2, 5)
+        shuffled[at : at + _CHUNK] = blocks.reshape(len(chunk), channels, height, width)
+    return shuffled
 
 
 def moments(inputs: npt.NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -82,15 +114,36 @@ def keep_classes(split: Arrays, classes: tuple[int, ...]) -> Arrays:
     return inputs[kept], relabel[labels[kept]]
 
 
+def hold_out(split: Split, spec: Data, seed: int) -> tuple[Split, Split | None]:
+    """The examples to train on, and ``round(held_out * size)`` random ones of each class, at least one, for validation.
+
+    Raises:
+        RecipeError: no example of some class would be left to train on.
+    """
+    if spec.held_out == 0:
+        return split, None
+    held = _some_of_each_class(split, spec.held_out, random(spec, "held out", seed))
+    if lost := set(split.targets.tolist()) - set(split.targets[~held].tolist()):
+        raise RecipeError(
+            f"held_out is {spec.held_out!r}, which leaves no example of class {min(lost)} to train on. Give less."
+        )
+    return split.at(torch.nonzero(~held)[:, 0]), split.at(torch.nonzero(held)[:, 0])
+
+
 def keep_fraction(split: Split, spec: Data, seed: int) -> Split:
     """``round(fraction * size)`` random examples of each class, at least one, in stored order."""
     if spec.fraction == 1:
         return split
-    order = torch.from_numpy(random(spec, "fraction", seed).permutation(len(split)))
+    kept = _some_of_each_class(split, spec.fraction, random(spec, "fraction", seed))
+    return split.at(torch.nonzero(kept)[:, 0])
+
+
+def _some_of_each_class(split: Split, share: float, draw: np.random.Generator) -> Tensor:
+    order = torch.from_numpy(draw.permutation(len(split)))
     rank = torch.empty_like(order)
     rank[order] = rank_in_class(split.targets[order])
-    quota = (torch.bincount(split.targets).double() * spec.fraction).round().clamp(min=1)
-    return split.at(torch.nonzero(rank < quota[split.targets])[:, 0])
+    quota = (torch.bincount(split.targets).double() * share).round().clamp(min=1)
+    return rank < quota[split.targets]
 
 
 def move_labels(split: Split, spec: Data, classes: int, seed: int) -> Split:

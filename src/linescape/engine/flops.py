@@ -60,6 +60,11 @@ def _products(func: Any, args: tuple[Any, ...], result: Any) -> int:
         return int(result.numel() * args[0].shape[-1])
     if func in (aten.addmm.default, aten.baddbmm.default):
         return int(result.numel() * args[1].shape[-1])
+    if (
+        func is aten.mkldnn_rnn_layer.default
+    ):  # an LSTM's layer: inputs, then the weights of inputs and of hidden states
+        inputs, *weights = args[:3]
+        return int(sum(weight.numel() for weight in weights) * math.prod(inputs.shape[:-1]))
     if func in _ATTENTION:
         query, key = args[:2]
         return int(2 * math.prod(query.shape) * key.shape[-2])

@@ -14,6 +14,7 @@ from linescape import recipe
 from linescape.errors import RecipeError
 from linescape.models.efficientnet import EfficientNetLite
 from linescape.models.lenet import LeNet
+from linescape.models.lstm import LSTM
 from linescape.models.mlp import MLP
 from linescape.models.own import build_own, check_own
 from linescape.models.resnet import ResNet
@@ -21,6 +22,7 @@ from linescape.models.vgg import VGG
 
 __all__ = [
     "HEAD",
+    "LSTM",
     "MLP",
     "VGG",
     "EfficientNetLite",
@@ -37,7 +39,7 @@ __all__ = [
 HEAD = "fc"
 """The block that gives the logits in every network of linescape, which training on other labels has to replace."""
 
-Network = MLP | LeNet | VGG | ResNet | EfficientNetLite | nn.Module
+Network = MLP | LeNet | LSTM | VGG | ResNet | EfficientNetLite | nn.Module
 
 
 def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
@@ -59,10 +61,12 @@ def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
         return build_own(spec)
     if isinstance(spec, recipe.MLP):
         return MLP(spec, shape, classes)
+    if isinstance(spec, recipe.LSTM):
+        return LSTM(spec, shape, classes)
     if len(shape) != 3:
         raise RecipeError(
             f"A {type(spec).__name__} takes images (channels, height, width), but the inputs have shape {shape}. "
-            "Use an MLP, or another data set."
+            "Use an MLP or an LSTM, or another data set."
         )
     if isinstance(spec, recipe.LeNet):
         return LeNet(shape, classes)

@@ -7,6 +7,7 @@ nothing, renames no old result. Every random draw is seeded from the recipe's co
 from linescape.recipe.content import Content, canonical, derive_seed, seeds
 from linescape.recipe.own import Own, OwnData, OwnModel
 from linescape.recipe.parts import (
+    LSTM,
     MLP,
     VGG,
     Barrier,
@@ -31,6 +32,7 @@ from linescape.recipe.parts import (
 )
 
 __all__ = [
+    "LSTM",
     "MLP",
     "VGG",
     "Barrier",

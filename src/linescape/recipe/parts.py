@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from linescape.errors import RecipeError
 from linescape.recipe.content import Content
@@ -54,7 +54,9 @@ class Poison(Content, frozen=True):
 
 
 class Data(Content, frozen=True):
-    """A data set and what is done to its training split; only `size` and `classes` change the test split too.
+    """A data set and what is done to its training split.
+
+    Only `size`, `classes` and `shuffled_blocks` change the test split too.
 
     Attributes:
         name: ``fashion-mini`` (embedded), ``spiral``, ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or
@@ -68,6 +70,12 @@ class Data(Content, frozen=True):
             ``crop-flip``, ``cutout`` (a square of half the side is zeroed).
         mixup: train on mixtures of two images of a batch and of their labels, with a share drawn from
             Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412); 0 does not mix.
+        shuffled_blocks: side in pixels of the square blocks that images are cut into, training and test images alike,
+            whose places are permuted (Neyshabur et al. 2020, arXiv 2008.11687); 1 shuffles pixels, 0 nothing. Our
+            choice is that each image has a permutation of its own, for all channels together and in every epoch, which
+            follows from the data set and the image's index alone and not from the recipe's seed.
+        held_out: class-balanced fraction of the training examples, in [0, 1), that is not trained on but kept for
+            validation, as it is stored: `fraction`, noise and poison act on the others. See `Moment.at`.
         own: the user's own data set; None for one of linescape's. See `of`.
     """
 
@@ -79,6 +87,8 @@ class Data(Content, frozen=True):
     poison: Poison | None = None
     augment: Literal["none", "flip", "crop", "crop-flip", "cutout"] = "none"
     mixup: float = 0.0
+    shuffled_blocks: int = 0
+    held_out: float = 0.0
     own: OwnData | None = None
 
     @classmethod
@@ -112,6 +122,8 @@ class Data(Content, frozen=True):
         self._require("fraction", 0 < self.fraction <= 1, "the part of the training set to keep, in (0, 1]")
         self._require("label_noise", 0 <= self.label_noise <= 1, "the part of the labels to change, in [0, 1]")
         self._require("mixup", 0 <= self.mixup < math.inf, "the strength of mixing, 0 or more; 0 does not mix")
+        self._require("shuffled_blocks", self.shuffled_blocks >= 0, "the side of a block in pixels, or 0 for none")
+        self._require("held_out", 0 <= self.held_out < 1, "the part of the training set to validate on, in [0, 1)")
         if self.label_noise and len(self.classes) == 1:
             raise RecipeError(
                 f"label_noise is {self.label_noise!r} and moves labels to another class, but classes are "
@@ -160,6 +172,22 @@ class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
 
 class LeNet(Content, frozen=True, tag_field="name", tag="lenet"):
     """LeNet-5's layout with ReLU and max pooling."""
+
+
+class LSTM(Content, frozen=True, tag_field="name", tag="lstm"):
+    """A recurrent classifier of images, row by row, and of series ``(features, steps)`` or ``(steps,)``.
+
+    Attributes:
+        hidden: units of each layer.
+        layers: LSTM layers, each of which reads the one before.
+    """
+
+    hidden: int = 128
+    layers: int = 1
+
+    def _check(self) -> None:
+        self._require("hidden", self.hidden >= 1, "an LSTM one unit or more")
+        self._require("layers", self.layers >= 1, "an LSTM one layer or more")
 
 
 class VGG(Content, frozen=True, tag_field="name", tag="vgg"):
@@ -224,7 +252,7 @@ class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet
         self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
 
 
-Model = MLP | LeNet | VGG | ResNet | EfficientNetLite | OwnModel
+Model = MLP | LeNet | LSTM | VGG | ResNet | EfficientNetLite | OwnModel
 
 
 def title(model: Model) -> str:
@@ -339,6 +367,9 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
         schedule: ``new`` begins with step 0 of this recipe's schedule; ``continued`` with the step that the other
             training had reached, so that learning rate, epochs and end are those of one training. Frankle et al. 2020
             (arXiv 1912.05671) train copies of one state so, which differ in `Recipe.order_seed`.
+        order: what the order of the data, augmentation, mixing and dropout are drawn from: ``own`` is this recipe;
+            ``shared`` is the other training's with this recipe's `order_seed`, step by step of the schedule. So copies
+            from different states see the same batches, and one with the other's `order_seed` is that training.
     """
 
     recipe: Recipe
@@ -349,6 +380,7 @@ class Trained(Content, frozen=True, tag_field="from", tag="trained"):
     at: At = "end"
     number: int | None = None
     schedule: Literal["new", "continued"] = "new"
+    order: Literal["own", "shared"] = "own"
 
     def _check(self) -> None:
         moment = self.moment
@@ -426,6 +458,13 @@ class Recipe(Content, frozen=True):
                 f"The optimizer is {self.optimizer.name!r} here and {other!r} in the training that it starts from, so "
                 "its state cannot be kept. Use the same, or start with a new one."
             )
+
+    @property
+    def ordering(self) -> Recipe:
+        """The recipe that the order of the data, augmentation, mixing and dropout are drawn from."""
+        if not isinstance(self.init, Trained) or self.init.order == "own":
+            return self
+        return replace(self.init.recipe, order_seed=self.order_seed).ordering
 
     def needs(self) -> tuple[Recipe, ...]:
         """The trainings whose result this one starts from."""

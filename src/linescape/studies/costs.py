@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from msgspec.structs import replace
@@ -227,12 +227,13 @@ def _built(model: Model, spec: Data, shape: tuple[int, ...], classes: int) -> _N
         models.check_own(model, network, inputs, classes)
     multiplications: list[int] = []
 
-    def count(layer: nn.Module, _: object, outputs: Tensor) -> None:
-        positions = outputs.numel() // outputs.shape[-1] if isinstance(layer, nn.Linear) else outputs[0, 0].numel()
-        multiplications.append(layer.get_parameter("weight").numel() * positions)
+    def count(layer: nn.Module, _: object, outputs: Any) -> None:
+        outputs = outputs if isinstance(outputs, Tensor) else outputs[0].data  # of a recurrent layer, packed or not
+        positions = outputs[0, 0].numel() if isinstance(layer, nn.Conv2d) else outputs.numel() // outputs.shape[-1]
+        multiplications.append(sum(part.numel() for part in layer.parameters() if part.ndim > 1) * positions)
 
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.RNNBase):
             layer.register_forward_hook(count)
     network.eval()(inputs[:1].to(device))
     size = sum(value.numel() * value.element_size() for value in network.state_dict().values())

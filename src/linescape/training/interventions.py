@@ -19,6 +19,7 @@ from linescape import data, models
 from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
 from linescape.recipe import (
+    LSTM,
     MLP,
     VGG,
     Barrier,
@@ -260,18 +261,20 @@ def depth(recipe: Recipe, layers: int) -> Recipe:
 
 
 def width(recipe: Recipe, channels: int) -> Recipe:
-    """Change the width: channels of the first stage, or units of every hidden layer of an MLP (Lucas et al. 2021)."""
+    """Change the width: channels of the first stage, or units of every hidden layer (MLP: Lucas et al. 2021; LSTM)."""
     model = recipe.model
     if isinstance(model, MLP):
         return replace(recipe, model=replace(model, hidden=(channels,) * len(model.hidden)))
+    if isinstance(model, LSTM):
+        return replace(recipe, model=replace(model, hidden=channels))
     if isinstance(model, LeNet | EfficientNetLite | OwnModel):
-        raise _impossible(model, "width", "ResNet, VGG or MLP")
+        raise _impossible(model, "width", "ResNet, VGG, MLP or LSTM")
     return replace(recipe, model=replace(model, width=channels))
 
 
 def norm(recipe: Recipe, kind: Norm) -> Recipe:
     """Change the normalisation; a ResNet without any is initialised by Fixup (Zhang et al. 2019, arXiv 1901.09321)."""
-    if isinstance(recipe.model, LeNet | EfficientNetLite | OwnModel):
+    if isinstance(recipe.model, LeNet | LSTM | EfficientNetLite | OwnModel):
         raise _impossible(recipe.model, "normalisation", "ResNet, VGG or MLP")
     return replace(recipe, model=replace(recipe.model, norm=kind))
 

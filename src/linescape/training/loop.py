@@ -121,7 +121,7 @@ def train(
     training = _TrainingState(module, do_step.optimizer, start.loss_sum, start.wrong, start.seen)
     training.restore(start.optimizer)
 
-    step, seed = start.step, seeds(recipe)
+    step, seed = start.step, seeds(recipe.ordering)
     progress = training.progress(recipe.schedule, step, steps, per_epoch)
     yield progress
     if progress.ended:
@@ -149,7 +149,7 @@ def _batches(recipe: Recipe, dataset: Dataset, device: torch.device | str, step:
     """The batches of the steps from `step` on, augmented, normalised and mixed, on the device."""
     inputs, targets = dataset.train.inputs.to(device), dataset.train.targets.to(device)
     size, layout = recipe.optimizer.batch_size, memory_layout(dataset)
-    per_epoch, order, seed = steps_per_epoch(len(inputs), size), torch.empty(0), seeds(recipe)
+    per_epoch, order, seed = steps_per_epoch(len(inputs), size), torch.empty(0), seeds(recipe.ordering)
     for index in range(step, steps):
         epoch, position = divmod(index, per_epoch)
         if position == 0 or not len(order):

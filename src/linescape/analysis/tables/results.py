@@ -231,6 +231,8 @@ def classes(data: Data) -> int | None:
 def test_set(data: Data) -> str:
     """The name of the test data, with what distinguishes them; changes to the training half alone do not count."""
     size = f", {data.size} x {data.size} pixels" if data.size else ""
+    block = data.shuffled_blocks
+    size += f", blocks of {block} x {block} pixels shuffled" if block else ""
     return f"{data.label}{size}" + (f", classes {' '.join(map(str, data.classes))}" if data.classes else "")
 
 

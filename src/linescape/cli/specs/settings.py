@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from linescape.checkpoints.formats.hugging_face import download_hint
 from linescape.data import sets
 from linescape.errors import RecipeError, suggest
-from linescape.recipe import MLP, VGG, Data, EfficientNetLite, LeNet, Model, ResNet, typed
+from linescape.recipe import LSTM, MLP, VGG, Data, EfficientNetLite, LeNet, Model, ResNet, typed
 
 NETWORKS: Mapping[str, type[Model]] = {
     "mlp": MLP,
     "lenet": LeNet,
+    "lstm": LSTM,
     "vgg": VGG,
     "resnet": ResNet,
     "efficientnet-lite": EfficientNetLite,
