@@ -11,6 +11,7 @@ from linescape.analysis.answers import Answer
 from linescape.report import figures
 from linescape.report.figures.over_training import against_steps
 from linescape.report.figures.panel import CEILING
+from linescape.report.figures.trajectories import ways
 from linescape.report.page import Column, Drawing, Folder
 from linescape.report.text import caption
 
@@ -64,6 +65,34 @@ COLUMNS: dict[str, list[Column]] = {
         Column("low_all", "corrected", "interval", to="high_all"),
         Column("error", "error at the end, %", "number", 1),
     ],
+    "smooth-and-monotone": [
+        Column("title", "network"),
+        Column("monotone", "monotone", "number", 0),
+        Column("runs", "of runs", "number", 0),
+        Column("share_low", "share, %, 95 %", "interval", 0, to="share_high"),
+        Column("rise", "largest rise, nats", "number", 3),
+        Column("highest", "of all runs", "number", 3),
+        Column("step", "largest step, % of the range", "number", 1),
+        Column("noise", "monotone from N(0, 1)", "number", 0),
+        Column("noise_rise", "its largest rise, nats", "number", 3),
+        Column("beyond", "rise beyond the end to 19/9, nats", "number"),
+    ],
+    "solution-to-solution": [
+        Column("title", "network"),
+        Column("pairs", "pairs", "number", 0),
+        Column("free", "without common networks", "number", 0),
+        Column("barrier", "their barrier, nats", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+        Column("lowest", "lowest of all pairs", "number"),
+    ],
+    "way-of-training": [
+        Column("title", "network"),
+        Column("runs", "runs", "number", 0),
+        Column("beside", "largest distance ÷ length of the line", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("along", "at α", "number"),
+    ],
 }
 
 
@@ -74,12 +103,6 @@ def _instability(answer: Answer, output: Folder) -> list[Drawing]:
         answer.numbers, answer.facts["of_runs"], "instability", words, (threshold, f"stable below {threshold:g}")
     )
     return [output.draw("instability", figure, caption("instability"))]
-
-
-def _fall(answer: Answer, output: Folder) -> list[Drawing]:
-    lines = answer.facts["lines"]
-    figure = figures.parts(lines, tables.means(lines), answer.facts["runs"])
-    return [output.draw(answer.name, figure, caption("fall_along_the_line"))]
 
 
 def _barriers(answer: Answer, output: Folder) -> list[Drawing]:
@@ -95,23 +118,31 @@ def _barriers(answer: Answer, output: Folder) -> list[Drawing]:
     return drawings
 
 
-def _starts(answer: Answer, output: Folder) -> list[Drawing]:
-    lines = answer.facts["lines"]
-    figure = figures.parts(lines, tables.means(lines), answer.facts["runs"], first=("own start",))
-    return [output.draw(answer.name, figure, caption("other_starts"))]
+def _lines(
+    words: str, measure: str = "cross_entropy", first: str = "whole"
+) -> Callable[[Answer, Folder], list[Drawing]]:
+    """An answer's lines, a panel for each arm, in the colours of their labels; `first` in ink."""
+
+    def drawn(answer: Answer, output: Folder) -> list[Drawing]:
+        lines = answer.facts["lines"]
+        figure = figures.parts(lines, tables.means(lines), answer.facts["runs"], measure=measure, first=(first,))
+        return [output.draw(answer.name, figure, caption(words))]
+
+    return drawn
 
 
-def _plateau(answer: Answer, output: Folder) -> list[Drawing]:
-    lines, runs = answer.facts["lines"], answer.facts["runs"]
-    figure = figures.parts(lines, tables.means(lines), runs, measure="error", first=("straight",))
-    return [output.draw(answer.name, figure, caption("plateau_of_the_error"))]
+def _ways(answer: Answer, output: Folder) -> list[Drawing]:
+    return [output.draw(answer.name, ways(answer.facts["trajectories"]), caption("way_of_training"))]
 
 
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
-    "fall-along-the-line": _fall,
+    "fall-along-the-line": _lines("fall_along_the_line"),
     "barriers-within-training": _barriers,
-    "other-starts": _starts,
-    "plateau": _plateau,
+    "other-starts": _lines("other_starts", first="own start"),
+    "plateau": _lines("plateau_of_the_error", "error", "straight"),
+    "smooth-and-monotone": _lines("smooth_and_monotone"),
+    "solution-to-solution": _lines("solution_to_solution"),
+    "way-of-training": _ways,
 }
 """How the figures of an answer are drawn, by its name."""

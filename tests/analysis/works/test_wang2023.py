@@ -10,7 +10,7 @@ from linescape.analysis.answers import Outcome, answers
 from linescape.report import sentences
 from tests.support.lines_of_studies import lines_of
 
-STUDY = studies.find("wang2023", "mini")
+STUDY = studies.find("wang2023", "mini").only(runs=6)
 LENGTHS = {"base": 0.5, "shallow": 0.3, "deep": 0.5, "small-start": 0.4, "no-last-bias": 0.2, "no-bias": 0.1}
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves, of_runs
+from linescape.analysis.works.curves import curves, of_runs, share
 from linescape.shape import TOLERANCE, min_delta
 
 OWN = "own start"
@@ -52,14 +52,11 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
 
 
 def _row(runs: pl.DataFrame, rises: pl.DataFrame, level: float, wide: float) -> dict[str, Any]:
-    from scipy import stats
-
     arm, start = runs["arm"][0], runs["label"][0]
     own = rises.filter((pl.col("arm") == arm) & (pl.col("label") == OWN)).select("seed", own="value")
     pairs = runs.join(own, on="seed", maintain_order="left")
     monotone = int((runs["value"] <= TOLERANCE).sum())
-    share = stats.binomtest(monotone, runs.height).proportion_ci(level, method="exact")
     row = {"arm": arm, "title": runs["title"][0], "start": start, "runs": runs.height, "monotone": monotone}
-    row |= {"share_low": 100 * share.low, "share_high": 100 * share.high, "rise": runs["value"].mean()}
+    row |= share(monotone, runs.height, level) | {"rise": runs["value"].mean()}
     row |= columns(inference.paired_difference(pairs["value"], pairs["own"], level), "difference")
     return row | for_all(inference.paired_difference(pairs["value"], pairs["own"], wide))
