@@ -9,6 +9,7 @@ import polars as pl
 from linescape.analysis import tables
 from linescape.analysis.answers import Answer
 from linescape.report import figures
+from linescape.report.figures.grids import rise_against_distance, rises_by_setting
 from linescape.report.figures.over_training import against_steps
 from linescape.report.figures.panel import CEILING
 from linescape.report.figures.trajectories import ways
@@ -93,6 +94,23 @@ COLUMNS: dict[str, list[Column]] = {
         Column("low", "95 %", "interval", to="high"),
         Column("along", "at α", "number"),
     ],
+    "grid-of-lines": [
+        Column("title", "trainings"),
+        Column("runs", "runs", "number", 0),
+        Column("kept", "kept", "number", 0),
+        Column("not_monotone", "not monotone", "number", 0),
+        Column("rise", "their mean min Δ, nats", "number", 3),
+        Column("bumps", "bumps", "number", 1),
+        Column("width", "mean width", "number"),
+        Column("height", "mean of the highest, nats", "number", 3),
+        Column("elsewhere", "not monotone from another draw", "number", 0),
+    ],
+    "distance-and-rise": [
+        Column("among", "among"),
+        Column("runs", "runs", "number", 0),
+        Column("spearman", "Spearman’s ρ", "number"),
+        Column("low", "95 %", "interval", to="high"),
+    ],
 }
 
 
@@ -135,6 +153,18 @@ def _ways(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw(answer.name, ways(answer.facts["trajectories"]), caption("way_of_training"))]
 
 
+def _grid(answer: Answer, output: Folder) -> list[Drawing]:
+    figure = rises_by_setting(answer.facts["points"], answer.facts["least"])
+    return [output.draw(answer.name, figure, caption("grid_of_lines", limit=answer.facts["limit"]))]
+
+
+def _distance(answer: Answer, output: Folder) -> list[Drawing]:
+    points = answer.facts["points"]
+    if not points.height:
+        return []
+    return [output.draw(answer.name, rise_against_distance(points, 1e-4), caption("distance_and_rise_in_grid"))]
+
+
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
     "fall-along-the-line": _lines("fall_along_the_line"),
@@ -144,5 +174,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "smooth-and-monotone": _lines("smooth_and_monotone"),
     "solution-to-solution": _lines("solution_to_solution"),
     "way-of-training": _ways,
+    "grid-of-lines": _grid,
+    "distance-and-rise": _distance,
 }
 """How the figures of an answer are drawn, by its name."""

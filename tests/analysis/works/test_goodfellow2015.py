@@ -12,8 +12,9 @@ import pytest
 from linescape import studies
 from linescape.analysis.answers import Outcome, answers
 from linescape.analysis.tables import trajectory
-from linescape.analysis.works.goodfellow2015 import BEYOND, NOISE, OTHER, largest_step
+from linescape.analysis.works.goodfellow2015 import largest_step
 from linescape.report import sentences
+from linescape.studies.works.goodfellow2015 import BEYOND, NOISE, OTHER
 from tests.support.lines_of_studies import lines_of
 
 STUDY = studies.find("goodfellow2015", "mini")
@@ -24,7 +25,7 @@ def shape(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
     if label == OTHER:
         return np.where(at == 0.5, 1.0 + 0.01 * seed if arm != "sigmoid" else 0.01 + 0.001 * seed, 0.0)
     rise = 0.2 if arm == "lstm" and seed < 2 and label == "whole" else 0.0
-    return np.where(at == 0.5, 1.6 + rise, 2 - at) + (at > 1) * (at - 1) * 3
+    return np.where(at == 0.5, 1.6 + rise, 2 - at + 3 * np.maximum(0, at - 1))
 
 
 def test_exceptions_are_named() -> None:

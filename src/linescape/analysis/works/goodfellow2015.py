@@ -20,7 +20,7 @@ FINDINGS = {
     "smooth-and-monotone": "the loss on the line from start to end is smooth and, with few small exceptions, monotone, "
     "also from a start of N(0, 1)",
     "solution-to-solution": "there is a barrier between two solutions",
-    "way-of-training": "trainings leave the line, but meet no barrier that they would have to go around (in our words)",
+    "way-of-training": "trainings leave the line; the source draws the distance and gives no number",
 }
 
 

@@ -5,4 +5,4 @@ Each has a docstring with its source, its command, what is expected and what was
 trainings are shared. Their questions are in `linescape.analysis.works`.
 """
 
-NAMES = ("frankle2020lmc", "frankle2020revisit", "goodfellow2015", "tao2024", "wang2023")
+NAMES = ("frankle2020lmc", "frankle2020revisit", "goodfellow2015", "lucas2021", "tao2024", "wang2023")

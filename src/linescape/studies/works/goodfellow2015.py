@@ -61,7 +61,8 @@ def study(scale: str) -> Study:
     arms = []
     for name, (title, base) in trainings(scale).items():
         recipes = [replace(base, seed=seed) for seed in range(chosen.seeds)]
-        pairs = zip(recipes, recipes[1:] + recipes[:1], strict=True)
+        others = [*recipes[1:], recipes[0] if chosen.seeds > 2 else None]  # of two, the line back would be the same
+        pairs = zip(recipes, others, strict=True)
         arms.append(Arm(name, "model", title, tuple(_run(*pair, chosen) for pair in pairs), name))
     return Study("goodfellow2015", scale, TITLE, SOURCE, tuple(arms))
 
@@ -79,7 +80,7 @@ def trainings(scale: str) -> dict[str, tuple[str, Recipe]]:
     }
 
 
-def _run(recipe: Recipe, other: Recipe, scale: Scale) -> Run:
+def _run(recipe: Recipe, other: Recipe | None, scale: Scale) -> Run:
     settings: dict[str, Any] = {"train_examples": scale.train_examples, "test_examples": scale.test_examples}
     start, end = Moment(recipe, "start"), Moment(recipe)
     noise = Moment(replace(recipe, init=Random("normal")), "start")
@@ -87,6 +88,7 @@ def _run(recipe: Recipe, other: Recipe, scale: Scale) -> Run:
         "whole": Scan(start, end, alphas=scale.fine, **settings),
         BEYOND: Scan(start, end, positions=COARSE, **settings),
         NOISE: Scan(noise, end, alphas=scale.alphas, **settings),
-        OTHER: Scan(end, Moment(other), alphas=scale.alphas, **settings),
     }
+    if other:
+        lines[OTHER] = Scan(end, Moment(other), alphas=scale.alphas, **settings)
     return Run(recipe, lines, kept=states(recipe))
