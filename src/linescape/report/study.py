@@ -179,8 +179,6 @@ class _Content:
             runs, arms = self.runs.height, self.runs["arm"].n_unique()
             return caption("pairs_of_files", runs=runs, network=title(recipe.model), data=recipe.data.label, arms=arms)
         same = self.runs.filter(pl.col("test_set") == of_base["test_set"][0])
-        compared = same.unique("arm", maintain_order=True)
-        apart = compared.filter((pl.col("arm") == pl.col("baseline")) & (pl.col("arm") != arm.name)).height
         return caption(
             "trained",
             runs=same.height,
@@ -188,8 +186,7 @@ class _Content:
             data=of_base["test_set"][0],
             epochs=recipe.schedule.epochs,
             optimizer={"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name],
-            changed=compared.height - 1 - apart,
-            apart=apart,
+            arms=same["arm"].n_unique(),
             seeds=of_base.height,
             others=self.runs.filter(pl.col("test_set") != of_base["test_set"][0])["title"]
             .unique(maintain_order=True)

@@ -48,6 +48,7 @@ def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
     assert words.headline == "22 of 44 lines are monotone up to 0.001 nats; BatchNorm raise the largest rise."
     assert distance.outcomes == {"all": Outcome.ABOVE}
     assert sentences.of(distance).headline.startswith("Yes, among these trainings")
+    assert "Here, with 1 seed:" in sentences.of(grid).published, "of each point"
 
 
 def test_bumps_are_those_of_the_released_code() -> None:

@@ -54,7 +54,7 @@ def answers(results: Results, level: float = 0.95, tolerance: float = TOLERANCE)
     seeds = results.runs.filter(results.runs["status"] == "done")["seed"].n_unique()
     if results.study.source and results.study.name in works.NAMES:  # one's own study may have such a name
         asked = import_module(f"linescape.analysis.works.{results.study.name}").answers(results, level)
-        return tuple(replace(answer, seeds=seeds) for answer in asked)
+        return tuple(replace(answer, seeds=answer.seeds or seeds) for answer in asked)
     if not published.of_source(results.study):
         return (replace(arms_and_line(results.runs, level), seeds=seeds),)
     special = starts(results.study)

@@ -26,7 +26,10 @@ PRIMARY = ("BatchNorm", "Adam")
 
 
 def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
-    """How many lines of each kind of training are monotone, and whether the distance moved tells which."""
+    """How many lines of each kind of training are monotone, and whether the distance moved tells which.
+
+    The number of seeds is 1: in this study they count the points of a grid.
+    """
     runs = points(results)
     return _grid(results, runs, level), _distance(runs, level)
 
@@ -124,7 +127,7 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
         "points": runs,
     }
     name = "grid-of-lines"
-    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name])
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1)
 
 
 def _change(kept: pl.DataFrame, name: str, column: str, values: tuple[str, str], level: float) -> dict[str, Any]:
@@ -156,7 +159,7 @@ def _distance(runs: pl.DataFrame, level: float) -> Answer:
     outcomes = {"all": Outcome.of(rows[0])} if kept.height else {}
     facts = {"rows": rows if kept.height else [], "points": kept}
     name = "distance-and-rise"
-    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name])
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1)
 
 
 def _mean(values: list[float]) -> float:

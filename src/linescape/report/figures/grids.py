@@ -69,9 +69,12 @@ def rise_against_distance(points: pl.DataFrame, least: float) -> Figure:
         handles += axes.plot(runs["relative_distance"], rises, "o", color=colour, ms=4.5, mec="none", alpha=0.8)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     axes.set_xlabel("distance moved ÷ norm of the start", color=SOFT)
     axes.set_title(f"largest rise of training loss, nats (at most {least:g}: at the bottom)", loc="left", color=SOFT)
     panel.plain(axes, grid="both")
-    axes.minorticks_off()
+    axes.tick_params(which="minor", length=0)
     panel.key(figure, handles, titles)
     return figure

@@ -12,6 +12,15 @@ Here: fully connected networks, LeNet and an LSTM that reads images row by row, 
 connected network at the same scale. Ends are those of the last step, where the source takes the best on validation
 data; adversarial training, the MP-DBM and the language model of the source are left out, and its maxout networks had
 dropout and a limit on norms, which these have not.
+
+Found (28 November 2026, `mini`, 6 seeds of 5 networks): all 30 lines from the start are monotone, the highest rise is
+0.0001 nats, and neighbours of the 200 positions differ by at most 1.0 % of the range on average; all 30 from N(0, 1)
+are monotone too. With 6 runs of a network the 95 % interval of its share of monotone lines is 54 to 100 %. Beyond the
+end, at 19/9, training loss is higher by 0.05 (sigmoid) to 3.6 nats (LeNet). Between solutions there is a barrier in
+all networks: 0.80 nats (95 % interval 0.30 to 1.30, corrected over the five networks) for ReLU, 0.61 (0.44 to 0.78)
+sigmoid, 1.34 (0.80 to 1.87) maxout, 1.71 (1.40 to 2.02) LeNet, 1.17 (0.72 to 1.63) LSTM. Trainings leave the line by
+0.33 to 0.40 of its length. No exceptions, as in the source but for its few; they come with BatchNorm and deeper
+networks (`tao2024`, `frankle2020revisit`). `demo` (2 seeds): 10 of 10 monotone, barriers of 0.59 to 1.74 nats.
 """
 
 from __future__ import annotations

@@ -12,6 +12,13 @@ Here, in part: fully connected networks by learning rate, depth, activation, opt
 point of the grid, on the images of `vlaar2022`'s fully connected network at the same scale, and for each the line from
 another random draw to the same end. Running statistics are recomputed at each position, as in the source. Its Gauss
 lengths, autoencoders, language models, permuted and perturbed ends are not here.
+
+Found (28 November 2026, `mini`, 48 trainings, of which 38 end below 0.5 nats): 33 of the 38 lines are monotone up to
+0.001 nats, and the highest rise is 0.009. BatchNorm changes the largest rise by -0.001 nats (95 % interval -0.002 to
+0.000) and Adam by 0.001 (0.000 to 0.003), each over 14 pairs and corrected for the two: inconclusive, against the
+source's finding that both encourage rises. All 5 exceptions have the highest learning rate but one, and moved more
+than twice the norm of their start: rank correlation of distance and rise 0.61 (0.38 to 0.77), as the source says. Of
+lines from another draw to the same ends, 19 of 38 are not monotone.
 """
 
 from __future__ import annotations
