@@ -22,9 +22,11 @@ _OF_RUN = {
 
 
 def curves(results: Results, data: str, measure: str) -> pl.DataFrame:
-    """`Results.lines` of one measure on one data set, without those of runs that diverged."""
+    """`Results.lines` of one measure on one data set, of sound runs, under the first treatment of each line."""
     sound = results.runs.filter(pl.col("status") != "diverged").select("arm", "seed")
-    lines = results.lines.filter((pl.col("data") == data) & (pl.col("measure") == measure))
+    first = pl.col("batchnorm").first().over("arm", "seed", "label")
+    of_first = results.lines.filter(pl.col("batchnorm") == first)
+    lines = of_first.filter((pl.col("data") == data) & (pl.col("measure") == measure))
     return lines.join(sound, on=["arm", "seed"], how="semi", maintain_order="left")
 
 

@@ -61,12 +61,12 @@ def _fall(results: Results, level: float) -> Answer:
     lines = curves(results, "train", "cross_entropy").filter(pl.col("label") == "whole")
     wide = widened(level, lines["arm"].n_unique())
     rises = of_runs(lines, min_delta)
-    chance = results.runs.select("arm", "seed", "test_plateau_error")
+    sound = results.runs.filter(pl.col("status") != "diverged")
     rows = []
     for (arm, title), runs in of_runs(lines, halfway).group_by(["arm", "title"], maintain_order=True):
         row = {"arm": arm, "title": title, "runs": runs.height}
         row |= columns(_on_line(runs["value"], level), "halfway") | for_all(_on_line(runs["value"], wide))
-        row["at_chance"] = inference.mean(chance.filter(pl.col("arm") == arm)["test_plateau_error"].drop_nulls()).value
+        row["at_chance"] = inference.mean(sound.filter(pl.col("arm") == arm)["test_plateau_error"].drop_nulls()).value
         row["rise"] = rises.filter(pl.col("arm") == arm)["value"].mean()
         rows.append(row)
     outcomes = {row["arm"]: Outcome.of(row, "low_all", "high_all", null=0.5) for row in rows}

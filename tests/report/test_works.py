@@ -1,0 +1,53 @@
+"""Tables and figures of the answers of other works, from curves that are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from linescape import studies
+from linescape.analysis.answers import answers
+from linescape.analysis.tables import trajectory
+from linescape.report import sentences
+from linescape.report.answers import answer_entry
+from linescape.report.page import Folder
+from linescape.report.study_lines import StudyLines
+from tests.support.lines_of_studies import lines_of
+
+WAY = pl.DataFrame(
+    [
+        {"arm": "relu", "group": "model", "title": "ReLU", "seed": 0, "state": state, "along": along, "beside": beside}
+        for state, along, beside in (("start", 0.0, 0.0), ("step 5", 0.3, 0.2), ("end", 1.0, 0.0))
+    ],
+    schema=trajectory.ROW,
+)
+
+
+@pytest.mark.parametrize("name", ["frankle2020revisit", "goodfellow2015", "lucas2021", "tao2024", "wang2023"])
+def test_each_answer_has_its_figure_and_its_table(name: str, tmp_path: Path) -> None:
+    study = studies.find(name, "demo").only(runs=3)
+    alphas = [0.0, 0.5, 1.0, 1.5] if name == "goodfellow2015" else [0.0, 0.5, 1.0]
+    made = lines_of(study, lambda arm, seed, label, at: np.abs(2.1 - 2 * at) + 0.1 * seed * at, alphas)
+    made = replace(made, trajectories=WAY)
+    folder = Folder(tmp_path)
+    for answer in answers(made):
+        entry = answer_entry(answer, sentences.of(answer), made.runs, folder)
+        assert entry["tables"], answer.name
+        assert entry["drawings"], answer.name
+        assert (tmp_path / "tables" / f"answer-{answer.name}.csv").exists()
+
+
+def test_a_line_is_drawn_under_its_own_first_treatment(tmp_path: Path) -> None:
+    """Not under the first treatment of any line, which it may not have."""
+    made = lines_of(studies.find("lucas2021", "demo"), lambda arm, seed, label, at: 2 - at, [0.0, 0.5, 1.0])
+    other = pl.when(pl.col("arm").str.contains("batchnorm")).then(pl.lit("recalibrate")).otherwise("batchnorm")
+    lines = made.lines.with_columns(batchnorm=other)
+    both = pl.concat([lines, lines.with_columns(batchnorm=pl.lit("end"))])
+    shown = StudyLines(replace(made, lines=both), Folder(tmp_path)).test
+    assert shown.group_by("arm").len().sort("arm")["len"].n_unique() == 1
+    assert set(shown["arm"]) == {arm.name for arm in made.study.arms}
+    assert set(shown["batchnorm"]) == {"interpolate", "recalibrate"}
