@@ -74,6 +74,9 @@ IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
     (lambda: Moment(Recipe(), "epoch", -1), "number is -1"),
     (lambda: Moment(Recipe(), "end", 3), "number is 3, but a training has one end. Give at='step' or 'epoch'"),
     (lambda: Moment(Recipe(), "stpe", 3), "Did you mean 'step'"),  # type: ignore[arg-type]
+    (lambda: Moment(Recipe(), "best"), "trains on all of its examples, .* Hold some out, .* held_out=0.1 of Data"),
+    (lambda: Moment(Recipe(Data(held_out=0.1)), "best", 3), "number is 3, but a training has one best"),
+    (lambda: Trained(Recipe(), at="best"), "trains on all of its examples"),
     (lambda: Trained(Recipe(), at="epoch"), "number is None"),
     (lambda: Trained(Recipe(), number=3), "number is 3, but a training has one end"),
     (lambda: Recipe(model="resnet"), "model of Recipe is 'resnet'"),  # type: ignore[arg-type]

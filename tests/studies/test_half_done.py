@@ -15,6 +15,7 @@ from torch import Tensor
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Point
 from linescape.recipe import Recipe
+from linescape.studies.half_done import Best
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Train, hump_line
 from linescape.training.loop import Checkpoint
@@ -75,11 +76,25 @@ def test_a_training_is_resumed_to_the_bit(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.half_done(TASK, CONDITIONS).training(STATE) is None
     store.half_done(TASK, CONDITIONS).save_training(END, ROWS[:1])
-    found, rows = store.half_done(TASK, CONDITIONS).training(STATE) or pytest.fail("nothing to resume")
+    found, rows, _ = store.half_done(TASK, CONDITIONS).training(STATE) or pytest.fail("nothing to resume")
     assert same(found.state, STATE)
     assert torch.equal(found.optimizer["momentum_buffer/w"], torch.ones(2, 3))
     assert (found.step, found.loss_sum, found.wrong, found.seen) == (12, 0.1 + 0.2, 3, 5)
     assert rows == ROWS[:1]
+    zeros = STATE.replace({"w": torch.zeros(2, 3)})
+    for best in (Best(), Best(Checkpoint(zeros, 6, END.optimizer, 0.5, 1, 2), 0.3)):
+        store.half_done(TASK, CONDITIONS).save_training(END, ROWS[:1], best)
+        found, _, again = store.half_done(TASK, CONDITIONS).training(STATE) or pytest.fail("nothing to resume")
+        assert same(found.state, STATE)
+        assert again is not None
+        assert again.loss == best.loss
+        if best.checkpoint is None or again.checkpoint is None:
+            assert again.checkpoint is best.checkpoint
+            continue
+        saved = again.checkpoint
+        assert same(saved.state, zeros)
+        assert torch.equal(saved.optimizer["momentum_buffer/w"], torch.ones(2, 3))
+        assert (saved.step, saved.loss_sum, saved.wrong, saved.seen) == (6, 0.5, 1, 2)
     store.save_training(TASK, STATE, END, ROWS, {})
     assert store.half_done(TASK, CONDITIONS).training(STATE) is None
 

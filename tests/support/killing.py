@@ -21,7 +21,7 @@ from msgspec.structs import replace
 import linescape.studies.job
 import linescape.studies.run
 import linescape.studies.trainings
-from linescape.recipe import Trained
+from linescape.recipe import Schedule, Trained
 from linescape.studies.execute import do
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Scan, Task, Train, in_order
@@ -52,9 +52,14 @@ def lives(body: Callable[[], None], limit: int | None = None) -> bool:
 
 
 def rounds(what: str) -> tuple[tuple[Task, ...], ...]:
-    """Tasks that are done one after the other: a study, or states within a training before and after it."""
+    """Tasks that are done one after the other: a study, or states within one (before and after it), or the best."""
     if what == "study":
         return (study().tasks(),)
+    if what == "best":
+        held_out = replace(BASE, data=replace(BASE.data, held_out=0.3), schedule=Schedule(4))
+        finished = replace(held_out, order_seed=1)
+        best = (Keep(Moment(held_out, "best")), Keep(Moment(finished, "best")))
+        return (Train(finished),), (*best, Train(held_out))
     line = Scan(Moment(BASE, "step", 1), Moment(BASE, "epoch", 1), alphas=3, train_examples=20, test_examples=40)
     copy = replace(BASE, init=Trained(BASE, at="epoch", number=1, optimizer="kept", schedule="continued"), order_seed=1)
     late = (Keep(Moment(BASE, "step", 3)), Keep(Moment(BASE, "step", 7)), Keep(Moment(copy, "step", 6)))

@@ -5,30 +5,22 @@ nothing, renames no old result. Every random draw is seeded from the recipe's co
 """
 
 from linescape.recipe.content import Content, canonical, derive_seed, seeds
+from linescape.recipe.networks import LSTM, MLP, VGG, EfficientNetLite, LeNet, Model, Norm, ResNet, title
 from linescape.recipe.own import Own, OwnData, OwnModel
 from linescape.recipe.parts import (
-    LSTM,
-    MLP,
-    VGG,
     Barrier,
     Data,
-    EfficientNetLite,
     Init,
-    LeNet,
-    Model,
     Moment,
-    Norm,
     Optimizer,
     Poison,
     Random,
     Recipe,
-    ResNet,
     Schedule,
     Scheme,
     Trained,
     TrainingPrecision,
     Weights,
-    title,
 )
 
 __all__ = [

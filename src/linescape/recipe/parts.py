@@ -1,7 +1,7 @@
-"""The parts of a recipe: data, model, optimizer, schedule and initialisation.
+"""A recipe and its parts: data, optimizer, schedule and initialisation; `networks` has the models.
 
 Each part checks its values, so one that is impossible cannot be made. What depends on the data set, such as the number
-of its classes, is checked by `data.load`, and what depends on the network's inputs by `models.build`.
+of its classes, is checked by `data.load`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from msgspec.structs import force_setattr, replace
 
 from linescape.errors import RecipeError
 from linescape.recipe.content import Content
-from linescape.recipe.own import OwnData, OwnModel
+from linescape.recipe.networks import Model, ResNet
+from linescape.recipe.own import OwnData
 
 DIGITS = 8
 """Digits of a hash that name a file of weights: as many as torchvision puts into its file names."""
 
 _FACTOR = 0.1
-_PIECES = 5
 
-Norm = Literal["batch", "group", "layer", "none"]
 TrainingPrecision = Literal["float32", "bfloat16"]
-At = Literal["start", "end", "step", "epoch"]
+At = Literal["start", "end", "step", "epoch", "best"]
 Scheme = Literal[
     "default",
     "kaiming_normal",
@@ -134,130 +133,6 @@ class Data(Content, frozen=True):
     def wrong_labels(self) -> float:
         """The share of training labels that are wrong by intention; poisoned copies count as wrong."""
         return 1.0 if self.poison else self.label_noise
-
-
-class MLP(Content, frozen=True, tag_field="name", tag="mlp"):
-    """A fully connected network.
-
-    Attributes:
-        hidden: widths of the hidden layers.
-        activation: of the hidden layers. ``maxout`` (Goodfellow, Warde-Farley et al. 2013, arXiv 1302.4389) computes
-            `pieces` linear outputs for each unit, and the unit is the largest of them.
-        norm: of what a hidden layer's linear part computes, before the activation.
-        pieces: of a maxout unit (5 in Goodfellow et al. 2015, arXiv 1412.6544).
-        bias: which linear layers have one: ``hidden`` is all but the last (Wang et al. 2023, arXiv 2210.01019, compare
-            networks with and without the last layer's), ``none`` none.
-    """
-
-    hidden: tuple[int, ...] = (200, 200)
-    activation: Literal["relu", "tanh", "sigmoid", "maxout"] = "relu"
-    norm: Literal["batch", "layer", "none"] = "none"
-    pieces: int = _PIECES
-    bias: Literal["all", "hidden", "none"] = "all"
-
-    def _check(self) -> None:
-        self._require("hidden", min(self.hidden, default=1) >= 1, "one unit or more for each hidden layer")
-        self._require("pieces", self.pieces >= 1, "one linear output or more for each maxout unit")
-        if self.pieces != _PIECES and self.activation != "maxout":
-            raise RecipeError(
-                f"pieces is {self.pieces}, but the activation is {self.activation!r}, and only maxout has pieces, so "
-                "they would do nothing. Leave them out, or use activation 'maxout'."
-            )
-        if self.bias == "none" and self.norm != "none":
-            raise RecipeError(
-                f"bias is 'none' with norm {self.norm!r}, whose shifts are biases too, so the network would have some. "
-                "Leave out the norm, or give bias 'hidden' or 'all'."
-            )
-
-
-class LeNet(Content, frozen=True, tag_field="name", tag="lenet"):
-    """LeNet-5's layout with ReLU and max pooling."""
-
-
-class LSTM(Content, frozen=True, tag_field="name", tag="lstm"):
-    """A recurrent classifier of images, row by row, and of series ``(features, steps)`` or ``(steps,)``.
-
-    Attributes:
-        hidden: units of each layer.
-        layers: LSTM layers, each of which reads the one before.
-    """
-
-    hidden: int = 128
-    layers: int = 1
-
-    def _check(self) -> None:
-        self._require("hidden", self.hidden >= 1, "an LSTM one unit or more")
-        self._require("layers", self.layers >= 1, "an LSTM one layer or more")
-
-
-class VGG(Content, frozen=True, tag_field="name", tag="vgg"):
-    """VGG; `width` channels in the first block (64 in the source), names as in torchvision.
-
-    `head` is ``imagenet`` (torchvision's three layers of 4096) or ``cifar`` (one layer after global average pooling).
-    """
-
-    depth: Literal[11, 13, 16, 19] = 16
-    width: int = 64
-    norm: Norm = "batch"
-    head: Literal["cifar", "imagenet"] = "cifar"
-
-    def _check(self) -> None:
-        self._require("width", self.width >= 1, "a VGG one channel or more (64 in the source)")
-
-
-class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
-    """A residual network in torchvision's layout, or the CIFAR layout for depths 8, 14, 20, 32, 44, 56.
-
-    Attributes:
-        depth: 18, 34, 50 have four stages (torchvision); 8, 14, 20, ... = 6n + 2 have three (He et al. 2015, 4.2).
-        width: channels of the first stage (64 for torchvision's, 16 for the CIFAR layout).
-        norm: ``none`` uses Fixup initialisation (Zhang et al. 2019) so that it trains.
-        skips: False leaves the residual connections out.
-        stem: ``cifar`` is one 3x3 convolution; ``imagenet`` is 7x7 with stride 2 and max pooling; ``imagenet-no-pool``
-            leaves the pooling out, so that ImageNet weights fit and 32 x 32 images keep 16 x 16 places.
-        resolution: side to which images are enlarged, bilinearly, before the first layer (224 is what ``imagenet`` was
-            made for); 0 keeps them as they are.
-    """
-
-    depth: int = 18
-    width: int = 64
-    norm: Norm = "batch"
-    skips: bool = True
-    stem: Literal["cifar", "imagenet", "imagenet-no-pool"] = "cifar"
-    resolution: int = 0
-
-    def _check(self) -> None:
-        self._require("width", self.width >= 1, "a ResNet one channel or more (64, or 16 for the CIFAR layout)")
-        self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
-        blocks, rest = divmod(self.depth - 2, 6)
-        if self.depth not in (18, 34, 50) and (rest or blocks < 1):
-            lower = max(1, blocks)
-            raise RecipeError(
-                f"There is no ResNet of depth {self.depth}. Use 18, 34 or 50 (four stages), or 6n + 2 (three stages), "
-                f"such as {6 * lower + 2} or {6 * lower + 8}."
-            )
-
-
-class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet-lite"):
-    """EfficientNet-Lite0 in timm's layout (``tf_efficientnet_lite0``); it is made for images of 224 x 224.
-
-    Attributes:
-        resolution: side to which images are enlarged, bilinearly, before the first layer, as the network divides it by
-            32; 0 keeps them as they are.
-    """
-
-    resolution: int = 0
-
-    def _check(self) -> None:
-        self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
-
-
-Model = MLP | LeNet | LSTM | VGG | ResNet | EfficientNetLite | OwnModel
-
-
-def title(model: Model) -> str:
-    """A network in a word or two, such as ``ResNet``, or as its function of one's own is called."""
-    return str(model) if isinstance(model, OwnModel) else type(model).__name__
 
 
 class Optimizer(Content, frozen=True):
@@ -472,13 +347,15 @@ class Recipe(Content, frozen=True):
 
 
 class Moment(Content, frozen=True):
-    """A state of a training: its start, its end, or that after some step or epoch.
+    """A state of a training: its start, its end, its best, or that after some step or epoch.
 
     A start that is a fresh draw or a file needs no training, and a step or an epoch none beyond it.
 
     Attributes:
         recipe: the training.
-        at: ``start``, ``end``, ``step`` or ``epoch``. After 0 of either is the start, and equal to it.
+        at: ``start``, ``end``, ``step``, ``epoch`` or ``best``. After 0 steps or epochs is the start, and equal to it.
+            ``best`` is after the epoch with the lowest cross entropy on the examples that `Data.held_out` keeps from
+            training, the first of several (the end point of Goodfellow et al. 2015, arXiv 1412.6544).
         number: of steps or whole epochs done, counted from the beginning of the schedule, which a training that
             continues another (`Trained.schedule`) does not start at.
     """
@@ -493,10 +370,17 @@ class Moment(Content, frozen=True):
             self._require("number", named, f"that of the {self.at}, 0 or more")
         elif self.number is not None:
             raise RecipeError(f"number is {self.number}, but a training has one {self.at}. Give at='step' or 'epoch'.")
+        if self.at == "best" and not self.recipe.data.held_out:
+            raise RecipeError(
+                "The best state of a training is asked for, but it trains on all of its examples, so there are none to "
+                "decide by. Hold some out, such as a tenth with held_out=0.1 of Data."
+            )
         init = self.recipe.init
         if self.number == 0 and not (isinstance(init, Trained) and init.schedule == "continued"):
             force_setattr(self, "at", "start")
             force_setattr(self, "number", None)
 
     def __str__(self) -> str:
+        if self.at == "best":
+            return "the best epoch"
         return self.at if self.number is None else f"{self.at} {self.number}"

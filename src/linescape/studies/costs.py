@@ -174,7 +174,9 @@ def step_of(moment: Moment) -> int:
     recipe, init = moment.recipe, moment.recipe.init
     if moment.at == "start":
         return step_of(init.moment) if isinstance(init, Trained) and init.schedule == "continued" else 0
-    return per_epoch(recipe) * recipe.schedule.epochs if moment.at == "end" else Keep(moment).step(per_epoch(recipe))
+    if moment.at in ("end", "best"):  # the best is known at the end
+        return per_epoch(recipe) * recipe.schedule.epochs
+    return Keep(moment).step(per_epoch(recipe))
 
 
 def _copies(recipe: Recipe) -> int:

@@ -6,10 +6,12 @@ computed with what the task is computed with now: a result must not be computed 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -20,6 +22,38 @@ from linescape.interpolation import resume
 from linescape.interpolation.curve import Key, Point
 from linescape.studies.encoding import Row, roles, with_roles
 from linescape.training.loop import Checkpoint
+
+
+@dataclass(frozen=True, eq=False)
+class Best:
+    """The best state so far, of a training whose epochs have all been measured.
+
+    Attributes:
+        checkpoint: the training after that epoch, the first of several with this loss; None before the first epoch
+            whose loss is finite.
+        loss: mean cross entropy of the examples held out, in nats; infinite before.
+    """
+
+    checkpoint: Checkpoint | None = None
+    loss: float = math.inf
+
+    def or_now(self, now: Checkpoint, loss: float) -> Best:
+        """The best with one more epoch; a loss that is NaN is never the lowest."""
+        return Best(now, loss) if loss < self.loss else self
+
+
+class Snapshot(NamedTuple):
+    """A training that is not over.
+
+    Attributes:
+        checkpoint: the training as it was.
+        rows: its log so far.
+        best: its best state so far; None where not all of its epochs were measured on what it holds out.
+    """
+
+    checkpoint: Checkpoint
+    rows: list[Row]
+    best: Best | None = None
 
 
 class HalfDone:
@@ -38,8 +72,8 @@ class HalfDone:
         self.remarks: list[str] = []
         self._snapshot, self._points, self._of = snapshot, points, of
 
-    def training(self, start: State) -> tuple[Checkpoint, list[Row]] | None:
-        """The last snapshot of a training with its log; None if there is none that can be used.
+    def training(self, start: State) -> Snapshot | None:
+        """The last snapshot of a training; None if there is none that can be used.
 
         Args:
             start: a state of its network, whose names and shapes it must have.
@@ -52,36 +86,31 @@ class HalfDone:
             self.remarks.append(f"began anew, as its half-done training was not used: {error}")
             return None
 
-    def _training(self, start: State) -> tuple[Checkpoint, list[Row]]:
+    def _training(self, start: State) -> Snapshot:
         tensors, note = tensor_file.decode_sealed(atomic.read(self._snapshot))
         made = dict(note["of"])
         if made != self._of:
             names = dict.fromkeys((*self._of, *made))
             differing = [name for name in names if made.get(name) != self._of.get(name)]
             raise ValueError(f"it was computed with another {' and another '.join(differing)}")
-        parts: dict[str, dict[str, Tensor]] = {"state": {}, "optimizer": {}}
-        for name, value in tensors.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = value
-        state, optimizer = with_roles(parts["state"], note), parts["optimizer"]
-        check_alike(state, start, "the snapshot", "the recipe's network")
-        for slot, value in optimizer.items():
-            parameter = start.parameters.get(slot.partition("/")[2])
-            if parameter is None or (value.ndim and value.shape != parameter.shape):
-                raise ValueError(f"{slot} of its optimizer fits no parameter")
-        counts = {name: note[name] for name in ("step", "loss_sum", "wrong", "seen")}
-        return Checkpoint(state, optimizer=optimizer, **counts), note["rows"]
+        best = Best() if "best" in note else None
+        if noted := note.get("best"):
+            best = Best(_checkpoint("best_", tensors, {**note, **noted}, start), noted["loss"])
+        return Snapshot(_checkpoint("", tensors, note, start), note["rows"], best)
 
-    def save_training(self, now: Checkpoint, rows: Sequence[Row]) -> None:
-        """Write a snapshot of a training with its log so far, in place of the last one.
+    def save_training(self, now: Checkpoint, rows: Sequence[Row], best: Best | None = None) -> None:
+        """Write a snapshot of a training with its log and its best state so far, in place of the last one.
 
         Raises:
             StoreError: it cannot be written.
         """
-        tensors = {f"state/{name}": value for name, value in now.state.items()}
-        tensors |= {f"optimizer/{name}": value for name, value in now.optimizer.items()}
-        counts = {"step": now.step, "loss_sum": now.loss_sum, "wrong": now.wrong, "seen": now.seen}
+        tensors, counts = _encoded("", now)
         note = {"of": self._of, **roles(now.state), **counts, "rows": list(rows)}
+        if best is not None:
+            note["best"] = None
+        if best is not None and best.checkpoint is not None:
+            of_best, counts = _encoded("best_", best.checkpoint)
+            tensors, note["best"] = tensors | of_best, {**counts, "loss": best.loss}
         atomic.write(self._snapshot, tensor_file.encode_sealed(tensors, note))
 
     def drop(self) -> None:
@@ -114,3 +143,29 @@ class HalfDone:
             StoreError: the folder cannot be written.
         """
         resume.keep(self._points, point, self._of)
+
+
+_COUNTS = ("step", "loss_sum", "wrong", "seen")
+
+
+def _encoded(prefix: str, now: Checkpoint) -> tuple[dict[str, Tensor], dict[str, int | float]]:
+    """The tensors of a checkpoint, whose names begin so, and its counts."""
+    tensors = {f"{prefix}state/{name}": value for name, value in now.state.items()}
+    tensors |= {f"{prefix}optimizer/{name}": value for name, value in now.optimizer.items()}
+    return tensors, {name: getattr(now, name) for name in _COUNTS}
+
+
+def _checkpoint(prefix: str, tensors: Mapping[str, Tensor], note: Mapping[str, Any], start: State) -> Checkpoint:
+    """A checkpoint from tensors whose names begin so; `ValueError` if it is not one of the network of `start`."""
+    parts = {
+        part: {name.removeprefix(head): value for name, value in tensors.items() if name.startswith(head)}
+        for part in ("state", "optimizer")
+        for head in [f"{prefix}{part}/"]
+    }
+    state, optimizer = with_roles(parts["state"], note), parts["optimizer"]
+    check_alike(state, start, "the snapshot", "the recipe's network")
+    for slot, value in optimizer.items():
+        parameter = start.parameters.get(slot.partition("/")[2])
+        if parameter is None or (value.ndim and value.shape != parameter.shape):
+            raise ValueError(f"{slot} of its optimizer fits no parameter")
+    return Checkpoint(state, optimizer=optimizer, **{name: note[name] for name in _COUNTS})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -20,10 +20,10 @@ from linescape.errors import RecipeError, StateError
 from linescape.geometry.state import State
 from linescape.geometry.tensors import identical
 from linescape.recipe import Recipe
-from linescape.studies.half_done import HalfDone
+from linescape.studies.half_done import Best, HalfDone, Snapshot
 from linescape.studies.job import Job, check_own, load, measuring
 from linescape.studies.states import steps_in_epoch, theta_0
-from linescape.studies.store import Row
+from linescape.studies.store import Row, Store
 from linescape.studies.study import Keep, Moment, Train
 from linescape.training.initialisation import draw
 from linescape.training.loop import Checkpoint, Progress, learning_rate, train
@@ -68,10 +68,10 @@ class Training:
         )
 
     def due(self, keeps: Iterable[Keep]) -> dict[int, list[Keep]]:
-        """Step -> the states within it that are to be kept after that step."""
+        """Step -> the states within it that are to be kept after that step; the best is known only at the end."""
         per_epoch = steps_in_epoch(self.task.recipe, self.dataset)
         due: dict[int, list[Keep]] = {}
-        for keep in keeps:
+        for keep in (keep for keep in keeps if keep.moment.at != "best"):
             due.setdefault(keep.step(per_epoch), []).append(keep)
         return due
 
@@ -81,6 +81,10 @@ class Training:
         for progress in train(self.task.recipe, self.dataset, checkpoint, self.job.device, self.network):
             self.job.report((progress.step - first) / (progress.steps - first) if progress.steps > first else 1.0)
             yield progress
+
+    def snapshot(self) -> Snapshot:
+        """Where it was stopped, or else its start."""
+        return self.half_done.training(self.start.state) or Snapshot(self.start, [])
 
     def record(self) -> dict[str, Any]:
         """What a result of it notes of how it was made."""
@@ -100,11 +104,16 @@ def run(training: Training, keeps: Iterable[Keep], stop: bool = False) -> None:
         StateError: a state that was kept earlier is another.
     """
     store, recipe, half_done = training.job.store, training.task.recipe, training.half_done
-    checkpoint, rows = half_done.training(training.start.state) or (training.start, [])
-    missing = training.due(keep for keep in keeps if not store.has(keep))
+    checkpoint, rows, best = training.snapshot()
+    asked = [keep for keep in keeps if not store.has(keep)]
+    missing = training.due(asked)
     due = training.due({*chain(*missing.values()), *store.kept(recipe)})
+    if best is None and not rows and any(keep.moment.at == "best" for keep in [*asked, *_kept_best(recipe, store)]):
+        best = Best()
     # What was stopped beyond one of them is not thrown away: it is brought to its end, by which `_repeat` is checked.
-    last = max(missing) if stop and min(missing) >= checkpoint.step else None
+    whole = not stop or any(keep.moment.at == "best" for keep in asked)
+    last = max(missing) if not whole and min(missing) >= checkpoint.step else None
+    held_out_loss = _held_out_loss(training.network, training.dataset, training.job.device) if best else None
     evaluator = measuring(training.network, training.dataset, training.job.device)
     epochs = recipe.schedule.epochs
     saved = epoch_started = time.perf_counter()
@@ -127,6 +136,8 @@ def run(training: Training, keeps: Iterable[Keep], stop: bool = False) -> None:
                 row["test_loss"] = float(values["test", "cross_entropy"].mean(dtype=np.float64))
                 row["test_error"] = float(values["test", "error"].mean(dtype=np.float64))
             rows = [*rows, row]
+            if best and held_out_loss and progress.epoch_finished:
+                best = best.or_now(after := progress.checkpoint(), held_out_loss(after.state))
             epoch_started = time.perf_counter()
         for keep in due.pop(progress.step, ()):
             if store.has(keep):
@@ -134,10 +145,12 @@ def run(training: Training, keeps: Iterable[Keep], stop: bool = False) -> None:
             else:
                 store.save_state(keep, progress.checkpoint(), training.record())
         if progress.ended:
+            if best:
+                _keep_best(best, training)
             record = training.record() | {"diverged": progress.diverged}
             store.save_training(training.task, training.start.state, progress.checkpoint(), rows, record)
         elif progress.step == last or now - saved >= SNAPSHOT_SECONDS:
-            half_done.save_training(progress.checkpoint(), rows)
+            half_done.save_training(progress.checkpoint(), rows, best)
             saved = time.perf_counter()
             if progress.step == last:
                 return
@@ -158,14 +171,18 @@ def keep_within(task: Keep, job: Job, keeps: Collection[Keep]) -> None:
     training = Training.prepare(Train(task.recipe), job)
     per_epoch = steps_in_epoch(task.recipe, training.dataset)
     first, last = training.start.step, per_epoch * task.recipe.schedule.epochs
-    if not first <= task.step(per_epoch) <= last:
+
+    def within(keep: Keep) -> bool:
+        return keep.moment.at == "best" or first <= keep.step(per_epoch) <= last
+
+    if not within(task):
         raise RecipeError(
             f"The state after {task.moment} of the training {training.task.key} is asked for, which is step "
             f"{task.step(per_epoch)}. But it goes from step {first} to {last}, with {per_epoch} in an epoch. Ask for "
             "one of these."
         )
     if not job.store.has(training.task):
-        run(training, [keep for keep in keeps if first <= keep.step(per_epoch) <= last], stop=True)
+        run(training, filter(within, keeps), stop=True)
     if not job.store.has(task):
         _repeat(Training.prepare(training.task, job), keeps)
 
@@ -180,7 +197,8 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
     store, half_done, conditions = training.job.store, training.half_done, training.job.conditions
     recipe = training.task.recipe
     end, log = store.checkpoint(Moment(recipe)), store.log(recipe).to_dicts()
-    due = training.due(keep for keep in keeps if not store.has(keep))
+    asked = [keep for keep in keeps if not store.has(keep)]
+    due = training.due(asked)
     for step in [step for step in due if step >= end.step]:
         for keep in due.pop(step):
             if step == end.step:
@@ -189,13 +207,18 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
                 reason = f"The training ended after step {end.step}, so there is no state after {keep.moment} of it."
                 store.decline(keep, reason, training.record())
     unchecked = {keep: store.half_done(keep, conditions) for keep in chain(*due.values())}
-    checkpoint, _ = half_done.training(training.start.state) or (training.start, [])
+    checkpoint, rows, best = training.snapshot()
+    if not any(keep.moment.at == "best" for keep in asked):
+        best = None
+    elif best is None:
+        checkpoint, best = training.start, Best()
+    held_out_loss = _held_out_loss(training.network, training.dataset, training.job.device) if best else None
     bits_may_differ = training.job.device != "cpu" or differing(recipe, store.record(training.task), conditions)
     passed = [keep for step in due if step < checkpoint.step for keep in due[step]]
     if not all(unchecked[keep].training(training.start.state) for keep in passed):
-        checkpoint = training.start
+        checkpoint, best = training.start, best and Best()
     saved = time.perf_counter()
-    for progress in training.steps(checkpoint) if due else ():
+    for progress in training.steps(checkpoint) if due or best else ():
         for keep in due.get(progress.step, ()):
             unchecked[keep].save_training(progress.checkpoint(), [])
         if progress.ended or (progress.epoch_finished and progress.step > checkpoint.step):
@@ -203,17 +226,49 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
             _check_logged(epoch, progress, log, training)
             if progress.ended and not _equal(progress.checkpoint().state, end.state):
                 raise _not_repeated(training, "its end has other bits")
+            if best and held_out_loss and progress.epoch_finished and progress.step > checkpoint.step:
+                best = best.or_now(after := progress.checkpoint(), held_out_loss(after.state))
+            if best and progress.ended:
+                _keep_best(best, training)
             proven = progress.ended or not bits_may_differ
             for step in [step for step in due if step < progress.step and proven]:
                 for keep in due.pop(step):
                     if found := unchecked[keep].training(training.start.state):
                         store.save_state(keep, found[0], training.record())
-            if not due:
+            if not due and not best:
                 break
         if time.perf_counter() - saved >= SNAPSHOT_SECONDS:
-            half_done.save_training(progress.checkpoint(), [row for row in log if row["epoch"] < progress.epochs])
+            rows = [row for row in log if row["epoch"] < progress.epochs]
+            half_done.save_training(progress.checkpoint(), rows, best)
             saved = time.perf_counter()
     half_done.drop()
+
+
+def _held_out_loss(network: nn.Module, dataset: Dataset, device: str) -> Callable[[State], float]:
+    """State -> mean cross entropy of the examples held out, in nats; `network` and `device` as of `job.measuring`."""
+    assert dataset.held_out is not None  # `recipe.Moment` asks for it
+    evaluator = measuring(network, replace(dataset, test=dataset.held_out), device)
+    return lambda state: float(evaluator(state)["test", "cross_entropy"].mean(dtype=np.float64))
+
+
+def _kept_best(recipe: Recipe, store: Store) -> list[Keep]:
+    """The best state of a training, if it is there."""
+    best = [Keep(Moment(recipe, "best"))] if recipe.data.held_out else []
+    return [keep for keep in best if store.has(keep) and store.declined(keep) is None]
+
+
+def _keep_best(best: Best, training: Training) -> None:
+    """Keep the best state of a training that has ended; it is declined where no epoch has a loss."""
+    store, keep = training.job.store, Keep(Moment(training.task.recipe, "best"))
+    if best.checkpoint is None:
+        reason = "The training finished no epoch with a finite loss on the examples held out, so it has no best state."
+        store.decline(keep, reason, training.record())
+    elif store.has(keep):
+        _check_same(keep, best.checkpoint.state, training)
+    else:
+        epoch = best.checkpoint.step // steps_in_epoch(training.task.recipe, training.dataset)
+        record = training.record() | {"epoch": epoch, "held_out_loss": best.loss}
+        store.save_state(keep, best.checkpoint, record)
 
 
 def _check_same(keep: Keep, now: State, training: Training) -> None:
