@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from linescape import studies
-from linescape.analysis.works.curves import at_least_zero, curves, of_runs, share
+from linescape.analysis.works.curves import at_least_zero, curves_of, of_runs, share
 from linescape.shape import Estimate
 from tests.support.lines_of_studies import lines_of
 
@@ -20,13 +20,13 @@ MADE = lines_of(studies.find("tao2024", "demo"), lambda arm, seed, label, at: 2 
 def test_a_run_that_diverged_has_no_curves() -> None:
     diverged = pl.when(pl.col("seed") == 1).then(pl.lit("diverged")).otherwise("status")
     made = replace(MADE, runs=MADE.runs.with_columns(status=diverged))
-    assert set(curves(MADE, "train", "error")["seed"]) == {0, 1}
-    assert set(curves(made, "train", "error")["seed"]) == {0}
+    assert set(curves_of(MADE, "train", "error")["seed"]) == {0, 1}
+    assert set(curves_of(made, "train", "error")["seed"]) == {0}
 
 
 def test_a_line_counts_under_its_first_treatment() -> None:
     again = MADE.lines.with_columns(batchnorm=pl.lit("end"), mean=pl.lit(99.0))
-    shown = curves(replace(MADE, lines=pl.concat([MADE.lines, again])), "test", "cross_entropy")
+    shown = curves_of(replace(MADE, lines=pl.concat([MADE.lines, again])), "test", "cross_entropy")
     assert shown["mean"].max() == 3
     values = of_runs(shown, lambda alphas, losses: losses[alphas == 0.5][0])
     assert values.height == sum(len(run.lines) for arm in MADE.study.arms for run in arm.runs)

@@ -13,7 +13,7 @@ from linescape.analysis.works.frankle2020revisit import halfway
 from linescape.report import sentences
 from tests.support.lines_of_studies import lines_of
 
-STUDY = studies.find("frankle2020revisit", "mini")
+STUDY = studies.find("frankle2020revisit", "mini").only(runs=3)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from linescape.analysis.answers import Outcome, answers
 from linescape.analysis.tables import trajectory
 from linescape.analysis.works.goodfellow2015 import largest_step
 from linescape.report import sentences
-from linescape.studies.works.goodfellow2015 import BEYOND, NOISE, OTHER
+from linescape.studies.works.goodfellow2015 import BEST, BEYOND, NOISE, OTHER
 from tests.support.lines_of_studies import lines_of
 
 STUDY = studies.find("goodfellow2015", "mini")
@@ -37,12 +37,13 @@ def test_exceptions_are_named() -> None:
     assert rows["relu"]["beyond"] == pytest.approx(1.0)
     assert {row["noise"] for row in rows.values()} == {6}
     words = sentences.of(monotone)
-    assert words.headline == "Monotone in 28 of 30 runs; exceptions: LSTM, 2 of 6."
+    assert words.headline == "Monotone in 34 of 36 runs; exceptions: LSTM, 2 of 6."
+    assert "best on examples held out, monotone: ReLU (a sixth held out) 6 of 6." in words.verdict
     assert solutions.outcomes == {**dict.fromkeys(rows, Outcome.ABOVE), "sigmoid": Outcome.BELOW}
     (relu, *_) = solutions.facts["rows"]
     assert (relu["pairs"], relu["free"], relu["lowest"]) == (6, 3, pytest.approx(1.0))
     assert relu["barrier"] == pytest.approx(1.02), "of seeds 0, 2 and 4, which share no network"
-    assert sentences.of(solutions).headline.startswith("Yes: ReLU, maxout")
+    assert sentences.of(solutions).headline.startswith("Yes: ReLU, ReLU (a sixth held out), maxout")
     assert sentences.of(way).headline == "No state within a training is kept yet."
 
 
@@ -71,4 +72,5 @@ def test_largest_step(losses: list[float], expected: float) -> None:
 def test_nothing_measured() -> None:
     made = answers(lines_of(STUDY, lambda *_: None))
     assert [sentences.of(answer).headline for answer in made[:2]] == ["No line is measured yet."] * 2
-    assert {BEYOND, NOISE, OTHER} == set(STUDY.arms[0].runs[0].lines) - {"whole"}
+    labels = {label for arm in STUDY.arms for run in arm.runs for label in run.lines}
+    assert labels == {"whole", BEST, BEYOND, NOISE, OTHER}

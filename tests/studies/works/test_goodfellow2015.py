@@ -7,7 +7,7 @@ import numpy as np
 from linescape import studies
 from linescape.recipe import Moment, Random
 from linescape.studies import vlaar2022
-from linescape.studies.works.goodfellow2015 import BEYOND, NOISE, OTHER
+from linescape.studies.works.goodfellow2015 import BEST, BEYOND, NOISE, OTHER
 
 
 def test_lines_are_those_of_the_scripts() -> None:
@@ -21,6 +21,14 @@ def test_lines_are_those_of_the_scripts() -> None:
             assert (between.start, between.end) == (Moment(run.recipe), Moment(other.recipe))
             assert {scan.end for scan in (whole, beyond, noise)} == {Moment(run.recipe)}
             assert run.kept
+            best = run.lines.get(BEST)
+            assert (best is not None) == bool(run.recipe.data.held_out)
+            assert best is None or (best.grid, best.end) == (whole.grid, Moment(run.recipe, "best"))
+
+
+def test_of_two_runs_the_line_between_solutions_is_one() -> None:
+    for arm in studies.find("goodfellow2015", "demo").arms:
+        assert [OTHER in run.lines for run in arm.runs] == [True, False]
 
 
 def test_the_relu_network_is_that_of_the_warm_up() -> None:

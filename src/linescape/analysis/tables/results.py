@@ -205,7 +205,9 @@ def read(study: Study, store: Source) -> Results:
             named = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.seed}
             rows.append(named | _row(arm, run, store, curves, distances_moved))
             moved += [named | row for row in distances_moved]
-            ways += [named | row for row in trajectory.of_run(run, store)]
+            kept = [moment for moment in run.kept if _has(store, Keep(moment))]
+            if kept and _has(store, Train(run.recipe)):
+                ways += [named | row for row in trajectory.of_run(run.recipe, kept, store.state)]
             statistics += [named | row for row in _statistics(run, curves)]
             own = {label: curve for label, curve in curves.items() if kind(label, run.lines[label]) in _LAYERWISE}
             if any(run.lines[label].block for label in own):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import polars as pl
 from torch import Tensor
 
 from linescape.geometry.state import State
-from linescape.studies.study import Keep, Moment, Run, Train
-
-if TYPE_CHECKING:
-    from linescape.analysis.tables.results import Source
+from linescape.recipe import Moment, Recipe
 
 ROW: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("arm", "group", "title"), pl.String),
@@ -23,21 +20,18 @@ ROW: dict[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def of_run(run: Run, store: Source) -> list[dict[str, Any]]:
+def of_run(recipe: Recipe, kept: Sequence[Moment], state: Callable[[Moment], State]) -> list[dict[str, Any]]:
     """A row for the start, for each kept state in the order in which it is named, and for the end.
 
     state, along (the alpha of the nearest point of the line through start and end) and beside (the distance from that
     point, divided by the line's length: the norm of the residual of Goodfellow et al. 2015, arXiv 1412.6544). Of the
-    parameters, in float64; NaN where start and end are equal. Nothing while the training is not done.
+    parameters, in float64; NaN where start and end are equal.
     """
-    if not run.kept or not store.has(Train(run.recipe)):
-        return []
-    start, end = store.state(Moment(run.recipe, "start")), store.state(Moment(run.recipe))
+    start, end = state(Moment(recipe, "start")), state(Moment(recipe))
     rows = [{"state": "start", "along": 0.0, "beside": 0.0}]
-    for moment in run.kept:
-        if store.has(Keep(moment)):
-            along, beside = coordinates(start, end, store.state(moment))
-            rows.append({"state": str(moment), "along": along, "beside": beside})
+    for moment in kept:
+        along, beside = coordinates(start, end, state(moment))
+        rows.append({"state": str(moment), "along": along, "beside": beside})
     return [*rows, {"state": "end", "along": 1.0, "beside": 0.0}]
 
 

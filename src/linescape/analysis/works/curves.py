@@ -21,7 +21,7 @@ _OF_RUN = {
 }
 
 
-def curves(results: Results, data: str, measure: str) -> pl.DataFrame:
+def curves_of(results: Results, data: str, measure: str) -> pl.DataFrame:
     """`Results.lines` of one measure on one data set, of sound runs, under the first treatment of each line."""
     sound = results.runs.filter(pl.col("status") != "diverged").select("arm", "seed")
     first = pl.col("batchnorm").first().over("arm", "seed", "label")
@@ -31,7 +31,7 @@ def curves(results: Results, data: str, measure: str) -> pl.DataFrame:
 
 
 def of_runs(lines: pl.DataFrame, statistic: Callable[[np.ndarray, np.ndarray], Any]) -> pl.DataFrame:
-    """A row for each line of `curves`: arm, title, seed, label, and value, the statistic of alphas and means."""
+    """A row for each line of `curves_of`: arm, title, seed, label, and value, the statistic of alphas and means."""
     rows = [
         dict(zip(_OF_RUN, (*key, float(statistic(line["alpha"].to_numpy(), line["mean"].to_numpy()))), strict=True))
         for key, line in lines.group_by(["arm", "title", "seed", "label"], maintain_order=True)

@@ -14,7 +14,7 @@ from linescape import data
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import at_least_zero, curves, of_runs
+from linescape.analysis.works.curves import at_least_zero, curves_of, of_runs
 from linescape.recipe import Moment
 from linescape.shape import TOLERANCE, Estimate, barrier_above_max_end, min_delta
 from linescape.shape.statistics import segment
@@ -58,7 +58,7 @@ def _fall(results: Results, level: float) -> Answer:
     Bonferroni's over arms), at_chance (share of the line on which test error is at least 95 % of chance), rise (min
     Delta of training loss, nats).
     """
-    lines = curves(results, "train", "cross_entropy").filter(pl.col("label") == "whole")
+    lines = curves_of(results, "train", "cross_entropy").filter(pl.col("label") == "whole")
     wide = widened(level, lines["arm"].n_unique())
     rises = of_runs(lines, min_delta)
     sound = results.runs.filter(pl.col("status") != "diverged")
@@ -91,9 +91,9 @@ def _barriers(results: Results, level: float) -> Answer:
     Columns of `numbers`: arm, title, start, step, share (of the training, %), runs, barrier (nats), low, high,
     low_all, high_all, cases (runs with more than `TOLERANCE`), error (the same of test error, in points), primary.
     """
-    lines = curves(results, "train", "cross_entropy")
+    lines = curves_of(results, "train", "cross_entropy")
     losses = of_runs(lines, barrier_above_max_end)
-    errors = of_runs(curves(results, "test", "error"), barrier_above_max_end)
+    errors = of_runs(curves_of(results, "test", "error"), barrier_above_max_end)
     wide = widened(level, losses["arm"].n_unique())
     rows = []
     for arm in results.study.arms:

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import at_least_zero, curves, of_runs, share
+from linescape.analysis.works.curves import at_least_zero, curves_of, of_runs, share
 from linescape.shape import TOLERANCE, barrier_above_max_end, min_delta
 from linescape.shape.statistics import segment
-from linescape.studies.works.goodfellow2015 import BEYOND, NOISE, OTHER
+from linescape.studies.works.goodfellow2015 import BEST, BEYOND, NOISE, OTHER
 
 FINDINGS = {
     "smooth-and-monotone": "the loss on the line from start to end is smooth and, with few small exceptions, monotone, "
@@ -42,10 +42,11 @@ def _monotone(results: Results, level: float) -> Answer:
 
     The interval of a share is Clopper and Pearson's over runs. Columns of `numbers`: arm, title, runs, monotone (runs
     whose loss rises by at most `TOLERANCE`), share_low, share_high (%), rise (mean min Delta, nats), highest (of the
-    runs), step (mean of `largest_step`), noise (runs whose line from N(0, 1) is monotone), noise_rise (mean), beyond
-    (training loss at alpha = 19/9 minus that at the end, nats).
+    runs), step (mean of `largest_step`), noise (runs whose line from N(0, 1) is monotone), noise_rise (mean), best
+    and best_runs (runs with a line to the epoch that is best on examples held out, and how many of these are
+    monotone), beyond (training loss at alpha = 19/9 minus that at the end, nats).
     """
-    lines = curves(results, "train", "cross_entropy")
+    lines = curves_of(results, "train", "cross_entropy")
     rises, steps = of_runs(lines, min_delta), of_runs(lines, largest_step)
     beyond = of_runs(
         lines.filter(pl.col("label") == BEYOND), lambda alphas, losses: losses[-1] - losses[alphas == 1][0]
@@ -58,6 +59,8 @@ def _monotone(results: Results, level: float) -> Answer:
         row |= share(monotone, runs.height, level) | {"rise": runs["value"].mean(), "highest": runs["value"].max()}
         row["step"] = steps.filter((pl.col("arm") == arm) & (pl.col("label") == "whole"))["value"].mean()
         row |= {"noise": int((noise <= TOLERANCE).sum()), "noise_runs": noise.len(), "noise_rise": noise.mean()}
+        best = rises.filter((pl.col("arm") == arm) & (pl.col("label") == BEST))["value"]
+        row |= {"best": int((best <= TOLERANCE).sum()), "best_runs": best.len()}
         rows.append(row | {"beyond": beyond.filter(pl.col("arm") == arm)["value"].mean()})
     shown = lines.filter(pl.col("label").is_in(["whole", BEYOND, NOISE]))
     facts = {"rows": rows, "tolerance": TOLERANCE, "lines": shown, "runs": results.runs}
@@ -73,7 +76,7 @@ def _solutions(results: Results, level: float) -> Answer:
     (without common networks), barrier (above the higher end, mean over the latter, nats), low, high, low_all, high_all
     (Bonferroni over networks), lowest (of all pairs).
     """
-    lines = curves(results, "train", "cross_entropy").filter(pl.col("label") == OTHER)
+    lines = curves_of(results, "train", "cross_entropy").filter(pl.col("label") == OTHER)
     barriers = of_runs(lines, barrier_above_max_end)
     wide = widened(level, barriers["arm"].n_unique())
     rows = []

@@ -9,7 +9,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves, of_runs
+from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.recipe import MLP
 from linescape.shape import bumps, min_delta
 from linescape.studies.works.lucas2021 import ELSEWHERE, SCALES
@@ -43,7 +43,7 @@ def points(results: Results) -> pl.DataFrame:
     (whether the loss is at most the scale's limit).
     """
     limit = SCALES[results.study.scale].limit
-    lines = curves(results, "train", "cross_entropy")
+    lines = curves_of(results, "train", "cross_entropy")
     of_line = {
         name: {
             (row["arm"], row["seed"]): row["value"]

@@ -9,7 +9,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves, of_runs, share
+from linescape.analysis.works.curves import curves_of, of_runs, share
 from linescape.shape import TOLERANCE, min_delta
 
 OWN = "own start"
@@ -29,7 +29,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     and share_high (of monotone lines, %), rise (mean min Delta, nats), difference (from the own start), low, high,
     low_all, high_all.
     """
-    lines = curves(results, "train", "cross_entropy").with_columns(
+    lines = curves_of(results, "train", "cross_entropy").with_columns(
         label=pl.col("label").replace("whole", OWN).str.strip_prefix("from ")
     )
     rises = of_runs(lines, min_delta)

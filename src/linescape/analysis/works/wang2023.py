@@ -10,7 +10,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves, of_runs
+from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.shape import Estimate, plateau_error
 
 STRAIGHT = "straight"
@@ -36,7 +36,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     Columns of `numbers`: arm, title, line, runs, plateau (share of the line with training error of 95 % of chance or
     more), plateau_low, plateau_high, difference, low, high, low_all, high_all, error (training error at the end, %).
     """
-    lines = curves(results, "train", "error").with_columns(label=pl.col("label").replace("whole", STRAIGHT))
+    lines = curves_of(results, "train", "error").with_columns(label=pl.col("label").replace("whole", STRAIGHT))
     chances = dict(results.runs.select("arm", "chance_error").iter_rows())
     plateaus = {
         (arm, label): runs.with_columns(value=_plateaus(lines, arm, label, chances[arm]))

@@ -53,7 +53,7 @@ class Scale:
 
 SCALES: Mapping[str, Scale] = {
     "demo": Scale(seeds=2, alphas=26, train_examples=500, test_examples=500),
-    "mini": Scale(seeds=3, test_examples=1000),
+    "mini": Scale(test_examples=1000),
     "cifar10-small": Scale(seeds=3, test_examples=2000),
     "cifar10-narrow-30": Scale(test_examples=2000),
     "cifar10": Scale(),
