@@ -1,92 +1,53 @@
-"""Figures and tables of the answers about other works."""
+"""Tables and figures of the answers of other works, from curves that are known."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
-from matplotlib.figure import Figure
 
 from linescape import studies
-from linescape.analysis.answers import Answer, answers
-from linescape.analysis.tables import Results
-from linescape.report import page, works
-from linescape.report.study import _Gallery
+from linescape.analysis.answers import answers
+from linescape.analysis.tables import trajectory
+from linescape.report import sentences
+from linescape.report.answers import answer_entry
+from linescape.report.page import Folder
 from linescape.report.study_lines import StudyLines
-from linescape.studies.study import Run, Scan
-from tests.support.works import results
+from tests.support.lines_of_studies import lines_of
 
-STUDIES = ("adilova2024", "chatterji2020", "neyshabur2020", "zhang2019")
-
-
-def made(name: str) -> Results:
-    """Results of a study at its smallest scale, with errors and losses that vary along lines and between runs."""
-
-    def value(_: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float]:
-        height = 4 * alpha * (1 - alpha) * (1 + len(scan.moving)) + 0.1 * run.seed
-        return (10.0 + 5 * height, 0.5 + height)
-
-    study = studies.find(name, "demo")
-    blocks = {scan.block for arm in study.arms for run in arm.runs for scan in run.lines.values() if scan.block}
-    moved = [
-        {"arm": arm.name, "seed": run.seed, "block": block, "distance": 1.0, "distance_per_parameter": 0.1}
-        for arm in study.arms
-        for run in arm.runs
-        for block in sorted(blocks)
-    ]
-    return results(study, value, moved, lambda _, run: 80.0 + run.seed)
+WAY = pl.DataFrame(
+    [
+        {"arm": "relu", "group": "model", "title": "ReLU", "seed": 0, "state": state, "along": along, "beside": beside}
+        for state, along, beside in (("start", 0.0, 0.0), ("step 5", 0.3, 0.2), ("end", 1.0, 0.0))
+    ],
+    schema=trajectory.ROW,
+)
 
 
-def answered(name: str) -> tuple[Answer, ...]:
-    return answers(made(name))
+@pytest.mark.parametrize("name", ["frankle2020revisit", "goodfellow2015", "lucas2021", "tao2024", "wang2023"])
+def test_each_answer_has_its_figure_and_its_table(name: str, tmp_path: Path) -> None:
+    study = studies.find(name, "demo").only(runs=3)
+    alphas = [0.0, 0.5, 1.0, 1.5] if name == "goodfellow2015" else [0.0, 0.5, 1.0]
+    made = lines_of(study, lambda arm, seed, label, at: np.abs(2.1 - 2 * at) + 0.1 * seed * at, alphas)
+    made = replace(made, trajectories=WAY)
+    folder = Folder(tmp_path)
+    for answer in answers(made):
+        entry = answer_entry(answer, sentences.of(answer), made.runs, folder)
+        assert entry["tables"], answer.name
+        assert entry["drawings"], answer.name
+        assert (tmp_path / "tables" / f"answer-{answer.name}.csv").exists()
 
 
-def figures(name: str) -> dict[str, Figure]:
-    gallery = _Gallery()
-    for answer in answered(name):
-        if answer.name in works.DRAWINGS:
-            works.DRAWINGS[answer.name](answer, gallery)
-    return gallery.figures
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_each_answer_has_its_table(name: str) -> None:
-    for answer in answered(name):
-        shown = page.table(answer.numbers, works.COLUMNS[answer.name])
-        assert shown.count("<tr>") + shown.count("<tr ") >= answer.numbers.height
-
-
-def test_layers_that_are_set_back() -> None:
-    """A cell with its value for each layer and state, and a bar for the distance of each layer."""
-    drawn = figures("zhang2019")
-    assert set(drawn) == {"layers-set-back-base", "layers-set-back-connected"}
-    cells, bars = drawn["layers-set-back-connected"].axes
-    assert [label.get_text() for label in cells.get_xticklabels()] == ["start", "epoch 1", "epoch 3", "another draw"]
-    assert [label.get_text() for label in cells.get_yticklabels()] == ["layers.0", "layers.1", "layers.2"]
-    assert len(cells.texts) == 12
-    assert len(bars.patches) == 3
-
-
-def test_the_smallest_alphas_are_marked_on_the_map() -> None:
-    axes = figures("chatterji2020")["modules"].axes[0]
-    assert len(axes.lines) == 10
-
-
-def test_both_panels_of_averaged_layers_have_one_scale() -> None:
-    drawn = figures("adilova2024")
-    assert set(drawn) == {f"averaged-layers-{arm}" for arm in ("two-seeds", "same-start", "no-norm")}
-    left, right = drawn["averaged-layers-two-seeds"].axes
-    assert left.get_xlim()[0] == right.get_ylim()[0]
-    shallow, deep = (heights for line in right.lines if (heights := np.asarray(line.get_ydata())).size == 10)
-    assert shallow[-1] == deep[-1], "all layers"
-
-
-def test_a_panel_for_each_kind_of_pair_and_a_place_for_each_size_of_blocks() -> None:
-    drawn = figures("neyshabur2020")
-    assert sum(axes.get_visible() for axes in drawn["transfer-barriers"].axes) == 6
-    (axes,) = drawn["worth-of-pretraining"].axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "0"]
-
-
-def test_other_lines_are_drawn_over_each_other_where_they_can_be_told_apart() -> None:
-    assert StudyLines(made("zhang2019"), _Gallery())._others() is None, "over fifty lines"
-    assert StudyLines(made("neyshabur2020"), _Gallery())._others() is not None
+def test_a_line_is_drawn_under_its_own_first_treatment(tmp_path: Path) -> None:
+    """Not under the first treatment of any line, which it may not have."""
+    made = lines_of(studies.find("lucas2021", "demo"), lambda arm, seed, label, at: 2 - at, [0.0, 0.5, 1.0])
+    other = pl.when(pl.col("arm").str.contains("batchnorm")).then(pl.lit("recalibrate")).otherwise("batchnorm")
+    lines = made.lines.with_columns(batchnorm=other)
+    both = pl.concat([lines, lines.with_columns(batchnorm=pl.lit("end"))])
+    shown = StudyLines(replace(made, lines=both), Folder(tmp_path)).test
+    assert shown.group_by("arm").len().sort("arm")["len"].n_unique() == 1
+    assert set(shown["arm"]) == {arm.name for arm in made.study.arms}
+    assert set(shown["batchnorm"]) == {"interpolate", "recalibrate"}

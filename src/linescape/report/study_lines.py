@@ -24,14 +24,14 @@ class StudyLines:
 
     Attributes:
         sound: `Results.runs` that did not diverge.
-        test: `Results.lines` on test data under the first BatchNorm treatment, which figures show.
+        test: `Results.lines` on test data under the first BatchNorm treatment of each line, which figures show.
     """
 
     def __init__(self, results: Results, output: Folder) -> None:
         self.results, self.output, self.runs = results, output, results.runs
         self.sound = self.runs.filter(pl.col("status") != "diverged")
-        first = results.lines["batchnorm"].unique(maintain_order=True).to_list()[:1]
-        self.test = results.lines.filter((pl.col("data") == "test") & pl.col("batchnorm").is_in(first))
+        first = pl.col("batchnorm").first().over("arm", "seed", "label")  # each line has its own treatments
+        self.test = results.lines.filter((pl.col("data") == "test") & (pl.col("batchnorm") == first))
         self.whole = self.test.filter(pl.col("kind") == "whole")
 
     def sections(self) -> dict[str, Any]:

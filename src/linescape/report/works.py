@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import polars as pl
+
+from linescape.analysis import tables
 from linescape.analysis.answers import Answer
-from linescape.analysis.tables import means
 from linescape.report import figures
 from linescape.report.figures import heatmaps
 from linescape.report.figures.averaged_layers import layers_averaged
+from linescape.report.figures.grids import rise_against_distance, rises_by_setting
 from linescape.report.figures.layer_map import layer_cells
 from linescape.report.figures.over_training import against_steps
+from linescape.report.figures.panel import CEILING
+from linescape.report.figures.trajectories import ways
 from linescape.report.page import Column, Drawing, Folder
 from linescape.report.text import caption
 
@@ -79,6 +84,92 @@ COLUMNS: dict[str, list[Column]] = {
         Column("low", "95 %", "interval", to="high"),
         Column("low_all", "95 %, corrected", "interval", to="high_all"),
     ],
+    "fall-along-the-line": [
+        Column("title", "network"),
+        Column("runs", "runs", "number", 0),
+        Column("halfway", "α of half the fall", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+        Column("at_chance", "test error at chance, share of the line", "number"),
+        Column("rise", "largest rise, nats", "number", 3),
+    ],
+    "barriers-within-training": [
+        Column("title", "network", "once"),
+        Column("start", "line from"),
+        Column("share", "of the training, %", "number", 0),
+        Column("runs", "runs", "number", 0),
+        Column("barrier", "barrier on training loss, nats", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("cases", "runs above 0.05", "number", 0),
+        Column("error", "on test error, points", "number", 1),
+    ],
+    "other-starts": [
+        Column("title", "network", "once"),
+        Column("start", "line from"),
+        Column("runs", "runs", "number", 0),
+        Column("monotone", "monotone", "number", 0),
+        Column("share_low", "share of monotone lines, %, 95 %", "interval", 0, to="share_high"),
+        Column("rise", "largest rise, nats", "number"),
+        Column("difference", "− own start's", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+    ],
+    "plateau": [
+        Column("title", "network", "once"),
+        Column("line", "line"),
+        Column("runs", "runs", "number", 0),
+        Column("plateau", "plateau, share of the line", "number"),
+        Column("plateau_low", "95 %", "interval", to="plateau_high"),
+        Column("difference", "− base, or − straight", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+        Column("error", "error at the end, %", "number", 1),
+    ],
+    "smooth-and-monotone": [
+        Column("title", "network"),
+        Column("monotone", "monotone", "number", 0),
+        Column("runs", "of runs", "number", 0),
+        Column("share_low", "share, %, 95 %", "interval", 0, to="share_high"),
+        Column("rise", "largest rise, nats", "number", 3),
+        Column("highest", "of all runs", "number", 3),
+        Column("step", "largest step, % of the range", "number", 1),
+        Column("noise", "monotone from N(0, 1)", "number", 0),
+        Column("noise_rise", "its largest rise, nats", "number", 3),
+        Column("beyond", "rise beyond the end to 19/9, nats", "number"),
+    ],
+    "solution-to-solution": [
+        Column("title", "network"),
+        Column("pairs", "pairs", "number", 0),
+        Column("free", "without common networks", "number", 0),
+        Column("barrier", "their barrier, nats", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+        Column("lowest", "lowest of all pairs", "number"),
+    ],
+    "way-of-training": [
+        Column("title", "network"),
+        Column("runs", "runs", "number", 0),
+        Column("beside", "largest distance ÷ length of the line", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("along", "at α", "number"),
+    ],
+    "grid-of-lines": [
+        Column("title", "trainings"),
+        Column("runs", "runs", "number", 0),
+        Column("kept", "kept", "number", 0),
+        Column("not_monotone", "not monotone", "number", 0),
+        Column("rise", "their mean min Δ, nats", "number", 3),
+        Column("bumps", "bumps", "number", 1),
+        Column("width", "mean width", "number"),
+        Column("height", "mean of the highest, nats", "number", 3),
+        Column("elsewhere", "not monotone from another draw", "number", 0),
+    ],
+    "distance-and-rise": [
+        Column("among", "among"),
+        Column("runs", "runs", "number", 0),
+        Column("spearman", "Spearman’s ρ", "number"),
+        Column("low", "95 %", "interval", to="high"),
+    ],
 }
 
 
@@ -106,7 +197,7 @@ def _set_back(answer: Answer, output: Folder) -> list[Drawing]:
 
 def _modules(answer: Answer, output: Folder) -> list[Drawing]:
     marks = {row["module"]: row["alpha"] for row in answer.facts["rows"]}
-    figure = heatmaps.layers(answer.facts["lines"], answer.facts["chance"], marks)
+    figure = heatmaps.layers(answer.facts["lines"], answer.facts["chance"], marks=marks)
     return [output.draw("modules", figure, caption("modules", within=answer.facts["within"]))]
 
 
@@ -123,7 +214,7 @@ def _averaged(answer: Answer, output: Folder) -> list[Drawing]:
 
 def _transfer(answer: Answer, output: Folder) -> list[Drawing]:
     between = answer.facts["lines"]
-    drawn = figures.parts(between, means(between), answer.facts["runs"], measure="error", columns=4)
+    drawn = figures.parts(between, tables.means(between), answer.facts["runs"], measure="error", columns=4)
     return [output.draw("transfer-barriers", drawn, caption("transfer_barriers"))]
 
 
@@ -134,6 +225,48 @@ def _worth(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw("worth-of-pretraining", figure, caption("worth_of_pretraining"))]
 
 
+def _barriers(answer: Answer, output: Folder) -> list[Drawing]:
+    """A heat map for each network: lines from its states, in the order of training."""
+    drawings = []
+    means = tables.means(answer.facts["lines"]).with_columns(label=pl.col("label").replace("whole", "from start"))
+    for (arm, title), of_arm in means.group_by(["arm", "title"], maintain_order=True):
+        chance = answer.facts["runs"].filter(pl.col("arm") == arm)["chance_loss"][0]
+        drawing = output.draw(
+            f"{answer.name}-{arm}", figures.heat(of_arm, chance, CEILING), caption("states_to_end", title=title)
+        )
+        drawings.append(drawing)
+    return drawings
+
+
+def _lines(
+    words: str, measure: str = "cross_entropy", first: str = "whole"
+) -> Callable[[Answer, Folder], list[Drawing]]:
+    """An answer's lines, a panel for each arm, in the colours of their labels; `first` in ink."""
+
+    def drawn(answer: Answer, output: Folder) -> list[Drawing]:
+        lines = answer.facts["lines"]
+        figure = figures.parts(lines, tables.means(lines), answer.facts["runs"], measure=measure, first=(first,))
+        return [output.draw(answer.name, figure, caption(words))]
+
+    return drawn
+
+
+def _ways(answer: Answer, output: Folder) -> list[Drawing]:
+    return [output.draw(answer.name, ways(answer.facts["trajectories"]), caption("way_of_training"))]
+
+
+def _grid(answer: Answer, output: Folder) -> list[Drawing]:
+    figure = rises_by_setting(answer.facts["points"], answer.facts["least"])
+    return [output.draw(answer.name, figure, caption("grid_of_lines", limit=answer.facts["limit"]))]
+
+
+def _distance(answer: Answer, output: Folder) -> list[Drawing]:
+    points = answer.facts["points"]
+    if not points.height:
+        return []
+    return [output.draw(answer.name, rise_against_distance(points, 1e-4), caption("distance_and_rise_in_grid"))]
+
+
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
     "layers-set-back": _set_back,
@@ -141,5 +274,14 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "averaged-layers": _averaged,
     "transfer-barriers": _transfer,
     "worth-of-pretraining": _worth,
+    "fall-along-the-line": _lines("fall_along_the_line"),
+    "barriers-within-training": _barriers,
+    "other-starts": _lines("other_starts", first="own start"),
+    "plateau": _lines("plateau_of_the_error", "error", "straight"),
+    "smooth-and-monotone": _lines("smooth_and_monotone"),
+    "solution-to-solution": _lines("solution_to_solution"),
+    "way-of-training": _ways,
+    "grid-of-lines": _grid,
+    "distance-and-rise": _distance,
 }
 """How the figures of an answer are drawn, by its name."""

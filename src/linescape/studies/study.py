@@ -151,11 +151,13 @@ class Run:
         recipe: the training; or what the end is of, where both ends are files.
         lines: by label.
         pair: the number of a pair of files that somebody else trained, counted from 0; None for a training.
+        kept: states within the training that are kept, for the way that it takes.
     """
 
     recipe: Recipe
     lines: Mapping[str, Scan]
     pair: int | None = None
+    kept: tuple[Moment, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -164,7 +166,8 @@ class Run:
 
     def tasks(self) -> tuple[Task, ...]:
         """The training and the lines."""
-        return (*(() if self.pair is not None else (Train(self.recipe),)), *self.lines.values())
+        training = () if self.pair is not None else (Train(self.recipe),)
+        return (*training, *map(Keep, self.kept), *self.lines.values())
 
 
 @dataclass(frozen=True)

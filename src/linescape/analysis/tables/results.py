@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import polars as pl
 
 from linescape import models, presentation
-from linescape.analysis.tables import layerwise
+from linescape.analysis.tables import layerwise, trajectory
 from linescape.data import examples, form, stored
 from linescape.errors import CheckpointError, DataError, MeasureError, RecipeError
 from linescape.geometry.moved import Move, moves, together
+from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.recipe import Data, Recipe, Trained, Weights
 from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
 from linescape.studies.paths import Straight
-from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Keep, Moment, Run, Scan, Study, Task, Train
 from linescape.training.initialisation import from_file
 from linescape.training.loop import decay_sum
 
@@ -117,6 +118,9 @@ class Source(Protocol):
     def moves(self, recipe: Recipe) -> Mapping[str, Move]:
         """How far a training that is done moved each parameter."""
 
+    def state(self, moment: Moment) -> State:
+        """The state at a moment of a training that is done; asked for only where a run says what it kept."""
+
     def log(self, recipe: Recipe) -> pl.DataFrame:
         """A row for each epoch of a training that is done."""
 
@@ -148,6 +152,7 @@ class Results:
             group, title and seed.
         distances: a row for each run and block, and for ``all`` parameters.
         walks: a row for each line that was evaluated: settings, versions, time.
+        trajectories: a row for each state that a run keeps (`Run.kept`), see `trajectory.of_run`.
     """
 
     study: Study
@@ -157,6 +162,7 @@ class Results:
     layers: pl.DataFrame
     distances: pl.DataFrame
     walks: pl.DataFrame
+    trajectories: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=trajectory.ROW))
 
     def __repr__(self) -> str:
         done = int((self.runs["status"] == "done").sum())
@@ -195,6 +201,7 @@ def read(study: Study, store: Source) -> Results:
     layers: list[dict[str, Any]] = []
     walks: list[dict[str, Any]] = []
     lines: list[pl.DataFrame] = []
+    ways: list[dict[str, Any]] = []
     for arm in study.arms:
         for run in arm.runs:
             curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
@@ -202,6 +209,9 @@ def read(study: Study, store: Source) -> Results:
             named = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.seed}
             rows.append(named | _row(arm, run, store, curves, distances_moved))
             moved += [named | row for row in distances_moved]
+            kept = [moment for moment in run.kept if _has(store, Keep(moment))]
+            if kept and _has(store, Train(run.recipe)):
+                ways += [named | row for row in trajectory.of_run(run.recipe, kept, store.state)]
             statistics += [named | row for row in _statistics(run, curves)]
             own = {label: curve for label, curve in curves.items() if kind(label, run.lines[label]) in _LAYERWISE}
             if any(run.lines[label].block for label in own):
@@ -217,6 +227,7 @@ def read(study: Study, store: Source) -> Results:
         layers=pl.DataFrame(layers, schema=layerwise.ROW),
         distances=pl.DataFrame(moved, schema=_DISTANCE),
         walks=pl.DataFrame(walks, schema=_WALK),
+        trajectories=pl.DataFrame(ways, schema=trajectory.ROW),
     )
 
 
@@ -259,7 +270,8 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     recipe = run.recipe
     number = classes(recipe.data)
     trains = run.pair is None
-    tasks: dict[str, Task] = {**({"training": Train(recipe)} if trains else {}), **run.lines}
+    training: dict[str, Task] = {"training": Train(recipe)} if trains else {}
+    tasks = training | {f"state after {moment}": Keep(moment) for moment in run.kept} | dict(run.lines)
     missing = [label for label, task in tasks.items() if not store.has(task)]
     reasons = [reason for task in tasks.values() if store.has(task) and (reason := store.declined(task))]
     damages = [store.damaged[task] for task in tasks.values() if task in store.damaged]

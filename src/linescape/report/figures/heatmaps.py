@@ -15,20 +15,26 @@ from linescape.report.figures.panel import BLOCK_CEILING, INK, SOFT, STYLE, WIDE
 
 
 @matplotlib.rc_context(STYLE)
-def layers(means: pl.DataFrame, chance: float | None, marks: Mapping[str, float] | None = None) -> Figure:
-    """Loss over alpha (across) and layers (down, from input to output), after Chatterji et al. 2020.
+def layers(
+    means: pl.DataFrame,
+    chance: float | None,
+    ceiling: float = BLOCK_CEILING,
+    marks: Mapping[str, float] | None = None,
+) -> Figure:
+    """Loss over alpha (across) and lines (down), such as those of layers after Chatterji et al. 2020.
 
     Args:
-        means: `tables.means` of the lines of one arm's layers under one treatment, a label each.
-        chance: chance level in nats; the colours end at `panel.BLOCK_CEILING` times it, or at the highest loss.
-        marks: layer -> an alpha that is marked by a white line across its row.
+        means: `tables.means` of the lines of one arm on one data set under one treatment, a label each.
+        chance: chance level in nats; the colours end at `ceiling` times it, or at the highest loss.
+        ceiling: a multiple of the chance level.
+        marks: label -> an alpha that is marked by a white line across its row.
     """
     lines = means.filter(pl.col("measure") == "cross_entropy")
     names = lines["label"].unique(maintain_order=True).to_list()
     alphas = lines.filter(pl.col("label") == names[0])["alpha"].to_numpy()
     losses = np.stack([lines.filter(pl.col("label") == name)["mean"].to_numpy() for name in names])
     highest = float(np.max(losses[np.isfinite(losses)], initial=0.0)) or 1.0
-    top = min(highest, BLOCK_CEILING * chance) if chance else highest
+    top = min(highest, ceiling * chance) if chance else highest
     figure = Figure((WIDE * 0.72, 0.9 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots()
     edges = np.concatenate([alphas[:1], (alphas[1:] + alphas[:-1]) / 2, alphas[-1:]])

@@ -117,7 +117,7 @@ def parts(
         single, mean = (frame.filter(pl.col("arm") == name) for frame in (lines, means))
         chance, alike = panel.chance_level(runs, [name], measure), panel.alike(lines, runs, name)
         top = panel.frame(axes, measure, chance, alike, BLOCK_CEILING, named=axes is panels[0])
-        panel.alpha_axis(axes)
+        panel.alpha_axis(axes, alphas=lines["alpha"])
         panel.title(axes, title)
         for value, (colour, style) in looks.items():
             panel.single_runs(axes, single.filter(pl.col(by) == value), colour, top)

@@ -7,7 +7,18 @@ trainings are shared. Their questions are in `linescape.analysis.works`.
 
 from linescape.studies.study import Study
 
-NAMES = ("frankle2020lmc", "zhang2019", "chatterji2020", "adilova2024", "neyshabur2020")
+NAMES = (
+    "goodfellow2015",
+    "frankle2020revisit",
+    "frankle2020lmc",
+    "lucas2021",
+    "zhang2019",
+    "chatterji2020",
+    "neyshabur2020",
+    "wang2023",
+    "tao2024",
+    "adilova2024",
+)
 
 
 def is_of_a_work(study: Study) -> bool:

@@ -1,0 +1,166 @@
+"""Which trainings have a monotone line, and does the distance tell (Lucas et al. 2021, arXiv 2104.11044)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from linescape.analysis import inference
+from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
+from linescape.analysis.tables import Results
+from linescape.analysis.works.curves import curves_of, of_runs
+from linescape.recipe import MLP
+from linescape.shape import bumps, min_delta
+from linescape.studies.works.lucas2021 import ELSEWHERE, SCALES
+
+RISE = 1e-3
+"""The largest rise, in nats, of a line that the source's tables of fully connected networks count as monotone."""
+
+FINDINGS = {
+    "grid-of-lines": "most lines are monotone; BatchNorm and adaptive optimizers encourage lines that are not",
+    "distance-and-rise": "large distances in weight space encourage lines that are not monotone",
+}
+PRIMARY = ("BatchNorm", "Adam")
+"""The changes whose effect on the rise is declared as primary contrast before looking."""
+
+
+def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
+    """How many lines of each kind of training are monotone, and whether the distance moved tells which.
+
+    The number of seeds is 1: in this study they count the points of a grid.
+    """
+    runs = points(results)
+    return _grid(results, runs, level), _distance(runs, level)
+
+
+def points(results: Results) -> pl.DataFrame:
+    """A row for each run, with its point of the grid and what its lines show.
+
+    Columns: arm, title, seed, optimizer, norm, rate, depth, activation, relative_distance, rise (min Delta of training
+    loss, nats), elsewhere (the same from another draw), loss (training loss at the end), bumps, width (mean) and height
+    (highest), of the bumps as in the source's code, which forgets a rise in the last interval (`shape.bumps`), and kept
+    (whether the loss is at most the scale's limit).
+    """
+    limit = SCALES[results.study.scale].limit
+    lines = curves_of(results, "train", "cross_entropy")
+    of_line = {
+        name: {
+            (row["arm"], row["seed"]): row["value"]
+            for row in of_runs(lines.filter(pl.col("label") == label), statistic).iter_rows(named=True)
+        }
+        for name, label, statistic in (
+            ("rise", "whole", min_delta),
+            ("elsewhere", ELSEWHERE, min_delta),
+            ("loss", "whole", lambda _, losses: losses[-1]),
+            ("bumps", "whole", lambda *curve: len(bumps(*curve, published=True))),
+            ("width", "whole", lambda *curve: _mean([bump.width for bump in bumps(*curve, published=True)])),
+            ("height", "whole", lambda *curve: max((b.height for b in bumps(*curve, published=True)), default=0.0)),
+        )
+    }
+    distances = {
+        (arm, seed): moved for arm, seed, moved in results.runs.select("arm", "seed", "relative_distance").rows()
+    }
+    rows = []
+    for arm in results.study.arms:
+        for run in arm.runs:
+            recipe, key = run.recipe, (arm.name, run.seed)
+            assert isinstance(recipe.model, MLP)
+            measured = {name: values.get(key) for name, values in of_line.items()}
+            rows.append(
+                {"arm": arm.name, "title": arm.title, "seed": run.seed, "optimizer": recipe.optimizer.name}
+                | {"norm": recipe.model.norm, "rate": recipe.optimizer.lr, "depth": len(recipe.model.hidden)}
+                | {"activation": recipe.model.activation, "relative_distance": distances.get(key)}
+                | measured
+                | {"kept": measured["loss"] is not None and measured["loss"] <= limit}
+            )
+    return pl.DataFrame(rows, schema=_POINT)
+
+
+_POINT = {
+    **dict.fromkeys(("arm", "title"), pl.String),
+    "seed": pl.Int64,
+    **dict.fromkeys(("optimizer", "norm"), pl.String),
+    "rate": pl.Float64,
+    "depth": pl.Int64,
+    "activation": pl.String,
+    **dict.fromkeys(("relative_distance", "rise", "elsewhere", "loss", "bumps", "width", "height"), pl.Float64),
+    "kept": pl.Boolean,
+}
+
+
+def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
+    """The source's table, and what BatchNorm and Adam change at equal settings otherwise.
+
+    The points of a grid are chosen, not drawn, so shares have no interval. A change of the rise has the permutation
+    interval of pairs of points that differ in it alone, both of them kept: under no effect the signs of differences are
+    as if tossed. The changes in `PRIMARY` are corrected for their number.
+
+    Columns of `numbers`: title (of an arm), runs, kept (below the limit of training loss), not_monotone (of these, a
+    rise above `RISE`), rise (mean min Delta of these alone, nats), bumps (mean number of the
+    kept), width, height (means over the kept with bumps), elsewhere (not monotone from another draw, of the kept).
+    """
+    kept = runs.filter("kept")
+    rows: list[dict[str, Any]] = []
+    for (arm, title), of_arm in runs.group_by(["arm", "title"], maintain_order=True):
+        own = kept.filter(pl.col("arm") == arm)
+        rising, bumpy = own.filter(pl.col("rise") > RISE), own.filter(pl.col("bumps") > 0)
+        row = {"arm": arm, "title": title, "runs": of_arm["rise"].count(), "kept": own.height}
+        row |= {"not_monotone": rising.height}
+        row |= {"rise": rising["rise"].mean(), "bumps": own["bumps"].mean()}
+        row |= {"width": bumpy["width"].mean(), "height": bumpy["height"].mean()}
+        rows.append(row | {"elsewhere": own.filter(pl.col("elsewhere") > RISE).height})
+    wide = widened(level, len(PRIMARY))
+    changes = [
+        _change(kept, "BatchNorm", "norm", ("none", "batch"), wide),
+        _change(kept, "Adam", "optimizer", ("sgd", "adam"), wide),
+    ]
+    outcomes = {change["change"]: Outcome.of(change, "low_all", "high_all") for change in changes if change["pairs"]}
+    facts = {
+        "rows": rows,
+        "changes": changes,
+        "kept": kept.height,
+        "measured": int(runs["rise"].count()),
+        "not_monotone": sum(row["not_monotone"] for row in rows),
+        "limit": SCALES[results.study.scale].limit,
+        "least": RISE,
+        "points": runs,
+    }
+    name = "grid-of-lines"
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1)
+
+
+def _change(kept: pl.DataFrame, name: str, column: str, values: tuple[str, str], level: float) -> dict[str, Any]:
+    """The rise with the second value minus that with the first, over points that differ in it alone."""
+    same = [other for other in ("optimizer", "norm", "rate", "depth", "activation") if other != column]
+    before, after = (kept.filter(pl.col(column) == value) for value in values)
+    pairs = after.join(before, on=same, suffix="_before")
+    apart = inference.paired_difference(pairs["rise"], pairs["rise_before"], level)
+    counts = {"more": int((pairs["rise"] > pairs["rise_before"] + RISE).sum())}
+    counts["less"] = int((pairs["rise"] < pairs["rise_before"] - RISE).sum())
+    return {"change": name, "pairs": pairs.height, "difference": apart.value} | for_all(apart) | counts
+
+
+def _distance(runs: pl.DataFrame, level: float) -> Answer:
+    """The rank correlation of the relative distance moved with the rise, over the kept runs.
+
+    Points of the grid are the unit of the jackknife interval. Columns of `numbers`: among (all kept runs, or within the
+    arms), runs, spearman, low, high.
+    """
+    kept = runs.filter(pl.col("kept") & pl.col("relative_distance").is_not_null())
+    units = [f"{arm} {seed}" for arm, seed in kept.select("arm", "seed").iter_rows()]
+    x, y = kept["relative_distance"], kept["rise"]
+    whole = inference.rank_correlation(x, y, units, level=level)
+    within = inference.within_groups(x, y, units, kept["arm"].to_list(), level=level)
+    rows = [
+        {"among": among, "runs": kept.height} | columns(estimate, "spearman")
+        for among, estimate in (("all kept runs", whole), ("within arms", within))
+    ]
+    outcomes = {"all": Outcome.of(rows[0])} if kept.height else {}
+    facts = {"rows": rows if kept.height else [], "points": kept}
+    name = "distance-and-rise"
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1)
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,42 @@
+"""Which curves a work's questions are about."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from linescape import studies
+from linescape.analysis.works.curves import at_least_zero, curves_of, of_runs, share
+from linescape.shape import Estimate
+from tests.support.lines_of_studies import lines_of
+
+MADE = lines_of(studies.find("tao2024", "demo"), lambda arm, seed, label, at: 2 - at + seed, [0.0, 0.5, 1.0])
+
+
+def test_a_run_that_diverged_has_no_curves() -> None:
+    diverged = pl.when(pl.col("seed") == 1).then(pl.lit("diverged")).otherwise("status")
+    made = replace(MADE, runs=MADE.runs.with_columns(status=diverged))
+    assert set(curves_of(MADE, "train", "error")["seed"]) == {0, 1}
+    assert set(curves_of(made, "train", "error")["seed"]) == {0}
+
+
+def test_a_line_counts_under_its_first_treatment() -> None:
+    again = MADE.lines.with_columns(batchnorm=pl.lit("end"), mean=pl.lit(99.0))
+    shown = curves_of(replace(MADE, lines=pl.concat([MADE.lines, again])), "test", "cross_entropy")
+    assert shown["mean"].max() == 3
+    values = of_runs(shown, lambda alphas, losses: losses[alphas == 0.5][0])
+    assert values.height == sum(len(run.lines) for arm in MADE.study.arms for run in arm.runs)
+    assert values.filter(pl.col("seed") == 1)["value"].unique().to_list() == [2.5]
+
+
+def test_intervals_of_what_is_bounded() -> None:
+    assert at_least_zero(Estimate(0.1, -0.2, 0.4, 0.95)) == Estimate(0.1, 0.0, 0.4, 0.95)
+    assert math.isnan(at_least_zero(Estimate(0.1, math.nan, math.nan, 0.95)).low)
+    interval = share(7, 7, 0.95)
+    assert interval["share_low"] == pytest.approx(100 * 0.025 ** (1 / 7))
+    assert interval["share_high"] == 100
+    assert share(0, 3, 0.95)["share_high"] == pytest.approx(100 * (1 - np.cbrt(0.025)))

@@ -1,0 +1,69 @@
+"""Tables of a grid, from curves that are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from linescape import studies
+from linescape.analysis.answers import Outcome, answers
+from linescape.analysis.tables import Results
+from linescape.analysis.works.lucas2021 import points
+from linescape.report import sentences
+from tests.support.lines_of_studies import lines_of
+
+STUDY = studies.find("lucas2021", "mini")
+
+
+def shape(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+    """A fall to 0.2, for seed 11 to 0.9; a rise with BatchNorm that grows with the seed; one in the last step else."""
+    end = 0.9 if seed == 11 else 0.2
+    losses = 2 + (end - 2) * at
+    if label == "whole" and "batchnorm" in arm:
+        losses[5] = losses[4] + 0.01 * (1 + seed)
+    if label != "whole" and arm == "adam":
+        losses[-2] = end - 0.1
+    return losses
+
+
+def made() -> Results:
+    results = lines_of(STUDY, shape)
+    far = pl.when(pl.col("arm").str.contains("batchnorm")).then(2.0).otherwise(1.0) + 0.1 * pl.col("seed")
+    return replace(results, runs=results.runs.with_columns(relative_distance=far))
+
+
+def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
+    grid, distance = answers(made())
+    rows = {row["arm"]: row for row in grid.facts["rows"]}
+    assert all((row["runs"], row["kept"]) == (12, 11) for row in rows.values())
+    assert [row["not_monotone"] for row in rows.values()] == [0, 11, 0, 11]
+    assert rows["sgd-batchnorm"]["rise"] == pytest.approx(0.01 * np.mean(np.arange(1, 12)))
+    assert rows["sgd"]["rise"] is None
+    assert rows["adam"]["elsewhere"] == 11
+    assert grid.outcomes == {"BatchNorm": Outcome.ABOVE, "Adam": Outcome.NO_INTERVAL}, "all pairs are equal"
+    words = sentences.of(grid)
+    assert words.headline == "22 of 44 lines are monotone up to 0.001 nats; BatchNorm raise the largest rise."
+    assert distance.outcomes == {"all": Outcome.ABOVE}
+    assert sentences.of(distance).headline.startswith("Yes, among these trainings")
+    assert "Here, with 1 seed:" in sentences.of(grid).published, "of each point"
+
+
+def test_bumps_are_those_of_the_released_code() -> None:
+    """Which forgets a rise in the last interval; min Delta does not."""
+
+    def rising_last(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+        return np.array([4.0, 3.0, 2.0, 0.1, 0.4])
+
+    rows = points(lines_of(STUDY, rising_last, np.linspace(0, 1, 5)))
+    assert set(rows["bumps"]) == {0.0}
+    assert rows["rise"].to_numpy() == pytest.approx(0.3)
+
+
+def test_nothing_measured_or_nothing_learnt() -> None:
+    for given in (lines_of(STUDY, lambda *_: None), lines_of(STUDY, lambda *line: 5.0 - line[3])):
+        grid, distance = answers(given)
+        assert sentences.of(grid).headline.startswith("No ")
+        assert sentences.of(distance).headline == "No line is counted yet."
