@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,8 +9,7 @@ import polars as pl
 import pytest
 
 from linescape import studies
-from linescape.analysis.works.curves import at_least_zero, curves_of, of_runs, share
-from linescape.shape import Estimate
+from linescape.analysis.works.curves import curves_of, of_runs, share
 from tests.support.lines_of_studies import lines_of
 
 MADE = lines_of(studies.find("tao2024", "demo"), lambda arm, seed, label, at: 2 - at + seed, [0.0, 0.5, 1.0])
@@ -34,8 +32,6 @@ def test_a_line_counts_under_its_first_treatment() -> None:
 
 
 def test_intervals_of_what_is_bounded() -> None:
-    assert at_least_zero(Estimate(0.1, -0.2, 0.4, 0.95)) == Estimate(0.1, 0.0, 0.4, 0.95)
-    assert math.isnan(at_least_zero(Estimate(0.1, math.nan, math.nan, 0.95)).low)
     interval = share(7, 7, 0.95)
     assert interval["share_low"] == pytest.approx(100 * 0.025 ** (1 / 7))
     assert interval["share_high"] == 100

@@ -1,17 +1,14 @@
-"""The curves that a work's questions are about, statistics of each, and intervals of what is bounded."""
+"""The curves that a work's questions are about, statistics of each, and intervals of shares."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from linescape.analysis.tables import Results
-from linescape.shape import Estimate
 
 _OF_RUN = {
     **dict.fromkeys(("arm", "title"), pl.String),
@@ -37,11 +34,6 @@ def of_runs(lines: pl.DataFrame, statistic: Callable[[np.ndarray, np.ndarray], A
         for key, line in lines.group_by(["arm", "title", "seed", "label"], maintain_order=True)
     ]
     return pl.DataFrame(rows, schema=_OF_RUN)
-
-
-def at_least_zero(mean: Estimate) -> Estimate:
-    """An interval of what cannot be negative, such as a mean barrier."""
-    return replace(mean, low=mean.low if math.isnan(mean.low) else max(0.0, mean.low))
 
 
 def share(count: int, of: int, level: float) -> dict[str, float]:

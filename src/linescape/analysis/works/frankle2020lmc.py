@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import takewhile
 from typing import Any
 
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome
+from linescape.analysis.answers.answer import Answer, Outcome, leading
 from linescape.analysis.tables import Results
 from linescape.shape import barrier_above_mean
 
@@ -37,8 +35,8 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     pairs = _pairs(results)
     rows = [_row(of_arm, level) for _, of_arm in pairs.group_by("arm", maintain_order=True)]
     outcomes = {row["arm"]: Outcome.of(row, null=STABLE) for row in rows}
-    stable = _leading(rows[::-1], outcomes, Outcome.BELOW)[::-1]
-    unstable = _leading(rows, outcomes, Outcome.ABOVE)
+    stable = leading(rows[::-1], lambda row: outcomes[row["arm"]], Outcome.BELOW)[::-1]
+    unstable = leading(rows, lambda row: outcomes[row["arm"]], Outcome.ABOVE)
     facts = {
         "threshold": STABLE,
         "rows": rows,
@@ -73,19 +71,14 @@ def _of_runs(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def _row(pairs: pl.DataFrame, level: float) -> dict[str, Any]:
     runs = _of_runs(pairs)
-    mean = inference.mean(runs["instability"], level)
+    mean = inference.bounded(inference.mean(runs["instability"], level), 0.0, 100.0)
     return {
         "arm": pairs["arm"][0],
         "step": pairs["step"][0],
         "pairs": pairs.height,
         "runs": runs.height,
         "instability": mean.value,
-        "low": max(mean.low, 0.0) if mean.low == mean.low else mean.low,
-        "high": min(mean.high, 100.0) if mean.high == mean.high else mean.high,
+        "low": mean.low,
+        "high": mean.high,
         "loss": runs["loss"].mean(),
     }
-
-
-def _leading(rows: list[dict[str, Any]], outcomes: Mapping[str, Outcome], outcome: Outcome) -> list[dict[str, Any]]:
-    """The rows before the first that has another outcome."""
-    return list(takewhile(lambda row: outcomes[row["arm"]] is outcome, rows))

@@ -14,7 +14,7 @@ from linescape import data
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import at_least_zero, curves_of, of_runs
+from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.recipe import Moment
 from linescape.shape import TOLERANCE, Estimate, barrier_above_max_end, min_delta
 from linescape.shape.statistics import segment
@@ -124,7 +124,7 @@ def _barriers(results: Results, level: float) -> Answer:
 
 def _mean(barriers: pl.Series, level: float) -> Estimate:
     """The mean of `FEWEST` barriers or more with its t interval."""
-    mean = at_least_zero(inference.mean(barriers, level))
+    mean = inference.bounded(inference.mean(barriers, level), 0.0, math.inf)
     return replace(mean, low=math.nan, high=math.nan) if len(barriers) < FEWEST else mean
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import at_least_zero, curves_of, of_runs, share
+from linescape.analysis.works.curves import curves_of, of_runs, share
 from linescape.shape import TOLERANCE, barrier_above_max_end, min_delta
 from linescape.shape.statistics import segment
 from linescape.studies.works.goodfellow2015 import BEST, BEYOND, NOISE, OTHER
@@ -83,8 +84,12 @@ def _solutions(results: Results, level: float) -> Answer:
     for (arm, title), pairs in barriers.group_by(["arm", "title"], maintain_order=True):
         free = pairs.sort("seed")["value"].gather_every(2).head(pairs.height // 2 or 1)
         row = {"arm": arm, "title": title, "pairs": pairs.height, "free": free.len()}
-        row |= columns(at_least_zero(inference.mean(free, level)), "barrier")
-        rows.append(row | for_all(at_least_zero(inference.mean(free, wide))) | {"lowest": pairs["value"].min()})
+        row |= columns(inference.bounded(inference.mean(free, level), 0.0, math.inf), "barrier")
+        rows.append(
+            row
+            | for_all(inference.bounded(inference.mean(free, wide), 0.0, math.inf))
+            | {"lowest": pairs["value"].min()}
+        )
     outcomes = {row["arm"]: Outcome.of(row, "low_all", "high_all", null=TOLERANCE) for row in rows}
     facts = {"rows": rows, "tolerance": TOLERANCE, "lines": lines, "runs": results.runs}
     name = "solution-to-solution"
@@ -103,7 +108,7 @@ def _way(results: Results, level: float) -> Answer:
     )
     rows = [
         {"arm": arm, "title": title, "runs": runs.height}
-        | columns(at_least_zero(inference.mean(runs["beside"], level)), "beside")
+        | columns(inference.bounded(inference.mean(runs["beside"], level), 0.0, math.inf), "beside")
         | {"along": runs["along"].mean()}
         for (arm, title), runs in farthest.group_by(["arm", "title"], maintain_order=True)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import at_least_zero, curves_of, of_runs
+from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.shape import Estimate, plateau_error
 
 STRAIGHT = "straight"
@@ -48,7 +49,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     rows = []
     for (arm, label), runs in plateaus.items():
         row = {"arm": arm, "title": runs["title"][0], "line": label, "runs": runs.height}
-        row |= columns(at_least_zero(inference.mean(runs["value"], level)), "plateau", "plateau_")
+        row |= columns(inference.bounded(inference.mean(runs["value"], level), 0.0, math.inf), "plateau", "plateau_")
         row |= columns(_difference(plateaus, arm, label, level), "difference")
         row |= for_all(_difference(plateaus, arm, label, wide)) | {"error": runs["error"].mean()}
         rows.append(row)
