@@ -35,10 +35,10 @@ def fuzz(count: int, seeds: int, folder: Path) -> Counter[str]:
     return found
 
 
-def test_two_thousand_damaged_checkpoints(tmp_path: Path) -> None:
-    found = fuzz(2000, 1, tmp_path)
-    assert found["refused"] + found["read"] == 2000
-    assert found["read"] > 100  # not all are refused at the door
+def test_a_thousand_damaged_checkpoints(tmp_path: Path) -> None:
+    found = fuzz(1000, 1, tmp_path)
+    assert found["refused"] + found["read"] == 1000
+    assert found["read"] > 50  # not all are refused at the door
 
 
 @pytest.mark.slow
