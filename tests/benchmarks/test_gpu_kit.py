@@ -222,6 +222,7 @@ def test_complete_runs_are_written(unstopped: Settings) -> None:
     assert about["run"]["status"] == "done"
 
 
+@pytest.mark.slow
 def test_a_call_stops_by_the_clock_and_the_next_goes_on(
     unstopped: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

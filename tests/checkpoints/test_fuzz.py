@@ -35,10 +35,10 @@ def fuzz(count: int, seeds: int, folder: Path) -> Counter[str]:
     return found
 
 
-def test_a_thousand_damaged_checkpoints(tmp_path: Path) -> None:
-    found = fuzz(1000, 1, tmp_path)
-    assert found["refused"] + found["read"] == 1000
-    assert found["read"] > 50  # not all are refused at the door
+def test_five_hundred_damaged_checkpoints(tmp_path: Path) -> None:
+    found = fuzz(500, 1, tmp_path)
+    assert found["refused"] + found["read"] == 500
+    assert found["read"] > 25  # not all are refused at the door
 
 
 @pytest.mark.slow

@@ -137,7 +137,9 @@ def test_a_part_that_is_named_as_the_whole_is_not_taken_for_it(line: Line, tmp_p
     assert "move" not in err  # before the comparison
 
 
-@pytest.mark.parametrize("encoding", ["ascii", pytest.param("latin-1", marks=pytest.mark.slow), "utf-16"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii", *(pytest.param(name, marks=pytest.mark.slow) for name in ("latin-1", "utf-16"))]
+)
 def test_a_console_of_any_encoding_takes_any_name(tmp_path: Path, encoding: str) -> None:
     files = odd(tmp_path)
     done = command("diff", *files, encoding=encoding, cwd=tmp_path)

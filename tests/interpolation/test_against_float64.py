@@ -55,7 +55,9 @@ def in_float64(trained: Trained, alpha: float, moving: set[str]) -> float:
         return float(F.cross_entropy(network(inputs.double()), targets))
 
 
-@pytest.mark.parametrize("block", ["", "stem", "layer2", "fc"])
+@pytest.mark.parametrize(
+    "block", ["", "layer2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stem", "fc"))]
+)
 def test_the_curve_agrees_with_float64_at_all_alphas(trained: Trained, block: str) -> None:
     network, start, end, inputs, targets = trained
     line = Line(start, end)
