@@ -54,6 +54,12 @@ def test_biases_of_norm_layers_belong_to_the_layer_before() -> None:
     assert powers(module) == {"0.bias": 1, "1.bias": 1, "3.bias": 2}
 
 
+def test_biases_of_any_name_are_found() -> None:
+    module = nn.Sequential(nn.Linear(4, 4), nn.LSTM(4, 3), nn.MultiheadAttention(4, 2))
+    lstm = dict.fromkeys(("1.bias_ih_l0", "1.bias_hh_l0"), 2)
+    assert powers(module) == {"0.bias": 1, **lstm, "2.in_proj_bias": 3, "2.out_proj.bias": 4}
+
+
 @pytest.mark.parametrize("wrong", [{"nothing": 2}, {"0.bias": 0}])
 def test_impossible_powers_are_refused(wrong: dict[str, int]) -> None:
     start, end = (State.from_module(network(2, seed)) for seed in (0, 1))

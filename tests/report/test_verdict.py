@@ -44,7 +44,7 @@ COURSES: dict[str, Array] = {
     "No barrier: test loss rises from 0.4* to 1.4*.": 0.4 + ALPHAS,
     "No barrier: test loss *0.4*.": 0.4 + 0 * ALPHAS,
     "No barrier that matters: test loss stays between *; near alpha = 0.* it rises by 0.0* nats before it falls (95 % "
-    "interval *), which is told from noise, but is below the smallest effect of interest, 0.05 nats.": 0.4
+    "interval *), which is statistically significant, but below the smallest effect of interest, 0.05 nats.": 0.4
     + 0.03 * HUMP,
     "There is a barrier: test loss is 0.* near alpha = 0.4*, rises to 1.* near alpha = 0.65 and falls to 0.* * (a rise "
     "of 1.* nats that is followed by a fall; 95 % interval *).": (
@@ -126,8 +126,8 @@ def test_a_block_that_is_not_told_to_matter() -> None:
     whole, noise = line(values(0.4 + 0 * ALPHAS)), rng.normal(0, 0.1, (len(ALPHAS), 500))
     found = probe(whole, line(0.4 + noise), line(0.4 + noise[::-1])).summary().text
     assert re.search(
-        r"None of 2 blocks costs anything that is told from noise when it alone is set to its values at the start; "
-        r"“block[12]” most: −?0\.0\d* nats \(95 % interval −0\.\d+ to 0\.\d+\)\.",
+        r"Of 2 blocks, none costs a significant amount when it alone is set to its values at the start; "
+        r"“block[12]” costs most: −?0\.0\d* nats \(95 % interval −0\.\d+ to 0\.\d+\)\.",
         found,
     )
     told = probe(whole, line(values(3.4 - 3 * ALPHAS)), line(values(0.4 + 0 * ALPHAS))).summary().text

@@ -85,6 +85,25 @@ def test_a_random_direction_is_as_long_as_the_line(store: Store) -> None:
     assert first[1] != second[1]
 
 
+@pytest.mark.parametrize("rest", ["start", "end"])
+def test_other_blocks_are_at_the_end_also_where_the_path_does_not_lead_there(rest: str, store: Store) -> None:
+    """A random direction of one block: at alpha = 0 that block is the start's, and the others are the end's."""
+    first, *_ = by_block(models.outline(RECIPE.model, (2,), 2)).items()
+    block, names = first
+    scan = Scan(START, END, block, rest=rest, along=RandomDirection(), **SMALL)  # type: ignore[arg-type]
+    _, means = curve(scan, store)
+    others = store.state(START if rest == "start" else END)
+    moved = others.replace({name: store.state(START)[name] for name in names})
+    assert means[0] == pytest.approx(loss(moved), rel=1e-5)
+
+
+def test_a_random_direction_of_complex_weights_has_both_parts() -> None:
+    start, end = (State({"w": torch.full((200,), value)}) for value in (0j, 1 + 1j))
+    drawn = direction(start, end, 0)["w"]
+    assert float(drawn.norm()) == pytest.approx(20.0)
+    assert float(drawn.imag.norm()) > 10
+
+
 def test_positions_may_lie_beyond_the_ends(store: Store) -> None:
     """The 20 points of Goodfellow's line, to alpha = 19/9."""
     positions = tuple(index / 9 for index in range(20))

@@ -64,14 +64,15 @@ class Homogeneous(Line):
 def powers(module: nn.Module) -> dict[str, int]:
     """Bias -> the number of its layer, counted from 1 among those with a weight of two or more dimensions, in order.
 
-    Biases of norm layers belong to the layer before. Branches count as they stand in the module, one after the other.
+    Biases are one-dimensional parameters with "bias" in their name; those of norm layers belong to the layer before.
+    Branches count as they stand in the module, one after the other, and a recurrent layer counts as one, though its
+    signal passes its weights at every step.
     """
     found: dict[str, int] = {}
     layer = 0
     for prefix, part in module.named_modules():
-        weight, bias = (getattr(part, name, None) for name in ("weight", "bias"))
-        if isinstance(weight, Tensor) and weight.ndim >= 2:
-            layer += 1
-        if isinstance(bias, nn.Parameter):
-            found[f"{prefix}.bias" if prefix else "bias"] = max(layer, 1)
+        own = dict(part.named_parameters(prefix, recurse=False))
+        layer += any(parameter.ndim >= 2 for parameter in own.values())
+        biases = (name for name, each in own.items() if each.ndim == 1 and "bias" in name.rpartition(".")[2])
+        found |= dict.fromkeys(biases, max(layer, 1))
     return found

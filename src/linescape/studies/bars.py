@@ -22,8 +22,13 @@ def describe(task: Task) -> str:
     if isinstance(task, Keep):
         kind = f"keep {task.moment} of"
     else:
-        kind = f"walk {task.block or 'the whole line'} of" if isinstance(task, Scan) else "train"
+        kind = f"walk {_moving(task)} of" if isinstance(task, Scan) else "train"
     return f"{kind} {title(recipe.model)} on {recipe.data.label}, seed {recipe.seed}"
+
+
+def _moving(scan: Scan) -> str:
+    others = f" and {len(scan.blocks)} more blocks" if scan.blocks else ""
+    return f"{scan.block}{others}" if scan.block else "the whole line"
 
 
 class Bars(Watch, AbstractContextManager["Bars"]):

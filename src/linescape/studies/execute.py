@@ -89,7 +89,7 @@ def _scan(task: Scan, job: Job, part: tuple[int, int] | None) -> None:
     if task.block:
         groups = by_convolution(evaluator.model) | by_block(evaluator.model)
         names = [name for group in choose(groups, task.moving).values() for name in group]
-        path = Only(path, names, fixed=path.at(1.0 if task.rest == "end" else 0.0))
+        path = Only(path, names, fixed=ends[task.rest].to(device))  # also where the path does not lead to the end
     options = ScanOptions(alphas=task.grid, batchnorm=task.batchnorm)
     counts = {name: sum(len(targets) for _, targets in batches) for name, batches in evaluator.data.items()}
     shapes = {

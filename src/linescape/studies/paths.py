@@ -69,9 +69,12 @@ def direction(start: State, end: State, seed: int) -> dict[str, torch.Tensor]:
     random = torch.Generator().manual_seed(seed)
     drawn: dict[str, torch.Tensor] = {}
     for name, value in start.parameters.items():
-        difference = (end[name].double() - value.double()).norm() if is_continuous(value.dtype) else torch.zeros(())
+        if not is_continuous(value.dtype):
+            continue
+        wide = torch.complex128 if value.is_complex() else torch.float64
+        difference = (end[name].to(wide) - value.to(wide)).norm()
         if difference > 0:
-            noise = torch.randn(value.shape, generator=random, dtype=torch.float64)
+            noise = torch.randn(value.shape, generator=random, dtype=wide)
             scaled = noise * (difference.cpu() / noise.norm())
             drawn[name] = scaled.to(value.dtype).to(value.device)
     return drawn

@@ -68,7 +68,7 @@ class Results(Protocol):
 
 
 class Watch:
-    """Is told what happens; this one does nothing."""
+    """Receives the events of a run; this one ignores them."""
 
     def begin(self, unit: Unit) -> None:
         """A unit was handed out."""
@@ -99,7 +99,7 @@ class Schedule:
         failed: tasks that failed, with the reason.
         opened: all tasks that were missing at some time, in order.
         stopped: why the run cannot go on, such as that the store cannot be written.
-        watch: is told what happens.
+        watch: receives each event of the run, to show it.
     """
 
     def __init__(

@@ -336,7 +336,7 @@ def in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
 
 def _lines(recipe: Recipe, asked: Sequence[str], settings: Mapping[str, Any]) -> tuple[str, ...]:
     """The blocks that are walked: ``blocks`` stands for all that the network has."""
-    if unknown := set(settings) - set(Scan.__struct_fields__) | set(settings) & {"start", "end", "block"}:
+    if unknown := set(settings) - set(Scan.__struct_fields__) | set(settings) & {"start", "end", "block", "blocks"}:
         name = min(unknown)
         raise RecipeError(f"A line has no setting {name!r}. {suggest(name, Scan.__struct_fields__[3:])}")
     names = [name for name in ([asked] if isinstance(asked, str) else asked) if name != "whole"]

@@ -4,7 +4,8 @@
     ray      a Ray cluster, or one on this machine that ends with the run
     slurm    job arrays of a SLURM cluster
 
-What goes to another process or machine is plain data, and what comes back is plain data: JSON, never a pickled object.
+What goes to another process or machine is a line of JSON, and so is what comes back: no network, study or result is
+pickled. Ray and submitit wrap that line in pickles of their own, which only their workers write.
 The same task has the same bits wherever it is done on the same kind of machine.
 """
 
