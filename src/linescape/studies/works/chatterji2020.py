@@ -33,7 +33,8 @@ from msgspec.structs import replace
 
 from linescape.recipe import Moment, Recipe, title
 from linescape.studies import vlaar2022
-from linescape.studies.study import Arm, Run, Scan, Study
+from linescape.studies.study import Arm, Run, Study
+from linescape.studies.vlaar2022.scales import Resolution
 from linescape.studies.works.zhang2019 import layers
 
 SOURCE = "Chatterji, Neyshabur & Sedghi 2020, arXiv 1912.00528"
@@ -41,12 +42,11 @@ TITLE = "How far is each module of a trained network from not being needed?"
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Resolution):
     """What differs between scales: replicates, and how finely lines of modules are measured."""
 
     seeds: int = 5
     alphas: int = 21
-    train_examples: int = 1000
     test_examples: int = 1000
 
 
@@ -68,6 +68,5 @@ def study(scale: str) -> Study:
 
 def _run(recipe: Recipe, scale: str) -> Run:
     chosen, start, end = SCALES[scale], Moment(recipe, "start"), Moment(recipe)
-    settings = {name: getattr(chosen, name) for name in ("alphas", "train_examples", "test_examples")}
     lines = {"whole": vlaar2022.SCALES[scale].whole.scan(start, end)}
-    return Run(recipe, lines | {layer: Scan(start, end, layer, **settings) for layer in layers(recipe)})
+    return Run(recipe, lines | {layer: chosen.scan(start, end, layer) for layer in layers(recipe)})

@@ -23,7 +23,8 @@ from msgspec.structs import replace
 from linescape import data
 from linescape.recipe import Moment, Recipe, Trained
 from linescape.studies import vlaar2022
-from linescape.studies.study import Arm, Run, Scan, Study
+from linescape.studies.study import Arm, Run, Study
+from linescape.studies.vlaar2022.scales import Resolution
 from linescape.training.loop import steps_per_epoch
 
 SOURCE = "Frankle, Dziugaite, Roy & Carbin 2020, arXiv 1912.05671"
@@ -33,14 +34,12 @@ SHARES = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0)
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Resolution):
     """What differs between scales: replicates, samples of noise for each, and how finely lines are measured."""
 
     seeds: int = 3
     orders: int = 3
     alphas: int = 30
-    train_examples: int = 1000
-    test_examples: int = 0
 
 
 SCALES: Mapping[str, Scale] = {
@@ -76,9 +75,8 @@ def copy(recipe: Recipe, step: int, order: int) -> Recipe:
 
 
 def _run(recipe: Recipe, step: int, scale: Scale) -> Run:
-    settings = {name: getattr(scale, name) for name in ("alphas", "train_examples", "test_examples")}
     copies = [copy(recipe, step, order) for order in range(1, scale.orders + 1)]
-    lines = {"whole": Scan(Moment(copies[0], "start"), Moment(copies[0]), **settings)}
+    lines = {"whole": scale.scan(Moment(copies[0], "start"), Moment(copies[0]))}
     for (one, first), (other, second) in combinations(enumerate(copies, start=1), 2):
-        lines[f"copies {one} and {other}"] = Scan(Moment(first), Moment(second), **settings)
+        lines[f"copies {one} and {other}"] = scale.scan(Moment(first), Moment(second))
     return Run(copies[0], lines)

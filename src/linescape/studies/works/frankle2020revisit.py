@@ -35,7 +35,8 @@ from msgspec.structs import replace
 
 from linescape.recipe import Moment, Recipe
 from linescape.studies import vlaar2022
-from linescape.studies.study import Arm, Run, Scan, Study
+from linescape.studies.study import Arm, Run, Study
+from linescape.studies.vlaar2022.scales import Resolution
 
 SOURCE = "Frankle 2020, arXiv 2012.06898"
 TITLE = "Does the loss fall gradually along the line, and do barriers come up during training?"
@@ -46,13 +47,11 @@ EPOCHS = (1, 2, 3, 5, 10, 20, 33, 50, 66, 90)
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Resolution):
     """What differs between scales: replicates, and how finely lines are measured."""
 
     seeds: int = 5
     alphas: int = 100
-    train_examples: int = 1000
-    test_examples: int = 0
 
 
 SCALES: Mapping[str, Scale] = {
@@ -92,7 +91,6 @@ def states(recipe: Recipe) -> tuple[Moment, ...]:
 
 
 def _run(recipe: Recipe, scale: Scale) -> Run:
-    settings = {name: getattr(scale, name) for name in ("alphas", "train_examples", "test_examples")}
     end = Moment(recipe)
-    lines = {"whole": Scan(Moment(recipe, "start"), end, **settings)}
-    return Run(recipe, lines | {f"from {state}": Scan(state, end, **settings) for state in states(recipe)})
+    lines = {"whole": scale.scan(Moment(recipe, "start"), end)}
+    return Run(recipe, lines | {f"from {state}": scale.scan(state, end) for state in states(recipe)})

@@ -30,11 +30,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 from linescape.recipe import MLP, Moment, Optimizer, Recipe, Schedule
 from linescape.studies import vlaar2022
-from linescape.studies.study import Arm, Run, Scan, Study
+from linescape.studies.study import Arm, Run, Study
+from linescape.studies.vlaar2022.scales import Resolution
 
 SOURCE = "Lucas, Bae, Zhang, Fort, Zemel & Grosse 2021, arXiv 2104.11044"
 TITLE = "Which trainings have a monotone line?"
@@ -45,15 +46,13 @@ ELSEWHERE = "from another draw"
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Resolution):
     """What differs between scales: the grid, the limit of training loss (nats) that the tables keep, and resolution."""
 
     rates: tuple[float, ...] = (0.1, 0.01, 0.001)
     depths: tuple[int, ...] = (2, 4)
     epochs: int = 10
     limit: float = 0.5
-    alphas: int = 50
-    train_examples: int = 1000
     test_examples: int = 500
 
 
@@ -62,7 +61,7 @@ SCALES: Mapping[str, Scale] = {
     "mini": Scale(),
     "cifar10-small": Scale(limit=0.1),
     "cifar10-narrow-30": Scale(rates=(0.1, 0.03, 0.01, 0.003, 0.001), limit=0.1),
-    "cifar10": Scale((3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001), (2, 3, 4, 5), 200, 0.1),
+    "cifar10": Scale(rates=(3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001), depths=(2, 3, 4, 5), epochs=200, limit=0.1),
 }
 _ACTIVATIONS: tuple[Literal["relu", "tanh"], ...] = ("relu", "tanh")
 ARMS: Mapping[str, tuple[str, Literal["sgd", "adam"], Literal["none", "batch"]]] = {
@@ -97,9 +96,10 @@ def study(scale: str) -> Study:
 
 def _run(recipe: Recipe, scale: Scale) -> Run:
     assert isinstance(recipe.model, MLP)
-    settings: dict[str, Any] = {name: getattr(scale, name) for name in ("alphas", "train_examples", "test_examples")}
-    if recipe.model.norm == "batch":
-        settings["batchnorm"] = ("recalibrate",)
+    batchnorm = ("recalibrate" if recipe.model.norm == "batch" else "interpolate",)
     start, end = Moment(recipe, "start"), Moment(recipe)
     other = Moment(Recipe(recipe.data, recipe.model, seed=recipe.seed + OTHER), "start")
-    return Run(recipe, {"whole": Scan(start, end, **settings), ELSEWHERE: Scan(other, end, **settings)})
+    lines = {
+        label: scale.scan(first, end, batchnorm=batchnorm) for label, first in (("whole", start), (ELSEWHERE, other))
+    }
+    return Run(recipe, lines)

@@ -35,8 +35,9 @@ from msgspec.structs import replace
 
 from linescape.recipe import Moment, Recipe
 from linescape.studies import vlaar2022
-from linescape.studies.study import Arm, Run, Scan, Study
+from linescape.studies.study import Arm, Run, Study
 from linescape.studies.vlaar2022.arms import EVEN, ODD
+from linescape.studies.vlaar2022.scales import Resolution
 from linescape.training import interventions
 
 SOURCE = "Neyshabur, Sedghi & Zhang 2020, arXiv 2008.11687"
@@ -47,15 +48,13 @@ BETWEEN = "from one network of a pair to the other"
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Resolution):
     """What differs between scales: pairs, alphas, epochs of pre-training, and sides of shuffled blocks in pixels."""
 
     pairs: int = 3
-    alphas: int = 50
     epochs: tuple[int, ...] = (0, 1, 2, 10, 20)
     blocks: tuple[int, ...] = (1, 4, 16)
     train_examples: int = 500
-    test_examples: int = 0
 
 
 SCALES: Mapping[str, Scale] = {
@@ -116,6 +115,5 @@ def _run(first: Recipe, second: Recipe | None, scale: str) -> Run:
     chosen, end = SCALES[scale], Moment(first)
     lines = {"whole": vlaar2022.SCALES[scale].whole.scan(Moment(first, "start"), end)}
     if second:
-        settings = {name: getattr(chosen, name) for name in ("alphas", "train_examples", "test_examples")}
-        lines[BETWEEN] = Scan(end, Moment(second), **settings)
+        lines[BETWEEN] = chosen.scan(end, Moment(second))
     return Run(first, lines)

@@ -31,7 +31,8 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from linescape.recipe import Moment, Random, Recipe
-from linescape.studies.study import Arm, Run, Scan, Study
+from linescape.studies.study import Arm, Run, Study
+from linescape.studies.vlaar2022.scales import Resolution
 from linescape.studies.works.frankle2020revisit import networks
 
 SOURCE = "Tao, Li & Zhan 2024, PMLR 235:47912"
@@ -49,13 +50,10 @@ STARTS: Mapping[str, Random] = {
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Resolution):
     """What differs between scales: replicates, and how finely lines are measured."""
 
     seeds: int = 7
-    alphas: int = 50
-    train_examples: int = 1000
-    test_examples: int = 0
 
 
 SCALES: Mapping[str, Scale] = {
@@ -83,7 +81,6 @@ def start(recipe: Recipe, of: str) -> Moment:
 
 
 def _run(recipe: Recipe, scale: Scale) -> Run:
-    settings = {name: getattr(scale, name) for name in ("alphas", "train_examples", "test_examples")}
     end = Moment(recipe)
-    lines = {"whole": Scan(Moment(recipe, "start"), end, **settings)}
-    return Run(recipe, lines | {f"from {name}": Scan(start(recipe, name), end, **settings) for name in STARTS})
+    lines = {"whole": scale.scan(Moment(recipe, "start"), end)}
+    return Run(recipe, lines | {f"from {name}": scale.scan(start(recipe, name), end) for name in STARTS})

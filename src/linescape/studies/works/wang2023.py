@@ -37,7 +37,8 @@ from msgspec.structs import replace
 from linescape.recipe import MLP, Moment, Optimizer, Random, Recipe, Schedule
 from linescape.studies import vlaar2022
 from linescape.studies.paths import Homogeneous
-from linescape.studies.study import Arm, Run, Scan, Study
+from linescape.studies.study import Arm, Run, Study
+from linescape.studies.vlaar2022.scales import Resolution
 
 SOURCE = "Wang, Wang, Zhou & Ge 2023, arXiv 2210.01019"
 TITLE = "What makes the plateau of the error along the line long?"
@@ -67,12 +68,10 @@ ARMS: Mapping[str, tuple[str, Callable[[Recipe], Recipe]]] = {
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Resolution):
     """What differs between scales: replicates, and how finely lines are measured."""
 
     seeds: int = 10
-    alphas: int = 50
-    train_examples: int = 1000
     test_examples: int = 1000
 
 
@@ -103,7 +102,6 @@ def training(scale: str) -> Recipe:
 
 
 def _run(recipe: Recipe, scale: Scale) -> Run:
-    settings = {name: getattr(scale, name) for name in ("alphas", "train_examples", "test_examples")}
     start, end = Moment(recipe, "start"), Moment(recipe)
-    straight = Scan(start, end, **settings)
+    straight = scale.scan(start, end)
     return Run(recipe, {"whole": straight, HOMOGENEOUS: replace(straight, along=Homogeneous())})
