@@ -6,9 +6,12 @@ Every network of linescape has an attribute ``blocks``: block name to the prefix
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from linescape import recipe
 from linescape.errors import RecipeError
@@ -78,13 +81,32 @@ def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
 def outline(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
     """A network for its names, shapes and blocks; its values mean nothing, and take no memory in those of linescape.
 
+    It may be the one that an earlier call returned, so it is to be read only.
+
     Raises:
         RecipeError: the network is impossible for this shape.
     """
     if isinstance(spec, recipe.OwnModel):  # whose code may need values
         return draw(spec, shape, classes, recipe.Random(), seed=0)
-    with torch.device("meta"):
+    return _outline(spec, shape, classes)
+
+
+@lru_cache(maxsize=64)
+def _outline(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
+    with torch.device("meta"), _NothingDrawn():
         return build(spec, shape, classes)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out random initialisation: on the device ``meta``, torch imports its compiler for it, which takes 1 s."""
+
+    FUNCTIONS = (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        return next(iter((*args, *kwargs.values()))) if func in self.FUNCTIONS else func(*args, **kwargs)
 
 
 def draw(spec: recipe.Model, shape: tuple[int, ...], classes: int, init: recipe.Random, seed: int) -> Network:

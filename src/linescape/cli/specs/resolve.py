@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-import torch
 from torch import Tensor, nn
 
 from linescape import data, models
@@ -130,8 +129,7 @@ def _check_size(spec: Model, shape: tuple[int, ...], classes: int, tensors: Mapp
     numbers = [number for number in chain(settings, *lists) if isinstance(number, int)]
     possible = max(numbers, default=0) <= values and all(len(items) <= len(tensors) for items in lists)
     if possible:
-        with torch.device("meta"):
-            network = models.build(spec, shape, classes)
+        network = models.outline(spec, shape, classes)
         possible = sum(parameter.numel() for parameter in network.parameters()) <= values
     if not possible:
         raise RecipeError(

@@ -53,7 +53,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import torch
 from msgspec.structs import replace
 
 from linescape import models
@@ -104,14 +103,12 @@ def _arm(level: Level, baseline: Level, scale: Scale) -> Arm:
 @cache
 def has_batchnorm(model: Model) -> bool:
     """Whether a network has running statistics that a treatment of BatchNorm could act on."""
-    with torch.device("meta"):
-        return bool(batchnorm.layers(models.build(model, (3, 32, 32), 10)))
+    return bool(batchnorm.layers(models.outline(model, (3, 32, 32), 10)))
 
 
 def _convolutions(scale: Scale) -> tuple[str, ...]:
     """The names of the convolutions in the base network's stages; its stem and its head are blocks by themselves."""
-    with torch.device("meta"):
-        network = models.build(scale.base.model, (3, 32, 32), 10)
+    network = models.outline(scale.base.model, (3, 32, 32), 10)
     return tuple(name for name in by_convolution(network) if name.startswith("layer"))
 
 
