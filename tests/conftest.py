@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from linescape.engine import processors
 from linescape.geometry.state import State
 from linescape.report.figures import panel
 from tests.support.networks import ConvNet, lived_in
@@ -33,6 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     panel.STYLE["pdf.fonttype"] = 3  # to embed fonts as users have them takes a third of the time of a page
+    # Walks in bfloat16 are tested on every processor; tests/engine/test_processors.py has those that cannot.
+    processors.multiplies_bfloat16 = lambda device: True
     gc.freeze()  # half a million imported objects, which each full collection would look at for 0.3 s
 
 

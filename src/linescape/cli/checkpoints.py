@@ -172,7 +172,8 @@ def probe_files(
         until: draw examples until the barrier and min Delta are known to +- this many nats.
         smallest_effect: rises up to this height matter to nobody: of the loss, or MEASURE=HEIGHT, as in 0.02 error=0.5.
             By default 0.05 nats and 1 percentage point.
-        precision: bfloat16 takes about half the time; the report states its deviation from full precision.
+        precision: bfloat16 is faster where the processor has instructions for it, and is not used elsewhere; the
+            report states its deviation from full precision.
         device: where to compute: cpu, cuda, ...
         out: folder for the report.
         reading: how to read the checkpoints.

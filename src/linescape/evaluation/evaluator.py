@@ -69,7 +69,8 @@ class Evaluator:
         calibration: name of the data that ``recalibrate`` passes through the network; their order should be random.
         precision: what a walk computes in: None is the network's own type. With ``bfloat16``, positions are still
             computed in the type of the ends, then rounded; the deviation from full precision is measured and recorded
-            in every curve. Direct evaluation is in full precision.
+            in every curve. A processor without instructions for it would take longer, so there the network's own type
+            is used, and a note says so. Direct evaluation is in full precision.
         fast: whether a walk takes the network as a graph (`linescape.engine`). By default it does where that saves more
             time than it costs: hundredths of a second with `torch.fx`, seconds with `torch.export`.
         memory: bytes that a walk may use in addition to the working copy: for activations that do not depend on moving

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from linescape.engine import Fast, operations, threads
+from linescape.engine import Fast, operations, processors, threads
 from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, check_type, first_line
 from linescape.evaluation import batchnorm, own_loss
 from linescape.evaluation.batches import described, first_with_examples, head, map_tensors, to_device
@@ -36,12 +36,13 @@ class Runner:
     Args:
         model: any network; a private copy in eval mode is called, on the model's device.
         forward: (model, batch) -> (outputs, targets).
-        precision: what the engine computes in; None is the network's own type.
+        precision: what the engine computes in where that is not slower; None is the network's own type.
         memory: bytes that the engine may take besides the copy.
         copy: whether a copy is made; otherwise the network itself is written to.
 
     Attributes:
         engine: stands in for the copy along a path.
+        precision: what the engine computes in; None is the network's own type.
         device: of the copy.
         dtype: of its first tensor.
         statistics: names of BatchNorm's running statistics.
@@ -56,18 +57,20 @@ class Runner:
         if precision not in (None, *get_args(Precision)):
             raise MeasureError(f"There is no precision {precision!r}. Use 'bfloat16', or None for the network's own.")
         State.from_module(model, copy=False)  # a network without a state, as before its first call, is refused
-        self.forward, self.precision, self._memory = forward, precision, memory
+        self.forward, self._memory = forward, memory
         self.threads: int | None = None
         self._copy = WorkingCopy(model, copy)
+        self.precision, self._asked = precision, precision
         self._differentiates = False
         self._takes_fewer = True
         self._set_up()
 
     def _set_up(self) -> None:
-        self.engine = Fast(self.model, torch.bfloat16 if self.precision else None, self._memory)
         tensors = (value for value in self.model.state_dict().values() if isinstance(value, Tensor))
         first = next(tensors, torch.zeros(()))
         self.device, self.dtype = first.device, first.dtype
+        self.precision = self._asked if processors.multiplies_bfloat16(self.device) else None
+        self.engine = Fast(self.model, torch.bfloat16 if self.precision else None, self._memory)
         self.statistics = batchnorm.statistics(self.model)
 
     @property
@@ -149,6 +152,12 @@ class Runner:
     def notes_on(self, path: Path) -> list[str]:
         """What a reader of a walk along this path should know, in words."""
         notes = [*self._copy.notes_on(path), *self.engine.notes]
+        if self.precision != self._asked:
+            own = str(self.dtype).removeprefix("torch.")
+            notes.append(
+                f"The walk was computed in {own}, not in {self._asked} as asked: this processor has no instructions "
+                f"for {self._asked}, in which it would take longer."
+            )
         if torch.is_autocast_enabled(self.device.type):
             dtype = str(torch.get_autocast_dtype(self.device.type)).removeprefix("torch.")
             notes.append(f"The walk was inside the caller's torch.autocast, which computes in {dtype} where it can.")
