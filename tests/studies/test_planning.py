@@ -15,12 +15,15 @@ from linescape.data import sets
 from linescape.errors import RecipeError
 from linescape.recipe import LSTM, MLP, Data, Model, Optimizer, Poison, Recipe, ResNet, Schedule, Trained, Weights
 from linescape.studies import timing
-from linescape.studies.costs import POINT, READING, TASK, _built, approximate_call, cost_of
-from linescape.studies.planning import count, duration, plan, steps_to_states
+from linescape.studies.costs import cost_of
+from linescape.studies.kinds.line import POINT
+from linescape.studies.kinds.state import asked_of_trainings
+from linescape.studies.planning import count, duration, plan
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Scan, Task, Train
 from linescape.studies.timing import Workload
+from linescape.studies.workloads import READING, TASK, _built, approximate_call
 from linescape.training import interventions as change
 
 STEP, PASS = 0.5, 0.25
@@ -88,7 +91,7 @@ def test_states_of_a_training_that_is_not_asked_for_take_one_run_to_the_last(emp
     early, late = Keep(Moment(BASE, "step", 100)), Keep(Moment(BASE, "epoch", 2))
     tasks: list[Task] = [early, late]
     assert plan(tasks, empty).core_seconds == pytest.approx(2 * 157 * STEP + FIXED)
-    assert steps_to_states(tasks, empty, "cpu") == {early: 2 * 157}
+    assert asked_of_trainings(tasks, empty, "cpu").steps == {early: 2 * 157}
     assert str(count(tasks, empty)) == (
         "0 of 0 trainings and 0 of 0 lines to do, shared ones counted once, and 2 of 2 states within trainings to keep"
     )

@@ -21,13 +21,14 @@ from linescape.errors import DamagedError, StoreError
 from linescape.geometry.moved import moves
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
+from linescape.recipe import Moment
 from linescape.studies.encoding import LOG, Row, encode_log, encode_moves, encode_record, encode_state, recipe_of
 from linescape.studies.finished import Finished
 from linescape.studies.half_done import HalfDone
-from linescape.studies.layout import DONE, MARK, POINTS, SNAPSHOT, TASK, folder_of, key_of, state_file
+from linescape.studies.layout import DONE, MARK, POINTS, SNAPSHOT, TASK, folder_of, key_of, lock_of, state_file
 from linescape.studies.places import Place, opened
 from linescape.studies.places.local import LocalFolder
-from linescape.studies.study import Keep, Moment, Scan, Task, Train
+from linescape.studies.tasks import Keep, Scan, Task, Train
 from linescape.tensor_file import encode_with_note
 from linescape.training.loop import Checkpoint
 
@@ -114,6 +115,29 @@ class Store(Finished):
 
     # -- what is finished ---------------------------------------------------------------------------------------
 
+    def save(self, task: Task, files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
+        """Write the result of a task of any kind, and remove what was half done of it.
+
+        Args:
+            task: the task.
+            files: the content of its files by name, of letters with the end json, safetensors or parquet.
+            record: what ``done.json`` is to hold besides checksums.
+
+        Raises:
+            StoreError: the folder cannot be written; what was there stays.
+        """
+        if not self.place.claims_last and self.has(task):
+            return  # another process did it while this one had lost its claim
+        checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        noted = {**record, "files": checksums}
+        if earlier := self.damaged.get(task):
+            noted["remarks"] = [f"was done again: {earlier}", *record.get("remarks", ())]
+        words = msgspec.json.format(msgspec.json.encode(task), indent=1)
+        self.put(task, {TASK: words, **files}, checksums, encode_record(key_of(task), noted))
+        folder = folder_of(task)
+        points = (f"{folder}/{POINTS}/{name}" for name in self.place.names(f"{folder}/{POINTS}"))
+        self.place.delete(f"{folder}/{SNAPSHOT}", *points)
+
     def save_training(
         self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], record: Mapping[str, Any]
     ) -> None:
@@ -135,7 +159,7 @@ class Store(Finished):
             "optimizer.safetensors": encode_with_note(end.optimizer, {"step": end.step}),
             "log.parquet": encode_log(rows),
         }
-        self._settle(task, files, {**record, "moves": encode_moves(moves(start, end.state))})
+        self.save(task, files, {**record, "moves": encode_moves(moves(start, end.state))})
 
     def save_state(self, task: Keep, now: Checkpoint, record: Mapping[str, Any]) -> None:
         """Write a state within a training.
@@ -147,7 +171,7 @@ class Store(Finished):
             "state.safetensors": encode_state(now.state, task.recipe),
             "optimizer.safetensors": encode_with_note(now.optimizer, {"step": now.step}),
         }
-        self._settle(task, files, record)
+        self.save(task, files, record)
 
     def save_curve(self, task: Scan, curve: Curve, record: Mapping[str, Any]) -> None:
         """Write a finished walk.
@@ -155,7 +179,7 @@ class Store(Finished):
         Raises:
             StoreError: the folder cannot be written; what was there stays.
         """
-        self._settle(task, {"curve.safetensors": curve.to_bytes()}, record)
+        self.save(task, {"curve.safetensors": curve.to_bytes()}, record)
 
     def decline(self, task: Task, reason: str, record: Mapping[str, Any]) -> None:
         """Settle a task that cannot be done, so that it is not tried again.
@@ -163,7 +187,7 @@ class Store(Finished):
         Raises:
             StoreError: the folder cannot be written.
         """
-        self._settle(task, {}, {**record, "declined": reason})
+        self.save(task, {}, {**record, "declined": reason})
 
     def put(self, task: Task, files: Mapping[str, bytes], checksums: Mapping[str, str], record: bytes) -> None:
         """Write a settled result.
@@ -223,8 +247,7 @@ class Store(Finished):
             StoreError: the folder cannot be written.
         """
         self._mark()
-        folder = folder_of(Train(task.recipe) if isinstance(task, Keep) else task)
-        with self.place.claim(folder, "-".join(map(str, part)) if part else "", wait) as claimed:
+        with self.place.claim(lock_of(folder_of(task)), "-".join(map(str, part)) if part else "", wait) as claimed:
             yield claimed
 
     # -- bytes --------------------------------------------------------------------------------------------------
@@ -232,19 +255,6 @@ class Store(Finished):
     def _mark(self) -> None:
         if not self.exists():
             self.place.write(MARK, json.dumps({"format": FORMAT}).encode())
-
-    def _settle(self, task: Task, files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
-        if not self.place.claims_last and self.has(task):
-            return  # another process did it while this one had lost its claim
-        checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        noted = {**record, "files": checksums}
-        if earlier := self.damaged.get(task):
-            noted["remarks"] = [f"was done again: {earlier}", *record.get("remarks", ())]
-        words = msgspec.json.format(msgspec.json.encode(task), indent=1)
-        self.put(task, {TASK: words, **files}, checksums, encode_record(key_of(task), noted))
-        folder = folder_of(task)
-        points = (f"{folder}/{POINTS}/{name}" for name in self.place.names(f"{folder}/{POINTS}"))
-        self.place.delete(f"{folder}/{SNAPSHOT}", *points)
 
 
 def _check_mark(place: Place) -> None:

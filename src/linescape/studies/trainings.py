@@ -19,12 +19,12 @@ from linescape.data import Dataset
 from linescape.errors import RecipeError, StateError
 from linescape.geometry.state import State
 from linescape.geometry.tensors import identical
-from linescape.recipe import Recipe
+from linescape.recipe import Moment, Recipe
 from linescape.studies.half_done import Best, HalfDone, Snapshot
 from linescape.studies.job import Job, check_own, load, measuring
 from linescape.studies.states import steps_in_epoch, theta_0
 from linescape.studies.store import Row, Store
-from linescape.studies.study import Keep, Moment, Train
+from linescape.studies.tasks import Keep, Train
 from linescape.training.initialisation import draw
 from linescape.training.loop import Checkpoint, Progress, learning_rate, train
 

@@ -16,9 +16,10 @@ import linescape.studies.executors.anywhere
 import linescape.studies.executors.local
 import linescape.studies.run
 from linescape import studies
+from linescape.studies.doing import do
 from linescape.studies.executors.local import Local, devices
 from linescape.studies.processes import Processes
-from linescape.studies.run import do, work
+from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Task, Train
 from tests.studies.test_run import FLAT, results, whole
