@@ -108,7 +108,7 @@ def run(training: Training, keeps: Iterable[Keep], stop: bool = False) -> None:
     asked = [keep for keep in keeps if not store.has(keep)]
     missing = training.due(asked)
     due = training.due({*chain(*missing.values()), *store.kept(recipe)})
-    if best is None and not rows and any(keep.moment.at == "best" for keep in [*asked, *_kept_best(recipe, store)]):
+    if best is None and not rows and any(keep.moment.at == "best" for keep in [*asked, *kept_best(recipe, store)]):
         best = Best()
     # What was stopped beyond one of them is not thrown away: it is brought to its end, by which `_repeat` is checked.
     whole = not stop or any(keep.moment.at == "best" for keep in asked)
@@ -253,7 +253,7 @@ def _held_out_loss(network: nn.Module, dataset: Dataset, device: str) -> Callabl
     return lambda state: float(evaluator(state)["test", "cross_entropy"].mean(dtype=np.float64))
 
 
-def _kept_best(recipe: Recipe, store: Store) -> list[Keep]:
+def kept_best(recipe: Recipe, store: Store) -> list[Keep]:
     """The best state of a training, if it is there."""
     best = [Keep(Moment(recipe, "best"))] if recipe.data.held_out else []
     return [keep for keep in best if store.has(keep) and store.declined(keep) is None]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-from linescape import data
 from linescape.recipe import Moment, Recipe
 from linescape.studies import trainings
 from linescape.studies.job import Job, conditions
 from linescape.studies.kinds.kind import Asked, Kind, Part
-from linescape.studies.kinds.training import copies
+from linescape.studies.kinds.training import copies, held_out_examples
 from linescape.studies.store import Store
 from linescape.studies.tasks import Keep, Task, Train
-from linescape.studies.trainings import differing
+from linescape.studies.trainings import differing, kept_best
 from linescape.studies.workloads import Cost, beginning, is_scaled, measurement, network, per_epoch, step, step_of
 
 
@@ -30,7 +29,7 @@ def _cost(task: Keep, device: str, asked: Asked) -> Cost:
     calls, scaled = {timed: steps * parts}, parts > 1
     if task in asked.held_out:
         measured = measurement(recipe, device)
-        calls[measured] = recipe.schedule.epochs * data.held_out(recipe.data) / measured.examples
+        calls[measured] = held_out_examples(recipe, steps) / measured.examples
         scaled |= is_scaled(measured)
     return Cost(calls, beginning(recipe), size, scaled)
 
@@ -59,6 +58,7 @@ def asked_of_trainings(missing: Sequence[Task], store: Store, device: str) -> As
             epoch = per_epoch(recipe)
             step = end if other else min((step // epoch + 1) * epoch, end)
         steps[keeps[0]] = step - step_of(Moment(recipe, "start"))
+    held_out.update(Train(recipe) for recipe in trained if kept_best(recipe, store))  # which is compared with it
     return Asked(steps, held_out)
 
 

@@ -12,7 +12,7 @@ from linescape.studies.job import Job
 from linescape.studies.kinds.kind import Asked, Kind, Part
 from linescape.studies.tasks import Keep, Task, Train
 from linescape.studies.trainings import TEST_MEASUREMENTS
-from linescape.studies.workloads import Cost, beginning, is_scaled, measurement, network, step, step_of
+from linescape.studies.workloads import Cost, beginning, is_scaled, measurement, network, per_epoch, step, step_of
 
 
 def _do(task: Train, job: Job, also: Collection[Task], _: Part | None) -> None:
@@ -27,10 +27,16 @@ def _cost(task: Train, device: str, asked: Asked) -> Cost:
     timed, parts = step(recipe, device)
     measured = measurement(recipe, device)
     examples = math.ceil(epochs / math.ceil(epochs / TEST_MEASUREMENTS)) * data.examples(recipe.data)[1]
-    examples += epochs * data.held_out(recipe.data) * (task in asked.held_out)
     steps = step_of(Moment(recipe)) - step_of(Moment(recipe, "start"))
+    if task in asked.held_out:
+        examples += held_out_examples(recipe, steps)
     calls = {timed: steps * parts, measured: examples / measured.examples}
     return Cost(calls, beginning(recipe), size, parts > 1 or is_scaled(measured))
+
+
+def held_out_examples(recipe: Recipe, steps: int) -> int:
+    """Examples that are measured to find a training's best state in so many steps: those held out, after each epoch."""
+    return steps // per_epoch(recipe) * data.held_out(recipe.data)
 
 
 def copies(recipe: Recipe) -> int:
