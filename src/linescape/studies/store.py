@@ -28,13 +28,17 @@ from linescape.studies.half_done import HalfDone
 from linescape.studies.layout import DONE, MARK, POINTS, SNAPSHOT, TASK, folder_of, key_of, lock_of, state_file
 from linescape.studies.places import Place, opened
 from linescape.studies.places.local import LocalFolder
-from linescape.studies.tasks import Keep, Scan, Task, Train
+from linescape.studies.tasks import Keep, Scan, Task, Train, in_order
 from linescape.tensor_file import encode_with_note
 from linescape.training.loop import Checkpoint
 
 __all__ = ["FORMAT", "LOG", "Row", "Store", "recipe_of"]
 
 FORMAT = 1
+
+FLUSHED = 1.0
+"""Seconds that a result must have taken to be flushed to the disk, which takes some hundredths: others are sooner made
+again. One that a power failure left in pieces is noticed, by sizes or checksums."""
 
 
 class Store(Finished):
@@ -54,6 +58,8 @@ class Store(Finished):
     def __init__(self, root: str | os.PathLike[str]) -> None:
         super().__init__(opened(root))
         _check_mark(self.place)
+        self._continued: set[Task] = set()
+        self._flushed: set[Task] = set()
 
     def __str__(self) -> str:
         return self.place.shown()
@@ -133,7 +139,8 @@ class Store(Finished):
         if earlier := self.damaged.get(task):
             noted["remarks"] = [f"was done again: {earlier}", *record.get("remarks", ())]
         words = msgspec.json.format(msgspec.json.encode(task), indent=1)
-        self.put(task, {TASK: words, **files}, checksums, encode_record(key_of(task), noted))
+        durable = task.maker in self._continued or record.get("seconds", FLUSHED) >= FLUSHED
+        self.put(task, {TASK: words, **files}, checksums, encode_record(key_of(task), noted), durable=durable)
         folder = folder_of(task)
         points = (f"{folder}/{POINTS}/{name}" for name in self.place.names(f"{folder}/{POINTS}"))
         self.place.delete(f"{folder}/{SNAPSHOT}", *points)
@@ -189,7 +196,15 @@ class Store(Finished):
         """
         self.save(task, {}, {**record, "declined": reason})
 
-    def put(self, task: Task, files: Mapping[str, bytes], checksums: Mapping[str, str], record: bytes) -> None:
+    def put(
+        self,
+        task: Task,
+        files: Mapping[str, bytes],
+        checksums: Mapping[str, str],
+        record: bytes,
+        *,
+        durable: bool = True,
+    ) -> None:
         """Write a settled result.
 
         Args:
@@ -197,20 +212,28 @@ class Store(Finished):
             files: the content of its files by name.
             checksums: of the files that the record lists.
             record: the content of ``done.json``, which is written last.
+            durable: wait until it survives a power failure, and so does what it was made from.
 
         Raises:
             StoreError: the folder cannot be written; it is not settled then.
         """
         self._mark()
+        self._flushed.discard(task)
         folder = folder_of(task)
-        written = {name: self.place.write(f"{folder}/{name}", content) for name, content in files.items()}
+        written = {
+            name: self.place.write(f"{folder}/{name}", content, durable=False) for name, content in files.items()
+        }
+        for each in in_order([task]) if durable else ():  # what is made again may have other last bits than it had
+            if each not in self._flushed:
+                self.place.flush(folder_of(each))
+                self._flushed.add(each)
         known = {name: signature for name in checksums if (signature := written[name])}
         if len(known) < len(checksums):
             present = self.place.signatures(folder)
             known |= {name: found for name in checksums if (found := present.get(name)) and self.place.is_steady(found)}
         if len(known) == len(checksums):
             self._note(task, checksums, known)
-        self.place.write(f"{folder}/{DONE}", record)
+        self.place.write(f"{folder}/{DONE}", record, durable=durable)
         self._verified.pop(task, None)
         self._doubted.discard(task)
         self.damaged.pop(task, None)
@@ -228,6 +251,8 @@ class Store(Finished):
             StoreError: the store cannot be written.
         """
         self._mark()  # a store in which only something half done is must be known as one
+        if {SNAPSHOT, POINTS} & {*self.place.names(folder_of(task))}:  # whose time the record will not have
+            self._continued.add(task.maker)
         return HalfDone(self.place, folder_of(task), {"task": key_of(task), **conditions})
 
     @contextmanager
