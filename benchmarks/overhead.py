@@ -39,12 +39,12 @@ PARTS: dict[str, tuple[str, ...]] = {
     "starts, ends, curves": (
         "studies.states:theta_0",
         "studies.states:state",
-        "studies.execute:collect",
+        "studies.kinds.line:collect",
         "studies.job:measuring",
         "studies.store:Store.save_point",
     ),
     "training's own loop": ("studies.trainings:run",),
-    "walking's own loop": ("studies.execute:_scan",),
+    "walking's own loop": ("studies.kinds.line:_do",),
 }
 """Part -> functions, as module:name within linescape."""
 

@@ -20,7 +20,7 @@ from linescape.geometry.state import State
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import _own_precision, scan
 from linescape.recipe import Data, Optimizer, Poison, Random, Recipe, ResNet, Schedule
-from linescape.studies.execute import do
+from linescape.studies.doing import do
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Train, in_order
 from linescape.training.loop import _batches, train

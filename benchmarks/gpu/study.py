@@ -22,10 +22,10 @@ from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import Outcome
 from linescape import studies
 from linescape.errors import DataError, LinescapeError
-from linescape.studies.execute import do
-from linescape.studies.run import describe
+from linescape.studies.doing import do
 from linescape.studies.store import Store
 from linescape.studies.study import Study, Task, Train, in_order
+from linescape.studies.tasks import describe
 
 NAME, SCALE = "study", "cifar10"
 MARGIN = 5.0

@@ -70,10 +70,10 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         yield temporary
         if durable:
             for written in (temporary, *temporary.rglob("*")):
-                _flush(written)
+                flush(written)
         temporary.replace(path)
         if durable:
-            _flush(path.parent)
+            flush(path.parent)
     except StoreError:  # an OSError too, which already says what is wrong
         raise
     except OSError as error:
@@ -143,7 +143,12 @@ def check_name(path: Path) -> None:
         raise OSError(errno.EILSEQ, "no file here can have that name", str(path))
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until the disk has the content of a file, or the names in a folder.
+
+    Raises:
+        OSError: it is gone, or the disk failed.
+    """
     if path.is_dir() and os.name != "posix":  # where a folder cannot be opened
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows flushes only what may be written

@@ -14,9 +14,10 @@ import linescape.studies.trainings
 from linescape import data
 from linescape.geometry.state import State
 from linescape.recipe import MLP, Data, Moment, Optimizer, Recipe, Schedule, Trained
-from linescape.studies.execute import do
+from linescape.studies.doing import do
 from linescape.studies.half_done import Best
-from linescape.studies.run import plan, work
+from linescape.studies.planning import plan
+from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Train
 from linescape.training.initialisation import draw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,17 @@ from linescape.data import sets
 from linescape.errors import RecipeError
 from linescape.recipe import LSTM, MLP, Data, Model, Optimizer, Poison, Recipe, ResNet, Schedule, Trained, Weights
 from linescape.studies import timing
-from linescape.studies.costs import POINT, READING, TASK, _built, approximate_call, cost_of
-from linescape.studies.planning import count, duration, plan, steps_to_states
+from linescape.studies.costs import cost_of
+from linescape.studies.kinds.line import POINT
+from linescape.studies.kinds.state import asked_of_trainings
+from linescape.studies.planning import count, duration, plan
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Scan, Task, Train
 from linescape.studies.timing import Workload
+from linescape.studies.workloads import READING, TASK, _built, approximate_call
 from linescape.training import interventions as change
+from tests.studies.test_store import END
 
 STEP, PASS = 0.5, 0.25
 BASE = Recipe(Data("fashion-mini"), ResNet(8, 4), Optimizer(batch_size=64), Schedule(6))
@@ -88,10 +93,23 @@ def test_states_of_a_training_that_is_not_asked_for_take_one_run_to_the_last(emp
     early, late = Keep(Moment(BASE, "step", 100)), Keep(Moment(BASE, "epoch", 2))
     tasks: list[Task] = [early, late]
     assert plan(tasks, empty).core_seconds == pytest.approx(2 * 157 * STEP + FIXED)
-    assert steps_to_states(tasks, empty, "cpu") == {early: 2 * 157}
+    assert asked_of_trainings(tasks, empty, "cpu").steps == {early: 2 * 157}
     assert str(count(tasks, empty)) == (
         "0 of 0 trainings and 0 of 0 lines to do, shared ones counted once, and 2 of 2 states within trainings to keep"
     )
+
+
+def test_the_best_state_takes_a_measurement_of_what_is_held_out_after_each_epoch(empty: Store) -> None:
+    recipe = replace(BASE, data=Data("fashion-mini", held_out=0.1))
+    training, best, early = Train(recipe), Keep(Moment(recipe, "best")), Keep(Moment(recipe, "step", 100))
+    measured = 6 * 1_000 * PASS / 500
+    alone = plan([training], empty).core_seconds
+    assert plan([training, early], empty).core_seconds == pytest.approx(alone)
+    assert plan([training, early, best], empty).core_seconds == pytest.approx(alone + measured)
+    steps = 6 * math.ceil(9_000 / 64) * STEP
+    assert plan([best], empty).core_seconds == pytest.approx(steps + measured + FIXED)
+    empty.save_state(best, END, {})
+    assert plan([training], empty).core_seconds == pytest.approx(alone + measured)
 
 
 def test_a_training_that_continues_another_takes_the_steps_that_are_left(empty: Store) -> None:

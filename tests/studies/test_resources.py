@@ -40,7 +40,7 @@ def test_only_long_walks_are_cut() -> None:
 
 MEASURED = """
 import resource, sys
-from linescape.studies.run import do
+from linescape.studies.doing import do
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Train
 from tests.studies.test_resources import SMALL

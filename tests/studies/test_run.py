@@ -17,10 +17,10 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-import linescape.studies.execute
 import linescape.studies.executors.anywhere
 import linescape.studies.executors.local
 import linescape.studies.job
+import linescape.studies.kinds.line
 import linescape.studies.states
 import linescape.studies.trainings
 from linescape import models, tensor_file
@@ -28,9 +28,10 @@ from linescape.engine import compiler, library_digest
 from linescape.errors import StoreError
 from linescape.geometry.state import State, lerp
 from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedule
+from linescape.studies.doing import do
 from linescape.studies.executors.anywhere import Target, message
 from linescape.studies.processes import Processes, reply_of, send
-from linescape.studies.run import do, work
+from linescape.studies.run import work
 from linescape.studies.schedule import Schedule as Units
 from linescape.studies.schedule import Unit
 from linescape.studies.store import Store
@@ -78,7 +79,7 @@ def results(store: Store, tasks: tuple[Task, ...]) -> dict[str, object]:
         elif isinstance(task, Keep):
             for name in ("state", "optimizer"):
                 found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
-        else:
+        elif isinstance(task, Scan):
             curve = store.curve(task)
             found[f"{task.key} alphas"] = curve.alphas.tobytes()
             found |= {f"{task.key} {key}": values.tobytes() for key, values in curve.values.items()}
@@ -518,7 +519,7 @@ def test_a_line_is_not_measured_on_other_data_than_its_training_saw(
     test = dataclasses.replace(dataset.test, inputs=dataset.test.inputs + 1)
     other = dataclasses.replace(dataset, test=test)
     assert other.digest != dataset.digest
-    monkeypatch.setattr(linescape.studies.execute, "load", lambda *_: other)
+    monkeypatch.setattr(linescape.studies.kinds.line, "load", lambda *_: other)
     line = Scan(Moment(FLAT, "start"), Moment(FLAT), alphas=2)
     with pytest.raises(StoreError, match="is not what it was when the training"):
         work([line], store, progress=False)

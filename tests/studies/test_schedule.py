@@ -126,7 +126,7 @@ def test_one_process_makes_a_training_and_the_states_within_it() -> None:
 def test_many_threads_with_all_that_may_happen() -> None:
     """Units end in any order, some elsewhere first, some killed; each after its needs, and never twice at once."""
     store, wanted, rng = Made(), tasks(12), random.Random(0)
-    schedule = Schedule(wanted, store, workers=8, parts=lambda scan: 3 if scan.block else 1)
+    schedule = Schedule(wanted, store, workers=8, parts=lambda task: 3 if isinstance(task, Scan) and task.block else 1)
     lock, now, early = threading.Lock(), Counter[Unit](), list[Unit]()
     deaths = Counter[tuple[Task, object]]()
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from linescape.recipe import MLP, Data, Recipe, Schedule
 from linescape.studies.costs import approximate
+from linescape.studies.kinds.kind import Asked
 from linescape.studies.schedule import Unit
 from linescape.studies.study import Keep, Moment, Scan, Task, Train
 from linescape.studies.time_left import TimeLeft
@@ -114,4 +115,4 @@ def test_longer_tasks_count_more() -> None:
     assert 2.5 < approximate(Train(long)) / approximate(Train(short)) < 3
     assert approximate(LINES[0]) < approximate(replace(LINES[0], alphas=200))
     state = Keep(Moment(long, "step", 20))
-    assert approximate(state) == 0.0 < approximate(state, steps={state: 20}) < approximate(Train(long))
+    assert approximate(state) == 0.0 < approximate(state, asked=Asked({state: 20})) < approximate(Train(long))

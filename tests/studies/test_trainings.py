@@ -21,8 +21,9 @@ from linescape import checkpoints
 from linescape.geometry.state import State
 from linescape.recipe import MLP, Data, Optimizer, Recipe, ResNet, Schedule, Trained
 from linescape.studies import job
-from linescape.studies.execute import do
-from linescape.studies.run import plan, work
+from linescape.studies.doing import do
+from linescape.studies.planning import plan
+from linescape.studies.run import work
 from linescape.studies.states import state
 from linescape.studies.store import Store, recipe_of
 from linescape.studies.study import Keep, Moment, Scan, Task, Train, in_order

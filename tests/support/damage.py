@@ -28,7 +28,7 @@ import linescape.studies.trainings
 from linescape.analysis import tables
 from linescape.errors import StoreError
 from linescape.recipe import MLP, Data, Optimizer, Recipe, Schedule
-from linescape.studies.execute import do
+from linescape.studies.doing import do
 from linescape.studies.layout import folder_of
 from linescape.studies.run import work
 from linescape.studies.store import Store
@@ -84,7 +84,7 @@ def contents(store: Store, tasks: tuple[Task, ...]) -> dict[str, object]:
         elif isinstance(task, Keep):
             for name in ("state", "optimizer"):
                 found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
-        else:
+        elif isinstance(task, Scan):
             curve = store.curve(task)
             found[f"{task.key} alphas"] = curve.alphas.tobytes()
             found |= {f"{task.key} {key}": values.tobytes() for key, values in curve.values.items()}

@@ -23,7 +23,7 @@ import linescape.studies.job
 import linescape.studies.run
 import linescape.studies.trainings
 from linescape.recipe import Schedule, Trained
-from linescape.studies.execute import do
+from linescape.studies.doing import do
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Scan, Task, Train, in_order
 from tests.studies.test_run import BASE, study

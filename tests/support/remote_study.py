@@ -18,7 +18,7 @@ import torch
 import linescape.studies.executors.anywhere
 import linescape.studies.run
 import linescape.studies.trainings
-from linescape.studies.execute import do
+from linescape.studies.doing import do
 from linescape.studies.places import leases, remote
 from linescape.studies.store import Store
 from linescape.studies.study import Task

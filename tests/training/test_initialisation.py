@@ -24,7 +24,7 @@ from linescape.recipe import (
     Trained,
     Weights,
 )
-from linescape.studies.execute import do
+from linescape.studies.doing import do
 from linescape.studies.states import state
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Train

@@ -17,7 +17,7 @@ from linescape.data.sets import Known, known, names, read
 from linescape.errors import check_type
 from linescape.recipe import Data
 
-__all__ = ["Dataset", "Mixed", "Split", "augment", "examples", "form", "load", "mix", "names", "stored"]
+__all__ = ["Dataset", "Mixed", "Split", "augment", "examples", "form", "held_out", "load", "mix", "names", "stored"]
 
 
 def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dataset:
@@ -60,7 +60,7 @@ def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dat
     as_it_is = spec.own and train[0].dtype != np.uint8
     mean, std = ((), ()) if as_it_is else treatments.moments(train[0])
     kept = len(spec.classes) or classes
-    clean, held_out = treatments.hold_out(_to_tensors(treatments.keep_classes(train, spec.classes)), spec, seed)
+    clean, kept_out = treatments.hold_out(_to_tensors(treatments.keep_classes(train, spec.classes)), spec, seed)
     clean = treatments.keep_fraction(clean, spec, seed)
     noisy = treatments.move_labels(clean, spec, kept, seed)
     return Dataset(
@@ -70,7 +70,7 @@ def load(spec: Data | str, seed: int = 0, root: Path | str | None = None) -> Dat
         classes=kept,
         mean=mean,
         std=std,
-        held_out=held_out,
+        held_out=kept_out,
     )
 
 
@@ -107,6 +107,13 @@ def examples(spec: Data) -> tuple[int, int]:
     copies = spec.poison.copies if spec.poison else 1
     trained = known_set.examples[0] * share * (1 - spec.held_out) * spec.fraction
     return round(trained) * copies, round(known_set.examples[1] * share)
+
+
+def held_out(spec: Data) -> int:
+    """Number of examples that are kept from training, if classes are balanced; no file is read, as in `form`."""
+    known_set = stored(spec)
+    share = (len(spec.classes) or known_set.classes) / known_set.classes
+    return round(known_set.examples[0] * share * spec.held_out)
 
 
 def _to_tensors(arrays: Arrays) -> Split:

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from linescape.errors import LinescapeError, RecipeError, suggest
 from linescape.recipe import user_code
+from linescape.studies import kinds as kinds  # every process is to know all kinds of tasks that a store may hold
 from linescape.studies import works
 from linescape.studies.study import Study
 

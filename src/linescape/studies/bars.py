@@ -8,27 +8,11 @@ from contextlib import AbstractContextManager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-from linescape.recipe import title
 from linescape.studies.planning import counted, duration
 from linescape.studies.schedule import Unit, Watch
 from linescape.studies.store import Store
-from linescape.studies.study import Keep, Scan, Task
+from linescape.studies.tasks import Task, describe
 from linescape.studies.time_left import TimeLeft
-
-
-def describe(task: Task) -> str:
-    """A task in a few words, such as ``walk fc of ResNet on fashion-mini, seed 0``."""
-    recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
-    if isinstance(task, Keep):
-        kind = f"keep {task.moment} of"
-    else:
-        kind = f"walk {_moving(task)} of" if isinstance(task, Scan) else "train"
-    return f"{kind} {title(recipe.model)} on {recipe.data.label}, seed {recipe.seed}"
-
-
-def _moving(scan: Scan) -> str:
-    others = f" and {len(scan.blocks)} more blocks" if scan.blocks else ""
-    return f"{scan.block}{others}" if scan.block else "the whole line"
 
 
 class Bars(Watch, AbstractContextManager["Bars"]):

@@ -1,242 +1,34 @@
-"""What a task of a study costs, counted and not timed: how often it does which step or measurement.
-
-No data are read: sizes follow from what is known of each set.
-"""
+"""What a task costs, counted and not timed: how often it does which step or measurement, and seconds besides."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Mapping
-from functools import cache
-from types import MappingProxyType
-from typing import Any, Literal
-
-import torch
-from msgspec.structs import replace
-from torch import Tensor, nn
-
-from linescape import data, models
-from linescape.evaluation import batchnorm
-from linescape.recipe import Data, Model, Moment, Optimizer, OwnModel, Recipe, Trained, title
-from linescape.studies.study import Keep, Scan, Task, Train
-from linescape.studies.timing import Workload
-from linescape.studies.trainings import TEST_MEASUREMENTS
-from linescape.training.loop import steps_per_epoch
-
-TASK = 0.07
-"""Seconds of any task for drawing the network and flushing files to the disk."""
-
-POINT = 0.002
-"""Seconds of any position for loading the network's weights and writing the point."""
-
-READING = 60e6
-"""Bytes of stored images that are read, averaged down and normalised per second."""
-
-_HEAVY = 5e10
-"""Multiplications of a timed call on the CPU, at most, a second or so: large networks are timed on fewer examples."""
-
-_FEWEST = 4
-"""Examples that are timed at least: of fewer, BatchNorm has hardly any statistics."""
-
-_PER_SECOND, _PER_CALL = 5e10, 2e-3
-"""Multiplications a second, and seconds of any call besides: of an imagined core, on which networks are compared."""
-
-_BATCH = 250  # the evaluator's
+from linescape.studies.kinds import kind_of
+from linescape.studies.kinds.kind import NOTHING, Asked
+from linescape.studies.tasks import Task
+from linescape.studies.workloads import Cost, approximate_call
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What one task costs: how often it does each workload, seconds besides, bytes, and whether a workload is a part.
-
-    Workloads leave out settings that do not change a time, so that few are timed.
-    """
-
-    calls: Mapping[Workload, float]
-    fixed: float
-    bytes: int
-    scaled: bool = False
-
-    def seconds(self, times: Mapping[Workload, float]) -> float:
-        """Of the task, where each workload takes so many seconds."""
-        return self.fixed + sum(number * times[workload] for workload, number in self.calls.items())
-
-
-def cost_of(task: Task, device: str, steps: Mapping[Keep, int] = MappingProxyType({})) -> Cost:
+def cost_of(task: Task, device: str, asked: Asked = NOTHING) -> Cost:
     """What one task costs on a device; what it needs does not count.
 
     Args:
         task: the task.
         device: where it would be done.
-        steps: those that are done for states within trainings; none where a training passes it anyway.
+        asked: what is done for states within trainings.
 
     Raises:
         RecipeError: its recipe is impossible.
         DataError: a fraction of the data is too small for one batch.
     """
-    recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
-    if isinstance(task, Scan):
-        cost = _scan(task, device)
-    elif isinstance(task, Train):
-        cost = _training(recipe, device)
-    else:
-        cost = _state(recipe, steps.get(task, 0), device)
-        if not cost.calls:
-            return cost
-    known = data.stored(recipe.data)
-    reading = sum(known.examples) * math.prod(known.shape) / READING
-    return dataclasses.replace(cost, fixed=cost.fixed + TASK + reading)
+    cost: Cost = kind_of(task).cost(task, device, asked)
+    return cost
 
 
-def _training(recipe: Recipe, device: str) -> Cost:
-    test, epochs = data.examples(recipe.data)[1], recipe.schedule.epochs
-    calls: dict[Workload, float] = {}
-    scaled = False
-    if epochs:
-        step, parts = _step(recipe.data, recipe.model, recipe.optimizer, device)
-        measured = _measuring(recipe.data, recipe.model, device)
-        calls = {step: (step_of(Moment(recipe)) - step_of(Moment(recipe, "start"))) * parts}
-        calls[measured] = math.ceil(epochs / math.ceil(epochs / TEST_MEASUREMENTS)) * test / measured.examples
-        scaled = parts > 1 or measured.examples < 2 * _BATCH
-    return Cost(calls, 0.0, _copies(recipe) * _network(recipe).bytes, scaled)
-
-
-def _state(recipe: Recipe, steps: int, device: str) -> Cost:
-    size = (_copies(recipe) - 1) * _network(recipe).bytes
-    if not steps:
-        return Cost({}, 0.0, size)
-    step, parts = _step(recipe.data, recipe.model, recipe.optimizer, device)
-    return Cost({step: steps * parts}, 0.0, size, parts > 1)
-
-
-def _scan(task: Scan, device: str) -> Cost:
-    recipe = task.end.recipe
-    train, test = data.examples(recipe.data)
-    train = min(task.train_examples or train, train)
-    measured = train + min(task.test_examples or test, test)
-    passes = measured
-    if _network(recipe).norms:  # without, all treatments are one
-        passes = measured * len(task.batchnorm) + train * ("recalibrate" in task.batchnorm)
-    ends = 2 * measured * bool({"interpolate", "start", "end"} & set(task.batchnorm))  # checked by evaluation
-    workload = _measuring(recipe.data, recipe.model, device)
-    calls = {workload: (task.alphas * passes + ends) / workload.examples}
-    size = task.alphas * measured * len(task.batchnorm) * 2 * 4  # loss and error as float32
-    return Cost(calls, task.alphas * POINT, size, workload.examples < 2 * _BATCH)
-
-
-@cache  # many trainings have the same steps, and checking a recipe takes long
-def _step(spec: Data, model: Model, optimizer: Optimizer, device: str) -> tuple[Workload, float]:
-    """A step to time, and how many of it are a step of the training."""
-    size = min(optimizer.batch_size, data.examples(spec)[0])
-    few = _few(spec, model, 3, size, device)  # forward, and twice as much backward
-    if few < size:
-        small = Optimizer(lr=0.0, batch_size=few, precision=optimizer.precision, native=optimizer.native)
-        return _workload("step", Recipe(_plain(spec), model, small), spec), size / few
-    treated = replace(_plain(spec), augment=spec.augment, mixup=spec.mixup)
-    alike = replace(optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
-    return _workload("step", Recipe(treated, model, alike), spec), 1.0
-
-
-@cache
-def _measuring(spec: Data, model: Model, device: str) -> Workload:
-    """The measurement of some examples."""
-    count = _few(spec, model, 1, 2 * _BATCH, device)
-    return _workload("pass", Recipe(_plain(spec), model), spec, count)
-
-
-def _few(spec: Data, model: Model, passes: int, examples: int, device: str) -> int:
-    """How many of these examples are timed; a GPU is always timed on whole batches."""
-    if torch.device(device).type != "cpu":
-        return examples
-    multiplications = _built(model, _plain(spec), *data.form(spec)).multiplications
-    fits = int(_HEAVY / (1 + passes * multiplications))
-    return min(examples, max(fits, _FEWEST))
-
-
-def _workload(kind: Literal["step", "pass"], recipe: Recipe, form: Data, examples: int = 0) -> Workload:
-    # Leaving out classes changes only the last layer.
-    return Workload(kind, recipe, data.form(form)[0], data.stored(form).classes, examples)
-
-
-@cache
-def _plain(spec: Data) -> Data:
-    """The data without what changes no time: treatments, other than the size of one's own images."""
-    return Data(spec.name, size=spec.size if spec.own else 0, own=spec.own)
-
-
-def per_epoch(recipe: Recipe) -> int:
-    """The number of steps in an epoch."""
-    return steps_per_epoch(data.examples(recipe.data)[0], recipe.optimizer.batch_size)
-
-
-def step_of(moment: Moment) -> int:
-    """The step of a moment, where a training that continues another starts with that of the other."""
-    recipe, init = moment.recipe, moment.recipe.init
-    if moment.at == "start":
-        return step_of(init.moment) if isinstance(init, Trained) and init.schedule == "continued" else 0
-    if moment.at in ("end", "best"):  # the best is known at the end
-        return per_epoch(recipe) * recipe.schedule.epochs
-    return Keep(moment).step(per_epoch(recipe))
-
-
-def _copies(recipe: Recipe) -> int:
-    """How many tensors for each weight a training leaves: start, end, and the optimizer's."""
-    return {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)
-
-
-def approximate(task: Task, device: str = "cpu", steps: Mapping[Keep, int] = MappingProxyType({})) -> float:
+def approximate(task: Task, device: str = "cpu", asked: Asked = NOTHING) -> float:
     """Seconds of one task on an imagined core: nothing is timed, so only the ratio of two tasks says something.
 
     Args:
-        task, device, steps: as of `cost_of`.
+        task, device, asked: as of `cost_of`.
     """
-    cost = cost_of(task, device, steps)
+    cost = cost_of(task, device, asked)
     return cost.seconds({workload: approximate_call(workload) for workload in cost.calls})
-
-
-def approximate_call(workload: Workload) -> float:
-    """Seconds of one workload on the imagined core."""
-    examples = 3 * workload.recipe.optimizer.batch_size if workload.kind == "step" else workload.examples
-    network = _built(workload.recipe.model, _plain(workload.recipe.data), workload.shape, workload.classes)
-    return _PER_CALL + examples * network.multiplications / _PER_SECOND
-
-
-def describe(model: Model) -> str:
-    """A network in a few words, such as ``ResNet-18 of width 64``."""
-    depth, width = (getattr(model, name, None) for name in ("depth", "width"))
-    return title(model) + (f"-{depth}" if depth else "") + (f" of width {width}" if width else "")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Network:
-    """Multiplications of a network's forward pass of one example, whether it has BatchNorm, and bytes of its state."""
-
-    multiplications: int
-    norms: bool
-    bytes: int
-
-
-def _network(recipe: Recipe) -> _Network:
-    return _built(recipe.model, _plain(recipe.data), *data.form(recipe.data))
-
-
-@cache
-def _built(model: Model, spec: Data, shape: tuple[int, ...], classes: int) -> _Network:
-    network = models.outline(model, shape, classes)
-    device = next(network.parameters()).device
-    inputs = data.load(spec).tensors()["test"][0][:4] if spec.own else torch.zeros(4, *shape)
-    if isinstance(model, OwnModel):
-        models.check_own(model, network, inputs, classes)
-    multiplications: list[int] = []
-
-    def count(layer: nn.Module, _: object, outputs: Any) -> None:
-        outputs = outputs if isinstance(outputs, Tensor) else outputs[0].data  # of a recurrent layer, packed or not
-        positions = outputs[0, 0].numel() if isinstance(layer, nn.Conv2d) else outputs.numel() // outputs.shape[-1]
-        multiplications.append(sum(part.numel() for part in layer.parameters() if part.ndim > 1) * positions)
-
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear | nn.RNNBase):
-            layer.register_forward_hook(count)
-    network.eval()(inputs[:1].to(device))
-    size = sum(value.numel() * value.element_size() for value in network.state_dict().values())
-    return _Network(sum(multiplications), bool(batchnorm.layers(network)), size)

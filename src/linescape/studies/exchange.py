@@ -13,7 +13,8 @@ from linescape.studies.finished import Finished
 from linescape.studies.layout import DONE, MARK, folder_of
 from linescape.studies.places.archive import Archive
 from linescape.studies.store import Store
-from linescape.studies.study import Study, Task, in_order
+from linescape.studies.study import Study, every_task
+from linescape.studies.tasks import Task
 
 MADE = (1980, 1, 1, 0, 0, 0)
 """The time of each file in an archive: the same results are the same archive."""
@@ -53,7 +54,7 @@ def export_results(store: Store, path: Path, tasks: Study | Iterable[Task] | Non
     if tasks is None:
         wanted, told.damaged = _present(store)
     else:
-        wanted = list(in_order(tasks.tasks() if isinstance(tasks, Study) else tasks))
+        wanted = list(every_task(tasks))
     with atomic.replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         archive.writestr(zipfile.ZipInfo(MARK, MADE), store.place.read(MARK) if store.exists() else b"{}")
         for task in sorted(wanted, key=folder_of):

@@ -19,11 +19,11 @@ from linescape.errors import DamagedError, LinescapeError, StoreError
 from linescape.geometry.moved import Move, moves
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
-from linescape.recipe import Recipe
+from linescape.recipe import Moment, Recipe
 from linescape.studies.encoding import decode_log, decode_moves, decode_record, decode_state, encode_record
 from linescape.studies.layout import DONE, TASK, VERIFIED, folder_of, kept_state, key_of, state_file, words
 from linescape.studies.places import Place, Signature
-from linescape.studies.study import Keep, Moment, Scan, Task, Train
+from linescape.studies.tasks import Keep, Scan, Task, Train, any_task
 from linescape.tensor_file import decode_with_note
 from linescape.training.loop import Checkpoint
 
@@ -98,7 +98,7 @@ class Finished:
                 continue
             folder, words_of_it = name.removesuffix(f"/{DONE}"), f"{name.removesuffix(DONE)}{TASK}"
             try:
-                task: Task = msgspec.json.decode(self.place.read(words_of_it), type=Task)
+                task: Task = msgspec.json.decode(self.place.read(words_of_it), type=any_task())
                 if folder_of(task) != folder:
                     raise ValueError(f"it is of {words(task)}")
             except StoreError:
@@ -153,6 +153,17 @@ class Finished:
 
     # -- results ------------------------------------------------------------------------------------------------
 
+    def read(self, task: Task, name: str) -> bytes:
+        """A file of a result of any kind, compared with its checksum.
+
+        Raises:
+            StoreError: the task is not done yet, was declined, or the file is damaged.
+        """
+        record = self.record(task)
+        if "declined" in record:
+            raise StoreError(f"There is no result for {words(task)}: {record['declined']}")
+        return self._bytes(task, name, record)
+
     def state(self, moment: Moment) -> State:
         """A state of a training.
 
@@ -160,7 +171,7 @@ class Finished:
             StoreError: the training, or this state of it, is not done yet, was declined, or its file is damaged.
         """
         task, name = state_file(moment)
-        content = self._read(task, name)
+        content = self.read(task, name)
         try:
             return decode_state(content)
         except (KeyError, ValueError, TypeError) as error:
@@ -175,7 +186,7 @@ class Finished:
         task, _ = state_file(moment)
         if moment.at == "start":
             raise StoreError(f"Of the start of {words(task)} only the state is kept. Ask for a later moment.")
-        tensors, note = decode_with_note(self._read(task, "optimizer.safetensors"))
+        tensors, note = decode_with_note(self.read(task, "optimizer.safetensors"))
         return Checkpoint(self.state(moment), int(note["step"]), tensors)
 
     def moves(self, recipe: Recipe) -> dict[str, Move]:
@@ -201,7 +212,7 @@ class Finished:
         Raises:
             StoreError: as `state`.
         """
-        return decode_log(self._read(Train(recipe), "log.parquet"))
+        return decode_log(self.read(Train(recipe), "log.parquet"))
 
     def curve(self, scan: Scan) -> Curve:
         """The curve of a line.
@@ -209,7 +220,7 @@ class Finished:
         Raises:
             StoreError: the line is not walked yet, was declined, or its file is damaged.
         """
-        content = self._read(scan, "curve.safetensors")
+        content = self.read(scan, "curve.safetensors")
         try:
             return Curve.from_bytes(content)
         except (KeyError, ValueError) as error:
@@ -227,12 +238,6 @@ class Finished:
         return {TASK: self._content(task, TASK), **files}, record["files"], self._content(task, DONE)
 
     # -- bytes --------------------------------------------------------------------------------------------------
-
-    def _read(self, task: Task, name: str) -> bytes:
-        record = self.record(task)
-        if "declined" in record:
-            raise StoreError(f"There is no result for {words(task)}: {record['declined']}")
-        return self._bytes(task, name, record)
 
     def _bytes(self, task: Task, name: str, record: Mapping[str, Any]) -> bytes:
         content = self._content(task, name)
@@ -255,7 +260,7 @@ class Finished:
     def _written_key(self, task: Task) -> str:
         """The key of the task in ``task.json``; the task's own where that is unreadable, since it is only words."""
         with suppress(OSError, msgspec.DecodeError, RecursionError):
-            written: Task = msgspec.json.decode(self.place.read(f"{folder_of(task)}/{TASK}"), type=Task)
+            written: Task = msgspec.json.decode(self.place.read(f"{folder_of(task)}/{TASK}"), type=any_task())
             return written.key
         return key_of(task)
 

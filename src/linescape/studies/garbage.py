@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from linescape.atomic import SUFFIX
 from linescape.studies.inventory import result_folders, size_of
-from linescape.studies.layout import DONE, POINTS, SNAPSHOT, folder_of
+from linescape.studies.layout import DONE, POINTS, SNAPSHOT, folder_of, lock_of
 from linescape.studies.places.place import LEASE, LOCK
 from linescape.studies.store import Store
-from linescape.studies.study import Study, in_order
+from linescape.studies.study import Study
 
 UNNEEDED = "no study that is kept needs it"
 HALF_DONE = "half-done work of a task that is done"
@@ -47,7 +47,7 @@ def find_garbage(store: Store, kept: Iterable[Study] | None = None) -> list[Garb
     Raises:
         StoreError: the store cannot be read.
     """
-    needed = None if kept is None else {folder_of(t) for s in kept for t in in_order(s.tasks())}
+    needed = None if kept is None else {folder_of(t) for s in kept for t in s.tasks()}
     whole = {folder for folder, task in store.listed() if not isinstance(task, str) and store.has(task)}
     found = []
     for folder, signatures in result_folders(store).items():
@@ -71,8 +71,7 @@ def remove(store: Store, garbage: Iterable[Garbage]) -> list[Garbage]:
     """
     stayed = []
     for each in garbage:
-        training = "/".join(each.folder.split("/")[:2])  # the states within it have its lock
-        with store.place.claim(training, wait=False) as claimed:
+        with store.place.claim(lock_of(each.folder), wait=False) as claimed:
             if claimed:  # the record first: without it the rest counts as nothing
                 names = sorted(each.files, key=lambda name: name != DONE)
                 store.place.delete(*(f"{each.folder}/{name}" for name in names))

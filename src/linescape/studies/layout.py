@@ -8,7 +8,7 @@ train/KEY/task.json          what was done, as a recipe in words
           resume.safetensors               while it trains
 train/KEY/step-100/, epoch-3/, best/       states within it: task.json, state.safetensors, optimizer.safetensors,
           done.json, verified.json; resume.safetensors  while it is not known whether it is the training's
-scan/KEY/task.json, curve.safetensors, done.json, verified.json
+scan/KEY/task.json, curve.safetensors, done.json, verified.json         and so for other kinds, by their tags
          points/ALPHA.safetensors          while it walks
 """
 
@@ -17,13 +17,13 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from linescape.recipe import Recipe
-from linescape.studies.study import Keep, Moment, Task, Train
+from linescape.recipe import Moment, Recipe
+from linescape.studies.tasks import Keep, Task, Train
 
 MARK, TASK, DONE, VERIFIED = "linescape.json", "task.json", "done.json", "verified.json"
 SNAPSHOT, POINTS = "resume.safetensors", "points"
 
-RESULT = re.compile("(train|scan)/[0-9a-f]{16}|train/[0-9a-f]{16}/((step|epoch)-[1-9][0-9]*|best)")
+RESULT = re.compile("[a-z]+/[0-9a-f]{16}|train/[0-9a-f]{16}/((step|epoch)-[1-9][0-9]*|best)")
 """Names of the folders of results."""
 
 RESULT_FILE = re.compile(rf"({RESULT.pattern})/[a-z]+[.](json|safetensors|parquet)")
@@ -38,11 +38,14 @@ def key_of(task: Task) -> str:
 
 def folder_of(task: Task) -> str:
     """The folder of a task's files."""
-    if isinstance(task, Keep):
-        moment = task.moment
-        name = moment.at if moment.number is None else f"{moment.at}-{moment.number}"
-        return f"{folder_of(Train(task.recipe))}/{name}"
-    return f"{'train' if isinstance(task, Train) else 'scan'}/{key_of(task)}"
+    if task.inside:
+        return f"{folder_of(task.maker)}/{task.inside}"
+    return f"{task.__struct_config__.tag}/{key_of(task)}"
+
+
+def lock_of(folder: str) -> str:
+    """The folder whose lock that of a task has: the states within a training have one with it."""
+    return "/".join(folder.split("/")[:2])
 
 
 def state_file(moment: Moment) -> tuple[Train | Keep, str]:
@@ -60,7 +63,4 @@ def kept_state(recipe: Recipe, folder: str) -> Keep | None:
 
 def words(task: Task) -> str:
     """What a task's result is, in a message."""
-    if isinstance(task, Keep):
-        state = "best state" if task.moment.at == "best" else f"state after {task.moment}"
-        return f"the {state} of the training {key_of(Train(task.recipe))}"
-    return f"the {'training' if isinstance(task, Train) else 'line'} {key_of(task)}"
+    return f"{task.result} {key_of(task.maker)}"

@@ -10,7 +10,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Mapping
 
-from linescape.studies.study import Task
+from linescape.studies.tasks import Task
 
 FEW = 4
 """Processes up to which tasks are done in the order of the study, so that what is interrupted has whole arms."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from linescape.recipe import Content, Own, canonical
 from linescape.studies.store import Store
-from linescape.studies.study import Study, Task, in_order
+from linescape.studies.study import Study, every_task
+from linescape.studies.tasks import Task
 
 
 def changed_code(tasks: Study | Iterable[Task], store: Store) -> tuple[str, ...]:
@@ -17,7 +18,7 @@ def changed_code(tasks: Study | Iterable[Task], store: Store) -> tuple[str, ...]
     Raises:
         StoreError: the store cannot be read.
     """
-    wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
+    wanted = every_task(tasks)
     own = {part for task in wanted for part in _own(task)}
     if not own:
         return ()

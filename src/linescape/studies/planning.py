@@ -8,21 +8,23 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from linescape.data import sets
 from linescape.engine.threads import cores
 from linescape.errors import CheckpointError, LinescapeError
-from linescape.recipe import Moment, Recipe, Weights
-from linescape.studies.costs import Cost, approximate, approximate_call, cost_of, describe, per_epoch, step_of
-from linescape.studies.job import conditions
+from linescape.recipe import Weights
+from linescape.studies.costs import approximate, cost_of
+from linescape.studies.kinds.kind import NOTHING
+from linescape.studies.kinds.state import asked_of_trainings
 from linescape.studies.ordering import makespan
 from linescape.studies.store import Store
-from linescape.studies.study import Keep, Scan, Study, Task, Train, in_order
+from linescape.studies.study import Study, every_task
+from linescape.studies.tasks import Keep, Scan, Task, Train
 from linescape.studies.timing import Timer, Workload
-from linescape.studies.trainings import differing
+from linescape.studies.workloads import Cost, approximate_call, describe
 from linescape.training import weight_files
 
 JOINING = 7.0
@@ -46,6 +48,7 @@ class Counts:
         trainings: number of all trainings; `missing_trainings` of them are not done.
         scans: number of all lines; `missing_scans` of them are not measured.
         states: number of all states within trainings; `missing_states` of them are not kept.
+        others: number of tasks of all other kinds; `missing_others` of them are not done.
     """
 
     trainings: int
@@ -54,22 +57,27 @@ class Counts:
     missing_scans: int
     states: int
     missing_states: int
+    others: int = 0
+    missing_others: int = 0
 
     def __str__(self) -> str:
         if not self.missing:
-            return f"{self.trainings} trainings and {self.scans} lines, all done"
+            others = f" and {self.others} other tasks" if self.others else ""
+            return f"{self.trainings} trainings and {self.scans} lines{others}, all done"
         words = (
             f"{self.missing_trainings} of {self.trainings} trainings and {self.missing_scans} of {self.scans} lines "
             "to do, shared ones counted once"
         )
         if self.missing_states:
             words += f", and {self.missing_states} of {self.states} states within trainings to keep"
+        if self.missing_others:
+            words += f", and {self.missing_others} of {self.others} other tasks"
         return words
 
     @property
     def missing(self) -> int:
         """The number of all tasks that are missing."""
-        return self.missing_trainings + self.missing_scans + self.missing_states
+        return self.missing_trainings + self.missing_scans + self.missing_states + self.missing_others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,13 +137,17 @@ class Plan(Counts):
 
 def count(tasks: Study | Iterable[Task], store: Store) -> Counts:
     """Count the tasks, and those that are missing; nothing is timed."""
-    wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
+    wanted = every_task(tasks)
     return _count(wanted, [task for task in wanted if not store.has(task)])
 
 
 def _count(wanted: Sequence[Task], missing: Sequence[Task]) -> Counts:
+    every, lacking = (Counter(type(task) for task in some) for some in (wanted, missing))
     return Counts(
-        *(sum(isinstance(task, kind) for task in some) for kind in (Train, Scan, Keep) for some in (wanted, missing))
+        *(every.pop(Train, 0), lacking.pop(Train, 0)),
+        *(every.pop(Scan, 0), lacking.pop(Scan, 0)),
+        *(every.pop(Keep, 0), lacking.pop(Keep, 0)),
+        *(every.total(), lacking.total()),
     )
 
 
@@ -159,17 +171,17 @@ def plan(
         RecipeError: a recipe is impossible.
         DataError: a fraction of the data is too small for one batch.
     """
-    wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
+    wanted = every_task(tasks)
     missing = [task for task in wanted if not store.has(task)]
     processes = max(1, min(workers or cores(device), len(missing)))
-    steps = steps_to_states(missing, store, device)
-    costs = {task: cost_of(task, device, steps) for task in missing}
+    asked = asked_of_trainings(missing, store, device)
+    costs = {task: cost_of(task, device, asked) for task in missing}
     with Timer(device, processes - 1) as timer:
         timed = _timed(costs.values(), timer, report)
     times = {workload: _estimated(workload, timed) for cost in costs.values() for workload in cost.calls}
     seconds = {task: cost.seconds(times) for task, cost in costs.items()}
     total = sum(seconds.values())
-    repeats = [seconds[keep] for keep in steps if store.has(Train(keep.recipe))]
+    repeats = [seconds[state] for state in asked.steps if store.has(state.maker)]
     unknown = sum(cost.seconds({**times, **dict.fromkeys(timed, 0.0)}) - cost.fixed for cost in costs.values())
     return Plan(
         **dataclasses.asdict(_count(wanted, missing)),
@@ -186,39 +198,15 @@ def plan(
     )
 
 
-def steps_to_states(missing: Sequence[Task], store: Store, device: str) -> dict[Keep, int]:
-    """Steps of the runs to missing states within trainings that no missing training passes.
-
-    One run keeps all states of a training, when the first is asked for. Of a training that is finished it goes on to
-    the end of an epoch, where it is compared with the log, or to its end, where last bits may be others.
-    """
-    runs: defaultdict[Recipe, list[Keep]] = defaultdict(list)
-    for task in missing:
-        if isinstance(task, Keep):
-            runs[task.recipe].append(task)
-    steps: dict[Keep, int] = {}
-    trained = {task.recipe for task in missing if isinstance(task, Train)}
-    for recipe, keeps in runs.items():
-        if recipe in trained:
-            continue
-        step, end = max(step_of(keep.moment) for keep in keeps), step_of(Moment(recipe))
-        if store.has(Train(recipe)):
-            other = device != "cpu" or differing(recipe, store.record(Train(recipe)), conditions(device))
-            epoch = per_epoch(recipe)
-            step = end if other else min((step // epoch + 1) * epoch, end)
-        steps[keeps[0]] = step - step_of(Moment(recipe, "start"))
-    return steps
-
-
 def counted(tasks: Sequence[Task], store: Store, device: str) -> dict[Task, float]:
     """The counted seconds of each task, none of one that is impossible, as will be said when it is tried."""
-    steps: Mapping[Keep, int] = {}
+    asked = NOTHING
     with suppress(LinescapeError):
-        steps = steps_to_states(tasks, store, device)
+        asked = asked_of_trainings(tasks, store, device)
     seconds: dict[Task, float] = {}
     for task in tasks:
         with suppress(LinescapeError):
-            seconds[task] = approximate(task, device, steps)
+            seconds[task] = approximate(task, device, asked)
     return seconds
 
 
@@ -262,7 +250,7 @@ def _estimated(workload: Workload, timed: Mapping[Workload, float]) -> float:
 
 
 def _absent(tasks: Iterable[Task]) -> tuple[str, ...]:
-    recipes = [task.end.recipe if isinstance(task, Scan) else task.recipe for task in tasks]
+    recipes = [task.recipe for task in tasks]
     names = dict.fromkeys(recipe.data.name for recipe in recipes if not recipe.data.own)
     files = dict.fromkeys(recipe.init.file for recipe in recipes if isinstance(recipe.init, Weights))
     return (

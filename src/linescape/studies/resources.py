@@ -11,7 +11,7 @@ import torch
 from linescape import data, models
 from linescape.studies.costs import approximate
 from linescape.studies.job import CPU_MEMORY
-from linescape.studies.study import Scan, Task
+from linescape.studies.tasks import Task
 
 PROCESS = 0.3e9
 """Bytes of a process that has loaded torch, before it has done anything."""
@@ -45,8 +45,7 @@ class Resources(msgspec.Struct, frozen=True):
 
 def needed(task: Task, device: str) -> Resources:
     """What a task needs on a device; where its recipe is impossible, which it will say, as little as any."""
-    recipe = task.end.recipe if isinstance(task, Scan) else task.recipe
-    used = WORKING + CPU_MEMORY
+    recipe, used = task.recipe, WORKING + CPU_MEMORY
     with suppress(Exception):
         known = data.stored(recipe.data)
         network = models.outline(recipe.model, *data.form(recipe.data))
@@ -57,11 +56,11 @@ def needed(task: Task, device: str) -> Resources:
     return Resources(1, gpu, math.ceil((PROCESS + used) / 0.5e9) * 500_000_000)
 
 
-def parts(task: Scan, device: str) -> int:
-    """Into how many parts a walk may be cut: 1 for all but long ones.
+def parts(task: Task, device: str) -> int:
+    """Into how many parts a task may be cut: 1 for all but long ones.
 
     It follows from the task and the kind of device alone, so that all processes of a store cut it in the same way.
     """
     with suppress(Exception):
-        return max(1, min(task.alphas, int(approximate(task, torch.device(device).type) // PART)))
+        return max(1, min(task.pieces, int(approximate(task, torch.device(device).type) // PART)))
     return 1

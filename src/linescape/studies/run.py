@@ -13,18 +13,16 @@ from dataclasses import dataclass, field
 
 from linescape.errors import RecipeError
 from linescape.recipe import user_code
-from linescape.studies.bars import Bars, describe
-from linescape.studies.execute import do
+from linescape.studies.bars import Bars
 from linescape.studies.executors import Executor, Local
 from linescape.studies.ordering import FEW, ranks
 from linescape.studies.own_code import changed_code
-from linescape.studies.planning import Plan, counted, duration, plan
+from linescape.studies.planning import counted, duration
 from linescape.studies.resources import parts
 from linescape.studies.schedule import Schedule
 from linescape.studies.store import Store
-from linescape.studies.study import Study, Task, in_order
-
-__all__ = ["Plan", "RunSummary", "describe", "do", "plan", "work"]
+from linescape.studies.study import Study, every_task
+from linescape.studies.tasks import Task, describe
 
 
 @dataclass
@@ -95,12 +93,12 @@ def work(
         )
     started = time.perf_counter()
     executor = executor or Local(workers)
-    wanted = in_order(tasks.tasks() if isinstance(tasks, Study) else tasks)
+    wanted = every_task(tasks)
     count = executor.capacity(device)
     if count > FEW:
         seconds = counted(wanted, store, device)
         wanted = tuple(ranks({task: seconds.get(task, 0.0) for task in wanted}, count))
-    schedule = Schedule(wanted, store, count, lambda scan: parts(scan, device))
+    schedule = Schedule(wanted, store, count, lambda task: parts(task, device))
     missing = schedule.open()
     with Bars(progress, schedule.opened, len(wanted), min(count, len(schedule.opened)), store, device) as bars:
         schedule.watch = bars

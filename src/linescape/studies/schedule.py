@@ -17,8 +17,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from linescape.errors import StoreError
-from linescape.recipe import Recipe
-from linescape.studies.study import Keep, Scan, Task
+from linescape.studies.tasks import Task
 
 ATTEMPTS = 3
 """Times that a run does a task whose result is not there afterwards, which lacks a need, or whose process dies."""
@@ -32,14 +31,14 @@ class Unit(msgspec.Struct, frozen=True):
 
     Attributes:
         task: what is done.
-        also: of a training, or of a state within one: the states of it that are kept as it passes.
-        part: of a long walk: (k, n) measures the k-th of n parts of its positions; None does the whole task, of which
-            what parts measured is used.
+        also: tasks that may be done on its way, such as the states that a training passes.
+        part: of a task that is cut: (k, n) does the k-th of n parts; None does the whole task, which uses what parts
+            did.
         share: how much of the task's work it is.
     """
 
     task: Task
-    also: tuple[Keep, ...] = ()
+    also: tuple[Task, ...] = ()
     part: tuple[int, int] | None = None
     share: float = 1.0
 
@@ -93,7 +92,7 @@ class Schedule:
         tasks: all of them, each after those that it needs.
         store: says what is settled.
         workers: units that can be done at once.
-        parts: into how many parts a walk may be cut; always the same for the same walk.
+        parts: into how many parts a task may be cut; always the same for the same task.
 
     Attributes:
         failed: tasks that failed, with the reason.
@@ -103,7 +102,7 @@ class Schedule:
     """
 
     def __init__(
-        self, tasks: Sequence[Task], store: Results, workers: int = 1, parts: Callable[[Scan], int] = lambda _: 1
+        self, tasks: Sequence[Task], store: Results, workers: int = 1, parts: Callable[[Task], int] = lambda _: 1
     ) -> None:
         self.tasks, self.store, self.workers, self.watch = tasks, store, workers, Watch()
         self.failed: dict[Task, str] = {}
@@ -111,10 +110,11 @@ class Schedule:
         self.stopped: StoreError | None = None
         self._parts_of = parts
         self._order = {task: number for number, task in enumerate(tasks)}
-        self._keeps: defaultdict[Recipe, list[Keep]] = defaultdict(list)
-        for task in tasks:
-            if isinstance(task, Keep):
-                self._keeps[task.recipe].append(task)
+        self._makers = {task: task.maker for task in tasks}
+        self._made: defaultdict[Task, list[Task]] = defaultdict(list)  # maker -> what it may do on its way
+        for task, maker in self._makers.items():
+            if maker != task:
+                self._made[maker].append(task)
         self._attempts: Counter[tuple[Task, tuple[int, int] | None]] = Counter()
         self._said: set[Task] = set()
         self._changed = Condition()
@@ -126,9 +126,9 @@ class Schedule:
         self._missing: dict[Task, int] = {}  # with the number of its needs that are missing
         self._dependants: defaultdict[Task, list[Task]] = defaultdict(list)
         self._ready: list[int] = []  # a heap of places in the order
-        self._parts: deque[Unit] = deque()  # of walks that are cut, and ready
-        self._cut: dict[Task, int] = {}  # walks that are cut, with the number of parts to do
-        self._busy: dict[Recipe, list[Task]] = {}  # trainings in flight, with the tasks that wait for them
+        self._parts: deque[Unit] = deque()  # of tasks that are cut, and ready
+        self._cut: dict[Task, int] = {}  # tasks that are cut, with the number of parts to do
+        self._busy: dict[Task, list[Task]] = {}  # makers of tasks in flight, with the tasks that wait for them
         self._later: list[Unit] = []  # that another process has
         self._look, self._delay = 0.0, SOONEST
 
@@ -210,17 +210,19 @@ class Schedule:
             task = self.tasks[heapq.heappop(self._ready)]
             if task not in self._missing:
                 continue  # a state that its training kept meanwhile
-            if isinstance(task, Scan):
-                yield self._walk(task)
-            elif task.recipe in self._busy:  # one process makes a training and the states within it
-                self._busy[task.recipe].append(task)
-            else:
-                self._busy[task.recipe] = []
-                yield Unit(task, tuple(self._keeps.get(task.recipe, ())))
+            if (maker := self._makers[task]) in self._busy:  # one process makes a training and the states within it
+                self._busy[maker].append(task)
+                continue
+            unit = self._unit(task)
+            if unit.part is None:
+                self._busy[maker] = []
+            yield unit
 
-    def _walk(self, task: Scan) -> Unit:
+    def _unit(self, task: Task) -> Unit:
         if task in self._cut:
             return Unit(task, share=0.0)
+        if task.pieces < 2:
+            return Unit(task, tuple(self._made.get(self._makers[task], ())))
         idle = self.workers - self._in_flight - len(self._ready) - 1
         if idle <= 0 or (count := self._parts_of(task)) < 2:
             return Unit(task)
@@ -264,15 +266,15 @@ class Schedule:
         with self._changed:
             self._in_flight -= 1
             self.watch.end(unit, outcome.kind == "done")
-            if not isinstance(unit.task, Scan):
-                for task in self._busy.pop(unit.task.recipe):
+            if unit.part is None:
+                for task in self._busy.pop(self._makers[unit.task]):
                     heapq.heappush(self._ready, self._order[task])
             for keep in kept:
                 self._done(keep)
             if outcome.kind == "stop":
                 self.stop(outcome.reason)
             elif unit.task not in self._missing:
-                pass  # another part of the walk failed
+                pass  # another part of it failed
             elif there and (unit.part is None or outcome.kind == "done"):
                 self._progress(unit)
             elif outcome.kind == "failed":

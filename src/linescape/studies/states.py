@@ -9,11 +9,11 @@ from torch import nn
 from linescape.data import Dataset
 from linescape.errors import RecipeError
 from linescape.geometry.state import State
-from linescape.recipe import Random, Recipe, Trained, Weights
+from linescape.recipe import Moment, Random, Recipe, Trained, Weights
 from linescape.shape import TOLERANCE, hump
 from linescape.studies.job import Declined, load
 from linescape.studies.store import Store
-from linescape.studies.study import Moment, Train, hump_line
+from linescape.studies.tasks import Train, hump_line
 from linescape.training.initialisation import at_barrier, carried_over, draw, from_file
 from linescape.training.loop import Checkpoint, steps_per_epoch
 

@@ -21,19 +21,24 @@ from linescape.errors import DamagedError, StoreError
 from linescape.geometry.moved import moves
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
+from linescape.recipe import Moment
 from linescape.studies.encoding import LOG, Row, encode_log, encode_moves, encode_record, encode_state, recipe_of
 from linescape.studies.finished import Finished
 from linescape.studies.half_done import HalfDone
-from linescape.studies.layout import DONE, MARK, POINTS, SNAPSHOT, TASK, folder_of, key_of, state_file
+from linescape.studies.layout import DONE, MARK, POINTS, SNAPSHOT, TASK, folder_of, key_of, lock_of, state_file
 from linescape.studies.places import Place, opened
 from linescape.studies.places.local import LocalFolder
-from linescape.studies.study import Keep, Moment, Scan, Task, Train
+from linescape.studies.tasks import Keep, Scan, Task, Train, in_order
 from linescape.tensor_file import encode_with_note
 from linescape.training.loop import Checkpoint
 
 __all__ = ["FORMAT", "LOG", "Row", "Store", "recipe_of"]
 
 FORMAT = 1
+
+FLUSHED = 1.0
+"""Seconds that a result must have taken to be flushed to the disk, which takes some hundredths: others are sooner made
+again. One that a power failure left in pieces is noticed, by sizes or checksums."""
 
 
 class Store(Finished):
@@ -53,6 +58,8 @@ class Store(Finished):
     def __init__(self, root: str | os.PathLike[str]) -> None:
         super().__init__(opened(root))
         _check_mark(self.place)
+        self._continued: set[Task] = set()
+        self._flushed: set[Task] = set()
 
     def __str__(self) -> str:
         return self.place.shown()
@@ -114,6 +121,30 @@ class Store(Finished):
 
     # -- what is finished ---------------------------------------------------------------------------------------
 
+    def save(self, task: Task, files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
+        """Write the result of a task of any kind, and remove what was half done of it.
+
+        Args:
+            task: the task.
+            files: the content of its files by name, of letters with the end json, safetensors or parquet.
+            record: what ``done.json`` is to hold besides checksums.
+
+        Raises:
+            StoreError: the folder cannot be written; what was there stays.
+        """
+        if not self.place.claims_last and self.has(task):
+            return  # another process did it while this one had lost its claim
+        checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        noted = {**record, "files": checksums}
+        if earlier := self.damaged.get(task):
+            noted["remarks"] = [f"was done again: {earlier}", *record.get("remarks", ())]
+        words = msgspec.json.format(msgspec.json.encode(task), indent=1)
+        durable = task.maker in self._continued or record.get("seconds", FLUSHED) >= FLUSHED
+        self.put(task, {TASK: words, **files}, checksums, encode_record(key_of(task), noted), durable=durable)
+        folder = folder_of(task)
+        points = (f"{folder}/{POINTS}/{name}" for name in self.place.names(f"{folder}/{POINTS}"))
+        self.place.delete(f"{folder}/{SNAPSHOT}", *points)
+
     def save_training(
         self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], record: Mapping[str, Any]
     ) -> None:
@@ -135,7 +166,7 @@ class Store(Finished):
             "optimizer.safetensors": encode_with_note(end.optimizer, {"step": end.step}),
             "log.parquet": encode_log(rows),
         }
-        self._settle(task, files, {**record, "moves": encode_moves(moves(start, end.state))})
+        self.save(task, files, {**record, "moves": encode_moves(moves(start, end.state))})
 
     def save_state(self, task: Keep, now: Checkpoint, record: Mapping[str, Any]) -> None:
         """Write a state within a training.
@@ -147,7 +178,7 @@ class Store(Finished):
             "state.safetensors": encode_state(now.state, task.recipe),
             "optimizer.safetensors": encode_with_note(now.optimizer, {"step": now.step}),
         }
-        self._settle(task, files, record)
+        self.save(task, files, record)
 
     def save_curve(self, task: Scan, curve: Curve, record: Mapping[str, Any]) -> None:
         """Write a finished walk.
@@ -155,7 +186,7 @@ class Store(Finished):
         Raises:
             StoreError: the folder cannot be written; what was there stays.
         """
-        self._settle(task, {"curve.safetensors": curve.to_bytes()}, record)
+        self.save(task, {"curve.safetensors": curve.to_bytes()}, record)
 
     def decline(self, task: Task, reason: str, record: Mapping[str, Any]) -> None:
         """Settle a task that cannot be done, so that it is not tried again.
@@ -163,9 +194,17 @@ class Store(Finished):
         Raises:
             StoreError: the folder cannot be written.
         """
-        self._settle(task, {}, {**record, "declined": reason})
+        self.save(task, {}, {**record, "declined": reason})
 
-    def put(self, task: Task, files: Mapping[str, bytes], checksums: Mapping[str, str], record: bytes) -> None:
+    def put(
+        self,
+        task: Task,
+        files: Mapping[str, bytes],
+        checksums: Mapping[str, str],
+        record: bytes,
+        *,
+        durable: bool = True,
+    ) -> None:
         """Write a settled result.
 
         Args:
@@ -173,20 +212,28 @@ class Store(Finished):
             files: the content of its files by name.
             checksums: of the files that the record lists.
             record: the content of ``done.json``, which is written last.
+            durable: wait until it survives a power failure, and so does what it was made from.
 
         Raises:
             StoreError: the folder cannot be written; it is not settled then.
         """
         self._mark()
+        self._flushed.discard(task)
         folder = folder_of(task)
-        written = {name: self.place.write(f"{folder}/{name}", content) for name, content in files.items()}
+        written = {
+            name: self.place.write(f"{folder}/{name}", content, durable=False) for name, content in files.items()
+        }
+        for each in in_order([task]) if durable else ():  # what is made again may have other last bits than it had
+            if each not in self._flushed:
+                self.place.flush(folder_of(each))
+                self._flushed.add(each)
         known = {name: signature for name in checksums if (signature := written[name])}
         if len(known) < len(checksums):
             present = self.place.signatures(folder)
             known |= {name: found for name in checksums if (found := present.get(name)) and self.place.is_steady(found)}
         if len(known) == len(checksums):
             self._note(task, checksums, known)
-        self.place.write(f"{folder}/{DONE}", record)
+        self.place.write(f"{folder}/{DONE}", record, durable=durable)
         self._verified.pop(task, None)
         self._doubted.discard(task)
         self.damaged.pop(task, None)
@@ -204,6 +251,8 @@ class Store(Finished):
             StoreError: the store cannot be written.
         """
         self._mark()  # a store in which only something half done is must be known as one
+        if {SNAPSHOT, POINTS} & {*self.place.names(folder_of(task))}:  # whose time the record will not have
+            self._continued.add(task.maker)
         return HalfDone(self.place, folder_of(task), {"task": key_of(task), **conditions})
 
     @contextmanager
@@ -223,8 +272,7 @@ class Store(Finished):
             StoreError: the folder cannot be written.
         """
         self._mark()
-        folder = folder_of(Train(task.recipe) if isinstance(task, Keep) else task)
-        with self.place.claim(folder, "-".join(map(str, part)) if part else "", wait) as claimed:
+        with self.place.claim(lock_of(folder_of(task)), "-".join(map(str, part)) if part else "", wait) as claimed:
             yield claimed
 
     # -- bytes --------------------------------------------------------------------------------------------------
@@ -232,19 +280,6 @@ class Store(Finished):
     def _mark(self) -> None:
         if not self.exists():
             self.place.write(MARK, json.dumps({"format": FORMAT}).encode())
-
-    def _settle(self, task: Task, files: Mapping[str, bytes], record: Mapping[str, Any]) -> None:
-        if not self.place.claims_last and self.has(task):
-            return  # another process did it while this one had lost its claim
-        checksums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        noted = {**record, "files": checksums}
-        if earlier := self.damaged.get(task):
-            noted["remarks"] = [f"was done again: {earlier}", *record.get("remarks", ())]
-        words = msgspec.json.format(msgspec.json.encode(task), indent=1)
-        self.put(task, {TASK: words, **files}, checksums, encode_record(key_of(task), noted))
-        folder = folder_of(task)
-        points = (f"{folder}/{POINTS}/{name}" for name in self.place.names(f"{folder}/{POINTS}"))
-        self.place.delete(f"{folder}/{SNAPSHOT}", *points)
 
 
 def _check_mark(place: Place) -> None:

@@ -10,134 +10,20 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec.structs import force_setattr
 
 from linescape import data as datasets
 from linescape import models
 from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
-from linescape.interpolation.options import grid
-from linescape.recipe import Barrier, Content, Data, Model, Moment, Random, Recipe, Schedule, Weights
-from linescape.studies.paths import Along, Bent, Straight
+from linescape.recipe import Data, Model, Moment, Recipe, Schedule, Weights
+from linescape.studies.tasks import Keep, Scan, Task, Train, hump_line, in_order, needs_of
 from linescape.training import weight_files
 from linescape.training.changes import Change, changed
 
 __all__ = ["Arm", "Keep", "Moment", "Run", "Scan", "Study", "Task", "Train", "hump_line", "in_order", "needs_of"]
-
-
-class Train(Content, frozen=True, tag_field="task", tag="train"):
-    """Task: train a recipe. The result is its start, its end and a log with a row for each epoch."""
-
-    recipe: Recipe
-
-    def needs(self) -> tuple[Task, ...]:
-        """The trainings and scans that must be done first."""
-        init = self.recipe.init
-        if isinstance(init, Random | Weights):
-            return ()
-        return (hump_line(init.recipe),) if isinstance(init, Barrier) else needs_of(init.moment)
-
-
-class Keep(Content, frozen=True, tag_field="task", tag="keep"):
-    """Task: a state within a training. The result is the state and the optimizer's.
-
-    A training keeps it as it passes, so each step is done once, whatever is asked for. One that is finished is repeated
-    up to there and compared with its log; its own result stays as it is.
-    """
-
-    moment: Moment
-
-    def _check(self) -> None:
-        if self.moment.at in ("start", "end"):
-            raise RecipeError(f"The {self.moment.at} of a training is kept by the training itself. Ask for Train.")
-
-    @property
-    def recipe(self) -> Recipe:
-        """The training that it is a state of."""
-        return self.moment.recipe
-
-    def step(self, per_epoch: int) -> int:
-        """The number of the step after which it is, where an epoch has so many."""
-        return (self.moment.number or 0) * (per_epoch if self.moment.at == "epoch" else 1)
-
-    def needs(self) -> tuple[Task, ...]:
-        """The tasks that make the start of the training."""
-        return Train(self.recipe).needs()
-
-
-class Scan(Content, frozen=True, tag_field="task", tag="scan"):
-    """Task: walk the straight line between two moments, of one training or of two, on the data of the `end`'s recipe.
-
-    Attributes:
-        block: move only this named block of the model, or one convolution or linear layer with its norm by the name of
-            the module (`groups.by_convolution`); empty moves the whole network.
-        rest: the end at which the other blocks are held fixed in a layer-wise line, ``end`` (Chatterji et al. 2020) or
-            ``start``.
-        alphas: number of equally spaced positions, both ends included.
-        batchnorm: treatments of BatchNorm statistics, each of which gives a curve.
-        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
-        test_examples: number of test examples measured, class-balanced; 0 is all.
-        along: the path between the two moments, straight unless it says otherwise.
-        positions: of a path that is measured elsewhere than at equally spaced alphas in [0, 1]; 0 and 1 among them.
-        blocks: further blocks that move with `block`, as in cumulative lines (Adilova et al. 2024, ICLR).
-    """
-
-    start: Moment
-    end: Moment
-    block: str = ""
-    rest: Literal["end", "start"] = "end"
-    alphas: int = 50
-    batchnorm: tuple[str, ...] = ("interpolate",)
-    train_examples: int = 1000
-    test_examples: int = 0
-    along: Along = Straight()
-    positions: tuple[float, ...] = ()
-    blocks: tuple[str, ...] = ()
-
-    def _check(self) -> None:
-        if self.blocks and not self.block:
-            raise RecipeError(f"blocks are {self.blocks} without a block to move with. Give the first one as block.")
-        if self.positions:
-            if grid(self.positions) != self.positions:
-                raise RecipeError(
-                    f"positions are {self.positions}, without an end of the path. Let 0 and 1 be among them."
-                )
-            force_setattr(self, "alphas", len(self.positions))
-            if self.positions == grid(self.alphas):
-                force_setattr(self, "positions", ())  # one key for one line
-
-    @property
-    def moving(self) -> tuple[str, ...]:
-        """The names of the blocks that move; none where the whole network does."""
-        return (self.block, *self.blocks) if self.block else ()
-
-    @property
-    def grid(self) -> tuple[float, ...]:
-        """The alphas that are measured, in order."""
-        return self.positions or grid(self.alphas)
-
-    def needs(self) -> tuple[Task, ...]:
-        """The tasks that make the two ends."""
-        through = needs_of(self.along.through) if isinstance(self.along, Bent) else ()
-        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end), *through)))
-
-
-Task = Train | Keep | Scan
-
-
-def needs_of(moment: Moment) -> tuple[Task, ...]:
-    """The tasks that make a state of a training."""
-    if moment.at == "start":
-        return Train(moment.recipe).needs()
-    return (Train(moment.recipe) if moment.at == "end" else Keep(moment),)
-
-
-def hump_line(recipe: Recipe) -> Scan:
-    """The line from a training's start to its end, measured in the one way that defines a restart at its barrier."""
-    return Scan(start=Moment(recipe, "start"), end=Moment(recipe, "end"))
 
 
 @dataclass(frozen=True)
@@ -319,19 +205,9 @@ class Study:
         return replace(self, arms=tuple(map(with_fewer_runs, kept)))
 
 
-def in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """These tasks and all that they need, each once, each after the tasks that it needs."""
-    ordered: dict[Task, None] = {}
-
-    def add(task: Task) -> None:
-        if task not in ordered:
-            for need in task.needs():
-                add(need)
-            ordered[task] = None
-
-    for task in tasks:
-        add(task)
-    return tuple(ordered)
+def every_task(tasks: Study | Iterable[Task]) -> tuple[Task, ...]:
+    """The tasks of a study, or these, and all that they need, each once, each after the tasks that it needs."""
+    return tasks.tasks() if isinstance(tasks, Study) else in_order(tasks)
 
 
 def _lines(recipe: Recipe, asked: Sequence[str], settings: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from linescape.studies.schedule import Unit
-from linescape.studies.study import Keep, Scan, Task, Train
+from linescape.studies.tasks import Task
 
 SURE = 1.0
 """Seconds of work before which nothing is said."""
@@ -35,7 +36,7 @@ class TimeLeft:
     def __init__(self, counted: Mapping[Task, float]) -> None:
         self.counted = counted
         self.remaining = dict(counted)
-        self.left: dict[type[Task], float] = dict.fromkeys((Train, Keep, Scan), 0.0)
+        self.left: defaultdict[type[Task], float] = defaultdict(float)
         for task, seconds in counted.items():
             self.left[type(task)] += seconds
         self.done = dict.fromkeys(self.left, 0.0)  # counted, of units that have ended

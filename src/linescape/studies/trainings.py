@@ -19,12 +19,12 @@ from linescape.data import Dataset
 from linescape.errors import RecipeError, StateError
 from linescape.geometry.state import State
 from linescape.geometry.tensors import identical
-from linescape.recipe import Recipe
+from linescape.recipe import Moment, Recipe
 from linescape.studies.half_done import Best, HalfDone, Snapshot
 from linescape.studies.job import Job, check_own, load, measuring
 from linescape.studies.states import steps_in_epoch, theta_0
 from linescape.studies.store import Row, Store
-from linescape.studies.study import Keep, Moment, Train
+from linescape.studies.tasks import Keep, Train
 from linescape.training.initialisation import draw
 from linescape.training.loop import Checkpoint, Progress, learning_rate, train
 
@@ -108,7 +108,7 @@ def run(training: Training, keeps: Iterable[Keep], stop: bool = False) -> None:
     asked = [keep for keep in keeps if not store.has(keep)]
     missing = training.due(asked)
     due = training.due({*chain(*missing.values()), *store.kept(recipe)})
-    if best is None and not rows and any(keep.moment.at == "best" for keep in [*asked, *_kept_best(recipe, store)]):
+    if best is None and not rows and any(keep.moment.at == "best" for keep in [*asked, *kept_best(recipe, store)]):
         best = Best()
     # What was stopped beyond one of them is not thrown away: it is brought to its end, by which `_repeat` is checked.
     whole = not stop or any(keep.moment.at == "best" for keep in asked)
@@ -253,7 +253,7 @@ def _held_out_loss(network: nn.Module, dataset: Dataset, device: str) -> Callabl
     return lambda state: float(evaluator(state)["test", "cross_entropy"].mean(dtype=np.float64))
 
 
-def _kept_best(recipe: Recipe, store: Store) -> list[Keep]:
+def kept_best(recipe: Recipe, store: Store) -> list[Keep]:
     """The best state of a training, if it is there."""
     best = [Keep(Moment(recipe, "best"))] if recipe.data.held_out else []
     return [keep for keep in best if store.has(keep) and store.declined(keep) is None]

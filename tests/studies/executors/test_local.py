@@ -16,9 +16,12 @@ import linescape.studies.executors.anywhere
 import linescape.studies.executors.local
 import linescape.studies.run
 from linescape import studies
+from linescape.studies.costs import approximate
+from linescape.studies.doing import do
 from linescape.studies.executors.local import Local, devices
 from linescape.studies.processes import Processes
-from linescape.studies.run import do, work
+from linescape.studies.run import work
+from linescape.studies.schedule import Schedule
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Task, Train
 from tests.studies.test_run import FLAT, results, whole
@@ -32,6 +35,20 @@ def test_several_gpus_have_a_process_each(monkeypatch: pytest.MonkeyPatch) -> No
     assert devices("cuda") == ["cuda:0", "cuda:1", "cuda:2"]
     assert devices("cuda:1") == ["cuda:1"]
     assert (Local().capacity("cuda"), Local().capacity("cuda:1"), Local(5).capacity("cuda")) == (3, 1, 5)
+
+
+@pytest.mark.parametrize(("trainings", "much", "waited"), [(3, 1.4, 0.0), (3, 1.6, 3.0), (0, 0.1, 3.0)])
+def test_helpers_are_started_at_once_where_there_is_much_to_do(
+    trainings: int, much: float, waited: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeders = list[float]()
+    monkeypatch.setattr(linescape.studies.executors.local, "_feed", lambda _, __, alone, ___: feeders.append(alone))
+    monkeypatch.setattr(linescape.studies.executors.local, "MUCH", much * approximate(Train(FLAT)))
+    schedule = Schedule([Train(replace(FLAT, seed=seed)) for seed in range(trainings)], Store(tmp_path), workers=2)
+    schedule.open()
+    schedule.close()  # which leaves nothing to do
+    Local(2).run(schedule, Store(tmp_path), "cpu")
+    assert feeders == [waited]
 
 
 def in_helpers(monkeypatch: pytest.MonkeyPatch, code: str) -> None:

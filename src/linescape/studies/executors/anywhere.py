@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import traceback
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import torch
 
 from linescape.errors import DamagedError, LinescapeError, StoreError, first_line
-from linescape.studies.execute import do
+from linescape.studies.doing import do
 from linescape.studies.job import Report
 from linescape.studies.schedule import Outcome, Schedule, Unit
 from linescape.studies.store import Store
-from linescape.studies.study import in_order
+from linescape.studies.tasks import any_task, in_order
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -52,20 +52,17 @@ class Executor(Protocol):
         """
 
 
-class _Message(msgspec.Struct, frozen=True):
-    target: Target
-    unit: Unit
-
-
 def message(unit: Unit, target: Target) -> bytes:
     """A unit for another process: a line of JSON."""
-    return msgspec.json.encode(_Message(target, unit))
+    return msgspec.json.encode((target, unit.task, unit.also, unit.part))
 
 
 def answer(line: bytes) -> bytes:
     """Do the unit of a message; its outcome, as a line of JSON."""
-    sent = msgspec.json.decode(line, type=_Message)
-    return msgspec.json.encode(do_unit(sent.unit, _opened(sent.target), sent.target.device))
+    kinds = any_task()
+    sent: Any = tuple[Target, kinds, tuple[kinds, ...], tuple[int, int] | None]  # type: ignore[valid-type]
+    target, task, also, part = msgspec.json.decode(line, type=sent)
+    return msgspec.json.encode(do_unit(Unit(task, also, part), _opened(target), target.device))
 
 
 def outcome_of(line: bytes) -> Outcome:

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import threading
 import traceback
+from contextlib import suppress
 from functools import partial
 
 import msgspec
 import torch
 
 from linescape.engine import threads
+from linescape.studies.costs import approximate
 from linescape.studies.executors.anywhere import Target, answer, do_unit, killed, message, outcome_of
 from linescape.studies.processes import Processes, messages, reply, reply_of, send
 from linescape.studies.schedule import Schedule
 from linescape.studies.store import Store
 
 ALONE_SECONDS = 3.0
-"""Helpers are started only after this time, since each first imports torch."""
+"""Helpers are started only after this time, since each first imports torch; at once where there is much to do."""
+
+MUCH = 30.0
+"""Counted seconds of work for each process from which on there is much to do."""
 
 
 class Local:
     """Processes of this machine; this one works too.
 
-    Helpers are started late and only while something is ready, each keeps its memory, and they end with this process.
+    Helpers are started late where there is little to do, and only while something is ready; each keeps its memory, and
+    they end with this process.
 
     Args:
         workers: number of processes, including this one; by default one for each core, and one for each GPU.
@@ -40,8 +46,10 @@ class Local:
         several = devices(device)
         first, *others = (several[number % len(several)] for number in range(self.capacity(device)))
         targets = [Target.of(store, other) for other in others]
+        alone = ALONE_SECONDS if others and not _is_much(schedule, device) else 0.0
         with Processes("linescape.studies.executors.local:help_out") as helpers:
-            feeders = [threading.Thread(target=_feed, args=(schedule, at, helpers), daemon=True) for at in targets]
+            feed = partial(_feed, schedule, helpers, alone)
+            feeders = [threading.Thread(target=feed, args=(at,), daemon=True) for at in targets]
             try:
                 for feeder in feeders:
                     feeder.start()
@@ -62,9 +70,21 @@ def devices(device: str) -> list[str]:
     return [f"cuda:{number}" for number in range(count)] if count > 1 else [device]
 
 
-def _feed(schedule: Schedule, target: Target, helpers: Processes) -> None:
+def _is_much(schedule: Schedule, device: str) -> bool:
+    """Whether there is work for so long that the start of helpers is nothing beside it."""
+    seconds = 0.0
+    for task in schedule.opened:
+        with suppress(Exception):  # it is impossible, as will be said when it is tried
+            seconds += approximate(task, device)
+        if seconds >= MUCH * schedule.workers:
+            return True
+    return False
+
+
+def _feed(schedule: Schedule, helpers: Processes, alone: float, target: Target) -> None:
     """Give units to helpers until there are none."""
     try:
+        schedule.pause(alone)
         _feed_helpers(schedule, target, helpers)
     except Exception:  # which nobody sees in a thread, while all wait for the unit that it had
         schedule.stop(f"The run cannot go on:\n{traceback.format_exc()}")
@@ -72,7 +92,6 @@ def _feed(schedule: Schedule, target: Target, helpers: Processes) -> None:
 
 def _feed_helpers(schedule: Schedule, target: Target, helpers: Processes) -> None:
     """Give units to a helper, and to another if it dies."""
-    schedule.pause(ALONE_SECONDS)
     process = None
     while schedule.more():
         if process is None:

@@ -75,6 +75,9 @@ class Archive:
         """Never writes."""
         raise StoreError(f"{self._path} is an archive, which is only read.")
 
+    def flush(self, folder: str) -> None:
+        """Never writes."""
+
     def delete(self, *names: str) -> None:
         """Nothing is removed from an archive."""
 

@@ -86,6 +86,17 @@ class LocalFolder:
             return signature if signature[1] == modified else None
         return None
 
+    def flush(self, folder: str) -> None:
+        """Wait for the disk, for each plain file and then for their names."""
+        paths = [path for path in self._paths(folder) if path.is_file() and not path.is_symlink()]
+        for path in [*paths, *([self.root / folder] if paths else [])]:
+            try:
+                atomic.flush(path)
+            except FileNotFoundError:
+                continue  # another process removed it
+            except OSError as error:
+                raise atomic.cannot_write(path, error) from error
+
     def delete(self, *names: str) -> None:
         """Remove files."""
         for name in names:

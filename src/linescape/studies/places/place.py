@@ -55,6 +55,13 @@ class Place(Protocol):
             StoreError: it cannot be written; what was there stays.
         """
 
+    def flush(self, folder: str) -> None:
+        """Wait until the files directly in a folder survive a power failure; one that is not there is none.
+
+        Raises:
+            StoreError: the disk failed.
+        """
+
     def delete(self, *names: str) -> None:
         """Remove files; one that cannot be removed stays, as it only takes up space."""
 

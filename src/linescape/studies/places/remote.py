@@ -86,6 +86,9 @@ class RemoteFolder:
             return False
         return True
 
+    def flush(self, folder: str) -> None:
+        """Nothing is left to wait for."""
+
     def delete(self, *names: str) -> None:
         """Remove objects."""
         for name in names:

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from linescape.errors import StoreError
 from linescape.interpolation.options import grid
-from linescape.studies.execute import do, positions_of
+from linescape.studies.doing import do
 from linescape.studies.executors.anywhere import do_unit
+from linescape.studies.kinds.line import positions_of
 from linescape.studies.schedule import Outcome, Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Train

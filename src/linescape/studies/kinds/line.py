@@ -1,15 +1,11 @@
-"""Does one task: trains a recipe or walks a line, from where it was stopped, and saves the result in a store.
-
-A task that cannot be done, since the training that it starts from diverged, is declined: that is its result.
-"""
+"""Lines between two states of trainings, as tasks: walked position by position, in one piece or in parts."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from linescape import models
+from linescape import data, models
 from linescape.data import Dataset
 from linescape.errors import StoreError
 from linescape.geometry.groups import by_block, by_convolution, choose
@@ -18,57 +14,21 @@ from linescape.geometry.state import is_finite
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Random
-from linescape.studies import trainings
-from linescape.studies.job import Declined, Job, Report, check_own, conditions, load, measuring, one_thread
+from linescape.studies.job import Declined, Job, check_own, load, measuring
+from linescape.studies.kinds.kind import Asked, Kind, Part
 from linescape.studies.paths import between
 from linescape.studies.states import state
 from linescape.studies.store import Store
-from linescape.studies.study import Keep, Scan, Task, Train
+from linescape.studies.tasks import Keep, Scan, Task, Train
+from linescape.studies.workloads import Cost, beginning, is_scaled, measurement, network
+
+POINT = 0.002
+"""Seconds of any position for loading the network's weights and writing the point."""
 
 
-def do(
-    task: Task,
-    store: Store,
-    device: str = "cpu",
-    report: Report = lambda _: None,
-    also: Collection[Keep] = (),
-    part: tuple[int, int] | None = None,
-) -> None:
-    """Do one task, from where it was stopped if it was begun; its needs must be settled.
-
-    Args:
-        task: what to do.
-        store: where its needs are read and its result is written.
-        device: where to compute.
-        report: called with the share that is done.
-        also: of a training, or of a state within one: further states of it that are kept as it passes.
-        part: of a walk: (k, n) measures only the k-th of n parts of its positions, which the whole then uses.
-
-    Raises:
-        StoreError: the store cannot be written, or a need is missing or damaged.
-        LinescapeError: the task is impossible.
-    """
-    job = Job(store, device, report, conditions(device), time.perf_counter())
-    try:
-        for need in task.needs():
-            if (reason := store.declined(need)) is not None:
-                raise Declined(reason)
-        with one_thread(device):
-            if isinstance(task, Scan):
-                _scan(task, job, part)
-            elif isinstance(task, Keep):
-                trainings.keep_within(task, job, {task, *also})
-            else:
-                trainings.run(trainings.Training.prepare(task, job), also)
-    except Declined as declined:
-        if part is not None:
-            return  # the whole will say so
-        store.decline(task, str(declined), job.record())
-
-
-def _scan(task: Scan, job: Job, part: tuple[int, int] | None) -> None:
+def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
     store, device = job.store, job.device
-    recipe = task.end.recipe
+    recipe = task.recipe
     dataset = load(recipe.data, recipe.seed)
     job = replace(job, conditions={**job.conditions, "data": dataset.digest})
     _check_data(task, dataset, store)
@@ -76,9 +36,9 @@ def _scan(task: Scan, job: Job, part: tuple[int, int] | None) -> None:
     for name, end in ends.items():
         if not all(map(is_finite, end.values())):
             raise Declined(f"The line was not walked, as its {name} holds NaN or infinity: its training diverged.")
-    network = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # values are overwritten
-    check_own(recipe, network, dataset)
-    evaluator = measuring(network, dataset, device, task.train_examples, task.test_examples)
+    drawn = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # values are overwritten
+    check_own(recipe, drawn, dataset)
+    evaluator = measuring(drawn, dataset, device, task.train_examples, task.test_examples)
     path = between(
         task.along,
         ends["start"].to(device),
@@ -110,7 +70,7 @@ def _scan(task: Scan, job: Job, part: tuple[int, int] | None) -> None:
     store.save_curve(task, curve, job.record(evaluator.engine.compiled, half_done.remarks))
 
 
-def positions_of(part: tuple[int, int] | None, positions: Sequence[float]) -> Sequence[float]:
+def positions_of(part: Part | None, positions: Sequence[float]) -> Sequence[float]:
     """The positions of the k-th of n parts, (k, n), of a walk; parts are as equal as may be. All, of no part."""
     if part is None:
         return positions
@@ -127,3 +87,20 @@ def _check_data(task: Scan, dataset: Dataset, store: Store) -> None:
             f"The data set {dataset.name!r} is not what it was when the training {trained.key} saw it: its content has "
             "another digest, so the line would be measured on other data. Restore the data set, or delete that result."
         )
+
+
+def _cost(task: Scan, device: str, _: Asked) -> Cost:
+    train, test = data.examples(task.recipe.data)
+    train = min(task.train_examples or train, train)
+    measured = train + min(task.test_examples or test, test)
+    passes = measured
+    if network(task.recipe).norms:  # without, all treatments are one
+        passes = measured * len(task.batchnorm) + train * ("recalibrate" in task.batchnorm)
+    ends = 2 * measured * bool({"interpolate", "start", "end"} & set(task.batchnorm))  # checked by evaluation
+    workload = measurement(task.recipe, device)
+    calls = {workload: (task.alphas * passes + ends) / workload.examples}
+    size = task.alphas * measured * len(task.batchnorm) * 2 * 4  # loss and error as float32
+    return Cost(calls, beginning(task.recipe) + task.alphas * POINT, size, is_scaled(workload))
+
+
+KIND = Kind(Scan, _do, _cost)

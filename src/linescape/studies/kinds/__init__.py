@@ -1,0 +1,17 @@
+"""The kinds of tasks, a module for each: the one table that says how each is done and what it costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linescape.studies.kinds import line, state, training
+from linescape.studies.kinds.kind import Kind
+from linescape.studies.tasks import Task
+
+KINDS: dict[type[Task], Kind[Any]] = {kind.task: kind for kind in (training.KIND, state.KIND, line.KIND)}
+"""What `kind_of` looks up."""
+
+
+def kind_of(task: Task) -> Kind[Any]:
+    """The kind of a task."""
+    return KINDS[type(task)]
