@@ -36,3 +36,16 @@ def test_intervals_of_what_is_bounded() -> None:
     assert interval["share_low"] == pytest.approx(100 * 0.025 ** (1 / 7))
     assert interval["share_high"] == 100
     assert share(0, 3, 0.95)["share_high"] == pytest.approx(100 * (1 - np.cbrt(0.025)))
+
+
+def test_lines_are_known_by_what_they_are_and_by_their_own_treatments() -> None:
+    """The second treatment of a line is that of this line, whatever those of the lines before it."""
+    first = pl.col("label") == "whole"
+    renamed = MADE.lines.with_columns(batchnorm=pl.when(first).then(pl.lit("end")).otherwise("batchnorm"))
+    second = MADE.lines.filter(~first).with_columns(batchnorm=pl.lit("recalibrate"), mean=pl.lit(99.0))
+    made = replace(MADE, lines=pl.concat([renamed, second]))
+    known = curves_of(made, "test", "error", lambda run, scan: {"steps": scan.alphas}, treatment=1)
+    assert known["mean"].unique().to_list() == [99]
+    assert set(known["label"]) == set(MADE.lines["label"]) - {"whole"}
+    assert set(known["steps"]) == {run.lines["whole"].alphas for arm in MADE.study.arms for run in arm.runs}
+    assert curves_of(made, "test", named=lambda run, scan: None).is_empty()

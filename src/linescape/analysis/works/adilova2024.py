@@ -10,7 +10,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, leading, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works import lines
+from linescape.analysis.works.curves import curves_of
 from linescape.shape import TOLERANCE
 from linescape.studies.paths import RandomDirection
 from linescape.studies.study import Run, Scan
@@ -59,7 +59,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
 
 def _barriers(results: Results, treatment: int = 0) -> pl.DataFrame:
     """A row for each pair and what is averaged: loss and error of the middle above the means of both full networks."""
-    measured = lines.known(results, _averaged, treatment=treatment).filter(
+    measured = curves_of(results, "test", named=_averaged, treatment=treatment).filter(
         pl.col("measure").is_in(["cross_entropy", "error"])
     )
     full = (

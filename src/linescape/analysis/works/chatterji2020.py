@@ -14,9 +14,10 @@ from linescape import data, models
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, widened
 from linescape.analysis.tables import Results, means
-from linescape.analysis.works import lines
+from linescape.analysis.works.curves import curves_of
 from linescape.recipe import Recipe
 from linescape.shape.statistics import segment
+from linescape.studies.study import Run, Scan
 
 WITHIN = 1.01
 """How many times the final loss a module's line may have, as in a third-party implementation of the source."""
@@ -41,8 +42,9 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     lost_low, lost_high, moved (alpha times the distance of the module: the root of criticality's numerator). Intervals
     are t intervals over runs, corrected for the modules.
     """
-    on_lines = lines.known(results, lambda _, scan: {"module": scan.block} if scan.block else None, "train")
-    on_lines = on_lines.filter(pl.col("measure") == "cross_entropy")
+    on_lines = curves_of(
+        results, "train", "cross_entropy", lambda _, scan: {"module": scan.block} if scan.block else None
+    )
     runs = _of_runs(on_lines, results.distances)
     early = reducing(results.study.arms[0].runs[0].recipe) if runs.height else ()
     wide = widened(level, 2 * runs["module"].n_unique())
@@ -60,6 +62,10 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     }
     outcomes = {name: Outcome.of(row if row["runs"] else None) for name, row in apart.items()}
     return (Answer("modules", outcomes, pl.DataFrame(rows), facts, finding=FINDING),)
+
+
+def _module(run: Run, scan: Scan) -> dict[str, str] | None:
+    return {"module": scan.block} if scan.block else None
 
 
 def smallest_alpha(alphas: ArrayLike, losses: ArrayLike) -> float:

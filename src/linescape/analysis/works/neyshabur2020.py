@@ -9,7 +9,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, leading, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works import lines
+from linescape.analysis.works.curves import curves_of
 from linescape.recipe import Trained
 from linescape.shape import barrier_above_chord
 from linescape.studies.study import Arm
@@ -41,7 +41,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
 
 
 def _barriers(results: Results, level: float) -> Answer:
-    between = lines.known(results, lambda run, scan: {} if scan == run.lines.get(BETWEEN) else None)
+    between = curves_of(results, "test").filter(pl.col("label") == BETWEEN)
     heights = {
         measure: _heights(between.filter(pl.col("measure") == measure)) for measure in ("error", "cross_entropy")
     }

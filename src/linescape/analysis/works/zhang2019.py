@@ -10,7 +10,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works import lines
+from linescape.analysis.works.curves import curves_of
 from linescape.shape import Estimate
 from linescape.studies.study import Run, Scan
 
@@ -59,7 +59,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
 
 def _lost(results: Results) -> pl.DataFrame:
     """A row for each layer of each run and what it was set back to: the test error and loss that it cost."""
-    measured = lines.known(results, _set_back)
+    measured = curves_of(results, "test", named=_set_back)
     if measured.is_empty():
         return pl.DataFrame(schema=_LOST)
     cost = pl.col("mean").sort_by("alpha").first() - pl.col("mean").sort_by("alpha").last()

@@ -15,6 +15,7 @@ NAMES = (
     "zhang2019",
     "chatterji2020",
     "neyshabur2020",
+    "liu2020",
     "wang2023",
     "tao2024",
     "adilova2024",
