@@ -13,9 +13,10 @@
     ├── StoreError        results cannot be written or read back
     │   └── DamagedError  a result is not what was written: delete it and run again
     └── UnfinishedError   some tasks of a run failed, or some results are damaged; the others are done
+        └── UnsoundError  a case with a known answer gives another one on this machine
 
 A message says what was found, why it matters and what to do. The command line prints the
-message and exits with code 2, or with 3 after `UnfinishedError`.
+message and exits with code 2, with 3 after `UnfinishedError`, or with 1 after `UnsoundError`.
 """
 
 from __future__ import annotations
@@ -83,6 +84,10 @@ class UnfinishedError(LinescapeError, RuntimeError):
     def __init__(self, message: str, result: object = None) -> None:
         super().__init__(message)
         self.result = result
+
+
+class UnsoundError(UnfinishedError):
+    """Cases with known answers give others on this machine, so nothing that is measured on it can be trusted."""
 
 
 def check_type(value: object, kinds: type | tuple[type, ...], what: str, give: str) -> None:

@@ -10,10 +10,10 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.text import Text
 
-from linescape.cli import checkpoints, data, planes, stores, studies
+from linescape.cli import checkpoints, data, doctor, planes, stores, studies
 from linescape.cli.consoles import echo_err, prepare, redirected, stderr, stdout, write_json
 from linescape.cli.usage import epilogue, explained, shown_default
-from linescape.errors import LinescapeError, UnfinishedError
+from linescape.errors import LinescapeError, UnfinishedError, UnsoundError
 
 __all__ = ["app", "main"]
 
@@ -37,6 +37,7 @@ app.command(checkpoints.diff, help_epilogue=epilogue("diff"))
 app.command(checkpoints.probe_files, name="probe", help_epilogue=epilogue("probe"))
 app.command(checkpoints.average_files, name="average", help_epilogue=epilogue("average"))
 app.command(planes.plane, help_epilogue=epilogue("plane"))
+app.command(doctor.examine, name="doctor", help_epilogue=epilogue("doctor"))
 app.register_install_completion_command(help="Install completion of commands and options for your shell, then exit.")
 app.meta.group_parameters = Group("Output")
 app.meta.suppress_keyboard_interrupt = False
@@ -77,7 +78,7 @@ def main() -> None:
     except (LinescapeError, CycloptsError) as error:
         _fail(
             explained(error) if isinstance(error, CycloptsError) else str(error),
-            3 if isinstance(error, UnfinishedError) else 2,
+            1 if isinstance(error, UnsoundError) else 3 if isinstance(error, UnfinishedError) else 2,
         )
     except OSError as error:
         if error.filename is None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 EXIT_CODES = (
-    "Exit codes: 0, done; 1, an unexpected error; 2, an error, whose message is on standard error; 3, some tasks of a "
-    "study failed, or some results are damaged, and the others are done; 130, interrupted by Ctrl-C; 141, nobody reads "
-    "the output."
+    "Exit codes: 0, done; 1, an unexpected error, or doctor found a wrong number; 2, an error, whose message is on "
+    "standard error; 3, some tasks of a study failed, or some results are damaged, and the others are done; 130, "
+    "interrupted by Ctrl-C; 141, nobody reads the output."
 )
 
 _STUDY = "the name of a study"
@@ -16,6 +16,7 @@ NEEDS = {
     "average": ("two checkpoints or more and the file to write", "A B --out between.safetensors"),
     "data get": ("the name of a data set", "cifar10"),
     "diff": ("two checkpoints", "A B"),
+    "doctor": ("at most two checkpoints", "A B --model mine:network --data mine:data"),
     "plane": (
         "three checkpoints, or one for random directions",
         "A B C --model mine:network --data mine:data",
