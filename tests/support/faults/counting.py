@@ -15,9 +15,9 @@ class Event(NamedTuple):
     Attributes:
         at: seconds of a clock that never jumps and that all processes share.
         process: its number.
-        kind: ``up``: it can begin; ``begin``: a task, with 1 as its value if a fresh look finds it published; ``share``:
-            so much of a task is done; ``point``: a position was measured, and is not saved yet; ``put``: a result was
-            published; ``moved``: the store was removed, renamed away or put back.
+        kind: ``up``: it can begin; ``begin``: a task, with 1 as its value if a fresh look finds it published;
+            ``share``: so much of a task is done; ``point``: a position was measured, and is not saved yet;
+            ``put``: a result was published; ``moved``: the store was removed, renamed away or put back.
         key: of the task.
         value: the share or the position.
     """

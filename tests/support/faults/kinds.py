@@ -6,10 +6,11 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
-from tests.support.faults.trial import Trial
+from tests.support.faults import clusters, disks
+from tests.support.faults.trial import LONG, Trial
 
 YEARS = 3e8
 """Seconds that a clock jumps by, ten years."""
@@ -27,6 +28,22 @@ def killed(trial: Trial) -> None:
             trial.pause()
         code = trial.kill(run, helpers=trial.draw.random() < 0.5)
     trial.finish()
+
+
+def training_killed(trial: Trial) -> None:
+    """Long trainings, whose state is saved every ten seconds as everybody's are, are killed at random moments."""
+    long = Trial(LONG, trial.scratch / "long", trial.draw, snapshot=10.0)
+    try:
+        for _ in range(4):
+            run = long.begin()
+            if long.working(run):
+                long.pause(20.0)
+            long.kill(run)
+        long.finish()
+    finally:
+        long.end()
+        shutil.rmtree(long.scratch)
+        trial.counts.add(long.counts)
 
 
 def helper_killed(trial: Trial) -> None:
@@ -116,13 +133,21 @@ def diverges(trial: Trial) -> None:
     trial.finish()
 
 
-FAULTS = {
-    "the process is killed": killed,
-    "a helper is killed": helper_killed,
-    "two or three processes, all but one killed": side_by_side,
-    "the clock jumps by ten years": clock_jumps,
-    "the store is renamed away and put back": moved_away,
-    "the store is deleted": removed,
-    "memory runs out in a task": memory_runs_out,
-    "a training reaches NaN": diverges,
-}
+def faults() -> dict[str, Callable[[Trial], None]]:
+    """Those that can befall a study here, by their names."""
+    found = {
+        "the process is killed": killed,
+        "a long training is killed": training_killed,
+        "a helper is killed": helper_killed,
+        "two or three processes, all but one killed": side_by_side,
+        "the clock jumps by ten years": clock_jumps,
+        "the store is renamed away and put back": moved_away,
+        "the store is deleted": removed,
+        "memory runs out in a task": memory_runs_out,
+        "a training reaches NaN": diverges,
+    }
+    if disks.possible():
+        found |= {"the disk is full": disks.full, "the disk is read-only": disks.read_only}
+    if clusters.INSTALLED:
+        found |= {"a Ray worker is killed": clusters.worker_killed, "a second raylet is killed": clusters.raylet_killed}
+    return found

@@ -22,8 +22,11 @@ from tests.support.faults.counting import Counts, Event, parse
 from tests.support.faults.watched import MAIN, VARIABLE, Settings
 from tests.support.own_study import FILE
 
-LIMIT = 300.0
-"""Seconds after which a process is ended; each needs some ten."""
+LIMIT = 600.0
+"""Seconds after which a process is ended; each needs some ten, and a machine may be busy."""
+
+RAY_ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+"""Ray's settings with which nothing listens beyond this machine."""
 
 MORE = """
 from linescape.studies.study import Arm, Moment, Run, Scan
@@ -45,6 +48,11 @@ ARMS = (
     '"partial": {"partial": "head"}',
     '"diverges": {"lr": 1e38}',
 )
+
+LONG = FILE.replace("Schedule(3)", "Schedule(9000)").replace(
+    '"no-momentum": {"momentum": 0}, "wide": {"width": 12}', ""
+)
+"""A training of some 25 seconds."""
 
 
 def text_of(draw: random.Random) -> str:
@@ -123,9 +131,11 @@ class Trial:
         told = told or Settings(str(self.log))
         return os.environ | {
             VARIABLE: msgspec.json.encode(told).decode(),
-            "PYTHONPATH": os.pathsep.join(filter(None, (os.getcwd(), *sys.path))),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(Path.cwd()), *sys.path))),
             "TMPDIR": str(self.scratch / "tmp"),
             "TORCHINDUCTOR_CACHE_DIR": str(self.scratch / "torch"),
+            "RAY_TMPDIR": str(self.scratch / "ray"),
+            **RAY_ALONE,
         }
 
     def wait(self, process: subprocess.Popen[bytes]) -> int:
