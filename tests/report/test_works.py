@@ -27,12 +27,16 @@ WAY = pl.DataFrame(
 )
 
 
-@pytest.mark.parametrize("name", ["frankle2020revisit", "goodfellow2015", "lucas2021", "tao2024", "wang2023"])
+NAMES = ["frankle2020revisit", "goodfellow2015", "liu2020", "lucas2021", "tao2024", "wang2023"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_each_answer_has_its_figure_and_its_table(name: str, tmp_path: Path) -> None:
     study = studies.find(name, "demo").only(runs=3)
     alphas = [0.0, 0.5, 1.0, 1.5] if name == "goodfellow2015" else [0.0, 0.5, 1.0]
     made = lines_of(study, lambda arm, seed, label, at: np.abs(2.1 - 2 * at) + 0.1 * seed * at, alphas)
-    made = replace(made, trajectories=WAY)
+    runs = made.runs.with_columns(test_accuracy=pl.lit(80.0), start_error=pl.lit(0.0))
+    made = replace(made, runs=runs, trajectories=WAY)
     folder = Folder(tmp_path)
     for answer in answers(made):
         entry = answer_entry(answer, sentences.of(answer), made.runs, folder)

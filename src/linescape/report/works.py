@@ -15,6 +15,7 @@ from linescape.report.figures.grids import rise_against_distance, rises_by_setti
 from linescape.report.figures.layer_map import layer_cells
 from linescape.report.figures.over_training import against_steps
 from linescape.report.figures.panel import CEILING
+from linescape.report.figures.starts import from_starts
 from linescape.report.figures.trajectories import ways
 from linescape.report.page import Column, Drawing, Folder
 from linescape.report.text import caption
@@ -83,6 +84,27 @@ COLUMNS: dict[str, list[Column]] = {
         Column("difference", "difference, points", "signed"),
         Column("low", "95 %", "interval", to="high"),
         Column("low_all", "95 %, corrected", "interval", to="high_all"),
+    ],
+    "poisoned-starts": [
+        Column("title", "way of training"),
+        Column("runs", "runs", "number", 0),
+        Column("usual", "test error, usual start, %", "number", 1),
+        Column("poisoned", "poisoned start, %", "number", 1),
+        Column("difference", "difference, points", "signed", 1),
+        Column("low", "95 %", "interval", 1, to="high"),
+        Column("low_all", "corrected", "interval", 1, to="high_all"),
+        Column("usual_train", "training error, usual, %", "number", 1),
+        Column("poisoned_train", "poisoned, %", "number", 1),
+    ],
+    "lines-from-poisoned-starts": [
+        Column("title", "way of training"),
+        Column("runs", "runs", "number", 0),
+        Column("usual", "hump, usual start, nats", "number"),
+        Column("poisoned", "poisoned start, nats", "number"),
+        Column("difference", "difference", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+        Column("start", "loss at the poisoned start, nats", "number"),
     ],
     "fall-along-the-line": [
         Column("title", "network"),
@@ -260,6 +282,11 @@ def _grid(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw(answer.name, figure, caption("grid_of_lines", limit=answer.facts["limit"]))]
 
 
+def _poisoned(answer: Answer, output: Folder) -> list[Drawing]:
+    figure = from_starts(answer.facts["runs"], "test error, %")
+    return [output.draw(answer.name, figure, caption("poisoned_starts"))]
+
+
 def _distance(answer: Answer, output: Folder) -> list[Drawing]:
     points = answer.facts["points"]
     if not points.height:
@@ -274,6 +301,8 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "averaged-layers": _averaged,
     "transfer-barriers": _transfer,
     "worth-of-pretraining": _worth,
+    "poisoned-starts": _poisoned,
+    "lines-from-poisoned-starts": _lines("lines_from_poisoned_starts", first="usual start"),
     "fall-along-the-line": _lines("fall_along_the_line"),
     "barriers-within-training": _barriers,
     "other-starts": _lines("other_starts", first="own start"),

@@ -64,7 +64,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     return (Answer("modules", outcomes, pl.DataFrame(rows), facts, finding=FINDING),)
 
 
-def _module(run: Run, scan: Scan) -> dict[str, str] | None:
+def _module(_: Run, scan: Scan) -> dict[str, str] | None:
     return {"module": scan.block} if scan.block else None
 
 

@@ -69,7 +69,7 @@ class Scale(Resolution):
 
 SCALES: Mapping[str, Scale] = {
     "demo": Scale(seeds=2, fraction=0.05, alphas=26, test_examples=1000),
-    "mini": Scale(alphas=50, test_examples=2000),
+    "mini": Scale(seeds=4, epochs=(80, 200), alphas=26, test_examples=1000),
     "cifar10-small": Scale(seeds=4, fraction=0.04, test_examples=2000),
     "cifar10-narrow-30": Scale(fraction=0.05, test_examples=2000),
     "cifar10": Scale(fraction=1.0, epochs=(350, 350), train_examples=1000),
