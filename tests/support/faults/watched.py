@@ -19,10 +19,10 @@ from typing import Any
 
 import msgspec
 
-import linescape.studies.execute
 import linescape.studies.executors.anywhere
 import linescape.studies.executors.local
 import linescape.studies.executors.on_ray
+import linescape.studies.kinds.line
 import linescape.studies.trainings
 from linescape import studies
 from linescape.errors import LinescapeError
@@ -105,8 +105,8 @@ def watch(first: bool = False) -> None:
     linescape.studies.executors.local.ALONE_SECONDS = 0.0
     anywhere: Any = linescape.studies.executors.anywhere
     anywhere.do = watched.do(anywhere.do)
-    execute: Any = linescape.studies.execute
-    execute.walk = watched.walk(execute.walk)
+    line: Any = linescape.studies.kinds.line
+    line.walk = watched.walk(line.walk)
     store: Any = Store
     store.put = watched.put(store.put)
     on_ray: Any = linescape.studies.executors.on_ray
