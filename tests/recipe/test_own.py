@@ -169,7 +169,7 @@ def test_networks_that_cannot_be_trained_are_refused(name: str, said: str, tmp_p
 
         def train_twice() -> None:
             kept = [models.draw(spec, (3,), 2, Random(), 0) for _ in range(2)]
-            models.check_own(spec, kept[1], inputs, 2)
+            models.check(spec, kept[1], inputs, 2)
 
         with pytest.raises(RecipeError, match=re.escape(said)):
             train_twice()
@@ -181,9 +181,7 @@ def test_a_network_is_drawn_from_the_seed_and_may_drop_out(tmp_path: Path) -> No
         drawn = [models.draw(spec, (3,), 2, Random(), seed)[0].weight for seed in (1, 1, 2)]  # type: ignore[index]
         assert drawn[0].equal(drawn[1])
         assert not drawn[0].equal(drawn[2])
-        models.check_own(
-            spec, models.draw(spec, (3,), 2, Random(), 0), data.load(Data.of(f"{file}:good")).train.inputs, 2
-        )
+        models.check(spec, models.draw(spec, (3,), 2, Random(), 0), data.load(Data.of(f"{file}:good")).train.inputs, 2)
 
 
 @pytest.mark.parametrize(

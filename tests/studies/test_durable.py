@@ -110,13 +110,13 @@ def test_a_disk_that_fails_is_told_and_nothing_is_settled(store: Store, monkeypa
 
 @pytest.mark.parametrize("left", [None, 0, 0.5])
 def test_what_a_power_failure_leaves_of_the_rest_is_never_used(tmp_path: Path, left: float | None) -> None:
-    """Files of a result that was not flushed are gone, empty or cut short, in every combination."""
+    """Files of a result that was not flushed are gone, empty or cut short, any two of them, and all."""
     task = Train(FLAT)
     work([task], Store(tmp_path), progress=False, workers=1)
     folder = Store(tmp_path).folder(task)
     whole = {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != ".lock"}
     names = [name for name in whole if name not in ("verified.json", ".lock")]
-    for count in range(1, len(names) + 1):
+    for count in (1, 2, len(names)):
         for lost in combinations(names, count):
             for name, content in whole.items():
                 (folder / name).write_bytes(content)

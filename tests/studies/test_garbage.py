@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 from linescape.recipe import Recipe
@@ -54,6 +56,50 @@ def test_results_go_that_no_kept_study_needs(tmp_path: Path) -> None:
     assert not store.has(OTHER)
     assert not store.has(KEPT)
     assert find_garbage(store, [STUDY]) == []
+
+
+def test_folders_and_locks_go_with_what_was_in_them(tmp_path: Path) -> None:
+    store = littered(tmp_path)
+    only_claimed = Train(Recipe(seed=6))
+    for task in (TASK, OTHER, KEPT, only_claimed):
+        with store.claim(task):
+            pass
+    for part in (0, 1):
+        with store.claim(LINE, (part, 2)):
+            pass
+    (store.folder(LINE) / "points").mkdir()
+    assert by_folder(find_garbage(store))[folder_of(only_claimed)] == LEFT_OVER
+    remove(store, find_garbage(store, [STUDY]))
+    folders = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_dir()}
+    assert folders == {"train", "scan", folder_of(TASK), folder_of(LINE)}
+    assert find_garbage(store, [STUDY]) == []
+    with store.claim(only_claimed) as claimed:  # and again
+        assert claimed
+        stayed = remove(Store(tmp_path), find_garbage(store))
+    assert [each.folder for each in stayed] == [folder_of(only_claimed)]
+
+
+def test_who_waits_for_a_lock_that_is_removed_gets_a_new_one(tmp_path: Path) -> None:
+    """Of two that wait, one has it at a time."""
+    store, holders, most = Store(tmp_path), list[int](), list[int]()
+
+    def wait() -> None:
+        with Store(tmp_path).claim(OTHER, wait=True):
+            holders.append(1)
+            most.append(len(holders))
+            time.sleep(0.05)
+            holders.pop()
+
+    with store.claim(OTHER):
+        threads = [threading.Thread(target=wait) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.2)
+        store.place.delete_empty(folder_of(OTHER))
+        store.folder(OTHER).mkdir(exist_ok=True)
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1]
 
 
 def test_half_done_work_of_a_damaged_result_stays(tmp_path: Path) -> None:

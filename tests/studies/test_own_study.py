@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 import linescape.studies.executors.anywhere
 import linescape.studies.executors.local
@@ -20,7 +21,8 @@ from linescape.analysis import tables
 from linescape.data import load
 from linescape.errors import CheckpointError, RecipeError
 from linescape.evaluation.evaluator import Evaluator
-from linescape.recipe import Data, OwnModel, Recipe, user_code
+from linescape.recipe import LSTM, MLP, Data, OwnModel, Recipe, user_code
+from linescape.studies import planning
 from linescape.studies.executors.anywhere import Target, message, outcome_of
 from linescape.studies.own_code import changed_code
 from linescape.studies.processes import Processes, reply_of, send
@@ -56,6 +58,31 @@ def done(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Store:
         outcome = work(study, store, progress=False)
     assert (outcome.done, outcome.failed, outcome.declined) == (6 + 18, {}, {})
     return store
+
+
+WHOLE_NUMBERS = """
+import torch
+
+
+def tokens():
+    inputs = torch.arange(240).reshape(60, 4) % 7
+    return {"train": (inputs, inputs[:, 0] % 2), "test": (inputs, inputs[:, 0] % 2)}
+"""
+
+
+@pytest.mark.parametrize(("model", "named"), [(MLP((4,)), "MLP"), (LSTM(4), "LSTM")])
+def test_whole_numbers_and_a_network_that_multiplies_them_are_refused_in_plan_and_run(
+    model: MLP | LSTM, named: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "tokens_of_mine.py"
+    file.write_text(WHOLE_NUMBERS)
+    recipe = Recipe(Data.of(f"{file}:tokens"), model)
+    message = f"The inputs are whole numbers \\(int64\\), which the network {named} cannot multiply"
+    with pytest.raises(RecipeError, match=message):
+        planning.plan([Train(recipe)], Store(tmp_path / "runs"))
+    for task in (Train(recipe), Scan(Moment(recipe, "start"), Moment(replace(recipe, seed=1), "start"))):
+        (reason,) = work([task], Store(tmp_path / "runs"), progress=False, workers=1).failed.values()
+        assert re.match(message, reason)
 
 
 def test_arms_are_changes_of_the_base_and_blocks_the_networks(study: Study) -> None:

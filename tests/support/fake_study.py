@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -222,6 +223,9 @@ class FakeStore:
 
     def has(self, task: Task) -> bool:
         return task not in self.missing
+
+    def each_record_once(self) -> nullcontext[None]:
+        return nullcontext()
 
     def declined(self, task: Task) -> str | None:
         return "the training that it starts from diverged" if task in self.not_done else None

@@ -33,7 +33,7 @@ __all__ = [
     "Network",
     "ResNet",
     "build",
-    "check_own",
+    "check",
     "draw",
     "outline",
     "redraw",
@@ -107,6 +107,26 @@ class _NothingDrawn(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         return next(iter((*args, *kwargs.values()))) if func in self.FUNCTIONS else func(*args, **kwargs)
+
+
+def check(spec: recipe.Model, network: nn.Module, inputs: Tensor, classes: int) -> None:
+    """Raise `RecipeError` if a network does not take these inputs, or cannot be trained on them.
+
+    Args:
+        spec: the recipe's part.
+        network: the network on the CPU; it is only copied.
+        inputs: a few normalised inputs.
+        classes: number of labels.
+    """
+    if isinstance(spec, recipe.OwnModel):
+        check_own(spec, network, inputs, classes)
+    elif not inputs.is_floating_point():
+        raise RecipeError(
+            f"The inputs are whole numbers ({str(inputs.dtype).removeprefix('torch.')}), which the network "
+            f"{recipe.title(spec)} cannot multiply by its weights. Where they are quantities, return them as float32; "
+            "where they name something, such as tokens, use a network of your own that begins with an nn.Embedding "
+            "(OwnModel.of)."
+        )
 
 
 def draw(spec: recipe.Model, shape: tuple[int, ...], classes: int, init: recipe.Random, seed: int) -> Network:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -43,6 +43,7 @@ class Finished:
         self.damaged: dict[Task, str] = {}
         self._verified: dict[Task, dict[str, Signature]] = {}
         self._doubted: set[Task] = set()
+        self._records: dict[Task, dict[str, Any]] | None = None
 
     # -- what is done -------------------------------------------------------------------------------------------
 
@@ -61,6 +62,8 @@ class Finished:
         if _known(self._verified.get(task), present):
             return True
         try:
+            if self._records:
+                self._records.pop(task, None)  # it may be another by now
             record = self.record(task)
             verified = {} if task in self._doubted else self._noted(task, record["files"])
             if not _known(verified, present, record["files"]):
@@ -122,19 +125,20 @@ class Finished:
         Raises:
             StoreError: the task is not settled, or the file is damaged or of another task.
         """
-        content = self._content(task, DONE)
+        if self._records is None:
+            return self._record(task)
+        if task not in self._records:
+            self._records[task] = self._record(task)
+        return self._records[task]
+
+    @contextmanager
+    def each_record_once(self) -> Iterator[None]:
+        """Within it, each record is read once: for who asks much of a few results at one moment, as a report does."""
+        self._records, before = {}, self._records
         try:
-            record = decode_record(content, key_of(task))
-            if "task" not in record and (other := self._written_key(task)) != key_of(task):
-                raise ValueError(f"its task.json is that of another task, {other}")
-            for name, checksum in record["files"].items():
-                if not isinstance(checksum, str):
-                    raise ValueError("it lists no checksums")
-                if "/" in name or "\\" in name or name in ("", ".", "..", DONE):
-                    raise ValueError(f"it lists {name!r}, which is no file of this result")
-        except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-            raise self._damaged(task, DONE, error) from error
-        return record
+            yield
+        finally:
+            self._records = before
 
     def declined(self, task: Task) -> str | None:
         """Why a settled task cannot be done, such as that the training it starts from diverged; None if it was done."""
@@ -239,6 +243,21 @@ class Finished:
 
     # -- bytes --------------------------------------------------------------------------------------------------
 
+    def _record(self, task: Task) -> dict[str, Any]:
+        content = self._content(task, DONE)
+        try:
+            record = decode_record(content, key_of(task))
+            if "task" not in record and (other := self._written_key(task)) != key_of(task):
+                raise ValueError(f"its task.json is that of another task, {other}")
+            for name, checksum in record["files"].items():
+                if not isinstance(checksum, str):
+                    raise ValueError("it lists no checksums")
+                if "/" in name or "\\" in name or name in ("", ".", "..", DONE):
+                    raise ValueError(f"it lists {name!r}, which is no file of this result")
+        except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+            raise self._damaged(task, DONE, error) from error
+        return record
+
     def _bytes(self, task: Task, name: str, record: Mapping[str, Any]) -> bytes:
         content = self._content(task, name)
         if hashlib.sha256(content).hexdigest() != record["files"].get(name):
@@ -266,6 +285,8 @@ class Finished:
 
     def _damaged(self, task: Task, name: str, error: Exception) -> DamagedError:
         self._verified.pop(task, None)
+        if self._records:
+            self._records.pop(task, None)
         self._doubted.add(task)  # where the note cannot be removed
         self.place.delete(f"{folder_of(task)}/{VERIFIED}")  # other processes read all bytes again, too
         reason = error.strerror or error if isinstance(error, OSError) else error

@@ -52,6 +52,8 @@ def find_garbage(store: Store, kept: Iterable[Study] | None = None) -> list[Garb
     found = []
     for folder, signatures in result_folders(store).items():
         files = {name: size_of(each) for name, each in signatures.items() if not name.startswith((LOCK, LEASE))}
+        if not files:  # a task was claimed, and nothing came of it
+            found.append(Garbage(folder, LEFT_OVER, {name: 0 for name in signatures if name.startswith(LOCK)}))
         if needed is not None and folder not in needed:
             found.append(Garbage(folder, UNNEEDED, files))
             continue
@@ -70,11 +72,13 @@ def remove(store: Store, garbage: Iterable[Garbage]) -> list[Garbage]:
         StoreError: the store cannot be written.
     """
     stayed = []
-    for each in garbage:
+    for each in sorted(garbage, key=lambda each: each.folder, reverse=True):  # what is within a training goes first
         with store.place.claim(lock_of(each.folder), wait=False) as claimed:
             if claimed:  # the record first: without it the rest counts as nothing
                 names = sorted(each.files, key=lambda name: name != DONE)
                 store.place.delete(*(f"{each.folder}/{name}" for name in names))
+                store.place.delete_empty(f"{each.folder}/{POINTS}")
+                store.place.delete_empty(each.folder)
             else:
                 stayed.append(each)
     return stayed

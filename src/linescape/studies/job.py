@@ -24,7 +24,7 @@ from linescape import data, models
 from linescape.data import Dataset
 from linescape.engine import arithmetic_digest, compiler, library_digest, memory, threads
 from linescape.evaluation.evaluator import Evaluator
-from linescape.recipe import Data, OwnModel, Recipe
+from linescape.recipe import Data, Recipe
 from linescape.studies.store import Store
 from linescape.training.loop import memory_layout
 
@@ -125,8 +125,6 @@ def measuring(
     return Evaluator(placed, measured, memory=memory)
 
 
-def check_own(recipe: Recipe, network: nn.Module, dataset: Dataset) -> None:
-    """Raise `RecipeError` if a network of one's own is not one for these data."""
-    if isinstance(recipe.model, OwnModel):
-        inputs = dataset.normalise(dataset.train.inputs[:4])
-        models.check_own(recipe.model, network, inputs, dataset.classes)
+def check_network(recipe: Recipe, network: nn.Module, dataset: Dataset) -> None:
+    """Raise `RecipeError` if a network is not one for these data."""
+    models.check(recipe.model, network, dataset.normalise(dataset.train.inputs[:4]), dataset.classes)

@@ -144,6 +144,7 @@ class Store(Finished):
         folder = folder_of(task)
         points = (f"{folder}/{POINTS}/{name}" for name in self.place.names(f"{folder}/{POINTS}"))
         self.place.delete(f"{folder}/{SNAPSHOT}", *points)
+        self.place.delete_empty(f"{folder}/{POINTS}")
 
     def save_training(
         self, task: Train, start: State, end: Checkpoint, rows: Sequence[Row], record: Mapping[str, Any]

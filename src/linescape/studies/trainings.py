@@ -21,7 +21,7 @@ from linescape.geometry.state import State
 from linescape.geometry.tensors import identical
 from linescape.recipe import Moment, Recipe
 from linescape.studies.half_done import Best, HalfDone, Snapshot
-from linescape.studies.job import Job, check_own, load, measuring
+from linescape.studies.job import Job, check_network, load, measuring
 from linescape.studies.states import steps_in_epoch, theta_0
 from linescape.studies.store import Row, Store
 from linescape.studies.tasks import Keep, Train
@@ -62,7 +62,7 @@ class Training:
         dataset = load(recipe.data, recipe.seed)
         job = replace(job, conditions={**job.conditions, "data": dataset.digest})
         network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
-        check_own(recipe, network, dataset)
+        check_network(recipe, network, dataset)
         return cls(
             task, job, dataset, network, theta_0(recipe, network, job.store), job.store.half_done(task, job.conditions)
         )

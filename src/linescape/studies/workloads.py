@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from linescape import data, models
 from linescape.evaluation import batchnorm
-from linescape.recipe import Data, Model, Moment, Optimizer, OwnModel, Recipe, Trained, title
+from linescape.recipe import Data, Model, Moment, Optimizer, Recipe, Trained, title
 from linescape.studies.tasks import Keep
 from linescape.studies.timing import Workload
 from linescape.training.loop import steps_per_epoch
@@ -163,8 +163,7 @@ def _built(model: Model, spec: Data, shape: tuple[int, ...], classes: int) -> Ne
     outline = models.outline(model, shape, classes)
     device = next(outline.parameters()).device
     inputs = data.load(spec).tensors()["test"][0][:4] if spec.own else torch.zeros(4, *shape)
-    if isinstance(model, OwnModel):
-        models.check_own(model, outline, inputs, classes)
+    models.check(model, outline, inputs, classes)
     multiplications: list[int] = []
 
     def count(layer: nn.Module, _: object, outputs: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -102,6 +103,9 @@ class Source(Protocol):
 
     def has(self, task: Task) -> bool:
         """Whether a task is settled: done, or declined."""
+
+    def each_record_once(self) -> AbstractContextManager[None]:
+        """Within it, the notes on each task are read once."""
 
     def declined(self, task: Task) -> str | None:
         """Why a settled task was not done and never will be; None if it was."""
@@ -202,8 +206,8 @@ def read(study: Study, store: Source) -> Results:
     walks: list[dict[str, Any]] = []
     lines: list[pl.DataFrame] = []
     ways: list[dict[str, Any]] = []
-    for arm in study.arms:
-        for run in arm.runs:
+    for arm, run in ((of_arm, one) for of_arm in study.arms for one in of_arm.runs):
+        with store.each_record_once():
             curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
             distances_moved = _moved(run, store, curves)
             named = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.seed}
@@ -441,6 +445,8 @@ def _walk(scan: Scan, label: str, curve: Curve, not_finite: int) -> dict[str, An
 
 
 def _positions(columns: dict[str, Any], scan: Scan, label: str, curve: Curve) -> pl.DataFrame:
-    named = {name: pl.lit(value) for name, value in (columns | {"label": label, "kind": kind(label, scan)}).items()}
-    frame = curve.frame().with_columns(**named)
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in _LINE.items())
+    named, frame = columns | {"label": label, "kind": kind(label, scan)}, curve.frame()
+    return frame.select(
+        (pl.lit(named[name]) if name in named else pl.col(name)).cast(dtype).alias(name)
+        for name, dtype in _LINE.items()
+    )

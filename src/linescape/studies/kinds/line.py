@@ -14,7 +14,7 @@ from linescape.geometry.state import is_finite
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Random
-from linescape.studies.job import Declined, Job, check_own, load, measuring
+from linescape.studies.job import Declined, Job, check_network, load, measuring
 from linescape.studies.kinds.kind import Asked, Kind, Part
 from linescape.studies.paths import between
 from linescape.studies.states import state
@@ -37,7 +37,7 @@ def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
         if not all(map(is_finite, end.values())):
             raise Declined(f"The line was not walked, as its {name} holds NaN or infinity: its training diverged.")
     drawn = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # values are overwritten
-    check_own(recipe, drawn, dataset)
+    check_network(recipe, drawn, dataset)
     evaluator = measuring(drawn, dataset, device, task.train_examples, task.test_examples)
     path = between(
         task.along,

@@ -81,6 +81,9 @@ class Archive:
     def delete(self, *names: str) -> None:
         """Nothing is removed from an archive."""
 
+    def delete_empty(self, folder: str) -> None:
+        """Nothing is removed from an archive."""
+
     def names(self, folder: str = "") -> list[str]:
         """Names of the files and folders directly in a folder."""
         start = f"{folder}/" if folder else ""

@@ -103,6 +103,14 @@ class LocalFolder:
             with suppress(OSError):
                 (self.root / name).unlink(missing_ok=True)
 
+    def delete_empty(self, folder: str) -> None:
+        """Remove a folder that holds only locks. Who waits for one of them notices that it is gone (`filelock`)."""
+        names = self.names(folder)
+        if all(name.startswith(LOCK) for name in names):
+            self.delete(*(f"{folder}/{name}" for name in names))
+            with suppress(OSError):
+                (self.root / folder).rmdir()
+
     def names(self, folder: str = "") -> list[str]:
         """Names of the files and folders directly in a folder."""
         return sorted(path.name for path in self._paths(folder))

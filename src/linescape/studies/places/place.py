@@ -65,6 +65,9 @@ class Place(Protocol):
     def delete(self, *names: str) -> None:
         """Remove files; one that cannot be removed stays, as it only takes up space."""
 
+    def delete_empty(self, folder: str) -> None:
+        """Remove a folder with nothing in it but locks, of which this process has the whole's; any other stays."""
+
     def names(self, folder: str = "") -> list[str]:
         """Names of the files and folders directly in a folder, in order; none if there is no such folder.
 

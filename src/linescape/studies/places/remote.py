@@ -95,6 +95,9 @@ class RemoteFolder:
             with suppress(OSError):
                 self._tried("write", name, self._system.rm_file)
 
+    def delete_empty(self, folder: str) -> None:
+        """There are no folders without objects."""
+
     def names(self, folder: str = "") -> list[str]:
         """Names of the objects and folders directly in a folder."""
         return sorted(_last(each["name"]) for each in self._listed(folder))
