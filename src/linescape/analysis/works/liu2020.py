@@ -45,8 +45,9 @@ def _lost(results: Results, level: float) -> Answer:
         lost = pairs["poisoned"] - pairs["usual"]
         row = {"way": way, "title": WAYS[way], "runs": pairs.height}
         row |= {"usual": pairs["usual"].mean(), "poisoned": pairs["poisoned"].mean()}
-        row |= columns(inference.mean(lost, level), "difference")
-        row |= for_all(inference.mean(lost, widened(level, len(WAYS))))
+        wide = widened(level, len(WAYS))
+        row |= columns(inference.bounded(inference.mean(lost, level), -100.0, 100.0), "difference")
+        row |= for_all(inference.bounded(inference.mean(lost, wide), -100.0, 100.0))
         fitted = [ends.filter(pl.col("arm") == arm)["value"].mean() for arm in (way, way + POISONED)]
         rows.append(row | dict(zip(("usual_train", "poisoned_train"), fitted, strict=True)))
     primary = next((row for row in rows if row["way"] == PRIMARY), None)
