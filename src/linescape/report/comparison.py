@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from linescape import atomic
-from linescape.analysis.answers import Verdict
-from linescape.analysis.comparison import compare
+from linescape.analysis.answers import Claim, Verdict
+from linescape.analysis.comparison import Work, compare
 from linescape.analysis.tables import Source
 from linescape.report import page
 from linescape.report.page import Column, Folder
-from linescape.report.text import caption
+from linescape.report.text import caption, interval, number
 from linescape.studies.vlaar2022 import SCALES
 
 COLUMNS = [
     Column("source", "work", "once"),
     Column("claim", "claim"),
-    Column("published", "published"),
     Column("verdict", "here"),
-    Column("value", "value", "number"),
-    Column("low", "95 % interval", "interval", to="high"),
+    Column("found", "value, 95 % interval"),
     Column("measured", "of what"),
+    Column("published", "published"),
     Column("done", "runs done", "once"),
 ]
 
@@ -45,26 +46,10 @@ def write(scale: str, store: Source, folder: str | Path, words: tuple[str, ...] 
     """
     output = Folder(folder)
     found = compare(scale, store)
-    frame = pl.DataFrame(
-        [
-            {
-                "work": work.study.name,
-                "source": work.study.source.rsplit(", ", 1)[0],
-                **{name: getattr(claim, name) for name in ("claim", "published", "measured")},
-                "verdict": str(claim.verdict),
-                **{
-                    name: None if claim.verdict is Verdict.NOT_MEASURED else getattr(claim, name)
-                    for name in ("value", "low", "high")
-                },
-                "done": f"{work.done} of {work.runs}",
-            }
-            for work in found
-            for claim in work.claims
-        ],
-        infer_schema_length=None,
-    ).with_columns(pl.col("value", "low", "high").cast(pl.Float64))
-    output.table("claims", frame)
-    atomic.write(output.root / "claims.json", page.as_json(frame.to_dicts()))
+    frame = pl.DataFrame([_row(work, claim) for work in found for claim in work.claims], infer_schema_length=None)
+    frame = frame.with_columns(pl.col("value", "low", "high").cast(pl.Float64))
+    output.table("claims", frame.drop("found"))
+    atomic.write(output.root / "claims.json", page.as_json(frame.drop("found").to_dicts()))
     counts = Counter(frame["verdict"])
     base = SCALES[scale].base
     return output.page(
@@ -87,3 +72,26 @@ def write(scale: str, store: Source, folder: str | Path, words: tuple[str, ...] 
             ],
         },
     )
+
+
+def _source(work: Work) -> str:
+    """Authors and year."""
+    return work.study.source.rsplit(", ", 1)[0]
+
+
+def _row(work: Work, claim: Claim) -> dict[str, Any]:
+    missing = claim.verdict is Verdict.NOT_MEASURED
+    largest = max((abs(end) for end in (claim.value, claim.low, claim.high) if math.isfinite(end)), default=1.0)
+    digits = 1 if largest >= 10 else 2 if largest >= 0.1 else 4
+    found = f"{number(claim.value, digits)} ({interval(vars(claim), digits=digits)})"
+    return {
+        "work": work.study.name,
+        "source": _source(work),
+        "claim": claim.claim,
+        "published": claim.published or "–",
+        "verdict": str(claim.verdict),
+        "found": "–" if missing else found,
+        **{name: None if missing else getattr(claim, name) for name in ("value", "low", "high")},
+        "measured": claim.measured,
+        "done": f"{work.done} of {work.runs}",
+    }
