@@ -193,6 +193,24 @@ def report_study(name: str, selection: Selection = WHOLE, *, out: Out = Path("re
     return _report(selection.study(name), selection.store, out)
 
 
+@app.command(name="compare", help_epilogue=epilogue("study compare"))
+def compare_works(*, scale: str = "mini", store: str = "runs", out: Out = Path("comparison")) -> dict[str, Any]:
+    """Write a page with each work's claim and number beside what the store's results say, and what is missing.
+
+    Args:
+        scale: of the studies (demo, mini, ..., cifar10).
+        store: folder of results, or an address such as s3://bucket/folder.
+        out: folder for the page.
+    """
+    from linescape.report import comparison
+    from linescape.studies.store import Store
+
+    words = Selection(scale=scale, store=store).words("")[1:]
+    page = comparison.write(scale, Store(store), out, tuple(words))
+    echo(str(page))
+    return {"page": page}
+
+
 def train(
     *,
     model: str = "resnet,depth=8,width=8",

@@ -29,6 +29,7 @@ NEEDS = {
     "store export": ("the archive to write", "results.zip vlaar2022 --arms base"),
     "store gc": ("at most the folder of results, and the studies to keep", "runs --keep vlaar2022"),
     "store import": ("an archive of results", "results.zip --store runs"),
+    "study compare": ("options only", "--scale demo"),
     "study plan": (_STUDY, "vlaar2022"),
     "study report": (_STUDY, "vlaar2022 --out report"),
     "study run": (_STUDY, "vlaar2022 --scale demo"),

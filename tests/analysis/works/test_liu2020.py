@@ -24,9 +24,9 @@ BY_SEED = (0.0, 0.1, -0.1, 0.05)
 def results(cost: dict[str, float] = COST, hump: float = 1.0) -> Results:
     """Accuracies that differ between seeds much more than the cost of a poisoned start does."""
 
-    def line(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+    def line(arm: str, seed: int, _: str, __: np.ndarray) -> np.ndarray:
         high = hump + 0.1 * seed if arm.endswith(POISONED) else 0.1 * seed
-        return 2 - at + high * (at == 0.5) + (at == 0.5) * 0.5
+        return np.array([2.0, 2.0 + high, 1.0])
 
     made = lines_of(STUDY, line, [0.0, 0.5, 1.0])
     runs = made.runs.to_dicts()

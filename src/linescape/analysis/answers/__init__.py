@@ -16,7 +16,7 @@ too. An interval that includes 0 is inconclusive, no proof that there is no effe
 from dataclasses import replace
 from importlib import import_module
 
-from linescape.analysis.answers.answer import Answer, Outcome, pool
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, Verdict, pool
 from linescape.analysis.answers.arms import arms_and_line
 from linescape.analysis.answers.changes import interventions_and_shape
 from linescape.analysis.answers.choices import barrier_and_batchnorm
@@ -31,7 +31,9 @@ from linescape.studies.vlaar2022 import published
 
 __all__ = [
     "Answer",
+    "Claim",
     "Outcome",
+    "Verdict",
     "answers",
     "arms_and_line",
     "barrier_and_batchnorm",

@@ -41,6 +41,67 @@ class Outcome(StrEnum):
         return cls.ABOVE if row[low] > null else cls.BELOW if row[high] < null else cls.INCONCLUSIVE
 
 
+class Verdict(StrEnum):
+    """Whether a claim of a source holds here."""
+
+    HOLDS = "holds"
+    FAILS = "does not hold"
+    INCONCLUSIVE = "inconclusive"
+    NOT_MEASURED = "not measured here"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of a source beside what was found here.
+
+    Attributes:
+        claim: in a sentence.
+        published: the source's own number, with its setting; empty where none is known.
+        measured: what the numbers here are of, with their unit.
+        verdict: whether the claim holds here.
+        value, low, high: the estimate here and its interval; NaN where there is none.
+    """
+
+    claim: str
+    published: str
+    measured: str
+    verdict: Verdict
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def of(
+        cls,
+        claim: str,
+        published: str,
+        measured: str,
+        row: Mapping[str, Any] | None,
+        value: str,
+        expected: Outcome,
+        null: float = 0.0,
+        ends: tuple[str, str] = ("low_all", "high_all"),
+        outcome: Outcome | None = None,
+    ) -> Claim:
+        """The claim that an estimate lies above or below a value.
+
+        Args:
+            claim, published, measured: as the attributes.
+            row: the estimate; None if it is not measured.
+            value: its column.
+            expected: ``ABOVE`` or ``BELOW``.
+            null: the value that its interval has to exclude.
+            ends: the columns of its interval.
+            outcome: where an analysis decides by more than this interval: what it decides.
+        """
+        if row is None:
+            return cls(claim, published, measured, Verdict.NOT_MEASURED)
+        found = outcome or Outcome.of(row, *ends, null)
+        clear = found in (Outcome.ABOVE, Outcome.BELOW)
+        verdict = Verdict.HOLDS if found is expected else Verdict.FAILS if clear else Verdict.INCONCLUSIVE
+        return cls(claim, published, measured, verdict, row[value], row[ends[0]], row[ends[1]])
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The result of one question; `linescape.report.sentences` puts it into words.
@@ -53,6 +114,7 @@ class Answer:
         groups: the same by group of interventions, where the question asks for it.
         finding: what the source of the study reports; empty where the study repeats no other work.
         seeds: of the runs that are done, or what a question counts in their place, such as pairs.
+        claims: of the source, each beside what was found here, whether or not it is measured yet.
     """
 
     name: str
@@ -62,6 +124,7 @@ class Answer:
     groups: pl.DataFrame | None = None
     finding: str = ""
     seeds: int = 0
+    claims: tuple[Claim, ...] = ()
 
 
 def pool(runs: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, leading, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, leading, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
 from linescape.shape import TOLERANCE
@@ -54,7 +54,36 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         outcomes |= {f"{arm.name}, one layer": of_arm["single"], f"{arm.name}, all layers": of_arm["together"]}
     titles = {arm.name: arm.title for arm in arms}
     numbers = pl.DataFrame([{"title": titles.get(row["arm"], ""), **row} for row in rows])
-    return (Answer("averaged-layers", outcomes, numbers, {"arms": facts, "tolerance": TOLERANCE}, finding=FINDING),)
+    words = {"arms": facts, "tolerance": TOLERANCE}
+    claims = _claims(facts[0] if facts and arms[0] is results.study.arms[0] else None)
+    return (Answer("averaged-layers", outcomes, numbers, words, finding=FINDING, claims=claims),)
+
+
+def _claims(base: dict[str, Any] | None) -> tuple[Claim, Claim]:
+    """Of the first arm, two networks from different starts; of single layers that which decides, or the highest."""
+    deciding = base and max(base["above"], key=lambda row: row["barrier"], default=base["highest"])
+    unit = "nats of test loss at the middle above the mean of both"
+    return (
+        Claim.of(
+            "No single layer makes a barrier.",
+            "",
+            f"highest of all layers, {unit}",
+            deciding,
+            "barrier",
+            Outcome.BELOW,
+            TOLERANCE,
+            outcome=base["single"] if base else None,
+        ),
+        Claim.of(
+            "All layers together make one.",
+            "",
+            unit,
+            base and base["all"],
+            "barrier",
+            Outcome.ABOVE,
+            TOLERANCE,
+        ),
+    )
 
 
 def _barriers(results: Results, treatment: int = 0) -> pl.DataFrame:

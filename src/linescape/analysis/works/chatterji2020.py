@@ -12,7 +12,7 @@ from torch import nn
 
 from linescape import data, models
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, columns, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, widened
 from linescape.analysis.tables import Results, means
 from linescape.analysis.works.curves import curves_of
 from linescape.recipe import Recipe
@@ -61,7 +61,16 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "chance": results.runs["chance_loss"].drop_nulls().first() if results.runs.height else None,
     }
     outcomes = {name: Outcome.of(row if row["runs"] else None) for name, row in apart.items()}
-    return (Answer("modules", outcomes, pl.DataFrame(rows), facts, finding=FINDING),)
+    claim = Claim.of(
+        "Early modules and those that reduce the resolution are the critical ones.",
+        "",
+        "training loss lost at the start minus that of the other modules, nats",
+        apart["lost"] if apart["lost"]["runs"] else None,
+        "difference",
+        Outcome.ABOVE,
+        ends=("low", "high"),
+    )
+    return (Answer("modules", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=(claim,)),)
 
 
 def _module(_: Run, scan: Scan) -> dict[str, str] | None:

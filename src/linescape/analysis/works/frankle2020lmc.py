@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, leading
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, leading
 from linescape.analysis.tables import Results
 from linescape.shape import barrier_above_mean
+from linescape.studies.works.frankle2020lmc import step_at
 
+Rows = Sequence[Mapping[str, Any]]
+ONSET = 3.0
+"""The share of the training in % from which on copies of ResNet-20 are stable in the source."""
 STABLE = 2.0
 """The instability, in points of error, below which the source calls copies stable."""
 
@@ -45,7 +50,26 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "undecided": [row for row in rows if row not in stable and row not in unstable],
         "of_runs": _of_runs(pairs),
     }
-    return (Answer("instability", outcomes, pl.DataFrame(rows), facts, finding=FINDING),)
+    claim = _claim(results, rows, stable, unstable)
+    return (Answer("instability", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=(claim,)),)
+
+
+def _claim(results: Results, rows: Rows, stable: Rows, unstable: Rows) -> Claim:
+    """Of the arm at the source's share of the training, decided in the order of the tests."""
+    step = step_at(results.study.arms[0].runs[0].recipe, ONSET)
+    row = next((row for row in rows if row["step"] == step), None)
+    outcome = Outcome.BELOW if row in stable else Outcome.ABOVE if row in unstable else Outcome.INCONCLUSIVE
+    return Claim.of(
+        f"Copies made after {ONSET:g} % of a training are stable.",
+        f"below {STABLE:g} from {ONSET:g} % on (ResNet-20, CIFAR-10)",
+        "instability, points of test error",
+        row,
+        "instability",
+        Outcome.BELOW,
+        STABLE,
+        ("low", "high"),
+        outcome,
+    )
 
 
 def _pairs(results: Results) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from linescape import data
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.recipe import Moment
@@ -72,7 +72,16 @@ def _fall(results: Results, level: float) -> Answer:
     outcomes = {row["arm"]: Outcome.of(row, "low_all", "high_all", null=0.5) for row in rows}
     facts = {"rows": rows, "lines": lines, "runs": results.runs}
     name = "fall-along-the-line"
-    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name])
+    claim = Claim.of(
+        "On networks for CIFAR-10 the loss stays high until near the end of the line.",
+        "",
+        "α at which half of the fall of training loss is done",
+        next((row for row in rows if row["arm"] == "base"), None),
+        "halfway",
+        Outcome.ABOVE,
+        0.5,
+    )
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], claims=(claim,))
 
 
 def _on_line(alphas: pl.Series, level: float) -> Estimate:
@@ -119,7 +128,16 @@ def _barriers(results: Results, level: float) -> Answer:
         "runs": results.runs,
     }
     name = "barriers-within-training"
-    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name])
+    claim = Claim.of(
+        "States in the middle of a training are separated from its end by a barrier.",
+        "",
+        "barrier of training loss above the higher end, nats",
+        next((row for row in primary if row["arm"] == "base"), None),
+        "barrier",
+        Outcome.ABOVE,
+        TOLERANCE,
+    )
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], claims=(claim,))
 
 
 def _mean(barriers: pl.Series, level: float) -> Estimate:

@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs, share
 from linescape.shape import TOLERANCE, barrier_above_max_end, min_delta
@@ -23,6 +23,7 @@ FINDINGS = {
     "solution-to-solution": "there is a barrier between two solutions",
     "way-of-training": "trainings leave the line; the source draws the distance and gives no number",
 }
+_NETWORK = "ReLU"
 
 
 def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
@@ -66,7 +67,17 @@ def _monotone(results: Results, level: float) -> Answer:
     shown = lines.filter(pl.col("label").is_in(["whole", BEYOND, NOISE]))
     facts = {"rows": rows, "tolerance": TOLERANCE, "lines": shown, "runs": results.runs}
     name = "smooth-and-monotone"
-    return Answer(name, {}, pl.DataFrame(rows), facts, finding=FINDINGS[name])
+    claim = Claim.of(
+        "The loss falls monotonically from start to end, with few exceptions.",
+        "",
+        f"monotone lines of the {_NETWORK} network, %",
+        next(({**row, "share": 100 * row["monotone"] / row["runs"]} for row in rows if row["arm"] == "relu"), None),
+        "share",
+        Outcome.ABOVE,
+        50.0,
+        ("share_low", "share_high"),
+    )
+    return Answer(name, {}, pl.DataFrame(rows), facts, finding=FINDINGS[name], claims=(claim,))
 
 
 def _solutions(results: Results, level: float) -> Answer:
@@ -93,7 +104,16 @@ def _solutions(results: Results, level: float) -> Answer:
     outcomes = {row["arm"]: Outcome.of(row, "low_all", "high_all", null=TOLERANCE) for row in rows}
     facts = {"rows": rows, "tolerance": TOLERANCE, "lines": lines, "runs": results.runs}
     name = "solution-to-solution"
-    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name])
+    claim = Claim.of(
+        "There is a barrier between two solutions.",
+        "",
+        f"barrier of training loss above the higher end, {_NETWORK} network, nats",
+        next((row for row in rows if row["arm"] == "relu"), None),
+        "barrier",
+        Outcome.ABOVE,
+        TOLERANCE,
+    )
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], claims=(claim,))
 
 
 def _way(results: Results, level: float) -> Answer:

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.recipe import MLP
@@ -126,8 +126,19 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
         "least": RISE,
         "points": runs,
     }
+    claims = tuple(
+        Claim.of(
+            f"{change['change']} encourages lines that are not monotone.",
+            "",
+            "change of the largest rise of training loss, nats",
+            change if change["pairs"] else None,
+            "difference",
+            Outcome.ABOVE,
+        )
+        for change in changes
+    )
     name = "grid-of-lines"
-    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1)
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1, claims=claims)
 
 
 def _change(kept: pl.DataFrame, name: str, column: str, values: tuple[str, str], level: float) -> dict[str, Any]:
@@ -158,8 +169,17 @@ def _distance(runs: pl.DataFrame, level: float) -> Answer:
     ]
     outcomes = {"all": Outcome.of(rows[0])} if kept.height else {}
     facts = {"rows": rows if kept.height else [], "points": kept}
+    claim = Claim.of(
+        "Large distances moved go with lines that are not monotone.",
+        "",
+        "rank correlation of distance and largest rise",
+        rows[0] if kept.height else None,
+        "spearman",
+        Outcome.ABOVE,
+        ends=("low", "high"),
+    )
     name = "distance-and-rise"
-    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1)
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1, claims=(claim,))
 
 
 def _mean(values: list[float]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, leading, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, leading, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
 from linescape.recipe import Trained
@@ -78,7 +78,28 @@ def _barriers(results: Results, level: float) -> Answer:
     outcomes = {"finetuned minus random": Outcome.of(primary if tuned and random else None)}
     numbers = pl.DataFrame(rows, infer_schema_length=None)
     pairs = max((row["runs"] for row in rows), default=0)
-    return Answer("transfer-barriers", outcomes, numbers, facts, finding=FINDING, seeds=pairs)
+    of_tuned = next((row for row in rows if row["arm"] == PRIMARY[0]), None)
+    claims = (
+        Claim.of(
+            "Between two networks fine-tuned from one there is no barrier.",
+            "",
+            "barrier, points of test error",
+            of_tuned,
+            "barrier",
+            Outcome.BELOW,
+            NONE,
+        ),
+        Claim.of(
+            "Two fine-tuned networks have a lower barrier than two from scratch.",
+            "",
+            "difference, points of test error",
+            primary if tuned and random else None,
+            "difference",
+            Outcome.BELOW,
+            ends=("low", "high"),
+        ),
+    )
+    return Answer("transfer-barriers", outcomes, numbers, facts, finding=FINDING, seeds=pairs, claims=claims)
 
 
 def _heights(between: pl.DataFrame) -> dict[str, list[float]]:

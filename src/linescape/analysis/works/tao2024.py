@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs, share
 from linescape.shape import TOLERANCE, min_delta
@@ -48,7 +48,18 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "lines": lines,
         "runs": results.runs,
     }
-    return (Answer("other-starts", outcomes, pl.DataFrame(rows), facts, finding=FINDING),)
+    zeros = next((row for row in primary if row["arm"] == "base"), None)
+    claim = Claim.of(
+        "The line stays monotone if its start is replaced by zeros.",
+        "",
+        "monotone lines from zeros, %",
+        zeros and {**zeros, "share": 100 * zeros["monotone"] / zeros["runs"]},
+        "share",
+        Outcome.ABOVE,
+        50.0,
+        ("share_low", "share_high"),
+    )
+    return (Answer("other-starts", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=(claim,)),)
 
 
 def _row(runs: pl.DataFrame, rises: pl.DataFrame, level: float, wide: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.shape import Estimate, plateau_error
@@ -25,6 +25,13 @@ EXPECTED: Mapping[tuple[str, str], Outcome] = {
 """The primary contrasts, declared before looking, and what the source says of each plateau against that of the base, or
 of the homogeneous line's against that of the straight line of the same trainings."""
 
+CLAIMS: Mapping[tuple[str, str], str] = {
+    ("deep", STRAIGHT): "Deeper networks have longer plateaus.",
+    ("shallow", STRAIGHT): "Shallower networks have shorter plateaus.",
+    ("small-start", STRAIGHT): "Smaller starts have longer plateaus.",
+    ("no-last-bias", STRAIGHT): "Without the last bias plateaus are shorter.",
+    ("base", "homogeneous"): "On homogeneous lines plateaus are shorter.",
+}
 FINDING = "plateaus are longer with depth and smaller starts, and shorter without the last bias or on homogeneous lines"
 
 
@@ -64,7 +71,12 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "lines": lines,
         "runs": results.runs,
     }
-    return (Answer("plateau", outcomes, pl.DataFrame(rows), facts, finding=FINDING),)
+    of_row = {(row["arm"], row["line"]): row for row in primary}
+    claims = tuple(
+        Claim.of(claim, "", "change of the plateau, share of the line", of_row.get(key), "difference", EXPECTED[key])
+        for key, claim in CLAIMS.items()
+    )
+    return (Answer("plateau", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=claims),)
 
 
 _CLEAR = (Outcome.ABOVE, Outcome.BELOW)

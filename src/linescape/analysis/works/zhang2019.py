@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
 from linescape.shape import Estimate
@@ -51,8 +51,17 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     arms = [arm for arm in arms if arm["layers"]]
     outcomes = {arm["arm"]: Outcome.of(arm, "apart_low", "apart_high") for arm in arms}
     facts = {"threshold": ROBUST, "arms": arms}
+    claim = Claim.of(
+        "Another draw of a layer costs more than setting it back to its start.",
+        "",
+        "difference, points of test error, mean over layers",
+        next((arm for arm in arms if arm["arm"] == "base"), None),
+        "apart",
+        Outcome.ABOVE,
+        ends=("apart_low", "apart_high"),
+    )
     return (
-        Answer("layers-set-back", outcomes, numbers, facts, finding=LAYERS_FINDING),
+        Answer("layers-set-back", outcomes, numbers, facts, finding=LAYERS_FINDING, claims=(claim,)),
         _explained(titles, lost, distances, level),
     )
 

@@ -23,7 +23,7 @@ def from_starts(runs: pl.DataFrame, quantity: str) -> Figure:
     figure = Figure((WIDE * 0.72, 0.9 + 0.36 * max(1, len(titles))), layout="constrained")
     axes = figure.subplots()
     handles = []
-    for start, shift, colour in zip(starts, (-0.16, 0.16), (INK, COLOURS[1]), strict=False):
+    for start, shift, colour in zip(starts, (-0.16, 0.16), (INK, COLOURS[0]), strict=False):
         for y, title in enumerate(titles):
             values = runs.filter((pl.col("title") == title) & (pl.col("start") == start))["value"].to_numpy()
             dots = axes.plot(values, np.full(values.size, y + shift), "o", color=colour, ms=4, mec="none", alpha=0.7)

@@ -10,10 +10,11 @@ the true labels, by plain SGD or with momentum, augmentation and weight decay.
 The source (ResNets, DenseNet-40 and VGG-16 on CIFAR-10, CINIC-10 and restricted ImageNet; 350 epochs of rate 0.1,
 divided by 10 at 150 and 250) reports that plain SGD ends at 100 % training accuracy either way, but with up to 40
 points less test accuracy from the poisoned start, and that any of momentum, augmentation and weight decay undoes the
-damage. Here each is tried alone and all three together, from the usual start and from the poisoned one. The network is
-that of `vlaar2022` at the same scale, on a share of its images that it can fit; the pre-training ends after the first
-epoch with a training error of at most 0.01 %, as it occurs in training. Lines go from each start to its end, which is
-not in the source; Vlaar & Frankle 2022 (arXiv 2106.16004) find higher barriers from such starts.
+damage. Here each is tried alone and all three together, from the usual start and from the poisoned one. Network, weight
+decay and augmentation are those of `vlaar2022` at the same scale, on a share of its images that the network can fit;
+the pre-training ends after the first epoch with a training error of at most 0.01 %, as it occurs in training. Lines go
+from each start to its end, which is not in the source; Vlaar & Frankle 2022 (arXiv 2106.16004) find higher barriers
+from such starts.
 """
 
 from __future__ import annotations
@@ -23,13 +24,11 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from linescape import data
 from linescape.recipe import Moment, Optimizer, Recipe, Schedule
 from linescape.studies import vlaar2022
 from linescape.studies.study import Arm, Run, Study
 from linescape.studies.vlaar2022.scales import Resolution
 from linescape.training import interventions
-from linescape.training.loop import steps_per_epoch
 
 SOURCE = "Liu, Papailiopoulos & Achlioptas 2020, arXiv 1906.02613"
 TITLE = "Which ways of training recover from a start that fits random labels?"
@@ -43,9 +42,8 @@ WAYS: Mapping[str, str] = {
 """The ways of training, each with a title."""
 POISONED = "-poisoned"
 """Added to the name of a way, it is that of the arm from the poisoned start."""
-RATE, DECAY, STEPS = 0.1, 5e-4, 350 * 391
-"""The source's learning rate, of both trainings, its weight decay, and its steps on CIFAR-10. Shorter trainings have
-more decay, so that weights shrink as much."""
+RATE = 0.1
+"""The source's learning rate, of both trainings."""
 LEARNT = 0.01
 """The error on random labels in % up to which the source pre-trains."""
 
@@ -103,16 +101,15 @@ def _recipe(scale: str, way: str, seed: int) -> Recipe:
     used = {name: way in (name, "all") for name in WAYS}
     augment = base.data.augment if used["augmentation"] else "none"
     images = replace(base.data, fraction=chosen.fraction, augment=augment)
-    epochs, batch_size = chosen.epochs[0], base.optimizer.batch_size
-    steps = epochs * steps_per_epoch(data.examples(images)[0], batch_size)
+    epochs = chosen.epochs[0]
     return replace(
         base,
         data=images,
         optimizer=Optimizer(
             lr=RATE,
             momentum=0.9 if used["momentum"] else 0.0,
-            weight_decay=DECAY * STEPS / steps if used["weight-decay"] else 0.0,
-            batch_size=batch_size,
+            weight_decay=base.optimizer.weight_decay if used["weight-decay"] else 0.0,
+            batch_size=base.optimizer.batch_size,
         ),
         schedule=Schedule(epochs, "step", (round(epochs * 3 / 7), round(epochs * 5 / 7))),
         seed=seed,

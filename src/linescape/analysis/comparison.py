@@ -1,0 +1,52 @@
+"""The works' claims side by side: which of them hold at one scale, by the results that a store has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from linescape import studies
+from linescape.analysis import tables
+from linescape.analysis.answers import Claim, Verdict, answers
+from linescape.studies import works
+from linescape.studies.study import Study
+
+
+@dataclass(frozen=True)
+class Work:
+    """A work's claims beside what was found here.
+
+    Attributes:
+        study: its study at this scale.
+        claims: of all its answers.
+        done: how many of its runs are done.
+        runs: how many there are.
+    """
+
+    study: Study
+    claims: tuple[Claim, ...]
+    done: int
+    runs: int
+
+    @property
+    def missing(self) -> bool:
+        """Whether a claim is not measured, or runs are missing that its number would be of."""
+        return self.done < self.runs or any(claim.verdict is Verdict.NOT_MEASURED for claim in self.claims)
+
+
+def compare(scale: str, store: tables.Source) -> tuple[Work, ...]:
+    """Each work's claims and verdicts, which are those of its own answers.
+
+    Args:
+        scale: of all studies, whose trainings are shared where they are the same.
+        store: with results; what is missing or damaged counts as not measured.
+
+    Raises:
+        RecipeError: there is no such scale.
+    """
+    found = []
+    for name in works.NAMES:
+        results = tables.read(studies.find(name, scale), store)
+        claims = tuple(claim for answer in answers(results) for claim in answer.claims)
+        states = results.runs["status"].to_list()
+        found.append(Work(results.study, claims, len(states) - states.count("missing"), len(states)))
+    return tuple(found)
