@@ -40,6 +40,7 @@ _MODULES = {
 def pages() -> dict[str, str]:
     """Every page that is made, by its path in the site, as Markdown."""
     made = {page: shown(ROOT / file) for page, file in _OF_REPOSITORY.items()}
+    made["changelog.md"] = "---\nsearch: {exclude: true}\n---\n" + made["changelog.md"]  # it names everything
     made["methods/measurements.md"] = measurements()
     made["methods/batchnorm.md"] = f"# BatchNorm along a line\n\n```text\n{inspect.getdoc(batchnorm)}\n```\n"
     made["methods/interventions.md"] = changes()
@@ -81,7 +82,7 @@ def measurements() -> str:
         parts.append(f"## {title}")
         for name, card in cards.items():
             facts = f"`{name}` · source: {card.source}" + (f" · unit: {card.unit}" if card.unit else "")
-            parts += [f"### {card.label.capitalize()}", f"    {card.formula}", facts, card.meaning]
+            parts += [f"### {card.label[0].upper()}{card.label[1:]}", f"    {card.formula}", facts, card.meaning]
             parts.append(f"**When it misleads.** {card.misleads}")
     return "\n\n".join(parts) + "\n"
 
@@ -99,7 +100,7 @@ def changes() -> str:
 
 def _markdown(docstring: str) -> str:
     """A docstring as Markdown: its arguments as a list."""
-    text = docstring.replace("``", "`")
+    text = docstring.replace("``", "`").replace("    recipe: the training that is changed.\n", "")
     text = re.sub(r"^(Args|Raises):$", r"**\1**\n", text, flags=re.MULTILINE)
     text = re.sub(r"\n {5,}", " ", text)
     return re.sub(r"^    (\w+): ", r"- `\1`: ", text, flags=re.MULTILINE)

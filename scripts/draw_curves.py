@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ FIGURES = Path(__file__).parents[1] / "docs" / "figures"
 DATA: Mapping[str, tuple[Tensor, Tensor]] = ls.data.load("fashion-mini").tensors()
 
 
-def network(widths: Sequence[int], normed: bool = False) -> nn.Module:
+def network(widths: Sequence[int], normed: bool = False) -> nn.Sequential:
     """A network of layers of these widths."""
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in zip((784, *widths), widths, strict=False):
@@ -49,6 +50,11 @@ def draw(name: str, curve: Any, treatments: Sequence[str] = ("interpolate",), en
     for treatment in treatments:
         label = treatment if len(treatments) > 1 else None
         series = curve["test", "cross_entropy", treatment]
+        finite = np.isfinite(series.mean)
+        if not finite.all():
+            axes.axvspan(0, series.alphas[~finite].max(), color="0.9", label="not finite")
+            axes.set_yscale("log")
+            axes.legend(frameon=False)
         axes.plot(
             series.alphas, series.mean, marker=".", ms=4, label=label, ls="-" if treatment == "interpolate" else "--"
         )
@@ -63,8 +69,11 @@ def main() -> None:
     """Train, measure and draw; under a minute."""
     torch.set_num_threads(1)  # the layers are small
     torch.manual_seed(0)
-    deep = network([64] * 6)
-    draw("plateau", line(copy.deepcopy(deep), train(deep, 6)), ends=("random start", "end of training"))
+    deep = network([64] * 10)
+    for layer in deep:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+    draw("plateau", line(copy.deepcopy(deep), train(deep, 4)), ends=("random start", "end of training"))
     first, second = (train(network([128]), 3) for _ in range(2))
     draw("hump", line(first, second), ends=("one seed", "another"))
     small = network([256])
@@ -72,7 +81,7 @@ def main() -> None:
     exploded = copy.deepcopy(deep)
     with torch.no_grad():
         for parameter in exploded.parameters():
-            parameter.mul_(1e7)
+            parameter.mul_(5e3)
     draw("nan", line(exploded, deep), ends=("diverged", "trained"))
     normed = train(network([64], normed=True), 3)
     scaled = copy.deepcopy(normed)

@@ -76,7 +76,7 @@ def test_every_page_is_in_the_navigation_and_no_other() -> None:
 def test_each_statistic_and_intervention_has_a_card() -> None:
     cards = PAGES["methods/measurements.md"]
     for definition in (*definitions.DEFINITIONS.values(), *definitions.DISTANCES.values()):
-        assert f"### {definition.label.capitalize()}\n\n    {definition.formula}\n" in cards
+        assert f"### {definition.label[0].upper()}{definition.label[1:]}\n\n    {definition.formula}\n" in cards
         assert definition.misleads in cards
     for name in interventions.names():
         assert f"\n## {name}\n" in PAGES["methods/interventions.md"]
@@ -150,3 +150,18 @@ def test_what_the_page_on_planes_and_soups_shows_works(folder: Path, monkeypatch
     for block in blocks("beyond-the-line.md", "python"):
         exec(block.replace("alphas=25", "alphas=3"), space)
     assert (folder / "plane.safetensors").is_file()
+
+
+def test_the_citation_and_the_workflow_name_what_is_there() -> None:
+    assert f"\nversion: {ls.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    commands = re.findall(r"- run: (.+)$", workflow, flags=re.MULTILINE)
+    assert (ROOT / ".ci" / "run").is_file()
+    for command in set(commands) - {".ci/run"}:
+        assert re.search(rf"^{command.removeprefix('make ')}:", makefile, flags=re.MULTILINE), command
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists()
+        assert f"!{name}" in allowed
