@@ -6,7 +6,7 @@ USABLE := $(VENV)/.usable
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-extras check lint audit bench replicate gpu
+.PHONY: help demo test test-slow test-extras check lint audit docs bench replicate gpu
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,13 @@ lint: $(READY)  ## linters and types
 
 audit: $(READY)  ## known vulnerabilities of what is installed
 	$(BIN)/python scripts/audit.py
+
+docs: $(VENV)/.docs  ## the documentation as a site, site/index.html; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+
+$(VENV)/.docs: $(USABLE)
+	$(PIP) --editable '.[docs]'
+	@touch $@
 
 bench: $(READY)  ## measure speed against other tools, write benchmarks/results/ and docs/performance.md (about two hours)
 	$(BIN)/python -m benchmarks

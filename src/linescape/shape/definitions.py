@@ -19,6 +19,7 @@ class Definition:
         unit: ``nats``, ``α`` (a length or position on the line), ``fraction``; empty where there is none.
         meaning: one sentence.
         source: the work that defines it, or ``linescape``.
+        misleads: when it says something else than it seems to.
     """
 
     label: str
@@ -26,6 +27,7 @@ class Definition:
     unit: str
     meaning: str
     source: str
+    misleads: str
 
 
 _LUCAS = "Lucas et al. 2021"
@@ -38,6 +40,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "nats",
         "Largest rise along the line, whether or not it is followed by a fall; 0 for a monotone line.",
         _LUCAS,
+        "It counts a hump and an overshoot at the end alike. Noise alone lifts it, so look at its interval.",
     ),
     "hump": Definition(
         "hump",
@@ -45,6 +48,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "nats",
         "Height of the largest rise that is followed by a fall; a rise that lasts until the end does not count.",
         "linescape",
+        "One that is narrower than the distance between positions is missed.",
     ),
     "tail_rise": Definition(
         "tail rise",
@@ -52,6 +56,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "nats",
         "Height of the end above the lowest point of the line.",
         "linescape",
+        "Between two trained networks of which the first is better it is the difference of the ends.",
     ),
     "interior_peak": Definition(
         "interior peak",
@@ -59,6 +64,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "nats",
         "Largest rise above the start; negative if the loss stays below its start.",
         "linescape",
+        "Negative on most lines from a random start, however bumpy they are on the way down.",
     ),
     "barrier_above_chord": Definition(
         "barrier above chord",
@@ -66,6 +72,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "nats",
         "Height above the straight line between both ends; a plateau counts, a hump below a high start does not.",
         "Entezari et al. 2022",
+        "From a random start a plateau counts, where nothing rises; and a hump below a high start is hidden.",
     ),
     "barrier_above_mean": Definition(
         "barrier above mean",
@@ -73,6 +80,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "nats",
         "Defined for two trained networks; from a random initialisation it is at least half of the decrease in loss.",
         "Frankle et al. 2020",
+        "From a random start every curve has one, monotone ones included.",
     ),
     "barrier_above_max_end": Definition(
         "barrier above worse end",
@@ -80,14 +88,23 @@ DEFINITIONS: Mapping[str, Definition] = {
         "nats",
         "Height above the worse of the two networks.",
         "linescape",
+        "A rise on the way down that stays below the worse end does not count.",
     ),
-    "area": Definition("mean loss", "∫ L(α) dα from 0 to 1", "nats", "Mean loss along the line.", "linescape"),
+    "area": Definition(
+        "mean loss",
+        "∫ L(α) dα from 0 to 1",
+        "nats",
+        "Mean loss along the line.",
+        "linescape",
+        "It depends on the loss of the start as much as on the shape.",
+    ),
     "monotone_fraction": Definition(
         "monotone fraction",
         "fraction of steps with L(αₖ₊₁) ≤ L(αₖ)",
         "fraction",
         "Fraction of steps that do not rise, whatever their size; about one half on a noisy plateau.",
         _LIM,
+        "It counts steps and not their size, and changes with the number of positions.",
     ),
     "convexity": Definition(
         "convexity",
@@ -95,6 +112,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "fraction",
         "1 for a convex line.",
         _LIM,
+        "On a nearly straight stretch noise of any size decides, and it changes with the number of positions.",
     ),
     "fraction_below_chord": Definition(
         "fraction below chord",
@@ -102,9 +120,15 @@ DEFINITIONS: Mapping[str, Definition] = {
         "fraction",
         "1 for a line that is nowhere above its chord.",
         _LIM,
+        "A tiny excess counts as much as a high barrier.",
     ),
     "position_of_max": Definition(
-        "position of maximum", "argmax L", "α", "Position of the highest loss, ends included.", "linescape"
+        "position of maximum",
+        "argmax L",
+        "α",
+        "Position of the highest loss, ends included.",
+        "linescape",
+        "On a flat or noisy curve it jumps from run to run; from a random start it is often 0.",
     ),
     "peak": Definition(
         "position of hump",
@@ -112,6 +136,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "α",
         "Position from which training at the barrier starts; without a hump, the highest interior point.",
         "linescape",
+        "A hump no higher than the noise has a top too: look at the hump first.",
     ),
     "plateau_loss": Definition(
         "plateau (loss)",
@@ -119,6 +144,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "α",
         "Length over which the loss stays at the chance level of K classes.",
         "linescape, after Wang et al. 2023",
+        "Classes of unequal size have another chance level than ln K.",
     ),
     "plateau_error": Definition(
         "plateau (error)",
@@ -126,6 +152,7 @@ DEFINITIONS: Mapping[str, Definition] = {
         "α",
         "Length over which the error is at the chance level or above.",
         "linescape, after Wang et al. 2023",
+        "Errors above the chance level count too, and with classes of unequal size it is another one.",
     ),
 }
 """The shape statistics of `linescape.shape.summary`."""
@@ -137,6 +164,7 @@ LAYERWISE: Mapping[str, Definition] = {
         "nats",
         "On a layer-wise line: increase of the loss when this block alone is set back to its initialisation.",
         "Zhang et al. 2022; Chatterji et al. 2020",
+        "Blocks act together: the increases of all blocks need not add up to that of the network.",
     ),
     "hump": DEFINITIONS["hump"],
     "tail_rise": DEFINITIONS["tail_rise"],
@@ -150,6 +178,7 @@ DISTANCES: Mapping[str, Definition] = {
         "",
         "Distance moved relative to the norm of the initial parameters, without running statistics of BatchNorm.",
         _LUCAS,
+        "Large where the start is small (biases at 0). Weights before a BatchNorm can grow without any effect.",
     ),
     "distance": Definition(
         "distance",
@@ -157,6 +186,7 @@ DISTANCES: Mapping[str, Definition] = {
         "",
         "Euclidean distance from start to end, over all parameters.",
         "Vlaar & Frankle 2022",
+        "It grows with the number of parameters, and with scales of weights that have no effect.",
     ),
     "distance_per_parameter": Definition(
         "distance per parameter",
@@ -164,6 +194,7 @@ DISTANCES: Mapping[str, Definition] = {
         "",
         "Root mean square change of a parameter, comparable across network sizes.",
         "linescape",
+        "A few parameters that move far do not show among many that stay.",
     ),
 }
 """The distances of `linescape.geometry.state.Distance`."""

@@ -1,0 +1,125 @@
+"""Pages of the documentation that are made of what is elsewhere, so that nothing is written twice; a hook of mkdocs.
+
+The README and its kin as pages, a card for each statistic and intervention, and the reference.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import linescape
+from linescape.evaluation import batchnorm
+from linescape.shape import definitions
+from linescape.training import interventions
+
+ROOT = Path(__file__).parents[1]
+
+_OF_REPOSITORY = {
+    "index.md": "README.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "changelog.md": "CHANGELOG.md",
+    "security.md": "SECURITY.md",
+}
+"""Page -> the file of the repository that it shows."""
+
+_MODULES = {
+    "shape": ["shape"],
+    "groups": ["geometry.groups"],
+    "checkpoints": ["checkpoints"],
+    "recipe": ["recipe"],
+    "studies": ["studies.study", "studies.store", "studies.run", "studies.executors", "analysis.tables"],
+    "report": ["report"],
+    "errors": ["errors"],
+}
+"""Page of the reference -> the modules on it."""
+
+
+def pages() -> dict[str, str]:
+    """Every page that is made, by its path in the site, as Markdown."""
+    made = {page: shown(ROOT / file) for page, file in _OF_REPOSITORY.items()}
+    made["changelog.md"] = "---\nsearch: {exclude: true}\n---\n" + made["changelog.md"]  # it names everything
+    made["methods/measurements.md"] = measurements()
+    made["methods/batchnorm.md"] = f"# BatchNorm along a line\n\n```text\n{inspect.getdoc(batchnorm)}\n```\n"
+    made["methods/interventions.md"] = changes()
+    made["reference/linescape.md"] = face()
+    for page, modules in _MODULES.items():
+        directives = "\n\n".join(f"::: linescape.{module}\n    options: {{heading_level: 2}}" for module in modules)
+        made[f"reference/{page}.md"] = f"# {page.capitalize()}\n\n{directives}\n"
+    return made
+
+
+def shown(file: Path) -> str:
+    """A file of the repository as a page: links to the documentation are made relative, others are text."""
+    page_of = {name: page for page, name in _OF_REPOSITORY.items()}
+
+    def placed(link: re.Match[str]) -> str:
+        text, target = link[1], link[2].removeprefix("docs/")
+        if "://" in target or target.startswith("#"):
+            return link[0]
+        if target in page_of:
+            return f"[{text}]({page_of[target]})"
+        return f"[{text}]({target})" if (ROOT / "docs" / target.partition("#")[0]).is_file() else text
+
+    return re.sub(r"\[([^\]]*)\]\(([^)\s]+)\)", placed, file.read_text())
+
+
+def measurements() -> str:
+    """A card for each statistic of a curve, of a layer-wise line, and each distance."""
+    parts = ["# Measurements", "L(α) is the loss at α; L(0) is the start, L(1) the end."]
+    groups = {
+        "Statistics of a line": definitions.DEFINITIONS,
+        "Of a layer-wise line": {
+            name: definition
+            for name, definition in definitions.LAYERWISE.items()
+            if name not in definitions.DEFINITIONS
+        },
+        "Distances": definitions.DISTANCES,
+    }
+    for title, cards in groups.items():
+        parts.append(f"## {title}")
+        for name, card in cards.items():
+            facts = f"`{name}` · source: {card.source}" + (f" · unit: {card.unit}" if card.unit else "")
+            parts += [f"### {card.label[0].upper()}{card.label[1:]}", f"    {card.formula}", facts, card.meaning]
+            parts.append(f"**When it misleads.** {card.misleads}")
+    return "\n\n".join(parts) + "\n"
+
+
+def changes() -> str:
+    """A card for each intervention on a training."""
+    parts = ["# Interventions", _markdown(inspect.getdoc(interventions) or "")]
+    for name in interventions.names():
+        function = interventions.by_name(name)
+        signature = inspect.signature(function)
+        arguments = [str(each).replace("'", "") for each in list(signature.parameters.values())[1:]]
+        parts += [f"## {name}", f"    {name}({', '.join(arguments)})", _markdown(inspect.getdoc(function) or "")]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(docstring: str) -> str:
+    """A docstring as Markdown: its arguments as a list."""
+    text = docstring.replace("``", "`").replace("    recipe: the training that is changed.\n", "")
+    text = re.sub(r"^(Args|Raises):$", r"**\1**\n", text, flags=re.MULTILINE)
+    text = re.sub(r"\n {5,}", " ", text)
+    return re.sub(r"^    (\w+): ", r"- `\1`: ", text, flags=re.MULTILINE)
+
+
+def face() -> str:
+    """The reference of the names of `linescape` itself, by what they are for; modules have pages of their own."""
+    directives = []
+    for name in sorted(linescape.__all__, key=str.lower):
+        value = getattr(linescape, name)
+        if not inspect.ismodule(value) and value.__module__ != "linescape.errors":
+            directives.append(f"::: {value.__module__}.{value.__qualname__}\n    options: {{heading_level: 2}}")
+    return "# linescape\n\n" + "\n\n".join(directives) + "\n"
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages, as mkdocs asks its hooks."""
+    from mkdocs.structure.files import File
+
+    for path, content in pages().items():
+        files.append(File.generated(config, path, content=content))
+    return files

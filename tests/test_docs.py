@@ -1,0 +1,167 @@
+"""The documentation: its links lead somewhere, what is made of docstrings is whole, and what it shows works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from scripts import docs_site
+from torch import nn
+
+import linescape as ls
+from linescape import cli
+from linescape.interpolation import known
+from linescape.interpolation.known import Check
+from linescape.shape import definitions
+from linescape.training import interventions
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+WRITTEN = {page.relative_to(DOCS).as_posix(): page.read_text() for page in sorted(DOCS.rglob("*.md"))}
+PAGES = {**docs_site.pages(), **WRITTEN}
+SLOW = ("how-to/before-merging.md", "how-to/fine-tuned.md")
+HOW_TO = [
+    pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page for page in WRITTEN if page[:7] == "how-to/"
+]
+
+MINE = """
+import torch
+from torch import nn
+
+def network():
+    return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+def data():
+    inputs = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))
+    return {name: (inputs, torch.arange(40) % 3) for name in ("train", "val", "test")}
+"""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page], flags=re.DOTALL)
+
+
+def prose(text: str) -> str:
+    return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """Those that Markdown's headings get."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_pages_and_headings_that_are_there(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(PAGES[page])):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        place = (DOCS / page).parent.joinpath(file).resolve() if file else DOCS / page
+        found = place.relative_to(DOCS).as_posix()
+        assert found in PAGES or place.is_file(), f"{page}: {target}"
+        assert not anchor or anchor in anchors(PAGES[found]), f"{page}: {target}"
+
+
+def test_every_page_is_in_the_navigation_and_no_other() -> None:
+    nav = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
+    assert sorted(re.findall(r"(\S+\.md)$", nav, flags=re.MULTILINE)) == sorted(PAGES)
+
+
+def test_each_statistic_and_intervention_has_a_card() -> None:
+    cards = PAGES["methods/measurements.md"]
+    for definition in (*definitions.DEFINITIONS.values(), *definitions.DISTANCES.values()):
+        assert f"### {definition.label[0].upper()}{definition.label[1:]}\n\n    {definition.formula}\n" in cards
+        assert definition.misleads in cards
+    for name in interventions.names():
+        assert f"\n## {name}\n" in PAGES["methods/interventions.md"]
+    for name in set(ls.__all__) - {"batchnorm", "groups", "shape", "LinescapeError"}:
+        assert re.search(rf"::: linescape\.[\w.]+\.{name}\n", PAGES["reference/linescape.md"]), name
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with what the pages name: networks, data, checkpoints; known answers are not computed again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(known, "checks", lambda _: iter([Check("", 1.0, 1.0, 0.0)]))
+    sys.modules.pop("mine", None)
+    (tmp_path / "mine.py").write_text(MINE)
+    for seed, name in enumerate(("a", "b", "c", "base", "tuned")):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+        torch.save(network.state_dict(), tmp_path / f"{name}.pt")
+    return tmp_path
+
+
+def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(command.replace("cuda", "cpu").replace("--precision bfloat16", ""), comments=True)
+    if words[1] == "probe":
+        words += ["--alphas", "3"]
+    elif words[1] == "plane":
+        words += ["--points", "3"]
+    Path("soup.pt").unlink(missing_ok=True)  # nothing is written over
+    monkeypatch.setattr(sys, "argv", words)
+    cli.main()
+
+
+@pytest.mark.parametrize("page", HOW_TO)
+@pytest.mark.usefixtures("folder")
+def test_what_the_pages_by_job_show_works(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        exec(block, namespace)
+    for block in blocks(page, "shell"):
+        for command in block.strip().splitlines():
+            if "cifar10" not in command:  # which is not here
+                run(command, monkeypatch)
+
+
+def test_the_tutorial_works(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = ls.data.load("fashion-mini").tensors()
+    few = {name: (images[:300], labels[:300]) for name, (images, labels) in whole.items()}
+    monkeypatch.setattr(ls.data, "load", lambda _: SimpleNamespace(tensors=lambda: few))
+    namespace: dict[str, object] = {}
+    first, *others = blocks("tutorial.md", "python")
+    exec(first, namespace)
+    assert (folder / "second.pt").is_file()
+    for block in blocks("tutorial.md", "shell"):
+        run(block, monkeypatch)
+    for block in others:
+        exec(block, namespace)
+    assert "recalibrate" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_what_the_page_on_planes_and_soups_shows_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = "--model mine:network --data mine:data"
+    for block in blocks("beyond-the-line.md", "bash"):
+        for command in block.strip().splitlines():
+            run(command.replace("--model ... --data ...", named), monkeypatch)
+    exec(MINE, namespace := {})  # type: ignore[var-annotated]
+    networks = [namespace["network"]() for _ in range(3)]
+    evaluator = ls.Evaluator(networks[0], namespace["data"]())
+    space = {"ls": ls, "evaluator": evaluator, **dict(zip("abc", networks, strict=True))}
+    for block in blocks("beyond-the-line.md", "python"):
+        exec(block.replace("alphas=25", "alphas=3"), space)
+    assert (folder / "plane.safetensors").is_file()
+
+
+def test_the_citation_and_the_workflow_name_what_is_there() -> None:
+    assert f"\nversion: {ls.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    commands = re.findall(r"- run: (.+)$", workflow, flags=re.MULTILINE)
+    assert (ROOT / ".ci" / "run").is_file()
+    for command in set(commands) - {".ci/run"}:
+        assert re.search(rf"^{command.removeprefix('make ')}:", makefile, flags=re.MULTILINE), command
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in " ".join(copied).split():
+        assert (ROOT / name).exists()
+        assert f"!{name}" in allowed
