@@ -55,7 +55,9 @@ def test_training_is_lost_beyond_where_the_next_process_goes_on() -> None:
 def test_anything_that_is_not_as_it_has_to_be_is_wrong() -> None:
     assert not Counts(runs=9, deaths=8, refused=7, failed=6, points=1, seconds=10.0).wrong
     for name in ("differ", "again", "tracebacks", "unfinished", "leftovers", "hung"):
-        assert Counts(**{name: 1}).wrong
+        counts = Counts()
+        setattr(counts, name, 1)
+        assert counts.wrong
     assert Counts(points=2).wrong
     assert Counts(seconds=11.1).wrong
     total = Counts(runs=1, points=1, notes=["a"])

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
-
 SECONDS = 11.0
 """Of training that a death may cost: ten between snapshots, a step, and what it takes to write."""
 

@@ -135,7 +135,7 @@ def diverges(trial: Trial) -> None:
 
 def faults() -> dict[str, Callable[[Trial], None]]:
     """Those that can befall a study here, by their names."""
-    found = {
+    found: dict[str, Callable[[Trial], None]] = {
         "the process is killed": killed,
         "a long training is killed": training_killed,
         "a helper is killed": helper_killed,
