@@ -223,7 +223,7 @@ class Trial:
         counts.notes += [f"{name} differs" for name in different[:5]]
         counts.tracebacks += errors.count("Traceback")
         if counts.tracebacks or counts.unfinished:
-            counts.notes.append(errors[-3000:])
+            counts.notes.append(errors[-6000:])
         counts.take(self.events(), self.trainings)
         left = [str(path) for path in self.left()]
         counts.leftovers += len(left)
