@@ -6,7 +6,7 @@ USABLE := $(VENV)/.usable
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-extras check lint audit docs bench replicate gpu
+.PHONY: help demo test test-slow test-extras faults soak check lint audit docs bench replicate gpu
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -23,6 +23,12 @@ test: $(READY)  ## the tests on all cores, 4 to 5 minutes on 2 cores
 
 test-slow: $(READY)  ## the tests that need minutes each
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
+
+faults: $(READY)  ## a small study under every fault, counted (an hour); FAULTS='--only clock' passes arguments
+	$(BIN)/python -m tests.support.faults $(FAULTS)
+
+soak: $(READY)  ## random small studies under random faults for an hour; SOAK='--minutes 10 --seed 1' passes arguments
+	$(BIN)/python -m tests.support.soak $(SOAK)
 
 # A torchvision fits one version of torch, and beside another breaks transformers too, so it has an environment of its own.
 EXTRAS := .venv-extras

@@ -39,7 +39,7 @@ def soak(minutes: float, seed: int, every: float) -> tuple[int, dict[str, Counts
             trial = Trial(text_of(draw), Path(scratch, "trial"), draw, snapshot=draw.choice((0.02, 0.1, 0.5)))
             try:
                 for name in draw.sample(sorted(possible), 2):
-                    trial.counts = Counts(allowed=trial.counts.allowed)
+                    trial.counts = Counts()
                     possible[name](trial)
                     trial.counts.notes = [f"study {number}: {note}" for note in trial.counts.notes]
                     came.setdefault(name, Counts()).add(trial.counts)

@@ -88,6 +88,17 @@ def test_ctrl_c_cancels_what_is_in_flight(fake: FakeRay, tmp_path: Path) -> None
     assert fake.down
 
 
+def test_a_cluster_that_does_not_start_is_an_error(
+    fake: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nAnd more.")  # as Ray does
+
+    monkeypatch.setattr(fake, "init", init)
+    with pytest.raises(RecipeError, match=r"no connection to a Ray cluster on this machine: .* during startup\.$"):
+        work(TASKS, Store(tmp_path), progress=False, executor=executors.named("ray", 2))
+
+
 def test_a_cluster_that_would_be_open_to_others_is_refused(fake: FakeRay, tmp_path: Path) -> None:
     fake.node = "192.0.2.7"
     with pytest.raises(RecipeError, match="open to others"):

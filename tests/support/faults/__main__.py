@@ -35,7 +35,7 @@ def befallen(moments: int, damages: int, seed: int, only: str) -> Iterator[tuple
         only: a part of the names of the faults that are wanted.
     """
     for name, fault in faults().items():
-        if only not in name:
+        if only.lower() not in name.lower():
             continue
         draw = random.Random(f"{seed} {name}")
         with tempfile.TemporaryDirectory() as scratch:

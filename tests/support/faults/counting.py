@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
+SECONDS = 11.0
+"""Of training that a death may cost: ten between snapshots, a step, and what it takes to write."""
+
 
 class Event(NamedTuple):
     """What a process noted, in the order of all processes.
@@ -98,7 +101,7 @@ class Counts:
         differ: results that are not those of a run that nothing befell, to the bit.
         again: tasks that were done although they were published.
         points: positions that one death made a later run measure again, at most; one may be lost.
-        seconds: of training that one death made a later run repeat, at most; `allowed` may be lost.
+        seconds: of training that one death made a later run repeat, at most; `SECONDS` may be lost.
         tracebacks: on standard error.
         unfinished: studies that a last, undisturbed run did not complete.
         leftovers: files of half-done work, temporary files and processes, after that.
@@ -119,13 +122,12 @@ class Counts:
     leftovers: int = 0
     hung: int = 0
     notes: list[str] = field(default_factory=list)
-    allowed: float = 10.0
 
     @property
     def wrong(self) -> bool:
         """Whether anything is not as it has to be."""
         none = (self.differ, self.again, self.tracebacks, self.unfinished, self.leftovers, self.hung)
-        return any(none) or self.points > 1 or self.seconds > self.allowed
+        return any(none) or self.points > 1 or self.seconds > SECONDS
 
     def take(self, events: Sequence[Event], trainings: frozenset[str]) -> None:
         """Add what the processes on one store noted."""
@@ -137,10 +139,10 @@ class Counts:
         """Add those of another time."""
         for name, value in asdict(other).items():
             mine = getattr(self, name)
-            setattr(self, name, max(mine, value) if name in ("points", "seconds", "allowed") else mine + value)
+            setattr(self, name, max(mine, value) if name in ("points", "seconds") else mine + value)
 
 
-COLUMNS = tuple(name for name in asdict(Counts()) if name not in ("notes", "allowed"))
+COLUMNS = tuple(name for name in asdict(Counts()) if name != "notes")
 
 
 def table(came: dict[str, Counts]) -> str:

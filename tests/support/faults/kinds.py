@@ -25,7 +25,7 @@ def killed(trial: Trial) -> None:
     while code == -signal.SIGKILL:
         run = trial.begin("--workers", str(trial.draw.choice((1, 1, 2, 3))))
         if trial.working(run):
-            trial.pause()
+            trial.pause(trial.seconds / 2)
         code = trial.kill(run, helpers=trial.draw.random() < 0.5)
     trial.finish()
 

@@ -49,7 +49,7 @@ ARMS = (
     '"diverges": {"lr": 1e38}',
 )
 
-LONG = FILE.replace("Schedule(3)", "Schedule(9000)").replace(
+LONG = FILE.replace("Schedule(3)", "Schedule(4000)").replace(
     '"no-momentum": {"momentum": 0}, "wide": {"width": 12}', ""
 )
 """A training of some 25 seconds."""
@@ -96,7 +96,7 @@ class Trial:
     ) -> None:
         self.scratch, self.draw, self.snapshot = scratch, draw, snapshot
         self.root, self.log, self.errors = scratch / "store", scratch / "log", scratch / "errors"
-        self.counts = Counts(allowed=snapshot + 1.0)  # a step, and what it takes to write
+        self.counts = Counts()
         (scratch / "tmp").mkdir(parents=True)
         (scratch / "my_study.py").write_text(text)
         self.study = f"{scratch / 'my_study.py'}:{name}"
@@ -223,7 +223,7 @@ class Trial:
         counts.notes += [f"{name} differs" for name in different[:5]]
         counts.tracebacks += errors.count("Traceback")
         if counts.tracebacks or counts.unfinished:
-            counts.notes.append(errors[-3000:])
+            counts.notes.append(errors[-6000:])
         counts.take(self.events(), self.trainings)
         left = [str(path) for path in self.left()]
         counts.leftovers += len(left)

@@ -96,7 +96,7 @@ def _connected(address: str, cores: int) -> Any:
         )
     try:
         ray.init(**settings)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises it itself, such as where a node takes too long to start
         where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
         raise RecipeError(f"There is no connection to {where}: {first_line(error)}") from error
     if not address and any(node["NodeManagerAddress"] != "127.0.0.1" for node in ray.nodes()):
