@@ -31,7 +31,8 @@ from linescape.engine.graph import (
 from linescape.engine.native import build
 from linescape.engine.onednn import Kernels, fastest
 from linescape.engine.partition import split
-from linescape.engine.tracing import check_examples_apart, trace
+from linescape.engine.recording import Growth, record
+from linescape.engine.tracing import check_examples_apart, trace, trace_recordings
 from linescape.errors import first_line
 
 _CACHE = 24_000_000
@@ -85,6 +86,7 @@ class Fast(nn.Module):
         self.path: object = None
         self.compiled = False
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
+        self._growths: dict[Graph, Growth] = {}
         self._moving: frozenset[str] = frozenset()
         self._ends: Ends | None = None
         self._examples: int | None = None
@@ -162,8 +164,8 @@ class Fast(nn.Module):
         try:
             call = Call.of(args, kwargs)
             plan = self._plan(call, args, kwargs)
-            if plan is not None and not plan.serves(call):
-                raise NotExportable("its code does something else for another number of examples")
+            if plan is not None:
+                self._check_size(plan, call, args, kwargs)
         except NotExportable as reason:
             if self.may_prepare:
                 self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
@@ -176,7 +178,7 @@ class Fast(nn.Module):
         else:
             results = [self._run_keeping(plan, (batch, i), part) for i, part in enumerate(parts)]
         outputs = results[0] if len(results) == 1 else [torch.cat(pieces) for pieces in zip(*results, strict=True)]
-        return pytree.tree_unflatten(outputs, plan.graph.spec)
+        return plan.graph.returned(outputs)
 
     def _run_keeping(self, plan: _Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
         values = plan.kept.get(key)
@@ -187,6 +189,18 @@ class Fast(nn.Module):
                 plan.kept[key] = values
                 self._memory_left -= size
         return plan.run(part, values)
+
+    def _check_size(self, plan: _Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """See that a graph holds for as many examples as a call has.
+
+        Raises:
+            NotExportable: it does not.
+        """
+        if not plan.serves(call):
+            raise NotExportable("its code does something else for another number of examples")
+        growth = self._growths.get(plan.graph)
+        if growth is not None and not growth.known(call.examples):
+            growth.check(record(self._rounded_network(), *self._rounded((args, kwargs))), call.examples)
 
     def _plan(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan | None:
         key = (call.kind, self._view)
@@ -205,13 +219,8 @@ class Fast(nn.Module):
     def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
         """A plan for a kind of call that has no graph yet: `trace` is tried first, as it is a hundred times faster."""
         refuse_hooks(self.network)
-        network = self.network
-        if self.dtype is not None:
-            try:
-                network = copy.deepcopy(network).to(self.dtype)
-            except Exception as error:  # whatever a network's own parts raise
-                raise NotExportable(f"it cannot be copied ({error})") from error
-        rounded_args, rounded_kwargs = pytree.tree_map(self._rounded, (args, dict(kwargs)))
+        network = self._rounded_network()
+        rounded_args, rounded_kwargs = self._rounded((args, kwargs))
         try:
             if rounded_kwargs:
                 raise NotExportable("it is called with names")
@@ -221,6 +230,16 @@ class Fast(nn.Module):
         except NotExportable:
             if not self.may_prepare:
                 raise
+        try:
+            graph, growth = trace_recordings(network, rounded_args, rounded_kwargs)
+            plan = self._checked(graph, call, args, kwargs)
+            if growth is not None:
+                self._growths[graph] = growth
+            return plan
+        except Inseparable:
+            raise
+        except NotExportable:
+            pass
         if self._exported == _KINDS:
             raise NotExportable(f"it is called in more than {_KINDS} ways")
         self._exported += 1
@@ -276,7 +295,8 @@ class Fast(nn.Module):
         few, few_arguments = call.head(count), pytree.tree_map(call.head_of_leaf(count), (args, dict(kwargs)))
         half = math.ceil(few.examples / 2) if plan.batch_invariant and few.examples > 3 else _UNLIMITED
         with torch.no_grad():
-            expected = pytree.tree_leaves(self._call_network(*few_arguments))
+            leaves = pytree.tree_leaves(self._call_network(*few_arguments))
+            expected = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
             results = [plan.run(part) for part in few.parts(half)]
         for pieces, whole in zip(zip(*results, strict=True), expected, strict=True):
             value = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
@@ -295,9 +315,26 @@ class Fast(nn.Module):
         device = next((tensor.device.type for tensor in self.network.parameters()), "cpu")
         return torch.autocast(device, self.dtype)
 
-    def _rounded(self, leaf: Any) -> Any:
-        round_it = self.dtype is not None and isinstance(leaf, Tensor) and leaf.dtype.is_floating_point
-        return leaf.to(self.dtype) if round_it else leaf
+    def _rounded_network(self) -> nn.Module:
+        """The network, or a copy of it in the type that is computed in.
+
+        Raises:
+            NotExportable: it cannot be copied.
+        """
+        if self.dtype is None:
+            return self.network
+        try:
+            return copy.deepcopy(self.network).to(self.dtype)
+        except Exception as error:  # whatever a network's own parts raise
+            raise NotExportable(f"it cannot be copied ({error})") from error
+
+    def _rounded(self, arguments: tuple[tuple[Any, ...], Mapping[str, Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def rounded(leaf: Any) -> Any:
+            round_it = self.dtype is not None and isinstance(leaf, Tensor) and leaf.dtype.is_floating_point
+            return leaf.to(self.dtype) if round_it else leaf
+
+        args, kwargs = pytree.tree_map(rounded, (arguments[0], dict(arguments[1])))
+        return args, kwargs
 
 
 class _Plan:

@@ -72,7 +72,7 @@ class Call:
             for tensor, rows in zip(tensors, batched, strict=True)
         )
         others = tuple(leaf for leaf in leaves if not isinstance(leaf, Tensor))
-        kind = (spec, shapes, others, examples == 1)
+        kind = (spec, shapes, others, min(examples, 3))  # of fewer, no graph for any number can be found
         try:
             hash(kind)
         except TypeError as error:
@@ -110,7 +110,8 @@ class Graph:
         weights: placeholder -> the name of a parameter or buffer.
         constants: placeholder -> a tensor that the code itself holds.
         inputs: placeholders of the call's tensors, in order.
-        spec: how the outputs, a flat list of tensors, are put together.
+        spec: how the outputs are put together.
+        outputs: the leaves of these, with `Tensor` in place of each that the graph computes.
         rows: whether every output has one row for each example, so that a call can be made in parts.
         floats: numbers in the largest result of an operation, for one example.
         examples: the fewest and the most examples that the graph holds for.
@@ -121,9 +122,15 @@ class Graph:
     constants: Mapping[str, Tensor]
     inputs: tuple[str, ...]
     spec: pytree.TreeSpec
+    outputs: tuple[object, ...]
     rows: bool
     floats: int
     examples: tuple[float, float]
+
+    def returned(self, tensors: Iterable[Tensor]) -> Any:
+        """What the network returns, where the graph computes these tensors."""
+        computed = iter(tensors)
+        return pytree.tree_unflatten([next(computed) if leaf is Tensor else leaf for leaf in self.outputs], self.spec)
 
 
 def refuse_hooks(network: nn.Module) -> None:
@@ -202,7 +209,7 @@ def export(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
             warnings.catch_warnings(),
             redirect_stderr(io.StringIO()),  # where torch prints as much of a graph as it had, before it raises
             attributes_kept(network),
-            _without_inplace(network),
+            without_inplace(network),
             torch.no_grad(),
         ):
             warnings.simplefilter("ignore")  # torch's own: deprecations inside export
@@ -257,6 +264,7 @@ def _graph_of(program: torch.export.ExportedProgram) -> Graph:
         constants,
         inputs,
         program.call_spec.out_spec,
+        (Tensor,) * len(outputs),
         rows=all(node.meta["val"].ndim and node.meta["val"].shape[0] == batch for node in outputs),
         floats=largest(value.shape[1:] for value in with_rows),
         examples=_range(program, batch),
@@ -318,7 +326,7 @@ def _dynamic_shapes(network: nn.Module, args: Any, kwargs: Any) -> Any:
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
-class _without_inplace:  # noqa: N801 - a context manager
+class without_inplace:  # noqa: N801 - a context manager
     """Switches ``inplace=True`` of layers such as ReLU off, so that kept values are not overwritten."""
 
     def __init__(self, network: nn.Module) -> None:

@@ -1,0 +1,394 @@
+"""A call of a network as a graph, by doing it and writing down which of torch's functions it calls.
+
+Any code can be recorded, as it runs with real values: control flow and shapes are those of this call. What they may
+depend on is watched: a call whose code reads the values of its inputs or of weights is refused. That leaves the number
+of examples. So two and three examples are recorded, numbers that differ are written as functions of it, and the graph
+serves a batch of another size only once a recording of that batch says the same.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import EllipsisType
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from linescape.engine.flops import DispatchObserver
+from linescape.engine.graph import Call, NotExportable, attributes_kept, draws, without_inplace
+from linescape.errors import MeasureError
+
+_OF_SHAPE = frozenset(
+    "shape size dim ndim ndimension numel nelement __len__ dtype itemsize element_size nbytes is_floating_point "
+    "is_complex is_signed device get_device is_cpu is_cuda is_meta is_mps is_xpu layout stride is_contiguous is_sparse "
+    "is_quantized is_nested is_mkldnn is_inference is_conj is_neg requires_grad is_leaf grad_fn __hash__ names".split()
+)
+"""What may be asked of a tensor without reading its values."""
+
+_SIMPLE = (int, float, complex, bool, str, type(None), EllipsisType, torch.dtype, torch.device, torch.layout)
+_IN_GRAPHS = (*_SIMPLE, torch.memory_format)
+
+
+class LeftOut:
+    """Stands where a network returns what a graph does not compute, such as the cache of a language model."""
+
+    def __init__(self, kind: type) -> None:
+        object.__setattr__(self, "_kind", kind.__name__)
+
+    def _refuse(self, *_: Any) -> Any:
+        raise MeasureError(
+            f"`forward` reads a {object.__getattribute__(self, '_kind')} that the network returns, which is not there "
+            "when the network is called as a graph. Use its tensors alone, or pass fast=False."
+        )
+
+    def __getattribute__(self, name: str) -> Any:
+        return object.__getattribute__(self, name) if name.startswith("__") or name == "_refuse" else self._refuse()
+
+    __call__ = __getitem__ = __iter__ = __len__ = __bool__ = __eq__ = __contains__ = __setattr__ = _refuse
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What one call did.
+
+    Attributes:
+        graph: its placeholders are `weights` and `constants`, then the call's tensors; it returns tensors in a tuple.
+        weights: placeholder -> the name of a parameter or buffer.
+        constants: placeholder -> a tensor that the network holds otherwise.
+        inputs: placeholders of the call's tensors, in order.
+        outputs: what the call returned, with a `Returned` in place of each tensor.
+        values: the tensors that it returned.
+    """
+
+    graph: fx.Graph
+    weights: Mapping[str, str]
+    constants: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[object, ...]
+    spec: pytree.TreeSpec
+
+
+def record(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recording:
+    """Call a network and record what it does.
+
+    Raises:
+        NotExportable: it reads the values of tensors, draws random numbers, writes to weights, sets attributes, or
+            computes with what is unknown.
+    """
+    own_args, own_kwargs = pytree.tree_map_only(Tensor, torch.clone, (args, dict(kwargs)))  # which it may write to
+    call = Call.of(own_args, own_kwargs)
+    recorder = _Recorder(network, call.tensors)
+    with torch.no_grad(), attributes_kept(network), without_inplace(network):
+        try:
+            with _Watch(recorder), recorder:
+                outputs = network(*own_args, **own_kwargs)
+        except NotExportable:
+            raise
+        except Exception as error:  # whatever the network's code raises where it may have caught ours before
+            raise NotExportable(recorder.refused or f"its call cannot be recorded ({error})") from error
+    if recorder.refused:
+        raise NotExportable(recorder.refused)
+    return recorder.recording(outputs)
+
+
+class _Recorder(TorchFunctionMode):
+    def __init__(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.graph = fx.Graph()
+        self.refused: str | None = None
+        self.running: bool | None = None  # whether a function runs, and if so whether it reads inputs or weights
+        self._held = _held(network)
+        self._weights: dict[str, str] = {}
+        self._constants: dict[str, Tensor] = {}
+        self._nodes: Any = WeakTensorKeyDictionary()  # tensor -> its node; None once it was written to by another name
+        self._depends: set[fx.Node] = set()
+        self._device = next((tensor.device.type for tensor in (*inputs, *network.parameters())), "cpu")
+        self._autocast = self._casts()
+        self._inputs = []
+        for tensor in inputs:
+            self._inputs.append(self.graph.placeholder(f"input_{len(self._inputs)}"))
+            self._nodes[tensor] = self._inputs[-1]
+        self._depends.update(self._inputs)
+
+    def refuse(self, reason: str) -> NotExportable:
+        """The error to raise; kept, as the network's code may catch it."""
+        self.refused = self.refused or reason
+        return NotExportable(self.refused)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is Tensor.__iter__:
+            with self:
+                return iter(args[0].unbind(0))
+        given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        nodes = [self._node(tensor) for tensor in given]
+        versions = [tensor._version for tensor in given]
+        reads = any(node in self._depends for node in nodes)
+        outer, self.running = self.running, reads
+        try:
+            result = func(*args, **kwargs)
+        finally:
+            self.running = outer
+        written = [tensor for tensor, version in zip(given, versions, strict=True) if tensor._version != version]
+        if written:
+            self._write(func, args, kwargs, written)
+        elif any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result)):
+            self._call(func, args, kwargs, result)
+        elif reads and _name(func) not in _OF_SHAPE:
+            raise self.refuse(f"its code reads the values of tensors ({_name(func)})")
+        return result
+
+    def _node(self, tensor: Tensor) -> fx.Node:
+        if tensor not in self._nodes:
+            self._nodes[tensor] = self._placeholder(tensor)
+        node = self._nodes[tensor]
+        if node is None:
+            raise self.refuse("it writes to a tensor and then reads it by another name")
+        return cast(fx.Node, node)
+
+    def _placeholder(self, tensor: Tensor) -> fx.Node:
+        """A placeholder for a tensor that the network holds."""
+        if id(tensor) not in self._held:
+            raise self.refuse("it computes with a tensor that neither it nor the call holds")
+        name, is_state = self._held[id(tensor)]
+        with self.graph.inserting_before(next(iter(self.graph.nodes))):
+            node = self.graph.placeholder(f"held_{len(self._weights) + len(self._constants)}")
+        if is_state:
+            self._weights[node.name] = name
+        else:
+            self._constants[node.name] = tensor
+        self._depends.add(node)
+        return node
+
+    def _casts(self) -> tuple[object, ...]:
+        return torch.is_autocast_enabled(self._device), torch.get_autocast_dtype(self._device)
+
+    def _call(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        if isinstance(result, Tensor) and result in self._nodes:
+            return  # an argument as it is, such as from a dropout that is switched off
+        if func is torch.cat and not kwargs.get("out") and len(pieces := _not_empty(args, kwargs)) == 1:
+            self._nodes[result] = self._node(pieces[0])  # a cache that held nothing yet
+            return
+        self._results(self._add(func, args, kwargs), result)
+
+    def _results(self, node: fx.Node, result: Any) -> None:
+        if isinstance(result, Tensor):
+            if type(result) not in (Tensor, nn.Parameter):
+                raise self.refuse(f"it computes with a {type(result).__name__}")
+            if result not in self._nodes:
+                self._nodes[result] = node
+        elif isinstance(result, tuple | list):
+            for place, part in enumerate(result):
+                if part is not None:
+                    item = self.graph.call_function(operator.getitem, (node, place))
+                    self._depends |= {item} if node in self._depends else set()
+                    self._results(item, part)
+        else:
+            raise self.refuse(f"a function gives a {type(result).__name__}, which no graph can hold")
+
+    def _add(self, func: Any, args: Any, kwargs: Any) -> fx.Node:
+        if self._casts() != self._autocast:
+            raise self.refuse("it switches torch.autocast on or off")
+        args, kwargs = (fx.node.map_aggregate(given, self._argument) for given in (args, kwargs))
+        if _described(func) is not func:
+            node = self.graph.call_function(getattr, (args[0], _name(func)))
+        elif getattr(Tensor, _name(func), None) is func:
+            node = self.graph.call_method(_name(func), args, kwargs)
+        else:
+            node = self.graph.call_function(func, args, kwargs)
+        if any(used in self._depends for used in node.all_input_nodes):
+            self._depends.add(node)
+        return node
+
+    def _argument(self, leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return self._node(leaf)
+        if not isinstance(leaf, _IN_GRAPHS):
+            raise self.refuse(f"it calls a function of torch with a {type(leaf).__name__}")
+        return leaf
+
+    def _write(self, func: Any, args: Any, kwargs: Any, written: list[Tensor]) -> None:
+        """A function that writes to its first argument, as one that writes to a copy and returns it."""
+        tensor = written[0]
+        address = tensor.untyped_storage().data_ptr()
+        if len(written) > 1 or not args or args[0] is not tensor:
+            raise self.refuse(f"it writes to an argument of {_name(func)}")
+        if address in {value.untyped_storage().data_ptr() for value in self._held_values()}:
+            raise self.refuse("it writes to a tensor of the network")
+        node = self._add(_on_copy(func), args, kwargs)
+        for other in list(self._nodes):
+            if other.untyped_storage().data_ptr() == address:
+                self._nodes[other] = None
+        self._nodes[tensor] = node
+
+    def _held_values(self) -> Iterator[Tensor]:
+        yield from (tensor for tensor in self._nodes if id(tensor) in self._held)
+
+    def recording(self, outputs: Any) -> Recording:
+        """What was recorded of a call that returned these outputs.
+
+        Raises:
+            NotExportable: they hold no tensor, or one that is unknown.
+        """
+        leaves, spec = pytree.tree_flatten(outputs)
+        nodes = tuple(self._node(leaf) for leaf in leaves if isinstance(leaf, Tensor))
+        if not nodes:
+            raise NotExportable("the network returns something else than tensors")
+        self.graph.output(nodes)
+        others = tuple(leaf if isinstance(leaf, _SIMPLE) else LeftOut(type(leaf)) for leaf in leaves)
+        others = tuple(Tensor if isinstance(leaf, Tensor) else other for leaf, other in zip(leaves, others, strict=True))
+        inputs = tuple(node.name for node in self._inputs)
+        return Recording(self.graph, self._weights, self._constants, inputs, others, spec)
+
+
+class _Watch(DispatchObserver):  # type: ignore[no-untyped-call]
+    """Refuses what the functions of a recording do in secret."""
+
+    def __init__(self, recorder: _Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.recorder.running is None:
+            raise self.recorder.refuse(f"it computes where it cannot be watched ({func})")
+        if draws(func, args, kwargs or {}):
+            raise self.recorder.refuse(f"it draws random numbers ({func})")
+        if self.recorder.running and _of_values(func, args):
+            raise self.recorder.refuse(f"its control flow or shapes depend on values ({func})")
+        return func(*args, **(kwargs or {}))
+
+
+def _of_values(func: Any, args: Any) -> bool:
+    """Whether an operation gives numbers to Python, or a shape that depends on values."""
+    tags = func.tags
+    if torch.Tag.data_dependent_output in tags:
+        return True
+    if func in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten.index_put.default):
+        of_bool = any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+        return of_bool and func is torch.ops.aten.index.Tensor
+    return torch.Tag.dynamic_output_shape in tags
+
+
+def _held(network: nn.Module) -> dict[int, tuple[str, bool]]:
+    """id -> name and whether it is a parameter or buffer, of the tensors that a network holds."""
+    state = {
+        **dict(network.named_parameters(remove_duplicate=False)),
+        **dict(network.named_buffers(remove_duplicate=False)),
+    }
+    others = [
+        leaf for layer in network.modules() for leaf in pytree.tree_leaves(vars(layer)) if isinstance(leaf, Tensor)
+    ]
+    return {id(leaf): ("", False) for leaf in others} | {id(value): (name, True) for name, value in state.items()}
+
+
+def _name(func: Any) -> str:
+    return str(getattr(_described(func), "__name__", func))
+
+
+def _described(func: Any) -> Any:
+    """What stands for a function: the attribute of a tensor that it gets, or itself."""
+    owner = func.__self__ if getattr(func, "__name__", None) == "__get__" else func
+    return owner.fget if isinstance(owner, property) else owner
+
+
+def _not_empty(args: Any, kwargs: Any) -> list[Tensor]:
+    pieces = args[0] if args else kwargs.get("tensors", ())
+    return [piece for piece in pieces if piece.shape != (0,)]
+
+
+class Growth:
+    """How a graph depends on the number of examples, from recordings of two and of three.
+
+    Raises:
+        NotExportable: these differ in more than numbers.
+    """
+
+    def __init__(self, two: Recording, three: Recording) -> None:
+        self._calls, self._start = _calls(two)
+        calls, numbers = _calls(three)
+        if calls != self._calls:
+            raise NotExportable("its code does something else for another number of examples")
+        self._steps = [number - first for first, number in zip(self._start, numbers, strict=True)]
+        self._sizes = {2, 3}
+
+    def known(self, examples: int) -> bool:
+        """Whether the graph has been compared with a recording of so many examples."""
+        return examples in self._sizes
+
+    def check(self, recording: Recording, examples: int) -> None:
+        """Compare the graph with a recording of another number of examples.
+
+        Raises:
+            NotExportable: they differ.
+        """
+        expected = [first + (examples - 2) * step for first, step in zip(self._start, self._steps, strict=True)]
+        if _calls(recording) != (self._calls, expected):
+            raise NotExportable("its code does something else for another number of examples")
+        self._sizes.add(examples)
+
+    def write(self, three: Recording) -> None:
+        """Write the numbers in a recording of three examples as ones that grow with the length of its first input."""
+        graph = three.graph
+        first = next(node for node in graph.nodes if node.name == three.inputs[0])
+        operations = [node for node in graph.nodes if node.op != "placeholder"]
+        written: dict[tuple[int, int], fx.Node] = {}
+        place = iter(zip(self._start, self._steps, strict=True))
+
+        def grown(leaf: Any) -> Any:
+            if type(leaf) is not int:
+                return leaf
+            start, step = next(place)
+            return written_as(start - 2 * step, step) if step else leaf
+
+        def written_as(offset: int, step: int) -> fx.Node:
+            if (offset, step) not in written:
+                with graph.inserting_before(operations[0]):
+                    number = graph.call_function(len, (first,))
+                    number = number if step == 1 else graph.call_function(operator.mul, (number, step))
+                    number = number if offset == 0 else graph.call_function(operator.add, (number, offset))
+                written[offset, step] = number
+            return written[offset, step]
+
+        for node in operations:
+            node.args, node.kwargs = (fx.node.map_aggregate(given, grown) for given in (node.args, node.kwargs))
+
+
+def _calls(recording: Recording) -> tuple[list[object], list[int]]:
+    """What a recording does but for whole numbers, and these."""
+    numbers: list[int] = []
+    places = {node: place for place, node in enumerate(recording.graph.nodes)}
+
+    def plain(leaf: Any) -> Any:
+        if isinstance(leaf, fx.Node):
+            return fx.Node, places[leaf]
+        if type(leaf) is int:
+            numbers.append(leaf)
+            return int
+        return repr(leaf) if isinstance(leaf, float | complex) else leaf
+
+    calls: list[object] = [
+        (node.op, node.target, *(fx.node.map_aggregate(given, plain) for given in (node.args, node.kwargs)))
+        for node in recording.graph.nodes
+    ]
+    calls.append((recording.weights, list(map(id, recording.constants.values())), recording.spec))
+    calls.append([repr(leaf) if isinstance(leaf, _SIMPLE) else type(leaf) for leaf in recording.outputs])
+    return calls, numbers
+
+
+@cache
+def _on_copy(func: Callable[..., Any]) -> Callable[..., Any]:
+    def on_copy(first: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        copied = first.clone()
+        func(copied, *args, **kwargs)
+        return copied
+
+    on_copy.__name__ = f"{_name(func)}_on_copy"
+    return on_copy
