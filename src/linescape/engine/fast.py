@@ -87,6 +87,7 @@ class Fast(nn.Module):
         self.compiled = False
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
         self._growths: dict[Graph, Growth] = {}
+        self._asking: dict[tuple[object, ...], list[Graph]] = {}
         self._moving: frozenset[str] = frozenset()
         self._ends: Ends | None = None
         self._examples: int | None = None
@@ -200,20 +201,26 @@ class Fast(nn.Module):
             raise NotExportable("its code does something else for another number of examples")
         growth = self._growths.get(plan.graph)
         if growth is not None and not growth.known(call.examples):
-            growth.check(record(self._rounded_network(), *self._rounded((args, kwargs))), call.examples)
+            with _unusable_graphs_refused():
+                growth.check(record(self._rounded_network(), *self._rounded((args, kwargs))), call.examples)
 
     def _plan(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan | None:
-        key = (call.kind, self._view)
+        asking = self._asking.setdefault(call.kind, [])
+        variant = next((place for place, graph in enumerate(asking) if graph.answers_alike(call)), len(asking))
+        kind = (call.kind, variant)
+        key = (kind, self._view)
         if key not in self._plans:
             self._plans[key] = None  # if what follows fails, it is not tried again
-            if call.kind in self._graphs:
-                graph = self._graphs[call.kind]
+            if kind in self._graphs:
+                graph = self._graphs[kind]
                 self._plans[key] = None if graph is None else self._checked(graph, call, args, kwargs)
             else:
                 if self.may_prepare:
-                    self._graphs[call.kind] = None
+                    self._graphs[kind] = None
                 self._plans[key] = plan = self._new(call, args, kwargs)
-                self._graphs[call.kind] = plan.graph
+                self._graphs[kind] = plan.graph
+                if plan.graph.asks is not None:
+                    asking.append(plan.graph)
         return self._plans[key]
 
     def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
@@ -230,23 +237,14 @@ class Fast(nn.Module):
         except NotExportable:
             if not self.may_prepare:
                 raise
-        try:
-            graph, growth = trace_recordings(network, rounded_args, rounded_kwargs)
-            plan = self._checked(graph, call, args, kwargs)
-            if growth is not None:
-                self._growths[graph] = growth
-            return plan
-        except Inseparable:
-            raise
-        except NotExportable:
-            pass
         if self._exported == _KINDS:
             raise NotExportable(f"it is called in more than {_KINDS} ways")
         self._exported += 1
-        graph = export(network, rounded_args, rounded_kwargs)
-        with _unusable_graphs_refused():
-            check_examples_apart(graph, network, Call.of(rounded_args, rounded_kwargs))
-        return self._checked(graph, call, args, kwargs)
+        graph, growth = trace_recordings(network, rounded_args, rounded_kwargs)
+        plan = self._checked(graph, call, args, kwargs)
+        if growth is not None:
+            self._growths[graph] = growth
+        return plan
 
     def _checked(self, graph: Graph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
         """A plan whose results were compared with those of the network.

@@ -115,6 +115,8 @@ class Graph:
         rows: whether every output has one row for each example, so that a call can be made in parts.
         floats: numbers in the largest result of an operation, for one example.
         examples: the fewest and the most examples that the graph holds for.
+        asks: of the inputs, what the network's code does; the graph is for calls that give the same answers.
+        answers: these.
     """
 
     graph: fx.Graph
@@ -126,6 +128,12 @@ class Graph:
     rows: bool
     floats: int
     examples: tuple[float, float]
+    asks: fx.GraphModule | None = None
+    answers: tuple[object, ...] = ()
+
+    def answers_alike(self, call: Call) -> bool:
+        """Whether the network's code does the same for these inputs."""
+        return self.asks is None or bool(self.asks(*call.tensors) == self.answers)
 
     def returned(self, tensors: Iterable[Tensor]) -> Any:
         """What the network returns, where the graph computes these tensors."""

@@ -1,19 +1,20 @@
 """A call of a network as a graph, by doing it and writing down which of torch's functions it calls.
 
 Any code can be recorded, as it runs with real values: control flow and shapes are those of this call. What they may
-depend on is watched: a call whose code reads the values of its inputs or of weights is refused. That leaves the number
-of examples. So two and three examples are recorded, numbers that differ are written as functions of it, and the graph
-serves a batch of another size only once a recording of that batch says the same.
+depend on is watched. Code that reads values which depend on weights is refused. What code asks of the inputs alone, such
+as whether a mask hides anything, is kept with its answers, and the graph serves only calls with the same answers. That
+leaves the number of examples. So two and three of them are recorded as well, numbers that differ are written as
+functions of it, and the graph serves a batch of another size only once a recording of that batch says the same.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import EllipsisType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -64,8 +65,10 @@ class Recording:
         weights: placeholder -> the name of a parameter or buffer.
         constants: placeholder -> a tensor that the network holds otherwise.
         inputs: placeholders of the call's tensors, in order.
-        outputs: what the call returned, with a `Returned` in place of each tensor.
-        values: the tensors that it returned.
+        outputs: what the call returned, as leaves, with `Tensor` in place of each tensor.
+        spec: how these leaves are put together.
+        questions: nodes whose values, which depend on inputs alone, the code has read.
+        answers: these values.
     """
 
     graph: fx.Graph
@@ -74,10 +77,35 @@ class Recording:
     inputs: tuple[str, ...]
     outputs: tuple[object, ...]
     spec: pytree.TreeSpec
+    questions: tuple[fx.Node, ...]
+    answers: tuple[object, ...]
+
+    def asks(self) -> fx.GraphModule | None:
+        """A function of the call's tensors that gives the answers; None where there are no questions."""
+        if not self.questions:
+            return None
+        needed = set(self.questions)
+        for node in reversed(self.graph.nodes):
+            needed |= set(node.all_input_nodes) if node in needed else set()
+        asking = fx.Graph()
+        copied: dict[fx.Node, fx.Node] = {}
+        for node in self.graph.nodes:
+            if node in needed or node.name in self.inputs:
+                copied[node] = asking.node_copy(node, copied.__getitem__)
+        asking.output(tuple(copied[node] for node in self.questions))
+        return fx.GraphModule({}, asking)
 
 
-def record(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Recording:
+def record(
+    network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], answers: tuple[object, ...] | None = None
+) -> Recording:
     """Call a network and record what it does.
+
+    Args:
+        network: in eval mode.
+        args: of the call.
+        kwargs: of the call.
+        answers: told to code that reads values of the inputs, in place of these, so that it does as in another call.
 
     Raises:
         NotExportable: it reads the values of tensors, draws random numbers, writes to weights, sets attributes, or
@@ -85,7 +113,7 @@ def record(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     """
     own_args, own_kwargs = pytree.tree_map_only(Tensor, torch.clone, (args, dict(kwargs)))  # which it may write to
     call = Call.of(own_args, own_kwargs)
-    recorder = _Recorder(network, call.tensors)
+    recorder = _Recorder(network, call.tensors, answers)
     with torch.no_grad(), attributes_kept(network), without_inplace(network):
         try:
             with _Watch(recorder), recorder:
@@ -100,23 +128,26 @@ def record(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any])
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def __init__(self, network: nn.Module, inputs: tuple[Tensor, ...], answers: tuple[object, ...] | None) -> None:
         super().__init__()
         self.graph = fx.Graph()
         self.refused: str | None = None
-        self.running: bool | None = None  # whether a function runs, and if so whether it reads inputs or weights
+        self.running: Literal["on constants", "on inputs", "on weights"] | None = None
+        self._told = None if answers is None else iter(answers)
+        self._questions: list[fx.Node] = []
+        self._answers: list[object] = []
         self._held = _held(network)
         self._weights: dict[str, str] = {}
         self._constants: dict[str, Tensor] = {}
         self._nodes: Any = WeakTensorKeyDictionary()  # tensor -> its node; None once it was written to by another name
-        self._depends: set[fx.Node] = set()
+        self._depends: dict[fx.Node, Literal["on inputs", "on weights"]] = {}
         self._device = next((tensor.device.type for tensor in (*inputs, *network.parameters())), "cpu")
         self._autocast = self._casts()
         self._inputs = []
         for tensor in inputs:
             self._inputs.append(self.graph.placeholder(f"input_{len(self._inputs)}"))
             self._nodes[tensor] = self._inputs[-1]
-        self._depends.update(self._inputs)
+        self._depends.update(dict.fromkeys(self._inputs, "on inputs"))
 
     def refuse(self, reason: str) -> NotExportable:
         """The error to raise; kept, as the network's code may catch it."""
@@ -131,10 +162,10 @@ class _Recorder(TorchFunctionMode):
         given = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         nodes = [self._node(tensor) for tensor in given]
         versions = [tensor._version for tensor in given]
-        reads = any(node in self._depends for node in nodes)
-        outer, self.running = self.running, reads
+        outer, self.running = self.running, self._dependence(nodes)
         try:
             result = func(*args, **kwargs)
+            reads = self.running
         finally:
             self.running = outer
         written = [tensor for tensor, version in zip(given, versions, strict=True) if tensor._version != version]
@@ -142,9 +173,25 @@ class _Recorder(TorchFunctionMode):
             self._write(func, args, kwargs, written)
         elif any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result)):
             self._call(func, args, kwargs, result)
-        elif reads and _name(func) not in _OF_SHAPE:
-            raise self.refuse(f"its code reads the values of tensors ({_name(func)})")
+        elif reads != "on constants" and _name(func) not in _OF_SHAPE:
+            return self._answer(func, args, kwargs, result)
         return result
+
+    def _dependence(self, nodes: Iterable[fx.Node]) -> Literal["on constants", "on inputs", "on weights"]:
+        kinds = {self._depends[node] for node in nodes if node in self._depends}
+        return "on weights" if "on weights" in kinds else "on inputs" if kinds else "on constants"
+
+    def _answer(self, func: Any, args: Any, kwargs: Any, value: Any) -> Any:
+        """The value that the network's code reads."""
+        node = self._add(func, args, kwargs)
+        if self._depends[node] == "on weights" or not isinstance(value, bool | int | float):
+            raise self.refuse(f"its code reads the values of tensors ({_name(func)})")
+        answer = value if self._told is None else next(self._told, None)
+        if type(answer) is not type(value):
+            raise self.refuse("its code asks something else of another number of examples")
+        self._questions.append(node)
+        self._answers.append(answer)
+        return answer
 
     def _node(self, tensor: Tensor) -> fx.Node:
         if tensor not in self._nodes:
@@ -165,7 +212,7 @@ class _Recorder(TorchFunctionMode):
             self._weights[node.name] = name
         else:
             self._constants[node.name] = tensor
-        self._depends.add(node)
+        self._depends[node] = "on weights"
         return node
 
     def _casts(self) -> tuple[object, ...]:
@@ -189,7 +236,7 @@ class _Recorder(TorchFunctionMode):
             for place, part in enumerate(result):
                 if part is not None:
                     item = self.graph.call_function(operator.getitem, (node, place))
-                    self._depends |= {item} if node in self._depends else set()
+                    self._note_dependence(item)
                     self._results(item, part)
         else:
             raise self.refuse(f"a function gives a {type(result).__name__}, which no graph can hold")
@@ -204,9 +251,12 @@ class _Recorder(TorchFunctionMode):
             node = self.graph.call_method(_name(func), args, kwargs)
         else:
             node = self.graph.call_function(func, args, kwargs)
-        if any(used in self._depends for used in node.all_input_nodes):
-            self._depends.add(node)
+        self._note_dependence(node)
         return node
+
+    def _note_dependence(self, node: fx.Node) -> None:
+        if (dependence := self._dependence(node.all_input_nodes)) != "on constants":
+            self._depends[node] = dependence
 
     def _argument(self, leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
@@ -246,7 +296,16 @@ class _Recorder(TorchFunctionMode):
         others = tuple(leaf if isinstance(leaf, _SIMPLE) else LeftOut(type(leaf)) for leaf in leaves)
         others = tuple(Tensor if isinstance(leaf, Tensor) else other for leaf, other in zip(leaves, others, strict=True))
         inputs = tuple(node.name for node in self._inputs)
-        return Recording(self.graph, self._weights, self._constants, inputs, others, spec)
+        return Recording(
+            self.graph,
+            self._weights,
+            self._constants,
+            inputs,
+            others,
+            spec,
+            tuple(self._questions),
+            tuple(self._answers),
+        )
 
 
 class _Watch(DispatchObserver):  # type: ignore[no-untyped-call]
@@ -261,20 +320,18 @@ class _Watch(DispatchObserver):  # type: ignore[no-untyped-call]
             raise self.recorder.refuse(f"it computes where it cannot be watched ({func})")
         if draws(func, args, kwargs or {}):
             raise self.recorder.refuse(f"it draws random numbers ({func})")
-        if self.recorder.running and _of_values(func, args):
-            raise self.recorder.refuse(f"its control flow or shapes depend on values ({func})")
+        given = torch.Tag.data_dependent_output in func.tags  # to Python
+        if (given and self.recorder.running == "on weights") or _shaped_by_values(func, args):
+            if self.recorder.running != "on constants":
+                raise self.recorder.refuse(f"its control flow or shapes depend on values ({func})")
         return func(*args, **(kwargs or {}))
 
 
-def _of_values(func: Any, args: Any) -> bool:
-    """Whether an operation gives numbers to Python, or a shape that depends on values."""
-    tags = func.tags
-    if torch.Tag.data_dependent_output in tags:
-        return True
-    if func in (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default, torch.ops.aten.index_put.default):
-        of_bool = any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1])
-        return of_bool and func is torch.ops.aten.index.Tensor
-    return torch.Tag.dynamic_output_shape in tags
+def _shaped_by_values(func: Any, args: Any) -> bool:
+    """Whether the shape of an operation's result depends on values."""
+    if func is torch.ops.aten.index.Tensor:
+        return any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return torch.Tag.dynamic_output_shape in func.tags
 
 
 def _held(network: nn.Module) -> dict[int, tuple[str, bool]]:
@@ -379,6 +436,7 @@ def _calls(recording: Recording) -> tuple[list[object], list[int]]:
         for node in recording.graph.nodes
     ]
     calls.append((recording.weights, list(map(id, recording.constants.values())), recording.spec))
+    calls.append([(type(answer), repr(answer)) for answer in recording.answers])
     calls.append([repr(leaf) if isinstance(leaf, _SIMPLE) else type(leaf) for leaf in recording.outputs])
     return calls, numbers
 

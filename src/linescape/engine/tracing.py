@@ -87,19 +87,35 @@ def trace_recordings(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[
             the numbers of which shapes are made.
     """
     call = Call.of(args, kwargs)
-    recordings = [
-        record(network, *pytree.tree_map(call.head_of_leaf(count), (args, dict(kwargs))))
-        for count in (min(call.examples, 2), min(call.examples, 3))
-    ]
-    last, growth = recordings[1], Growth(*recordings)
-    if call.examples >= 3:
+    whole = record(network, args, kwargs)
+    several = call.examples >= 3
+    if several:
+        two, last = (
+            record(network, *pytree.tree_map(call.head_of_leaf(count), (args, dict(kwargs))), whole.answers)
+            for count in (2, 3)
+        )
+        growth = Growth(two, last)
+        growth.check(whole, call.examples)
         growth.write(last)
+    else:
+        last, growth = whole, None
+    asks = last.asks()
     _rename(last.graph, network)
-    sizes = (2.0, float("inf")) if call.examples >= 3 else (call.examples, call.examples)
+    sizes = (2.0, float("inf")) if several else (call.examples, call.examples)
     graph = Graph(
-        last.graph, last.weights, last.constants, last.inputs, last.spec, last.outputs, call.examples >= 3, 0, sizes
+        last.graph,
+        last.weights,
+        last.constants,
+        last.inputs,
+        last.spec,
+        last.outputs,
+        rows=several,
+        floats=0,
+        examples=sizes,
+        asks=asks,
+        answers=last.answers,
     )
-    return _measured(graph, network, call, only_rows=False), growth if call.examples >= 3 else None
+    return _measured(graph, network, call, only_rows=False), growth
 
 
 def _measured(graph: Graph, network: nn.Module, call: Call, only_rows: bool) -> Graph:
