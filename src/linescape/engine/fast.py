@@ -24,7 +24,6 @@ from linescape.engine.graph import (
     Graph,
     Inseparable,
     NotExportable,
-    export,
     refuse_hooks,
     relative_difference,
 )
@@ -32,7 +31,7 @@ from linescape.engine.native import build
 from linescape.engine.onednn import Kernels, fastest
 from linescape.engine.partition import split
 from linescape.engine.recording import Growth, record
-from linescape.engine.tracing import check_examples_apart, trace, trace_recordings
+from linescape.engine.tracing import trace, trace_recordings
 from linescape.errors import first_line
 
 _CACHE = 24_000_000
@@ -48,7 +47,7 @@ _LEAST, _MOST = 16, 512
 """Fewest and most examples in a part: fewer do not fill a matrix product, and more gain nothing."""
 
 _KINDS = 8
-"""Most kinds of call that are exported: each takes seconds, and sequences of many lengths are many kinds."""
+"""Most kinds of call that are recorded: each costs several calls, and sequences of many lengths are many kinds."""
 
 _UNLIMITED = 1 << 60
 
@@ -93,7 +92,7 @@ class Fast(nn.Module):
         self._examples: int | None = None
         self._alpha = 0.0
         self.may_prepare = True
-        self._exported = 0
+        self._recorded = 0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], _Plan | None] = {}
         self._batch: object = None
@@ -130,7 +129,7 @@ class Fast(nn.Module):
             moving: names of the parameters and buffers that change.
             ends: for a straight path, gives its tensors at both ends.
             examples: number in all batches together, if known.
-            may_prepare: whether the walk is worth seconds of preparation, by `torch.export` and once by the compiler.
+            may_prepare: whether the walk is worth preparation, by recordings of calls and once by the compiler.
         """
         self.path = path
         self._moving, self._ends, self._examples, self.may_prepare = moving, ends, examples, may_prepare
@@ -237,9 +236,9 @@ class Fast(nn.Module):
         except NotExportable:
             if not self.may_prepare:
                 raise
-        if self._exported == _KINDS:
+        if self._recorded == _KINDS:
             raise NotExportable(f"it is called in more than {_KINDS} ways")
-        self._exported += 1
+        self._recorded += 1
         graph, growth = trace_recordings(network, rounded_args, rounded_kwargs)
         plan = self._checked(graph, call, args, kwargs)
         if growth is not None:

@@ -1,9 +1,9 @@
 """A call of a network as a graph, by doing it and writing down which of torch's functions it calls.
 
 Any code can be recorded, as it runs with real values: control flow and shapes are those of this call. What they may
-depend on is watched. Code that reads values which depend on weights is refused. What code asks of the inputs alone, such
-as whether a mask hides anything, is kept with its answers, and the graph serves only calls with the same answers. That
-leaves the number of examples. So two and three of them are recorded as well, numbers that differ are written as
+depend on is watched. Code that reads values which depend on weights is refused. What code asks of the inputs alone,
+such as whether a mask hides anything, is kept with its answers, and the graph serves only calls with the same answers.
+That leaves the number of examples. So two and three of them are recorded as well, numbers that differ are written as
 functions of it, and the graph serves a batch of another size only once a recording of that batch says the same.
 """
 
@@ -27,9 +27,13 @@ from linescape.engine.graph import Call, NotExportable, attributes_kept, draws, 
 from linescape.errors import MeasureError
 
 _OF_SHAPE = frozenset(
-    "shape size dim ndim ndimension numel nelement __len__ dtype itemsize element_size nbytes is_floating_point "
-    "is_complex is_signed device get_device is_cpu is_cuda is_meta is_mps is_xpu layout stride is_contiguous is_sparse "
-    "is_quantized is_nested is_mkldnn is_inference is_conj is_neg requires_grad is_leaf grad_fn __hash__ names".split()
+    [
+        *("shape", "size", "dim", "ndim", "ndimension", "numel", "nelement", "__len__", "stride", "is_contiguous"),
+        *("dtype", "itemsize", "element_size", "nbytes", "is_floating_point", "is_complex", "is_signed", "layout"),
+        *("device", "get_device", "is_cpu", "is_cuda", "is_meta", "is_mps", "is_xpu", "is_sparse", "is_quantized"),
+        *("is_nested", "is_mkldnn", "is_inference", "is_conj", "is_neg", "requires_grad", "is_leaf", "grad_fn"),
+        "__hash__",
+    ]
 )
 """What may be asked of a tensor without reading its values."""
 
@@ -143,7 +147,7 @@ class _Recorder(TorchFunctionMode):
         self._depends: dict[fx.Node, Literal["on inputs", "on weights"]] = {}
         self._device = next((tensor.device.type for tensor in (*inputs, *network.parameters())), "cpu")
         self._autocast = self._casts()
-        self._inputs = []
+        self._inputs: list[fx.Node] = []
         for tensor in inputs:
             self._inputs.append(self.graph.placeholder(f"input_{len(self._inputs)}"))
             self._nodes[tensor] = self._inputs[-1]
@@ -293,8 +297,10 @@ class _Recorder(TorchFunctionMode):
         if not nodes:
             raise NotExportable("the network returns something else than tensors")
         self.graph.output(nodes)
-        others = tuple(leaf if isinstance(leaf, _SIMPLE) else LeftOut(type(leaf)) for leaf in leaves)
-        others = tuple(Tensor if isinstance(leaf, Tensor) else other for leaf, other in zip(leaves, others, strict=True))
+        others = tuple(
+            Tensor if isinstance(leaf, Tensor) else leaf if isinstance(leaf, _SIMPLE) else LeftOut(type(leaf))
+            for leaf in leaves
+        )
         inputs = tuple(node.name for node in self._inputs)
         return Recording(
             self.graph,
@@ -320,10 +326,9 @@ class _Watch(DispatchObserver):  # type: ignore[no-untyped-call]
             raise self.recorder.refuse(f"it computes where it cannot be watched ({func})")
         if draws(func, args, kwargs or {}):
             raise self.recorder.refuse(f"it draws random numbers ({func})")
-        given = torch.Tag.data_dependent_output in func.tags  # to Python
-        if (given and self.recorder.running == "on weights") or _shaped_by_values(func, args):
-            if self.recorder.running != "on constants":
-                raise self.recorder.refuse(f"its control flow or shapes depend on values ({func})")
+        read = torch.Tag.data_dependent_output in func.tags and self.recorder.running == "on weights"
+        if read or (_shaped_by_values(func, args) and self.recorder.running != "on constants"):
+            raise self.recorder.refuse(f"its control flow or shapes depend on values ({func})")
         return func(*args, **(kwargs or {}))
 
 

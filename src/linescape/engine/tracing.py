@@ -1,8 +1,7 @@
 """A call of a network as a graph, by `torch.fx` or by recordings of it, each value compared for two and three examples.
 
 Tracing by `torch.fx` takes milliseconds and needs a network that is called with tensors only and whose control flow and
-shapes do not depend on them. Recording takes a few calls and needs no such code. `graph.export` understands some code
-that writes to its values, but costs seconds.
+shapes do not depend on them. Recording takes a few calls and needs no such code.
 """
 
 from __future__ import annotations
@@ -77,7 +76,9 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
         raise NotExportable(f"fx cannot trace it ({error})") from error
 
 
-def trace_recordings(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Graph, Growth | None]:
+def trace_recordings(
+    network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Graph, Growth | None]:
     """The graph of a call by recordings of it, and how it depends on the number of examples.
 
     Of fewer than three examples it is the graph of that number alone.
@@ -90,10 +91,7 @@ def trace_recordings(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[
     whole = record(network, args, kwargs)
     several = call.examples >= 3
     if several:
-        two, last = (
-            record(network, *pytree.tree_map(call.head_of_leaf(count), (args, dict(kwargs))), whole.answers)
-            for count in (2, 3)
-        )
+        two, last = (record(network, *_head(call, count, args, kwargs), answers=whole.answers) for count in (2, 3))
         growth = Growth(two, last)
         growth.check(whole, call.examples)
         growth.write(last)
@@ -116,6 +114,13 @@ def trace_recordings(network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[
         answers=last.answers,
     )
     return _measured(graph, network, call, only_rows=False), growth
+
+
+def _head(
+    call: Call, count: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    few_args, few_kwargs = pytree.tree_map(call.head_of_leaf(count), (args, dict(kwargs)))
+    return few_args, few_kwargs
 
 
 def _measured(graph: Graph, network: nn.Module, call: Call, only_rows: bool) -> Graph:
@@ -146,7 +151,7 @@ def _measured(graph: Graph, network: nn.Module, call: Call, only_rows: bool) -> 
             if isinstance(two, Tensor) and two.shape != three.shape:
                 rows |= {node} if fits else set()
                 sizes += [two.numel() // 2] if node.op != "placeholder" else []
-    outputs = graph.graph.output_node().args[0]
+    outputs: Any = graph.graph.output_node().args[0]
     if not all(isinstance(shapes[node], Tensor) for node in outputs):
         raise NotExportable("it returns something else than tensors")
     for node, value in shapes.items():
@@ -158,21 +163,6 @@ def _measured(graph: Graph, network: nn.Module, call: Call, only_rows: bool) -> 
             node.op, node.target = "call_function", aten.add.Tensor
     graph.graph.eliminate_dead_code()
     return replace(graph, rows=graph.rows and all(node in rows for node in outputs), floats=max(sizes, default=0))
-
-
-def check_examples_apart(graph: Graph, network: nn.Module, call: Call) -> None:
-    """Compare every value for the first two examples with that for the first three.
-
-    Comparing outputs alone is not enough: they may be 0 for the present weights.
-
-    Raises:
-        Inseparable: examples act on each other.
-    """
-    least, most = graph.examples
-    if call.examples >= 3 and graph.rows and least <= 2 and most >= 3:
-        for _, two, three in _together(graph.graph, _values_of(graph, network), call, _Pure()):
-            if _fit(two, three):
-                _check_apart(two, three)
 
 
 def _values_of(graph: Graph, network: nn.Module) -> dict[str, Tensor]:
@@ -296,7 +286,7 @@ def _replacement(graph: fx.Graph, node: fx.Node, network: nn.Module) -> fx.Node 
     if node.op not in ("call_function", "call_method"):
         return None
     if node.op == "call_function" and node.target is F.batch_norm:
-        values = {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5}
+        values: dict[str, Any] = {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5}
         values |= dict(zip(_NORM_ORDER, node.args, strict=False)) | node.kwargs
         if values["training"]:
             raise Inseparable("a BatchNorm uses its batch, so that examples act on each other")
