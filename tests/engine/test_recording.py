@@ -55,6 +55,12 @@ def by_another_name(net: Given, x: Tensor) -> Tensor:
     return y
 
 
+def set_data(net: Given, x: Tensor) -> Tensor:
+    y = torch.zeros(8)
+    y.data = torch.ones(8)
+    return x * y
+
+
 def in_numpy(net: Given, x: Tensor) -> Tensor:
     return x * torch.from_numpy(np.tanh(net.fc2.bias.detach().numpy())).sum()
 
@@ -116,6 +122,7 @@ REFUSED: dict[str, tuple[Callable[[Given, Tensor], Tensor], str]] = {
     "shapes by values": (lambda net, x: x + x[x > 0].sum() / (x > 0).sum(), "depend on values"),
     "writes to weights": (lambda net, x: x * net.fc2.bias.abs_().sum(), "writes to a tensor of the network"),
     "reads what it wrote": (by_another_name, "by another name"),
+    "sets data": (set_data, "sets data"),
     "compiled code": (lambda net, x: SCRIPTED(x), "cannot be watched"),
     "in half precision": (in_half, "autocast"),
     "number of examples": (of_many, "another number of examples"),
@@ -151,6 +158,27 @@ def test_few_examples_are_no_obstacle(count: int) -> None:
     torch.manual_seed(0)
     net = Given(RECORDED["sizes"]).eval()
     assert on_lines(net, [(VECTORS[:count], labels(count)), (VECTORS[4:11], labels(7))], by_name) == []
+
+
+class Doubling(nn.Module):
+    """Lets what is among the examples of a batch decide on all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.fc = nn.Embedding(11, 8), nn.Linear(8, 3)
+
+    def forward(self, words: Tensor) -> Tensor:
+        x = self.embed(words).mean(1)
+        out: Tensor = self.fc(x * 2 if (words == 7).any() else x)
+        return out
+
+
+def test_batches_that_are_asked_something_are_not_joined() -> None:
+    torch.manual_seed(0)
+    net = Doubling().eval()
+    words = tokens(40, 3, kinds=7)
+    words[20] = 7
+    assert noted(compared(line_of(net, words), net, (words, labels(40)), batch_size=8)) == []
 
 
 class Hiding(nn.Module):

@@ -110,9 +110,12 @@ class Fast(nn.Module):
 
     @property
     def batch_invariant(self) -> bool:
-        """Whether the results of all calls so far do not depend on how examples are put into batches."""
+        """Whether the results of all calls so far do not depend on how examples are put into batches.
+
+        Not where code has asked something of a batch, of which it may make anything.
+        """
         plans = self._plans.values()
-        return bool(plans) and all(plan is not None and plan.batch_invariant for plan in plans)
+        return bool(plans) and all(plan and plan.batch_invariant and plan.graph.asks is None for plan in plans)
 
     def start_path(
         self,

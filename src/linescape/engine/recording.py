@@ -177,6 +177,8 @@ class _Recorder(TorchFunctionMode):
             self._write(func, args, kwargs, written)
         elif any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result)):
             self._call(func, args, kwargs, result)
+        elif given and getattr(func, "__name__", None) == "__set__":
+            raise self.refuse(f"it sets {_name(func)} of a tensor")
         elif reads != "on constants" and _name(func) not in _OF_SHAPE:
             return self._answer(func, args, kwargs, result)
         return result
@@ -356,8 +358,8 @@ def _name(func: Any) -> str:
 
 
 def _described(func: Any) -> Any:
-    """What stands for a function: the attribute of a tensor that it gets, or itself."""
-    owner = func.__self__ if getattr(func, "__name__", None) == "__get__" else func
+    """What stands for a function: the attribute of a tensor that it gets or sets, or itself."""
+    owner = func.__self__ if getattr(func, "__name__", None) in ("__get__", "__set__") else func
     return owner.fget if isinstance(owner, property) else owner
 
 
