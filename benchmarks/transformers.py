@@ -51,12 +51,10 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    before = results.read("transformers") or {}
-    cases: dict[str, object] = dict(before.get("cases", {}))
     for name in asked.only:
         print(name, flush=True)
-        cases[name] = _measured(name, asked)
-        results.write("transformers", {"cases": cases})
+        found = _measured(name, asked)
+        results.write("transformers", {"cases": {**(results.read("transformers") or {}).get("cases", {}), name: found}})
 
 
 def _measured(name: str, asked: argparse.Namespace) -> dict[str, object]:

@@ -27,10 +27,11 @@ from linescape.engine.graph import (
     refuse_hooks,
     relative_difference,
 )
+from linescape.engine.growth import Growth
 from linescape.engine.native import build
 from linescape.engine.onednn import Kernels, fastest
 from linescape.engine.partition import split
-from linescape.engine.recording import Growth, record
+from linescape.engine.recording import record
 from linescape.engine.tracing import trace, trace_recordings
 from linescape.errors import first_line
 

@@ -3,8 +3,7 @@
 Any code can be recorded, as it runs with real values: control flow and shapes are those of this call. What they may
 depend on is watched. Code that reads values which depend on weights is refused. What code asks of the inputs alone,
 such as whether a mask hides anything, is kept with its answers, and the graph serves only calls with the same answers.
-That leaves the number of examples. So two and three of them are recorded as well, numbers that differ are written as
-functions of it, and the graph serves a batch of another size only once a recording of that batch says the same.
+That leaves the number of examples, for which there is `growth`.
 """
 
 from __future__ import annotations
@@ -37,8 +36,10 @@ _OF_SHAPE = frozenset(
 )
 """What may be asked of a tensor without reading its values."""
 
-_SIMPLE = (int, float, complex, bool, str, type(None), EllipsisType, torch.dtype, torch.device, torch.layout)
-_IN_GRAPHS = (*_SIMPLE, torch.memory_format)
+SIMPLE = (int, float, complex, bool, str, type(None), EllipsisType, torch.dtype, torch.device, torch.layout)
+"""Types of what may be returned as it is, beside tensors."""
+
+_IN_GRAPHS = (*SIMPLE, torch.memory_format)
 
 
 class LeftOut:
@@ -300,7 +301,7 @@ class _Recorder(TorchFunctionMode):
             raise NotExportable("the network returns something else than tensors")
         self.graph.output(nodes)
         others = tuple(
-            Tensor if isinstance(leaf, Tensor) else leaf if isinstance(leaf, _SIMPLE) else LeftOut(type(leaf))
+            Tensor if isinstance(leaf, Tensor) else leaf if isinstance(leaf, SIMPLE) else LeftOut(type(leaf))
             for leaf in leaves
         )
         inputs = tuple(node.name for node in self._inputs)
@@ -366,86 +367,6 @@ def _described(func: Any) -> Any:
 def _not_empty(args: Any, kwargs: Any) -> list[Tensor]:
     pieces = args[0] if args else kwargs.get("tensors", ())
     return [piece for piece in pieces if piece.shape != (0,)]
-
-
-class Growth:
-    """How a graph depends on the number of examples, from recordings of two and of three.
-
-    Raises:
-        NotExportable: these differ in more than numbers.
-    """
-
-    def __init__(self, two: Recording, three: Recording) -> None:
-        self._calls, self._start = _calls(two)
-        calls, numbers = _calls(three)
-        if calls != self._calls:
-            raise NotExportable("its code does something else for another number of examples")
-        self._steps = [number - first for first, number in zip(self._start, numbers, strict=True)]
-        self._sizes = {2, 3}
-
-    def known(self, examples: int) -> bool:
-        """Whether the graph has been compared with a recording of so many examples."""
-        return examples in self._sizes
-
-    def check(self, recording: Recording, examples: int) -> None:
-        """Compare the graph with a recording of another number of examples.
-
-        Raises:
-            NotExportable: they differ.
-        """
-        expected = [first + (examples - 2) * step for first, step in zip(self._start, self._steps, strict=True)]
-        if _calls(recording) != (self._calls, expected):
-            raise NotExportable("its code does something else for another number of examples")
-        self._sizes.add(examples)
-
-    def write(self, three: Recording) -> None:
-        """Write the numbers in a recording of three examples as ones that grow with the length of its first input."""
-        graph = three.graph
-        first = next(node for node in graph.nodes if node.name == three.inputs[0])
-        operations = [node for node in graph.nodes if node.op != "placeholder"]
-        written: dict[tuple[int, int], fx.Node] = {}
-        place = iter(zip(self._start, self._steps, strict=True))
-
-        def grown(leaf: Any) -> Any:
-            if type(leaf) is not int:
-                return leaf
-            start, step = next(place)
-            return written_as(start - 2 * step, step) if step else leaf
-
-        def written_as(offset: int, step: int) -> fx.Node:
-            if (offset, step) not in written:
-                with graph.inserting_before(operations[0]):
-                    number = graph.call_function(len, (first,))
-                    number = number if step == 1 else graph.call_function(operator.mul, (number, step))
-                    number = number if offset == 0 else graph.call_function(operator.add, (number, offset))
-                written[offset, step] = number
-            return written[offset, step]
-
-        for node in operations:
-            node.args, node.kwargs = (fx.node.map_aggregate(given, grown) for given in (node.args, node.kwargs))
-
-
-def _calls(recording: Recording) -> tuple[list[object], list[int]]:
-    """What a recording does but for whole numbers, and these."""
-    numbers: list[int] = []
-    places = {node: place for place, node in enumerate(recording.graph.nodes)}
-
-    def plain(leaf: Any) -> Any:
-        if isinstance(leaf, fx.Node):
-            return fx.Node, places[leaf]
-        if type(leaf) is int:
-            numbers.append(leaf)
-            return int
-        return repr(leaf) if isinstance(leaf, float | complex) else leaf
-
-    calls: list[object] = [
-        (node.op, node.target, *(fx.node.map_aggregate(given, plain) for given in (node.args, node.kwargs)))
-        for node in recording.graph.nodes
-    ]
-    calls.append((recording.weights, list(map(id, recording.constants.values())), recording.spec))
-    calls.append([(type(answer), repr(answer)) for answer in recording.answers])
-    calls.append([repr(leaf) if isinstance(leaf, _SIMPLE) else type(leaf) for leaf in recording.outputs])
-    return calls, numbers
 
 
 @cache

@@ -29,7 +29,8 @@ from linescape.engine.graph import (
     draws,
     relative_difference,
 )
-from linescape.engine.recording import Growth, record
+from linescape.engine.growth import Growth
+from linescape.engine.recording import record
 
 aten = torch.ops.aten
 
