@@ -83,10 +83,10 @@ def compete(contenders: Mapping[str, Contender], alphas: int, rounds: int) -> tu
     return walks, {dtype: max(before[dtype], after[dtype]) for dtype in before}
 
 
-def rotate(contenders: Mapping[str, Contender], alphas: int, rounds: int) -> Rounds:
-    """All contenders in turn, in rotated order; a short walk before warms each up and is not counted."""
+def rotate(contenders: Mapping[str, Contender], alphas: int, rounds: int, warm: Sequence[str] | None = None) -> Rounds:
+    """All contenders in turn, in rotated order; a short walk before warms each (or those named) up, not counted."""
     names = list(contenders)
-    for name in names:
+    for name in names if warm is None else warm:
         contenders[name](2)
     walks: dict[str, list[Walk]] = {name: [] for name in names}
     for number in range(rounds):

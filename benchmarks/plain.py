@@ -65,8 +65,8 @@ def loop(pair: Pair, alphas: int, moving: Iterable[str] | None = None) -> Losses
                 torch.lerp(pair.start[name], pair.end[name], alpha, out=slots[name])
             total = 0.0
             for x, y in zip(torch.split(pair.inputs, BATCH), torch.split(pair.targets, BATCH), strict=True):
-                total += F.cross_entropy(network(x), y, reduction="sum").item()
-            losses.append(total / len(pair.targets))
+                total += F.cross_entropy(network(x).flatten(0, -2), y.flatten(), reduction="sum").item()
+            losses.append(total / pair.targets.numel())
     return positions, losses
 
 

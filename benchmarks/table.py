@@ -67,6 +67,45 @@ def small(result: dict[str, Any]) -> Iterator[str]:
         yield ""
 
 
+def transformers(result: dict[str, Any]) -> Iterator[str]:
+    for case, found in result["cases"].items():
+        yield f"**{case}**: {found['network']}; examples: {found['examples']}; alphas: {found['alphas']}"
+        yield ""
+        rows = (
+            (name, f"**{figure['ratio']:.2f}**", _range(figure), f"{figure['seconds']:.3g}")
+            for name, figure in found["contenders"].items()
+        )
+        yield from _rows(("", "times the plain loop", "in all rounds", "seconds"), rows)
+        yield ""
+        yield from _deviations(found)
+        yield ""
+
+
+def architectures(result: dict[str, Any]) -> Iterator[str]:
+    networks = {name: found for name, found in result["networks"].items() if "failed" not in found}
+    graphs = [found for found in networks.values() if found["graph"]]
+    worst = max((found["deviation"] for found in networks.values()), default=0.0)
+    yield (
+        f"Of {len(networks)} networks {len(graphs)} are graphs. Largest relative deviation of a mean loss from plain "
+        f"calls: {worst:.1e}. Examples: {result['examples']}, alphas: {result['alphas']}."
+    )
+    yield ""
+    rows = (
+        (
+            name,
+            f"{found['parameters'] / 1e6:.2f}",
+            f"{found['deviation']:.0e}",
+            "yes" if found["graph"] else found["why_not"].rstrip("."),
+            f"{found['set_up_seconds']:.2f}",
+            f"{found['ratio_at_a_position']:.2f}",
+            f"{found['ratio_of_the_line']:.2f}",
+        )
+        for name, found in networks.items()
+    )
+    head = ("", "million parameters", "deviation", "graph", "set-up (s)", "at a position", "whole line")
+    yield from _rows(head, rows)
+
+
 def moving(result: dict[str, Any]) -> Iterator[str]:
     for part in ("moving", "memory"):
         by_precision: dict[str, dict[str, Any]] = result.get(part, {})
@@ -158,6 +197,8 @@ WRITERS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "lines": lines,
     "layers": layers,
     "small": small,
+    "transformers": transformers,
+    "architectures": architectures,
     "moving": moving,
     "larger": larger,
     "growth": growth,
@@ -193,7 +234,7 @@ def _contenders(figures: dict[str, Any]) -> Iterator[str]:
         (
             name,
             f"**{figure['ratio']:.2f}**",
-            f"{figure['ratio_lowest']:.2f} to {figure['ratio_highest']:.2f}",
+            _range(figure),
             f"{figure['seconds']:.3g}",
             f"{figure['gflop_per_second']:.0f}",
             f"{figure['share_of_best_product']:.0%}",
@@ -201,6 +242,10 @@ def _contenders(figures: dict[str, Any]) -> Iterator[str]:
         for name, figure in figures.items()
     )
     yield from _rows(("", "times the plain loop", "in all rounds", "seconds", "GFLOP/s", "of best product"), rows)
+
+
+def _range(figure: dict[str, Any]) -> str:
+    return f"{figure['ratio_lowest']:.2f} to {figure['ratio_highest']:.2f}"
 
 
 def _deviations(found: dict[str, Any]) -> Iterator[str]:

@@ -135,7 +135,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
 
 
 class Padded(nn.Module):
-    """Looks at the sides of its images and holds its parts by a list, which `torch.export` alone can follow."""
+    """Looks at the sides of its images and holds its parts by a list, which `torch.fx` cannot follow."""
 
     def __init__(self) -> None:
         super().__init__()

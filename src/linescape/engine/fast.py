@@ -24,14 +24,15 @@ from linescape.engine.graph import (
     Graph,
     Inseparable,
     NotExportable,
-    export,
     refuse_hooks,
     relative_difference,
 )
+from linescape.engine.growth import Growth
 from linescape.engine.native import build
 from linescape.engine.onednn import Kernels, fastest
 from linescape.engine.partition import split
-from linescape.engine.tracing import check_examples_apart, trace
+from linescape.engine.recording import record
+from linescape.engine.tracing import trace, trace_recordings
 from linescape.errors import first_line
 
 _CACHE = 24_000_000
@@ -47,7 +48,7 @@ _LEAST, _MOST = 16, 512
 """Fewest and most examples in a part: fewer do not fill a matrix product, and more gain nothing."""
 
 _KINDS = 8
-"""Most kinds of call that are exported: each takes seconds, and sequences of many lengths are many kinds."""
+"""Most kinds of call that are recorded: each costs several calls, and sequences of many lengths are many kinds."""
 
 _UNLIMITED = 1 << 60
 
@@ -85,12 +86,14 @@ class Fast(nn.Module):
         self.path: object = None
         self.compiled = False
         self._graphs: dict[tuple[object, ...], Graph | None] = {}
+        self._growths: dict[Graph, Growth] = {}
+        self._asking: dict[tuple[object, ...], list[Graph]] = {}
         self._moving: frozenset[str] = frozenset()
         self._ends: Ends | None = None
         self._examples: int | None = None
         self._alpha = 0.0
         self.may_prepare = True
-        self._exported = 0
+        self._recorded = 0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], _Plan | None] = {}
         self._batch: object = None
@@ -108,9 +111,12 @@ class Fast(nn.Module):
 
     @property
     def batch_invariant(self) -> bool:
-        """Whether the results of all calls so far do not depend on how examples are put into batches."""
+        """Whether the results of all calls so far do not depend on how examples are put into batches.
+
+        Not where code has asked something of a batch, of which it may make anything.
+        """
         plans = self._plans.values()
-        return bool(plans) and all(plan is not None and plan.batch_invariant for plan in plans)
+        return bool(plans) and all(plan and plan.batch_invariant and plan.graph.asks is None for plan in plans)
 
     def start_path(
         self,
@@ -127,7 +133,7 @@ class Fast(nn.Module):
             moving: names of the parameters and buffers that change.
             ends: for a straight path, gives its tensors at both ends.
             examples: number in all batches together, if known.
-            may_prepare: whether the walk is worth seconds of preparation, by `torch.export` and once by the compiler.
+            may_prepare: whether the walk is worth preparation, by recordings of calls and once by the compiler.
         """
         self.path = path
         self._moving, self._ends, self._examples, self.may_prepare = moving, ends, examples, may_prepare
@@ -162,8 +168,8 @@ class Fast(nn.Module):
         try:
             call = Call.of(args, kwargs)
             plan = self._plan(call, args, kwargs)
-            if plan is not None and not plan.serves(call):
-                raise NotExportable("its code does something else for another number of examples")
+            if plan is not None:
+                self._check_size(plan, call, args, kwargs)
         except NotExportable as reason:
             if self.may_prepare:
                 self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
@@ -176,7 +182,7 @@ class Fast(nn.Module):
         else:
             results = [self._run_keeping(plan, (batch, i), part) for i, part in enumerate(parts)]
         outputs = results[0] if len(results) == 1 else [torch.cat(pieces) for pieces in zip(*results, strict=True)]
-        return pytree.tree_unflatten(outputs, plan.graph.spec)
+        return plan.graph.returned(outputs)
 
     def _run_keeping(self, plan: _Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
         values = plan.kept.get(key)
@@ -188,30 +194,43 @@ class Fast(nn.Module):
                 self._memory_left -= size
         return plan.run(part, values)
 
+    def _check_size(self, plan: _Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """See that a graph holds for as many examples as a call has.
+
+        Raises:
+            NotExportable: it does not.
+        """
+        if not plan.serves(call):
+            raise NotExportable("its code does something else for another number of examples")
+        growth = self._growths.get(plan.graph)
+        if growth is not None and not growth.known(call.examples):
+            with _unusable_graphs_refused():
+                growth.check(record(self._rounded_network(), *self._rounded((args, kwargs))), call.examples)
+
     def _plan(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan | None:
-        key = (call.kind, self._view)
+        asking = self._asking.setdefault(call.kind, [])
+        variant = next((place for place, graph in enumerate(asking) if graph.answers_alike(call)), len(asking))
+        kind = (call.kind, variant)
+        key = (kind, self._view)
         if key not in self._plans:
             self._plans[key] = None  # if what follows fails, it is not tried again
-            if call.kind in self._graphs:
-                graph = self._graphs[call.kind]
+            if kind in self._graphs:
+                graph = self._graphs[kind]
                 self._plans[key] = None if graph is None else self._checked(graph, call, args, kwargs)
             else:
                 if self.may_prepare:
-                    self._graphs[call.kind] = None
+                    self._graphs[kind] = None
                 self._plans[key] = plan = self._new(call, args, kwargs)
-                self._graphs[call.kind] = plan.graph
+                self._graphs[kind] = plan.graph
+                if plan.graph.asks is not None:
+                    asking.append(plan.graph)
         return self._plans[key]
 
     def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
         """A plan for a kind of call that has no graph yet: `trace` is tried first, as it is a hundred times faster."""
         refuse_hooks(self.network)
-        network = self.network
-        if self.dtype is not None:
-            try:
-                network = copy.deepcopy(network).to(self.dtype)
-            except Exception as error:  # whatever a network's own parts raise
-                raise NotExportable(f"it cannot be copied ({error})") from error
-        rounded_args, rounded_kwargs = pytree.tree_map(self._rounded, (args, dict(kwargs)))
+        network = self._rounded_network()
+        rounded_args, rounded_kwargs = self._rounded((args, kwargs))
         try:
             if rounded_kwargs:
                 raise NotExportable("it is called with names")
@@ -221,13 +240,14 @@ class Fast(nn.Module):
         except NotExportable:
             if not self.may_prepare:
                 raise
-        if self._exported == _KINDS:
+        if self._recorded == _KINDS:
             raise NotExportable(f"it is called in more than {_KINDS} ways")
-        self._exported += 1
-        graph = export(network, rounded_args, rounded_kwargs)
-        with _unusable_graphs_refused():
-            check_examples_apart(graph, network, Call.of(rounded_args, rounded_kwargs))
-        return self._checked(graph, call, args, kwargs)
+        self._recorded += 1
+        graph, growth = trace_recordings(network, rounded_args, rounded_kwargs)
+        plan = self._checked(graph, call, args, kwargs)
+        if growth is not None:
+            self._growths[graph] = growth
+        return plan
 
     def _checked(self, graph: Graph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
         """A plan whose results were compared with those of the network.
@@ -276,7 +296,8 @@ class Fast(nn.Module):
         few, few_arguments = call.head(count), pytree.tree_map(call.head_of_leaf(count), (args, dict(kwargs)))
         half = math.ceil(few.examples / 2) if plan.batch_invariant and few.examples > 3 else _UNLIMITED
         with torch.no_grad():
-            expected = pytree.tree_leaves(self._call_network(*few_arguments))
+            leaves = pytree.tree_leaves(self._call_network(*few_arguments))
+            expected = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
             results = [plan.run(part) for part in few.parts(half)]
         for pieces, whole in zip(zip(*results, strict=True), expected, strict=True):
             value = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
@@ -295,9 +316,26 @@ class Fast(nn.Module):
         device = next((tensor.device.type for tensor in self.network.parameters()), "cpu")
         return torch.autocast(device, self.dtype)
 
-    def _rounded(self, leaf: Any) -> Any:
-        round_it = self.dtype is not None and isinstance(leaf, Tensor) and leaf.dtype.is_floating_point
-        return leaf.to(self.dtype) if round_it else leaf
+    def _rounded_network(self) -> nn.Module:
+        """The network, or a copy of it in the type that is computed in.
+
+        Raises:
+            NotExportable: it cannot be copied.
+        """
+        if self.dtype is None:
+            return self.network
+        try:
+            return copy.deepcopy(self.network).to(self.dtype)
+        except Exception as error:  # whatever a network's own parts raise
+            raise NotExportable(f"it cannot be copied ({error})") from error
+
+    def _rounded(self, arguments: tuple[tuple[Any, ...], Mapping[str, Any]]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        def rounded(leaf: Any) -> Any:
+            round_it = self.dtype is not None and isinstance(leaf, Tensor) and leaf.dtype.is_floating_point
+            return leaf.to(self.dtype) if round_it else leaf
+
+        args, kwargs = pytree.tree_map(rounded, (arguments[0], dict(arguments[1])))
+        return args, kwargs
 
 
 class _Plan:

@@ -1,14 +1,15 @@
-"""A call of a network as a graph, by `torch.fx`: in milliseconds, for plain code.
+"""A call of a network as a graph, by `torch.fx` or by recordings of it, each value compared for two and three examples.
 
-`graph.export` understands more code but costs seconds. Tracing needs a network that is called with tensors only and
-whose control flow and shapes do not depend on them; everything else is left to `export`.
+Tracing by `torch.fx` takes milliseconds and needs a network that is called with tensors only and whose control flow and
+shapes do not depend on them. Recording takes a few calls and needs no such code.
 """
 
 from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,9 +27,10 @@ from linescape.engine.graph import (
     NotExportable,
     attributes_kept,
     draws,
-    largest,
     relative_difference,
 )
+from linescape.engine.growth import Growth
+from linescape.engine.recording import record
 
 aten = torch.ops.aten
 
@@ -39,6 +41,7 @@ _LAYERS: dict[object, Any] = {
     F.linear: aten.linear.default,
 }
 _ORDER = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_NORM_ORDER = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 _RELU = (F.relu, torch.relu, torch.relu_, "relu", "relu_")
 _ADD = (operator.add, torch.add, "add")
 _ADD_IN_PLACE: dict[Any, Any] = {operator.iadd: operator.add, "add_": "add"}
@@ -54,33 +57,104 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
     call = Call.of(args, {})
     if len(call.tensors) != len(args) or not all(call.batched) or call.examples < 3:
         raise NotExportable("it is not called with batches alone")
-    pure = _Pure()
     try:
         if len(inspect.signature(network.forward).parameters) != len(args):
             raise NotExportable("it takes other arguments than batches")
-        with pure, attributes_kept(network):
+        with _Pure(), attributes_kept(network):
             graph = _Tracer().trace(network)
             inputs = tuple(node.name for node in graph.nodes if node.op == "placeholder")
-            weights, constants = _plain(graph, network)
-        tensors = constants | {placeholder: _tensors(network)[name] for placeholder, name in weights.items()}
-        shapes: dict[fx.Node, Any] = {}
-        rows: set[fx.Node] = set()
-        with pure:
-            for node, two, three in _together(graph, tensors, call, pure):
-                if not _fit(two, three):
-                    raise NotExportable("its shapes depend on the number of examples")
-                _check_apart(two, three)
-                shapes[node] = two.to("meta") if isinstance(two, Tensor) else None
-                if isinstance(two, Tensor) and two.shape != three.shape:
-                    rows.add(node)
+            _rename(graph, network)
+            weights, constants = _placeholders(graph, network)
+        outputs, spec = pytree.tree_flatten(graph.output_node().args[0])
+        if not all(isinstance(node, fx.Node) for node in outputs):
+            raise NotExportable("it returns something else than tensors")
+        graph.output_node().args = (tuple(outputs),)
+        traced = Graph(graph, weights, constants, inputs, spec, (Tensor,) * len(outputs), True, 0, (1, float("inf")))
+        return _measured(traced, network, call, only_rows=True)
     except NotExportable:
         raise
     except Exception as error:  # whatever a network's code raises when it meets a proxy
         raise NotExportable(f"fx cannot trace it ({error})") from error
-    outputs, spec = pytree.tree_flatten(graph.output_node().args[0])
-    if not all(isinstance(node, fx.Node) and isinstance(shapes.get(node), Tensor) for node in outputs):
+
+
+def trace_recordings(
+    network: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Graph, Growth | None]:
+    """The graph of a call by recordings of it, and how it depends on the number of examples.
+
+    Of fewer than three examples it is the graph of that number alone.
+
+    Raises:
+        NotExportable: the call cannot be recorded; or what it does depends on the number of examples otherwise than by
+            the numbers of which shapes are made.
+    """
+    call = Call.of(args, kwargs)
+    whole = record(network, args, kwargs)
+    several = call.examples >= 3
+    if several:
+        two, last = (record(network, *_head(call, count, args, kwargs), answers=whole.answers) for count in (2, 3))
+        growth = Growth(two, last)
+        growth.check(whole, call.examples)
+        growth.write(last)
+    else:
+        last, growth = whole, None
+    asks = last.asks()
+    _rename(last.graph, network)
+    sizes = (2.0, float("inf")) if several else (call.examples, call.examples)
+    graph = Graph(
+        last.graph,
+        last.weights,
+        last.constants,
+        last.inputs,
+        last.spec,
+        last.outputs,
+        rows=several,
+        floats=0,
+        examples=sizes,
+        asks=asks,
+        answers=last.answers,
+    )
+    return _measured(graph, network, call, only_rows=False), growth
+
+
+def _head(
+    call: Call, count: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    few_args, few_kwargs = pytree.tree_map(call.head_of_leaf(count), (args, dict(kwargs)))
+    return few_args, few_kwargs
+
+
+def _measured(graph: Graph, network: nn.Module, call: Call, only_rows: bool) -> Graph:
+    """A graph with the shapes of its values, found by running it for two and three examples.
+
+    Args:
+        graph: is changed.
+        network: whose tensors it reads.
+        call: is it the graph of.
+        only_rows: refuse values that have neither one row for each example nor always the same shape.
+
+    Raises:
+        NotExportable: its shapes depend on the number of examples, or something is written to or drawn.
+        Inseparable: examples act on each other.
+    """
+    pure = _Pure()
+    shapes: dict[fx.Node, Any] = {}
+    rows: set[fx.Node] = set()
+    sizes: list[int] = []
+    with pure, torch.no_grad():
+        for node, two, three in _together(graph.graph, _values_of(graph, network), call, pure):
+            fits = _fit(two, three)
+            if only_rows and not fits:
+                raise NotExportable("its shapes depend on the number of examples")
+            if fits:
+                _check_apart(two, three)
+            shapes[node] = two.to("meta") if isinstance(two, Tensor) else None
+            if isinstance(two, Tensor) and two.shape != three.shape:
+                rows |= {node} if fits else set()
+                sizes += [two.numel() // 2] if node.op != "placeholder" else []
+    outputs: Any = graph.graph.output_node().args[0]
+    if not all(isinstance(shapes[node], Tensor) for node in outputs):
         raise NotExportable("it returns something else than tensors")
-    graph.output_node().args = (tuple(outputs),)
     for node, value in shapes.items():
         if value is not None:
             node.meta["val"] = value
@@ -88,34 +162,14 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
         only_tensors = len(nodes) == len(node.args) and all(shapes[arg] is not None for arg in nodes)
         if node.target in _ADD and not node.kwargs and only_tensors:
             node.op, node.target = "call_function", aten.add.Tensor
-    graph.eliminate_dead_code()
-    return Graph(
-        graph,
-        weights,
-        constants,
-        inputs,
-        spec,
-        rows=all(node in rows for node in outputs),
-        floats=largest(shapes[node].shape[1:] for node in rows if node.op != "placeholder"),
-        examples=(1, float("inf")),
-    )
+    graph.graph.eliminate_dead_code()
+    return replace(graph, rows=graph.rows and all(node in rows for node in outputs), floats=max(sizes, default=0))
 
 
-def check_examples_apart(graph: Graph, network: nn.Module, call: Call) -> None:
-    """Compare every value for the first two examples with that for the first three.
-
-    Comparing outputs alone is not enough: they may be 0 for the present weights.
-
-    Raises:
-        Inseparable: examples act on each other.
-    """
-    least, most = graph.examples
-    if call.examples >= 3 and graph.rows and least <= 2 and most >= 3:
-        of_network = _tensors(network)
-        tensors = {**graph.constants, **{node: of_network[name] for node, name in graph.weights.items()}}
-        for _, two, three in _together(graph.graph, tensors, call, _Pure()):
-            if _fit(two, three):
-                _check_apart(two, three)
+def _values_of(graph: Graph, network: nn.Module) -> dict[str, Tensor]:
+    """The values of all placeholders but the inputs."""
+    of_network = _tensors(network)
+    return {**graph.constants, **{placeholder: of_network[name] for placeholder, name in graph.weights.items()}}
 
 
 def _check_apart(two: Any, three: Any) -> None:
@@ -163,12 +217,8 @@ def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _plain(graph: fx.Graph, network: nn.Module) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Rename layers to the operations that `rewrite` knows, and make placeholders of the network's tensors.
-
-    Returns:
-        Placeholder -> name of a parameter or buffer; placeholder -> another tensor.
-    """
+def _rename(graph: fx.Graph, network: nn.Module) -> None:
+    """Rename layers to the operations that `rewrite` knows."""
     for node in list(graph.nodes):
         with graph.inserting_before(node):
             new = _replacement(graph, node, network)
@@ -179,6 +229,14 @@ def _plain(graph: fx.Graph, network: nn.Module) -> tuple[dict[str, str], dict[st
             node.target = "reshape"  # another memory layout may leave no view of that shape
         elif node.target in _ADD_IN_PLACE and _read_once(node):
             node.target = _ADD_IN_PLACE[node.target]
+
+
+def _placeholders(graph: fx.Graph, network: nn.Module) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Make placeholders of the network's tensors.
+
+    Returns:
+        Placeholder -> name of a parameter or buffer; placeholder -> another tensor.
+    """
     first = next(iter(graph.nodes))
     of_network = _tensors(network)
     weights: dict[str, str] = {}
@@ -228,6 +286,13 @@ def _replacement(graph: fx.Graph, node: fx.Node, network: nn.Module) -> fx.Node 
         return graph.call_function(aten.batch_norm.default, (node.args[0], *tensors, False, 0.0, layer.eps, False))
     if node.op not in ("call_function", "call_method"):
         return None
+    if node.op == "call_function" and node.target is F.batch_norm:
+        values: dict[str, Any] = {"weight": None, "bias": None, "training": False, "momentum": 0.1, "eps": 1e-5}
+        values |= dict(zip(_NORM_ORDER, node.args, strict=False)) | node.kwargs
+        if values["training"]:
+            raise Inseparable("a BatchNorm uses its batch, so that examples act on each other")
+        x, mean, var, weight, bias, _, _, eps = (values[name] for name in _NORM_ORDER)
+        return graph.call_function(aten.batch_norm.default, (x, weight, bias, mean, var, False, 0.0, eps, False))
     if node.op == "call_function" and node.target in _LAYERS:
         arguments = {**dict(zip(_ORDER, node.args, strict=False)), **node.kwargs}
         if isinstance(arguments.get("padding"), str):

@@ -38,7 +38,7 @@ WORTH = 4e9
 `torch.fx` can trace it. Counted and not timed, so that the same walk gives the same bits."""
 
 WORTH_PREPARING = {"cpu": 5e11, "cuda": 2e13}
-"""The same where only `torch.export` can trace it, which costs seconds: about 10 s of plain calls on two cores."""
+"""The same where it has to be recorded or kernels have to be compiled, which may cost seconds."""
 
 DIRECT = 32
 """Examples of each data set that are evaluated directly, where all would cost as much as many positions."""
@@ -72,7 +72,7 @@ class Evaluator:
             in every curve. A processor without instructions for it would take longer, so there the network's own type
             is used, and a note says so. Direct evaluation is in full precision.
         fast: whether a walk takes the network as a graph (`linescape.engine`). By default it does where that saves more
-            time than it costs: hundredths of a second with `torch.fx`, seconds with `torch.export`.
+            time than it costs: hundredths of a second with `torch.fx`, several calls where they are recorded.
         memory: bytes that a walk may use in addition to the working copy: for activations that do not depend on moving
             weights, and for weights in a faster layout. Networks with larger weights are walked without the latter.
         copy: whether to copy the network. Without a copy the network itself is written to and afterwards holds whatever

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linescape import models, recipe
-from linescape.engine.graph import export
 from linescape.geometry.state import State
+from linescape.interpolation.alignment.exporting import export
 from linescape.interpolation.alignment.units import Structure, structure
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from linescape.engine.graph import TOLERANCES, Call, Graph, NotExportable, export, relative_difference
+from linescape.engine.graph import TOLERANCES, Call, Graph, NotExportable, relative_difference
 from linescape.errors import DataError, RecipeError, StateError, abbreviate, check_type, suggest
 from linescape.evaluation import batchnorm
 from linescape.evaluation.batches import first_with_examples, head, map_tensors, to_device
@@ -21,6 +21,7 @@ from linescape.evaluation.copies.observing import random_state_kept
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.given import Network, as_ends
 from linescape.geometry.state import State, check_pair, distance
+from linescape.interpolation.alignment.exporting import export
 from linescape.interpolation.alignment.matching import by_activations, by_weights
 from linescape.interpolation.alignment.units import Permutations, Structure, structure
 
