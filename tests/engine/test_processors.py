@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def test_processors_by_their_instructions(
 
 
 def test_gpus_that_only_imitate_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
     assert not multiplies_bfloat16(torch.device("cuda"))
     assert multiplies_bfloat16(torch.device("mps"))

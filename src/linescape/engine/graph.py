@@ -151,8 +151,10 @@ def attributes_kept(network: nn.Module) -> Iterator[None]:
     """Remove the attributes that tracing leaves on a network.
 
     Raises:
-        NotExportable: the network's own code has set an attribute.
+        NotExportable: the network's own code has set an attribute, or is TorchScript, which Python cannot watch.
     """
+    if any(isinstance(layer, torch.jit.ScriptModule) for layer in network.modules()):
+        raise NotExportable("it is a program of TorchScript")
     before: list[tuple[dict[str, Any], dict[str, Any]]] = [
         (attributes, {name: list(value) if type(value) is list else value for name, value in attributes.items()})
         for layer in network.modules()
