@@ -4,7 +4,7 @@
 
 ``graph`` plans and hands out tasks against a store in memory. ``local`` and ``ray`` do lines of a training that was
 declined, which is all that there is to them: each is claimed, looked at, and settled by a record on the disk. ``pair``
-trains 24 small networks with one process and with two, of one thread each; both cores should be idle.
+trains 48 small networks with one process and with two, of one thread each; both cores should be idle.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _declined(count: int, executor: executors.Executor, place: Path | None = Non
 def pair(count: int) -> dict[str, float]:
     """Trainings of some seconds, by one process and by two."""
     del count
-    trainings = [Train(replace(SMALL, seed=seed)) for seed in range(24)]
+    trainings = [Train(replace(SMALL, seed=seed)) for seed in range(48)]
     seconds = {}
     for workers in (1, 2):
         with tempfile.TemporaryDirectory() as folder:
