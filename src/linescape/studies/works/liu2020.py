@@ -16,14 +16,14 @@ the pre-training ends after the first epoch with a training error of at most 0.0
 from each start to its end, which is not in the source; Vlaar & Frankle 2022 (arXiv 2106.16004) find higher barriers
 from such starts.
 
-Found, 28 November 2026, at ``demo`` (500 images, 2 seeds; points of test error with 95 % t intervals over seeds, corrected
-for the five ways but for plain SGD): both poisoned starts fit their random labels to the last, within 64 epochs. Plain
-SGD ends at a training error of 0.2 % from the usual and 0.0 % from the poisoned start, and whether it loses accuracy is
-inconclusive, 2.8 (-4.8 to 10.4); so are the others, with momentum 0.0 (-46.2 to 46.1), augmentation -2.4 (-32.7 to
-27.8), weight decay 2.6 (-37.2 to 42.4) and all three -1.0 (-5.7 to 3.8). With augmentation trainings of this length
-do not fit the true labels (training error 20.5 and 11.6 %). Humps of test loss from the poisoned start are 0.68 nats
-with momentum, 0.09 with all three and else 0, without intervals. `study plan` estimates 3.5 min of computing on an
-idle core for ``demo`` and 9.3 for ``mini``.
+Found, 28 November 2026, at ``demo`` (500 images, 2 seeds; points of test error with 95 % t intervals over seeds,
+corrected for the five ways but for plain SGD): both poisoned starts fit their random labels to the last, within 64
+epochs. Plain SGD ends at a training error of 0.2 % from the usual and 0.0 % from the poisoned start, and whether it
+loses accuracy is inconclusive, 2.8 (-4.8 to 10.4); so are the others, with momentum 0.0 (-46.2 to 46.1), augmentation
+-2.4 (-32.7 to 27.8), weight decay 2.6 (-37.2 to 42.4) and all three -1.0 (-5.7 to 3.8). With augmentation trainings of
+this length do not fit the true labels (training error 20.5 and 11.6 %). Humps of test loss from the poisoned start are
+0.68 nats with momentum, 0.09 with all three and else 0, without intervals. `study plan` estimates 3.5 min of computing
+on an idle core for ``demo`` and 9.3 for ``mini``.
 """
 
 from __future__ import annotations
