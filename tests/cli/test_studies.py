@@ -55,6 +55,7 @@ def test_a_part_of_a_study_runs_once_and_is_reported(
     assert Path(out.strip()).is_file()
 
 
+@pytest.mark.slow  # report/test_comparison.py has the quick one
 def test_works_are_compared_by_the_results_that_there_are(line: Line) -> None:
     code, _, err = line("study", "compare", "--scale", "demo", "--store", "mistyped")
     assert code == 2
