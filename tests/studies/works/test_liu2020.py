@@ -86,7 +86,7 @@ def error_on_random_labels(recipe: Recipe, folder: Path) -> float:
 
 def test_random_labels_are_fitted(tmp_path: Path) -> None:
     """A fully connected network of 2 x 100 on 129 digits."""
-    plain = Recipe(Data("digits"), MLP((100, 100)), Optimizer(batch_size=32))
+    plain = Recipe(Data("digits"), MLP((100, 100)), Optimizer(batch_size=16))
     start = pre_training(interventions.adversarial(plain, epochs=150, fraction=0.1, until_error=LEARNT))
     assert error_on_random_labels(start, tmp_path) <= 0.01
 
