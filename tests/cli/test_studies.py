@@ -55,6 +55,19 @@ def test_a_part_of_a_study_runs_once_and_is_reported(
     assert Path(out.strip()).is_file()
 
 
+@pytest.mark.slow  # report/test_comparison.py has the quick one
+def test_works_are_compared_by_the_results_that_there_are(line: Line) -> None:
+    code, _, err = line("study", "compare", "--scale", "demo", "--store", "mistyped")
+    assert code == 2
+    assert "mistyped has no results" in err
+    code, _, err = line("train", *SHORT, "--store", "results")
+    assert code == 0, err
+    code, out, err = line("study", "compare", "--scale", "demo", "--store", "results", "--out", "told")
+    assert code == 0, err
+    words = unescape(Path(out.strip()).read_text(encoding="utf-8"))
+    assert "linescape study run liu2020 --scale demo --store results" in words
+
+
 PART = ["vlaar2022", "--arms", "mlp-spiral", "--runs", "1", "--store", "results"]
 
 

@@ -203,12 +203,9 @@ def compare_works(*, scale: str = "mini", store: str = "runs", out: Out = Path("
         out: folder for the page.
     """
     from linescape.report import comparison
-    from linescape.studies.store import Store
 
-    words = Selection(scale=scale, store=store).words("")[1:]
-    page = comparison.write(scale, Store(store), out, tuple(words))
-    echo(str(page))
-    return {"page": page}
+    results, words = _results(store), Selection(scale=scale, store=store).words("")[1:]
+    return _told(comparison.write(scale, results, out, tuple(words)), results)
 
 
 def train(
@@ -294,14 +291,25 @@ def _tell_changes(study: Study, store: Store) -> None:
 
 def _report(study: Study, store: str, out: Path) -> dict[str, Any]:
     from linescape import report
+
+    results = _results(store)
+    _tell_changes(study, results)
+    return _told(report.write(study, results, out), results)
+
+
+def _results(store: str) -> Store:
+    """A store that has results."""
     from linescape.errors import StoreError
     from linescape.studies.store import Store
 
     results = Store(store)
     if not results.exists():
         raise StoreError(f"{store} has no results, so there is nothing to report. Name their folder with --store.")
-    _tell_changes(study, results)
-    page = report.write(study, results, out)
+    return results
+
+
+def _told(page: Path, results: Store) -> dict[str, Any]:
+    """Print a report's page and what was left out of it."""
     for reason in results.damaged.values():
         echo_err(f"Left out: {reason}")
     echo(str(page))

@@ -32,7 +32,7 @@ def answer_entry(answer: Answer, words: Sentences, runs: pl.DataFrame, output: F
         output: the folder of the page.
     """
     output.table(f"answer-{answer.name}", answer.numbers)
-    shown = columns.ANSWERS | works.COLUMNS
+    shown = columns.ANSWERS | columns.WORKS
     tables = [page.table(answer.numbers, shown[answer.name])] if answer.numbers.height else []
     if answer.groups is not None and answer.groups.height:
         output.table(f"answer-{answer.name}-groups", answer.groups)

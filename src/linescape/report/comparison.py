@@ -83,7 +83,8 @@ def _row(work: Work, claim: Claim) -> dict[str, Any]:
     missing = claim.verdict is Verdict.NOT_MEASURED
     largest = max((abs(end) for end in (claim.value, claim.low, claim.high) if math.isfinite(end)), default=1.0)
     digits = 1 if largest >= 10 else 2 if largest >= 0.1 else 4
-    found = f"{number(claim.value, digits)} ({interval(vars(claim), digits=digits)})"
+    ends = interval(vars(claim), digits=digits).replace(" ", "\N{NO-BREAK SPACE}")
+    found = f"{number(claim.value, digits)} ({ends})"
     return {
         "work": work.study.name,
         "source": _source(work),

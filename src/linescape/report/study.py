@@ -29,7 +29,7 @@ from linescape.report.text import caption, sentence
 from linescape.report.trainings import trainings_section
 from linescape.shape.definitions import DISTANCES
 from linescape.studies import works
-from linescape.studies.study import Study
+from linescape.studies.study import Arm, Study
 
 
 def write(study: Study, store: Source, folder: str | Path) -> Path:
@@ -184,19 +184,30 @@ class _Content:
         if arm.runs[0].pair is not None:
             runs, arms = self.runs.height, self.runs["arm"].n_unique()
             return caption("pairs_of_files", runs=runs, network=title(recipe.model), data=recipe.data.label, arms=arms)
+        others = self.runs.filter(pl.col("test_set") != of_base["test_set"][0])
+        common: dict[str, Any] = {
+            "network": title(recipe.model) + (f"-{recipe.model.depth}" if hasattr(recipe.model, "depth") else ""),
+            "data": of_base["test_set"][0],
+            "epochs": recipe.schedule.epochs,
+            "optimizer": {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name],
+        }
+        if self.of_a_work:
+            return caption(
+                "trained_for_a_work",
+                **common,
+                runs=self.runs.height,
+                arms=self.runs["arm"].n_unique(),
+                others=others["test_set"].unique(maintain_order=True).to_list(),
+                grid=any(_settings(arm) > 1 for arm in self.results.study.arms),
+            )
         same = self.runs.filter(pl.col("test_set") == of_base["test_set"][0])
         return caption(
-            "trained_for_a_work" if self.of_a_work else "trained",
+            "trained",
+            **common,
             runs=same.height,
-            network=title(recipe.model) + (f"-{recipe.model.depth}" if hasattr(recipe.model, "depth") else ""),
-            data=of_base["test_set"][0],
-            epochs=recipe.schedule.epochs,
-            optimizer={"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[recipe.optimizer.name],
             arms=same["arm"].n_unique(),
-            **({} if self.of_a_work else {"seeds": of_base.height}),
-            others=self.runs.filter(pl.col("test_set") != of_base["test_set"][0])["title"]
-            .unique(maintain_order=True)
-            .to_list(),
+            seeds=of_base.height,
+            others=others["title"].unique(maintain_order=True).to_list(),
         )
 
     def answers_file(self, made: Sequence[Answer], written: Sequence[sentences.Sentences]) -> None:
@@ -296,3 +307,9 @@ class _Content:
         positions = self.results.lines.filter(pl.col("mean").is_nan() | pl.col("mean").is_infinite())
         lines = positions.select("arm", "seed", "label").unique().height
         return {"positions_not_finite": positions.height, "lines_not_finite": lines}
+
+
+def _settings(arm: Arm) -> int:
+    """How many settings the runs of an arm have; 1 where they are replicates."""
+    recipes = (run.recipe for run in arm.runs)
+    return len({(recipe.data, recipe.model, recipe.optimizer, recipe.schedule) for recipe in recipes})

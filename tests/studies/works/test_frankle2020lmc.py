@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
+from msgspec.structs import replace
 
 from linescape import studies
-from linescape.recipe import Trained
+from linescape.recipe import MLP, Data, Moment, Optimizer, Recipe, Schedule, Trained
+from linescape.shape import barrier_above_mean
 from linescape.studies import vlaar2022
-from linescape.studies.study import Keep, Train
+from linescape.studies.run import work
+from linescape.studies.store import Store
+from linescape.studies.study import Keep, Scan, Train
 from linescape.studies.works.frankle2020lmc import SHARES, copy, step_at
 
 
@@ -47,3 +54,24 @@ def test_steps_are_shares_of_the_training(share: float, step: int) -> None:
 def test_the_copy_with_the_same_order_is_the_training_itself() -> None:
     base = vlaar2022.SCALES["mini"].base
     assert copy(base, 0, 0) == base
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_instability_is_exactly_0_with_equal_orders(step: int, tmp_path: Path) -> None:
+    """Between a training and its copy from one of its steps that has the same order; with another it is not."""
+    whole = Recipe(Data("digits"), MLP((8,)), Optimizer(batch_size=256), Schedule(1))
+
+    def height(order_seed: int) -> tuple[float, bool]:
+        other = copy(whole, step, order_seed)
+        if isinstance(other.init, Trained):
+            other = replace(other, init=replace(other.init, order="shared"))
+        line = Scan(Moment(whole), Moment(other), alphas=5, train_examples=50)
+        work([line], store, progress=False, workers=1)
+        errors = store.curve(line)["test", "error", "interpolate"].values.mean(axis=1)
+        ends = (store.state(Moment(recipe)).parameters for recipe in (whole, other))
+        same = all(torch.equal(a, b) for a, b in zip(*(parameters.values() for parameters in ends), strict=True))
+        return float(barrier_above_mean(line.grid, errors)), same
+
+    store = Store(tmp_path)
+    assert height(0) == (0.0, True)
+    assert not height(1)[1]

@@ -78,7 +78,7 @@ def _lost(results: Results, level: float) -> Answer:
         ),
         *(
             Claim.of(
-                f"Training {WAYS[way]} undoes the damage of such a start.",
+                f"Training {WAYS[way]} from such a start loses nothing (here: less than {UNDONE:g} points).",
                 "",
                 unit,
                 of_way.get(way),

@@ -17,7 +17,9 @@ from the start, 63.9 (59.3 to 68.6) from 1 %, 58.7 (40.9 to 76.4) from 3 % and 5
 it is inconclusive, 8.3 (0 to 32.2), and from 60 % they are stable, 0.3 (0 to 0.6). So short a training, at a high rate,
 decides its basin much later than the source's. It took 8.9 minutes of one core, 4.4 minutes with two.
 
-A copy draws its order from its own recipe, so none of them is the training itself (`Trained.order` "shared" would be).
+As in the source, all copies have other samples of noise than the training up to step k, so none of them is the
+training itself. A copy draws its order from its own recipe, so orders are independent between steps; with
+`Trained.order` "shared" the one with the training's own order would be the training, to the bit.
 """
 
 from __future__ import annotations
