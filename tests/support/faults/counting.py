@@ -104,7 +104,7 @@ class Counts:
         seconds: of training that one death made a later run repeat, at most; `SECONDS` may be lost.
         tracebacks: on standard error.
         unfinished: studies that a last, undisturbed run did not complete.
-        leftovers: files of half-done work, temporary files and processes, after that.
+        leftovers: files of half-done work that ``store gc`` does not find, temporary files, and processes, after that.
         hung: runs that were ended by the time limit.
         notes: what was wrong, in words.
     """

@@ -100,8 +100,12 @@ class Trial:
         (scratch / "tmp").mkdir(parents=True)
         (scratch / "my_study.py").write_text(text)
         self.study = f"{scratch / 'my_study.py'}:{name}"
-        code = self.wait(self.begin())
-        assert code == 0, self.errors.read_text()
+        try:
+            code = self.wait(self.begin())
+            assert code == 0, self.errors.read_text()
+        except BaseException:
+            self.end()
+            raise
         self.seconds = time.monotonic() - self.events()[0].at
         self.expected = self.read()
         self.trainings = frozenset(self.expected["trainings"])
@@ -245,7 +249,9 @@ class Trial:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def end(self) -> None:
-        """End what still runs."""
-        for process in self.alive():
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        """End what still runs, and wait for it, as it could write into a folder that is being removed."""
+        while processes := list(self.alive()):
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.02)

@@ -27,6 +27,7 @@ import linescape.studies.trainings
 from linescape import studies
 from linescape.errors import LinescapeError
 from linescape.interpolation.curve import Point
+from linescape.studies.garbage import find_garbage, remove
 from linescape.studies.processes import Processes
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Task
@@ -158,7 +159,10 @@ def main() -> None:
 
 
 def read() -> None:
-    """Print, for arguments FILE and STORE, a digest of each part of each result, and which trainings diverged when."""
+    """Print, for arguments FILE and STORE, a digest of each part of each result, and which trainings diverged when.
+
+    Then what ``store gc`` removes is removed, as points are of a walk whose process died just after it was published.
+    """
     tasks, store = studies.find(sys.argv[1]).tasks(), Store(sys.argv[2])
     digests: dict[str, str] = {}
     diverged: dict[str, int] = {}
@@ -172,4 +176,5 @@ def read() -> None:
         if (step := store.record(task).get("diverged_step")) is not None:
             diverged[task.key] = step
     trainings = [task.key for task in tasks if not isinstance(task, Scan)]
+    assert not remove(store, find_garbage(store))
     print(json.dumps({"digests": digests, "diverged": diverged, "trainings": trainings}))
