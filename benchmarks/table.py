@@ -226,7 +226,7 @@ def _where(result: dict[str, Any]) -> str:
     best = result.get("best_product_gflop_per_second")
     if best:
         said.append("best product: " + ", ".join(f"{value:g} GFLOP/s in {dtype}" for dtype, value in best.items()))
-    return f"{on}. {'; '.join(said)}.".replace("_", " ")
+    return " ".join(f"{part}." for part in (on, "; ".join(said)) if part).replace("_", " ")
 
 
 def _contenders(figures: dict[str, Any]) -> Iterator[str]:
