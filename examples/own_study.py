@@ -1,4 +1,4 @@
-"""A study of one's own: does dropout change the line? `linescape study run examples/own_study.py`, then `study report`."""
+"""A study of one's own: does dropout change the line? `linescape study run examples/own_study.py`."""
 
 import torch
 from torch import nn

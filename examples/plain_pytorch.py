@@ -1,4 +1,4 @@
-"""A training in plain PyTorch with a keeper: the line from its start to its end, and a page. `python examples/plain_pytorch.py`."""
+"""A training in plain PyTorch, and the line from its start to its end. `python examples/plain_pytorch.py`."""
 
 import torch
 from torch import nn

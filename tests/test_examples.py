@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from examples import before_merging, plain_pytorch
+
 from linescape import cli
 from linescape.studies.executors import local
 
