@@ -30,9 +30,9 @@ def train(model: nn.Module, epochs: int, images: int = 5000, lr: float = 1e-3) -
     """Train a network in place by Adam; returns it."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
     inputs, labels = (part[:images] for part in DATA["train"])
-    for batch in torch.cat([torch.randperm(len(inputs)) for _ in range(epochs)]).split(100):
+    for batch in torch.split(torch.cat([torch.randperm(len(inputs)) for _ in range(epochs)]), 100):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
+        nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return model
 

@@ -1,0 +1,1 @@
+"""Programs of those who make linescape."""
