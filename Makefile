@@ -18,7 +18,7 @@ demo: $(USABLE)  ## train networks under interventions, measure their lines, wri
 # tests to a process that has none left. A process needs 2 GB, hence no more than 8.
 PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
-test: $(READY)  ## the tests on all cores, 4 to 5 minutes on 2 cores
+test: $(READY)  ## the tests on all cores, 4 minutes on 2 cores
 	$(BIN)/python -m pytest $(PARALLEL)
 
 test-slow: $(READY)  ## the tests that need minutes each
