@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # as an optimizer does when it is made, which takes a second in each child
 from msgspec.structs import replace
 
 import linescape.studies.executors.anywhere
