@@ -1,0 +1,1 @@
+"""Programs for those who work on linescape, each run by its name."""
