@@ -1,1 +1,1 @@
-"""Programs of those who make linescape."""
+"""Programs for those who work on linescape, each run by its name."""

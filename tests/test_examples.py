@@ -14,6 +14,7 @@ from linescape.studies.executors import local
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.slow
 def test_plain_pytorch_leaves_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     probe = plain_pytorch.main(epochs=1, images=300, folder=str(tmp_path / "run"))
     assert len(probe.curves["whole"].alphas) == 21

@@ -1,0 +1,1 @@
+"""Examples to copy; each runs by its name."""
