@@ -32,7 +32,7 @@ def train(model: nn.Module, epochs: int, images: int = 5000, lr: float = 1e-3) -
     inputs, labels = (part[:images] for part in DATA["train"])
     for batch in torch.split(torch.cat([torch.randperm(len(inputs)) for _ in range(epochs)]), 100):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()  # type: ignore[no-untyped-call]
+        nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
         optimizer.step()
     return model
 
