@@ -93,13 +93,14 @@ def test_going_on_gives_the_same_bits_wherever_it_was_stopped(optimizer: Optimiz
 
 
 def test_mixtures_are_those_of_the_source() -> None:
-    inputs, targets = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    inputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([0, 1, 2, 0, 1, 2])
     mixed = data.mix(inputs, targets, 1.0, seed=3)
     order = [
         next(
             j
             for j in range(6)
-            if torch.allclose(mixed.inputs[i], (1 - mixed.share) * inputs[j] + mixed.share * inputs[i])
+            if torch.allclose(mixed.inputs[i], (1 - mixed.share) * inputs[j] + mixed.share * inputs[i], atol=1e-6)
         )
         for i in range(6)
     ]
