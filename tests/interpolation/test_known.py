@@ -1,4 +1,4 @@
-"""Known answers come out here, and one that does not is told."""
+"""Known answers come out on this machine, and a wrong one is reported."""
 
 from __future__ import annotations
 

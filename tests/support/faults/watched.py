@@ -39,7 +39,7 @@ MAIN = "from tests.support.faults.watched import {}; {}()"
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What a process is told.
+    """What a process is given to do.
 
     Attributes:
         log: the file to note in.
