@@ -51,7 +51,9 @@ def test_the_library_examples_run(
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def run(words: list[str]) -> str:
         if words[1] == "train":
-            words = [*words, "--schedule", "constant,epochs=1"]
+            words = [*words, "--schedule", "constant,epochs=1", "--data", "fashion-mini,size=14,fraction=0.1"]
+        if words[1] == "probe" and words[2].startswith("runs"):
+            words = [*words, "--alphas", "11"]
         monkeypatch.setattr(sys, "argv", words)
         cli.main()
         return capsys.readouterr().out

@@ -37,7 +37,7 @@ def trained() -> Trained:
     for progress in train(RECIPE, dataset, start):
         if progress.step == progress.steps:
             end = progress.checkpoint().state
-    inputs, targets = dataset.normalise(dataset.test.inputs[:300]), dataset.test.targets[:300]
+    inputs, targets = dataset.normalise(dataset.test.inputs[:100]), dataset.test.targets[:100]
     return network, start, end, inputs, targets
 
 

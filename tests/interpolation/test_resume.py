@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from linescape.engine import threads
 from linescape.errors import MeasureError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy, error
@@ -334,13 +335,11 @@ def test_threads_are_taken_over(pair: Pair, images: Images, tmp_path: Path, monk
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_small_network_has_one_thread_whatever_the_folder_holds(
-    pair: Pair, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_small_network_has_one_thread_whatever_the_folder_holds(pair: Pair, images: Images, tmp_path: Path) -> None:
     net, start, end = pair
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     (tmp_path / "2-of-another-walk").mkdir()
-    evaluator = Evaluator(net, {"test": images})
+    with threads.using(2):
+        evaluator = Evaluator(net, {"test": images})
     assert resume.folder_of(tmp_path, Line(start, end), evaluator, ("interpolate",)).name.startswith("1-")
     assert evaluator.threads == 1
 

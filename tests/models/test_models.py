@@ -217,7 +217,7 @@ def test_normal_and_zeros_are_for_every_parameter_and_no_buffer() -> None:
     ],
 )
 def test_networks_learn(spec: Model, rate: float) -> None:
-    dataset = data.load(Data(size=14))
+    dataset = data.load(Data(size=12))
     network = models.draw(spec, dataset.shape, 10, Random(), 0)
     optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
     generator = torch.Generator().manual_seed(0)

@@ -94,7 +94,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-@pytest.mark.parametrize("faster", [8, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("faster", [20, pytest.param(1, marks=pytest.mark.slow)])
 def test_kills_and_company_change_nothing(faster: int, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.support.killing", str(tmp_path), "study", str(faster)]
     ran = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)

@@ -68,24 +68,24 @@ class Dropping(nn.Module):
     [
         SMALL.optimizer,
         replace(SMALL.optimizer, momentum=0.0),
-        Optimizer("adam", lr=0.01, batch_size=32),
-        Optimizer("adamw", lr=0.01, weight_decay=0.1, batch_size=32),
+        Optimizer("adam", lr=0.01),
+        Optimizer("adamw", lr=0.01, weight_decay=0.1),
         replace(SMALL.optimizer, precision="bfloat16"),
-        Optimizer("adam", lr=0.01, batch_size=32, precision="bfloat16"),
+        Optimizer("adam", lr=0.01, precision="bfloat16"),
     ],
     ids=["momentum", "plain", "adam", "adamw", "bfloat16", "adam-bfloat16"],
 )
 def test_going_on_gives_the_same_bits_wherever_it_was_stopped(optimizer: Optimizer) -> None:
-    recipe = replace(SMALL, optimizer=optimizer)
+    recipe = replace(SMALL, optimizer=replace(optimizer, batch_size=64))
     dataset, begin = load(recipe), start(recipe)
     kept = [progress.checkpoint() for progress in train(recipe, dataset, begin)]
-    assert [checkpoint.step for checkpoint in kept] == list(range(9))  # 4 batches of 100 examples in each of 2 epochs
+    assert [checkpoint.step for checkpoint in kept] == list(range(5))  # 2 batches of 100 examples in each of 2 epochs
     for checkpoint in kept:
         torch.rand(17)  # the global random state is not part of a training
         assert same(last(recipe, checkpoint, dataset).checkpoint(), kept[-1])
     # ... and stopped at every step of all
     going = Checkpoint(begin)
-    while going.step < 8:
+    while going.step < 4:
         steps = train(recipe, dataset, going)
         assert next(steps).step == going.step
         going = next(steps).checkpoint()
