@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.support.faults.counting import Counts, Event, done_again, parse, points_lost, seconds_lost, table
+from tests.support.faults.watched import Settings, _Watched
 
 TRAININGS = frozenset({"t"})
 
@@ -22,6 +24,15 @@ def shares(process: int, *steps: tuple[float, float]) -> list[Event]:
 def test_events_are_read_as_they_were_noted() -> None:
     events = [Event(1.5, 7, "up"), Event(2.0, 7, "point", "w", 0.25)]
     assert parse(b"".join(json.dumps(event).encode() + b"\n" for event in events)) == events
+
+
+def test_a_result_is_published_as_if_nobody_watched(tmp_path: Path) -> None:
+    given = []
+    put = _Watched(Settings(str(tmp_path / "log")), first=False).put(lambda *rest, **named: given.append((rest, named)))
+    task = SimpleNamespace(key="t")
+    put("store", task, "files", durable=False)
+    assert given == [(("store", task, "files"), {"durable": False})]
+    assert [event.kind for event in parse((tmp_path / "log").read_bytes())] == ["put"]
 
 
 def test_what_is_done_although_it_is_published_is_counted() -> None:

@@ -91,8 +91,8 @@ class _Watched:
         return noted
 
     def put(self, real: Callable[..., None]) -> Callable[..., None]:
-        def noted(store: Store, task: Task, *rest: Any) -> None:
-            real(store, task, *rest)
+        def noted(store: Store, task: Task, *rest: Any, **named: Any) -> None:
+            real(store, task, *rest, **named)
             self.note("put", task.key)
 
         return noted
