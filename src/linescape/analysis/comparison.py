@@ -1,4 +1,4 @@
-"""The works' claims side by side: which of them hold at one scale, by the results that a store has."""
+"""The claims of the study and of the other works side by side: which hold at one scale, by what a store has."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from linescape import studies
 from linescape.analysis import tables
-from linescape.analysis.answers import Claim, Verdict, answers
+from linescape.analysis.answers import Claim, Verdict, answers, claims
 from linescape.studies import works
 from linescape.studies.study import Study
+from linescape.studies.vlaar2022 import published
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,12 @@ def compare(scale: str, store: tables.Source) -> tuple[Work, ...]:
         RecipeError: there is no such scale.
     """
     found = []
-    for name in works.NAMES:
+    for name in (published.STUDY, *works.NAMES):
         results = tables.read(studies.find(name, scale), store)
-        claims = tuple(claim for answer in answers(results) for claim in answer.claims)
+        made = answers(results)
+        own = tuple(claim for answer in made for claim in answer.claims)
+        if name == published.STUDY:
+            own = claims.of_source(results.study, made)
         states = results.runs["status"].to_list()
-        found.append(Work(results.study, claims, len(states) - states.count("missing"), len(states)))
+        found.append(Work(results.study, own, len(states) - states.count("missing"), len(states)))
     return tuple(found)
