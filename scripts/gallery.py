@@ -1,0 +1,56 @@
+"""Run the notebooks of examples/notebooks, and write docs/gallery.md from them: `python -m scripts.gallery`.
+
+Notebooks are kept without outputs. The page shows of each its title, its first words, and a picture that it drew.
+"""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = ROOT / "examples" / "notebooks"
+BEGINNING = """# Gallery
+
+Notebooks to open and change, in the folder `examples/notebooks` of the repository. Each runs from top to bottom on a
+laptop, on the images that linescape brings along.
+"""
+
+
+def run(notebook: Path, folder: Path) -> nbformat.NotebookNode:
+    """Run a notebook in a folder; returns it with its outputs. Raises what a cell raises."""
+    made: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    NotebookClient(made, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    return made
+
+
+def picture(notebook: nbformat.NotebookNode) -> bytes:
+    """The last picture that a notebook drew, as PNG."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    drawn: list[str] = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    return base64.b64decode(drawn[-1])
+
+
+def write(docs: Path) -> Path:
+    """Run all notebooks, and write ``gallery.md`` and ``figures/gallery-*.png``; returns the page."""
+    (docs / "figures").mkdir(parents=True, exist_ok=True)
+    parts = [BEGINNING]
+    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
+        with tempfile.TemporaryDirectory() as folder:
+            done = run(notebook, Path(folder))
+        name = f"gallery-{notebook.stem.replace('_', '-')}.png"
+        (docs / "figures" / name).write_bytes(picture(done))
+        title, _, words = done.cells[0].source.partition("\n")
+        title = title.removeprefix("# ").strip()
+        parts.append(f"## {title}\n\n{words.strip()}\n\n![{title}](figures/{name})\n\n`{notebook.name}`\n")
+    page = docs / "gallery.md"
+    page.write_text("\n".join(parts), encoding="utf-8")
+    return page
+
+
+if __name__ == "__main__":
+    write(ROOT / "docs")
