@@ -43,7 +43,7 @@ def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
         task.along,
         ends["start"].to(device),
         ends["end"].to(device),
-        lambda: evaluator.model,
+        evaluator,
         lambda moment: state(moment, store).to(device),
     )
     if task.block:
