@@ -240,6 +240,18 @@ WORKS: dict[str, list[Column]] = {
         Column("low_all", "95 %, corrected", "interval", to="high_all"),
         Column("error", "on test error, points", "number"),
     ],
+    "joined-networks": [
+        Column("title", "networks", "once"),
+        Column("way", "joined"),
+        Column("runs", "pairs", "number", 0),
+        Column("lost", "lost, points", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("loss", "on test loss, nats", "number"),
+        Column("against", "against"),
+        Column("gained", "gained, points", "signed"),
+        Column("gained_low", "95 %", "interval", to="gained_high"),
+        Column("gained_low_all", "95 %, corrected", "interval", to="gained_high_all"),
+    ],
     "transfer-barriers": [
         Column("title", "pairs"),
         Column("runs", "pairs", "number", 0),

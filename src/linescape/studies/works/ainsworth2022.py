@@ -1,0 +1,99 @@
+"""Git Re-Basin: is there a barrier between two trainings once the units of one are in the order that fits the other?
+
+Source: Ainsworth, Hayase & Srinivasa, ICLR 2023, arXiv 2209.04836 (2022). The units of one of two networks are
+permuted so that its weights, or its activations, fit those of the other best; it computes the same. Then the line
+between both is walked.
+
+    linescape study run ainsworth2022 --scale mini
+    linescape study report ainsworth2022 --scale mini
+
+The source (MLP of 3 x 512 units on MNIST, 100 epochs; VGG-16 and ResNet-20 with LayerNorm on CIFAR-10; 25 alphas)
+reports that the barrier of loss is gone after matching for the MLP and for a very wide ResNet-20, and that it grows
+where networks are narrow. Here are the MLP of 3 x 512 units, a narrow one of 3 x 32, and the ResNet of
+`vlaar2022` with LayerNorm, on that study's images. Straight-through estimation, the source's third way of matching, is
+left out: it trains the network that it matches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec.structs import replace
+
+from linescape.recipe import MLP, Moment, Recipe
+from linescape.studies import vlaar2022
+from linescape.studies.paths import Aligned, Along, Straight
+from linescape.studies.study import Arm, Run, Scan, Study
+from linescape.training import interventions
+
+SOURCE = "Ainsworth, Hayase & Srinivasa 2022, arXiv 2209.04836"
+TITLE = "Are two trainings linearly connected once their units are in the same order?"
+STRAIGHT, WEIGHTS, ACTIVATIONS = "straight", "aligned by weights", "aligned by activations"
+"""Labels of the lines between both trainings."""
+WAYS: Mapping[str, Along] = {
+    STRAIGHT: Straight(),
+    WEIGHTS: Aligned("weights"),
+    ACTIVATIONS: Aligned("activations"),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What differs between scales: pairs of networks, and how finely lines are measured."""
+
+    pairs: int = 5
+    alphas: int = 25
+    train_examples: int = 1000
+    test_examples: int = 1000
+
+
+SCALES: Mapping[str, Scale] = {
+    "demo": Scale(pairs=2, alphas=11, test_examples=500),
+    "mini": Scale(alphas=11),
+    "cifar10-small": Scale(pairs=3, test_examples=2000),
+    "cifar10-narrow-30": Scale(test_examples=2000),
+    "cifar10": Scale(test_examples=0),
+}
+
+
+def study(scale: str) -> Study:
+    """An arm for each network, with a run for each pair of trainings."""
+    base = vlaar2022.SCALES[scale].base
+    mlp = next(recipe for name, recipe in vlaar2022.SCALES[scale].warm_up.items() if name != "mlp-spiral")
+    networks = {
+        "mlp": ("3 layers of 512 units", replace(mlp, model=MLP((512,) * 3))),
+        "narrow": ("3 layers of 32 units", replace(mlp, model=MLP((32,) * 3))),
+        "layer-norm": ("ResNet with LayerNorm", interventions.norm(base, "layer")),
+    }
+    arms = [
+        Arm(name, "base" if name == "mlp" else "model", title, pairs(recipe, SCALES[scale]), "mlp")
+        for name, (title, recipe) in networks.items()
+    ]
+    return Study("ainsworth2022", scale, TITLE, SOURCE, tuple(arms))
+
+
+def pairs(recipe: Recipe, scale: Scale) -> tuple[Run, ...]:
+    """A run for each pair of trainings; pairs share no network."""
+    return tuple(
+        between(replace(recipe, seed=2 * pair), replace(recipe, seed=2 * pair + 1), WAYS, scale)
+        for pair in range(scale.pairs)
+    )
+
+
+def between(
+    first: Recipe,
+    second: Recipe,
+    ways: Mapping[str, Along],
+    scale: Scale,
+    batchnorm: tuple[str, ...] = ("interpolate",),
+) -> Run:
+    """The lines between two trainings, and the first one's own line."""
+    settings: dict[str, Any] = {"train_examples": scale.train_examples, "test_examples": scale.test_examples}
+    lines = {"whole": Scan(Moment(first, "start"), Moment(first), alphas=scale.alphas, **settings)}
+    for label, along in ways.items():
+        lines[label] = Scan(
+            Moment(first), Moment(second), alphas=scale.alphas, along=along, batchnorm=batchnorm, **settings
+        )
+    return Run(first, lines)
