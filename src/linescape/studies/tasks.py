@@ -201,8 +201,8 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
 
     @property
     def pieces(self) -> int:
-        """The number of its positions."""
-        return self.alphas
+        """The number of its positions; one where each part would have to align its end anew."""
+        return 1 if isinstance(self.along, Aligned) else self.alphas
 
 
 def needs_of(moment: Moment) -> tuple[Task, ...]:
