@@ -59,7 +59,10 @@ def test_outcomes_claims_and_words_follow_from_the_corrected_intervals() -> None
     }
     assert [claim.verdict for claim in answer.claims] == [Verdict.HOLDS, Verdict.INCONCLUSIVE]
     words = sentences.of(answer)
-    assert "3 layers of 512 units: as they are 60.0, aligned by weights 20.0" in words.headline
+    assert (
+        "3 layers of 512 units: as they are 60.0, aligned by weights 20.0, aligned by activations 59.9 (inconclusive)"
+        " points lost." in words.headline
+    )
     assert "Aligned by weights loses less than as they are, by 40.0" in words.verdict
     assert "Aligned by activations against as they are is inconclusive" in words.verdict
 
