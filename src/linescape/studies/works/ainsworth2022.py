@@ -89,7 +89,14 @@ def between(
     scale: Scale,
     batchnorm: tuple[str, ...] = ("interpolate",),
 ) -> Run:
-    """The lines between two trainings, and the first one's own line."""
+    """The lines between two trainings, and the first one's own line.
+
+    Args:
+        first, second: the trainings, whose ends are joined.
+        ways: label of a line between them -> what it goes along.
+        scale: how finely all are measured.
+        batchnorm: treatments of the lines between them.
+    """
     settings: dict[str, Any] = {"train_examples": scale.train_examples, "test_examples": scale.test_examples}
     lines = {"whole": Scan(Moment(first, "start"), Moment(first), alphas=scale.alphas, **settings)}
     for label, along in ways.items():
