@@ -15,14 +15,14 @@ FINDING = (
 
 WAYS: dict[str, tuple[joined.Series, ...]] = {
     "as they are": ((STRAIGHT, 0),),
-    "as they are, corrected": ((STRAIGHT, 1),),
+    "only corrected": ((STRAIGHT, 1),),
     "aligned": ((ALIGNED, 0),),
-    "aligned, corrected": ((ALIGNED, 1), (RESCALED, 0)),
+    "aligned and corrected": ((ALIGNED, 1), (RESCALED, 0)),
 }
 STEPS = (
-    ("as they are, corrected", "as they are"),
+    ("only corrected", "as they are"),
     ("aligned", "as they are"),
-    ("aligned, corrected", "aligned"),
+    ("aligned and corrected", "aligned"),
 )
 CLAIMS = {
     STEPS[1]: (

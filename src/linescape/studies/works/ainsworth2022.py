@@ -12,6 +12,12 @@ reports that the barrier of loss is gone after matching for the MLP and for a ve
 where networks are narrow. Here are the MLP of 3 x 512 units, a narrow one of 3 x 32, and the ResNet of
 `vlaar2022` with LayerNorm, on that study's images. Straight-through estimation, the source's third way of matching, is
 left out: it trains the network that it matches.
+
+**Found** on 29 November 2026 at ``demo``, 2 pairs, points of test error that the middle has above the mean of both ends,
+with 95 % t intervals; two pairs decide no gain. 3 x 512 units: 12.1 (-9.5 to 33.7) as they are, -0.4 (-5.5 to 4.7)
+aligned by weights, 0.1 (-1.2 to 1.4) by activations. 3 x 32 units: 58.5 (17.3 to 99.9), 20.5 (-56.3 to 97.4) and 14.8
+(-26.5 to 56.2). The narrow ResNet with LayerNorm: 25.3, 27.4 and 24.2, so here aligning seems to do nothing. It took 85
+seconds of CPU beside other programs.
 """
 
 from __future__ import annotations
