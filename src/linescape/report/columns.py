@@ -244,6 +244,7 @@ WORKS: dict[str, list[Column]] = {
         Column("title", "networks", "once"),
         Column("way", "joined"),
         Column("runs", "pairs", "number", 0),
+        Column("ends", "error of the ends, %", "number"),
         Column("lost", "lost, points", "number"),
         Column("low", "95 %", "interval", to="high"),
         Column("loss", "on test loss, nats", "number"),

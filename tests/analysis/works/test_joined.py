@@ -76,8 +76,8 @@ def test_corrected_is_the_second_treatment_or_the_rescaled_line() -> None:
 
     (answer,) = answers(works.results(study, value))
     lost = {(row["arm"], row["way"]): row["lost"] for row in answer.numbers.to_dicts()}
-    assert lost["vgg-no-norm", "aligned"] == pytest.approx(30.0)
-    assert lost["vgg-no-norm", "aligned and corrected"] == pytest.approx(5.0)
+    assert lost["narrow", "aligned"] == pytest.approx(30.0)
+    assert lost["narrow", "aligned and corrected"] == pytest.approx(5.0)
     assert ("vgg", "aligned and corrected") not in lost, "these results have one treatment"
 
 

@@ -15,12 +15,8 @@ from linescape.analysis.works.curves import curves_of
 Series = tuple[str, int]
 """A line's label, and which of its treatments of BatchNorm."""
 _PAIR = {
-    "arm": pl.String,
-    "title": pl.String,
-    "seed": pl.Int64,
-    "way": pl.String,
-    "lost": pl.Float64,
-    "loss": pl.Float64,
+    **{"arm": pl.String, "title": pl.String, "seed": pl.Int64, "way": pl.String},
+    **dict.fromkeys(("lost", "loss", "ends"), pl.Float64),
 }
 
 
@@ -46,6 +42,7 @@ def answer(
         claims: step -> the claim that the way gains there, and what was published; of the first arm.
 
     Columns of `numbers`: arm, title, way, runs (pairs), lost (points), low, high, loss (the same of test loss, nats),
+    ends (mean test error of both, %),
     against, gained (points), gained_low, gained_high, gained_low_all, gained_high_all. Outcomes: of each arm and step.
     """
     pairs = _pairs(results, ways)
@@ -53,7 +50,10 @@ def answer(
     rows = []
     for (arm, title, way), of_way in pairs.group_by(["arm", "title", "way"], maintain_order=True):
         row = {"arm": arm, "title": title, "way": way, "runs": of_way.height}
-        row |= columns(inference.mean(of_way["lost"], level), "lost") | {"loss": of_way["loss"].mean()}
+        row |= columns(inference.mean(of_way["lost"], level), "lost") | {
+            "loss": of_way["loss"].mean(),
+            "ends": of_way["ends"].mean(),
+        }
         others = [other for name, other in steps if name == way]
         row |= _gained(pairs.filter(arm=arm), str(way), *others, level=level, comparisons=len(arms) * len(steps))
         rows.append(row)
@@ -91,11 +91,12 @@ def _pairs(results: Results, ways: Mapping[str, tuple[Series, ...]]) -> pl.DataF
         for (arm, title, seed, label), line in lines.group_by(["arm", "title", "seed", "label"], maintain_order=True):
             if label not in named:
                 continue
-            lost = {}
+            lost, ends = {}, {}
             for measure in ("error", "cross_entropy"):
                 at = dict(line.filter(measure=measure).select("alpha", "mean").iter_rows())
                 lost[measure] = at[0.5] - (at[0.0] + at[1.0]) / 2
-            rows.append((arm, title, seed, named[str(label)], lost["error"], lost["cross_entropy"]))
+                ends[measure] = (at[0.0] + at[1.0]) / 2
+            rows.append((arm, title, seed, named[str(label)], lost["error"], lost["cross_entropy"], ends["error"]))
     found = pl.DataFrame(rows, schema=_PAIR, orient="row")
     arms, order = ([arm.name for arm in results.study.arms], list(ways))
     return found.sort(
