@@ -42,8 +42,8 @@ def answer(
         claims: step -> the claim that the way gains there, and what was published; of the first arm.
 
     Columns of `numbers`: arm, title, way, runs (pairs), lost (points), low, high, loss (the same of test loss, nats),
-    ends (mean test error of both, %),
-    against, gained (points), gained_low, gained_high, gained_low_all, gained_high_all. Outcomes: of each arm and step.
+    ends (mean test error of both, %), against, gained (points), gained_low, gained_high, gained_low_all,
+    gained_high_all. Outcomes: of each arm and step.
     """
     pairs = _pairs(results, ways)
     arms = [arm for arm in results.study.arms if pairs.filter(arm=arm.name).height]
