@@ -26,7 +26,7 @@ POINT = 0.002
 """Seconds of any position for loading the network's weights and writing the point."""
 
 ALIGNING = 4.0
-"""Seconds for aligning an end, most of which `torch.export` takes, whatever the network."""
+"""Seconds for aligning an end, by weights, hardly depending on the network."""
 
 
 def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
