@@ -20,7 +20,8 @@ ends, with 95 % t intervals. VGG-11 of width 16 with BatchNorm loses 64.6 (37.2 
 aligned, and 1.4 (-12.6 to 15.4) aligned with statistics measured anew: the source's order, but two pairs decide neither
 step. Statistics measured anew alone leave 14.9 (-5.4 to 35.2), less than as it is by 49.7 (7.6 to 91.7, corrected):
 here most of what is lost, interpolated statistics lose. The MLP of 3 x 32 units: 58.5 (17.3 to 99.8) as it is, 15.9
-(-54.6 to 86.5) aligned and 11.1 (-31.4 to 53.7) rescaled, undecided. `study plan` estimates 90 s of computing on an idle core.
+(-54.6 to 86.5) aligned and 11.1 (-31.4 to 53.7) rescaled, undecided. `study plan` estimates 90 s of computing on one
+idle core.
 """
 
 from __future__ import annotations
