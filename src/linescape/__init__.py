@@ -36,6 +36,7 @@ __all__ = [
     "Point",
     "Probe",
     "Ray",
+    "Repaired",
     "ScanOptions",
     "Series",
     "Slerp",
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from linescape.interpolation.curve import Curve, Point, Series
     from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.probing import Probe, between, probe
+    from linescape.interpolation.repair import Repaired
     from linescape.interpolation.scanning import collect, cost, scan, walk
     from linescape.interpolation.stopping import Until
     from linescape.interpolation.surface import Surface, scan_plane
@@ -106,6 +108,7 @@ else:
         "interpolation.curve": {"Curve", "Point", "Series"},
         "interpolation.options": {"ScanOptions"},
         "interpolation.probing": {"Probe", "between", "probe"},
+        "interpolation.repair": {"Repaired"},
         "interpolation.scanning": {"collect", "cost", "scan", "walk"},
         "interpolation.stopping": {"Until"},
         "interpolation.surface": {"Surface", "scan_plane"},

@@ -131,3 +131,17 @@ def test_a_surface_draws_itself(images: tuple[Tensor, Tensor]) -> None:
     figure, axes = surface.plot()
     assert [text.get_text() for text in axes[0].texts] == ["a", "b", "c"]
     assert figure.get_size_inches()[0] > 4
+
+
+def test_states_of_a_training_are_drawn_in_the_plane_of_their_components(images: tuple[Tensor, Tensor]) -> None:
+    states = dict(zip(("epoch 0", "epoch 1", "epoch 2"), three(images), strict=True))
+    evaluator = Evaluator(ConvNet(), {"test": images})
+    surface = scan_plane(Plane.principal(states), evaluator, ScanOptions(alphas=3))
+    assert surface.at("epoch 2", "cross_entropy") == pytest.approx(
+        evaluator(states["epoch 2"])["test", "cross_entropy"].mean(dtype=float), rel=1e-6
+    )
+    _, axes = surface.plot()
+    drawn = [line for line in axes[0].lines if len(line.get_xdata()) == 3]
+    places = np.array([place[:2] for place in surface.provenance["states"].values()])
+    np.testing.assert_allclose(np.column_stack(drawn[0].get_data()), places)
+    assert "% of variance" in axes[0].get_xlabel()

@@ -15,7 +15,7 @@ from linescape.report.study_lines import StudyLines
 from linescape.studies.study import Run, Scan
 from tests.support.works import results
 
-STUDIES = ("adilova2024", "chatterji2020", "neyshabur2020", "zhang2019")
+STUDIES = ("adilova2024", "ainsworth2022", "chatterji2020", "jordan2022", "neyshabur2020", "zhang2019")
 
 
 def made(name: str) -> Results:
@@ -90,3 +90,18 @@ def test_a_panel_for_each_kind_of_pair_and_a_place_for_each_size_of_blocks() -> 
 def test_other_lines_are_drawn_over_each_other_where_they_can_be_told_apart() -> None:
     assert StudyLines(made("zhang2019"), _Gallery())._others() is None, "over fifty lines"
     assert StudyLines(made("neyshabur2020"), _Gallery())._others() is not None
+
+
+def test_ways_of_joining_two_networks_lie_apart() -> None:
+    """A dot for each pair and a tick for each way and network, each way at a height of its own."""
+    (axes,) = figures("ainsworth2022")["joined-networks"].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "3 layers of 512 units",
+        "3 layers of 32 units",
+        "ResNet with LayerNorm",
+    ]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [len(np.asarray(line.get_xdata())) for line in dots] == [2] * 9
+    heights = sorted({float(np.asarray(line.get_ydata())[0]) for line in dots})
+    assert len(heights) == 9
+    assert min(np.diff(heights)) > 0.2

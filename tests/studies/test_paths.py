@@ -17,10 +17,15 @@ from linescape.data import load
 from linescape.errors import RecipeError
 from linescape.geometry.groups import by_block
 from linescape.geometry.homogeneous import powers
+from linescape.geometry.paths import Line
 from linescape.geometry.state import State
+from linescape.interpolation.alignment.aligning import align
+from linescape.interpolation.repair import Repaired
 from linescape.recipe import MLP, Data, Optimizer, Random, Recipe, Schedule
-from linescape.studies.paths import Bent, Homogeneous, RandomDirection, Straight, direction
+from linescape.studies.job import measuring
+from linescape.studies.paths import Aligned, Bent, Homogeneous, RandomDirection, Straight, direction
 from linescape.studies.run import work
+from linescape.studies.states import state
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Scan, Study, Train, in_order
 
@@ -169,3 +174,26 @@ def test_a_layer_wise_line_is_straight_and_of_one_training(store: Store, tmp_pat
     assert set(results.layers["block"]) == {"whole", block}
     kinds = dict(results.lines.select("label", "kind").unique().iter_rows())
     assert kinds == {"whole": "whole", block: "block", "late": "other", "bent": "other", "several": "other"}
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_a_line_goes_to_the_aligned_end(repaired: bool, store: Store) -> None:
+    """Its two ends compute what those of the straight line do; between them lies what `align` and `Repaired` give."""
+    other = replace(RECIPE, seed=1)
+    assert not work([Train(other)], store, progress=False).failed
+    straight = Scan(END, Moment(other), **SMALL)
+    aligned = replace(straight, along=Aligned("weights", repaired))
+    assert aligned.key != straight.key
+    (_, before), (_, after) = curve(straight, store), curve(aligned, store)
+    np.testing.assert_allclose(after[[0, -1]], before[[0, -1]], rtol=1e-5)
+    dataset = load(RECIPE.data, RECIPE.seed)
+    network = models.draw(RECIPE.model, dataset.shape, dataset.classes, Random(), 0)
+    evaluator = measuring(network, load(other.data, 1), "cpu", 20)
+    line = Line(state(END, store), align(state(END, store), state(Moment(other), store), evaluator).state)
+    path = Repaired(line, evaluator) if repaired else line
+    assert after[1] == pytest.approx(loss(path.at(0.5)), rel=1e-5)
+
+
+def test_no_block_goes_to_an_aligned_end_by_itself() -> None:
+    with pytest.raises(RecipeError, match="whole network"):
+        Scan(END, END, "fc", along=Aligned())

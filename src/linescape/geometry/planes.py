@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from linescape.errors import RecipeError, StateError, suggest
+from linescape.errors import RecipeError, StateError
+from linescape.geometry.directions import Normalisation, components, random_directions
 from linescape.geometry.given import Network, as_state
 from linescape.geometry.left_out import differing
 from linescape.geometry.packed import check_not_packed
@@ -20,9 +20,6 @@ from linescape.geometry.paths import Path
 from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import State, check_finite, check_pair, negative_variances
 from linescape.geometry.tensors import chunks, identical, is_continuous, real, subtract, widened
-
-Normalisation = Literal["filter", "layer", "none"]
-NORMALISATIONS: tuple[Normalisation, ...] = ("filter", "layer", "none")
 
 MARGIN = 0.25
 """How far the grid of three networks reaches beyond them, relative to its width and height."""
@@ -103,7 +100,49 @@ class Plane:
             RecipeError: there is no such normalisation.
             StateError: no parameter has two axes, or one that would move holds NaN or infinity.
         """
-        return _RandomPlane(as_state(a, "The network"), normalise, seed, name)
+        a = as_state(a, "The network")
+        directions = random_directions(a, normalise, seed)
+        of_plane = {"plane": "in two random directions", "normalise": normalise, "seed": seed}
+        return _Spanned(a, directions, name, of_plane)
+
+    @staticmethod
+    def principal(states: Mapping[str, Network]) -> Plane:
+        """The plane through the last state of a training, in the two directions in which its states vary most.
+
+        Source: Li et al. 2018 (arXiv 1712.09913), section 7; Lorch 2016: the first two principal components of the
+        parameters of all states about their mean. Coordinates are distances from the last state. All buffers (running
+        statistics) are the last state's everywhere: with BatchNorm, measure ``recalibrate``.
+
+        The training does not move in this plane: only the last state lies in it, and what is measured under the place
+        of another one is not that state's loss. ``beside`` in the provenance says how far from it each is. Two
+        components have most of the variance of any long walk: of a random one 61 and 15 % (Antognini & Sohl-Dickstein
+        2018, arXiv 1806.08805).
+
+        Args:
+            states: of one training by name, in order; all are read at once.
+
+        Raises:
+            StateError: the states do not fit together, hold NaN or infinity, or vary in fewer than two directions.
+        """
+        module = next((network for network in states.values() if isinstance(network, nn.Module)), None)
+        given = {name: as_state(state, f"The network {name!r}", module) for name, state in states.items()}
+        if not given:
+            raise StateError("There are no states, so there is no plane. Give three or more of one training.")
+        name, last = list(given.items())[-1]
+        for other, state in given.items():
+            check_pair(last, state)
+            check_finite(state, f"The network {other!r}", state.parameters)
+        check_not_packed(last, last.parameters)
+        found = components(list(given.values()))
+        of_plane = {
+            "plane": "in the first two principal components of the states of a training",
+            "states": {
+                of: [*place, beside]
+                for of, place, beside in zip(given, found.places.tolist(), found.beside.tolist(), strict=True)
+            },
+            "shares": found.shares.tolist(),
+        }
+        return _Spanned(last, found.directions, name, of_plane, found.places)
 
     @property
     def origin(self) -> State:
@@ -206,22 +245,19 @@ class Plane:
         return torch.add(moved, subtract(c, a).to(moved.dtype), alpha=of_c).to(a.dtype)
 
 
-class _RandomPlane(Plane):
-    def __init__(self, a: State, normalise: str, seed: int, name: str) -> None:
-        if normalise not in NORMALISATIONS:
-            raise RecipeError(f"There is no normalisation {normalise!r}. {suggest(normalise, NORMALISATIONS)}")
-        moved = [key for key, value in a.parameters.items() if value.ndim > 1 and is_continuous(value.dtype)]
-        if not moved:
-            raise StateError(
-                "No parameter has two axes or more, and the others (biases, weights of BatchNorm) stay as they are in "
-                "such a plane, so nothing would move. Measure a plane through three networks."
-            )
-        check_not_packed(a, moved)
-        check_finite(a, f"The network {name!r}", moved)
-        generator = torch.Generator().manual_seed(seed)
-        self._directions = [{key: _direction(a[key], normalise, generator) for key in moved} for _ in range(2)]
-        self._states, self._varying = (a, a, a), frozenset(moved)
-        self._normalise, self._seed = normalise, seed
+class _Spanned(Plane):
+    """Around one network in two directions; `places` are shown, besides the network's."""
+
+    def __init__(
+        self,
+        a: State,
+        directions: Sequence[Mapping[str, Tensor]],
+        name: str,
+        of_plane: Mapping[str, object],
+        places: np.ndarray | None = None,
+    ) -> None:
+        self._directions, self._of_plane, self._places = directions, of_plane, places
+        self._states, self._varying = (a, a, a), frozenset(directions[0])
         self.marks, self.unit = {name: (0.0, 0.0)}, 1.0
 
     @property
@@ -233,8 +269,13 @@ class _RandomPlane(Plane):
         return self._varying
 
     def grid(self, points: int) -> tuple[np.ndarray, np.ndarray]:
-        axis = _axis(-1.0, 1.0, points, (0.0,))
-        return axis, axis
+        if self._places is None:
+            axis = _axis(-1.0, 1.0, points, (0.0,))
+            return axis, axis
+        reach = np.ptp(self._places, axis=0) * MARGIN
+        low, high = self._places.min(0) - reach, self._places.max(0) + reach
+        x, y = (_axis(float(low[k]), float(high[k]), points, (0.0,)) for k in range(2))
+        return x, y
 
     def tensor(self, name: str, x: float, y: float) -> Tensor:
         if (x, y) != (0.0, 0.0) and name in self.vectors.of:
@@ -250,8 +291,7 @@ class _RandomPlane(Plane):
         return moved.to(self.origin[name].dtype)
 
     def describe(self) -> dict[str, object]:
-        of_plane = {"plane": "in two random directions", "normalise": self._normalise, "seed": self._seed}
-        return {**super().describe(), **of_plane}
+        return {**super().describe(), **self._of_plane}
 
 
 class Row(Path):
@@ -329,17 +369,3 @@ def _axis(low: float, high: float, points: int, marks: Sequence[float]) -> np.nd
     spacing = (high - low) / (points - 1)
     inner = [x for x in even[1:-1] if min(abs(x - mark) for mark in exact) > 0.25 * spacing]
     return np.array(sorted({low, high, *inner, *exact}))
-
-
-def _direction(weights: Tensor, normalise: str, generator: torch.Generator) -> Tensor:
-    """A Gaussian direction of one tensor, scaled to the norms of its filters, of the whole tensor, or not at all."""
-    dtype = torch.complex64 if weights.is_complex() else torch.float32
-    drawn = torch.randn(weights.shape, generator=generator, dtype=dtype).to(weights.device)
-    wide = weights if weights.dtype.itemsize > drawn.dtype.itemsize else widened(weights).to(dtype)
-    drawn = drawn.to(wide.dtype)
-    if normalise == "none":
-        return drawn
-    axes = tuple(range(1 if normalise == "filter" else 0, weights.ndim))
-    wanted, present = (torch.linalg.vector_norm(value, dim=axes, keepdim=True) for value in (wide, drawn))
-    scaled: Tensor = drawn * (wanted / present)
-    return scaled

@@ -113,6 +113,12 @@ def _poisoned(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw(answer.name, figure, caption("poisoned_starts"))]
 
 
+def _joined(answer: Answer, output: Folder) -> list[Drawing]:
+    of_runs = answer.facts["of_runs"].select("title", start="way", value="lost")
+    figure = from_starts(of_runs, "test error at the middle − mean of both ends, points")
+    return [output.draw(answer.name, figure, caption("joined_networks"))]
+
+
 def _distance(answer: Answer, output: Folder) -> list[Drawing]:
     points = answer.facts["points"]
     if not points.height:
@@ -128,6 +134,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "transfer-barriers": _transfer,
     "worth-of-pretraining": _worth,
     "poisoned-starts": _poisoned,
+    "joined-networks": _joined,
     "lines-from-poisoned-starts": _lines("lines_from_poisoned_starts", first="usual start"),
     "fall-along-the-line": _lines("fall_along_the_line"),
     "barriers-within-training": _barriers,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
-from torch import nn
 
+from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import homogeneous
 from linescape.geometry.paths import Bend, Line, Path, Ray
 from linescape.geometry.state import State
 from linescape.geometry.tensors import is_continuous
+from linescape.interpolation.alignment.aligning import align
+from linescape.interpolation.repair import Repaired
 from linescape.recipe import Content, Moment, derive_seed
 
 
@@ -41,26 +44,40 @@ class RandomDirection(Content, frozen=True, tag_field="path", tag="random"):
     seed: int = 0
 
 
-Along = Straight | Bent | Homogeneous | RandomDirection
+class Aligned(Content, frozen=True, tag_field="path", tag="aligned"):
+    """The line to the end with its units in the order that fits the start's (Ainsworth et al. 2023, arXiv 2209.04836).
+
+    Attributes:
+        by: ``weights`` or ``activations``, as of `linescape.interpolation.alignment.aligning.align`.
+        repaired: whether units keep mean and deviation along it (Jordan et al. 2022, arXiv 2211.08403; `Repaired`), for
+            networks without BatchNorm; with it, measure the treatment ``recalibrate``.
+    """
+
+    by: Literal["weights", "activations"] = "weights"
+    repaired: bool = False
 
 
-def between(
-    along: Along, start: State, end: State, network: Callable[[], nn.Module], states: Callable[[Moment], State]
-) -> Path:
+Along = Straight | Bent | Homogeneous | RandomDirection | Aligned
+
+
+def between(along: Along, start: State, end: State, evaluator: Evaluator, states: Callable[[Moment], State]) -> Path:
     """The path.
 
     Args:
         along: what it goes along.
         start, end: its states.
-        network: gives a network of them, for the order of its layers.
+        evaluator: a network of them and the data, for what depends on the order of layers or on activations.
         states: gives the state of another moment, such as that which a bend goes through.
     """
     if isinstance(along, Bent):
         return Bend([start, states(along.through), end])
     if isinstance(along, Homogeneous):
-        return homogeneous.Homogeneous(start, end, homogeneous.powers(network()))
+        return homogeneous.Homogeneous(start, end, homogeneous.powers(evaluator.model))
     if isinstance(along, RandomDirection):
         return Ray(start, direction(start, end, derive_seed(along, *_names(start))))
+    if isinstance(along, Aligned):
+        line = Line(start, align(start, end, evaluator, along.by).state)
+        return Repaired(line, evaluator) if along.repaired else line
     return Line(start, end)
 
 

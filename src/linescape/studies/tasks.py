@@ -14,7 +14,7 @@ from msgspec.structs import force_setattr
 from linescape.errors import RecipeError
 from linescape.interpolation.options import grid
 from linescape.recipe import Barrier, Content, Moment, Random, Recipe, Weights, title
-from linescape.studies.paths import Along, Bent, Straight
+from linescape.studies.paths import Aligned, Along, Bent, Straight
 
 
 class Task(Content, frozen=True):
@@ -159,6 +159,11 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
     def _check(self) -> None:
         if self.blocks and not self.block:
             raise RecipeError(f"blocks are {self.blocks} without a block to move with. Give the first one as block.")
+        if self.block and isinstance(self.along, Aligned):
+            raise RecipeError(
+                f"The block {self.block!r} is to move alone to an aligned end, but the units of a layer go "
+                "together with what reads them. Let the whole network move."
+            )
         if self.positions:
             if grid(self.positions) != self.positions:
                 raise RecipeError(
@@ -196,8 +201,8 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
 
     @property
     def pieces(self) -> int:
-        """The number of its positions."""
-        return self.alphas
+        """The number of its positions; one where each part would have to align its end anew."""
+        return 1 if isinstance(self.along, Aligned) else self.alphas
 
 
 def needs_of(moment: Moment) -> tuple[Task, ...]:

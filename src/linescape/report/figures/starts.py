@@ -1,4 +1,4 @@
-"""A statistic of runs from two starts, by what was done after them."""
+"""A statistic of runs from a few starts, or of pairs joined in a few ways, by what was done besides."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ def from_starts(runs: pl.DataFrame, quantity: str) -> Figure:
     """A row for each title and, within it, one for each start: a dot for each run, a tick for their mean.
 
     Args:
-        runs: ``title``, ``start`` (two of them) and ``value``, a row for each run.
+        runs: ``title``, ``start`` (a few of them) and ``value``, a row for each run.
         quantity: what the value is, with its unit.
     """
     titles, starts = (runs[name].unique(maintain_order=True).to_list() for name in ("title", "start"))
-    figure = Figure((WIDE * 0.72, 0.9 + 0.36 * max(1, len(titles))), layout="constrained")
+    figure = Figure((WIDE * 0.72, 0.9 + 0.18 * max(2, len(starts)) * max(1, len(titles))), layout="constrained")
     axes = figure.subplots()
     handles = []
-    for start, shift, colour in zip(starts, (-0.16, 0.16), (INK, COLOURS[0]), strict=False):
+    shifts = (np.arange(len(starts)) - (len(starts) - 1) / 2) * 0.64 / max(2, len(starts))
+    for start, shift, colour in zip(starts, shifts, (INK, *COLOURS), strict=False):
         for y, title in enumerate(titles):
             values = runs.filter((pl.col("title") == title) & (pl.col("start") == start))["value"].to_numpy()
             dots = axes.plot(values, np.full(values.size, y + shift), "o", color=colour, ms=4, mec="none", alpha=0.7)

@@ -73,14 +73,24 @@ def _panel(figure: Figure, axes: Axes, surface: Surface, means: np.ndarray, limi
     axes.tick_params(length=0, labelcolor=SOFT, pad=4)
     unit = surface.provenance.get("unit", 1.0)
     random = len(surface.marks) == 1
+    shares = surface.provenance.get("shares")
     words = ["first direction" if random else f"distance, in units of {unit:.3g}"]
+    beside = "second direction" if random else ""
+    if shares:
+        words[0], beside = (
+            f"{order} component, {share:.0%} of variance"
+            for order, share in zip(("first", "second"), shares, strict=True)
+        )
+        xs, ys, _ = zip(*surface.provenance["states"].values(), strict=True)
+        axes.plot(xs, ys, "-o", color=_MARK, lw=1, ms=2.5, path_effects=around, zorder=3)
+        words.append("line: the states, projected; only the last lies in the plane")
     if (means > limits[-1]).any():
         highest = np.nanmax(means)
         words.append(f"darkest: {limits[-1]:.3g} to {'∞' if math.isinf(highest) else f'{highest:.3g}'}")
     if np.isnan(means).any():
         words.append("blank: no value")
     axes.set_xlabel("\n".join(words), color=SOFT)
-    axes.set_ylabel("second direction" if random else "", color=SOFT)
+    axes.set_ylabel(beside, color=SOFT)
 
 
 def _limits(surface: Surface, means: np.ndarray, measure: str) -> np.ndarray:

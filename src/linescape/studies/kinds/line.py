@@ -16,7 +16,7 @@ from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Random
 from linescape.studies.job import Declined, Job, check_network, load, measuring
 from linescape.studies.kinds.kind import Asked, Kind, Part
-from linescape.studies.paths import between
+from linescape.studies.paths import Aligned, between
 from linescape.studies.states import state
 from linescape.studies.store import Store
 from linescape.studies.tasks import Keep, Scan, Task, Train
@@ -24,6 +24,9 @@ from linescape.studies.workloads import Cost, beginning, is_scaled, measurement,
 
 POINT = 0.002
 """Seconds of any position for loading the network's weights and writing the point."""
+
+ALIGNING = 4.0
+"""Seconds for aligning an end, by weights, hardly depending on the network."""
 
 
 def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
@@ -43,7 +46,7 @@ def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
         task.along,
         ends["start"].to(device),
         ends["end"].to(device),
-        lambda: evaluator.model,
+        evaluator,
         lambda moment: state(moment, store).to(device),
     )
     if task.block:
@@ -100,7 +103,8 @@ def _cost(task: Scan, device: str, _: Asked) -> Cost:
     workload = measurement(task.recipe, device)
     calls = {workload: (task.alphas * passes + ends) / workload.examples}
     size = task.alphas * measured * len(task.batchnorm) * 2 * 4  # loss and error as float32
-    return Cost(calls, beginning(task.recipe) + task.alphas * POINT, size, is_scaled(workload))
+    aligning = ALIGNING * isinstance(task.along, Aligned)
+    return Cost(calls, beginning(task.recipe) + aligning + task.alphas * POINT, size, is_scaled(workload))
 
 
 KIND = Kind(Scan, _do, _cost)

@@ -19,6 +19,8 @@ NAMES = (
     "wang2023",
     "tao2024",
     "adilova2024",
+    "ainsworth2022",
+    "jordan2022",
 )
 
 
