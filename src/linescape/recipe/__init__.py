@@ -9,19 +9,19 @@ from linescape.recipe.networks import LSTM, MLP, VGG, EfficientNetLite, LeNet, M
 from linescape.recipe.own import Own, OwnData, OwnModel
 from linescape.recipe.parts import (
     Barrier,
-    Data,
+    Everything,
     Init,
+    Midway,
     Moment,
-    Optimizer,
-    Poison,
+    OnCurve,
     Random,
     Recipe,
-    Schedule,
     Scheme,
     Trained,
-    TrainingPrecision,
+    Trains,
     Weights,
 )
+from linescape.recipe.settings import Data, Optimizer, Poison, Schedule, TrainingPrecision
 
 __all__ = [
     "LSTM",
@@ -31,11 +31,14 @@ __all__ = [
     "Content",
     "Data",
     "EfficientNetLite",
+    "Everything",
     "Init",
     "LeNet",
+    "Midway",
     "Model",
     "Moment",
     "Norm",
+    "OnCurve",
     "Optimizer",
     "Own",
     "OwnData",
@@ -48,6 +51,7 @@ __all__ = [
     "Scheme",
     "Trained",
     "TrainingPrecision",
+    "Trains",
     "Weights",
     "canonical",
     "derive_seed",

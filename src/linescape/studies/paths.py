@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from linescape.geometry import homogeneous
+from linescape.geometry.bezier import Bezier
 from linescape.geometry.paths import Bend, Line, Path, Ray
 from linescape.geometry.state import State
 from linescape.geometry.tensors import is_continuous
@@ -20,6 +21,12 @@ class Straight(Content, frozen=True, tag_field="path", tag="line"):
 
 class Bent(Content, frozen=True, tag_field="path", tag="bend"):
     """Two straight pieces, which meet at a third state at alpha = 0.5."""
+
+    through: Moment
+
+
+class Curved(Content, frozen=True, tag_field="path", tag="bezier"):
+    """A quadratic Bezier curve whose middle control point is a third state (Garipov et al. 2018, arXiv 1802.10026)."""
 
     through: Moment
 
@@ -41,7 +48,7 @@ class RandomDirection(Content, frozen=True, tag_field="path", tag="random"):
     seed: int = 0
 
 
-Along = Straight | Bent | Homogeneous | RandomDirection
+Along = Straight | Bent | Curved | Homogeneous | RandomDirection
 
 
 def between(
@@ -53,10 +60,12 @@ def between(
         along: what it goes along.
         start, end: its states.
         network: gives a network of them, for the order of its layers.
-        states: gives the state of another moment, such as that which a bend goes through.
+        states: gives the state of another moment, such as the bend of a curve.
     """
     if isinstance(along, Bent):
         return Bend([start, states(along.through), end])
+    if isinstance(along, Curved):
+        return Bezier(start, states(along.through), end)
     if isinstance(along, Homogeneous):
         return homogeneous.Homogeneous(start, end, homogeneous.powers(network()))
     if isinstance(along, RandomDirection):

@@ -8,14 +8,16 @@ from torch import nn
 
 from linescape.data import Dataset
 from linescape.errors import RecipeError
+from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.recipe import Moment, Random, Recipe, Trained, Weights
+from linescape.recipe import Midway, Moment, OnCurve, Random, Recipe, Trained, Weights
 from linescape.shape import TOLERANCE, hump
 from linescape.studies.job import Declined, load
 from linescape.studies.store import Store
 from linescape.studies.tasks import Train, hump_line
 from linescape.training.initialisation import at_barrier, carried_over, draw, from_file
 from linescape.training.loop import Checkpoint, steps_per_epoch
+from linescape.training.what_is_trained import OfCurve, WhatIsTrained
 
 
 def state(moment: Moment, store: Store) -> State:
@@ -66,6 +68,8 @@ def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
         start = carried_over(init, network, own, source)
         _check_continues(recipe, init.recipe, start.step)
         return start
+    if isinstance(init, Midway):
+        return Checkpoint(Line(*_ends(init, store)).at(0.5))
     ends = store.state(Moment(init.recipe, "start")), store.state(Moment(init.recipe))
     series = store.curve(hump_line(init.recipe))["train", "cross_entropy"]
     height = float(hump(series.alphas, series.mean))
@@ -77,6 +81,22 @@ def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
             f"has none above {TOLERANCE:g} nats (the highest is {height:.3f})."
         )
     return Checkpoint(at_barrier(*ends, series.alphas, series.mean))
+
+
+def what_is_trained(recipe: Recipe, store: Store) -> WhatIsTrained:
+    """How the network's weights follow from what a recipe trains.
+
+    Raises:
+        StoreError: a state that it depends on is missing or damaged.
+    """
+    if isinstance(recipe.trains, OnCurve):
+        assert isinstance(recipe.init, Midway)  # `recipe.Recipe` asks for it
+        return OfCurve(*_ends(recipe.init, store), recipe.trains.kind)
+    return WhatIsTrained()
+
+
+def _ends(init: Midway, store: Store) -> tuple[State, State]:
+    return state(init.first, store), state(init.second, store)
 
 
 def _check_continues(recipe: Recipe, other: Recipe, step: int) -> None:

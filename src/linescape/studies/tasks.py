@@ -13,8 +13,8 @@ from msgspec.structs import force_setattr
 
 from linescape.errors import RecipeError
 from linescape.interpolation.options import grid
-from linescape.recipe import Barrier, Content, Moment, Random, Recipe, Weights, title
-from linescape.studies.paths import Along, Bent, Straight
+from linescape.recipe import Barrier, Content, Midway, Moment, Random, Recipe, Weights, title
+from linescape.studies.paths import Along, Bent, Curved, Straight
 
 
 class Task(Content, frozen=True):
@@ -75,6 +75,8 @@ class Train(Task, frozen=True, tag_field="task", tag="train"):
         init = self.recipe.init
         if isinstance(init, Random | Weights):
             return ()
+        if isinstance(init, Midway):
+            return tuple(dict.fromkeys((*needs_of(init.first), *needs_of(init.second))))
         return (hump_line(init.recipe),) if isinstance(init, Barrier) else needs_of(init.moment)
 
 
@@ -180,7 +182,7 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
 
     def needs(self) -> tuple[Task, ...]:
         """The tasks that make the two ends."""
-        through = needs_of(self.along.through) if isinstance(self.along, Bent) else ()
+        through = needs_of(self.along.through) if isinstance(self.along, Bent | Curved) else ()
         return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end), *through)))
 
     @property

@@ -1,0 +1,97 @@
+"""Curves between two trainings as trainings of their bend, in a store."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from msgspec.structs import replace
+
+from linescape.data import load
+from linescape.errors import RecipeError
+from linescape.geometry.bezier import Bezier
+from linescape.geometry.paths import Line
+from linescape.geometry.state import State
+from linescape.recipe import MLP, Data, Everything, Midway, OnCurve, Optimizer, Recipe, Schedule
+from linescape.studies.paths import Bent, Curved
+from linescape.studies.run import work
+from linescape.studies.states import theta_0, what_is_trained
+from linescape.studies.store import Store
+from linescape.studies.study import Moment, Scan, Train, in_order
+from linescape.training.initialisation import draw
+from linescape.training.loop import train
+
+FIRST = Recipe(Data("spiral", fraction=0.05), MLP((8, 6)), Optimizer(batch_size=10, weight_decay=1e-3), Schedule(2))
+SECOND = replace(FIRST, seed=1)
+BEND = replace(FIRST, init=Midway(Moment(FIRST), Moment(SECOND)), trains=OnCurve())
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("store"))
+    assert not work([Train(BEND)], store, progress=False).failed
+    return store
+
+
+def test_both_networks_are_trained_first() -> None:
+    assert in_order([Train(BEND)]) == (Train(FIRST), Train(SECOND), Train(BEND))
+    assert BEND.needs() == (FIRST, SECOND)
+    curve = Scan(Moment(FIRST), Moment(SECOND), along=Curved(Moment(BEND)))
+    assert in_order([curve]) == (Train(FIRST), Train(SECOND), Train(BEND), curve)
+
+
+def test_the_default_changes_no_key() -> None:
+    assert replace(FIRST, trains=Everything()).key == FIRST.key
+    assert len({FIRST.key, BEND.key, replace(BEND, trains=OnCurve("chain")).key}) == 3
+
+
+def test_it_starts_midway_and_the_curve_is_walked_through_its_end(store: Store) -> None:
+    ends = store.state(Moment(FIRST)), store.state(Moment(SECOND))
+    start, bend = store.state(Moment(BEND, "start")), store.state(Moment(BEND))
+    middle = Line(*ends).at(0.5)
+    assert all(torch.equal(start[name], middle[name]) for name in middle)
+    assert not any(torch.equal(value, middle[name]) for name, value in bend.parameters.items())
+    scan = Scan(Moment(FIRST), Moment(SECOND), along=Curved(Moment(BEND)), alphas=3, train_examples=20)
+    line = replace(scan, along=Bent(Moment(BEND, "start")))
+    assert not work([scan, line], store, progress=False).failed
+    dataset = load(FIRST.data, FIRST.seed)
+    at = Bezier(ends[0], bend, ends[1]).at(0.5)
+    network = draw(FIRST, dataset.shape, dataset.classes).double()
+    network.load_state_dict({name: value.double() for name, value in at.items()})
+    outputs = network(dataset.normalise(dataset.test.inputs).double())
+    expected = float(torch.nn.functional.cross_entropy(outputs, dataset.test.targets).detach())
+    assert store.curve(scan)["test", "cross_entropy"].mean[1] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_it_resumes_to_the_bit(store: Store, name: str) -> None:
+    recipe = replace(BEND, optimizer=replace(BEND.optimizer, name=name))
+    dataset = load(recipe.data, recipe.seed)
+    start = theta_0(recipe, draw(recipe, dataset.shape, dataset.classes), store)
+
+    def end_from(checkpoint: object, steps: int | None = None) -> tuple[State, object]:
+        run = train(recipe, dataset, checkpoint, trained=what_is_trained(recipe, store))  # type: ignore[arg-type]
+        *_, last = islice(run, steps)
+        made = last.checkpoint()
+        return made.state, made
+
+    whole, _ = end_from(start)
+    _, halfway = end_from(start, 4)
+    resumed, _ = end_from(halfway)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_what_is_impossible_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="Start midway of two states"):
+        replace(FIRST, trains=OnCurve())
+    with pytest.raises(RecipeError, match="AdamW shrinks each weight"):
+        replace(BEND, optimizer=replace(BEND.optimizer, name="adamw"))
+    dataset = load(FIRST.data, FIRST.seed)
+    start = State.from_module(draw(FIRST, dataset.shape, dataset.classes))
+    with pytest.raises(RecipeError, match="Give it as `trained`"):
+        next(train(BEND, dataset, start))
+    other = Midway(Moment(FIRST), Moment(replace(FIRST, model=MLP((8,)))))
+    failed = work([Train(replace(BEND, init=other))], Store(tmp_path), progress=False).failed
+    assert "differ" in str(next(iter(failed.values())))
