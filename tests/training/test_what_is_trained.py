@@ -8,10 +8,12 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from linescape.errors import RecipeError
 from linescape.geometry.bezier import Bezier
 from linescape.geometry.paths import Bend, Line, Path
 from linescape.geometry.state import State
-from linescape.training.what_is_trained import COEFFICIENTS, OfCurve
+from linescape.recipe import Subspace
+from linescape.training.what_is_trained import COEFFICIENTS, COORDINATES, OfCurve, OfSubspace
 
 INPUTS, TARGETS = (
     torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
@@ -81,3 +83,35 @@ def test_a_line_is_needed_between_the_ends() -> None:
     with pytest.raises(ValueError, match="NaN"):
         OfCurve(start, start.replace({"0.bias": torch.full((4,), torch.nan).double()}), "bezier")
     assert Line(start, start).moving == frozenset()
+
+
+@pytest.mark.parametrize("name", ["dense", "sparse", "fastfood"])
+def test_gradients_are_those_of_the_coordinates(name: str) -> None:
+    """Compared with autograd through the map, away from the start, with a decay of the weights."""
+    start, module, decay = State.from_module(network(1)), network(1), 0.1
+    of = OfSubspace(start, Subspace(5, name), seed=3)  # type: ignore[arg-type]
+    coordinates = of.bind(module, decay)[COORDINATES]
+    coordinates.data += torch.arange(5) / 3
+    of.settle()
+    with of.step(0):
+        F.cross_entropy(module(INPUTS), TARGETS).backward()  # type: ignore[no-untyped-call]
+    matrix = torch.stack([of.projection(row) for row in torch.eye(5, dtype=torch.float64)], dim=1)
+    x = coordinates.detach().clone().requires_grad_()
+    flat = torch.cat([value.flatten() for value in start.parameters.values()]) + matrix @ x
+    weights, first = {}, 0
+    for key, value in start.parameters.items():
+        weights[key] = flat[first : first + value.numel()].view(value.shape)
+        first += value.numel()
+    assert all(torch.allclose(value, weights[key], rtol=0, atol=1e-12) for key, value in module.named_parameters())
+    loss = F.cross_entropy(functional_call(module, weights, (INPUTS,)), TARGETS) + decay / 2 * (flat**2).sum()
+    (expected,) = torch.autograd.grad(loss, x)
+    assert coordinates.grad is not None
+    assert torch.allclose(coordinates.grad, expected, rtol=0, atol=1e-12)
+
+
+def test_more_coordinates_than_weights_are_refused() -> None:
+    module = network(1)
+    with pytest.raises(RecipeError, match="the network has 26 weights"):
+        OfSubspace(State.from_module(module), Subspace(27), 0).bind(module, 0.0)
+    with pytest.raises(RecipeError, match="one coordinate or more"):
+        Subspace(0)

@@ -156,7 +156,26 @@ class OnCurve(Content, frozen=True, tag_field="trained", tag="curve"):
     kind: Literal["bezier", "chain"] = "bezier"
 
 
-Trains = Everything | OnCurve
+class Subspace(Content, frozen=True, tag_field="trained", tag="subspace"):
+    """Coordinates in a random subspace: weights are the start plus P times the coordinates, which begin at 0.
+
+    Source: Li, Farkhoor, Liu & Yosinski 2018, arXiv 1804.08838. P is drawn from the recipe's seed; its columns have
+    length 1. Which map it is decides the memory it takes: see `training.projections`.
+
+    Attributes:
+        dimension: number of coordinates.
+        projection: ``fastfood``, a product of fast transforms; ``dense``, Gaussian, with as many numbers as weights
+            times coordinates; or ``sparse``, with the square root of the number of weights for each coordinate.
+    """
+
+    dimension: int
+    projection: Literal["fastfood", "dense", "sparse"] = "fastfood"
+
+    def _check(self) -> None:
+        self._require("dimension", self.dimension >= 1, "one coordinate or more")
+
+
+Trains = Everything | OnCurve | Subspace
 
 
 class Recipe(Content, frozen=True):
@@ -183,6 +202,11 @@ class Recipe(Content, frozen=True):
         self._check_trains()
         if not isinstance(self.init, Trained) or self.init.optimizer == "new":
             return
+        if Subspace in (type(self.trains), type(self.init.recipe.trains)):
+            raise RecipeError(
+                "The optimizer of another training is kept, but that of a training in a subspace is of its coordinates"
+                ", which are others from another start. Start with a new one."
+            )
         other = self.init.recipe.optimizer.name
         if self.optimizer.name != other:
             raise RecipeError(

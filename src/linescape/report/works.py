@@ -128,6 +128,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "transfer-barriers": _transfer,
     "worth-of-pretraining": _worth,
     "poisoned-starts": _poisoned,
+    "curves": _lines("curves", first="straight line"),
     "lines-from-poisoned-starts": _lines("lines_from_poisoned_starts", first="usual start"),
     "fall-along-the-line": _lines("fall_along_the_line"),
     "barriers-within-training": _barriers,

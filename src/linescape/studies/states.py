@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 
+from msgspec.structs import replace
 from torch import nn
 
 from linescape.data import Dataset
 from linescape.errors import RecipeError
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.recipe import Midway, Moment, OnCurve, Random, Recipe, Trained, Weights
+from linescape.recipe import Midway, Moment, OnCurve, Random, Recipe, Subspace, Trained, Weights, derive_seed
 from linescape.shape import TOLERANCE, hump
 from linescape.studies.job import Declined, load
 from linescape.studies.store import Store
 from linescape.studies.tasks import Train, hump_line
 from linescape.training.initialisation import at_barrier, carried_over, draw, from_file
 from linescape.training.loop import Checkpoint, steps_per_epoch
-from linescape.training.what_is_trained import OfCurve, WhatIsTrained
+from linescape.training.what_is_trained import OfCurve, OfSubspace, WhatIsTrained
 
 
 def state(moment: Moment, store: Store) -> State:
@@ -83,8 +84,13 @@ def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
     return Checkpoint(at_barrier(*ends, series.alphas, series.mean))
 
 
-def what_is_trained(recipe: Recipe, store: Store) -> WhatIsTrained:
+def what_is_trained(recipe: Recipe, start: State, store: Store) -> WhatIsTrained:
     """How the network's weights follow from what a recipe trains.
+
+    Args:
+        recipe: of the training.
+        start: where it starts.
+        store: where what it depends on is read.
 
     Raises:
         StoreError: a state that it depends on is missing or damaged.
@@ -92,6 +98,8 @@ def what_is_trained(recipe: Recipe, store: Store) -> WhatIsTrained:
     if isinstance(recipe.trains, OnCurve):
         assert isinstance(recipe.init, Midway)  # `recipe.Recipe` asks for it
         return OfCurve(*_ends(recipe.init, store), recipe.trains.kind)
+    if isinstance(recipe.trains, Subspace):
+        return OfSubspace(start, recipe.trains, derive_seed(replace(recipe, order_seed=0), "projection"))
     return WhatIsTrained()
 
 

@@ -66,15 +66,9 @@ class Training:
         job = replace(job, conditions={**job.conditions, "data": dataset.digest})
         network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
         check_network(recipe, network, dataset)
-        return cls(
-            task,
-            job,
-            dataset,
-            network,
-            theta_0(recipe, network, job.store),
-            job.store.half_done(task, job.conditions),
-            what_is_trained(recipe, job.store),
-        )
+        start = theta_0(recipe, network, job.store)
+        trained = what_is_trained(recipe, start.state, job.store)
+        return cls(task, job, dataset, network, start, job.store.half_done(task, job.conditions), trained)
 
     def due(self, keeps: Iterable[Keep]) -> dict[int, list[Keep]]:
         """Step -> the states within it that are to be kept after that step; the best is known only at the end."""

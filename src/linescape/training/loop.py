@@ -24,7 +24,7 @@ from linescape.errors import DataError, RecipeError
 from linescape.geometry.state import State, is_finite
 from linescape.recipe import Everything, Random, Recipe, Schedule, seeds
 from linescape.training.step import Step
-from linescape.training.what_is_trained import WhatIsTrained
+from linescape.training.what_is_trained import COORDINATES, WhatIsTrained
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,8 @@ class Checkpoint:
     Attributes:
         state: the network.
         step: steps done since the beginning.
-        optimizer: the optimizer's tensors by ``slot/parameter``, such as ``momentum_buffer/conv1.weight``.
+        optimizer: the optimizer's tensors by ``slot/parameter``, such as ``momentum_buffer/conv1.weight``; of a
+            training in a subspace also its coordinates, as the slot ``value``.
         loss_sum: training loss so far in the epoch, summed over `seen` examples, in nats.
         wrong: how many of them were misclassified.
         seen: examples seen so far in the epoch.
@@ -275,6 +276,8 @@ class _TrainingState:
             for slot, value in self.optimizer.state[parameter].items()
             if isinstance(value, Tensor)
         }
+        if COORDINATES in self.parameters:
+            optimizer[f"value/{COORDINATES}"] = self.parameters[COORDINATES].detach().to("cpu", copy=True)
         return Checkpoint(
             State.from_module(self.module).to("cpu"), step, optimizer, self.loss_sum, self.wrong, self.seen
         )
@@ -286,7 +289,10 @@ class _TrainingState:
             restored = value.to(parameter.device, copy=True)
             if value.shape == parameter.shape and value.ndim:
                 restored = torch.empty_like(parameter, requires_grad=False).copy_(value)  # in the parameter's layout
-            self.optimizer.state[parameter][slot] = restored
+            if slot == "value":
+                parameter.data.copy_(restored)
+            else:
+                self.optimizer.state[parameter][slot] = restored
 
     def finite(self) -> bool:
         return all(map(is_finite, self.module.state_dict().values()))

@@ -112,6 +112,7 @@ class Step:
                 loss.backward()  # type: ignore[no-untyped-call]
         if finite:
             self.optimizer.step()
+            self.trained.settle()
         return metrics
 
     def captured_step(self, batch: Mixed) -> Tensor:

@@ -12,9 +12,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from linescape.errors import RecipeError
 from linescape.geometry import bezier
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
+from linescape.recipe import Subspace
+from linescape.training.projections import projection
+
+COORDINATES = "subspace/coordinates"
+"""The name of the coordinates where those of weights stand."""
 
 
 class WhatIsTrained:
@@ -36,6 +42,9 @@ class WhatIsTrained:
         self.weights = dict(module.named_parameters())
         self.weight_decay = weight_decay
         return self.weights
+
+    def settle(self) -> None:
+        """Write the weights that follow from what is trained now into the network, after an update."""
 
     @contextmanager
     def step(self, seed: int) -> Iterator[None]:  # noqa: ARG002 - nothing is drawn for all weights
@@ -98,6 +107,56 @@ class OfCurve(WhatIsTrained):
                 gradient.mul_(of_bend)
             for name, weight in self.weights.items():
                 weight.copy_(bend[name])
+
+
+class OfSubspace(WhatIsTrained):
+    """Coordinates in a random subspace (Li et al. 2018, arXiv 1804.08838): weights = start + P coordinates.
+
+    Args:
+        start: where the training starts.
+        spec: the subspace.
+        seed: of the projection.
+    """
+
+    plain = False
+
+    def __init__(self, start: State, spec: Subspace, seed: int) -> None:
+        self.start, self.spec, self.seed = start, spec, seed
+
+    def bind(self, module: nn.Module, weight_decay: float) -> Mapping[str, nn.Parameter]:
+        """The coordinates, at 0; the network's weights are left as they are.
+
+        Raises:
+            RecipeError: there are more of them than weights, or weights of several types.
+        """
+        super().bind(module, weight_decay)
+        self.weights = {name: weight for name, weight in self.weights.items() if weight.requires_grad}
+        first, size = next(iter(self.weights.values())), sum(weight.numel() for weight in self.weights.values())
+        if self.spec.dimension > size or len({weight.dtype for weight in self.weights.values()}) > 1:
+            raise RecipeError(
+                f"A subspace of dimension {self.spec.dimension} is asked for, but the network has {size} weights, or "
+                "they are of several types. Give at most as many dimensions as weights, of one type."
+            )
+        self.origin = {name: self.start[name].to(weight) for name, weight in self.weights.items()}
+        self.projection = projection(self.spec, size, self.seed, first.dtype, first.device)
+        self.coordinates = nn.Parameter(torch.zeros(self.spec.dimension, dtype=first.dtype, device=first.device))
+        return {COORDINATES: self.coordinates}
+
+    @contextmanager
+    def step(self, seed: int) -> Iterator[None]:  # noqa: ARG002 - nothing is drawn
+        """Within it, the network is as it was left; its gradient becomes that of the coordinates."""
+        yield
+        gradients = dict(self._gradients())
+        flat = [gradients.get(name, torch.zeros_like(weight)).flatten() for name, weight in self.weights.items()]
+        self.coordinates.grad = self.projection.adjoint(torch.cat(flat))
+
+    def settle(self) -> None:
+        """Write start + P coordinates into the network."""
+        with torch.no_grad():
+            moved = self.projection(self.coordinates.detach())
+            parts = moved.split([weight.numel() for weight in self.weights.values()])  # type: ignore[no-untyped-call]
+            for (name, weight), part in zip(self.weights.items(), parts, strict=True):
+                weight.copy_(self.origin[name] + part.view(weight.shape))
 
 
 def _of_chain(alpha: float) -> tuple[float, float, float]:

@@ -19,6 +19,7 @@ NAMES = (
     "wang2023",
     "tao2024",
     "adilova2024",
+    "garipov2018",
 )
 
 

@@ -1,9 +1,10 @@
-"""Curves between two trainings as trainings of their bend, in a store."""
+"""Trainings of something else than all weights, in a store: the bend of a curve, coordinates of a subspace."""
 
 from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,14 +15,15 @@ from linescape.errors import RecipeError
 from linescape.geometry.bezier import Bezier
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.recipe import MLP, Data, Everything, Midway, OnCurve, Optimizer, Recipe, Schedule
+from linescape.recipe import MLP, Data, Everything, Midway, OnCurve, Optimizer, Recipe, Schedule, Subspace, Trained
 from linescape.studies.paths import Bent, Curved
 from linescape.studies.run import work
 from linescape.studies.states import theta_0, what_is_trained
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Train, in_order
 from linescape.training.initialisation import draw
-from linescape.training.loop import train
+from linescape.training.loop import Checkpoint, train
+from linescape.training.what_is_trained import COORDINATES, OfSubspace
 
 FIRST = Recipe(Data("spiral", fraction=0.05), MLP((8, 6)), Optimizer(batch_size=10, weight_decay=1e-3), Schedule(2))
 SECOND = replace(FIRST, seed=1)
@@ -65,22 +67,56 @@ def test_it_starts_midway_and_the_curve_is_walked_through_its_end(store: Store) 
     assert store.curve(scan)["test", "cross_entropy"].mean[1] == pytest.approx(expected, rel=1e-5)
 
 
+IN_SUBSPACE = replace(FIRST, trains=Subspace(9))
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_it_resumes_to_the_bit(store: Store, name: str) -> None:
-    recipe = replace(BEND, optimizer=replace(BEND.optimizer, name=name))
+@pytest.mark.parametrize("recipe", [BEND, IN_SUBSPACE], ids=["curve", "subspace"])
+def test_it_resumes_to_the_bit_from_a_snapshot(store: Store, recipe: Recipe, name: Any, tmp_path: Path) -> None:
+    recipe = replace(recipe, optimizer=replace(recipe.optimizer, name=name, lr=0.05))
     dataset = load(recipe.data, recipe.seed)
     start = theta_0(recipe, draw(recipe, dataset.shape, dataset.classes), store)
+    half_done = Store(tmp_path).half_done(Train(recipe), {})
 
-    def end_from(checkpoint: object, steps: int | None = None) -> tuple[State, object]:
-        run = train(recipe, dataset, checkpoint, trained=what_is_trained(recipe, store))  # type: ignore[arg-type]
+    def end_from(begun: Checkpoint, steps: int | None = None) -> Checkpoint:
+        run = train(recipe, dataset, begun, trained=what_is_trained(recipe, start.state, store))
         *_, last = islice(run, steps)
-        made = last.checkpoint()
-        return made.state, made
+        return last.checkpoint()
 
-    whole, _ = end_from(start)
-    _, halfway = end_from(start, 4)
-    resumed, _ = end_from(halfway)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    whole = end_from(start)
+    half_done.save_training(end_from(start, 4), [])
+    snapshot = half_done.training(start.state)
+    assert snapshot is not None, half_done.remarks
+    assert snapshot.checkpoint.step == 3
+    resumed = end_from(snapshot.checkpoint)
+    assert all(torch.equal(whole.state[name], resumed.state[name]) for name in whole.state)
+    assert whole.optimizer.keys() == resumed.optimizer.keys()
+    assert all(torch.equal(value, resumed.optimizer[name]) for name, value in whole.optimizer.items())
+
+
+def test_a_training_in_a_subspace_stays_in_it(store: Store) -> None:
+    """Its way from the start is the projection of its coordinates, with the same projection for another order."""
+    ordered = replace(IN_SUBSPACE, order_seed=1)
+    assert not work([Train(IN_SUBSPACE), Train(ordered)], store, progress=False).failed
+    start, ways = store.state(Moment(IN_SUBSPACE, "start")), []
+    assert all(torch.equal(value, store.state(Moment(ordered, "start"))[name]) for name, value in start.items())
+    of = what_is_trained(IN_SUBSPACE, start, store)
+    assert isinstance(of, OfSubspace)
+    dataset = load(FIRST.data, FIRST.seed)
+    of.bind(draw(IN_SUBSPACE, dataset.shape, dataset.classes), 0.0)
+    for recipe in (IN_SUBSPACE, ordered):
+        end = store.checkpoint(Moment(recipe))
+        way = torch.cat([(end.state[name] - start[name]).flatten() for name in start.parameters])
+        ways.append(of.projection(end.optimizer[f"value/{COORDINATES}"]))
+        assert torch.allclose(way, ways[-1], rtol=0, atol=1e-6)
+        assert float(way.norm()) > 0.1
+    assert not torch.allclose(ways[0], ways[1])
+
+
+def test_the_optimizer_of_a_subspace_is_not_kept() -> None:
+    with pytest.raises(RecipeError, match="of its coordinates"):
+        replace(FIRST, init=Trained(IN_SUBSPACE, optimizer="kept"))
+    assert replace(FIRST, init=Trained(IN_SUBSPACE)).trains == Everything()
 
 
 def test_what_is_impossible_is_refused(tmp_path: Path) -> None:
