@@ -240,6 +240,16 @@ WORKS: dict[str, list[Column]] = {
         Column("low_all", "95 %, corrected", "interval", to="high_all"),
         Column("error", "on test error, points", "number"),
     ],
+    "intrinsic-dimension": [
+        Column("task", "task", "once"),
+        Column("dimension", "dimensions", "number", 0),
+        Column("runs", "runs", "number", 0),
+        Column("accuracy", "accuracy, %", "number"),
+        Column("share", "% of the baseline's", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("margin", "over 90 % of it, points", "signed"),
+        Column("margin_low", "95 %", "interval", to="margin_high"),
+    ],
     "curves": [
         Column("kind", "curve"),
         Column("pairs", "pairs", "number", 0),

@@ -20,6 +20,7 @@ NAMES = (
     "tao2024",
     "adilova2024",
     "garipov2018",
+    "li2018",
 )
 
 

@@ -14,12 +14,12 @@ re-estimated on training data at each position. Here the networks are the base o
 pairs share no network, curves train as long as a network, and lines and curves are measured alike, with statistics
 re-estimated.
 
-**Found** on 29 November 2026, barriers in nats of test loss above the mean of both ends, with 95 % t intervals over pairs.
-``mini``, 5 pairs: the Bezier curve has a lower barrier than the line in 5 of 5, on average 0.02 instead of 1.02, line
-minus curve 1.00 (0.81 to 1.19); the chain too, 0.05, line minus curve 0.96 (0.80 to 1.13). On training loss 0.02 and
-0.06 instead of 1.09, on test error 1.0 and 2.1 points instead of 34.6. ``demo``, 2 pairs: lower in 2 of 2 for both, but
-with so few the interval includes 0 (0.98, -1.21 to 3.17). Time of CPU, without the lines from start to end: demo 1.1
-min, mini 3.1 min.
+**Found** on 29 November 2026, barriers in nats of test loss above the mean of both ends, with 95 % t intervals over
+pairs. ``mini``, 5 pairs: the Bezier curve has a lower barrier than the line in 5 of 5, on average 0.02 instead of 1.02,
+line minus curve 1.00 (0.81 to 1.19); the chain too, 0.05, line minus curve 0.96 (0.80 to 1.13). On training loss 0.02
+and 0.06 instead of 1.09, on test error 1.0 and 2.1 points instead of 34.6. ``demo``, 2 pairs: lower in 2 of 2 for both,
+but with so few the interval includes 0 (0.98, -1.21 to 3.17). Time of CPU, without the lines from start to end: demo
+1.1 min, mini 3.1 min.
 """
 
 from __future__ import annotations
