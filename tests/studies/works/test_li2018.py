@@ -20,10 +20,13 @@ def test_the_networks_have_as_many_weights_as_the_sources() -> None:
     assert all(training(IMAGES, scale).model == MLP((200, 200)) for scale in SCALES)
 
 
-def test_arms_differ_in_the_dimension_alone() -> None:
+def test_arms_differ_in_the_dimension_and_its_rate() -> None:
     for arm in STUDY.arms:
         for run in arm.runs:
-            assert replace(run.recipe, trains=Everything()) == replace(training(arm.group, "mini"), seed=run.seed)
+            whole = replace(training(arm.group, "mini"), seed=run.seed)
+            assert replace(run.recipe, trains=Everything(), optimizer=whole.optimizer) == whole
+            rate = SCALES["mini"].rate if run.recipe.trains != Everything() else whole.optimizer.lr
+            assert run.recipe.optimizer == replace(whole.optimizer, lr=rate)
         trains = arm.runs[0].recipe.trains
         assert arm.name == f"{arm.group}-{trains.dimension if isinstance(trains, Subspace) else 'all'}"
         assert arm.baseline == f"{arm.group}-all"

@@ -46,6 +46,7 @@ class Scale(Resolution):
         labels: what is tried on random labels; none leaves that out.
         fraction: share of the images whose random labels are to be fitted.
         label_epochs: of a training on them.
+        rate: learning rate of trainings in subspaces; 0 is that of the baseline, as in the source.
     """
 
     warm_up: str = "mlp-mnist"
@@ -55,17 +56,20 @@ class Scale(Resolution):
     labels: tuple[int, ...] = ()
     fraction: float = 1.0
     label_epochs: int = 100
+    rate: float = 0.0
     alphas: int = 11
     train_examples: int = 1000
 
 
 SCALES: Mapping[str, Scale] = {
-    "demo": Scale(warm_up="mlp-images", seeds=2, dimensions=(50, 150, 500)),
+    "demo": Scale(warm_up="mlp-images", seeds=2, dimensions=(50, 150, 500), rate=0.02),
     "mini": Scale(
         warm_up="mlp-images",
         dimensions=(50, 100, 200, 500, 1500),
         labels=(250, 1000, 4000),
         fraction=0.05,
+        label_epochs=60,
+        rate=0.02,
     ),
     "cifar10-small": Scale(),
     "cifar10-narrow-30": Scale(epochs=30),
@@ -97,9 +101,11 @@ def training(task: str, scale: str) -> Recipe:
 
 def _arm(task: str, dimension: int | None, scale: str) -> Arm:
     recipe, words = training(task, scale), {IMAGES: "images", LABELS: "random labels"}[task]
+    chosen = SCALES[scale]
     if dimension:
-        recipe = replace(recipe, trains=Subspace(dimension))
-    runs = tuple(_run(replace(recipe, seed=seed), SCALES[scale]) for seed in range(SCALES[scale].seeds))
+        faster = replace(recipe.optimizer, lr=chosen.rate or recipe.optimizer.lr)
+        recipe = replace(recipe, trains=Subspace(dimension), optimizer=faster)
+    runs = tuple(_run(replace(recipe, seed=seed), chosen) for seed in range(chosen.seeds))
     title = f"{words}, {f'{dimension:,} dimensions' if dimension else 'all weights'}"
     return Arm(f"{task}-{dimension or 'all'}", task, title, runs, f"{task}-all")
 
