@@ -15,12 +15,24 @@ from linescape.errors import RecipeError
 from linescape.geometry.bezier import Bezier
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.recipe import MLP, Data, Everything, Midway, OnCurve, Optimizer, Recipe, Schedule, Subspace, Trained
+from linescape.recipe import (
+    MLP,
+    Data,
+    Everything,
+    Midway,
+    OnCurve,
+    Optimizer,
+    Recipe,
+    Remaining,
+    Schedule,
+    Subspace,
+    Trained,
+)
 from linescape.studies.paths import Bent, Curved
 from linescape.studies.run import work
 from linescape.studies.states import theta_0, what_is_trained
 from linescape.studies.store import Store
-from linescape.studies.study import Moment, Scan, Train, in_order
+from linescape.studies.study import Keep, Moment, Scan, Train, in_order
 from linescape.training.initialisation import draw
 from linescape.training.loop import Checkpoint, train
 from linescape.training.what_is_trained import COORDINATES, OfSubspace
@@ -67,19 +79,25 @@ def test_it_starts_midway_and_the_curve_is_walked_through_its_end(store: Store) 
     assert store.curve(scan)["test", "cross_entropy"].mean[1] == pytest.approx(expected, rel=1e-5)
 
 
+REWOUND = replace(FIRST, init=Trained(FIRST, at="step", number=2, optimizer="kept", schedule="continued"))
+ONCE = replace(REWOUND, trains=Remaining(Moment(FIRST), 0.8))
+TWICE = replace(REWOUND, trains=Remaining(Moment(ONCE), 0.64))
 IN_SUBSPACE = replace(FIRST, trains=Subspace(9))
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-@pytest.mark.parametrize("recipe", [BEND, IN_SUBSPACE], ids=["curve", "subspace"])
+@pytest.mark.parametrize(
+    ("recipe", "name"), [(BEND, "sgd"), (BEND, "adam"), (IN_SUBSPACE, "sgd"), (IN_SUBSPACE, "adam"), (ONCE, "sgd")]
+)
 def test_it_resumes_to_the_bit_from_a_snapshot(store: Store, recipe: Recipe, name: Any, tmp_path: Path) -> None:
     recipe = replace(recipe, optimizer=replace(recipe.optimizer, name=name, lr=0.05))
     dataset = load(recipe.data, recipe.seed)
+    assert not work([*Train(recipe).needs()], store, progress=False).failed
     start = theta_0(recipe, draw(recipe, dataset.shape, dataset.classes), store)
     half_done = Store(tmp_path).half_done(Train(recipe), {})
 
     def end_from(begun: Checkpoint, steps: int | None = None) -> Checkpoint:
-        run = train(recipe, dataset, begun, trained=what_is_trained(recipe, start.state, store))
+        trained = what_is_trained(recipe, draw(recipe, dataset.shape, dataset.classes), start.state, store)
+        run = train(recipe, dataset, begun, trained=trained)
         *_, last = islice(run, steps)
         return last.checkpoint()
 
@@ -87,7 +105,7 @@ def test_it_resumes_to_the_bit_from_a_snapshot(store: Store, recipe: Recipe, nam
     half_done.save_training(end_from(start, 4), [])
     snapshot = half_done.training(start.state)
     assert snapshot is not None, half_done.remarks
-    assert snapshot.checkpoint.step == 3
+    assert snapshot.checkpoint.step == start.step + 3
     resumed = end_from(snapshot.checkpoint)
     assert all(torch.equal(whole.state[name], resumed.state[name]) for name in whole.state)
     assert whole.optimizer.keys() == resumed.optimizer.keys()
@@ -100,10 +118,11 @@ def test_a_training_in_a_subspace_stays_in_it(store: Store) -> None:
     assert not work([Train(IN_SUBSPACE), Train(ordered)], store, progress=False).failed
     start, ways = store.state(Moment(IN_SUBSPACE, "start")), []
     assert all(torch.equal(value, store.state(Moment(ordered, "start"))[name]) for name, value in start.items())
-    of = what_is_trained(IN_SUBSPACE, start, store)
-    assert isinstance(of, OfSubspace)
     dataset = load(FIRST.data, FIRST.seed)
-    of.bind(draw(IN_SUBSPACE, dataset.shape, dataset.classes), 0.0)
+    network = draw(IN_SUBSPACE, dataset.shape, dataset.classes)
+    of = what_is_trained(IN_SUBSPACE, network, start, store)
+    assert isinstance(of, OfSubspace)
+    of.bind(network, 0.0)
     for recipe in (IN_SUBSPACE, ordered):
         end = store.checkpoint(Moment(recipe))
         way = torch.cat([(end.state[name] - start[name]).flatten() for name in start.parameters])
@@ -111,6 +130,31 @@ def test_a_training_in_a_subspace_stays_in_it(store: Store) -> None:
         assert torch.allclose(way, ways[-1], rtol=0, atol=1e-6)
         assert float(way.norm()) > 0.1
     assert not torch.allclose(ways[0], ways[1])
+
+
+def test_rounds_of_pruning_with_rewinding(store: Store) -> None:
+    """Each round starts from the state after step 2, without what the round before shows to be small."""
+    kept = Keep(Moment(FIRST, "step", 2))
+    assert in_order([Train(TWICE)]) == (kept, Train(FIRST), Train(ONCE), Train(TWICE))
+    assert not work([Train(TWICE)], store, progress=False).failed
+    rewound, before = store.state(Moment(FIRST, "step", 2)), store.state(Moment(FIRST))
+    names = [name for name in rewound.parameters if name.endswith("weight")]
+    zeros = {name: torch.zeros_like(rewound[name], dtype=torch.bool) for name in names}
+    for recipe, density in ((ONCE, 0.8), (TWICE, 0.64)):
+        start, end = store.state(Moment(recipe, "start")), store.state(Moment(recipe))
+        left = {name: start[name] != 0 for name in names}
+        count = sum(mask.numel() for mask in left.values())
+        assert sum(int(mask.sum()) for mask in left.values()) == round(density * count)
+        smallest = min(float(before[name].abs()[mask].min()) for name, mask in left.items() if mask.any())
+        largest = max(float(before[name].abs()[~mask].max()) for name, mask in left.items() if not mask.all())
+        assert smallest >= largest, "magnitudes at the end of the training before decide"
+        for name, mask in left.items():
+            assert torch.equal(start[name], rewound[name] * mask)
+            assert not bool((end[name][~mask] != 0).any())
+            assert not bool((zeros[name] & mask).any()), "what was pruned stays pruned"
+            zeros[name] = ~mask
+        assert all(torch.equal(start[name], rewound[name]) for name in rewound if name not in names)
+        before = end
 
 
 def test_the_optimizer_of_a_subspace_is_not_kept() -> None:

@@ -175,7 +175,27 @@ class Subspace(Content, frozen=True, tag_field="trained", tag="subspace"):
         self._require("dimension", self.dimension >= 1, "one coordinate or more")
 
 
-Trains = Everything | OnCurve | Subspace
+class Remaining(Content, frozen=True, tag_field="trained", tag="remaining"):
+    """The weights that are left after pruning by magnitude; the others are 0 at the start and stay 0.
+
+    All convolutions and linear layers are pruned together, biases and norm layers are not (Frankle et al. 2020, arXiv
+    1912.05671). Weights that were pruned before are 0 at the end that decides, so each further round prunes those that
+    are left: with densities 0.8, 0.64, ... of which each is decided by the training before it, and all of which start
+    from one state, it is iterative magnitude pruning with rewinding.
+
+    Attributes:
+        by: the state whose magnitudes decide, of the same network: the end of the training before.
+        density: share of the weights of those layers that is left, in (0, 1].
+    """
+
+    by: Moment
+    density: float
+
+    def _check(self) -> None:
+        self._require("density", 0 < self.density <= 1, "the share of weights that is left, in (0, 1]")
+
+
+Trains = Everything | OnCurve | Subspace | Remaining
 
 
 class Recipe(Content, frozen=True):
@@ -236,9 +256,10 @@ class Recipe(Content, frozen=True):
 
     def needs(self) -> tuple[Recipe, ...]:
         """The trainings whose result this one starts from."""
+        pruning = (self.trains.by.recipe,) if isinstance(self.trains, Remaining) else ()
         if isinstance(self.init, Midway):
-            return self.init.first.recipe, self.init.second.recipe
-        return () if isinstance(self.init, Random | Weights) else (self.init.recipe,)
+            return self.init.first.recipe, self.init.second.recipe, *pruning
+        return (*(() if isinstance(self.init, Random | Weights) else (self.init.recipe,)), *pruning)
 
 
 class Moment(Content, frozen=True):

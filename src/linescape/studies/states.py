@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 
 from msgspec.structs import replace
-from torch import nn
+from torch import Tensor, nn
 
 from linescape.data import Dataset
 from linescape.errors import RecipeError
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.recipe import Midway, Moment, OnCurve, Random, Recipe, Subspace, Trained, Weights, derive_seed
+from linescape.recipe import Midway, Moment, OnCurve, Random, Recipe, Remaining, Subspace, Trained, Weights, derive_seed
 from linescape.shape import TOLERANCE, hump
 from linescape.studies.job import Declined, load
 from linescape.studies.store import Store
 from linescape.studies.tasks import Train, hump_line
 from linescape.training.initialisation import at_barrier, carried_over, draw, from_file
 from linescape.training.loop import Checkpoint, steps_per_epoch
-from linescape.training.what_is_trained import OfCurve, OfSubspace, WhatIsTrained
+from linescape.training.pruning import prunable, remaining, without
+from linescape.training.what_is_trained import OfCurve, OfRemaining, OfSubspace, WhatIsTrained
 
 
 def state(moment: Moment, store: Store) -> State:
@@ -47,7 +48,7 @@ def steps_in_epoch(recipe: Recipe, dataset: Dataset) -> int:
 
 
 def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
-    """Where a training starts.
+    """Where a training starts, without what is pruned.
 
     Args:
         recipe: of the training; what it starts from must be settled.
@@ -58,6 +59,18 @@ def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
         StoreError: what it starts from is missing or damaged.
         RecipeError: it cannot start or go on from there.
     """
+    start = _start(recipe, network, store)
+    if isinstance(recipe.trains, Remaining):
+        return without(start, _left(recipe.trains, network, store))
+    return start
+
+
+def _left(trains: Remaining, network: nn.Module, store: Store) -> dict[str, Tensor]:
+    """Which weights are left of those that are pruned together."""
+    return remaining(state(trains.by, store), prunable(network), trains.density)
+
+
+def _start(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
     init = recipe.init
     if isinstance(init, Random):
         return Checkpoint(State.from_module(network))
@@ -84,11 +97,12 @@ def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
     return Checkpoint(at_barrier(*ends, series.alphas, series.mean))
 
 
-def what_is_trained(recipe: Recipe, start: State, store: Store) -> WhatIsTrained:
+def what_is_trained(recipe: Recipe, network: nn.Module, start: State, store: Store) -> WhatIsTrained:
     """How the network's weights follow from what a recipe trains.
 
     Args:
         recipe: of the training.
+        network: its network, which is only read.
         start: where it starts.
         store: where what it depends on is read.
 
@@ -100,6 +114,8 @@ def what_is_trained(recipe: Recipe, start: State, store: Store) -> WhatIsTrained
         return OfCurve(*_ends(recipe.init, store), recipe.trains.kind)
     if isinstance(recipe.trains, Subspace):
         return OfSubspace(start, recipe.trains, derive_seed(replace(recipe, order_seed=0), "projection"))
+    if isinstance(recipe.trains, Remaining):
+        return OfRemaining(_left(recipe.trains, network, store))
     return WhatIsTrained()
 
 

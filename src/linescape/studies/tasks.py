@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr
 
 from linescape.errors import RecipeError
 from linescape.interpolation.options import grid
-from linescape.recipe import Barrier, Content, Midway, Moment, Random, Recipe, Weights, title
+from linescape.recipe import Barrier, Content, Midway, Moment, Random, Recipe, Remaining, Weights, title
 from linescape.studies.paths import Along, Bent, Curved, Straight
 
 
@@ -72,12 +72,14 @@ class Train(Task, frozen=True, tag_field="task", tag="train"):
 
     def needs(self) -> tuple[Task, ...]:
         """The trainings and scans that must be done first."""
-        init = self.recipe.init
+        init, trains = self.recipe.init, self.recipe.trains
+        pruning = needs_of(trains.by) if isinstance(trains, Remaining) else ()
         if isinstance(init, Random | Weights):
-            return ()
-        if isinstance(init, Midway):
-            return tuple(dict.fromkeys((*needs_of(init.first), *needs_of(init.second))))
-        return (hump_line(init.recipe),) if isinstance(init, Barrier) else needs_of(init.moment)
+            return pruning
+        if isinstance(init, Barrier):
+            return (hump_line(init.recipe), *pruning)
+        moments = (init.first, init.second) if isinstance(init, Midway) else (init.moment,)
+        return tuple(dict.fromkeys((*(task for moment in moments for task in needs_of(moment)), *pruning)))
 
 
 class Keep(Task, frozen=True, tag_field="task", tag="keep"):

@@ -67,7 +67,7 @@ class Training:
         network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
         check_network(recipe, network, dataset)
         start = theta_0(recipe, network, job.store)
-        trained = what_is_trained(recipe, start.state, job.store)
+        trained = what_is_trained(recipe, network, start.state, job.store)
         return cls(task, job, dataset, network, start, job.store.half_done(task, job.conditions), trained)
 
     def due(self, keeps: Iterable[Keep]) -> dict[int, list[Keep]]:

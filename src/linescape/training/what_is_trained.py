@@ -159,6 +159,33 @@ class OfSubspace(WhatIsTrained):
                 weight.copy_(self.origin[name] + part.view(weight.shape))
 
 
+class OfRemaining(WhatIsTrained):
+    """The weights that pruning left; gradients of the others are 0.
+
+    Args:
+        masks: which weights are left, by name, as of `pruning.remaining`.
+    """
+
+    plain = False
+
+    def __init__(self, masks: Mapping[str, Tensor]) -> None:
+        self.masks = masks
+
+    def bind(self, module: nn.Module, weight_decay: float) -> Mapping[str, nn.Parameter]:
+        """The network's weights, of which those pruned are 0."""
+        bound = super().bind(module, weight_decay)
+        self.placed = {name: mask.to(bound[name].device) for name, mask in self.masks.items()}
+        return bound
+
+    @contextmanager
+    def step(self, seed: int) -> Iterator[None]:  # noqa: ARG002 - nothing is drawn
+        """Within it, the network is as it was left; then gradients of what was pruned become 0."""
+        yield
+        for name, gradient in self._gradients():
+            if name in self.placed:
+                gradient.mul_(self.placed[name])
+
+
 def _of_chain(alpha: float) -> tuple[float, float, float]:
     """The shares of start, bend and end on two straight pieces that meet at alpha = 1/2."""
     return max(0.0, 1.0 - 2.0 * alpha), 1.0 - abs(1.0 - 2.0 * alpha), max(0.0, 2.0 * alpha - 1.0)
