@@ -32,7 +32,7 @@ from linescape.studies.paths import Bent, Curved
 from linescape.studies.run import work
 from linescape.studies.states import theta_0, what_is_trained
 from linescape.studies.store import Store
-from linescape.studies.study import Keep, Moment, Scan, Train, in_order
+from linescape.studies.study import Keep, Moment, Scan, Study, Train, in_order
 from linescape.training.initialisation import draw
 from linescape.training.loop import Checkpoint, train
 from linescape.training.what_is_trained import COORDINATES, OfSubspace
@@ -155,6 +155,11 @@ def test_rounds_of_pruning_with_rewinding(store: Store) -> None:
             zeros[name] = ~mask
         assert all(torch.equal(start[name], rewound[name]) for name in rewound if name not in names)
         before = end
+
+
+def test_an_arm_says_what_is_trained() -> None:
+    study = Study.of("mine", FIRST, {"few": {"trains": Subspace(9)}}, seeds=1)
+    assert study.arms[1].runs[0].recipe == IN_SUBSPACE
 
 
 def test_the_optimizer_of_a_subspace_is_not_kept() -> None:
