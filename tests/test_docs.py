@@ -146,10 +146,17 @@ def test_what_the_page_on_planes_and_soups_shows_works(folder: Path, monkeypatch
     exec(MINE, namespace := {})  # type: ignore[var-annotated]
     networks = [namespace["network"]() for _ in range(3)]
     evaluator = ls.Evaluator(networks[0], namespace["data"]())
+    inputs, targets = namespace["data"]()["train"]
     plain = [nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)) for _ in range(2)]
     space: dict[str, object] = {"plain_evaluator": ls.Evaluator(plain[0], namespace["data"]())}
     space |= dict(zip(("plain_a", "plain_b"), plain, strict=True))
-    space |= {"ls": ls, "evaluator": evaluator, **dict(zip("abc", networks, strict=True))}
+    space |= {
+        "ls": ls,
+        "evaluator": evaluator,
+        "inputs": inputs,
+        "targets": targets,
+        **dict(zip("abc", networks, strict=True)),
+    }
     for block in blocks("beyond-the-line.md", "python"):
         exec(block.replace("alphas=25", "alphas=3"), space)
     assert (folder / "plane.safetensors").is_file()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from linescape.recipe import Random, Recipe, ResNet, Weights
+from linescape.recipe import Midway, Random, Recipe, ResNet, Weights
 from linescape.studies.study import Moment, Run, Scan, Study
 
 EXAMPLES = 8
@@ -28,6 +28,7 @@ def _run(run: Run) -> Run:
 
 def _recipe(recipe: Recipe) -> Recipe:
     init = recipe.init
+    assert not isinstance(init, Midway), "no arm of the study is a curve"
     assert isinstance(recipe.model, ResNet), "only arms of the base network are made small"
     return structs.replace(
         recipe,

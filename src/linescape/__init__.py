@@ -52,6 +52,7 @@ __all__ = [
     "compare",
     "cost",
     "cross_entropy",
+    "curve_between",
     "difference",
     "distance",
     "distances",
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from linescape.interpolation.stopping import Until
     from linescape.interpolation.surface import Surface, scan_plane
     from linescape.keeper import Keeper
+    from linescape.training.curves import curve_between
 else:
     _NAMES = {
         "checkpoints": {"checkpoints"},  # these three are not in __all__: `import *` should not take such names
@@ -113,6 +115,7 @@ else:
         "interpolation.stopping": {"Until"},
         "interpolation.surface": {"Surface", "scan_plane"},
         "keeper": {"Keeper"},
+        "training.curves": {"curve_between"},
         "shape": {"shape"},
         "data": {"data"},
         "report": {"report"},

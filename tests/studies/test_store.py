@@ -154,6 +154,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
             "init": {"from": "random", "scheme": "default", "scale": 1.0},
             "seed": 0,
             "order_seed": 0,
+            "trains": {"trained": "everything"},
         },
         "at": "end",
         "number": None,

@@ -49,6 +49,19 @@ def _modules(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw("modules", figure, caption("modules", within=answer.facts["within"]))]
 
 
+def _dimensions(answer: Answer, output: Folder) -> list[Drawing]:
+    """A figure for each task: accuracy as a share of the baseline's against the dimension."""
+    enough = answer.facts["enough"]
+    of_runs = pl.DataFrame(answer.facts["of_runs"])
+    drawings = []
+    for (task,), rows in answer.numbers.rename({"dimension": "step"}).group_by(["task"], maintain_order=True):
+        runs, words = of_runs.filter(pl.col("task") == task), "accuracy, % of that of training all weights"
+        line = (enough, f"enough: {enough:g} %")
+        figure = against_steps(rows, runs, "share", words, line, axis="dimensions of the random subspace")
+        drawings.append(output.draw(f"dimensions-{task}", figure, caption("dimensions", task=task)))
+    return drawings
+
+
 def _averaged(answer: Answer, output: Folder) -> list[Drawing]:
     return [
         output.draw(
@@ -135,6 +148,8 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "worth-of-pretraining": _worth,
     "poisoned-starts": _poisoned,
     "joined-networks": _joined,
+    "intrinsic-dimension": _dimensions,
+    "curves": _lines("curves", first="straight line"),
     "lines-from-poisoned-starts": _lines("lines_from_poisoned_starts", first="usual start"),
     "fall-along-the-line": _lines("fall_along_the_line"),
     "barriers-within-training": _barriers,

@@ -23,6 +23,7 @@ from linescape.studies.encoding import Row, roles, with_roles
 from linescape.studies.layout import POINTS, SNAPSHOT
 from linescape.studies.places import Place
 from linescape.training.loop import Checkpoint
+from linescape.training.what_is_trained import COORDINATES
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +170,10 @@ def _checkpoint(prefix: str, tensors: Mapping[str, Tensor], note: Mapping[str, A
     state, optimizer = with_roles(parts["state"], note), parts["optimizer"]
     check_alike(state, start, "the snapshot", "the recipe's network")
     for slot, value in optimizer.items():
-        parameter = start.parameters.get(slot.partition("/")[2])
+        name = slot.partition("/")[2]
+        if name == COORDINATES:
+            continue
+        parameter = start.parameters.get(name)
         if parameter is None or (value.ndim and value.shape != parameter.shape):
             raise ValueError(f"{slot} of its optimizer fits no parameter")
     return Checkpoint(state, optimizer=optimizer, **{name: note[name] for name in _COUNTS})

@@ -9,6 +9,7 @@ import torch
 
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import homogeneous
+from linescape.geometry.bezier import Bezier
 from linescape.geometry.paths import Bend, Line, Path, Ray
 from linescape.geometry.state import State
 from linescape.geometry.tensors import is_continuous
@@ -23,6 +24,12 @@ class Straight(Content, frozen=True, tag_field="path", tag="line"):
 
 class Bent(Content, frozen=True, tag_field="path", tag="bend"):
     """Two straight pieces, which meet at a third state at alpha = 0.5."""
+
+    through: Moment
+
+
+class Curved(Content, frozen=True, tag_field="path", tag="bezier"):
+    """A quadratic Bezier curve whose middle control point is a third state (Garipov et al. 2018, arXiv 1802.10026)."""
 
     through: Moment
 
@@ -57,7 +64,7 @@ class Aligned(Content, frozen=True, tag_field="path", tag="aligned"):
     repaired: bool = False
 
 
-Along = Straight | Bent | Homogeneous | RandomDirection | Aligned
+Along = Straight | Bent | Curved | Homogeneous | RandomDirection | Aligned
 
 
 def between(along: Along, start: State, end: State, evaluator: Evaluator, states: Callable[[Moment], State]) -> Path:
@@ -67,10 +74,12 @@ def between(along: Along, start: State, end: State, evaluator: Evaluator, states
         along: what it goes along.
         start, end: its states.
         evaluator: a network of them and the data, for what depends on the order of layers or on activations.
-        states: gives the state of another moment, such as that which a bend goes through.
+        states: gives the state of another moment, such as the bend of a curve.
     """
     if isinstance(along, Bent):
         return Bend([start, states(along.through), end])
+    if isinstance(along, Curved):
+        return Bezier(start, states(along.through), end)
     if isinstance(along, Homogeneous):
         return homogeneous.Homogeneous(start, end, homogeneous.powers(evaluator.model))
     if isinstance(along, RandomDirection):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
+from msgspec.structs import replace
+from torch import Tensor, nn
 
 from linescape.data import Dataset
 from linescape.errors import RecipeError
+from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.recipe import Moment, Random, Recipe, Trained, Weights
+from linescape.recipe import Midway, Moment, OnCurve, Random, Recipe, Remaining, Subspace, Trained, Weights, derive_seed
 from linescape.shape import TOLERANCE, hump
 from linescape.studies.job import Declined, load
 from linescape.studies.store import Store
 from linescape.studies.tasks import Train, hump_line
 from linescape.training.initialisation import at_barrier, carried_over, draw, from_file
 from linescape.training.loop import Checkpoint, steps_per_epoch
+from linescape.training.pruning import prunable, remaining, without
+from linescape.training.what_is_trained import OfCurve, OfRemaining, OfSubspace, WhatIsTrained
 
 
 def state(moment: Moment, store: Store) -> State:
@@ -44,7 +48,7 @@ def steps_in_epoch(recipe: Recipe, dataset: Dataset) -> int:
 
 
 def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
-    """Where a training starts.
+    """Where a training starts, without what is pruned.
 
     Args:
         recipe: of the training; what it starts from must be settled.
@@ -55,6 +59,18 @@ def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
         StoreError: what it starts from is missing or damaged.
         RecipeError: it cannot start or go on from there.
     """
+    start = _start(recipe, network, store)
+    if isinstance(recipe.trains, Remaining):
+        return without(start, _left(recipe.trains, network, store))
+    return start
+
+
+def _left(trains: Remaining, network: nn.Module, store: Store) -> dict[str, Tensor]:
+    """Which weights are left of those that are pruned together."""
+    return remaining(state(trains.by, store), prunable(network), trains.density)
+
+
+def _start(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
     init = recipe.init
     if isinstance(init, Random):
         return Checkpoint(State.from_module(network))
@@ -66,6 +82,8 @@ def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
         start = carried_over(init, network, own, source)
         _check_continues(recipe, init.recipe, start.step)
         return start
+    if isinstance(init, Midway):
+        return Checkpoint(Line(*_ends(init, store)).at(0.5))
     ends = store.state(Moment(init.recipe, "start")), store.state(Moment(init.recipe))
     series = store.curve(hump_line(init.recipe))["train", "cross_entropy"]
     height = float(hump(series.alphas, series.mean))
@@ -77,6 +95,32 @@ def theta_0(recipe: Recipe, network: nn.Module, store: Store) -> Checkpoint:
             f"has none above {TOLERANCE:g} nats (the highest is {height:.3f})."
         )
     return Checkpoint(at_barrier(*ends, series.alphas, series.mean))
+
+
+def what_is_trained(recipe: Recipe, network: nn.Module, start: State, store: Store) -> WhatIsTrained:
+    """How the network's weights follow from what a recipe trains.
+
+    Args:
+        recipe: of the training.
+        network: its network, which is only read.
+        start: where it starts.
+        store: where what it depends on is read.
+
+    Raises:
+        StoreError: a state that it depends on is missing or damaged.
+    """
+    if isinstance(recipe.trains, OnCurve):
+        assert isinstance(recipe.init, Midway)  # `recipe.Recipe` asks for it
+        return OfCurve(*_ends(recipe.init, store), recipe.trains.kind)
+    if isinstance(recipe.trains, Subspace):
+        return OfSubspace(start, recipe.trains, derive_seed(replace(recipe, order_seed=0), "projection"))
+    if isinstance(recipe.trains, Remaining):
+        return OfRemaining(_left(recipe.trains, network, store))
+    return WhatIsTrained()
+
+
+def _ends(init: Midway, store: Store) -> tuple[State, State]:
+    return state(init.first, store), state(init.second, store)
 
 
 def _check_continues(recipe: Recipe, other: Recipe, step: int) -> None:

@@ -13,8 +13,8 @@ from msgspec.structs import force_setattr
 
 from linescape.errors import RecipeError
 from linescape.interpolation.options import grid
-from linescape.recipe import Barrier, Content, Moment, Random, Recipe, Weights, title
-from linescape.studies.paths import Aligned, Along, Bent, Straight
+from linescape.recipe import Barrier, Content, Midway, Moment, Random, Recipe, Remaining, Weights, title
+from linescape.studies.paths import Aligned, Along, Bent, Curved, Straight
 
 
 class Task(Content, frozen=True):
@@ -72,10 +72,14 @@ class Train(Task, frozen=True, tag_field="task", tag="train"):
 
     def needs(self) -> tuple[Task, ...]:
         """The trainings and scans that must be done first."""
-        init = self.recipe.init
+        init, trains = self.recipe.init, self.recipe.trains
+        pruning = needs_of(trains.by) if isinstance(trains, Remaining) else ()
         if isinstance(init, Random | Weights):
-            return ()
-        return (hump_line(init.recipe),) if isinstance(init, Barrier) else needs_of(init.moment)
+            return pruning
+        if isinstance(init, Barrier):
+            return (hump_line(init.recipe), *pruning)
+        moments = (init.first, init.second) if isinstance(init, Midway) else (init.moment,)
+        return tuple(dict.fromkeys((*(task for moment in moments for task in needs_of(moment)), *pruning)))
 
 
 class Keep(Task, frozen=True, tag_field="task", tag="keep"):
@@ -185,7 +189,7 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
 
     def needs(self) -> tuple[Task, ...]:
         """The tasks that make the two ends."""
-        through = needs_of(self.along.through) if isinstance(self.along, Bent) else ()
+        through = needs_of(self.along.through) if isinstance(self.along, Bent | Curved) else ()
         return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end), *through)))
 
     @property

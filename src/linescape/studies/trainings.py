@@ -22,11 +22,12 @@ from linescape.geometry.tensors import identical
 from linescape.recipe import Moment, Recipe
 from linescape.studies.half_done import Best, HalfDone, Snapshot
 from linescape.studies.job import Job, check_network, load, measuring
-from linescape.studies.states import steps_in_epoch, theta_0
+from linescape.studies.states import steps_in_epoch, theta_0, what_is_trained
 from linescape.studies.store import Row, Store
 from linescape.studies.tasks import Keep, Train
 from linescape.training.initialisation import draw
 from linescape.training.loop import Checkpoint, Progress, learning_rate, train
+from linescape.training.what_is_trained import WhatIsTrained
 
 SNAPSHOT_SECONDS = 10.0
 """Seconds between snapshots of a training, which is what a kill may cost."""
@@ -46,6 +47,7 @@ class Training:
         network: the recipe's, which is trained.
         start: theta_0, with its step and momenta where it continues another training.
         half_done: what is there of it.
+        trained: how the network's weights follow from what is trained.
     """
 
     task: Train
@@ -54,6 +56,7 @@ class Training:
     network: nn.Module
     start: Checkpoint
     half_done: HalfDone
+    trained: WhatIsTrained
 
     @classmethod
     def prepare(cls, task: Train, job: Job) -> Training:
@@ -63,9 +66,9 @@ class Training:
         job = replace(job, conditions={**job.conditions, "data": dataset.digest})
         network = draw(recipe, dataset.shape, dataset.classes)  # the only one: building a network takes long
         check_network(recipe, network, dataset)
-        return cls(
-            task, job, dataset, network, theta_0(recipe, network, job.store), job.store.half_done(task, job.conditions)
-        )
+        start = theta_0(recipe, network, job.store)
+        trained = what_is_trained(recipe, network, start.state, job.store)
+        return cls(task, job, dataset, network, start, job.store.half_done(task, job.conditions), trained)
 
     def due(self, keeps: Iterable[Keep]) -> dict[int, list[Keep]]:
         """Step -> the states within it that are to be kept after that step; the best is known only at the end."""
@@ -78,7 +81,8 @@ class Training:
     def steps(self, checkpoint: Checkpoint) -> Iterator[Progress]:
         """Train from a checkpoint on."""
         first = self.start.step
-        for progress in train(self.task.recipe, self.dataset, checkpoint, self.job.device, self.network):
+        recipe, device = self.task.recipe, self.job.device
+        for progress in train(recipe, self.dataset, checkpoint, device, self.network, self.trained):
             self.job.report((progress.step - first) / (progress.steps - first) if progress.steps > first else 1.0)
             yield progress
 

@@ -22,7 +22,7 @@ from linescape.training import interventions
 
 Change = Mapping[str, Any] | str | Callable[[Recipe], Recipe]
 
-_PARTS = ("data", "model", "optimizer", "schedule", "init")
+_PARTS = ("data", "model", "optimizer", "schedule", "init", "trains")
 
 
 def changed(recipe: Recipe, change: Change) -> Recipe:

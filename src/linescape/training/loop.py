@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from linescape import models
 from linescape.data import Dataset, Mixed, augment, mix
-from linescape.errors import DataError
+from linescape.errors import DataError, RecipeError
 from linescape.geometry.state import State, is_finite
-from linescape.recipe import Random, Recipe, Schedule, seeds
+from linescape.recipe import Everything, Random, Recipe, Schedule, seeds
 from linescape.training.step import Step
+from linescape.training.what_is_trained import COORDINATES, WhatIsTrained
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,8 @@ class Checkpoint:
     Attributes:
         state: the network.
         step: steps done since the beginning.
-        optimizer: the optimizer's tensors by ``slot/parameter``, such as ``momentum_buffer/conv1.weight``.
+        optimizer: the optimizer's tensors by ``slot/parameter``, such as ``momentum_buffer/conv1.weight``; of a
+            training in a subspace also its coordinates, as the slot ``value``.
         loss_sum: training loss so far in the epoch, summed over `seen` examples, in nats.
         wrong: how many of them were misclassified.
         seen: examples seen so far in the epoch.
@@ -94,6 +96,7 @@ def train(
     start: State | Checkpoint,
     device: torch.device | str = "cpu",
     network: nn.Module | None = None,
+    trained: WhatIsTrained | None = None,
 ) -> Iterator[Progress]:
     """Train a recipe; yields the starting point first, then after every step.
 
@@ -104,21 +107,28 @@ def train(
         device: where to train. On the CPU of one machine bits repeat with the same number of threads; a GPU may add in
             another order each time, and multiplies float32 in TF32.
         network: a network of the recipe's model that is trained in place of a new one; its values are overwritten.
+        trained: how its weights follow from what is trained, where that is not all of them (`recipe.Recipe.trains`).
 
     Raises:
-        RecipeError: the recipe asks for native convolutions, and this device or machine has none.
+        RecipeError: the recipe asks for native convolutions, and this device or machine has none; or it trains
+            something else than all weights, and `trained` does not say how they follow.
         DataError: there are too few examples for one step.
         StateError: the start is not a state of the recipe's model.
     """
     start = Checkpoint(start) if isinstance(start, State) else start
     per_epoch = steps_per_epoch(len(dataset.train), recipe.optimizer.batch_size)
     steps = per_epoch * recipe.schedule.epochs
+    if trained is None and not isinstance(recipe.trains, Everything):
+        raise RecipeError(
+            f"The recipe trains {recipe.trains}, but it was not said how the network's weights follow from that. Give "
+            "it as `trained`, or have a study do the training."
+        )
 
     module = network or models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)
     start.state.load_into(module)
     module.to(device, memory_format=memory_layout(dataset)).train()  # type: ignore[call-overload]
-    do_step = Step(module, recipe.optimizer, device, steps)
-    training = _TrainingState(module, do_step.optimizer, start.loss_sum, start.wrong, start.seen)
+    do_step = Step(module, recipe.optimizer, device, steps, trained)
+    training = _TrainingState(module, do_step.parameters, do_step.optimizer, start.loss_sum, start.wrong, start.seen)
     training.restore(start.optimizer)
 
     step, seed = start.step, seeds(recipe.ordering)
@@ -131,7 +141,7 @@ def train(
     while batch is not None:
         if step % per_epoch == 0:
             training.loss_sum, training.wrong, training.seen = 0.0, 0, 0
-        metrics = do_step(batch, learning_rate(recipe, step, per_epoch), seed("forward", step))
+        metrics = do_step(batch, learning_rate(recipe, step, per_epoch), seed("forward", step), seed("weights", step))
         examples, batch = len(batch.targets), next(batches, None)  # a GPU may still be at the step meanwhile
         loss, wrong = metrics.tolist()
         training.loss_sum += loss * examples
@@ -235,6 +245,7 @@ class _TrainingState:
     """The network and optimizer of a running training, and the metrics of its epoch."""
 
     module: nn.Module
+    parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
     loss_sum: float
     wrong: int
@@ -261,23 +272,27 @@ class _TrainingState:
     def copy(self, step: int) -> Checkpoint:
         optimizer = {
             f"{slot}/{name}": value.detach().to("cpu", copy=True)
-            for name, parameter in self.module.named_parameters()
+            for name, parameter in self.parameters.items()
             for slot, value in self.optimizer.state[parameter].items()
             if isinstance(value, Tensor)
         }
+        if COORDINATES in self.parameters:
+            optimizer[f"value/{COORDINATES}"] = self.parameters[COORDINATES].detach().to("cpu", copy=True)
         return Checkpoint(
             State.from_module(self.module).to("cpu"), step, optimizer, self.loss_sum, self.wrong, self.seen
         )
 
     def restore(self, optimizer: Mapping[str, Tensor]) -> None:
-        parameters = dict(self.module.named_parameters())
         for key, value in optimizer.items():
             slot, name = key.split("/", 1)
-            parameter = parameters[name]
+            parameter = self.parameters[name]
             restored = value.to(parameter.device, copy=True)
             if value.shape == parameter.shape and value.ndim:
                 restored = torch.empty_like(parameter, requires_grad=False).copy_(value)  # in the parameter's layout
-            self.optimizer.state[parameter][slot] = restored
+            if slot == "value":
+                parameter.data.copy_(restored)
+            else:
+                self.optimizer.state[parameter][slot] = restored
 
     def finite(self) -> bool:
         return all(map(is_finite, self.module.state_dict().values()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from linescape.data import Mixed
 from linescape.engine import with_winograd
 from linescape.errors import RecipeError
 from linescape.recipe import Optimizer
+from linescape.training.what_is_trained import WhatIsTrained
 
 WORTH_COMPILING = 5000
 """Steps of a training on a GPU from which on compiling its network, which takes about a minute, saves time."""
@@ -37,8 +38,10 @@ class Step:
         spec: the recipe's optimizer.
         device: where the network is.
         steps: number of steps of the whole training.
+        trained: how the network's weights follow from what is trained.
 
     Attributes:
+        parameters: what is trained, by name.
         optimizer: torch's; it holds the momenta.
         forward: the network, or its compiled form.
 
@@ -46,26 +49,38 @@ class Step:
         RecipeError: native convolutions are asked for, and this device or machine has none.
     """
 
-    def __init__(self, module: nn.Module, spec: Optimizer, device: torch.device | str, steps: int) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        spec: Optimizer,
+        device: torch.device | str,
+        steps: int,
+        trained: WhatIsTrained | None = None,
+    ) -> None:
         self.module, self.spec, self.device = module, spec, torch.device(device)
+        self.trained = trained or WhatIsTrained()
         self.on_gpu = self.device.type == "cuda"
         if spec.native:
             _use_native_convolutions(module, self.device)
-        self.optimizer = _optimizer(spec, module, self.on_gpu)
+        self.parameters = self.trained.bind(module, spec.weight_decay)
+        decay = spec.weight_decay if self.trained.plain else 0.0
+        self.optimizer = _optimizer(spec, list(self.parameters.values()), decay, self.on_gpu)
         self.forward: Callable[[Tensor], Tensor] = module
-        if self.on_gpu and steps >= WORTH_COMPILING:
+        fixed = self.on_gpu and self.trained.plain
+        if fixed and steps >= WORTH_COMPILING:
             self.forward = torch.compile(module, dynamic=False)
         self.eager_steps = 0
         self.captured: _CapturedStep | None = None
-        self.captures = self.on_gpu
+        self.captures = fixed
 
-    def __call__(self, batch: Mixed, lr: float, seed: int) -> Tensor:
+    def __call__(self, batch: Mixed, lr: float, seed: int, weights_seed: int = 0) -> Tensor:
         """Do a step. If its loss is NaN or infinite, parameters and momenta do not change.
 
         Args:
             batch: normalised inputs and labels on the device.
             lr: learning rate of this step.
             seed: of the network's random draws, such as dropout.
+            weights_seed: of those that decide its weights in this step, where some do.
 
         Returns:
             Mean loss in nats and number of misclassified examples, float32 ``(2,)``. On a GPU it may not be computed
@@ -83,16 +98,21 @@ class Step:
                 if self.captured is not None and self.captured.inputs.shape == batch.inputs.shape:
                     return self.captured(batch)
             self.eager_steps += 1
-            return self._eager_step_on_side_stream(batch) if self.on_gpu else self.eager_step(batch)
+            if self.on_gpu:
+                return self._eager_step_on_side_stream(batch, weights_seed)
+            return self.eager_step(batch, weights_seed)
 
-    def eager_step(self, batch: Mixed) -> Tensor:
+    def eager_step(self, batch: Mixed, weights_seed: int = 0) -> Tensor:
         """A step that checks its loss on the CPU before it changes anything."""
         self.optimizer.found_inf = None  # type: ignore[attr-defined]
-        loss, metrics = self._loss(batch)
-        if math.isfinite(metrics[0]):
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+        with self.trained.step(weights_seed):
+            loss, metrics = self._loss(batch)
+            self.module.zero_grad()
+            if finite := math.isfinite(metrics[0]):
+                loss.backward()  # type: ignore[no-untyped-call]
+        if finite:
             self.optimizer.step()
+            self.trained.settle()
         return metrics
 
     def captured_step(self, batch: Mixed) -> Tensor:
@@ -122,12 +142,12 @@ class Step:
             outputs = self.forward(inputs)
         return outputs
 
-    def _eager_step_on_side_stream(self, batch: Mixed) -> Tensor:
+    def _eager_step_on_side_stream(self, batch: Mixed, weights_seed: int) -> Tensor:
         # Autograd keeps the stream of an eager step, and a graph could not be captured after one on the default stream.
         current, side = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         side.wait_stream(current)
         with torch.cuda.stream(side):
-            metrics = self.eager_step(batch)
+            metrics = self.eager_step(batch, weights_seed)
         current.wait_stream(side)
         return metrics
 
@@ -201,14 +221,16 @@ def _use_native_convolutions(module: nn.Module, device: torch.device) -> None:
     )
 
 
-def _optimizer(spec: Optimizer, module: nn.Module, on_gpu: bool) -> torch.optim.Optimizer:
+def _optimizer(
+    spec: Optimizer, parameters: Sequence[nn.Parameter], decay: float, on_gpu: bool
+) -> torch.optim.Optimizer:
     # fused: one kernel for all tensors; it pays on the CPU too, where looping over small tensors costs as much.
-    lr = torch.tensor(spec.lr, device=next(module.parameters()).device) if on_gpu else spec.lr
-    common: dict[str, Any] = {"lr": lr, "weight_decay": spec.weight_decay, "fused": True}
+    lr = torch.tensor(spec.lr, device=parameters[0].device) if on_gpu else spec.lr
+    common: dict[str, Any] = {"lr": lr, "weight_decay": decay, "fused": True}
     if spec.name == "sgd":
-        return torch.optim.SGD(module.parameters(), momentum=spec.momentum, **common)
+        return torch.optim.SGD(parameters, momentum=spec.momentum, **common)
     kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
-    return kind(module.parameters(), betas=(spec.momentum, 0.999), capturable=on_gpu, **common)
+    return kind(parameters, betas=(spec.momentum, 0.999), capturable=on_gpu, **common)
 
 
 def _warn(what: str, error: Exception) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 
 from linescape import data
-from linescape.recipe import Moment, Recipe
+from linescape.recipe import Moment, Recipe, Subspace
 from linescape.studies import trainings
 from linescape.studies.job import Job
 from linescape.studies.kinds.kind import Asked, Kind, Part
@@ -41,6 +41,8 @@ def held_out_examples(recipe: Recipe, steps: int) -> int:
 
 def copies(recipe: Recipe) -> int:
     """How many tensors for each weight a training leaves: start, end, and the optimizer's."""
+    if isinstance(recipe.trains, Subspace):
+        return 2  # its coordinates, and the optimizer's of them, are few
     return {"sgd": 2 + (recipe.optimizer.momentum > 0)}.get(recipe.optimizer.name, 4)
 
 

@@ -21,6 +21,8 @@ NAMES = (
     "adilova2024",
     "ainsworth2022",
     "jordan2022",
+    "garipov2018",
+    "li2018",
 )
 
 
