@@ -21,9 +21,26 @@ _BLOCK = 64
 
 
 class Projection(ABC):
-    """A linear map P with `size` rows and `dimension` columns; `tensors` are what is kept of it."""
+    """A random linear map P.
 
-    tensors: tuple[Tensor, ...]
+    Args:
+        size: number of its rows.
+        dimension: number of its columns.
+        seed: decides what is drawn, on the CPU.
+        dtype: of its numbers.
+        device: where it computes.
+
+    Attributes:
+        tensors: what is kept of it.
+    """
+
+    def __init__(self, size: int, dimension: int, seed: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.size, self.dimension = size, dimension
+        self.tensors = tuple(tensor.to(device) for tensor in self._drawn(seed, dtype))
+
+    @abstractmethod
+    def _drawn(self, seed: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """What is kept of it."""
 
     @abstractmethod
     def __call__(self, coordinates: Tensor) -> Tensor:
@@ -42,10 +59,10 @@ class Projection(ABC):
 class Dense(Projection):
     """Columns drawn from N(0, 1) and divided by their lengths: ``size x dimension`` numbers."""
 
-    def __init__(self, size: int, dimension: int, seed: int, dtype: torch.dtype, device: torch.device) -> None:
+    def _drawn(self, seed: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
         random = torch.Generator().manual_seed(seed)
-        matrix = torch.randn(size, dimension, generator=random, dtype=dtype)
-        self.tensors = ((matrix / matrix.norm(dim=0)).to(device),)
+        matrix = torch.randn(self.size, self.dimension, generator=random, dtype=dtype)
+        return (matrix / matrix.norm(dim=0),)
 
     def __call__(self, coordinates: Tensor) -> Tensor:
         """``P x``."""
@@ -63,12 +80,12 @@ class Sparse(Projection):
     ``16 m`` bytes for each column.
     """
 
-    def __init__(self, size: int, dimension: int, seed: int, dtype: torch.dtype, device: torch.device) -> None:
-        random, count = np.random.default_rng(seed), math.ceil(math.sqrt(size))
-        places = np.stack([random.choice(size, count, replace=False) for _ in range(dimension)])
+    def _drawn(self, seed: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        random, count = np.random.default_rng(seed), math.ceil(math.sqrt(self.size))
+        places = np.stack([random.choice(self.size, count, replace=False) for _ in range(self.dimension)])
         signs = random.integers(0, 2, places.shape) * 2 - 1
         values = torch.from_numpy(signs).to(dtype) / math.sqrt(count)
-        self.tensors, self.size = (torch.from_numpy(places).to(device), values.to(device)), size
+        return torch.from_numpy(places), values
 
     def __call__(self, coordinates: Tensor) -> Tensor:
         """``P x``."""
@@ -91,14 +108,14 @@ class Fastfood(Projection):
     float32.
     """
 
-    def __init__(self, size: int, dimension: int, seed: int, dtype: torch.dtype, device: torch.device) -> None:
-        self.size, self.dimension, self.length = size, dimension, 1 << max(0, size - 1).bit_length()
+    def _drawn(self, seed: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        self.length = 1 << max(0, self.size - 1).bit_length()
         random = torch.Generator().manual_seed(seed)
-        signs = torch.randint(2, (dimension,), generator=random).to(dtype) * 2 - 1
+        signs = torch.randint(2, (self.dimension,), generator=random).to(dtype) * 2 - 1
         order = torch.randperm(self.length, generator=random)
         gauss = torch.randn(self.length, generator=random, dtype=torch.float64)
-        scaled = gauss / (gauss.square().sum() * size).sqrt()
-        self.tensors = (signs.to(device), order.to(device), order.argsort().to(device), scaled.to(dtype).to(device))
+        scaled = gauss / (gauss.square().sum() * self.size).sqrt()
+        return signs, order, order.argsort(), scaled.to(dtype)
 
     def __call__(self, coordinates: Tensor) -> Tensor:
         """``P x``."""
