@@ -43,7 +43,7 @@ class Perturbed(Path):
         alphas: positions of the path, rising, 0 and 1 among them.
         sigmas: standard deviations, in the unit of the parameters, positive and rising.
         draws: number of draws, 2 or more, so that the error of their mean is known.
-        seed: of the draws, 0 or more; they are made on the CPU, in float32.
+        seed: of the draws, which are made on the CPU, in float32.
 
     Raises:
         GroupError: a name is no floating parameter of the path, or none is given.
@@ -65,7 +65,7 @@ class Perturbed(Path):
         self.path, self.draws, self.seed = path, draws, seed
         self.names = _parameters(path.template, names)
         self.alphas, self.sigmas = tuple(map(float, alphas)), tuple(map(float, sigmas))
-        check_grid(self.alphas, self.sigmas, draws, seed)
+        check_grid(self.alphas, self.sigmas, draws)
         if path.spectral:
             raise StateError(
                 "The networks have spectral norm, whose singular vectors belong to weights without noise. Its loss "
@@ -109,7 +109,7 @@ class Perturbed(Path):
     def _draw(self, number: int) -> dict[str, Tensor]:
         """One draw for all tensors, of which the last is kept: visits go through all of one before the next."""
         if self._drawn[0] != number:
-            seed = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)
+            seed = np.random.SeedSequence((self.seed % 2**63, number)).generate_state(1, np.uint64)
             random = torch.Generator().manual_seed(int(seed[0]) >> 1)
             ordered = (name for name in self.template if name in self.names)
             self._drawn = number, {n: torch.randn(self.template[n].shape, generator=random) for n in ordered}
@@ -126,7 +126,7 @@ class Perturbed(Path):
         }
 
 
-def check_grid(alphas: Sequence[float], sigmas: Sequence[float], draws: int, seed: int) -> None:
+def check_grid(alphas: Sequence[float], sigmas: Sequence[float], draws: int) -> None:
     """Raise `AlphaError` if no noise can be drawn for a grid of positions, deviations and draws."""
     if len(alphas) < 2 or alphas[0] != 0.0 or alphas[-1] != 1.0 or list(alphas) != sorted(set(alphas)):
         raise AlphaError(f"The alphas {tuple(alphas)} do not rise from 0 to 1. Give such, as in (0.0, 0.5, 1.0).")
@@ -137,8 +137,6 @@ def check_grid(alphas: Sequence[float], sigmas: Sequence[float], draws: int, see
         )
     if draws < 2:
         raise AlphaError(f"With {draws} draws of noise the error of their mean is unknown. Give 2 or more.")
-    if seed < 0:
-        raise AlphaError(f"The seed of the noise is {seed}. Give 0 or a larger number.")
 
 
 def _parameters(template: State, names: Iterable[str]) -> frozenset[str]:

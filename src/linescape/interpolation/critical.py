@@ -207,17 +207,10 @@ def criticality(
         DataError, EndsError, MeasureError, StateError: as `scan`.
     """
     check_type(evaluator, Evaluator, "The evaluator", "Give an Evaluator(network, {'train': (inputs, targets)}).")
-    noisy = perturbed(path, names, grid(alphas), sigmas, draws, seed)
+    alone = Only(path, names)
+    noisy = Perturbed(alone, alone.names, grid(alphas), sigmas, draws, seed)
     curve = scan(noisy, evaluator, ScanOptions(alphas=noisy.positions, progress=progress))
     return Criticality.of(curve, noisy, moved(noisy))
-
-
-def perturbed(
-    path: Path, names: Iterable[str], alphas: Sequence[float], sigmas: Sequence[float], draws: int, seed: int
-) -> Perturbed:
-    """The networks that a criticality is measured of: one module on the path, and noise in its parameters."""
-    alone = Only(path, names)
-    return Perturbed(alone, alone.names, alphas, sigmas, draws, seed)
 
 
 def moved(path: Perturbed) -> float:

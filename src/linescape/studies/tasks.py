@@ -225,7 +225,7 @@ class Noise(Task, frozen=True, tag_field="task", tag="noise"):
     result = "the noise"
 
     def _check(self) -> None:
-        check_grid(grid(self.alphas), self.sigmas, self.draws, self.seed)
+        check_grid(grid(self.alphas), self.sigmas, self.draws)
 
     @property
     def moving(self) -> tuple[str, ...]:

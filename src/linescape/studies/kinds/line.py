@@ -67,7 +67,14 @@ def opened(task: Scan | Noise, job: Job) -> tuple[Job, Dataset, dict[str, State]
 
 
 def evaluating(task: Scan | Noise, dataset: Dataset, device: str, test_examples: int | None) -> Evaluator:
-    """An evaluator of a task's network; its values are overwritten."""
+    """An evaluator of a task's network, whose values are overwritten.
+
+    Args:
+        task: which says how many training examples are measured.
+        dataset: its data.
+        device: where to measure.
+        test_examples: as of `measuring`.
+    """
     recipe = task.recipe
     drawn = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)
     check_network(recipe, drawn, dataset)
@@ -84,6 +91,14 @@ def walked(
     task: Scan | Noise, path: Path, evaluator: Evaluator, options: ScanOptions, job: Job, part: Part | None
 ) -> tuple[Curve, dict[str, Any]] | None:
     """Measure a task's path, from where it was stopped: its curve and record, or None where a part of it was asked for.
+
+    Args:
+        task: whose half-done work is continued.
+        path: what is measured.
+        evaluator: the network and its data.
+        options: positions and treatments of BatchNorm.
+        job: where and with what it is done, the data among its conditions.
+        part: the part that is measured; None for the whole.
 
     Raises:
         EndsError, DataError, MeasureError, StateError, StoreError: as `scan`.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from linescape import data
-from linescape.geometry.paths import Line
-from linescape.interpolation.critical import Criticality, moved, perturbed
+from linescape.geometry.paths import Line, Only
+from linescape.geometry.perturbed import Perturbed
+from linescape.interpolation.critical import Criticality, moved
 from linescape.interpolation.options import ScanOptions, grid
 from linescape.studies.job import Job
 from linescape.studies.kinds.kind import Asked, Kind, Part
@@ -19,8 +20,8 @@ def _do(task: Noise, job: Job, _: Collection[Task], part: Part | None) -> None:
     job, dataset, ends = opened(task, job)
     evaluator = evaluating(task, dataset, job.device, test_examples=None)
     line = Line(ends["start"].to(job.device), ends["end"].to(job.device))
-    names = tensors_of(task, evaluator)
-    path = perturbed(line, names, grid(task.alphas), task.sigmas, task.draws, task.seed)
+    alone = Only(line, tensors_of(task, evaluator))
+    path = Perturbed(alone, alone.names, grid(task.alphas), task.sigmas, task.draws, task.seed)
     if (whole := walked(task, path, evaluator, ScanOptions(alphas=path.positions), job, part)) is not None:
         curve, record = whole
         found = Criticality.of(curve, path, moved(path))
