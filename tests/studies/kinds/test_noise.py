@@ -11,6 +11,7 @@ from linescape import data, models
 from linescape.errors import AlphaError, DamagedError
 from linescape.geometry.groups import by_block
 from linescape.geometry.paths import Line
+from linescape.interpolation import scanning
 from linescape.interpolation.critical import criticality
 from linescape.recipe import MLP, Data, Moment, Random, Recipe, Schedule
 from linescape.studies.job import measuring
@@ -55,7 +56,7 @@ def test_a_task_that_was_stopped_goes_on_and_gives_the_same(store: Store, tmp_pa
     other = Store(tmp_path)
     work([Train(RECIPE)], other, progress=False, workers=1)
     measured: list[float] = []
-    walk = line.walk
+    walk = scanning.walk
 
     def stopped(*given: object, **settings: object) -> object:
         for point in walk(*given, **settings):  # type: ignore[arg-type]
