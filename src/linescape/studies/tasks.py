@@ -209,8 +209,7 @@ class Noise(Task, frozen=True, tag_field="task", tag="noise"):
         block: the module, as of `Scan`.
         alphas: number of equally spaced positions of the module, both ends included.
         sigmas: standard deviations of the noise, positive and rising.
-        draws: of the noise; all alphas and sigmas have the same ones.
-        seed: of the draws.
+        draws: of the noise; all alphas and sigmas have the same ones, and no two tasks do.
         train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
     """
 
@@ -220,7 +219,6 @@ class Noise(Task, frozen=True, tag_field="task", tag="noise"):
     alphas: int = 11
     sigmas: tuple[float, ...] = SIGMAS
     draws: int = 10
-    seed: int = 0
     train_examples: int = 1000
     result = "the noise"
 

@@ -44,7 +44,7 @@ def modules(results: Results, early: Collection[str], level: float) -> Answer:
     measured = _measured(results)
     base = results.study.arms[0].name
     runs = measured.filter(pl.col("arm") == base)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "module": str(module),
             "early": module in early,
@@ -116,7 +116,7 @@ def networks(results: Results, level: float) -> Answer:
         ],
         schema={**sums.schema, "gap": pl.Float64, "test_error": pl.Float64},
     )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "arm": arm,
             "title": title,

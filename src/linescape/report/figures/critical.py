@@ -69,6 +69,9 @@ def _dots(axes: Axes, every: np.ndarray, values: np.ndarray, heights: ArrayLike,
     inside = every[np.isfinite(every) & (every > 0)]
     low, high = (float(inside.min()) / 3, float(inside.max()) * 3) if inside.size else (0.1, 10.0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.tick_params(which="minor", length=0)
     axes.set_xlim(low, high)
     places = np.asarray(heights, float)
     for mark, chosen, at in (("<", values == 0, low), (">", np.isinf(values), high)):

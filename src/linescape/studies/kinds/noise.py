@@ -9,6 +9,7 @@ from linescape.geometry.paths import Line, Only
 from linescape.geometry.perturbed import Perturbed
 from linescape.interpolation.critical import Criticality, moved
 from linescape.interpolation.options import ScanOptions, grid
+from linescape.recipe import derive_seed
 from linescape.studies.job import Job
 from linescape.studies.kinds.kind import Asked, Kind, Part
 from linescape.studies.kinds.line import POINT, evaluating, opened, tensors_of, walked
@@ -21,7 +22,7 @@ def _do(task: Noise, job: Job, _: Collection[Task], part: Part | None) -> None:
     evaluator = evaluating(task, dataset, job.device, test_examples=None)
     line = Line(ends["start"].to(job.device), ends["end"].to(job.device))
     alone = Only(line, tensors_of(task, evaluator))
-    path = Perturbed(alone, alone.names, grid(task.alphas), task.sigmas, task.draws, task.seed)
+    path = Perturbed(alone, alone.names, grid(task.alphas), task.sigmas, task.draws, derive_seed(task, "noise"))
     if (whole := walked(task, path, evaluator, ScanOptions(alphas=path.positions), job, part)) is not None:
         curve, record = whole
         found = Criticality.of(curve, path, moved(path))
