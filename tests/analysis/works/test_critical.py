@@ -99,7 +99,7 @@ def test_a_module_whose_noise_is_always_too_much_is_said_to_be() -> None:
     key = ("base", 0, "fc")
     broken = replace(found.noise[key], means={k: v + 100 for k, v in found.noise[key].means.items()})
     _, modules, networks = answers(replace(found, noise={**found.noise, key: broken, ("base", 1, "fc"): broken}))
-    assert modules.facts["none"] == ["fc"]
+    assert modules.facts["beyond"] == ["fc"]
     assert "At α = 1 even the smallest σ is too much for fc." in sentences.of(modules).verdict
     assert "fc ∞;" in sentences.of(modules).verdict
     assert math.isinf(networks.numbers["mu"][0])

@@ -65,7 +65,7 @@ def modules(results: Results, early: Collection[str], level: float) -> Answer:
     facts = {
         "rows": rows,
         "ordered": ordered,
-        "none": [row["module"] for row in rows if math.isinf(row["mu"])],
+        "beyond": [row["module"] for row in rows if math.isinf(row["mu"])],
         "apart": apart,
         "relation": relation,
         "points": POINTS,
