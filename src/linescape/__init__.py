@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Bend",
+    "Criticality",
     "Curve",
     "Distance",
     "Evaluator",
@@ -51,6 +52,7 @@ __all__ = [
     "collect",
     "compare",
     "cost",
+    "criticality",
     "cross_entropy",
     "curve_between",
     "difference",
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from linescape.geometry.slerp import Slerp
     from linescape.geometry.state import Distance, State, difference, distance, distances, lerp, norm
     from linescape.interpolation.alignment.aligning import align
+    from linescape.interpolation.critical import Criticality, criticality
     from linescape.interpolation.curve import Curve, Point, Series
     from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.probing import Probe, between, probe
@@ -107,6 +110,7 @@ else:
         "geometry.slerp": {"Slerp"},
         "geometry.state": {"Distance", "State", "difference", "distance", "distances", "lerp", "norm"},
         "interpolation.alignment.aligning": {"align"},
+        "interpolation.critical": {"Criticality", "criticality"},
         "interpolation.curve": {"Curve", "Point", "Series"},
         "interpolation.options": {"ScanOptions"},
         "interpolation.probing": {"Probe", "between", "probe"},

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from linescape.analysis import tables
 from linescape.geometry.moved import Move, moves
 from linescape.geometry.state import State
+from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
 from linescape.recipe import (
     MLP,
@@ -36,7 +37,7 @@ from linescape.recipe import (
     Trained,
     derive_seed,
 )
-from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Moment, Noise, Run, Scan, Study, Task, Train
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "fc")
 TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
@@ -270,6 +271,9 @@ class FakeStore:
                 "seconds": np.full(len(epochs), 1.5),
             }
         )
+
+    def criticality(self, task: Noise) -> Criticality:
+        raise AssertionError("the study has no modules with noise")
 
     def curve(self, scan: Scan) -> Curve:
         whole = scan.end.recipe if scan.end.at == "end" else scan.start.recipe

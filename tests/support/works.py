@@ -38,6 +38,7 @@ def results(
                 "chance_error": 90.0,
                 "test_set": "images",
                 "test_accuracy": accuracy(arm.name, run),
+                "train_accuracy": None,
             }
             runs.append({**named, **done})
             for label, scan in run.lines.items():
@@ -60,7 +61,7 @@ def results(
     empty = pl.DataFrame()
     return Results(
         study,
-        pl.DataFrame(runs, schema_overrides={"test_accuracy": pl.Float64}),
+        pl.DataFrame(runs, schema_overrides=dict.fromkeys(("test_accuracy", "train_accuracy"), pl.Float64)),
         pl.DataFrame(rows, {**words, **numbers}),
         empty,
         empty,

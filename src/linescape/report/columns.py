@@ -229,6 +229,22 @@ WORKS: dict[str, list[Column]] = {
         Column("lost_low", "95 %, corrected", "interval", to="lost_high"),
         Column("moved", "α × distance", "number"),
     ],
+    "critical-modules": [
+        Column("module", "module"),
+        Column("runs", "runs", "number", 0),
+        Column("mu", "criticality, median", "number", 1),
+        Column("mu_least", "range over runs", "interval", 1, to="mu_most"),
+        Column("by_loss", "by loss, median", "number", 1),
+        Column("lost", "training loss lost at the start, nats", "number"),
+    ],
+    "critical-networks": [
+        Column("title", "network"),
+        Column("runs", "runs", "number", 0),
+        Column("mu", "criticality, median", "number", 0),
+        Column("by_loss", "by loss, median", "number", 0),
+        Column("gap", "generalisation gap, points", "number", 1),
+        Column("test_error", "test error, %", "number", 1),
+    ],
     "averaged-layers": [
         Column("title", "pairs", "once"),
         Column("what", "averaged", "once"),

@@ -9,7 +9,7 @@ import polars as pl
 from linescape.analysis import tables
 from linescape.analysis.answers import Answer
 from linescape.report import figures
-from linescape.report.figures import heatmaps
+from linescape.report.figures import critical, heatmaps
 from linescape.report.figures.averaged_layers import layers_averaged
 from linescape.report.figures.grids import rise_against_distance, rises_by_setting
 from linescape.report.figures.layer_map import layer_cells
@@ -60,6 +60,16 @@ def _dimensions(answer: Answer, output: Folder) -> list[Drawing]:
         figure = against_steps(rows, runs, "share", words, line, axis="dimensions of the random subspace")
         drawings.append(output.draw(f"dimensions-{task}", figure, caption("dimensions", task=task)))
     return drawings
+
+
+def _critical_modules(answer: Answer, output: Folder) -> list[Drawing]:
+    figure = critical.of_modules(answer.facts["runs"])
+    return [output.draw("critical-modules", figure, caption("critical_modules"))]
+
+
+def _critical_networks(answer: Answer, output: Folder) -> list[Drawing]:
+    figure = critical.of_networks(answer.facts["runs"])
+    return [output.draw("critical-networks", figure, caption("critical_networks"))]
 
 
 def _averaged(answer: Answer, output: Folder) -> list[Drawing]:
@@ -143,6 +153,8 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
     "layers-set-back": _set_back,
     "modules": _modules,
+    "critical-modules": _critical_modules,
+    "critical-networks": _critical_networks,
     "averaged-layers": _averaged,
     "transfer-barriers": _transfer,
     "worth-of-pretraining": _worth,

@@ -100,7 +100,7 @@ def load(spec: Data, seed: int) -> Dataset:
 
 
 def measuring(
-    network: nn.Module, dataset: Dataset, device: str, train_examples: int | None = None, test_examples: int = 0
+    network: nn.Module, dataset: Dataset, device: str, train_examples: int | None = None, test_examples: int | None = 0
 ) -> Evaluator:
     """An evaluator of a data set.
 
@@ -109,10 +109,10 @@ def measuring(
         dataset: what is measured on, normalised.
         device: where to measure.
         train_examples: class-balanced training examples, 0 for all; None measures none.
-        test_examples: class-balanced test examples, 0 for all.
+        test_examples: class-balanced test examples, likewise.
     """
-    splits = {} if train_examples is None else {"train": dataset.train.take(train_examples)}
-    splits["test"] = dataset.test.take(test_examples)
+    wanted = {"train": (dataset.train, train_examples), "test": (dataset.test, test_examples)}
+    splits = {name: half.take(count) for name, (half, count) in wanted.items() if count is not None}
     layout = memory_layout(dataset)
     # Put on the device once, not at each position.
     measured = {

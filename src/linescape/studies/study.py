@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,24 @@ from linescape import models
 from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
 from linescape.recipe import Data, Model, Moment, Recipe, Schedule, Weights
-from linescape.studies.tasks import Keep, Scan, Task, Train, hump_line, in_order, needs_of
+from linescape.studies.tasks import Keep, Noise, Scan, Task, Train, hump_line, in_order, needs_of
 from linescape.training import weight_files
 from linescape.training.changes import Change, changed
 
-__all__ = ["Arm", "Keep", "Moment", "Run", "Scan", "Study", "Task", "Train", "hump_line", "in_order", "needs_of"]
+__all__ = [
+    "Arm",
+    "Keep",
+    "Moment",
+    "Noise",
+    "Run",
+    "Scan",
+    "Study",
+    "Task",
+    "Train",
+    "hump_line",
+    "in_order",
+    "needs_of",
+]
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,14 @@ class Run:
         lines: by label.
         pair: the number of a pair of files that somebody else trained, counted from 0; None for a training.
         kept: states within the training that are kept, for the way that it takes.
+        noise: modules that noise is added to, by name.
     """
 
     recipe: Recipe
     lines: Mapping[str, Scan]
     pair: int | None = None
     kept: tuple[Moment, ...] = ()
+    noise: Mapping[str, Noise] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -51,9 +66,9 @@ class Run:
         return self.recipe.seed if self.pair is None else self.pair
 
     def tasks(self) -> tuple[Task, ...]:
-        """The training and the lines."""
+        """The training, the lines, and the modules with noise."""
         training = () if self.pair is not None else (Train(self.recipe),)
-        return (*training, *map(Keep, self.kept), *self.lines.values())
+        return (*training, *map(Keep, self.kept), *self.lines.values(), *self.noise.values())
 
 
 @dataclass(frozen=True)

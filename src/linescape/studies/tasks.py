@@ -12,6 +12,7 @@ from typing import Any, Literal, Union
 from msgspec.structs import force_setattr
 
 from linescape.errors import RecipeError
+from linescape.geometry.perturbed import SIGMAS, check_grid
 from linescape.interpolation.options import grid
 from linescape.recipe import Barrier, Content, Midway, Moment, Random, Recipe, Remaining, Weights, title
 from linescape.studies.paths import Aligned, Along, Bent, Curved, Straight
@@ -207,6 +208,55 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
     def pieces(self) -> int:
         """The number of its positions; one where each part would have to align its end anew."""
         return 1 if isinstance(self.along, Aligned) else self.alphas
+
+
+class Noise(Task, frozen=True, tag_field="task", tag="noise"):
+    """Task: measure a training's end with one module on its way from its start and noise added, see `criticality`.
+
+    Attributes:
+        end: the trained network; the module moves from the `start` to it.
+        block: the module, as of `Scan`.
+        alphas: number of equally spaced positions of the module, both ends included.
+        sigmas: standard deviations of the noise, positive and rising.
+        draws: of the noise; all alphas and sigmas have the same ones, and no two tasks do.
+        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
+    """
+
+    start: Moment
+    end: Moment
+    block: str
+    alphas: int = 11
+    sigmas: tuple[float, ...] = SIGMAS
+    draws: int = 10
+    train_examples: int = 1000
+    result = "the noise"
+
+    def _check(self) -> None:
+        check_grid(grid(self.alphas), self.sigmas, self.draws)
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """The name of the module."""
+        return (self.block,)
+
+    def needs(self) -> tuple[Task, ...]:
+        """The tasks that make the two ends."""
+        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end))))
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the end."""
+        return self.end.recipe
+
+    @property
+    def work(self) -> str:
+        """What is done, in a progress bar."""
+        return f"add noise to {self.block} of"
+
+    @property
+    def pieces(self) -> int:
+        """The number of networks that are measured."""
+        return self.alphas * (1 + len(self.sigmas) * self.draws)
 
 
 def needs_of(moment: Moment) -> tuple[Task, ...]:

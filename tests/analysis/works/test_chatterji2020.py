@@ -59,7 +59,7 @@ def measured(_: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float] 
 
 
 def test_early_modules_against_the_others() -> None:
-    (answer,) = answers(works.results(STUDY, measured))
+    answer, *_ = answers(works.results(STUDY, measured))
     assert answer.facts["apart"]["alpha"]["difference"] == pytest.approx(0.6)
     assert answer.outcomes["alpha"] is Outcome.NO_INTERVAL, "of each run the same difference but for rounding"
 
@@ -68,7 +68,7 @@ def test_a_difference_that_varies_has_an_interval() -> None:
     def varying(arm: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float] | None:
         return measured(arm, run if scan.block in EARLY else STUDY.arms[0].runs[1], scan, alpha)
 
-    (answer,) = answers(works.results(STUDY, varying))
+    answer, *_ = answers(works.results(STUDY, varying))
     apart = answer.facts["apart"]["alpha"]
     by_seed = [0.6 + 0.05 * ((seed % 3) - 1) for seed in range(5)]
     expected = inference.mean(by_seed, widened(0.95, 2))
@@ -89,7 +89,7 @@ def test_it_says_so_where_no_module_keeps_the_loss_before_its_end() -> None:
         cost = 2.0 + (scan.block in EARLY) + 0.1 * run.seed * (scan.block == "conv1")
         return (10.0, 1.0 + cost * (1 - alpha)) if scan.block else None
 
-    (answer,) = answers(works.results(STUDY, falling))
+    answer, *_ = answers(works.results(STUDY, falling))
     assert not answer.facts["sooner"]
     assert answer.outcomes == {"lost": Outcome.ABOVE, "alpha": Outcome.NO_INTERVAL}
     words = sentences.of(answer)
@@ -98,5 +98,5 @@ def test_it_says_so_where_no_module_keeps_the_loss_before_its_end() -> None:
 
 
 def test_nothing_measured_gives_no_words() -> None:
-    (answer,) = answers(works.results(STUDY, lambda *_: None))
+    answer, *_ = answers(works.results(STUDY, lambda *_: None))
     assert sentences.of(answer).headline == "No module is measured yet."

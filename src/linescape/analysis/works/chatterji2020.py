@@ -1,4 +1,4 @@
-"""How far each module has to be from its start (Chatterji et al. 2020, arXiv 1912.00528), without noise."""
+"""How far each module has to be from its start (Chatterji et al. 2020, arXiv 1912.00528)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from linescape import data, models
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, widened
 from linescape.analysis.tables import Results, means
+from linescape.analysis.works import critical
 from linescape.analysis.works.curves import curves_of
 from linescape.recipe import Recipe
 from linescape.shape.statistics import segment
@@ -35,9 +36,10 @@ _MODULE = {"seed": pl.Int64, "module": pl.String, "alpha": pl.Float64, "lost": p
 
 
 def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
-    """One answer: the loss that each module costs at its start, and the smallest alpha that keeps the final loss.
+    """Three answers: what modules cost without noise, how critical they are with it, and how critical networks are.
 
-    Of the training loss, as in the source. Columns of `numbers`: module, early (whether it is first or reduces the
+    The first is of the loss that each module costs at its start, and of the smallest alpha that keeps the final loss,
+    of the training loss, as in the source. Columns of `numbers`: module, early (whether it is first or reduces the
     resolution), runs, alpha, alpha_low, alpha_high, lost (nats of training loss at alpha = 0 above the final one),
     lost_low, lost_high, moved (alpha times the distance of the module: the root of criticality's numerator). Intervals
     are t intervals over runs, corrected for the modules.
@@ -46,7 +48,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         results, "train", "cross_entropy", lambda _, scan: {"module": scan.block} if scan.block else None
     )
     runs = _of_runs(on_lines, results.distances)
-    early = reducing(results.study.arms[0].runs[0].recipe) if runs.height else ()
+    early = reducing(results.study.arms[0].runs[0].recipe) if runs.height or results.noise else ()
     wide = widened(level, 2 * runs["module"].n_unique())
     rows = [_row(str(module), of_module, early, wide) for (module,), of_module in _by(runs, "module")]
     apart = {name: _apart(runs, early, name, widened(level, len(CONTRASTS))) for name in CONTRASTS}
@@ -70,7 +72,8 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         Outcome.ABOVE,
         ends=("low", "high"),
     )
-    return (Answer("modules", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=(claim,)),)
+    without = Answer("modules", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=(claim,))
+    return (without, critical.modules(results, early, level), critical.networks(results, level))
 
 
 def _module(_: Run, scan: Scan) -> dict[str, str] | None:

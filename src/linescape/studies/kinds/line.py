@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 from linescape import data, models
 from linescape.data import Dataset
 from linescape.errors import StoreError
+from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
-from linescape.geometry.paths import Only
-from linescape.geometry.state import is_finite
+from linescape.geometry.paths import Only, Path
+from linescape.geometry.state import State, is_finite
+from linescape.interpolation.curve import Curve
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Random
@@ -19,7 +22,7 @@ from linescape.studies.kinds.kind import Asked, Kind, Part
 from linescape.studies.paths import Aligned, between
 from linescape.studies.states import state
 from linescape.studies.store import Store
-from linescape.studies.tasks import Keep, Scan, Task, Train
+from linescape.studies.tasks import Keep, Noise, Scan, Task, Train
 from linescape.studies.workloads import Cost, beginning, is_scaled, measurement, network
 
 POINT = 0.002
@@ -31,17 +34,8 @@ ALIGNING = 4.0
 
 def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
     store, device = job.store, job.device
-    recipe = task.recipe
-    dataset = load(recipe.data, recipe.seed)
-    job = replace(job, conditions={**job.conditions, "data": dataset.digest})
-    _check_data(task, dataset, store)
-    ends = {"start": state(task.start, store), "end": state(task.end, store)}
-    for name, end in ends.items():
-        if not all(map(is_finite, end.values())):
-            raise Declined(f"The line was not walked, as its {name} holds NaN or infinity: its training diverged.")
-    drawn = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)  # values are overwritten
-    check_network(recipe, drawn, dataset)
-    evaluator = measuring(drawn, dataset, device, task.train_examples, task.test_examples)
+    job, dataset, ends = opened(task, job)
+    evaluator = evaluating(task, dataset, device, task.test_examples)
     path = between(
         task.along,
         ends["start"].to(device),
@@ -50,15 +44,73 @@ def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
         lambda moment: state(moment, store).to(device),
     )
     if task.block:
-        groups = by_convolution(evaluator.model) | by_block(evaluator.model)
-        names = [name for group in choose(groups, task.moving).values() for name in group]
-        path = Only(path, names, fixed=ends[task.rest].to(device))  # also where the path does not lead to the end
+        fixed = ends[task.rest].to(device)  # also where the path does not lead to the end
+        path = Only(path, tensors_of(task, evaluator), fixed)
     options = ScanOptions(alphas=task.grid, batchnorm=task.batchnorm)
+    if (whole := walked(task, path, evaluator, options, job, part)) is not None:
+        curve, record = whole
+        store.save_curve(task, curve, record)
+
+
+def opened(task: Scan | Noise, job: Job) -> tuple[Job, Dataset, dict[str, State]]:
+    """The job with the data among its conditions, the data, and the states at both ends.
+
+    Raises:
+        Declined: an end is not finite.
+        StoreError: the data are not those of the training.
+    """
+    recipe, store = task.recipe, job.store
+    dataset = load(recipe.data, recipe.seed)
+    _check_data(task, dataset, store)
+    ends = {"start": state(task.start, store), "end": state(task.end, store)}
+    for name, end in ends.items():
+        if not all(map(is_finite, end.values())):
+            raise Declined(f"The line was not walked, as its {name} holds NaN or infinity: its training diverged.")
+    return replace(job, conditions={**job.conditions, "data": dataset.digest}), dataset, ends
+
+
+def evaluating(task: Scan | Noise, dataset: Dataset, device: str, test_examples: int | None) -> Evaluator:
+    """An evaluator of a task's network, whose values are overwritten.
+
+    Args:
+        task: which says how many training examples are measured.
+        dataset: its data.
+        device: where to measure.
+        test_examples: as of `measuring`.
+    """
+    recipe = task.recipe
+    drawn = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)
+    check_network(recipe, drawn, dataset)
+    return measuring(drawn, dataset, device, task.train_examples, test_examples)
+
+
+def tensors_of(task: Scan | Noise, evaluator: Evaluator) -> list[str]:
+    """The names of the tensors of the blocks that move."""
+    groups = by_convolution(evaluator.model) | by_block(evaluator.model)
+    return [name for group in choose(groups, task.moving).values() for name in group]
+
+
+def walked(
+    task: Scan | Noise, path: Path, evaluator: Evaluator, options: ScanOptions, job: Job, part: Part | None
+) -> tuple[Curve, dict[str, Any]] | None:
+    """Measure a task's path, from where it was stopped: its curve and record, or None where a part of it was asked for.
+
+    Args:
+        task: whose half-done work is continued.
+        path: what is measured.
+        evaluator: the network and its data.
+        options: positions and treatments of BatchNorm.
+        job: where and with what it is done, the data among its conditions.
+        part: the part that is measured; None for the whole.
+
+    Raises:
+        EndsError, DataError, MeasureError, StateError, StoreError: as `scan`.
+    """
     counts = {name: sum(len(targets) for _, targets in batches) for name, batches in evaluator.data.items()}
     shapes = {
-        (name, m, t): (count,) for name, count in counts.items() for m in evaluator.measures for t in task.batchnorm
+        (name, m, t): (count,) for name, count in counts.items() for m in evaluator.measures for t in options.treatments
     }
-    half_done = store.half_done(task, job.conditions)
+    half_done = job.store.half_done(task, job.conditions)
     points = half_done.points(options.positions, shapes)
     asked = positions_of(part, options.positions)
     done = {point.alpha for point in points}
@@ -68,9 +120,9 @@ def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
         half_done.save_point(point)
         job.report(len(done.intersection(asked)) / len(asked))
     if part is not None:
-        return
+        return None
     curve = collect(points, path, evaluator)
-    store.save_curve(task, curve, job.record(evaluator.engine.compiled, half_done.remarks))
+    return curve, job.record(evaluator.engine.compiled, half_done.remarks)
 
 
 def positions_of(part: Part | None, positions: Sequence[float]) -> Sequence[float]:
@@ -81,7 +133,7 @@ def positions_of(part: Part | None, positions: Sequence[float]) -> Sequence[floa
     return positions[number * len(positions) // count : (number + 1) * len(positions) // count]
 
 
-def _check_data(task: Scan, dataset: Dataset, store: Store) -> None:
+def _check_data(task: Scan | Noise, dataset: Dataset, store: Store) -> None:
     """Raise `StoreError` if a line's data are not those that its end was trained on, where that was recorded."""
     trained = Keep(task.end) if task.end.number is not None else Train(task.end.recipe)
     seen = store.record(trained).get("data") if store.has(trained) else None

@@ -33,7 +33,8 @@ from msgspec.structs import replace
 
 from linescape.recipe import Moment, Recipe, title
 from linescape.studies import vlaar2022
-from linescape.studies.study import Arm, Run, Study
+from linescape.studies.study import Arm, Noise, Run, Study
+from linescape.studies.vlaar2022.arms import levels
 from linescape.studies.vlaar2022.scales import Resolution
 from linescape.studies.works.zhang2019 import layers
 
@@ -43,30 +44,76 @@ TITLE = "How far is each module of a trained network from not being needed?"
 
 @dataclass(frozen=True)
 class Scale(Resolution):
-    """What differs between scales: replicates, and how finely lines of modules are measured."""
+    """What differs between scales: replicates, how finely lines of modules are measured, and noise.
+
+    Attributes:
+        seeds: replicates of the base.
+        networks: arms of `vlaar2022` whose criticality is compared with the base's; all of other networks if None.
+        network_seeds: replicates of each of these.
+        noisy_alphas: positions of a module with noise.
+        draws: of the noise.
+        noisy_examples: training examples that are measured with noise; 0 is all.
+    """
 
     seeds: int = 5
     alphas: int = 21
     test_examples: int = 1000
+    networks: tuple[str, ...] | None = None
+    network_seeds: int = 2
+    noisy_alphas: int = 6
+    draws: int = 5
+    noisy_examples: int = 200
+
+    def noise(self, recipe: Recipe) -> dict[str, Noise]:
+        """Each module of a training with noise."""
+        start, end = Moment(recipe, "start"), Moment(recipe)
+        return {
+            layer: Noise(start, end, layer, self.noisy_alphas, draws=self.draws, train_examples=self.noisy_examples)
+            for layer in layers(recipe)
+        }
 
 
 SCALES: Mapping[str, Scale] = {
-    "demo": Scale(seeds=2, alphas=11, test_examples=500),
-    "mini": Scale(),
+    "demo": Scale(
+        seeds=2,
+        alphas=11,
+        test_examples=500,
+        networks=("width-12", "width-4", "no-skips"),
+        network_seeds=1,
+        noisy_alphas=3,
+        draws=3,
+        noisy_examples=100,
+    ),
+    "mini": Scale(network_seeds=1),
     "cifar10-small": Scale(seeds=3),
     "cifar10-narrow-30": Scale(),
-    "cifar10": Scale(seeds=10, alphas=50, train_examples=5000),
+    "cifar10": Scale(
+        seeds=10, alphas=50, train_examples=5000, network_seeds=3, noisy_alphas=11, draws=10, noisy_examples=1000
+    ),
 }
 
 
 def study(scale: str) -> Study:
-    """One arm, the base training, with a run for each seed and a line for each module."""
-    base = vlaar2022.SCALES[scale].base
-    runs = tuple(_run(replace(base, seed=seed), scale) for seed in range(SCALES[scale].seeds))
-    return Study("chatterji2020", scale, TITLE, SOURCE, (Arm("base", "base", title(base.model), runs),))
+    """The base training, with a line for each module, and trainings of other networks; all with noise in modules."""
+    chosen, source = SCALES[scale], vlaar2022.SCALES[scale]
+    runs = tuple(_run(replace(source.base, seed=seed), scale) for seed in range(chosen.seeds))
+    arms = []
+    for level in levels(source):
+        recipes = [level.change(run.recipe) for run in runs[: chosen.network_seeds]]
+        asked = chosen.networks is None or level.name in chosen.networks
+        if level.group == "model" and asked and recipes[0] != runs[0].recipe:
+            networks = tuple(_network(recipe, scale) for recipe in recipes)
+            arms.append(Arm(level.name, level.group, level.title, networks))
+    return Study("chatterji2020", scale, TITLE, SOURCE, (Arm("base", "base", title(source.base.model), runs), *arms))
 
 
 def _run(recipe: Recipe, scale: str) -> Run:
     chosen, start, end = SCALES[scale], Moment(recipe, "start"), Moment(recipe)
     lines = {"whole": vlaar2022.SCALES[scale].whole.scan(start, end)}
-    return Run(recipe, lines | {layer: chosen.scan(start, end, layer) for layer in layers(recipe)})
+    lines |= {layer: chosen.scan(start, end, layer) for layer in layers(recipe)}
+    return Run(recipe, lines, noise=chosen.noise(recipe))
+
+
+def _network(recipe: Recipe, scale: str) -> Run:
+    whole = vlaar2022.SCALES[scale].whole.scan(Moment(recipe, "start"), Moment(recipe))
+    return Run(recipe, {"whole": whole}, noise=SCALES[scale].noise(recipe))
