@@ -48,9 +48,7 @@ class Branch(nn.Module):
             ``scale``, at first 0, multiplies it.
     """
 
-    def __init__(
-        self, convs: tuple[Conv, ...], kind: Norm, skips: bool, bias: bool, identity: bool = False
-    ) -> None:
+    def __init__(self, convs: tuple[Conv, ...], kind: Norm, skips: bool, bias: bool, identity: bool = False) -> None:
         super().__init__()
         self.length, self.skips = len(convs), skips
         for number, conv in enumerate(convs, 1):
