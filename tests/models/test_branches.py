@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linescape.models.branches import Branch, Conv, FixupBranch
+from linescape.recipe import Norm
 from tests.support.drawn import inputs, randomise
 
 
@@ -73,3 +74,28 @@ def test_a_fixup_block_with_all_its_scalars() -> None:
     out = out * state["scale"] + state["bias2b"]
     shortcut = F.conv2d(x + state["bias1a"], state["downsample.weight"], stride=2)
     torch.testing.assert_close(block(x), (out + shortcut).relu())
+
+
+@pytest.mark.parametrize("kind", ["batch", "group", "none"])
+def test_a_block_with_an_identity_start_is_its_shortcut_until_it_is_trained(kind: Norm) -> None:
+    for convs in ((Conv(4, 4, 3, 1), Conv(4, 4, 3, 1)), (Conv(4, 6, 3, 2), Conv(6, 6, 3, 1))):
+        block = Branch(convs, kind, skips=True, bias=kind == "none", identity=True)
+        x = inputs((4, 6, 6))
+        shortcut = x if block.downsample is None else block.downsample(x)
+        out = block(x)
+        torch.testing.assert_close(out, shortcut.relu())
+        out.square().sum().backward()
+        learnt = block.scale if kind == "none" else block.get_parameter("bn2.weight")
+        assert learnt is not None
+        assert learnt.grad is not None
+        assert learnt.grad.abs().max() > 0, "it leaves zero"
+
+
+def test_the_scalar_of_a_block_without_norm_multiplies_what_is_added() -> None:
+    block = Branch((Conv(3, 3, 3, 1), Conv(3, 3, 3, 1)), "none", skips=True, bias=True, identity=True).eval()
+    state = randomise(block)
+    x = inputs((3, 6, 6))
+    out = F.conv2d(x, state["conv1.weight"], state["conv1.bias"], padding=1).relu()
+    out = F.conv2d(out, state["conv2.weight"], state["conv2.bias"], padding=1) * state["scale"]
+    torch.testing.assert_close(block(x), (out + x).relu())
+    torch.testing.assert_close(block.train()(x), (out + x).relu())

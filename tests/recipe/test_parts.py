@@ -61,6 +61,7 @@ IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
     (lambda: ResNet(19), "no ResNet of depth 19"),
     (lambda: ResNet(width=0), "Give a ResNet one channel or more"),
     (lambda: ResNet(resolution=-1), "resolution is -1"),
+    (lambda: ResNet(skips=False, identity=True), "identity is True without skips"),
     (lambda: EfficientNetLite(-1), "resolution is -1"),
     (lambda: VGG(12), "VGG has no depth 12. Known: 11, 13, 16, 19."),  # type: ignore[arg-type]
     (lambda: MLP((5, 0)), r"hidden is \(5, 0\)"),

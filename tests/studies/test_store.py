@@ -133,6 +133,7 @@ def test_defaults_are_part_of_the_keys_meaning() -> None:
                 "skips": True,
                 "stem": "cifar",
                 "resolution": 0,
+                "identity": False,
             },
             "optimizer": {
                 "name": "sgd",

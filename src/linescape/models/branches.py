@@ -1,4 +1,4 @@
-"""The residual blocks of a ResNet: with normalisation, and without it by Fixup."""
+"""The residual blocks of a ResNet: with normalisation, and without it by a scalar or by Fixup."""
 
 from __future__ import annotations
 
@@ -44,16 +44,21 @@ class Branch(nn.Module):
         kind: of the norm layers after them.
         skips: False leaves out the sum with the input.
         bias: whether the convolutions have one.
+        identity: whether what is added to the input starts at zero, see `recipe.ResNet`; without norm, a scalar
+            ``scale``, at first 0, multiplies it.
     """
 
-    def __init__(self, convs: tuple[Conv, ...], kind: Norm, skips: bool, bias: bool) -> None:
+    def __init__(self, convs: tuple[Conv, ...], kind: Norm, skips: bool, bias: bool, identity: bool = False) -> None:
         super().__init__()
         self.length, self.skips = len(convs), skips
         for number, conv in enumerate(convs, 1):
             self.add_module(f"conv{number}", conv.build(bias))
             self.add_module(f"bn{number}", norm(kind, conv.outputs))
         project = shortcut(convs) if skips else None
-        self.downsample = nn.Sequential(project.build(), norm(kind, project.outputs)) if project else None
+        self.downsample = nn.Sequential(project.build(bias), norm(kind, project.outputs)) if project else None
+        self.scale = nn.Parameter(torch.zeros(1)) if identity and kind == "none" else None
+        if identity and kind != "none":
+            nn.init.zeros_(getattr(self, f"bn{self.length}").weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Feature maps ``(batch, channels, height, width)`` to those of the next block."""
@@ -62,6 +67,8 @@ class Branch(nn.Module):
             out = getattr(self, f"bn{number}")(getattr(self, f"conv{number}")(out))
             if number < self.length:
                 out = relu(out, inplace=self.training)
+        if self.scale is not None:
+            out = out * self.scale
         if self.skips:
             added = x if self.downsample is None else self.downsample(x)
             out = out.add_(added) if self.training else out + added

@@ -23,8 +23,8 @@ class ResNet(nn.Module):
     the first block of the second and third stage has a projection shortcut (option B; the source's CIFAR networks have
     option A, which pads with zeros). Group and layer norm have the names of the batch norm (``bn1``).
 
-    ``norm="none"`` is Fixup (`branches.FixupBranch`). Without skips there is nothing to fix up: convolutions
-    then have a bias, and the initialisation is He's.
+    ``norm="none"`` is Fixup (`branches.FixupBranch`). With ``identity``, and without skips, there is nothing to fix up:
+    convolutions then have a bias, and the initialisation is He's.
     """
 
     blocks: dict[str, tuple[str, ...]]
@@ -33,8 +33,8 @@ class ResNet(nn.Module):
     def __init__(self, spec: recipe.ResNet, shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         counts = _stages(spec)
-        fixup = spec.norm == "none" and spec.skips
-        bias = spec.norm == "none" and not spec.skips
+        fixup = spec.norm == "none" and spec.skips and not spec.identity
+        bias = spec.norm == "none" and not fixup
         self.resolution = checked(spec.resolution, shape)
         kernel, stride = (3, 1) if spec.stem == "cifar" else (7, 2)
         self.conv1 = Conv(shape[0], spec.width, kernel, stride).build(bias)
@@ -49,7 +49,8 @@ class ResNet(nn.Module):
             stage = nn.Sequential()
             for block in range(count):
                 convs = _branch(spec.depth, channels, spec.width * 2**number, 2 if number and not block else 1)
-                stage.append(FixupBranch(convs) if fixup else Branch(convs, spec.norm, spec.skips, bias))
+                added = FixupBranch(convs) if fixup else Branch(convs, spec.norm, spec.skips, bias, spec.identity)
+                stage.append(added)
                 channels = convs[-1].outputs
             self.add_module(name, stage)
         if fixup:

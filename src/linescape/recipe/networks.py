@@ -94,6 +94,9 @@ class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
             leaves the pooling out, so that ImageNet weights fit and 32 x 32 images keep 16 x 16 places.
         resolution: side to which images are enlarged, bilinearly, before the first layer (224 is what ``imagenet`` was
             made for); 0 keeps them as they are.
+        identity: whether what a residual block adds to its input starts at zero: by its last norm's weight (Goyal et
+            al. 2017, arXiv 1706.02677), or without norm by a scalar (De & Smith 2020, arXiv 2002.10444) in place of
+            Fixup. The two are compared by Lucas et al. 2021 (arXiv 2104.11044).
     """
 
     depth: int = 18
@@ -102,8 +105,14 @@ class ResNet(Content, frozen=True, tag_field="name", tag="resnet"):
     skips: bool = True
     stem: Literal["cifar", "imagenet", "imagenet-no-pool"] = "cifar"
     resolution: int = 0
+    identity: bool = False
 
     def _check(self) -> None:
+        if self.identity and not self.skips:
+            raise RecipeError(
+                "identity is True without skips, so a block that starts at zero would pass nothing on and the network "
+                "could not learn. Leave out identity, or keep the residual connections."
+            )
         self._require("width", self.width >= 1, "a ResNet one channel or more (64, or 16 for the CIFAR layout)")
         self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
         blocks, rest = divmod(self.depth - 2, 6)

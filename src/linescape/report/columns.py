@@ -411,6 +411,14 @@ WORKS: dict[str, list[Column]] = {
         Column("height", "mean of the highest, nats", "number", 3),
         Column("elsewhere", "not monotone from another draw", "number", 0),
     ],
+    "grid-of-residual-lines": [
+        Column("title", "network, or learning rate"),
+        Column("optimizer", "optimizer"),
+        Column("runs", "runs", "number", 0),
+        Column("kept", "kept", "number", 0),
+        Column("not_monotone", "not monotone", "number", 0),
+        Column("rise", "their mean min Δ, nats", "number", 3),
+    ],
     "distance-and-rise": [
         Column("among", "among"),
         Column("runs", "runs", "number", 0),

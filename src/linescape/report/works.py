@@ -171,6 +171,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "solution-to-solution": _lines("solution_to_solution"),
     "way-of-training": _ways,
     "grid-of-lines": _grid,
+    "grid-of-residual-lines": _grid,
     "distance-and-rise": _distance,
 }
 """How the figures of an answer are drawn, by its name."""

@@ -10,6 +10,7 @@ import pytest
 
 from linescape import studies
 from linescape.analysis.answers import Outcome, answers
+from linescape.analysis.answers.answer import Verdict
 from linescape.analysis.tables import Results
 from linescape.analysis.works.lucas2021 import points
 from linescape.report import sentences
@@ -36,7 +37,7 @@ def made() -> Results:
 
 
 def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
-    grid, distance = answers(made())
+    grid, distance, _ = answers(made())
     rows = {row["arm"]: row for row in grid.facts["rows"]}
     assert all((row["runs"], row["kept"]) == (12, 11) for row in rows.values())
     assert [row["not_monotone"] for row in rows.values()] == [0, 11, 0, 11]
@@ -51,6 +52,50 @@ def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
     assert "Here, with 1 seed:" in sentences.of(grid).published, "of each point"
 
 
+def residual(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+    """A fall to 0.5, with the lowest rate and Fixup to 1.5; Adam rises by 0.2, BatchNorm by 0.1, more with the seed."""
+    end = 1.5 if seed == 3 and arm.startswith("fixup") else 0.5
+    losses = 3 + (end - 3) * at
+    rise = 0.2 * arm.endswith("adam") + 0.1 * arm.startswith("bn")
+    losses[5] = losses[4] + (1 + 0.1 * seed) * rise - 0.01 * (rise == 0)
+    return losses
+
+
+def test_tables_of_residual_networks_by_norm_optimizer_and_rate() -> None:
+    answer = answers(lines_of(STUDY, residual))[2]
+    assert answer.name == "grid-of-residual-lines"
+    rows = {(row["by"], row["title"], row["optimizer"]): row for row in answer.facts["rows"]}
+    assert len(rows) == 4 * 2 + 4 * 2
+    fixup = rows["network", "no norm, Fixup (NBN-F)", "SGD"]
+    assert (fixup["runs"], fixup["kept"], fixup["not_monotone"], fixup["rise"]) == (4, 3, 0, None)
+    both = rows["network", "BatchNorm, identity start (BN-I)", "Adam"]
+    assert (both["kept"], both["not_monotone"], both["rise"]) == (4, 4, pytest.approx(0.3 * 1.15))
+    lowest = rows["rate", "learning rate 0.01", "SGD"]
+    assert (lowest["runs"], lowest["kept"], lowest["not_monotone"]) == (4, 3, 2)
+    changes = {change["change"]: change for change in answer.facts["changes"]}
+    assert {name: change["pairs"] for name, change in changes.items()} == {
+        "BatchNorm": 4 * 2,
+        "Adam": 4 * 4 - 1,
+        "the identity start": 4 * 2,
+    }
+    assert changes["BatchNorm"]["difference"] == pytest.approx(0.1 * 1.15)
+    assert changes["Adam"]["difference"] == pytest.approx(0.2 * np.mean([1, 1.1, 1.2, 1.3] * 3 + [1, 1.1, 1.2]))
+    assert changes["the identity start"]["difference"] == pytest.approx(0)
+    assert answer.outcomes == {
+        "BatchNorm": Outcome.ABOVE,
+        "Adam": Outcome.ABOVE,
+        "the identity start": Outcome.NO_INTERVAL,
+    }
+    headline = sentences.of(answer).headline
+    assert headline == (
+        "7 of 30 lines are monotone up to 0.001 nats; the largest rise is higher with BatchNorm and Adam."
+    )
+    assert [claim.claim for claim in answer.claims] == [
+        f"{name} encourages lines of residual networks that are not monotone." for name in ("BatchNorm", "Adam")
+    ]
+    assert {claim.verdict for claim in answer.claims} == {Verdict.HOLDS}
+
+
 def test_bumps_are_those_of_the_released_code() -> None:
     """Which forgets a rise in the last interval; min Delta does not."""
 
@@ -58,12 +103,14 @@ def test_bumps_are_those_of_the_released_code() -> None:
         return np.array([4.0, 3.0, 2.0, 0.1, 0.4])
 
     rows = points(lines_of(STUDY, rising_last, np.linspace(0, 1, 5)))
+    assert set(rows["start"]) == {"", "drawn", "identity", "fixup"}
     assert set(rows["bumps"]) == {0.0}
     assert rows["rise"].to_numpy() == pytest.approx(0.3)
 
 
 def test_nothing_measured_or_nothing_learnt() -> None:
     for given in (lines_of(STUDY, lambda *_: None), lines_of(STUDY, lambda *line: 5.0 - line[3])):
-        grid, distance = answers(given)
+        grid, distance, residual = answers(given)
         assert sentences.of(grid).headline.startswith("No ")
         assert sentences.of(distance).headline == "No line is counted yet."
+        assert sentences.of(residual).headline.startswith("No ")

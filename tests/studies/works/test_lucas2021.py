@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from linescape import studies
-from linescape.recipe import MLP
-from linescape.studies.works.lucas2021 import ARMS, ELSEWHERE, SCALES
+from linescape.recipe import MLP, ResNet
+from linescape.studies.works.lucas2021 import ARMS, ELSEWHERE, OPTIMIZERS, RESIDUAL, SCALES
 
 
 def test_arms_have_the_same_grid() -> None:
     scale = SCALES["mini"]
     study = studies.find("lucas2021", "mini")
     grids = []
-    for arm, (title, optimizer, norm) in zip(study.arms, ARMS.values(), strict=True):
+    for arm, (title, optimizer, norm) in zip(study.arms, ARMS.values(), strict=False):  # then the residual networks
         points = []
         for run in arm.runs:
             assert isinstance(run.recipe.model, MLP)
@@ -23,10 +25,38 @@ def test_arms_have_the_same_grid() -> None:
     assert all(grid == grids[0] for grid in grids)
 
 
+def test_residual_networks_have_the_same_grid() -> None:
+    scale, study = SCALES["mini"], studies.find("lucas2021", "mini")
+    arms = study.arms[len(ARMS) :]
+    assert len(arms) == len(RESIDUAL) * len(OPTIMIZERS)
+    kinds = set()
+    for arm in arms:
+        found = [(run.recipe.optimizer.lr, run.recipe.model) for run in arm.runs]
+        assert [rate for rate, _ in found] == list(scale.residual_rates)
+        (model,) = {model for _, model in found}
+        assert isinstance(model, ResNet)
+        kinds.add((model.norm, model.identity, arm.runs[0].recipe.optimizer.name))
+    assert len(kinds) == len(arms)
+
+
+def test_the_source_has_seven_rates_at_each_of_four_depths() -> None:
+    for arm in studies.find("lucas2021", "cifar10").arms[len(ARMS) :]:
+        networks = [run.recipe.model for run in arm.runs]
+        assert Counter(model.depth for model in networks if isinstance(model, ResNet)) == dict.fromkeys(
+            (20, 32, 44, 56), 7
+        )
+
+
 def test_statistics_of_batchnorm_are_recomputed_where_there_are_any() -> None:
     for arm in studies.find("lucas2021", "demo").arms:
-        treatments = {line.batchnorm for run in arm.runs for line in run.lines.values()}
-        assert treatments == {("recalibrate",) if "BatchNorm" in arm.title else ("interpolate",)}
+        for run in arm.runs:
+            norm = run.recipe.model.norm  # type: ignore[union-attr]
+            treatments = {line.batchnorm for line in run.lines.values()}
+            assert treatments == {("recalibrate",) if norm == "batch" else ("interpolate",)}
+
+
+def test_fully_connected_networks_have_a_line_from_another_draw() -> None:
+    for arm in studies.find("lucas2021", "demo").arms[: len(ARMS)]:
         for run in arm.runs:
             starts = {label: line.start for label, line in run.lines.items()}
             assert starts.keys() == {"whole", ELSEWHERE}

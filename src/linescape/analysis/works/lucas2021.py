@@ -10,9 +10,9 @@ from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs
-from linescape.recipe import MLP
+from linescape.recipe import MLP, Model, ResNet
 from linescape.shape import bumps, min_delta
-from linescape.studies.works.lucas2021 import ELSEWHERE, SCALES
+from linescape.studies.works.lucas2021 import ELSEWHERE, OPTIMIZERS, RESIDUAL, RESIDUAL_LIMIT, SCALES
 
 RISE = 1e-3
 """The largest rise, in nats, of a line that the source's tables of fully connected networks count as monotone."""
@@ -20,6 +20,7 @@ RISE = 1e-3
 FINDINGS = {
     "grid-of-lines": "most lines are monotone; BatchNorm and adaptive optimizers encourage lines that are not",
     "distance-and-rise": "large distances in weight space encourage lines that are not monotone",
+    "grid-of-residual-lines": "BatchNorm and adaptive optimizers encourage lines that are not monotone",
 }
 PRIMARY = ("BatchNorm", "Adam")
 """The changes whose effect on the rise is declared as primary contrast before looking."""
@@ -31,18 +32,19 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     The number of seeds is 1: in this study they count the points of a grid.
     """
     runs = points(results)
-    return _grid(results, runs, level), _distance(runs, level)
+    connected, residual = runs.filter(pl.col("start") == ""), runs.filter(pl.col("start") != "")
+    return _grid(results, connected, level), _distance(connected, level), _residual(residual, level)
 
 
 def points(results: Results) -> pl.DataFrame:
     """A row for each run, with its point of the grid and what its lines show.
 
-    Columns: arm, title, seed, optimizer, norm, rate, depth, activation, relative_distance, rise (min Delta of training
-    loss, nats), elsewhere (the same from another draw), loss (training loss at the end), bumps, width (mean) and height
-    (highest), of the bumps as in the source's code, which forgets a rise in the last interval (`shape.bumps`), and kept
-    (whether the loss is at most the scale's limit).
+    Columns: arm, title, seed, optimizer, norm, start (of a residual network ``drawn``, ``identity`` or ``fixup``, else
+    empty), rate, depth, activation, setting (what else of the network differs within an arm, in words),
+    relative_distance, rise (min Delta of training loss, nats), elsewhere (the same from another draw), loss (training
+    loss at the end), bumps, width (mean) and height (highest), of the bumps as in the source's code, which forgets a
+    rise in the last interval (`shape.bumps`), and kept (whether the loss is at most the limit).
     """
-    limit = SCALES[results.study.scale].limit
     lines = curves_of(results, "train", "cross_entropy")
     of_line = {
         name: {
@@ -65,25 +67,37 @@ def points(results: Results) -> pl.DataFrame:
     for arm in results.study.arms:
         for run in arm.runs:
             recipe, key = run.recipe, (arm.name, run.seed)
-            assert isinstance(recipe.model, MLP)
             measured = {name: values.get(key) for name, values in of_line.items()}
+            limit = SCALES[results.study.scale].limit if isinstance(recipe.model, MLP) else RESIDUAL_LIMIT
             rows.append(
                 {"arm": arm.name, "title": arm.title, "seed": run.seed, "optimizer": recipe.optimizer.name}
-                | {"norm": recipe.model.norm, "rate": recipe.optimizer.lr, "depth": len(recipe.model.hidden)}
-                | {"activation": recipe.model.activation, "relative_distance": distances.get(key)}
+                | {"rate": recipe.optimizer.lr, "relative_distance": distances.get(key)}
+                | _network(recipe.model)
                 | measured
                 | {"kept": measured["loss"] is not None and measured["loss"] <= limit}
             )
     return pl.DataFrame(rows, schema=_POINT)
 
 
+def _network(model: Model) -> dict[str, Any]:
+    """The columns of `points` that say which network."""
+    if isinstance(model, MLP):
+        depth, kind = len(model.hidden), model.activation
+        return {"norm": model.norm, "start": "", "depth": depth, "activation": kind, "setting": f"{depth}, {kind}"}
+    assert isinstance(model, ResNet)
+    start = "identity" if model.identity else "drawn" if model.norm == "batch" else "fixup"
+    name = next(title for title, *made in RESIDUAL.values() if made == [model.norm, model.identity])
+    setting = f"{name}, {model.depth} layers"
+    return {"norm": model.norm, "start": start, "depth": model.depth, "activation": "relu", "setting": setting}
+
+
 _POINT = {
     **dict.fromkeys(("arm", "title"), pl.String),
     "seed": pl.Int64,
-    **dict.fromkeys(("optimizer", "norm"), pl.String),
+    **dict.fromkeys(("optimizer", "norm", "start"), pl.String),
     "rate": pl.Float64,
     "depth": pl.Int64,
-    "activation": pl.String,
+    **dict.fromkeys(("activation", "setting"), pl.String),
     **dict.fromkeys(("relative_distance", "rise", "elsewhere", "loss", "bumps", "width", "height"), pl.Float64),
     "kept": pl.Boolean,
 }
@@ -126,30 +140,73 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
         "least": RISE,
         "points": runs,
     }
-    claims = tuple(
-        Claim.of(
-            f"{change['change']} encourages lines that are not monotone.",
-            "",
-            "change of the largest rise of training loss, nats",
-            change if change["pairs"] else None,
-            "difference",
-            Outcome.ABOVE,
-        )
-        for change in changes
-    )
     name = "grid-of-lines"
+    claims = tuple(map(_claim, changes))
     return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1, claims=claims)
+
+
+def _claim(change: dict[str, Any], of: str = "") -> Claim:
+    return Claim.of(
+        f"{change['change']} encourages lines{of} that are not monotone.",
+        "",
+        "change of the largest rise of training loss, nats",
+        change if change["pairs"] else None,
+        "difference",
+        Outcome.ABOVE,
+    )
 
 
 def _change(kept: pl.DataFrame, name: str, column: str, values: tuple[str, str], level: float) -> dict[str, Any]:
     """The rise with the second value minus that with the first, over points that differ in it alone."""
-    same = [other for other in ("optimizer", "norm", "rate", "depth", "activation") if other != column]
+    same = [name for name in ("optimizer", "norm", "start", "rate", "depth", "activation") if name != column]
     before, after = (kept.filter(pl.col(column) == value) for value in values)
     pairs = after.join(before, on=same, suffix="_before")
     apart = inference.paired_difference(pairs["rise"], pairs["rise_before"], level)
     counts = {"more": int((pairs["rise"] > pairs["rise_before"] + RISE).sum())}
     counts["less"] = int((pairs["rise"] < pairs["rise_before"] - RISE).sum())
     return {"change": name, "pairs": pairs.height, "difference": apart.value} | for_all(apart) | counts
+
+
+def _residual(runs: pl.DataFrame, level: float) -> Answer:
+    """The source's tables of residual networks by norm and start, and by learning rate, for each optimizer.
+
+    Changes are as in `_grid`, over pairs of runs that differ in one thing: BatchNorm, between the two identity starts;
+    Adam; and the identity start, with BatchNorm. The three are declared before looking and corrected for their number.
+
+    Columns of `numbers`: by (``network`` or ``rate``), title, optimizer, runs, kept (below `RESIDUAL_LIMIT`),
+    not_monotone (of these, a rise above `RISE`), rise (mean min Delta of these alone, nats).
+    """
+    named = runs.with_columns(
+        network=pl.col("title").str.replace(r", [^,]*$", ""), step="learning rate " + pl.col("rate").cast(pl.String)
+    )
+    rows: list[dict[str, Any]] = []
+    for by, column in (("network", "network"), ("rate", "step")):
+        for (title, optimizer), own in named.group_by([column, "optimizer"], maintain_order=True):
+            kept = own.filter("kept")
+            rising = kept.filter(pl.col("rise") > RISE)
+            row = {"by": by, "title": title, "optimizer": OPTIMIZERS[optimizer], "runs": own["rise"].count()}
+            rows.append(row | {"kept": kept.height, "not_monotone": rising.height, "rise": rising["rise"].mean()})
+    kept, wide = runs.filter("kept"), widened(level, 3)
+    changes = [
+        _change(kept, "BatchNorm", "norm", ("none", "batch"), wide),
+        _change(kept, "Adam", "optimizer", ("sgd", "adam"), wide),
+        _change(kept, "the identity start", "start", ("drawn", "identity"), wide),
+    ]
+    outcomes = {change["change"]: Outcome.of(change, "low_all", "high_all") for change in changes if change["pairs"]}
+    rising = kept.filter(pl.col("rise") > RISE)
+    facts = {
+        "rows": rows,
+        "changes": changes,
+        "kept": kept.height,
+        "measured": int(runs["rise"].count()),
+        "not_monotone": rising.height,
+        "limit": RESIDUAL_LIMIT,
+        "least": RISE,
+        "points": runs.with_columns(arm="optimizer", title=pl.col("optimizer").replace_strict(dict(OPTIMIZERS))),
+    }
+    claims = tuple(_claim(change, " of residual networks") for change in changes[:2])
+    name = "grid-of-residual-lines"
+    return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], seeds=1, claims=claims)
 
 
 def _distance(runs: pl.DataFrame, level: float) -> Answer:

@@ -15,15 +15,15 @@ from linescape.report.figures.panel import INK, SOFT, STYLE, WIDE
 
 @matplotlib.rc_context(STYLE)
 def rises_by_setting(points: pl.DataFrame, least: float) -> Figure:
-    """A panel for each arm, depth and activation down, learning rate across; the rise is printed in each cell.
+    """A panel for each arm, other settings down, learning rate across; the rise is printed in each cell.
 
     Args:
-        points: arm, title, rate, depth, activation, rise (nats), kept.
+        points: arm, title, rate, depth, setting (words), rise (nats), kept.
         least: rises up to this one stay dark.
     """
     arms = points.unique("arm", maintain_order=True)
     rates = sorted(points["rate"].unique())
-    names = [f"{depth}, {kind}" for depth, kind in points.select("depth", "activation").unique().sort("depth").rows()]
+    names = points.sort("depth", maintain_order=True)["setting"].unique(maintain_order=True).to_list()
     figure = Figure((WIDE, 0.9 + 0.24 * len(names)), layout="constrained")
     panels = figure.subplots(1, arms.height, squeeze=False)[0]
     highest = float(points.filter("kept")["rise"].max() or 0.0)  # type: ignore[arg-type]
@@ -31,7 +31,7 @@ def rises_by_setting(points: pl.DataFrame, least: float) -> Figure:
     for axes, (arm, title) in zip(panels, arms.select("arm", "title").iter_rows(), strict=True):
         shades = np.full((len(names), len(rates)), np.nan)
         for row in points.filter(pl.col("arm") == arm).iter_rows(named=True):
-            y, x = names.index(f"{row['depth']}, {row['activation']}"), rates.index(row["rate"])
+            y, x = names.index(row["setting"]), rates.index(row["rate"])
             if row["rise"] is None or not math.isfinite(row["rise"]):
                 continue
             if row["kept"]:

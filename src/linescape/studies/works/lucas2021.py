@@ -13,6 +13,10 @@ point of the grid, on the images of `vlaar2022`'s fully connected network at the
 another random draw to the same end. Running statistics are recomputed at each position, as in the source. Its Gauss
 lengths, autoencoders, language models, permuted and perturbed ends are not here.
 
+Its residual networks are here too, by start (BatchNorm as drawn, BN; with the last norm's weight of each block at
+zero, BN-I; without norm, with a scalar at zero, NBN-I, or Fixup, NBN-F), optimizer and learning rate, in the layout of
+depth 6n + 2 on the images of `vlaar2022`'s base training, with the source's weight decay of 1e-4 and limit of 1 nat.
+
 Found (28 November 2026, `mini`, 48 trainings, of which 38 end below 0.5 nats): 33 of the 38 lines are monotone up to
 0.001 nats, and the highest rise is 0.009. BatchNorm changes the largest rise by -0.001 nats (95 % interval -0.002 to
 0.000) and Adam by 0.001 (0.000 to 0.003), each over 14 pairs and corrected for the two: inconclusive, against the
@@ -21,18 +25,25 @@ than twice the norm of their start: rank correlation of distance and rise 0.61 (
 lines from another draw to the same ends, 19 of 38 are not monotone. `demo`: 11 of 14 are monotone, and the
 correlation is inconclusive, 0.56 (-0.02 to 0.86).
 
-Cost: `demo` 60 s on 2 cores with other programs on them (load 8.9); `mini` 2.4 min of computing on an idle core as
-`study plan` estimates.
+Of residual networks (29 November 2026, `mini`, 32 trainings, of which 23 end below 1 nat) 22 of the 23 lines are
+monotone; the other, with Adam at 0.3 and BN-I, rises by 0.068 nats. Adam changes the largest rise by 0.008 nats (0.000
+to 0.034, 9 pairs) and the identity start by 0.010 (0.000 to 0.068, 7 pairs), corrected for three: inconclusive. For
+BatchNorm 4 pairs, all without a rise, give no interval. Without norm, both trainings with SGD at 0.3 diverged. One of
+their ends is NaN by plain calls and finite on the line, so that line is refused and `study run` ends with exit code 3.
+`demo` (16 trainings of 2 epochs): all 10 that end below 1 nat are monotone, and there are too few pairs.
+
+Cost: `demo` 76 s of CPU time in one process, residual networks included; `mini` 2.4 min of computing on an idle core
+as `study plan` estimates, and residual networks 5.9 min of CPU time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from linescape.recipe import MLP, Moment, Optimizer, Recipe, Schedule
+from linescape.recipe import MLP, Moment, Optimizer, Recipe, ResNet, Schedule
 from linescape.studies import vlaar2022
 from linescape.studies.study import Arm, Run, Study
 from linescape.studies.vlaar2022.scales import Resolution
@@ -47,22 +58,50 @@ ELSEWHERE = "from another draw"
 
 @dataclass(frozen=True)
 class Scale(Resolution):
-    """What differs between scales: the grid, the limit of training loss (nats) that the tables keep, and resolution."""
+    """What differs between scales: the grids, the limit of training loss (nats) that the tables keep, and resolution.
+
+    The schedule of residual networks is that of `vlaar2022`'s base training if it is None.
+    """
 
     rates: tuple[float, ...] = (0.1, 0.01, 0.001)
     depths: tuple[int, ...] = (2, 4)
     epochs: int = 10
     limit: float = 0.5
     test_examples: int = 500
+    residual_rates: tuple[float, ...] = (0.3, 0.1, 0.03, 0.01)
+    residual_depths: tuple[int, ...] = (8,)
+    residual_width: int = 8
+    residual_schedule: Schedule | None = None
 
 
+_ALL_RATES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 SCALES: Mapping[str, Scale] = {
-    "demo": Scale(rates=(0.1, 0.01), depths=(2,), epochs=5, alphas=15, train_examples=500),
+    "demo": Scale(
+        rates=(0.1, 0.01),
+        depths=(2,),
+        epochs=5,
+        alphas=15,
+        train_examples=500,
+        residual_rates=(0.1, 0.01),
+        residual_schedule=Schedule(2, "step", (1,)),
+    ),
     "mini": Scale(),
-    "cifar10-small": Scale(limit=0.1),
-    "cifar10-narrow-30": Scale(rates=(0.1, 0.03, 0.01, 0.003, 0.001), limit=0.1),
-    "cifar10": Scale(rates=(3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001), depths=(2, 3, 4, 5), epochs=200, limit=0.1),
+    "cifar10-small": Scale(limit=0.1, residual_depths=(20,)),
+    "cifar10-narrow-30": Scale(
+        rates=(0.1, 0.03, 0.01, 0.003, 0.001), limit=0.1, residual_depths=(20,), residual_width=16
+    ),
+    "cifar10": Scale(
+        rates=(3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
+        depths=(2, 3, 4, 5),
+        epochs=200,
+        limit=0.1,
+        residual_rates=_ALL_RATES,
+        residual_depths=(20, 32, 44, 56),
+        residual_width=16,
+    ),
 }
+RESIDUAL_LIMIT = 1.0
+"""Training loss in nats that the source's tables of CIFAR-10 keep at most."""
 _ACTIVATIONS: tuple[Literal["relu", "tanh"], ...] = ("relu", "tanh")
 ARMS: Mapping[str, tuple[str, Literal["sgd", "adam"], Literal["none", "batch"]]] = {
     "sgd": ("SGD", "sgd", "none"),
@@ -71,6 +110,14 @@ ARMS: Mapping[str, tuple[str, Literal["sgd", "adam"], Literal["none", "batch"]]]
     "adam-batchnorm": ("Adam, BatchNorm", "adam", "batch"),
 }
 """Title, optimizer and norm of each arm, in which a run is a point of the grid of all else."""
+RESIDUAL: Mapping[str, tuple[str, Literal["batch", "none"], bool]] = {
+    "bn": ("BatchNorm (BN)", "batch", False),
+    "bn-identity": ("BatchNorm, identity start (BN-I)", "batch", True),
+    "identity": ("no norm, identity start (NBN-I)", "none", True),
+    "fixup": ("no norm, Fixup (NBN-F)", "none", False),
+}
+"""Title, norm and `ResNet.identity` of the residual networks, each of which has an arm for each optimizer."""
+OPTIMIZERS: Mapping[Literal["sgd", "adam"], str] = {"sgd": "SGD", "adam": "Adam"}
 
 
 def study(scale: str) -> Study:
@@ -91,15 +138,32 @@ def study(scale: str) -> Study:
             for seed, (rate, depth, activation) in points
         ]
         arms.append(Arm(name, "optimizer", title, tuple(_run(recipe, chosen) for recipe in recipes), "sgd"))
-    return Study("lucas2021", scale, TITLE, SOURCE, tuple(arms))
+    return Study("lucas2021", scale, TITLE, SOURCE, (*arms, *_residual(scale)))
 
 
 def _run(recipe: Recipe, scale: Scale) -> Run:
-    assert isinstance(recipe.model, MLP)
+    assert isinstance(recipe.model, MLP | ResNet)
     batchnorm = ("recalibrate" if recipe.model.norm == "batch" else "interpolate",)
-    start, end = Moment(recipe, "start"), Moment(recipe)
-    other = Moment(Recipe(recipe.data, recipe.model, seed=recipe.seed + OTHER), "start")
-    lines = {
-        label: scale.scan(first, end, batchnorm=batchnorm) for label, first in (("whole", start), (ELSEWHERE, other))
-    }
+    starts = {"whole": Moment(recipe, "start")}
+    if isinstance(recipe.model, MLP):
+        starts[ELSEWHERE] = Moment(Recipe(recipe.data, recipe.model, seed=recipe.seed + OTHER), "start")
+    lines = {label: scale.scan(start, Moment(recipe), batchnorm=batchnorm) for label, start in starts.items()}
     return Run(recipe, lines)
+
+
+def _residual(scale: str) -> Iterator[Arm]:
+    """An arm for each kind of residual network and optimizer, in which a run is a learning rate and a depth."""
+    chosen, base = SCALES[scale], vlaar2022.SCALES[scale].base
+    for (name, (title, norm, identity)), (optimizer, by) in product(RESIDUAL.items(), OPTIMIZERS.items()):
+        recipes = [
+            Recipe(
+                base.data,
+                ResNet(depth, chosen.residual_width, norm, identity=identity),
+                Optimizer(optimizer, lr=rate, weight_decay=1e-4, batch_size=base.optimizer.batch_size),
+                chosen.residual_schedule or base.schedule,
+                seed=seed,
+            )
+            for seed, (rate, depth) in enumerate(product(chosen.residual_rates, chosen.residual_depths))
+        ]
+        runs = tuple(_run(recipe, chosen) for recipe in recipes)
+        yield Arm(f"{name}-{optimizer}", "model", f"{title}, {by}", runs, "bn-sgd")
