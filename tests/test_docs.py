@@ -146,7 +146,7 @@ def test_what_the_page_on_planes_and_soups_shows_works(folder: Path, monkeypatch
     exec(MINE, namespace := {})  # type: ignore[var-annotated]
     networks = [namespace["network"]() for _ in range(3)]
     evaluator = ls.Evaluator(networks[0], namespace["data"]())
-    space = {"ls": ls, "evaluator": evaluator, **dict(zip("abc", networks, strict=True))}
+    space = {"ls": ls, "torch": torch, "evaluator": evaluator, **dict(zip("abc", networks, strict=True))}
     for block in blocks("beyond-the-line.md", "python"):
         exec(block.replace("alphas=25", "alphas=3"), space)
     assert (folder / "plane.safetensors").is_file()
