@@ -76,12 +76,12 @@ def smooth(conv: bool) -> tuple[nn.Module, Line, Tensor]:
         module: nn.Module = ConvNet()
         inputs = drawn(6, 1, 5, 5)
         return module, Line(*(lived_in(module, inputs.float(), seed) for seed in (1, 2))), inputs
-    module = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    module = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Tanh(), nn.Linear(8, 3))
     inputs = drawn(6, 4)
     return module, Line(*(lived_in(module, inputs.float(), seed) for seed in (1, 2))), inputs
 
 
-@pytest.mark.parametrize("conv", [False, True], ids=["mlp", "BatchNorm"])
+@pytest.mark.parametrize("conv", [False, True], ids=["LayerNorm", "BatchNorm"])
 def test_elements_are_how_much_the_direction_changes_by_plain_calls(conv: bool) -> None:
     module, line, inputs = smooth(conv)
     found = gauss_length(line, module, inputs, alphas=(0.0, 0.3, 0.7, 1.0), batch=4)
@@ -184,6 +184,16 @@ def test_running_statistics_that_torch_does_not_differentiate_are_found() -> Non
     end = start.replace({"mean": drawn(4, seed=3), "var": 1 + drawn(4, seed=4).abs()})
     with pytest.raises(MeasureError, match="first derivative"):
         gauss_length(Line(start, end), module, drawn(5, 4))
+
+
+def test_second_derivatives_that_torch_has_wrong_are_found() -> None:
+    class Functional(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return nn.functional.layer_norm(inputs, (8,))
+
+    ends = [nn.Sequential(nn.Linear(4, 8), Functional()) for _ in range(2)]
+    with pytest.raises(MeasureError, match="second derivative"):
+        gauss_length(Line(*ends), ends[0], drawn(9, 4))
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -143,7 +143,10 @@ def gauss_length(
 
 
 def _prepared(network: nn.Module) -> nn.Module:
-    """A copy in float64 and eval mode whose BatchNorm is differentiated in its statistics too, as torch's is not."""
+    """A copy in float64 and eval mode whose norms are plain operations.
+
+    In torch 2.13 the derivatives of BatchNorm's statistics are left out, and LayerNorm's second derivatives are wrong.
+    """
     module = copy.deepcopy(network).cpu().double().eval()
     for name, layer in module.named_modules():
         if isinstance(layer, _BatchNorm):
@@ -154,6 +157,8 @@ def _prepared(network: nn.Module) -> nn.Module:
                 )
             if type(layer).forward in (_BatchNorm.forward, nn.SyncBatchNorm.forward):  # a subclass may do else
                 layer.forward = partial(_normalised, layer)  # type: ignore[method-assign]
+        elif type(layer).forward is nn.LayerNorm.forward:
+            layer.forward = partial(_layer_normalised, layer)
     return module
 
 
@@ -164,6 +169,15 @@ def _normalised(layer: _BatchNorm, inputs: Tensor) -> Tensor:
     assert layer.running_var is not None
     outputs = (inputs - layer.running_mean.view(shape)) * torch.rsqrt(layer.running_var + layer.eps).view(shape)
     return outputs * layer.weight.view(shape) + layer.bias.view(shape) if layer.affine else outputs
+
+
+def _layer_normalised(layer: nn.LayerNorm, inputs: Tensor) -> Tensor:
+    """LayerNorm out of plain operations."""
+    axes = tuple(range(-len(layer.normalized_shape), 0))
+    centred = inputs - inputs.mean(axes, keepdim=True)
+    outputs = centred * torch.rsqrt((centred**2).mean(axes, keepdim=True) + layer.eps)
+    outputs = outputs if layer.weight is None else outputs * layer.weight
+    return outputs if layer.bias is None else outputs + layer.bias
 
 
 def _logits(module: nn.Module, path: Path, near: float) -> Callable[[Tensor, Tensor], Tensor]:
