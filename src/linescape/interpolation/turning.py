@@ -277,6 +277,6 @@ def _check(module: nn.Module, network: nn.Module, path: Path, inputs: Tensor) ->
                 raise MeasureError(
                     f"The {which} derivative of the logits is not what they change by: it is off by {share:.1e} of "
                     "both derivatives' size for half of the examples. The network computes with something that torch "
-                    "does not differentiate (detach, no_grad, weights kept elsewhere, statistics of torch.batch_norm), so its "
+                    "does not differentiate (detach, no_grad, statistics of torch.batch_norm), so its "
                     "Gauss length would be wrong. Write that part in plain operations on the network's tensors."
                 )
