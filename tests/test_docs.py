@@ -152,6 +152,7 @@ def test_what_the_page_on_planes_and_soups_shows_works(folder: Path, monkeypatch
     space |= dict(zip(("plain_a", "plain_b"), plain, strict=True))
     space |= {
         "ls": ls,
+        "torch": torch,
         "evaluator": evaluator,
         "inputs": inputs,
         "targets": targets,
