@@ -8,6 +8,7 @@
     ├── DataError         data are empty, unreadable, shuffled, or their labels do not fit
     ├── MeasureError      a network's outputs cannot be measured as asked
     ├── EndsError         a walk does not reproduce the loss of the networks at its ends
+    │   └── OverflowedError   as their numbers overflow
     ├── CheckpointError   a file is not a readable checkpoint of this network
     ├── RecipeError       an unknown or impossible model, intervention, study or setting
     ├── StoreError        results cannot be written or read back
@@ -56,6 +57,10 @@ class MeasureError(LinescapeError, ValueError):
 
 class EndsError(LinescapeError, RuntimeError):
     """A walk does not reproduce the direct evaluation of the networks at its ends."""
+
+
+class OverflowedError(EndsError):
+    """A network's numbers overflow, so that the order of its operations decides what it gives."""
 
 
 class CheckpointError(LinescapeError, ValueError):

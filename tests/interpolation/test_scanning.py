@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from linescape.errors import DataError, EndsError, MeasureError
+from linescape.errors import DataError, EndsError, MeasureError, OverflowedError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy, error
 from linescape.geometry.paths import Line
@@ -129,6 +130,16 @@ def test_the_ends_are_checked(pair: Pair, images: Images) -> None:
         scan(line, Evaluator(net, {"d": Shuffled()}), ScanOptions(alphas=3))
     with pytest.raises(EndsError, match="random in eval mode"):
         scan(line, Evaluator(Noisy(), {"d": images}), ScanOptions(alphas=3))
+
+
+def test_numbers_that_overflow_are_told_from_data_that_change(pair: Pair, images: Images) -> None:
+    net, start, end = pair
+    evaluator = Evaluator(net, {"d": images}, [cross_entropy])
+    first, *others = walk(Line(start, end), evaluator, ScanOptions(alphas=3))
+    for value in (math.nan, math.inf):
+        other_order = replace(first, values={key: np.full_like(of, value) for key, of in first.values.items()})
+        with pytest.raises(OverflowedError, match="by the order in which the network's operations are done"):
+            collect([other_order, *others], Line(start, end), evaluator)
 
 
 def test_examples_that_change_places_are_told_from_others(pair: Pair, images: Images) -> None:

@@ -25,7 +25,7 @@ import linescape.studies.states
 import linescape.studies.trainings
 from linescape import models, tensor_file
 from linescape.engine import compiler, library_digest
-from linescape.errors import StoreError
+from linescape.errors import OverflowedError, StoreError
 from linescape.geometry.state import State, lerp
 from linescape.recipe import MLP, Data, Model, Optimizer, Recipe, ResNet, Schedule
 from linescape.studies.doing import do
@@ -322,6 +322,18 @@ def test_a_diverged_run_is_kept_and_its_line_declined(tmp_path: Path) -> None:
     assert "walk the whole line of ResNet on fashion-mini, seed 0 and 3 more could not be done" in str(outcome)
     again = work([*tasks, Train(FLAT)], store, progress=False)
     assert (again.done, again.failed) == (0, {})
+
+
+def test_a_line_whose_numbers_overflow_is_declined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflowed(*_: object) -> None:
+        raise OverflowedError("The order of operations decides.")
+
+    monkeypatch.setattr(linescape.studies.kinds.line, "collect", overflowed)
+    store = Store(tmp_path)
+    outcome = work([whole(FLAT)], store, progress=False)
+    assert outcome.failed == {}
+    assert "no values that could be relied on. The order of operations decides." in (store.declined(whole(FLAT)) or "")
+    assert work([whole(FLAT)], store, progress=False).done == 0
 
 
 def test_a_damaged_result_stops_only_what_needs_it(done: Store, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from linescape.errors import AlphaError, EndsError, abbreviate, check_type
+from linescape.errors import AlphaError, EndsError, OverflowedError, abbreviate, check_type
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.per_example import Values
@@ -308,6 +308,13 @@ def _compare(point: Point, evaluator: Evaluator, exact: Sequence[str], direct: V
                         "another order than direct evaluation of the same network, so examples change places between "
                         "passes and nothing could be compared. Give the data, and what `forward` makes of them, in one "
                         "order (shuffle=False)."
+                    )
+                if scanned.shape == expected.shape and np.any(np.isfinite(scanned) != np.isfinite(expected)):
+                    raise OverflowedError(
+                        f"At alpha = {point.alpha:g} the {measure} of some examples of {data!r} is a number or NaN or "
+                        "infinity by the order in which the network's operations are done, so no value is right: its "
+                        "numbers grow beyond what their type holds, as after a training that diverged. Measure a "
+                        "network that has not diverged, or measure in float64."
                     )
                 raise EndsError(
                     f"At alpha = {point.alpha:g} the scan gave a mean {measure} of {scanned.mean():.6g} on {data!r}, "

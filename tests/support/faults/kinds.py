@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from tests.support.faults import clusters, disks
 from tests.support.faults.trial import LONG, Trial
@@ -96,15 +97,26 @@ def moved_away(trial: Trial) -> None:
     else:
         trial.pause(trial.seconds / 2)
     if aside.exists():
-        with suppress(FileNotFoundError):
-            trial.root.rename(instead)  # what was made meanwhile
-        trial.root.mkdir(exist_ok=True)
-        aside.rename(trial.root)
+        _put_back(aside, trial.root, instead)
         trial.moved()
     if run.returncode is None:
         trial.wait(run)
     trial.finish()
     shutil.rmtree(instead, ignore_errors=True)
+
+
+def _put_back(aside: Path, root: Path, instead: Path) -> None:
+    """Rename a folder back, and what was made in its place to folders in `instead`; again while more is made."""
+    instead.mkdir()
+    for number in range(100):
+        with suppress(FileNotFoundError):
+            root.rename(instead / str(number))
+        try:
+            aside.rename(root)
+        except OSError:  # a process has made it again
+            continue
+        return
+    raise AssertionError(f"{root} was made again a hundred times.")
 
 
 def removed(trial: Trial) -> None:

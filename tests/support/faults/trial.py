@@ -239,7 +239,9 @@ class Trial:
         while (alive := list(self.alive())) and time.monotonic() < ended:
             time.sleep(0.1)
         files = [*self.root.rglob(f".*{atomic.SUFFIX}*"), *self.root.rglob("resume.safetensors")]
-        files += [*self.root.glob("scan/*/points/*"), *(self.scratch / "tmp").iterdir()]
+        files += self.root.glob("scan/*/points/*")
+        # A process that is killed while it loads the compiled kernels leaves a folder of that name behind.
+        files += [path for path in (self.scratch / "tmp").iterdir() if not path.name.startswith("linescape-")]
         return [*files, *(Path("/proc", str(process)) for process in alive)]
 
     def renew(self) -> None:

@@ -87,7 +87,7 @@ def compiled() -> Compiled:
         source = resources.files(__package__).joinpath("kernels.c").read_bytes()
         facts = [source, program.encode(errors="surrogateescape"), platform.machine().encode(), _abilities()]
         key = hashlib.sha256(b"\0".join(facts)).hexdigest()
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix="linescape-", ignore_cleanup_errors=True) as scratch:
             return _from_cache(key, Path(scratch)) or _made(program, source, key, Path(scratch))
     except subprocess.TimeoutExpired as error:
         reason = f"{program} took more than {error.timeout:g} seconds"

@@ -8,7 +8,7 @@ from typing import Any
 
 from linescape import data, models
 from linescape.data import Dataset
-from linescape.errors import StoreError
+from linescape.errors import OverflowedError, StoreError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Only, Path
@@ -104,6 +104,7 @@ def walked(
         part: the part that is measured; None for the whole.
 
     Raises:
+        Declined: the network's numbers overflow.
         EndsError, DataError, MeasureError, StateError, StoreError: as `scan`.
     """
     counts = {name: sum(len(targets) for _, targets in batches) for name, batches in evaluator.data.items()}
@@ -121,7 +122,10 @@ def walked(
         job.report(len(done.intersection(asked)) / len(asked))
     if part is not None:
         return None
-    curve = collect(points, path, evaluator)
+    try:
+        curve = collect(points, path, evaluator)
+    except OverflowedError as error:  # as after a training that diverged to weights that are still numbers
+        raise Declined(f"The line has no values that could be relied on. {error}") from error
     return curve, job.record(evaluator.engine.compiled, half_done.remarks)
 
 
