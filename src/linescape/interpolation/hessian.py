@@ -18,6 +18,7 @@ import torch
 from scipy import stats
 from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from torch import Tensor, nn
+from torch.autograd import grad
 
 from linescape.errors import LinescapeError, MeasureError, RecipeError, first_line
 from linescape.evaluation.copies.observing import random_state_kept, seed
@@ -105,12 +106,12 @@ def curvature(
                 if most
                 else f"{what} is {value!r}. An interval needs some: give an integer of {least} or more; 30 are usual."
             )
-    rows = []
+    rows: list[tuple[float, np.ndarray, np.ndarray, float, float]] = []
     for place in loss.positions():
         alpha = float(loss.alphas[place])
         gradient = float(torch.stack([part.double().square().sum() for part in loss.gradient()]).sum().sqrt())
         try:
-            with random_state_kept(evaluator.device), _without_remarks_on_jit():
+            with random_state_kept(evaluator.device):
                 rows.append((gradient, *_of(hessian(loss), loss.weights[0], count, top, vectors, seed)))
         except LinescapeError:
             raise
@@ -123,11 +124,12 @@ def curvature(
             raise MeasureError(
                 f"At alpha = {alpha:g} the loss could not be differentiated twice ({type(error).__name__}: "
                 f"{first_line(error)}). The network, its `forward` and the measure must consist of operations that "
-                "torch.func can differentiate."
+                "torch can differentiate twice."
             ) from error
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    columns = (np.array(column) for column in zip(*rows, strict=True))
+    gradients, eigenvalues, residuals, traces, half_widths = columns
     provenance = {**loss.describe(), "vectors": vectors, "seed": seed, "tolerance": _TOLERANCE[evaluator.dtype]}
-    return Curvature(loss.alphas, loss.values, *columns, provenance)
+    return Curvature(loss.alphas, loss.values, gradients, eigenvalues, residuals, traces, half_widths, provenance)
 
 
 def _of(
@@ -152,7 +154,8 @@ def _of(
 
 
 def _product(operator: Any, like: Tensor, vector: np.ndarray) -> np.ndarray:
-    return (operator @ torch.as_tensor(vector.copy(), dtype=like.dtype, device=like.device)).double().cpu().numpy()
+    product = operator @ torch.as_tensor(vector.copy(), dtype=like.dtype, device=like.device)
+    return np.asarray(product.double().cpu().numpy())
 
 
 def _curvlinops() -> Callable[[MeanLoss], Any]:
@@ -166,26 +169,45 @@ def _curvlinops() -> Callable[[MeanLoss], Any]:
             "'linescape[curvature]'."
         ) from error
 
+    class Hessian(HessianLinearOperator):  # type: ignore[misc] - which has no types
+        """With products by two backward passes: forward over backward, as in curvlinops, is wrong in torch 2.13 for
+        BatchNorm with its batch's statistics (by 3 % of the largest entry; finite differences tell which one is)."""
+
+        def _matmat_batch(self, X: Tensor, y: Tensor, M: list[Tensor]) -> list[Tensor]:  # noqa: ARG002, N803 - its names
+            with torch.enable_grad():
+                parts = grad(self._model_func(X).sum(), self._params, create_graph=True, materialize_grads=True)
+                bent = [place for place, part in enumerate(parts) if part.requires_grad]
+                if not bent:
+                    return [torch.zeros_like(columns) for columns in M]
+                products = [
+                    grad(
+                        [parts[place] for place in bent],
+                        self._params,
+                        [M[place][..., column] for place in bent],
+                        retain_graph=True,
+                        materialize_grads=True,
+                    )
+                    for column in range(M[0].shape[-1])
+                ]
+            return [torch.stack(columns, -1) for columns in zip(*products, strict=True)]
+
     def operator(loss: MeanLoss) -> Any:
         numbers = [(torch.tensor([number]), torch.zeros(1)) for number in loss.numbers]
         # Scan and `positions` have seen that the loss is the same in each call.
-        return HessianLinearOperator(
-            loss, _Sum(), list(loss.weights), numbers, num_data=len(numbers), check_deterministic=False
-        )
+        return Hessian(loss, _Sum(), list(loss.weights), numbers, num_data=len(numbers), check_deterministic=False)
 
     return operator
 
 
 @contextmanager
 def _without_remarks_on_jit() -> Iterator[None]:
-    """Without warnings of torch on a part of its own, which its forward derivatives and curvlinops' imports use."""
+    """Without warnings of torch on a part of its own, which packages use that curvlinops imports."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         yield
 
 
 class _Sum(nn.Module):
-    reduction = "sum"
+    """What curvlinops asks how the parts of batches are put together."""
 
-    def forward(self, parts: Tensor, _: Tensor) -> Tensor:
-        return parts.sum()
+    reduction = "sum"
