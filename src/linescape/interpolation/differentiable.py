@@ -118,6 +118,11 @@ class MeanLoss(nn.Module):
         """Load one position after another, and give its place; the loss is that of the scan or it is refused."""
         with sdpa_kernel(SDPBackend.MATH):  # the other kernels of attention cannot be differentiated twice
             for place, (alpha, expected) in enumerate(zip(self.alphas.tolist(), self.values.tolist(), strict=True)):
+                if not np.isfinite(expected):
+                    raise MeasureError(
+                        f"At alpha = {alpha:g} the loss is {expected}, which has no derivatives. Leave this position "
+                        "out, or choose another treatment of BatchNorm."
+                    )
                 self._load(alpha)
                 found = self.value()
                 if not np.isclose(found, expected, rtol=1e-3, atol=1e-6):
@@ -125,8 +130,6 @@ class MeanLoss(nn.Module):
                         f"At alpha = {alpha:g} the loss to be differentiated is {found:.6g}, but a scan measures "
                         f"{expected:.6g}: derivatives would be those of another function. The network computes "
                         "something else in a plain copy; compute what depends on its weights in its forward."
-                        if np.isfinite(expected)
-                        else f"At alpha = {alpha:g} the loss is {expected}, which has no derivatives. Leave it out."
                     )
                 yield place
 

@@ -169,7 +169,7 @@ def _curvlinops() -> Callable[[MeanLoss], Any]:
             "'linescape[curvature]'."
         ) from error
 
-    class Hessian(HessianLinearOperator):  # type: ignore[misc] - which has no types
+    class Hessian(HessianLinearOperator):  # type: ignore[misc]  # it has no types
         """With products by two backward passes: forward over backward, as in curvlinops, is wrong in torch 2.13 for
         BatchNorm with its batch's statistics (by 3 % of the largest entry; finite differences tell which one is)."""
 
