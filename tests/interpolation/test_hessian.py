@@ -162,6 +162,26 @@ def test_of_tokens_each_that_counts_weighs_the_same_and_tied_weights_are_one() -
         np.testing.assert_allclose(found.trace[place], np.trace(hessian), rtol=1e-6)
 
 
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.TransformerEncoderLayer(6, 2, 8, 0.0, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head(self.layer(inputs).mean(1))  # type: ignore[no-any-return]
+
+
+def test_attention_in_float32_agrees_with_float64() -> None:
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        torch.manual_seed(0)
+        a, b = (Attention().eval().to(dtype) for _ in range(2))
+        data = seeded(1, 20, 3, 6).to(dtype), torch.arange(20) % 3
+        found.append(curvature(Line(a, b), Evaluator(a, {"train": data}), 2, top=1, vectors=4))
+    np.testing.assert_allclose(found[0].eigenvalues, found[1].eigenvalues, rtol=1e-4)
+    np.testing.assert_allclose(found[0].trace, found[1].trace, rtol=1e-3)
+
+
 def test_what_cannot_be_measured_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = network(0), network(1)
     line, evaluator = Line(a, b), Evaluator(a, {"train": DATA}, [error, cross_entropy])

@@ -72,7 +72,7 @@ def curvature(
     """The largest eigenvalues and the trace of the loss's Hessian at positions of a path.
 
     It takes the extra ``linescape[curvature]``. A position takes some tens of products, each of several passes over
-    the data. Networks in float64 give eigenvalues to many digits, in float32 to about four. ReLU has a second
+    the data. Eigenvalues are found to a residual of 1e-9 of them in float64, 1e-4 in float32. ReLU has a second
     derivative of 0 where it has one: its kinks, which bend the loss along a path too, are not counted.
 
     Args:
