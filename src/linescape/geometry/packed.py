@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -28,6 +29,10 @@ _FACTOR = re.compile(
 
 _ROTATION = re.compile(r"(?i)(?:^|[._])(?:b?oft_(?:[rs]|blocks|diag)|hra_u|vblora_logits)(?:[._]|$)")
 """What is not linear in its own numbers: rotations of weights (OFT, BOFT, HRA), and a softmax (VB-LoRA)."""
+
+
+_PARTNER = {"A": "B", "a": "b", "down": "up"}
+"""The factor that is applied first -> the other one."""
 
 
 def packed_weights(tensors: Mapping[str, Tensor], moving: Collection[str]) -> list[str]:
@@ -100,3 +105,47 @@ def check_no_factors(names: Collection[str], moving: Collection[str]) -> None:
             "adds is their product, perhaps divided by its norm (DoRA), and the product of averages is not the average "
             "of products. Merge each adapter into its base network, then average the two networks."
         )
+
+
+class Pair(NamedTuple):
+    """Names of a layer with a low-rank update, of the factor that is applied first, and of the other one."""
+
+    layer: str
+    down: str
+    up: str
+
+
+def low_rank_pairs(names: Collection[str], moving: Collection[str]) -> list[Pair]:
+    """The updates of LoRA of which a factor moves, each once, in the order of their names.
+
+    Args:
+        names: of all tensors.
+        moving: names of those that differ.
+
+    Raises:
+        StateError: other factors move, or what divides or rotates a weight.
+    """
+    pairs: dict[Pair, None] = {}
+    refused = [name for name in sorted(moving) if _ROTATION.search(name)]
+    for name in sorted(names):
+        if not (match := _FACTOR.search(name)):
+            continue
+        first, last = match.span(match.lastgroup or 0)
+        kind, layer = match[match.lastgroup or 0], name[: match.start()]
+        down = {up: down for down, up in _PARTNER.items()}.get(kind, kind)
+        pair = Pair(layer, *(name[:first] + part + name[last:] for part in (down, _PARTNER.get(down, down))))
+        if down in _PARTNER and {pair.down, pair.up} <= {*names}:
+            if {pair.down, pair.up, f"{layer}.alpha", f"{layer}.dora_scale"}.intersection(moving):
+                pairs[pair] = None
+        elif name in moving:
+            refused.append(name)
+    refused += [
+        name for pair in pairs for name in (f"{pair.layer}.alpha", f"{pair.layer}.dora_scale") if name in moving
+    ]
+    if refused:
+        raise StateError(
+            f"These differ between the networks and are not the two factors of LoRA: {abbreviate(refused)}. What "
+            "other adapters add is no scaled product of two matrices. Merge each adapter into its base network, and "
+            "take the line between these."
+        )
+    return list(pairs)
