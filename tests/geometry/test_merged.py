@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from linescape.errors import StateError
+from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.merged import Merged
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
+from linescape.interpolation.options import ScanOptions
+from linescape.interpolation.scanning import scan
 from tests.support.adapters import SCALE, Adapted, Merging, adapted, network, scaled
 
 ALPHAS = (-0.2, 0.0, 0.3, 0.5, 1.0, 1.4)
@@ -59,6 +63,20 @@ def test_it_is_the_line_between_the_merged_networks_in_outputs(kind: str) -> Non
     into = torch.empty_like(start["0.base_layer.weight"])
     path.write("0.base_layer.weight", 0.3, into)
     assert torch.equal(into, path.tensor("0.base_layer.weight", 0.3))
+
+
+def test_a_scan_gives_the_losses_between_networks_merged_by_hand() -> None:
+    net, inputs = network("linear")
+    net = net.float()
+    start, end = (adapted(net, seed) for seed in (1, 2))
+    plain = [by_hand(net, state) for state in (start, end)]
+    data, options = {"test": (inputs.float(), torch.arange(5) % 4)}, ScanOptions(alphas=5)
+    found = scan(Merged(start, end, net), Evaluator(net, data), options)
+    expected = scan(Line(*plain), Evaluator(plain[0], data), options)
+    factors = scan(Line(start, end), Evaluator(net, data), options)
+    (key,) = (key for key in expected.values if "cross_entropy" in key)
+    np.testing.assert_allclose(found.values[key], expected.values[key], rtol=1e-5)
+    assert np.abs(factors.values[key] - expected.values[key])[1:-1].max() > 0.01
 
 
 def test_the_product_of_factors_lacks_the_product_of_their_changes() -> None:

@@ -101,6 +101,7 @@ def _fitting(pair: Pair, layer: nn.Module, state: State) -> Iterator[Update]:
             scale = float((added * merged).sum() / merged.square().sum())
             if scale and _near(added, scale * merged):
                 yield Update(name, pair.up, pair.down, scale, transposed)
+                break  # a product of one number is its own transpose
 
 
 def _near(found: Tensor, expected: Tensor) -> bool:
