@@ -57,7 +57,9 @@ def test_the_line_in_merged_weights_is_measured_beside_the_one_in_factors(line: 
     of_factors = ("--model", "factors.py:network", "--data", "factors.py:data", "--alphas", "5")
     code, out, err = line("probe", "a.pt", "b.pt", *of_factors, "--merged")
     assert code == 0, err
-    assert "interpolates the factors of LoRA. Halfway it is" in re.sub(r"\s+", " ", err)
+    told = re.sub(r"\s+", " ", err)
+    assert "Factors of adapters were interpolated, not merged weights: 0.lora_A.default.weight and" in told
+    assert "Halfway the line in factors is" in told
     assert "line in merged weights" in Path(out.strip().splitlines()[-1]).read_text()
     lines = json.loads((tmp_path / "probe" / "probe.json").read_text())["lines"]
     assert list(lines) == ["whole", "merged weights"]

@@ -74,6 +74,8 @@ def test_a_scan_gives_the_losses_between_networks_merged_by_hand() -> None:
     found = scan(Merged(start, end, net), Evaluator(net, data), options)
     expected = scan(Line(*plain), Evaluator(plain[0], data), options)
     factors = scan(Line(start, end), Evaluator(net, data), options)
+    assert not found.provenance["notes"]
+    assert "Factors of adapters were interpolated" in factors.provenance["notes"][0]
     (key,) = (key for key in expected.values if "cross_entropy" in key)
     np.testing.assert_allclose(found.values[key], expected.values[key], rtol=1e-5)
     assert np.abs(factors.values[key] - expected.values[key])[1:-1].max() > 0.01

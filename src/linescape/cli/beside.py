@@ -77,9 +77,8 @@ def paths_beside(
     if wanted.merged:
         others["merged weights"] = path = Merged(start, end, evaluator.model)
         notes.append(
-            "The line of the whole network interpolates the factors of LoRA. Halfway it is "
-            f"{path.apart:.2g} of the merged line's length away from the line in merged weights, since a product of "
-            "means is not the mean of products; how far depends on how each product is split into factors."
+            f"Halfway the line in factors is {path.apart:.2g} of the length of the line in merged weights away from "
+            "it. How far depends on how each product is split into factors, which the networks' outputs do not tell."
         )
     for by in dict.fromkeys(wanted.align):
         alignment = align(start, end, evaluator, by)

@@ -77,8 +77,23 @@ def check_not_packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> 
 def check_no_factors(names: Collection[str], moving: Collection[str]) -> None:
     """Raise `StateError` naming the updates of adapters (LoRA and others) that have no average between two ends.
 
+    Args:
+        names: of all tensors.
+        moving: names of those that differ.
+    """
+    if found := moving_products(names, moving):
+        raise StateError(
+            f"These are factors of low-rank updates, as of LoRA, or rotations: {abbreviate(found)}. What a network "
+            "adds is their product, perhaps divided by its norm (DoRA), and the product of averages is not the average "
+            "of products. Merge each adapter into its base network, then average the two networks."
+        )
+
+
+def moving_products(names: Collection[str], moving: Collection[str]) -> list[str]:
+    """The updates of adapters (LoRA and others) that are not linear in what differs between two ends, in words.
+
     These are products of which two factors differ, or one that is divided by the norm of what it gives (DoRA); and
-    rotations (OFT) that differ. A factor by itself, such as ``lora_B`` or DoRA's magnitudes, has an average.
+    rotations (OFT) that differ. A factor by itself, such as ``lora_B`` or DoRA's magnitudes, is linear.
 
     Args:
         names: of all tensors.
@@ -99,12 +114,7 @@ def check_no_factors(names: Collection[str], moving: Collection[str]) -> None:
         is_direction = any("magnitude_vector" not in name for name in factors)
         if factors and (len(factors + scales) > 1 or (update in divided and is_direction)):
             refused.append(" and ".join(factors + scales))
-    if refused:
-        raise StateError(
-            f"These are factors of low-rank updates, as of LoRA, or rotations: {abbreviate(refused)}. What a network "
-            "adds is their product, perhaps divided by its norm (DoRA), and the product of averages is not the average "
-            "of products. Merge each adapter into its base network, then average the two networks."
-        )
+    return refused
 
 
 class Pair(NamedTuple):
