@@ -26,7 +26,9 @@ def test_the_arc_and_the_aligned_line_are_measured_beside_the_straight_one(
     assert re.search(r"Other paths: slerp: .*; aligned by weights: .*; aligned by\s+activations:", err, re.DOTALL)
     assert "recalibrate" in err
     assert (tmp_path / "probe" / "figures" / "beside.png").exists()
-    assert "Beside the straight line" in Path(out.strip().splitlines()[-1]).read_text()
+    page = Path(out.strip().splitlines()[-1]).read_text()
+    assert "Beside the straight line" in page
+    assert "LoRA" not in page
     lines = json.loads((tmp_path / "probe" / "probe.json").read_text())["lines"]
     assert list(lines) == ["whole", "slerp", "aligned by weights", "aligned by activations"]
     assert lines["slerp"]["provenance"]["path"] == "Slerp"
@@ -60,7 +62,8 @@ def test_the_line_in_merged_weights_is_measured_beside_the_one_in_factors(line: 
     told = re.sub(r"\s+", " ", err)
     assert "Factors of adapters were interpolated, not merged weights: 0.lora_A.default.weight and" in told
     assert "Halfway the line in factors is" in told
-    assert "line in merged weights" in Path(out.strip().splitlines()[-1]).read_text()
+    page = Path(out.strip().splitlines()[-1]).read_text()
+    assert "interpolates the factors of LoRA, the line in merged weights their products" in re.sub(r"\s+", " ", page)
     lines = json.loads((tmp_path / "probe" / "probe.json").read_text())["lines"]
     assert list(lines) == ["whole", "merged weights"]
     assert lines["merged weights"]["provenance"]["path"] == "Merged"

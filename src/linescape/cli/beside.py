@@ -77,8 +77,10 @@ def paths_beside(
     if wanted.merged:
         others["merged weights"] = path = Merged(start, end, evaluator.model)
         notes.append(
-            f"Halfway the line in factors is {path.apart:.2g} of the length of the line in merged weights away from "
-            "it. How far depends on how each product is split into factors, which the networks' outputs do not tell."
+            "Both networks have the same merged weights, in other factors."
+            if path.apart is None
+            else f"Halfway the line in factors is {path.apart:.2g} of the length of the line in merged weights away "
+            "from it. How far depends on how each product is split into factors, which outputs do not tell."
         )
     for by in dict.fromkeys(wanted.align):
         alignment = align(start, end, evaluator, by)

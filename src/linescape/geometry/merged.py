@@ -13,7 +13,7 @@ of them training arrived at, the one in merged weights does not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -44,8 +44,8 @@ class Merged(Path):
 
     Attributes:
         apart: the distance between the middles of the two lines, in factors and in merged weights, by the merged
-            weights of the layers with LoRA; as a share of the length of the line in merged weights. NaN where that is
-            zero.
+            weights of the layers with LoRA; as a share of the length of the line in merged weights. None where that
+            is zero.
 
     Raises:
         StateError: as `Line`; no factor of LoRA moves; an update is not ``s B A`` in one weight of its layer (DoRA,
@@ -113,7 +113,7 @@ class Merged(Path):
 
     def describe(self) -> dict[str, object]:
         """As of every path, with the number of weights that take up a rest, and how far both lines are apart."""
-        return {**super().describe(), "corrected": len(self._updates), "apart": round(self.apart, 6)}
+        return {**super().describe(), "corrected": len(self._updates), "apart": self.apart}
 
     def _moves(self, name: str) -> bool:
         return self.template.tied.get(name, name) in self.line.moving
@@ -129,17 +129,20 @@ class Merged(Path):
         )
         return sum(parts, torch.zeros((), device=end[name].device))
 
-    def _apart(self, updates: Iterable[Update]) -> float:
+    def _apart(self, updates: Sequence[Update]) -> float | None:
         start, end = self.line.start, self.line.end
-        moved: dict[str, Tensor] = {}
-        for update in updates:
-            weight = update.weight
-            first, last = (
-                update.product(state[update.up], state[update.down], state[weight]) for state in (start, end)
+
+        def moved(weight: str) -> Tensor:
+            parts = (
+                update.product(end[update.up], end[update.down], end[weight])
+                - update.product(start[update.up], start[update.down], start[weight])
+                for update in updates
+                if update.weight == weight
             )
-            moved[weight] = moved.get(weight, subtract(end[weight], start[weight])) + last - first
-        length = norm(iter(moved.values()))
-        return norm(self._lacking(name) / 4.0 for name in self._updates) / length if length else math.nan
+            return sum(parts, subtract(end[weight], start[weight]))
+
+        length = norm(moved(weight) for weight in dict.fromkeys(update.weight for update in updates))
+        return norm(self._lacking(name) / 4.0 for name in self._updates) / length if length else None
 
     def _measured(self, pair: Pair, at_start: nn.Module, at_end: nn.Module) -> Update:
         first, last = measured(pair, at_start, self.line.start), measured(pair, at_end, self.line.end)
