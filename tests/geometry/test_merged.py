@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -156,40 +155,6 @@ def test_layers_that_merge_in_eval_mode_are_measured_as_they_are_loaded() -> Non
     torch.testing.assert_close(path.tensor("weight", 0.5) - start["weight"], lacking)
     with pytest.raises(StateError, match=r"in 0 of its weights.*merged already"):
         Merged(start, end, net.eval())
-
-
-def divided(layer: Adapted, inputs: Tensor) -> Tensor:
-    """DoRA: the sum of weight and update, divided by its norm."""
-    up, down = layer.factors
-    weight = layer.weight + up @ down
-    outputs: Tensor = inputs @ (weight / weight.norm(dim=1, keepdim=True)).T
-    return outputs
-
-
-def diagonal(layer: Adapted, inputs: Tensor) -> Tensor:
-    """AdaLoRA, with its third factor."""
-    inner = layer.lora_A["default"](inputs) * torch.tensor([1.0, 2.0], dtype=inputs.dtype)
-    outputs: Tensor = layer.base_layer(inputs) + layer.lora_B["default"](inner)
-    return outputs
-
-
-@pytest.mark.parametrize(
-    ("forward", "message"),
-    [
-        (divided, "in 0 of its weights"),
-        (diagonal, "in 0 of its weights"),
-        (lambda layer, inputs: layer.base_layer(inputs), "in 0 of its weights.*disabled"),
-        (lambda layer, inputs: layer.base_layer(inputs.long()), "cannot be called by itself"),
-    ],
-)
-def test_a_layer_that_does_not_add_the_scaled_product_is_refused(
-    forward: Callable[[Adapted, Tensor], Tensor], message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    net, _ = network("linear")
-    start, end = (adapted(net, seed) for seed in (1, 2))
-    monkeypatch.setattr(Adapted, "forward", forward)
-    with pytest.raises(StateError, match=message):
-        Merged(start, end, net)
 
 
 def test_networks_whose_weights_cannot_take_up_the_rest_are_refused() -> None:
