@@ -19,6 +19,7 @@ from linescape.interpolation import known
 from linescape.interpolation.known import Check
 from linescape.shape import definitions
 from linescape.training import interventions
+from tests.support.adapters import network as with_lora
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -150,6 +151,9 @@ def test_what_the_page_on_planes_and_soups_shows_works(folder: Path, monkeypatch
     plain = [nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)) for _ in range(2)]
     space: dict[str, object] = {"plain_evaluator": ls.Evaluator(plain[0], namespace["data"]())}
     space |= dict(zip(("plain_a", "plain_b"), plain, strict=True))
+    factors = [with_lora("linear")[0].float() for _ in range(2)]
+    space |= {"lora_evaluator": ls.Evaluator(factors[0], {"test": (torch.randn(8, 3), torch.arange(8) % 4)})}
+    space |= dict(zip(("lora_a", "lora_b"), factors, strict=True))
     space |= {
         "ls": ls,
         "torch": torch,

@@ -31,6 +31,7 @@ __all__ = [
     "Keeper",
     "Line",
     "LinescapeError",
+    "Merged",
     "Only",
     "Path",
     "Plane",
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from linescape.evaluation.evaluator import Evaluator
     from linescape.evaluation.measures import binary_cross_entropy, binary_error, cross_entropy, error, squared_error
     from linescape.geometry import groups
+    from linescape.geometry.merged import Merged
     from linescape.geometry.paths import Bend, Line, Only, Path, Ray
     from linescape.geometry.planes import Plane
     from linescape.geometry.slerp import Slerp
@@ -105,6 +107,7 @@ else:
         "evaluation.evaluator": {"Evaluator"},
         "evaluation.measures": {"binary_cross_entropy", "binary_error", "cross_entropy", "error", "squared_error"},
         "geometry.groups": {"groups"},
+        "geometry.merged": {"Merged"},
         "geometry.paths": {"Bend", "Line", "Only", "Path", "Ray"},
         "geometry.planes": {"Plane"},
         "geometry.slerp": {"Slerp"},

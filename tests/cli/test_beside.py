@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from linescape import checkpoints
+from tests.support.adapters import adapted, network
 from tests.support.command_line import OF_OWN, Line
 
 
@@ -25,7 +26,9 @@ def test_the_arc_and_the_aligned_line_are_measured_beside_the_straight_one(
     assert re.search(r"Other paths: slerp: .*; aligned by weights: .*; aligned by\s+activations:", err, re.DOTALL)
     assert "recalibrate" in err
     assert (tmp_path / "probe" / "figures" / "beside.png").exists()
-    assert "Beside the straight line" in Path(out.strip().splitlines()[-1]).read_text()
+    page = Path(out.strip().splitlines()[-1]).read_text()
+    assert "Beside the straight line" in page
+    assert "LoRA" not in page
     lines = json.loads((tmp_path / "probe" / "probe.json").read_text())["lines"]
     assert list(lines) == ["whole", "slerp", "aligned by weights", "aligned by activations"]
     assert lines["slerp"]["provenance"]["path"] == "Slerp"
@@ -34,6 +37,42 @@ def test_the_arc_and_the_aligned_line_are_measured_beside_the_straight_one(
         np.testing.assert_allclose(ends[label], ends["whole"], rtol=1e-4)
     assert line("probe", *pair, *OF_OWN, "--alphas", "3")[0] == 0
     assert not (tmp_path / "probe" / "figures" / "beside.png").exists()
+
+
+FACTORS = """
+import torch
+from tests.support import adapters
+
+def network():
+    return adapters.network("linear")[0].float()
+
+def data():
+    return {"test": (torch.randn(40, 3, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 4)}
+"""
+
+
+def test_the_line_in_merged_weights_is_measured_beside_the_one_in_factors(line: Line, tmp_path: Path) -> None:
+    (tmp_path / "factors.py").write_text(FACTORS)
+    net = network("linear")[0].float()
+    for seed, name in enumerate("ab"):
+        torch.save(adapted(net, seed).state_dict(), f"{name}.pt")
+    of_factors = ("--model", "factors.py:network", "--data", "factors.py:data", "--alphas", "5")
+    code, out, err = line("probe", "a.pt", "b.pt", *of_factors, "--merged")
+    assert code == 0, err
+    told = re.sub(r"\s+", " ", err)
+    assert "Factors of adapters were interpolated, not merged weights: 0.lora_A.default.weight and" in told
+    assert "Halfway the line in factors is" in told
+    page = Path(out.strip().splitlines()[-1]).read_text()
+    assert "interpolates the factors of LoRA, the line in merged weights their products" in re.sub(r"\s+", " ", page)
+    lines = json.loads((tmp_path / "probe" / "probe.json").read_text())["lines"]
+    assert list(lines) == ["whole", "merged weights"]
+    assert lines["merged weights"]["provenance"]["path"] == "Merged"
+    found = {
+        label: [row["mean"] for row in of["rows"] if row["measure"] == "cross_entropy"] for label, of in lines.items()
+    }
+    whole, merged = found["whole"], found["merged weights"]
+    np.testing.assert_allclose([whole[0], whole[-1]], [merged[0], merged[-1]], rtol=1e-6)
+    assert abs(whole[2] - merged[2]) > 1e-3
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linescape.errors import StateError
-from linescape.geometry.packed import check_no_factors, check_not_packed, packed_weights
+from linescape.geometry.packed import Pair, check_no_factors, check_not_packed, low_rank_pairs, packed_weights
 
 INT8, UINT8, INT32 = (torch.zeros(4, 4, dtype=dtype) for dtype in (torch.int8, torch.uint8, torch.int32))
 FLOAT, FLOAT8 = torch.ones(4), torch.ones(4).to(torch.float8_e4m3fn)
@@ -139,3 +139,41 @@ def test_the_directions_of_dora_are_not_linear_and_its_magnitudes_are() -> None:
         middle = merged(*((one + other) / 2 for one, other in zip((a, b, m), moved, strict=True)))
         mean = (merged(a, b, m) + merged(*moved)) / 2
         assert torch.allclose(middle, mean, atol=1e-5) == linear
+
+
+@pytest.mark.parametrize(
+    ("names", "layer"),
+    [
+        (["q.lora_A.default.weight", "q.lora_B.default.weight"], "q"),
+        (["lora_A", "lora_B"], ""),
+        (["q.lora_a.weight", "q.lora_b.weight"], "q"),
+        (["q.lora_down.weight", "q.lora_up.weight", "q.alpha"], "q"),
+        (["to_q.lora_layer.down.weight", "to_q.lora_layer.up.weight"], None),
+        (["k.lora_linear_layer.down.weight", "k.lora_linear_layer.up.weight"], "k"),
+    ],
+)
+def test_both_factors_of_an_update_are_found_by_either(names: list[str], layer: str | None) -> None:
+    expected = [] if layer is None else [Pair(layer, *names[:2])]
+    others = ["fc.weight", "q.base_layer.weight", "x.lora_A.weight", "x.lora_B.weight"]
+    for moving in names[:2], names[:1], names[1:2]:
+        assert low_rank_pairs([*names, *others], moving) == expected
+    assert low_rank_pairs([*names, *others], ["fc.weight"]) == []
+
+
+@pytest.mark.parametrize(
+    ("others", "moving"),
+    [
+        (["q.lora_E.default"], "q.lora_E.default"),
+        (["q.lora_magnitude_vector.default.weight"], "q.lora_magnitude_vector.default.weight"),
+        (["q.vera_lambda_b.default"], "q.vera_lambda_b.default"),
+        (["q.hada_w1_a"], "q.hada_w1_a"),
+        (["q.oft_r"], "q.oft_r"),
+        (["q.alpha"], "q.alpha"),
+        (["k.lora_A.default.weight"], "k.lora_A.default.weight"),
+        (["q.lora_B.default.bias"], "q.lora_B.default.bias"),
+    ],
+)
+def test_what_moves_beside_both_factors_of_lora_is_refused(others: list[str], moving: str) -> None:
+    names = ["q.lora_A.default.weight", "q.lora_B.default.weight", *others]
+    with pytest.raises(StateError, match=rf"not the two factors of LoRA: {moving}\. .*Merge each"):
+        low_rank_pairs(names, [*names[:2], moving])

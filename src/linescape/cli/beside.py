@@ -1,4 +1,4 @@
-"""Paths beside the straight line that `probe` measures on request: the arc, and lines to the aligned end."""
+"""Paths beside the line that `probe` measures on request: the arc, merged weights, lines to an aligned end."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ class Beside:
 
     Attributes:
         slerp: the arc, tensor by tensor.
+        merged: the line in merged weights, of networks with LoRA.
         align: ways to align the end.
         aligned_out: where the aligned end is written.
     """
 
     slerp: bool
+    merged: bool
     align: tuple[Literal["weights", "activations"], ...]
     aligned_out: Path | None
 
@@ -61,9 +63,10 @@ def paths_beside(
         in_file: the end's checkpoint, in whose format the aligned end is written.
 
     Raises:
-        RecipeError, StateError, StoreError, DataError: as `Beside.check` and `align`.
+        RecipeError, StateError, StoreError, DataError: as `Beside.check`, `Merged` and `align`.
     """
     from linescape.checkpoints.rewriting import write_state
+    from linescape.geometry.merged import Merged
     from linescape.geometry.paths import Line
     from linescape.geometry.slerp import Slerp
     from linescape.interpolation.alignment.aligning import align
@@ -71,6 +74,14 @@ def paths_beside(
     wanted.check(in_file)
     others: dict[str, paths.Path] = {"slerp": Slerp(start, end)} if wanted.slerp else {}
     notes: list[str] = []
+    if wanted.merged:
+        others["merged weights"] = path = Merged(start, end, evaluator.model)
+        notes.append(
+            "Both networks have the same merged weights, in other factors."
+            if path.apart is None
+            else f"Halfway the line in factors is {path.apart:.2g} of the length of the line in merged weights away "
+            "from it. How far depends on how each product is split into factors, which outputs do not tell."
+        )
     for by in dict.fromkeys(wanted.align):
         alignment = align(start, end, evaluator, by)
         echo_err(f"aligned by {by}: {alignment.summary}")

@@ -128,6 +128,7 @@ def probe_files(
     layers: Annotated[bool, Parameter(negative="")] = False,
     pattern: Annotated[tuple[str, ...], Many] = (),
     slerp: Annotated[bool, Parameter(negative="")] = False,
+    merged: Annotated[bool, Parameter(negative="")] = False,
     align: Annotated[tuple[Literal["weights", "activations"], ...], Many] = (),
     aligned_out: Path | None = None,
     measure: Annotated[tuple[str, ...], Many] = ("cross_entropy", "error"),
@@ -161,6 +162,7 @@ def probe_files(
         layers: also measure the layer-wise line of each block, with the other blocks held fixed at END.
         pattern: also measure the line of the tensors whose names match this regular expression, the others held fixed.
         slerp: also measure the spherical path, tensor by tensor, as tools that merge language models do.
+        merged: also measure the line in merged weights, of networks with LoRA, beside the one in their factors.
         align: also measure the line to END with its units permuted so that they fit those of START (Git Re-Basin): by
             weights or by activations.
         aligned_out: write END with its units permuted, in its own format, to this file or folder.
@@ -200,10 +202,10 @@ def probe_files(
     if saved := resume.count(kept):
         echo_err(f"{kept} holds {saved} points of an interrupted probe; those that match are not measured again.")
     if end is None:
-        if layers or pattern or slerp or align or reading.allow_missing or reading.only_shared:
+        if layers or pattern or slerp or merged or align or reading.allow_missing or reading.only_shared:
             raise RecipeError(
-                "--layers, --pattern, --slerp, --align, --allow-missing and --only-shared are for two checkpoints. "
-                "Name both, or omit these options."
+                "--layers, --pattern, --slerp, --merged, --align, --allow-missing and --only-shared are for two "
+                "checkpoints. Name both, or omit these options."
             )
         course = trajectory.find(start, lambda path: renamed(reading.read(path), reading.fit()))
         network, measured, remarks = specs.network_and_data(
@@ -226,7 +228,7 @@ def probe_files(
         echo_err(str(compare(first, last)))
         evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
         begin, finish = (contents.into(network).to(device) for contents in (first, last))
-        others, told = paths_beside(begin, finish, evaluator, Beside(slerp, align, aligned_out), in_file)
+        others, told = paths_beside(begin, finish, evaluator, Beside(slerp, merged, align, aligned_out), in_file)
         result = probe(begin, finish, evaluator, chosen, options, others)
         for contents in (first, last):
             contents.check_unchanged()

@@ -18,6 +18,8 @@ from linescape.evaluation.batches import described, first_with_examples, head, m
 from linescape.evaluation.copies.observing import drawing_layers, generators, random_state_kept, seed
 from linescape.evaluation.copies.working_copy import WorkingCopy, same_outputs
 from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
+from linescape.geometry.merged import Merged
+from linescape.geometry.packed import moving_products
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
 
@@ -161,6 +163,11 @@ class Runner:
         if torch.is_autocast_enabled(self.device.type):
             dtype = str(torch.get_autocast_dtype(self.device.type)).removeprefix("torch.")
             notes.append(f"The walk was inside the caller's torch.autocast, which computes in {dtype} where it can.")
+        if not isinstance(path, Merged) and (products := moving_products(path.template, path.moving)):
+            notes.append(
+                f"Factors of adapters were interpolated, not merged weights: {abbreviate(products, 3)}. A product of "
+                "means is not the mean of products. `Merged`, or `probe --merged`, has the line in merged weights."
+            )
         return notes
 
     def start_path(self, path: Path, examples: int | None, may_prepare: bool) -> None:

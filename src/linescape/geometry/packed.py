@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -28,6 +29,10 @@ _FACTOR = re.compile(
 
 _ROTATION = re.compile(r"(?i)(?:^|[._])(?:b?oft_(?:[rs]|blocks|diag)|hra_u|vblora_logits)(?:[._]|$)")
 """What is not linear in its own numbers: rotations of weights (OFT, BOFT, HRA), and a softmax (VB-LoRA)."""
+
+
+_PARTNER = {"A": "B", "a": "b", "down": "up"}
+"""The factor that is applied first -> the other one."""
 
 
 def packed_weights(tensors: Mapping[str, Tensor], moving: Collection[str]) -> list[str]:
@@ -72,8 +77,23 @@ def check_not_packed(tensors: Mapping[str, Tensor], moving: Collection[str]) -> 
 def check_no_factors(names: Collection[str], moving: Collection[str]) -> None:
     """Raise `StateError` naming the updates of adapters (LoRA and others) that have no average between two ends.
 
+    Args:
+        names: of all tensors.
+        moving: names of those that differ.
+    """
+    if found := moving_products(names, moving):
+        raise StateError(
+            f"These are factors of low-rank updates, as of LoRA, or rotations: {abbreviate(found)}. What a network "
+            "adds is their product, perhaps divided by its norm (DoRA), and the product of averages is not the average "
+            "of products. Merge each adapter into its base network, then average the two networks."
+        )
+
+
+def moving_products(names: Collection[str], moving: Collection[str]) -> list[str]:
+    """The updates of adapters (LoRA and others) that are not linear in what differs between two ends, in words.
+
     These are products of which two factors differ, or one that is divided by the norm of what it gives (DoRA); and
-    rotations (OFT) that differ. A factor by itself, such as ``lora_B`` or DoRA's magnitudes, has an average.
+    rotations (OFT) that differ. A factor by itself, such as ``lora_B`` or DoRA's magnitudes, is linear.
 
     Args:
         names: of all tensors.
@@ -94,9 +114,48 @@ def check_no_factors(names: Collection[str], moving: Collection[str]) -> None:
         is_direction = any("magnitude_vector" not in name for name in factors)
         if factors and (len(factors + scales) > 1 or (update in divided and is_direction)):
             refused.append(" and ".join(factors + scales))
+    return refused
+
+
+class Pair(NamedTuple):
+    """Names of a layer with a low-rank update, of the factor that is applied first, and of the other one."""
+
+    layer: str
+    down: str
+    up: str
+
+
+def low_rank_pairs(names: Collection[str], moving: Collection[str]) -> list[Pair]:
+    """The updates of LoRA of which a factor moves, each once, in the order of their names.
+
+    Args:
+        names: of all tensors.
+        moving: names of those that differ.
+
+    Raises:
+        StateError: other factors move, or what divides or rotates a weight.
+    """
+    pairs: dict[Pair, None] = {}
+    refused = [name for name in sorted(moving) if _ROTATION.search(name)]
+    for name in sorted(names):
+        if not (match := _FACTOR.search(name)):
+            continue
+        first, last = match.span(match.lastgroup or 0)
+        kind, layer = match[match.lastgroup or 0], name[: match.start()]
+        down = {up: down for down, up in _PARTNER.items()}.get(kind, kind)
+        pair = Pair(layer, *(name[:first] + part + name[last:] for part in (down, _PARTNER.get(down, down))))
+        if down in _PARTNER and {pair.down, pair.up} <= {*names}:
+            if {pair.down, pair.up, f"{layer}.alpha", f"{layer}.dora_scale"}.intersection(moving):
+                pairs[pair] = None
+        elif name in moving:
+            refused.append(name)
+    refused += [
+        name for pair in pairs for name in (f"{pair.layer}.alpha", f"{pair.layer}.dora_scale") if name in moving
+    ]
     if refused:
         raise StateError(
-            f"These are factors of low-rank updates, as of LoRA, or rotations: {abbreviate(refused)}. What a network "
-            "adds is their product, perhaps divided by its norm (DoRA), and the product of averages is not the average "
-            "of products. Merge each adapter into its base network, then average the two networks."
+            f"These differ between the networks and are not the two factors of LoRA: {abbreviate(refused)}. What "
+            "other adapters add is no scaled product of two matrices. Merge each adapter into its base network, and "
+            "take the line between these."
         )
+    return list(pairs)

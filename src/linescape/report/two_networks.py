@@ -50,7 +50,8 @@ def write(
             where = caption("where", data=data, treatment=of if probe.treatments else "")
             figure = figures.blocks(ways, data, of, classes)
             name = f"beside-{number}" if number else "beside"
-            beside.append(output.draw(name, figure, caption("beside", where=where)))
+            merged = any(curve.provenance.get("path") == "Merged" for curve in ways.values())
+            beside.append(output.draw(name, figure, caption("beside", where=where, merged=merged)))
     if len(probe.curves) > 1:
         titles = {measure: f"{data} {words}, added" for measure, words in frames.measures.items()}
         shown = _shown_blocks(frames)
