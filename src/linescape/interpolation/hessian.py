@@ -1,27 +1,27 @@
-"""The curvature of the loss along a path: the largest eigenvalues of its Hessian and their sum, by curvlinops.
+"""The curvature of the loss along a path: the largest eigenvalues of its Hessian and their sum.
 
 The Hessian is that of the mean loss of all examples by the parameters of the network, tied ones once; its products
-with vectors are exact (Pearlmutter 1994), eigenvalues by Lanczos (ARPACK, with residuals), the trace by Hutchinson's
-estimator with an interval (Hutchinson 1989). See `linescape.interpolation.differentiable` for BatchNorm.
+with vectors are exact, by two backward passes, eigenvalues by Lanczos (ARPACK, with residuals), the trace by
+Hutchinson's estimator with an interval (Hutchinson 1989). See `linescape.interpolation.differentiable` for BatchNorm.
+
+Forward over backward (Pearlmutter 1994; `torch.func.jvp` of `jacrev`) is not used, as its products are wrong in torch
+2.13 for BatchNorm with its batch's statistics.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from scipy import stats
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
-from torch import Tensor, nn
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch.autograd import grad
 
 from linescape.errors import LinescapeError, MeasureError, RecipeError, first_line
-from linescape.evaluation.copies.observing import random_state_kept, seed
+from linescape.evaluation.copies.observing import random_state_kept
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Path
 from linescape.interpolation.differentiable import MeanLoss
@@ -71,7 +71,7 @@ def curvature(
 ) -> Curvature:
     """The largest eigenvalues and the trace of the loss's Hessian at positions of a path.
 
-    It takes the extra ``linescape[curvature]``. A position takes some tens of products, each of several passes over
+    A position takes some tens of products, each of several passes over
     the data. Eigenvalues are found to a residual of 1e-9 of them in float64, 1e-4 in float32. ReLU has a second
     derivative of 0 where it has one: its kinks, which bend the loss along a path too, are not counted.
 
@@ -88,12 +88,11 @@ def curvature(
         seed: of these and of Lanczos' first vector; the same vectors at all positions.
 
     Raises:
-        RecipeError: curvlinops is not installed; or there are too few or too many eigenvalues or vectors.
+        RecipeError: there are too few or too many eigenvalues or vectors.
         MeasureError: a name is unknown; the loss has no second derivative, is not finite, or is another one than a
             scan's; Lanczos did not converge; or the network is in half precision.
         LinescapeError: as of `scan`.
     """
-    hessian = _curvlinops()
     loss = MeanLoss(path, evaluator, alphas, data, measure, batchnorm)
     count = sum(weight.numel() for weight in loss.weights)
     for value, least, most, what in (
@@ -112,7 +111,7 @@ def curvature(
         gradient = float(torch.stack([part.double().square().sum() for part in loss.gradient()]).sum().sqrt())
         try:
             with random_state_kept(evaluator.device):
-                rows.append((gradient, *_of(hessian(loss), loss.weights[0], count, top, vectors, seed)))
+                rows.append((gradient, *_of(loss, count, top, vectors, seed)))
         except LinescapeError:
             raise
         except ArpackNoConvergence as error:
@@ -132,82 +131,37 @@ def curvature(
     return Curvature(loss.alphas, loss.values, gradients, eigenvalues, residuals, traces, half_widths, provenance)
 
 
-def _of(
-    operator: Any, like: Tensor, count: int, top: int, vectors: int, number: int
-) -> tuple[np.ndarray, np.ndarray, float, float]:
+def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Eigenvalues and their residuals ``(top,)``, the trace and the half width of its interval."""
-    from curvlinops import hutchinson_trace
-
-    first = np.random.default_rng(number).standard_normal(count)
+    operator = LinearOperator((count, count), partial(_product, loss), dtype=np.float64)
+    random = np.random.default_rng(seed)
+    tolerance = _TOLERANCE[loss.weights[0].dtype]
     found, directions = eigsh(
-        operator.to_scipy(np.float64), k=top, which="LA", v0=first, tol=_TOLERANCE[like.dtype], maxiter=30 * count
+        operator, k=top, which="LA", v0=random.standard_normal(count), tol=tolerance, maxiter=30 * count
     )
     found, directions = found[::-1], directions[:, ::-1]
-    products = np.stack([_product(operator, like, direction) for direction in directions.T], 1)
-    residuals = np.linalg.norm(products - found * directions, axis=0)
+    residuals = np.linalg.norm(operator @ directions - found * directions, axis=0)
     if count <= vectors:
-        return found, residuals, float(np.trace(_product(operator, like, np.eye(count)))), 0.0
-    seed(number)
-    samples = [float(hutchinson_trace(operator, 1)) for _ in range(vectors)]
+        return found, residuals, float(np.trace(operator @ np.eye(count))), 0.0
+    signs = random.integers(0, 2, (vectors, count)) * 2.0 - 1.0
+    samples = [float(vector @ _product(loss, vector)) for vector in signs]
     half = stats.t.ppf(0.975, vectors - 1) * np.std(samples, ddof=1) / np.sqrt(vectors)
     return found, residuals, float(np.mean(samples)), float(half)
 
 
-def _product(operator: Any, like: Tensor, vector: np.ndarray) -> np.ndarray:
-    product = operator @ torch.as_tensor(vector.copy(), dtype=like.dtype, device=like.device)
-    return np.asarray(product.double().cpu().numpy())
-
-
-def _curvlinops() -> Callable[[MeanLoss], Any]:
-    """What makes the operator of a loss: curvlinops has models of one tensor, here the number of a batch."""
-    try:
-        with _without_remarks_on_jit():
-            from curvlinops import HessianLinearOperator
-    except ImportError as error:
-        raise RecipeError(
-            f"curvlinops, which multiplies with Hessians, cannot be imported: {first_line(error)}. Run: pip install "
-            "'linescape[curvature]'."
-        ) from error
-
-    class Hessian(HessianLinearOperator):  # type: ignore[misc]  # it has no types
-        """With products by two backward passes: forward over backward, as in curvlinops, is wrong in torch 2.13 for
-        BatchNorm with its batch's statistics (by 3 % of the largest entry; finite differences tell which one is)."""
-
-        def _matmat_batch(self, X: Tensor, y: Tensor, M: list[Tensor]) -> list[Tensor]:  # noqa: ARG002, N803 - its names
-            with torch.enable_grad():
-                parts = grad(self._model_func(X).sum(), self._params, create_graph=True, materialize_grads=True)
-                bent = [place for place, part in enumerate(parts) if part.requires_grad]
-                if not bent:
-                    return [torch.zeros_like(columns) for columns in M]
-                products = [
-                    grad(
-                        [parts[place] for place in bent],
-                        self._params,
-                        [M[place][..., column] for place in bent],
-                        retain_graph=True,
-                        materialize_grads=True,
-                    )
-                    for column in range(M[0].shape[-1])
-                ]
-            return [torch.stack(columns, -1) for columns in zip(*products, strict=True)]
-
-    def operator(loss: MeanLoss) -> Any:
-        numbers = [(torch.tensor([number]), torch.zeros(1)) for number in loss.numbers]
-        # Scan and `positions` have seen that the loss is the same in each call.
-        return Hessian(loss, _Sum(), list(loss.weights), numbers, num_data=len(numbers), check_deterministic=False)
-
-    return operator
-
-
-@contextmanager
-def _without_remarks_on_jit() -> Iterator[None]:
-    """Without warnings of torch on a part of its own, which packages use that curvlinops imports."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        yield
-
-
-class _Sum(nn.Module):
-    """What curvlinops asks how the parts of batches are put together."""
-
-    reduction = "sum"
+def _product(loss: MeanLoss, vector: np.ndarray) -> np.ndarray:
+    """The Hessian times a vector ``(parameters,)``."""
+    weights = loss.weights
+    flat = torch.as_tensor(vector.reshape(-1).copy(), dtype=weights[0].dtype, device=weights[0].device)
+    pieces = torch.split(flat, [weight.numel() for weight in weights])
+    parts = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+    total = np.zeros(len(flat))
+    for number in loss.numbers:
+        with torch.enable_grad():
+            gradient = grad(loss(number).sum(), weights, create_graph=True, materialize_grads=True)
+            bent = [place for place, of in enumerate(gradient) if of.requires_grad]  # where it is no constant
+            if bent:
+                chosen = [gradient[place] for place in bent], weights, [parts[place] for place in bent]
+                product = grad(*chosen, materialize_grads=True)
+                total += torch.cat([of.flatten() for of in product]).double().cpu().numpy()
+    return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ TASKS: list[Task] = [Train(FLAT), whole(FLAT), whole(FLAT, alphas=3), whole(FLAT
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     made = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", made)
-    monkeypatch.setattr("linescape.studies.executors.on_ray.find_spec", lambda _: made)
+    module = import_module("linescape.studies.executors.on_ray")  # which another test may have let be imported again
+    monkeypatch.setattr(module, "find_spec", lambda _: made)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     return made
 
