@@ -80,7 +80,8 @@ def paths_beside(
             "Both networks have the same merged weights, in other factors."
             if path.apart is None
             else f"Halfway the line in factors is {path.apart:.2g} of the length of the line in merged weights away "
-            "from it. How far depends on how each product is split into factors, which outputs do not tell."
+            "from it. This distance depends on how each product is split into factors, which does not change the "
+            "networks' outputs."
         )
     for by in dict.fromkeys(wanted.align):
         alignment = align(start, end, evaluator, by)
