@@ -48,6 +48,9 @@ def test_what_does_not_say_what_it_is_of_is_damaged(tmp_path: Path) -> None:
     found = check(store)
     assert found.whole == 1
     assert set(found.damaged) == {folder_of(LINE), folder_of(hump_line(Recipe(seed=1)))}
+    assert "Remove that file and run its study again" in found.damaged[folder_of(LINE)]
+    assert Store(tmp_path).has(LINE)  # as its study asks, after which the store says again what it is of
+    assert set(check(store).damaged) == {folder_of(hump_line(Recipe(seed=1)))}
 
 
 def test_a_record_that_names_files_elsewhere_is_damaged(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from linescape.geometry.moved import Move
 from linescape.geometry.state import State
-from linescape.recipe import Recipe
+from linescape.recipe import Content, Recipe
 from linescape.tensor_file import decode_with_note, encode_with_note, read_note
 
 LOG = pl.Schema(
@@ -43,6 +43,11 @@ EARLIER_FIELDS = frozenset(
     ("compiler", "declined", "device", "diverged", "files", "finished", "native_convolutions", "seconds", "versions")
 )
 """The fields of records before they had a digest."""
+
+
+def encode_task(task: Content) -> bytes:
+    """What a task is, as indented JSON: for people, and for who lists a store."""
+    return msgspec.json.format(msgspec.json.encode(task), indent=1)
 
 
 def encode_record(key: str, record: Mapping[str, Any]) -> bytes:

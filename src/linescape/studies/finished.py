@@ -21,7 +21,7 @@ from linescape.geometry.state import State
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
 from linescape.recipe import Moment, Recipe
-from linescape.studies.encoding import decode_log, decode_moves, decode_record, decode_state, encode_record
+from linescape.studies.encoding import decode_log, decode_moves, decode_record, decode_state, encode_record, encode_task
 from linescape.studies.layout import DONE, TASK, VERIFIED, folder_of, kept_state, key_of, state_file, words
 from linescape.studies.places import Place, Signature
 from linescape.studies.tasks import Keep, Noise, Scan, Task, Train, any_task
@@ -78,6 +78,9 @@ class Finished:
         self.damaged.pop(task, None)  # another process has done it again
         self._doubted.discard(task)
         self._verified[task] = {name: present[name] for name in (DONE, TASK, *verified) if name in present}
+        if TASK not in present:
+            with suppress(StoreError):  # only words, for people and for who lists the store
+                self.place.write(f"{folder_of(task)}/{TASK}", encode_task(task), durable=False)
         return True
 
     def verify(self, task: Task) -> None:
@@ -108,7 +111,11 @@ class Finished:
             except StoreError:
                 raise
             except (OSError, ValueError, LinescapeError, RecursionError) as error:
-                yield folder, f"{self.place.shown(words_of_it)} does not say what the result beside it is of: {error}"
+                yield (
+                    folder,
+                    f"{self.place.shown(words_of_it)} does not say what the result beside it is of: {error}. Remove "
+                    "that file and run its study again, which writes it anew.",
+                )
             else:
                 yield folder, task
 

@@ -15,14 +15,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from linescape.errors import DamagedError, StoreError
 from linescape.geometry.moved import moves
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.recipe import Moment
-from linescape.studies.encoding import LOG, Row, encode_log, encode_moves, encode_record, encode_state, recipe_of
+from linescape.studies.encoding import (
+    LOG,
+    Row,
+    encode_log,
+    encode_moves,
+    encode_record,
+    encode_state,
+    encode_task,
+    recipe_of,
+)
 from linescape.studies.finished import Finished
 from linescape.studies.half_done import HalfDone
 from linescape.studies.layout import DONE, MARK, POINTS, SNAPSHOT, TASK, folder_of, key_of, lock_of, state_file
@@ -138,9 +145,10 @@ class Store(Finished):
         noted = {**record, "files": checksums}
         if earlier := self.damaged.get(task):
             noted["remarks"] = [f"was done again: {earlier}", *record.get("remarks", ())]
-        words = msgspec.json.format(msgspec.json.encode(task), indent=1)
         durable = task.maker in self._continued or record.get("seconds", FLUSHED) >= FLUSHED
-        self.put(task, {TASK: words, **files}, checksums, encode_record(key_of(task), noted), durable=durable)
+        self.put(
+            task, {TASK: encode_task(task), **files}, checksums, encode_record(key_of(task), noted), durable=durable
+        )
         folder = folder_of(task)
         points = (f"{folder}/{POINTS}/{name}" for name in self.place.names(f"{folder}/{POINTS}"))
         self.place.delete(f"{folder}/{SNAPSHOT}", *points)

@@ -54,6 +54,21 @@ def test_an_address_is_connected_to(fake: FakeRay, tmp_path: Path) -> None:
     assert fake.asked[0]["memory"] == 2_000_000_000
 
 
+@pytest.mark.parametrize(("started", "setting"), [("127.0.0.1:6379", "0"), ("192.0.2.7:6379", None), (None, None)])
+def test_a_cluster_on_loopback_is_looked_for_there(
+    fake: FakeRay, tmp_path: Path, started: str | None, setting: str | None
+) -> None:
+    fake.node = "127.0.0.1"
+    os.environ.pop("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", None)
+    os.environ["RAY_TMPDIR"] = str(tmp_path)  # where `ray start` notes it
+    if started:
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(started)
+    outcome = work(TASKS[:1], Store(tmp_path / "store"), progress=False, executor=executors.named("ray", 2, "auto"))
+    assert outcome.done == 1
+    assert os.environ.get("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER") == setting
+
+
 def test_a_worker_that_is_lost_is_replaced(fake: FakeRay, tmp_path: Path) -> None:
     def fate(count: int) -> None:
         if count in (1, 2):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import sysconfig
+import tempfile
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from linescape.engine import threads
@@ -84,8 +86,9 @@ def _connected(address: str, cores: int) -> Any:
     }
     if address:
         settings["address"] = address
-    else:
+    if not address or _listens_here_alone():
         os.environ.update(_ALONE)
+    if not address:
         settings |= {"address": "local", "include_dashboard": False, "num_cpus": cores}
     import ray  # reads its settings when it is imported
 
@@ -106,6 +109,17 @@ def _connected(address: str, cores: int) -> Any:
             f"open to others. Set {' '.join(f'{name}={value}' for name, value in _ALONE.items())} in the environment."
         )
     return ray
+
+
+def _listens_here_alone() -> bool:
+    """Whether the cluster that `ray start` noted on this machine listens on its loopback addresses alone.
+
+    Ray looks for it at another address of this machine otherwise, until its time limit.
+    """
+    noted = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / "ray" / "ray_current_cluster"
+    with suppress(OSError, UnicodeDecodeError):  # none was started here
+        return noted.read_text().startswith("127.")
+    return False
 
 
 def _outcome(ray: Any, task: Any) -> Outcome:
