@@ -23,7 +23,7 @@ from linescape.recipe import Data, Optimizer, Poison, Random, Recipe, ResNet, Sc
 from linescape.studies.doing import do
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Train, in_order
-from linescape.training.loop import _batches, train
+from linescape.training.loop import _batches, memory_layout, train
 from tests.support.networks import lived_in
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -96,9 +96,9 @@ def test_treatments_of_batchnorm_are_those_of_the_cpu(device: str, treatment: st
 def test_batches_are_those_of_the_cpu(device: str, spec: Data) -> None:
     recipe = Recipe(spec, RECIPE.model, RECIPE.optimizer, RECIPE.schedule)
     dataset = data.load(spec, 0)
-    for here, there in zip(
-        _batches(recipe, dataset, "cpu", 0, 12), _batches(recipe, dataset, device, 0, 12), strict=True
-    ):
+    layout = memory_layout(dataset)
+    on_cpu = _batches(recipe, dataset, "cpu", layout, range(12))
+    for here, there in zip(on_cpu, _batches(recipe, dataset, device, layout, range(12)), strict=True):
         assert torch.allclose(here.inputs, there.inputs.cpu(), atol=1e-6)
         assert torch.equal(here.targets, there.targets.cpu())
 

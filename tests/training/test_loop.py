@@ -15,7 +15,7 @@ from linescape.errors import DataError, StateError
 from linescape.geometry.state import State
 from linescape.recipe import MLP, Data, Optimizer, Recipe, ResNet, Schedule
 from linescape.training.initialisation import draw
-from linescape.training.loop import Checkpoint, Progress, decay_sum, learning_rate, steps_per_epoch, train
+from linescape.training.loop import Checkpoint, Progress, decay_sum, learning_rate, overruns, steps_per_epoch, train
 
 SMALL = Recipe(
     data=Data("fashion-mini", size=8, fraction=0.01, augment="crop-flip"),
@@ -369,3 +369,22 @@ def test_a_network_that_is_given_trains_as_a_new_one() -> None:
     expected, given = last(SMALL, start(SMALL)).checkpoint(), progress.checkpoint()
     assert all(torch.equal(given.state[name], value) for name, value in expected.state.items())
     assert all(torch.equal(given.optimizer[name], value) for name, value in expected.optimizer.items())
+
+
+@pytest.mark.parametrize(
+    ("layer", "without_avx512"),
+    [
+        (nn.Conv2d(4, 8, 1, stride=2), True),
+        (nn.Conv2d(8, 16, 1, stride=2), False),
+        (nn.Conv2d(4, 8, 1), False),
+        (nn.Conv2d(4, 8, 3, stride=2), False),
+    ],
+)
+def test_convolutions_that_onednn_breaks_are_known(
+    layer: nn.Module, without_avx512: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: False)
+    assert overruns(nn.Sequential(layer), "cpu") == without_avx512
+    assert not overruns(nn.Sequential(layer), "cuda")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: True)
+    assert not overruns(nn.Sequential(layer), "cpu")

@@ -126,7 +126,8 @@ def train(
 
     module = network or models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)
     start.state.load_into(module)
-    module.to(device, memory_format=memory_layout(dataset)).train()  # type: ignore[call-overload]
+    layout = torch.contiguous_format if overruns(module, device) else memory_layout(dataset)
+    module.to(device, memory_format=layout).train()  # type: ignore[call-overload]
     do_step = Step(module, recipe.optimizer, device, steps, trained)
     training = _TrainingState(module, do_step.parameters, do_step.optimizer, start.loss_sum, start.wrong, start.seen)
     training.restore(start.optimizer)
@@ -136,7 +137,7 @@ def train(
     yield progress
     if progress.ended:
         return
-    batches = _batches(recipe, dataset, device, step, steps)
+    batches = _batches(recipe, dataset, device, layout, range(step, steps))
     batch = next(batches, None)
     while batch is not None:
         if step % per_epoch == 0:
@@ -155,12 +156,14 @@ def train(
             return
 
 
-def _batches(recipe: Recipe, dataset: Dataset, device: torch.device | str, step: int, steps: int) -> Iterator[Mixed]:
-    """The batches of the steps from `step` on, augmented, normalised and mixed, on the device."""
+def _batches(
+    recipe: Recipe, dataset: Dataset, device: torch.device | str, layout: torch.memory_format, steps: range
+) -> Iterator[Mixed]:
+    """The batches of these steps, augmented, normalised and mixed, on the device."""
     inputs, targets = dataset.train.inputs.to(device), dataset.train.targets.to(device)
-    size, layout = recipe.optimizer.batch_size, memory_layout(dataset)
+    size = recipe.optimizer.batch_size
     per_epoch, order, seed = steps_per_epoch(len(inputs), size), torch.empty(0), seeds(recipe.ordering)
-    for index in range(step, steps):
+    for index in steps:
         epoch, position = divmod(index, per_epoch)
         if position == 0 or not len(order):
             generator = torch.Generator().manual_seed(seed("order", epoch))
@@ -191,6 +194,20 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 def memory_layout(dataset: Dataset) -> torch.memory_format:
     """The layout in which networks are fastest on these inputs: channels last for images, a third faster on the CPU."""
     return torch.channels_last if len(dataset.shape) == 3 else torch.contiguous_format
+
+
+def overruns(network: nn.Module, device: torch.device | str) -> bool:
+    """Whether gradients of a network would be written beyond their memory if channels were last.
+
+    oneDNN 3.12, of torch 2.13, does that on processors with AVX2 but without AVX-512, in the gradient of the weights of
+    1x1 convolutions with a stride and fewer than 7 input channels: the process then aborts, at best.
+    """
+    if torch.device(device).type != "cpu" or torch.cpu._is_avx512_supported():
+        return False
+    convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
+    return any(
+        layer.kernel_size == (1, 1) and layer.stride != (1, 1) and layer.in_channels < 8 for layer in convolutions
+    )
 
 
 def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
