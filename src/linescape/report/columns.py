@@ -269,6 +269,18 @@ WORKS: dict[str, list[Column]] = {
         Column("gained_low", "95 %", "interval", to="gained_high"),
         Column("gained_low_all", "95 %, corrected", "interval", to="gained_high_all"),
     ],
+    "feature-connectivity": [
+        Column("title", "networks", "once"),
+        Column("layer", "layer"),
+        Column("runs", "pairs", "number", 0),
+        Column("barrier", "barrier, points", "number", 1),
+        Column("barrier_low", "95 %", "interval", 1, to="barrier_high"),
+        Column("distance", "1 − cos, middle and mixture", "number", 4),
+        Column("low", "95 %", "interval", 4, to="high"),
+        Column("ends", "1 − cos, both ends", "number", 4),
+        Column("coefficient", "coefficient", "number"),
+        Column("undefined", "examples without", "number", 0),
+    ],
     "intrinsic-dimension": [
         Column("task", "task", "once"),
         Column("dimension", "dimensions", "number", 0),

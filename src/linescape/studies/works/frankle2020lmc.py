@@ -42,6 +42,9 @@ TITLE = "From which step on do copies of a training stay in one linearly connect
 SHARES = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0)
 """Shares of the training, in %, after which copies are made."""
 
+SPAWNED = "step-"
+"""What the names of arms of copies begin with; the step at which they are made follows."""
+
 
 @dataclass(frozen=True)
 class Scale(Resolution):
@@ -68,7 +71,9 @@ def study(scale: str) -> Study:
     for share in SHARES:
         step = step_at(base, share)
         runs = tuple(_run(replace(base, seed=seed), step, chosen) for seed in range(chosen.seeds))
-        arms.append(Arm(f"step-{step}", "base", f"copies after step {step}", runs, f"step-{step_at(base, 0.0)}"))
+        arms.append(
+            Arm(f"{SPAWNED}{step}", "base", f"copies after step {step}", runs, f"{SPAWNED}{step_at(base, 0.0)}")
+        )
     return Study("frankle2020lmc", scale, TITLE, SOURCE, tuple(arms))
 
 
