@@ -18,7 +18,7 @@ input does not move and its features are the mixture by construction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -64,13 +64,14 @@ def study(scale: str) -> Study:
     """An arm for each way in which two networks are related, with a run for each pair."""
     chosen, base = SCALES[scale], vlaar2022.SCALES[scale].base
     mlp = ainsworth2022.networks(scale)["mlp"][1]
-    arms = [_arm("independent", "independent, ResNet", base, chosen, Straight())]
+    first, more = range(chosen.pairs), range(chosen.pairs, 2 * chosen.pairs)
+    arms = [_arm("independent", "independent, ResNet", base, chosen, Straight(), first)]
     for share in SHARES:
         step = step_at(base, share)
         runs = tuple(_spawned(replace(base, seed=seed), step, chosen) for seed in range(chosen.pairs))
         arms.append(Arm(f"{SPAWNED}{step}", "base", f"copies after step {step}", runs, "independent"))
-    arms.append(_arm("mlp", "independent, MLP", mlp, chosen, Straight()))
-    arms.append(_arm("mlp-aligned", "aligned, MLP", mlp, chosen, Aligned("weights")))
+    arms.append(_arm("mlp", "independent, MLP", mlp, chosen, Straight(), first))
+    arms.append(_arm("mlp-aligned", "aligned, MLP", mlp, chosen, Aligned("weights"), more))
     return Study("zhou2023", scale, TITLE, SOURCE, tuple(arms))
 
 
@@ -87,9 +88,9 @@ def layers_of(recipe: Recipe) -> tuple[str, ...]:
     return tuple(names[1:])
 
 
-def _arm(name: str, title: str, recipe: Recipe, scale: Scale, along: Straight | Aligned) -> Arm:
-    """Of pairs of independent trainings, which share no network."""
-    pairs = [(replace(recipe, seed=2 * pair), replace(recipe, seed=2 * pair + 1)) for pair in range(scale.pairs)]
+def _arm(name: str, title: str, recipe: Recipe, scale: Scale, along: Straight | Aligned, numbers: Sequence[int]) -> Arm:
+    """Of pairs of independent trainings by their numbers, which share no network."""
+    pairs = [(replace(recipe, seed=2 * pair), replace(recipe, seed=2 * pair + 1)) for pair in numbers]
     return Arm(name, "base", title, tuple(_run(*pair, scale, along) for pair in pairs), "independent")
 
 
