@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from linescape.errors import AlphaError, DataError, MeasureError, RecipeError, StateError
+from linescape.errors import AlphaError, DataError, LinescapeError, MeasureError, RecipeError, StateError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
@@ -59,7 +61,7 @@ def test_two_linear_layers_against_their_closed_form() -> None:
     ends = [randomised(nn.Sequential(nn.Linear(4, 6, False), nn.Linear(6, 3, False)), seed) for seed in (1, 5)]
     inputs = drawn(9, 4)
     found = feature_connectivity(Line(*ends), evaluator_of(ends[0], inputs), 3)
-    (a1, a2), (b1, b2) = ([layer.weight.detach() for layer in end] for end in ends)
+    (a1, a2), (b1, b2) = (list(end.state_dict().values()) for end in ends)
     between = inputs @ ((a2 + b2) @ (a1 + b1) / 4).T
     mixture = inputs @ ((a2 @ a1 + b2 @ b1) / 2).T
     np.testing.assert_allclose(found.distances[1, 1], 1 - torch.cosine_similarity(between, mixture, dim=1), rtol=1e-6)
@@ -190,7 +192,7 @@ def test_outputs_that_are_none_of_an_example_are_refused(kind: str, message: str
 def test_impossible_arguments_say_what_to_do() -> None:
     ends = [mlp(1), mlp(9)]
     line, evaluator = Line(*ends), evaluator_of(ends[0], drawn(5, 4))
-    for error, call in (
+    calls: tuple[tuple[type[LinescapeError], Callable[[], object]], ...] = (
         (RecipeError, lambda: feature_connectivity("line", evaluator)),  # type: ignore[arg-type]
         (RecipeError, lambda: feature_connectivity(line, ends[0])),  # type: ignore[arg-type]
         (RecipeError, lambda: feature_connectivity(line, evaluator, batchnorm=["batch"])),  # type: ignore[arg-type]
@@ -201,7 +203,8 @@ def test_impossible_arguments_say_what_to_do() -> None:
         (DataError, lambda: feature_connectivity(line, evaluator, data="valid")),
         (AlphaError, lambda: feature_connectivity(line, evaluator, (0.5, 0.5))),
         (StateError, lambda: feature_connectivity(Line(nn.Linear(4, 3), nn.Linear(4, 3)), evaluator)),
-    ):
+    )
+    for error, call in calls:
         with pytest.raises(error):
             call()
     unequal = Evaluator(

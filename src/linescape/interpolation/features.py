@@ -363,7 +363,8 @@ def _examples(batch: Any) -> int:
 def _sizes(outputs: Any, _: Any) -> Tensor:
     """The norm of all outputs for each example, by which a copy is compared with the network."""
     leaves = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.ndim]
-    return torch.stack([leaf.flatten(1).double().norm(dim=1) for leaf in map(_with_axis, leaves)]).norm(dim=0)
+    norms = torch.stack([leaf.flatten(1).double().norm(dim=1) for leaf in map(_with_axis, leaves)])
+    return norms.square().sum(0).sqrt()
 
 
 def _with_axis(values: Tensor) -> Tensor:

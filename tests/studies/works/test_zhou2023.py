@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from linescape import studies
 from linescape.recipe import Moment
 from linescape.studies.paths import Aligned, Straight
-from linescape.studies.study import Train
+from linescape.studies.study import Run, Train
 from linescape.studies.works import zhou2023
 
 
@@ -54,5 +54,5 @@ def test_copies_are_those_of_another_study_and_mlps_too() -> None:
         assert len(ours & theirs) >= 10
 
 
-def _ends(run: zhou2023.Run) -> tuple[Moment, Moment]:
+def _ends(run: Run) -> tuple[Moment, Moment]:
     return run.lines["between"].start, run.lines["between"].end

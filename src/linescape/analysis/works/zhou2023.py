@@ -31,7 +31,8 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
 
     The two contrasts are declared before looking, and corrected for each other: the rank correlation of a pair's
     barrier with its distance, arms being the units; and of the copies made last, the distance between both ends minus
-    that from the mixture. Other intervals are t intervals over pairs, uncorrected; barriers within [0, 100].
+    that from the mixture. Other intervals are t intervals over pairs, uncorrected; barriers within [0, 100], distances
+    within [0, 2].
 
     Columns of `numbers`, a row for each arm and layer, ``all`` being the mean over layers: arm, title, layer, runs
     (pairs), distance (1 - cos of the features at alpha = 0.5 and the mixture, a mean over test examples), low, high,
@@ -120,7 +121,7 @@ def _row(pairs: pl.DataFrame, level: float) -> dict[str, Any]:
         "title": pairs["title"][0],
         "layer": pairs["layer"][0],
         "runs": pairs.height,
-        **columns(inference.mean(pairs["distance"], level), "distance"),
+        **columns(inference.bounded(inference.mean(pairs["distance"], level), 0.0, 2.0), "distance"),
         "ends": pairs["ends"].mean(),
         "coefficient": pairs["coefficient"].mean(),
         "undefined": pairs["undefined"].max(),

@@ -31,7 +31,7 @@ from itertools import combinations
 from msgspec.structs import replace
 
 from linescape import data
-from linescape.recipe import Moment, Recipe, Trained
+from linescape.recipe import Moment, Recipe, Remaining, Trained
 from linescape.studies import vlaar2022
 from linescape.studies.study import Arm, Run, Study
 from linescape.studies.vlaar2022.scales import Resolution
@@ -44,23 +44,38 @@ SHARES = (0.0, 1.0, 3.0, 10.0, 30.0, 60.0)
 
 SPAWNED = "step-"
 """What the names of arms of copies begin with; the step at which they are made follows."""
+PRUNED = "pruned"
+"""The group of arms of copies of pruned networks; other masks are in the group `EXCHANGED`."""
+EXCHANGED = "another's mask"
+REWINDS = (0.0, 3.0, 10.0, 30.0)
+"""Shares of the training, in %, to whose step pruned networks are rewound."""
 
 
 @dataclass(frozen=True)
 class Scale(Resolution):
-    """What differs between scales: replicates, samples of noise for each, and how finely lines are measured."""
+    """What differs between scales.
+
+    Attributes:
+        seeds: replicates.
+        orders: samples of noise of each; pruned networks have two.
+        alphas: positions of each line.
+        rounds: of pruning.
+        kept: share of the weights left in a round that it leaves; the source keeps 0.8.
+    """
 
     seeds: int = 3
     orders: int = 3
     alphas: int = 30
+    rounds: int = 3
+    kept: float = 0.5
 
 
 SCALES: Mapping[str, Scale] = {
-    "demo": Scale(seeds=2, orders=2, alphas=15),
+    "demo": Scale(seeds=2, orders=2, alphas=15, rounds=2),
     "mini": Scale(),
     "cifar10-small": Scale(test_examples=2000),
     "cifar10-narrow-30": Scale(test_examples=2000),
-    "cifar10": Scale(),
+    "cifar10": Scale(rounds=9, kept=0.8),
 }
 
 
@@ -74,6 +89,12 @@ def study(scale: str) -> Study:
         arms.append(
             Arm(f"{SPAWNED}{step}", "base", f"copies after step {step}", runs, f"{SPAWNED}{step_at(base, 0.0)}")
         )
+    for group, title in ((PRUNED, "pruned"), (EXCHANGED, "with another's mask")):
+        for share in REWINDS:
+            step = step_at(base, share)
+            runs = tuple(_pruned(base, seed, step, group, chosen) for seed in range(chosen.seeds))
+            name = f"{'pruned' if group == PRUNED else 'exchanged'}-{step}"
+            arms.append(Arm(name, group, f"{title}, rewound to step {step}", runs, f"{SPAWNED}{step}"))
     return Study("frankle2020lmc", scale, TITLE, SOURCE, tuple(arms))
 
 
@@ -87,6 +108,27 @@ def copy(recipe: Recipe, step: int, order: int) -> Recipe:
     """The training from one of its steps on, with another sample of SGD's noise."""
     start = Trained(recipe, at="step", number=step, optimizer="kept", schedule="continued") if step else recipe.init
     return replace(recipe, init=start, order_seed=order)
+
+
+def pruned(recipe: Recipe, step: int, scale: Scale) -> Remaining:
+    """What iterative magnitude pruning with rewinding to a step leaves of a training's weights.
+
+    The first round is decided by the training itself, each further one by the training from that step of what is left.
+    """
+    by, density = Moment(recipe), scale.kept
+    for _ in range(scale.rounds - 1):
+        by = Moment(replace(copy(recipe, step, 0), trains=Remaining(by, density)))
+        density *= scale.kept
+    return Remaining(by, density)
+
+
+def _pruned(base: Recipe, seed: int, step: int, group: str, scale: Scale) -> Run:
+    """Two copies of what is left, by the training's own mask or by that of the next seed's training."""
+    of = seed if group == PRUNED else (seed + 1) % scale.seeds
+    mask = pruned(replace(base, seed=of), step, scale)
+    first, second = (replace(copy(replace(base, seed=seed), step, order), trains=mask) for order in (1, 2))
+    line = scale.scan(Moment(first), Moment(second))
+    return Run(first, {"whole": scale.scan(Moment(first, "start"), Moment(first)), "copies 1 and 2": line})
 
 
 def _run(recipe: Recipe, step: int, scale: Scale) -> Run:
