@@ -201,6 +201,16 @@ WORKS: dict[str, list[Column]] = {
         Column("low", "95 %", "interval", to="high"),
         Column("loss", "on test loss, nats", "number"),
     ],
+    "pruned-instability": [
+        Column("title", "networks"),
+        Column("density", "share of weights left", "number", 3),
+        Column("runs", "runs", "number", 0),
+        Column("instability", "instability, points", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("error", "test error, %", "number"),
+        Column("excess", "above the full network, points", "signed"),
+        Column("excess_low", "95 %", "interval", to="excess_high"),
+    ],
     "layers-set-back": [
         Column("title", "network", "once"),
         Column("layer", "layer", "once"),

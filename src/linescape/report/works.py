@@ -30,6 +30,14 @@ def _instability(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw("instability", figure, caption("instability"))]
 
 
+def _pruned(answer: Answer, output: Folder) -> list[Drawing]:
+    """Two dots for each run: how unstable it is, and what it loses."""
+    runs = answer.facts["of_runs"]
+    kinds = {"instability": "instability", "excess": "test error above the full network's"}
+    of_runs = pl.concat([runs.select("title", start=pl.lit(words), value=name) for name, words in kinds.items()])
+    return [output.draw(answer.name, from_starts(of_runs, "points of test error"), caption("pruned_instability"))]
+
+
 def _set_back(answer: Answer, output: Folder) -> list[Drawing]:
     words = "test error gained when one layer is set back, points"
     beside = ("distance", "distance moved / √n")
@@ -160,6 +168,7 @@ def _distance(answer: Answer, output: Folder) -> list[Drawing]:
 
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
+    "pruned-instability": _pruned,
     "layers-set-back": _set_back,
     "modules": _modules,
     "critical-modules": _critical_modules,
