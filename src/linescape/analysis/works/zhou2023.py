@@ -86,7 +86,8 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "of_runs": whole,
     }
     numbers = pl.DataFrame(rows, infer_schema_length=None)
-    return (Answer("feature-connectivity", outcomes, numbers, facts, finding=FINDING, claims=claims),)
+    runs = max((row["runs"] for row in arms), default=0)
+    return (Answer("feature-connectivity", outcomes, numbers, facts, finding=FINDING, seeds=runs, claims=claims),)
 
 
 def pairs_of(results: Results) -> pl.DataFrame:

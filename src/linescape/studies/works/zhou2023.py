@@ -14,6 +14,20 @@ compared with independent trainings, of the same network and of an MLP of 3 x 51
 aligned by weights. The statistics of BatchNorm are measured anew at each position; the source's code interpolates them.
 Layers are convolutions and linear layers outside of residual blocks, and the blocks; the first is left out, as its
 input does not move and its features are the mixture by construction.
+
+**Found** on 29 November 2026, ``1 - cos`` at the middle, means over layers, with 95 % t intervals over pairs. ``mini``
+(ResNet-8 of width 8, 942 steps; fashion-mini; 5 pairs each): 0.277 (0.185 to 0.368) between independent ResNets, whose
+barrier is 39.2 points of test error (26.6 to 51.8); copies from the start 0.181 (0.145 to 0.218) at 25.5 points (17.4
+to 33.5), from 3 % of the training 0.067 (0.060 to 0.073) at 7.1 (5.7 to 8.6), from 10 % 0.069 (0.045 to 0.094) at 7.6
+(2.8 to 12.4), from 30 % 0.0096 (0.0058 to 0.0134) at 1.1 (0.6 to 1.7) and from 60 % 0.0005 (0.0002 to 0.0008) at 0.5
+(0.2 to 0.7). Independent MLPs: 0.099 (0.089 to 0.110) at 13.2 points (5.4 to 21.1) as they are, 0.0082 (0.0079 to
+0.0085) at 0.8 (0.2 to 1.3) aligned. So, as in the source, features are the mixture where there is no barrier: the rank
+correlation of barrier and distance is 0.95 (0.84 to 0.98; the 8 arms as units, corrected), and copies from 60 % are
+closer to it than both ends are to each other, by 0.0172 (0.0122 to 0.0223). This comparison says little: that it is closer
+holds on average over layers in all arms, barrier or not. In the last layer it does not: there the middle of
+independent ResNets is at 0.34 from the mixture and the ends are at 0.04 from each other; only from 30 % on and after
+aligning it is closer there too. Features between aligned MLPs shrink, with a coefficient of 0.76. ``demo``, 2 pairs,
+without the aligned MLPs: a correlation of 0.96 (0.82 to 0.99), the comparison with the ends is inconclusive.
 """
 
 from __future__ import annotations
