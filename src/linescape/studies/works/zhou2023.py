@@ -23,10 +23,10 @@ to 33.5), from 3 % of the training 0.067 (0.060 to 0.073) at 7.1 (5.7 to 8.6), f
 (0.2 to 0.7). Independent MLPs: 0.099 (0.089 to 0.110) at 13.2 points (5.4 to 21.1) as they are, 0.0082 (0.0079 to
 0.0085) at 0.8 (0.2 to 1.3) aligned. So, as in the source, features are the mixture where there is no barrier: the rank
 correlation of barrier and distance is 0.95 (0.84 to 0.98; the 8 arms as units, corrected), and copies from 60 % are
-closer to it than both ends are to each other, by 0.0172 (0.0122 to 0.0223). This comparison says little: that it is closer
-holds on average over layers in all arms, barrier or not. In the last layer it does not: there the middle of
-independent ResNets is at 0.34 from the mixture and the ends are at 0.04 from each other; only from 30 % on and after
-aligning it is closer there too. Features between aligned MLPs shrink, with a coefficient of 0.76. ``demo``, 2 pairs,
+closer to it than both ends are to each other, by 0.0172 (0.0122 to 0.0223). This comparison says little: on average
+over layers it holds in all arms, barrier or not. In the last layer it does not: there the middle of independent ResNets
+is at 0.34 from the mixture and the ends are at 0.04 from each other; only from 30 % on and after aligning it is closer
+there too. Features between aligned MLPs shrink, with a coefficient of 0.76. ``demo``, 2 pairs,
 without the aligned MLPs: a correlation of 0.96 (0.82 to 0.99), the comparison with the ends is inconclusive.
 """
 
