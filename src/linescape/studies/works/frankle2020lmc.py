@@ -17,9 +17,9 @@ from the start, 63.9 (59.3 to 68.6) from 1 %, 58.7 (40.9 to 76.4) from 3 % and 5
 it is inconclusive, 8.3 (0 to 32.2), and from 60 % they are stable, 0.3 (0 to 0.6). So short a training, at a high rate,
 decides its basin much later than the source's. These arms took 8.9 minutes of one core, 4.4 minutes with two.
 
-Pruned networks (iterative magnitude pruning with rewinding to the step at which copies go on; `Scale.rounds` rounds) are
-measured too, and such with the mask of the next seed's network in their place. The source reports that those that it
-finds match the full network only where they are stable.
+Pruned networks (iterative magnitude pruning with rewinding to the step at which copies go on; `Scale.rounds` rounds)
+are measured too, and such with the mask of the next seed's network in their place. The source reports that those that
+it finds match the full network only where they are stable.
 
 Found here, 29 November 2026, at ``mini``, 3 networks with 2 copies each, 12.5 % of the weights left in 3 rounds that
 halve them (the source's rounds leave 80 %): rewound to the start, instability 63.7 points (62.2 to 65.3), and 2.3
