@@ -18,11 +18,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from linescape.errors import MeasureError, check_type, suggest
 from linescape.evaluation import batchnorm
 from linescape.evaluation.batches import map_tensors, to_device
-from linescape.evaluation.copies.copying import independent
 from linescape.evaluation.copies.observing import random_state_kept
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import counting
 from linescape.geometry.paths import Path
+from linescape.interpolation import plain
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 
@@ -74,11 +74,7 @@ class MeanLoss(nn.Module):
         self._path, self._evaluator, self.treatment = path, evaluator, treatment
         curve = scan(path, evaluator, ScanOptions(alphas=alphas, batchnorm=treatment, progress=False))
         self.alphas, self.values = curve.alphas, curve[self._data, self._name].mean
-        with evaluator.lent():
-            self.network = independent(evaluator.model).eval().requires_grad_(True)
-        if treatment == "batch":
-            for layer in batchnorm.layers(self.network).values():  # their batch's, without keeping a running mean of it
-                layer.training, layer.track_running_stats = True, False
+        self.network = plain.copied(evaluator, treatment).requires_grad_(True)
         self.weights = tuple(self.network.parameters())
         self._batches = [to_device(batch, evaluator.device) for batch in evaluator.data[self._data]]
         self._total = 1.0
@@ -123,7 +119,7 @@ class MeanLoss(nn.Module):
                         f"At alpha = {alpha:g} the loss is {expected}, which has no derivatives. Leave this position "
                         "out, or choose another treatment of BatchNorm."
                     )
-                self._load(alpha)
+                plain.load(self.network, self._path, alpha, self.treatment, self._evaluator)
                 found = self.value()
                 if not np.isclose(found, expected, rtol=1e-3, atol=1e-6):
                     raise MeasureError(
@@ -148,20 +144,6 @@ class MeanLoss(nn.Module):
                     if part is not None:
                         sum_of += part
         return total
-
-    def _load(self, alpha: float) -> None:
-        self._path.at(alpha).load_into(self.network)
-        fixed = {"start": 0.0, "end": 1.0}.get(self.treatment)
-        if not (names := batchnorm.statistics(self.network)):
-            return
-        if self.treatment == "recalibrate":
-            chosen = self._evaluator.recalibrated(self._path, alpha)
-        elif fixed is not None:
-            chosen = {name: self._path.tensor(name, fixed) for name in names}
-        else:
-            return
-        for name in names:
-            self.network.get_buffer(name).copy_(chosen[name])
 
     def _outputs(self, number: int) -> tuple[Any, Any]:
         outputs, targets = self._forward(self.network, map_tensors(self._batches[number], torch.clone))

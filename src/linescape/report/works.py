@@ -30,6 +30,14 @@ def _instability(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw("instability", figure, caption("instability"))]
 
 
+def _pruned(answer: Answer, output: Folder) -> list[Drawing]:
+    """Two dots for each run: how unstable it is, and what it loses."""
+    runs = answer.facts["of_runs"]
+    kinds = {"instability": "instability", "excess": "test error above the full network's"}
+    of_runs = pl.concat([runs.select("title", start=pl.lit(words), value=name) for name, words in kinds.items()])
+    return [output.draw(answer.name, from_starts(of_runs, "points of test error"), caption("pruned_instability"))]
+
+
 def _set_back(answer: Answer, output: Folder) -> list[Drawing]:
     words = "test error gained when one layer is set back, points"
     beside = ("distance", "distance moved / √n")
@@ -142,6 +150,15 @@ def _joined(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw(answer.name, figure, caption("joined_networks"))]
 
 
+def _features(answer: Answer, output: Folder) -> list[Drawing]:
+    """Two dots for each pair: how far the middle is from the mixture, and both ends from each other."""
+    runs = answer.facts["of_runs"]
+    kinds = {"distance": "middle and mixture of both ends", "ends": "both ends"}
+    of_runs = pl.concat([runs.select("title", start=pl.lit(words), value=name) for name, words in kinds.items()])
+    figure = from_starts(of_runs, "1 − cos of features, mean over layers")
+    return [output.draw(answer.name, figure, caption("feature_connectivity"))]
+
+
 def _distance(answer: Answer, output: Folder) -> list[Drawing]:
     points = answer.facts["points"]
     if not points.height:
@@ -151,6 +168,7 @@ def _distance(answer: Answer, output: Folder) -> list[Drawing]:
 
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
+    "pruned-instability": _pruned,
     "layers-set-back": _set_back,
     "modules": _modules,
     "critical-modules": _critical_modules,
@@ -160,6 +178,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "worth-of-pretraining": _worth,
     "poisoned-starts": _poisoned,
     "joined-networks": _joined,
+    "feature-connectivity": _features,
     "intrinsic-dimension": _dimensions,
     "curves": _lines("curves", first="straight line"),
     "lines-from-poisoned-starts": _lines("lines_from_poisoned_starts", first="usual start"),

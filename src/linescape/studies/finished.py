@@ -20,11 +20,12 @@ from linescape.geometry.moved import Move, moves
 from linescape.geometry.state import State
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.features import FeatureConnectivity
 from linescape.recipe import Moment, Recipe
 from linescape.studies.encoding import decode_log, decode_moves, decode_record, decode_state, encode_record, encode_task
 from linescape.studies.layout import DONE, TASK, VERIFIED, folder_of, kept_state, key_of, state_file, words
 from linescape.studies.places import Place, Signature
-from linescape.studies.tasks import Keep, Noise, Scan, Task, Train, any_task
+from linescape.studies.tasks import Features, Keep, Noise, Scan, Task, Train, any_task
 from linescape.tensor_file import decode_with_note
 from linescape.training.loop import Checkpoint
 
@@ -249,6 +250,18 @@ class Finished:
             return Criticality.from_bytes(content)
         except (LookupError, TypeError, ValueError) as error:
             raise self._damaged(task, "criticality.safetensors", error) from error
+
+    def features(self, task: Features) -> FeatureConnectivity:
+        """What was measured of the features between two networks.
+
+        Raises:
+            StoreError: it is not measured yet, was declined, or its file is damaged.
+        """
+        content = self.read(task, "features.safetensors")
+        try:
+            return FeatureConnectivity.from_bytes(content)
+        except (LookupError, TypeError, ValueError) as error:
+            raise self._damaged(task, "features.safetensors", error) from error
 
     def contents(self, task: Task) -> tuple[dict[str, bytes], dict[str, str], bytes]:
         """A settled result as it is written: its files, ``task.json`` among them, their checksums, and its record.

@@ -12,6 +12,7 @@ from typing import Any, Literal, Union
 from msgspec.structs import force_setattr
 
 from linescape.errors import RecipeError
+from linescape.evaluation.batchnorm import check_treatments
 from linescape.geometry.perturbed import SIGMAS, check_grid
 from linescape.interpolation.options import grid
 from linescape.recipe import Barrier, Content, Midway, Moment, Random, Recipe, Remaining, Weights, title
@@ -257,6 +258,48 @@ class Noise(Task, frozen=True, tag_field="task", tag="noise"):
     def pieces(self) -> int:
         """The number of networks that are measured."""
         return self.alphas * (1 + len(self.sigmas) * self.draws)
+
+
+class Features(Task, frozen=True, tag_field="task", tag="features"):
+    """Task: compare the features of layers between two moments with the mixture of both, see `feature_connectivity`.
+
+    Attributes:
+        start, end: the two networks.
+        layers: names of modules of the network; all that have features if there are none.
+        alphas: number of equally spaced positions, both ends included.
+        batchnorm: treatment of BatchNorm statistics.
+        train_examples: number of training examples for ``recalibrate``, class-balanced, without augmentation; 0 is all.
+        test_examples: number of test examples measured, class-balanced; 0 is all.
+        along: the path between the two moments.
+    """
+
+    start: Moment
+    end: Moment
+    layers: tuple[str, ...] = ()
+    alphas: int = 11
+    batchnorm: str = "interpolate"
+    train_examples: int = 1000
+    test_examples: int = 500
+    along: Straight | Aligned = Straight()
+    result = "the features"
+
+    def _check(self) -> None:
+        grid(self.alphas)
+        check_treatments((self.batchnorm,))
+
+    def needs(self) -> tuple[Task, ...]:
+        """The tasks that make the two ends."""
+        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end))))
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the end."""
+        return self.end.recipe
+
+    @property
+    def work(self) -> str:
+        """What is done, in a progress bar."""
+        return "compare features of"
 
 
 def needs_of(moment: Moment) -> tuple[Task, ...]:

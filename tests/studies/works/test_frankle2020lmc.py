@@ -9,19 +9,19 @@ import torch
 from msgspec.structs import replace
 
 from linescape import studies
-from linescape.recipe import MLP, Data, Moment, Optimizer, Recipe, Schedule, Trained
+from linescape.recipe import MLP, Data, Moment, Optimizer, Recipe, Remaining, Schedule, Trained
 from linescape.shape import barrier_above_mean
 from linescape.studies import vlaar2022
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Train
-from linescape.studies.works.frankle2020lmc import SHARES, copy, step_at
+from linescape.studies.works.frankle2020lmc import SCALES, SHARES, copy, pruned, step_at
 
 
 def test_copies_differ_in_the_order_of_the_data_alone() -> None:
     study = studies.find("frankle2020lmc", "mini")
-    assert len(study.arms) == len(SHARES)
-    for share, arm in zip(SHARES, study.arms, strict=True):
+    arms = [arm for arm in study.arms if arm.group == "base"]
+    for share, arm in zip(SHARES, arms, strict=True):
         step = step_at(vlaar2022.SCALES["mini"].base, share)
         assert arm.name == f"step-{step}"
         assert len(arm.runs) == 3
@@ -39,7 +39,8 @@ def test_copies_differ_in_the_order_of_the_data_alone() -> None:
 
 def test_a_training_passes_all_steps_at_which_copies_are_made() -> None:
     """The states within it are kept by one run; the rest of it is of no use and not asked for."""
-    tasks = studies.find("frankle2020lmc", "mini").tasks()
+    study = studies.find("frankle2020lmc", "mini")
+    tasks = study.only(*(arm.name for arm in study.arms if arm.group == "base")).tasks()
     kept = [task for task in tasks if isinstance(task, Keep)]
     assert len(kept) == 3 * (len(SHARES) - 1)
     assert len({task.recipe for task in kept}) == 3
@@ -75,3 +76,28 @@ def test_instability_is_exactly_0_with_equal_orders(step: int, tmp_path: Path) -
     store = Store(tmp_path)
     assert height(0) == (0.0, True)
     assert not height(1)[1]
+
+
+def test_pruning_goes_on_from_round_to_round_and_rewinds_to_one_step() -> None:
+    base = vlaar2022.SCALES["mini"].base
+    mask = pruned(base, 28, SCALES["mini"])
+    densities, by = [mask.density], mask.by
+    while isinstance(by.recipe.trains, Remaining):
+        assert by.recipe.init == copy(base, 28, 0).init
+        densities.append(by.recipe.trains.density)
+        by = by.recipe.trains.by
+    assert densities == [0.125, 0.25, 0.5]
+    assert by == Moment(base), "the first round is decided by the training itself"
+
+
+def test_copies_of_pruned_networks_have_one_mask_and_another_networks_in_the_control() -> None:
+    arms = {arm.name: arm for arm in studies.find("frankle2020lmc", "mini").arms}
+    for step in (0, 28, 94, 283):
+        own, exchanged = arms[f"pruned-{step}"].runs, arms[f"exchanged-{step}"].runs
+        for seed in range(3):
+            line = own[seed].lines["copies 1 and 2"]
+            assert line.start.recipe == replace(line.end.recipe, order_seed=line.start.recipe.order_seed)
+            assert own[seed].recipe.init == exchanged[seed].recipe.init
+            assert exchanged[seed].recipe.trains == own[(seed + 1) % 3].recipe.trains
+            assert exchanged[seed].recipe.trains != own[seed].recipe.trains
+        assert arms[f"pruned-{step}"].baseline == f"step-{step}"

@@ -10,6 +10,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, leading
 from linescape.analysis.tables import Results
+from linescape.analysis.works import sparse
 from linescape.shape import barrier_above_mean
 from linescape.studies.works.frankle2020lmc import step_at
 
@@ -24,20 +25,30 @@ FINDING = (
     "ImageNet), and from the start for LeNet on MNIST"
 )
 
-_PAIR = {"arm": pl.String, "step": pl.Int64, "seed": pl.Int64, "instability": pl.Float64, "loss": pl.Float64}
+_PAIR = {
+    "arm": pl.String,
+    "step": pl.Int64,
+    "seed": pl.Int64,
+    "instability": pl.Float64,
+    "loss": pl.Float64,
+    "error": pl.Float64,
+}
 
 
 def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
-    """One answer: the instability at each step, and from which on it is below `STABLE`.
+    """Two answers: the instability at each step, and that of pruned networks (`sparse.answer`).
 
-    A run's instability is the mean over its pairs of copies; intervals are t intervals over runs, within [0, 100].
-    Steps are tested in an order that is fixed before looking: "stable" from the last back to the first that is not,
-    "unstable" from the first on. So all that is said of them holds together with probability `level`, uncorrected.
+    The first says from which step on it is below `STABLE`. A run's instability is the mean over its pairs of copies;
+    intervals are t intervals over runs, within [0, 100]. Steps are tested in an order that is fixed before looking:
+    "stable" from the last back to the first that is not, "unstable" from the first on. So all that is said of them
+    holds together with probability `level`, uncorrected.
 
     Columns of `numbers`: arm, step, pairs, runs, instability (points of test error), low, high, loss (the same of test
     loss, in nats). Outcomes: of each arm, where its interval lies relative to `STABLE`.
     """
-    pairs = _pairs(results)
+    every = _pairs(results)
+    full = [arm.name for arm in results.study.arms if arm.group == "base"]
+    pairs = every.filter(pl.col("arm").is_in(full))
     rows = [_row(of_arm, level) for _, of_arm in pairs.group_by("arm", maintain_order=True)]
     outcomes = {row["arm"]: Outcome.of(row, null=STABLE) for row in rows}
     stable = leading(rows[::-1], lambda row: outcomes[row["arm"]], Outcome.BELOW)[::-1]
@@ -51,7 +62,8 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "of_runs": _of_runs(pairs),
     }
     claim = _claim(results, rows, stable, unstable)
-    return (Answer("instability", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=(claim,)),)
+    of_full = Answer("instability", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=(claim,))
+    return (of_full, sparse.answer(results, every, STABLE, level))
 
 
 def _claim(results: Results, rows: Rows, stable: Rows, unstable: Rows) -> Claim:
@@ -73,7 +85,7 @@ def _claim(results: Results, rows: Rows, stable: Rows, unstable: Rows) -> Claim:
 
 
 def _pairs(results: Results) -> pl.DataFrame:
-    """A row for each pair of copies, with its barrier above the mean of both ends in test error and in test loss."""
+    """A row for each pair of copies: its barrier above the mean of both ends in test error and loss, and that error."""
     steps = {arm.name: getattr(arm.runs[0].recipe.init, "number", None) or 0 for arm in results.study.arms if arm.runs}
     lines = results.lines.filter(pl.col("label").str.starts_with("copies ") & (pl.col("data") == "test"))
     rows = []
@@ -82,7 +94,8 @@ def _pairs(results: Results) -> pl.DataFrame:
             measure: float(barrier_above_mean(part["alpha"].to_numpy(), part["mean"].to_numpy()))
             for (measure,), part in line.group_by(["measure"])
         }
-        named = {"arm": arm, "step": steps[str(arm)], "seed": seed}
+        errors = dict(line.filter(measure="error").select("alpha", "mean").iter_rows())
+        named = {"arm": arm, "step": steps[str(arm)], "seed": seed, "error": (errors[0.0] + errors[1.0]) / 2}
         rows.append({**named, "instability": heights["error"], "loss": heights["cross_entropy"]})
     return pl.DataFrame(rows, schema=_PAIR)
 

@@ -23,6 +23,7 @@ NAMES = (
     "jordan2022",
     "garipov2018",
     "li2018",
+    "zhou2023",
 )
 
 
