@@ -24,6 +24,7 @@ from linescape.geometry.moved import Move, moves
 from linescape.geometry.state import State
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.turning import GaussLength
 from linescape.recipe import (
     MLP,
     Barrier,
@@ -37,7 +38,7 @@ from linescape.recipe import (
     Trained,
     derive_seed,
 )
-from linescape.studies.study import Arm, Moment, Noise, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Moment, Noise, Run, Scan, Study, Task, Train, Turning
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "fc")
 TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
@@ -274,6 +275,9 @@ class FakeStore:
 
     def criticality(self, task: Noise) -> Criticality:
         raise AssertionError("the study has no modules with noise")
+
+    def gauss_length(self, task: Turning) -> GaussLength:
+        raise AssertionError("the study follows no logits")
 
     def curve(self, scan: Scan) -> Curve:
         whole = scan.end.recipe if scan.end.at == "end" else scan.start.recipe

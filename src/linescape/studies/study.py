@@ -19,7 +19,7 @@ from linescape import models
 from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
 from linescape.recipe import Data, Model, Moment, Recipe, Schedule, Weights
-from linescape.studies.tasks import Keep, Noise, Scan, Task, Train, hump_line, in_order, needs_of
+from linescape.studies.tasks import Keep, Noise, Scan, Task, Train, Turning, hump_line, in_order, needs_of
 from linescape.training import weight_files
 from linescape.training.changes import Change, changed
 
@@ -33,6 +33,7 @@ __all__ = [
     "Study",
     "Task",
     "Train",
+    "Turning",
     "hump_line",
     "in_order",
     "needs_of",
@@ -52,6 +53,7 @@ class Run:
         pair: the number of a pair of files that somebody else trained, counted from 0; None for a training.
         kept: states within the training that are kept, for the way that it takes.
         noise: modules that noise is added to, by name.
+        turning: lines along which logits are followed, by label.
     """
 
     recipe: Recipe
@@ -59,6 +61,7 @@ class Run:
     pair: int | None = None
     kept: tuple[Moment, ...] = ()
     noise: Mapping[str, Noise] = field(default_factory=dict)
+    turning: Mapping[str, Turning] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -66,9 +69,10 @@ class Run:
         return self.recipe.seed if self.pair is None else self.pair
 
     def tasks(self) -> tuple[Task, ...]:
-        """The training, the lines, and the modules with noise."""
+        """The training, the lines, the modules with noise, and the lines along which logits are followed."""
         training = () if self.pair is not None else (Train(self.recipe),)
-        return (*training, *map(Keep, self.kept), *self.lines.values(), *self.noise.values())
+        measured = (*self.lines.values(), *self.noise.values(), *self.turning.values())
+        return (*training, *map(Keep, self.kept), *measured)
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ from linescape.geometry.moved import Move, moves, together
 from linescape.geometry.state import State
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
+from linescape.interpolation.turning import GaussLength
 from linescape.recipe import Data, Recipe, Trained, Weights
 from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
 from linescape.studies.paths import Straight
-from linescape.studies.study import Arm, Keep, Moment, Noise, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Keep, Moment, Noise, Run, Scan, Study, Task, Train, Turning
 from linescape.training.initialisation import from_file
 from linescape.training.loop import decay_sum
 
@@ -123,6 +124,9 @@ class Source(Protocol):
     def criticality(self, task: Noise) -> Criticality:
         """What was measured of a module with noise; asked for only where a run has such."""
 
+    def gauss_length(self, task: Turning) -> GaussLength:
+        """How the logits turn along a line; asked for only where a run has such."""
+
     def moves(self, recipe: Recipe) -> Mapping[str, Move]:
         """How far a training that is done moved each parameter."""
 
@@ -162,6 +166,7 @@ class Results:
         walks: a row for each line that was evaluated: settings, versions, time.
         trajectories: a row for each state that a run keeps (`Run.kept`), see `trajectory.of_run`.
         noise: (arm, seed, module) -> what was measured of a module with noise (`Run.noise`).
+        turning: (arm, seed, label) -> how the logits turn along a line (`Run.turning`).
     """
 
     study: Study
@@ -173,6 +178,7 @@ class Results:
     walks: pl.DataFrame
     trajectories: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=trajectory.ROW))
     noise: Mapping[tuple[str, int, str], Criticality] = field(default_factory=dict)
+    turning: Mapping[tuple[str, int, str], GaussLength] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         done = int((self.runs["status"] == "done").sum())
@@ -213,6 +219,7 @@ def read(study: Study, store: Source) -> Results:
     lines: list[pl.DataFrame] = []
     ways: list[dict[str, Any]] = []
     noise: dict[tuple[str, int, str], Criticality] = {}
+    turning: dict[tuple[str, int, str], GaussLength] = {}
     for arm, run in ((of_arm, one) for of_arm in study.arms for one in of_arm.runs):
         with store.each_record_once():
             curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
@@ -225,6 +232,8 @@ def read(study: Study, store: Source) -> Results:
                 ways += [named | row for row in trajectory.of_run(run.recipe, kept, store.state)]
             measured = {module: task for module, task in run.noise.items() if _has(store, task)}
             noise |= {(arm.name, run.seed, module): store.criticality(task) for module, task in measured.items()}
+            followed = {label: task for label, task in run.turning.items() if _has(store, task)}
+            turning |= {(arm.name, run.seed, label): store.gauss_length(task) for label, task in followed.items()}
             statistics += [named | row for row in _statistics(run, curves)]
             own = {label: curve for label, curve in curves.items() if kind(label, run.lines[label]) in _LAYERWISE}
             if any(run.lines[label].block for label in own):
@@ -242,6 +251,7 @@ def read(study: Study, store: Source) -> Results:
         walks=pl.DataFrame(walks, schema=_WALK),
         trajectories=pl.DataFrame(ways, schema=trajectory.ROW),
         noise=noise,
+        turning=turning,
     )
 
 
@@ -287,6 +297,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     training: dict[str, Task] = {"training": Train(recipe)} if trains else {}
     tasks = training | {f"state after {moment}": Keep(moment) for moment in run.kept} | dict(run.lines)
     tasks |= {f"noise in {module}": task for module, task in run.noise.items()}
+    tasks |= {f"logits along {label}": task for label, task in run.turning.items()}
     missing = [label for label, task in tasks.items() if not store.has(task)]
     reasons = [reason for task in tasks.values() if store.has(task) and (reason := store.declined(task))]
     damages = [store.damaged[task] for task in tasks.values() if task in store.damaged]

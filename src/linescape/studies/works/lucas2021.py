@@ -43,9 +43,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from linescape.recipe import MLP, Moment, Optimizer, Recipe, ResNet, Schedule
+from msgspec.structs import replace
+
+from linescape.recipe import MLP, Data, Moment, Optimizer, Recipe, ResNet, Schedule
 from linescape.studies import vlaar2022
-from linescape.studies.study import Arm, Run, Study
+from linescape.studies.paths import Averaged, Disturbed, Shuffled
+from linescape.studies.study import Arm, Run, Study, Turning
 from linescape.studies.vlaar2022.scales import Resolution
 
 SOURCE = "Lucas, Bae, Zhang, Fort, Zemel & Grosse 2021, arXiv 2104.11044"
@@ -54,13 +57,20 @@ WIDTH = 100
 OTHER = 1000
 """Added to the seed for another draw of the start."""
 ELSEWHERE = "from another draw"
+FIRST = 100
+"""The seed of the first replicate with other ends, which no point of the grid has."""
+ENDS = "other-ends"
+"""Name and group of the arm with other ends."""
+SIZES = (0.25, 0.5, 1.0)
+"""Of the noise at the end, relative to the distance that each tensor moved; the source's own are not known here."""
 
 
 @dataclass(frozen=True)
 class Scale(Resolution):
     """What differs between scales: the grids, the limit of training loss (nats) that the tables keep, and resolution.
 
-    The schedule of residual networks is that of `vlaar2022`'s base training if it is None.
+    The schedule of residual networks is that of `vlaar2022`'s base training if it is None. Logits of so many examples
+    are followed; other ends are those of so many replicates.
     """
 
     rates: tuple[float, ...] = (0.1, 0.01, 0.001)
@@ -72,6 +82,8 @@ class Scale(Resolution):
     residual_depths: tuple[int, ...] = (8,)
     residual_width: int = 8
     residual_schedule: Schedule | None = None
+    followed_examples: int = 100
+    replicates: int = 5
 
 
 _ALL_RATES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
@@ -84,6 +96,8 @@ SCALES: Mapping[str, Scale] = {
         train_examples=500,
         residual_rates=(0.1, 0.01),
         residual_schedule=Schedule(2, "step", (1,)),
+        followed_examples=50,
+        replicates=3,
     ),
     "mini": Scale(),
     "cifar10-small": Scale(limit=0.1, residual_depths=(20,)),
@@ -138,7 +152,7 @@ def study(scale: str) -> Study:
             for seed, (rate, depth, activation) in points
         ]
         arms.append(Arm(name, "optimizer", title, tuple(_run(recipe, chosen) for recipe in recipes), "sgd"))
-    return Study("lucas2021", scale, TITLE, SOURCE, (*arms, *_residual(scale)))
+    return Study("lucas2021", scale, TITLE, SOURCE, (*arms, *_residual(scale), _other_ends(chosen, data)))
 
 
 def _run(recipe: Recipe, scale: Scale) -> Run:
@@ -148,7 +162,37 @@ def _run(recipe: Recipe, scale: Scale) -> Run:
     if isinstance(recipe.model, MLP):
         starts[ELSEWHERE] = Moment(Recipe(recipe.data, recipe.model, seed=recipe.seed + OTHER), "start")
     lines = {label: scale.scan(start, Moment(recipe), batchnorm=batchnorm) for label, start in starts.items()}
-    return Run(recipe, lines)
+    followed = {}
+    if isinstance(recipe.model, MLP) and recipe.model.norm == "none":
+        followed = {
+            label: Turning(line.start, line.end, scale.alphas, scale.followed_examples) for label, line in lines.items()
+        }
+    return Run(recipe, lines, turning=followed)
+
+
+def _other_ends(scale: Scale, data: Data) -> Arm:
+    """Replicates of one point of the grid, each with two more trainings of its own and lines to other ends."""
+    settings = MLP((WIDTH,) * scale.depths[0], "relu"), Optimizer("sgd", lr=sorted(scale.rates)[-2])
+    runs = []
+    for seed in range(scale.replicates):
+        own, second, third = (
+            Recipe(data, *settings, Schedule(scale.epochs), seed=seed + FIRST + OTHER * number) for number in range(3)
+        )
+        start, end = Moment(own, "start"), Moment(own)
+        whole = scale.scan(start, end)
+        noisy = {f"noise {size:g}": replace(whole, along=Disturbed(size, seed)) for size in SIZES}
+        lines = {
+            "whole": whole,
+            **noisy,
+            "units permuted": replace(whole, along=Shuffled(seed)),
+            "another training's end": scale.scan(start, Moment(second)),
+            "mean of three ends": replace(whole, along=Averaged((Moment(second), Moment(third)))),
+            "from end to end": scale.scan(end, Moment(second)),
+            "from end to mean of three": replace(scale.scan(end, end), along=Averaged((Moment(second), Moment(third)))),
+            "from start to start": scale.scan(start, Moment(second, "start")),
+        }
+        runs.append(Run(own, lines))
+    return Arm(ENDS, ENDS, "lines to other ends", tuple(runs), "sgd")
 
 
 def _residual(scale: str) -> Iterator[Arm]:
