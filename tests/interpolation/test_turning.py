@@ -220,7 +220,7 @@ def test_bad_arguments_are_refused() -> None:
 
 
 def test_angles_count_the_jump_at_a_kink_and_speeds_give_the_way() -> None:
-    """The logits go along one axis, and from 1/3 on along both: derivatives see no turn, the angles one of 45 degrees."""
+    """The logits go along one axis, and from 1/3 on along both: only the angles see a turn."""
     module = Scalar(lambda weight, inputs: inputs * torch.stack([weight, torch.relu(weight - 1 / 3)]))
     line, inputs = line_of_scalar(module), torch.ones(3, 1)
     found = gauss_length(line, module, inputs, alphas=31)

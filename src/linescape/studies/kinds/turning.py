@@ -18,7 +18,7 @@ EXACT = 10.0
 """Forward passes that two exact derivatives in float64 take, roughly."""
 
 
-def _do(task: Turning, job: Job, _: Collection[Task], part: Part | None) -> None:
+def _do(task: Turning, job: Job, _: Collection[Task], _part: Part | None) -> None:
     recipe = task.recipe
     job, dataset, ends = opened(task, job)
     network = models.draw(recipe.model, dataset.shape, dataset.classes, Random(), seed=0)
@@ -31,7 +31,7 @@ def _do(task: Turning, job: Job, _: Collection[Task], part: Part | None) -> None
     job.store.save(task, {"turning.safetensors": found.to_bytes(), "logits.safetensors": logits}, job.record())
 
 
-def _cost(task: Turning, device: str, _: Asked) -> Cost:
+def _cost(task: Turning, _device: str, _: Asked) -> Cost:
     train, _test = data.examples(task.recipe.data)
     measured = min(task.train_examples or train, train)
     workload = measurement(task.recipe, "cpu")
