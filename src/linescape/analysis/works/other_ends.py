@@ -27,6 +27,12 @@ def answer(results: Results, group: str, least: float, level: float) -> Answer:
     Columns of `numbers`: line (its label), runs, monotone (a rise of at most `least`), share_low and share_high (%, an
     interval of the share), rise (mean min Delta of training loss, nats), end (mean loss at alpha = 1), difference (of
     the rise from that of ``whole``), low, high, low_all, high_all.
+
+    Args:
+        results: of the study.
+        group: of the arm whose lines these are.
+        least: the largest rise of a line that is monotone, nats.
+        level: of the intervals.
     """
     arms = [arm.name for arm in results.study.arms if arm.group == group]
     lines = curves_of(results, "train", "cross_entropy").filter(pl.col("arm").is_in(arms))
