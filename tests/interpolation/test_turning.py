@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from linescape.errors import AlphaError, LinescapeError, MeasureError, RecipeError, StateError
 from linescape.geometry.paths import Bend, Line, Only
 from linescape.geometry.state import State
-from linescape.interpolation.turning import gauss_length
+from linescape.interpolation.turning import GaussLength, gauss_length, logit_positions
 from tests.support.networks import ConvNet, lived_in
 
 
@@ -217,3 +217,41 @@ def test_bad_arguments_are_refused() -> None:
     for kind, call in cases:
         with pytest.raises(kind):
             call()
+
+
+def test_angles_count_the_jump_at_a_kink_and_speeds_give_the_way() -> None:
+    """The logits go along one axis, and from 1/3 on along both: only the angles see a turn."""
+    module = Scalar(lambda weight, inputs: inputs * torch.stack([weight, torch.relu(weight - 1 / 3)]))
+    line, inputs = line_of_scalar(module), torch.ones(3, 1)
+    found = gauss_length(line, module, inputs, alphas=31)
+    assert found.lengths.max() == 0.0
+    np.testing.assert_allclose(found.angles, math.pi / 4, rtol=1e-12)
+    np.testing.assert_allclose(found.path_lengths, 1 / 3 + 2 / 3 * math.sqrt(2), atol=0.01)
+    logits = logit_positions(line, module, inputs, 31)
+    np.testing.assert_allclose(logits[:, 0, 1], np.maximum(0, found.alphas - 1 / 3), atol=1e-12)
+
+
+def test_angles_of_a_smooth_way_are_its_gauss_length() -> None:
+    module, line, inputs = smooth(False)
+    found = gauss_length(line, module, inputs, alphas=201)
+    np.testing.assert_allclose(found.angles, found.lengths, rtol=1e-3)
+    chords = np.linalg.norm(np.diff(logit_positions(line, module, inputs, 201), axis=0), axis=2).sum(axis=0)
+    np.testing.assert_allclose(found.path_lengths, chords, rtol=1e-3)
+
+
+def test_it_is_kept_to_the_bit_and_a_damaged_file_is_refused() -> None:
+    module = Scalar(lambda weight, inputs: inputs * torch.stack([weight, weight**2]))
+    found = gauss_length(line_of_scalar(module), module, torch.ones(2, 1), alphas=5)
+    content = found.to_bytes()
+    again = GaussLength.from_bytes(content)
+    assert all(np.array_equal(getattr(found, name), getattr(again, name)) for name in ("elements", "turns", "speeds"))
+    with pytest.raises(ValueError, match="bytes"):
+        GaussLength.from_bytes(content[:-1] + b"x")
+
+
+def test_a_network_that_cannot_be_copied_is_refused() -> None:
+    module = nn.Linear(4, 3)
+    line = Line(nn.Linear(4, 3), nn.Linear(4, 3))
+    module.kept = module(torch.ones(1, 4))
+    with pytest.raises(MeasureError, match="cannot be copied"):
+        gauss_length(line, module, drawn(2, 4), alphas=3)

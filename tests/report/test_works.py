@@ -12,6 +12,7 @@ import pytest
 from linescape import studies
 from linescape.analysis.answers import answers
 from linescape.analysis.tables import trajectory
+from linescape.interpolation.turning import GaussLength
 from linescape.report import sentences
 from linescape.report.answers import answer_entry
 from linescape.report.page import Folder
@@ -36,7 +37,14 @@ def test_each_answer_has_its_figure_and_its_table(name: str, tmp_path: Path) -> 
     alphas = [0.0, 0.5, 1.0, 1.5] if name == "goodfellow2015" else [0.0, 0.5, 1.0]
     made = lines_of(study, lambda arm, seed, label, at: np.abs(2.1 - 2 * at) + 0.1 * seed * at, alphas)
     runs = made.runs.with_columns(test_accuracy=pl.lit(80.0), start_error=pl.lit(0.0))
-    made = replace(made, runs=runs, trajectories=WAY)
+    ones = np.ones((2, 1))
+    turning = {
+        (arm.name, run.seed, label): GaussLength(np.array([0.0, 1.0]), ones, ones < 0, ones, ones[1:])
+        for arm in study.arms
+        for run in arm.runs
+        for label in run.turning
+    }
+    made = replace(made, runs=runs, trajectories=WAY, turning=turning)
     folder = Folder(tmp_path)
     for answer in answers(made):
         entry = answer_entry(answer, sentences.of(answer), made.runs, folder)

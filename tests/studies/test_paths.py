@@ -21,9 +21,19 @@ from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.interpolation.alignment.aligning import align
 from linescape.interpolation.repair import Repaired
-from linescape.recipe import MLP, Data, Optimizer, Random, Recipe, Schedule
+from linescape.recipe import MLP, Data, Optimizer, Random, Recipe, Schedule, derive_seed
 from linescape.studies.job import measuring
-from linescape.studies.paths import Aligned, Bent, Homogeneous, RandomDirection, Straight, direction
+from linescape.studies.paths import (
+    Aligned,
+    Averaged,
+    Bent,
+    Disturbed,
+    Homogeneous,
+    RandomDirection,
+    Shuffled,
+    Straight,
+    direction,
+)
 from linescape.studies.run import work
 from linescape.studies.states import state
 from linescape.studies.store import Store
@@ -197,3 +207,39 @@ def test_a_line_goes_to_the_aligned_end(repaired: bool, store: Store) -> None:
 def test_no_block_goes_to_an_aligned_end_by_itself() -> None:
     with pytest.raises(RecipeError, match="whole network"):
         Scan(END, END, "fc", along=Aligned())
+
+
+def test_noise_at_the_end_is_as_large_as_it_says(store: Store) -> None:
+    start, end = state(START, store), state(END, store)
+    drawn = {}
+    for size in (0.5, 1.0):
+        _, values = curve(Scan(START, END, along=Disturbed(size), **SMALL), store)
+        noise = direction(start, end, derive_seed(Disturbed(size), *sorted(start.parameters)))
+        noisy = end.replace({name: end[name] + size * noise[name] for name in noise})
+        assert values == pytest.approx([loss(start), loss(between(start, noisy, 0.5)), loss(noisy)], rel=1e-5)
+        drawn[size] = noise
+        for name, value in noise.items():
+            assert float(value.norm()) == pytest.approx(float((end[name] - start[name]).norm()), rel=1e-5)
+    assert all(not torch.equal(drawn[0.5][name], drawn[1.0][name]) for name in noise), "sizes share no draw"
+
+
+def test_an_end_with_its_units_in_another_order_computes_the_same_and_is_elsewhere(store: Store) -> None:
+    _, own = curve(Scan(START, END, **SMALL), store)
+    _, first = curve(Scan(START, END, along=Shuffled(), **SMALL), store)
+    _, second = curve(Scan(START, END, along=Shuffled(1), **SMALL), store)
+    assert first[[0, 2]] == pytest.approx(own[[0, 2]], rel=1e-5)
+    assert len({float(round(values[1], 6)) for values in (own, first, second)}) == 3
+    with pytest.raises(RecipeError, match="another order"):
+        Scan(START, END, "fc", along=Shuffled())
+
+
+def test_the_mean_of_ends_weighs_each_alike(store: Store) -> None:
+    scan = Scan(START, END, along=Averaged((MIDDLE, START)), **SMALL)
+    assert scan.needs() == (Train(RECIPE), Keep(MIDDLE))
+    _, values = curve(scan, store)
+    states = [state(moment, store) for moment in (START, MIDDLE, END)]
+    mean = states[0].replace({name: torch.stack([s[name] for s in states]).mean(0) for name in states[0].parameters})
+    assert values == pytest.approx([loss(states[0]), loss(between(states[0], mean, 0.5)), loss(mean)], rel=1e-5)
+    for wrong in (lambda: Averaged(()), lambda: Disturbed(0.0)):
+        with pytest.raises(RecipeError):
+            wrong()

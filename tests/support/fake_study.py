@@ -25,6 +25,7 @@ from linescape.geometry.state import State
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.features import FeatureConnectivity
+from linescape.interpolation.turning import GaussLength
 from linescape.recipe import (
     MLP,
     Barrier,
@@ -38,7 +39,7 @@ from linescape.recipe import (
     Trained,
     derive_seed,
 )
-from linescape.studies.study import Arm, Features, Moment, Noise, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Features, Moment, Noise, Run, Scan, Study, Task, Train, Turning
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "fc")
 TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
@@ -278,6 +279,9 @@ class FakeStore:
 
     def features(self, task: Features) -> FeatureConnectivity:
         raise AssertionError("the study has no comparisons of features")
+
+    def gauss_length(self, task: Turning) -> GaussLength:
+        raise AssertionError("the study follows no logits")
 
     def curve(self, scan: Scan) -> Curve:
         whole = scan.end.recipe if scan.end.at == "end" else scan.start.recipe

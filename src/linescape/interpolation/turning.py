@@ -6,7 +6,7 @@ move straight, at any speed.
 
 Both derivatives are exact, by forward-mode differentiation in float64. Where the network has kinks (ReLU, max pooling)
 the direction jumps as a kink is passed, and derivatives do not see jumps: as in the source, only what turns between
-the kinks counts.
+the kinks counts. The angles between velocities at successive positions count jumps too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 
 import numpy as np
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from linescape import tensor_file
 from linescape.errors import AlphaError, MeasureError, StateError, abbreviate, check_type, first_line
 from linescape.evaluation.batches import cuts
 from linescape.geometry.paths import Path
@@ -34,6 +35,8 @@ from linescape.shape.intervals import Estimate
 
 STILL = 1e-12
 """Logits slower than this share of their example's greatest speed stand still, as far as float64 can tell."""
+
+_FORMAT = "linescape-turning-1"
 
 _STEP = 1e-7
 """Of the difference quotients that derivatives are compared with: so short that few examples pass a kink within it."""
@@ -48,11 +51,16 @@ class GaussLength:
         elements: how fast the direction of the logits turns, ``|dn/dalpha|`` in radians for each unit of alpha,
             ``(n, examples)``; 0 where the logits stand still and have no direction; NaN where they are not finite.
         still: whether the logits stand still (speed at most `STILL` of the example's greatest), ``(n, examples)``.
+        speeds: ``|dz/dalpha|``, logits for each unit of alpha, ``(n, examples)``.
+        turns: angles between the velocities at successive positions, in radians, ``(n - 1, examples)``; 0 where the
+            logits stand still at one of the two; NaN where a velocity is not finite.
     """
 
     alphas: np.ndarray
     elements: np.ndarray
     still: np.ndarray
+    speeds: np.ndarray
+    turns: np.ndarray
 
     def __repr__(self) -> str:
         return f"<GaussLength of {len(self.lengths)} examples at {len(self.alphas)} positions: {self.mean().value:.4g}>"
@@ -60,8 +68,24 @@ class GaussLength:
     @cached_property
     def lengths(self) -> np.ndarray:
         """The Gauss length of each example in radians ``(examples,)``, by the trapezoid rule."""
+        return self._integral(self.elements)
+
+    @cached_property
+    def path_lengths(self) -> np.ndarray:
+        """How long the way of each example's logits is ``(examples,)``, by the trapezoid rule."""
+        return self._integral(self.speeds)
+
+    @cached_property
+    def angles(self) -> np.ndarray:
+        """The sum of `turns` of each example in radians ``(examples,)``.
+
+        Jumps at kinks count. It is at most how much the direction turns in all, and nears that on finer grids.
+        """
+        return np.asarray(self.turns.sum(axis=0))
+
+    def _integral(self, values: np.ndarray) -> np.ndarray:
         # numpy.trapezoid is not in numpy 1.26
-        return np.asarray(np.diff(self.alphas) @ (self.elements[1:] + self.elements[:-1]) / 2)
+        return np.asarray(np.diff(self.alphas) @ (values[1:] + values[:-1]) / 2)
 
     def mean(self, level: float = 0.95) -> Estimate:
         """The mean over examples and its t interval: what other examples would give for the same two networks.
@@ -77,6 +101,23 @@ class GaussLength:
         error = float(self.lengths.std(ddof=1)) / math.sqrt(count)
         reach = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
         return Estimate(centre, centre - reach, centre + reach, level)
+
+    def to_bytes(self) -> bytes:
+        """All of it as a safetensors file."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return tensor_file.encode_sealed(tensor_file.from_arrays(arrays), {"format": _FORMAT})
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> GaussLength:
+        """What `to_bytes` made.
+
+        Raises:
+            LookupError, TypeError, ValueError: it is damaged or something else.
+        """
+        tensors, note = tensor_file.decode_sealed(content)
+        if note["format"] != _FORMAT:
+            raise ValueError("it is no Gauss length")
+        return cls(**{field.name: tensors[field.name].numpy() for field in fields(cls)})
 
 
 def gauss_length(
@@ -135,12 +176,42 @@ def gauss_length(
     parts = [inputs[part] for part in cuts(len(inputs), batch)]
     _check(module, network, path, parts[0])
     speeds, elements = np.empty((2, len(positions), len(inputs)))
+    turns = np.empty((len(positions) - 1, len(inputs)))
+    before: Tensor | None = None
     for row, alpha in enumerate(positions):
         logits = _logits(module, path, alpha)
-        found = [_element(*_derivatives(partial(logits, part), alpha)) for part in parts]
+        derivatives = [_derivatives(partial(logits, part), alpha) for part in parts]
+        found = [_element(*pair) for pair in derivatives]
         speeds[row], elements[row] = (np.concatenate([pair[i].numpy() for pair in found]) for i in (0, 1))
+        velocities = torch.cat([velocity for velocity, _ in derivatives])
+        if before is not None:
+            turns[row - 1] = _angles(before, velocities).numpy()
+        before = velocities
     still = speeds <= STILL * speeds.max(axis=0)
-    return GaussLength(np.array(positions), np.where(still, 0.0, elements), still)
+    turns[still[1:] | still[:-1]] = 0.0
+    return GaussLength(np.array(positions), np.where(still, 0.0, elements), still, speeds, turns)
+
+
+def logit_positions(path: Path, network: nn.Module, inputs: Tensor, alphas: int | Sequence[float] = 50) -> np.ndarray:
+    """Where the logits of each example are along a line, in eval mode and float64 on the CPU.
+
+    Args:
+        path, network, inputs, alphas: as of `gauss_length`, which checks that they can be measured.
+
+    Returns:
+        Logits ``(n, examples, classes)``.
+
+    Raises:
+        MeasureError: the network cannot be copied, or has statistics of its batch.
+    """
+    module = _prepared(network)
+    inputs = inputs.detach().cpu()
+    inputs = inputs.double() if inputs.is_floating_point() else inputs
+    with torch.no_grad():
+        found = [
+            _logits(module, path, alpha)(inputs, torch.tensor(alpha, dtype=torch.float64)) for alpha in grid(alphas)
+        ]
+    return torch.stack(found).numpy()
 
 
 def _prepared(network: nn.Module) -> nn.Module:
@@ -148,7 +219,7 @@ def _prepared(network: nn.Module) -> nn.Module:
 
     In torch 2.13 the derivatives of BatchNorm's statistics are left out, and LayerNorm's second derivatives are wrong.
     """
-    module = copy.deepcopy(network).cpu().double().eval()
+    module = _copied(network).cpu().double().eval()
     for name, layer in module.named_modules():
         if isinstance(layer, _BatchNorm):
             if layer.running_mean is None:
@@ -161,6 +232,17 @@ def _prepared(network: nn.Module) -> nn.Module:
         elif type(layer).forward is nn.LayerNorm.forward:
             layer.forward = partial(_layer_normalised, layer)
     return module
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # of torch, where a tensor was computed, or of the user's own code
+        raise MeasureError(
+            f"This {type(network).__name__} cannot be copied ({first_line(error)}), and Gauss length is measured on a "
+            "copy, so that the network stays as it is. Remove what cannot be copied, such as a tensor that was "
+            "computed with gradients and kept as an attribute (keep it detached), or give a new network of this kind."
+        ) from error
 
 
 def _normalised(layer: _BatchNorm, inputs: Tensor) -> Tensor:
@@ -227,6 +309,12 @@ def _element(velocity: Tensor, acceleration: Tensor) -> tuple[Tensor, Tensor]:
     return speed, across.norm(dim=1) / speed
 
 
+def _angles(before: Tensor, after: Tensor) -> Tensor:
+    """The angle between two velocities of each example, in radians; NaN at speed 0."""
+    first, second = (velocity / velocity.norm(dim=1, keepdim=True) for velocity in (before, after))
+    return 2 * torch.atan2((first - second).norm(dim=1), (first + second).norm(dim=1))  # precise at small angles
+
+
 def _check(module: nn.Module, network: nn.Module, path: Path, inputs: Tensor) -> None:
     """The outputs are logits, those of a plain call, and their derivatives are what difference quotients are.
 
@@ -251,7 +339,7 @@ def _check(module: nn.Module, network: nn.Module, path: Path, inputs: Tensor) ->
                 "other examples of the batch, and an example has no path of its own. Give a network that answers for "
                 "each example by itself in eval mode."
             )
-        plain = copy.deepcopy(network).cpu()
+        plain = _copied(network).cpu()
         path.at(alpha).load_into(plain)
         called = plain.double().eval()(inputs)
         called = getattr(called, "logits", called)

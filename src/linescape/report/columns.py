@@ -447,5 +447,23 @@ WORKS: dict[str, list[Column]] = {
         Column("spearman", "Spearman’s ρ", "number"),
         Column("low", "95 %", "interval", to="high"),
     ],
+    "gauss-length": [
+        Column("lines", "lines", "once"),
+        Column("quantity", "quantity"),
+        Column("count", "lines", "number", 0),
+        Column("not_monotone", "not monotone", "number", 0),
+        Column("auc", "AUC", "number"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+    ],
+    "other-ends": [
+        Column("line", "line to"),
+        Column("monotone", "monotone", "number", 0),
+        Column("runs", "of runs", "number", 0),
+        Column("rise", "largest rise, nats", "number", 3),
+        Column("difference", "− own line's", "signed", 3),
+        Column("low_all", "corrected", "interval", 3, to="high_all"),
+        Column("end", "loss at its end, nats", "number", 3),
+    ],
 }
 """Of the answers of `linescape.analysis.works`, by name."""

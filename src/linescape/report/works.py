@@ -11,7 +11,7 @@ from linescape.analysis.answers import Answer
 from linescape.report import figures
 from linescape.report.figures import critical, heatmaps
 from linescape.report.figures.averaged_layers import layers_averaged
-from linescape.report.figures.grids import rise_against_distance, rises_by_setting
+from linescape.report.figures.grids import rise_against, rises_by_setting
 from linescape.report.figures.layer_map import layer_cells
 from linescape.report.figures.over_training import against_steps
 from linescape.report.figures.panel import CEILING
@@ -163,7 +163,21 @@ def _distance(answer: Answer, output: Folder) -> list[Drawing]:
     points = answer.facts["points"]
     if not points.height:
         return []
-    return [output.draw(answer.name, rise_against_distance(points, 1e-4), caption("distance_and_rise_in_grid"))]
+    return [output.draw(answer.name, rise_against(points, 1e-4), caption("distance_and_rise_in_grid"))]
+
+
+def _gauss(answer: Answer, output: Folder) -> list[Drawing]:
+    points = answer.facts["points"]
+    if not points.height:
+        return []
+    kinds = points.with_columns(title=pl.col("label").replace("whole", "from the own start"))
+    figure = rise_against(kinds, 1e-4, "gauss_length", "Gauss length, radians")
+    return [output.draw(answer.name, figure, caption("gauss_length"))]
+
+
+def _other_ends(answer: Answer, output: Folder) -> list[Drawing]:
+    figure = from_starts(answer.facts["of_runs"], "largest rise of training loss, nats")
+    return [output.draw(answer.name, figure, caption("other_ends"))]
 
 
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
@@ -192,5 +206,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "grid-of-lines": _grid,
     "grid-of-residual-lines": _grid,
     "distance-and-rise": _distance,
+    "gauss-length": _gauss,
+    "other-ends": _other_ends,
 }
 """How the figures of an answer are drawn, by its name."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from linescape.errors import DamagedError, LinescapeError, StoreError
@@ -21,12 +22,13 @@ from linescape.geometry.state import State
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.features import FeatureConnectivity
+from linescape.interpolation.turning import GaussLength
 from linescape.recipe import Moment, Recipe
 from linescape.studies.encoding import decode_log, decode_moves, decode_record, decode_state, encode_record, encode_task
 from linescape.studies.layout import DONE, TASK, VERIFIED, folder_of, kept_state, key_of, state_file, words
 from linescape.studies.places import Place, Signature
-from linescape.studies.tasks import Features, Keep, Noise, Scan, Task, Train, any_task
-from linescape.tensor_file import decode_with_note
+from linescape.studies.tasks import Features, Keep, Noise, Scan, Task, Train, Turning, any_task
+from linescape.tensor_file import decode_sealed, decode_with_note
 from linescape.training.loop import Checkpoint
 
 
@@ -262,6 +264,30 @@ class Finished:
             return FeatureConnectivity.from_bytes(content)
         except (LookupError, TypeError, ValueError) as error:
             raise self._damaged(task, "features.safetensors", error) from error
+
+    def gauss_length(self, task: Turning) -> GaussLength:
+        """How the logits turn along a line.
+
+        Raises:
+            StoreError: it is not measured yet, was declined, or its file is damaged.
+        """
+        content = self.read(task, "turning.safetensors")
+        try:
+            return GaussLength.from_bytes(content)
+        except (LookupError, TypeError, ValueError) as error:
+            raise self._damaged(task, "turning.safetensors", error) from error
+
+    def logits(self, task: Turning) -> np.ndarray:
+        """The logits of the first examples along a line ``(alphas, examples, classes)``.
+
+        Raises:
+            StoreError: as `gauss_length`.
+        """
+        content = self.read(task, "logits.safetensors")
+        try:
+            return decode_sealed(content)[0]["logits"].numpy()
+        except (LookupError, TypeError, ValueError) as error:
+            raise self._damaged(task, "logits.safetensors", error) from error
 
     def contents(self, task: Task) -> tuple[dict[str, bytes], dict[str, str], bytes]:
         """A settled result as it is written: its files, ``task.json`` among them, their checksums, and its record.

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 
+from linescape.errors import RecipeError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import homogeneous
 from linescape.geometry.bezier import Bezier
 from linescape.geometry.paths import Bend, Line, Path, Ray
 from linescape.geometry.state import State
 from linescape.geometry.tensors import is_continuous
-from linescape.interpolation.alignment.aligning import align
+from linescape.interpolation.alignment.aligning import align, shuffle
 from linescape.interpolation.repair import Repaired
 from linescape.recipe import Content, Moment, derive_seed
 
@@ -64,7 +66,48 @@ class Aligned(Content, frozen=True, tag_field="path", tag="aligned"):
     repaired: bool = False
 
 
-Along = Straight | Bent | Curved | Homogeneous | RandomDirection | Aligned
+class Disturbed(Content, frozen=True, tag_field="path", tag="disturbed"):
+    """The line to the end with Gaussian noise in its parameters (Lucas et al. 2021, arXiv 2104.11044).
+
+    That the noise of each tensor is measured by how far the line moves that tensor is our choice.
+
+    Attributes:
+        size: norm of the noise in each tensor, relative to the norm of its difference between the ends.
+        seed: tells draws apart.
+    """
+
+    size: float = 1.0
+    seed: int = 0
+
+    def _check(self) -> None:
+        self._require("size", 0 < self.size < math.inf, "a positive, finite size")
+
+
+class Shuffled(Content, frozen=True, tag_field="path", tag="shuffled"):
+    """The line to the end with its hidden units in a random order, which computes the same (Lucas et al. 2021).
+
+    Attributes:
+        seed: tells orders apart.
+    """
+
+    seed: int = 0
+
+
+class Averaged(Content, frozen=True, tag_field="path", tag="averaged"):
+    """The line to the mean of the end and of other states, as of several trainings' ends.
+
+    Attributes:
+        others: the other states, one or more.
+    """
+
+    others: tuple[Moment, ...]
+
+    def _check(self) -> None:
+        if not self.others:
+            raise RecipeError("A mean of several ends needs others than the line's own. Give at least one.")
+
+
+Along = Straight | Bent | Curved | Homogeneous | RandomDirection | Aligned | Disturbed | Shuffled | Averaged
 
 
 def between(along: Along, start: State, end: State, evaluator: Evaluator, states: Callable[[Moment], State]) -> Path:
@@ -87,6 +130,16 @@ def between(along: Along, start: State, end: State, evaluator: Evaluator, states
     if isinstance(along, Aligned):
         line = Line(start, align(start, end, evaluator, along.by).state)
         return Repaired(line, evaluator) if along.repaired else line
+    if isinstance(along, Disturbed):
+        noise = Ray(end, direction(start, end, derive_seed(along, *_names(start))))
+        return Line(start, noise.at(along.size))
+    if isinstance(along, Shuffled):
+        return Line(start, shuffle(end, evaluator, along.seed))
+    if isinstance(along, Averaged):
+        mean = end
+        for count, other in enumerate(along.others, start=2):
+            mean = Line(mean, states(other)).at(1 / count)
+        return Line(start, mean)
     return Line(start, end)
 
 

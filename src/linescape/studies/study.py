@@ -19,7 +19,7 @@ from linescape import models
 from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
 from linescape.recipe import Data, Model, Moment, Recipe, Schedule, Weights
-from linescape.studies.tasks import Features, Keep, Noise, Scan, Task, Train, hump_line, in_order, needs_of
+from linescape.studies.tasks import Features, Keep, Noise, Scan, Task, Train, Turning, hump_line, in_order, needs_of
 from linescape.training import weight_files
 from linescape.training.changes import Change, changed
 
@@ -34,6 +34,7 @@ __all__ = [
     "Study",
     "Task",
     "Train",
+    "Turning",
     "hump_line",
     "in_order",
     "needs_of",
@@ -54,6 +55,7 @@ class Run:
         kept: states within the training that are kept, for the way that it takes.
         noise: modules that noise is added to, by name.
         features: comparisons of features by the label of the line that they are of.
+        turning: lines along which logits are followed, by label.
     """
 
     recipe: Recipe
@@ -62,6 +64,7 @@ class Run:
     kept: tuple[Moment, ...] = ()
     noise: Mapping[str, Noise] = field(default_factory=dict)
     features: Mapping[str, Features] = field(default_factory=dict)
+    turning: Mapping[str, Turning] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -69,9 +72,10 @@ class Run:
         return self.recipe.seed if self.pair is None else self.pair
 
     def tasks(self) -> tuple[Task, ...]:
-        """The training, the lines, the modules with noise, and the features."""
+        """The training, its kept states, and all that is measured."""
         training = () if self.pair is not None else (Train(self.recipe),)
-        return (*training, *map(Keep, self.kept), *self.lines.values(), *self.noise.values(), *self.features.values())
+        measured = (*self.lines.values(), *self.noise.values(), *self.features.values(), *self.turning.values())
+        return (*training, *map(Keep, self.kept), *measured)
 
 
 @dataclass(frozen=True)

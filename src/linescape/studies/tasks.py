@@ -16,7 +16,7 @@ from linescape.evaluation.batchnorm import check_treatments
 from linescape.geometry.perturbed import SIGMAS, check_grid
 from linescape.interpolation.options import grid
 from linescape.recipe import Barrier, Content, Midway, Moment, Random, Recipe, Remaining, Weights, title
-from linescape.studies.paths import Aligned, Along, Bent, Curved, Straight
+from linescape.studies.paths import Aligned, Along, Averaged, Bent, Curved, Shuffled, Straight
 
 
 class Task(Content, frozen=True):
@@ -165,9 +165,9 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
     def _check(self) -> None:
         if self.blocks and not self.block:
             raise RecipeError(f"blocks are {self.blocks} without a block to move with. Give the first one as block.")
-        if self.block and isinstance(self.along, Aligned):
+        if self.block and isinstance(self.along, Aligned | Shuffled):
             raise RecipeError(
-                f"The block {self.block!r} is to move alone to an aligned end, but the units of a layer go "
+                f"The block {self.block!r} is to move alone to an end with its units in another order, but these go "
                 "together with what reads them. Let the whole network move."
             )
         if self.positions:
@@ -191,8 +191,9 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
 
     def needs(self) -> tuple[Task, ...]:
         """The tasks that make the two ends."""
-        through = needs_of(self.along.through) if isinstance(self.along, Bent | Curved) else ()
-        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end), *through)))
+        others: tuple[Moment, ...] = (self.along.through,) if isinstance(self.along, Bent | Curved) else ()
+        others = self.along.others if isinstance(self.along, Averaged) else others
+        return tuple(dict.fromkeys(task for moment in (self.start, self.end, *others) for task in needs_of(moment)))
 
     @property
     def recipe(self) -> Recipe:
@@ -207,8 +208,8 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
 
     @property
     def pieces(self) -> int:
-        """The number of its positions; one where each part would have to align its end anew."""
-        return 1 if isinstance(self.along, Aligned) else self.alphas
+        """The number of its positions; one where each part would have to permute the units of its end anew."""
+        return 1 if isinstance(self.along, Aligned | Shuffled) else self.alphas
 
 
 class Noise(Task, frozen=True, tag_field="task", tag="noise"):
@@ -300,6 +301,40 @@ class Features(Task, frozen=True, tag_field="task", tag="features"):
     def work(self) -> str:
         """What is done, in a progress bar."""
         return "compare features of"
+
+
+class Turning(Task, frozen=True, tag_field="task", tag="turning"):
+    """Task: how the logits of training examples turn on the line between two moments, see `gauss_length`.
+
+    BatchNorm's running statistics move with the line.
+
+    Attributes:
+        alphas: number of equally spaced positions, both ends included.
+        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
+        shown: of how many of them the logits are kept at each position.
+    """
+
+    start: Moment
+    end: Moment
+    alphas: int = 50
+    train_examples: int = 100
+    shown: int = 10
+    result = "the Gauss length"
+    work = "follow the logits of"
+
+    def _check(self) -> None:
+        grid(self.alphas)
+        self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
+        self._require("shown", self.shown >= 0, "a number of examples, 0 or more")
+
+    def needs(self) -> tuple[Task, ...]:
+        """The tasks that make the two ends."""
+        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end))))
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the end."""
+        return self.end.recipe
 
 
 def needs_of(moment: Moment) -> tuple[Task, ...]:

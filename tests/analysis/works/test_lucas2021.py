@@ -13,7 +13,10 @@ from linescape.analysis.answers import Outcome, answers
 from linescape.analysis.answers.answer import Verdict
 from linescape.analysis.tables import Results
 from linescape.analysis.works.lucas2021 import points
+from linescape.analysis.works.other_ends import PRIMARY
+from linescape.interpolation.turning import GaussLength
 from linescape.report import sentences
+from linescape.studies.works.lucas2021 import ELSEWHERE
 from tests.support.lines_of_studies import lines_of
 
 STUDY = studies.find("lucas2021", "mini")
@@ -37,7 +40,7 @@ def made() -> Results:
 
 
 def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
-    grid, distance, _ = answers(made())
+    grid, distance, *_ = answers(made())
     rows = {row["arm"]: row for row in grid.facts["rows"]}
     assert all((row["runs"], row["kept"]) == (12, 11) for row in rows.values())
     assert [row["not_monotone"] for row in rows.values()] == [0, 11, 0, 11]
@@ -110,7 +113,55 @@ def test_bumps_are_those_of_the_released_code() -> None:
 
 def test_nothing_measured_or_nothing_learnt() -> None:
     for given in (lines_of(STUDY, lambda *_: None), lines_of(STUDY, lambda *line: 5.0 - line[3])):
-        grid, distance, residual = answers(given)
+        grid, distance, residual, gauss, ends = answers(given)
         assert sentences.of(grid).headline.startswith("No ")
         assert sentences.of(distance).headline == "No line is counted yet."
         assert sentences.of(residual).headline.startswith("No ")
+        assert sentences.of(gauss).headline == "No Gauss length is measured yet."
+        assert sentences.of(ends).headline
+
+
+def followed(length: float) -> GaussLength:
+    """Two positions at which the logits of one example turn by so much, and go so far."""
+    ones = np.ones((2, 1))
+    return GaussLength(np.array([0.0, 1.0]), length * ones, ones < 0, 2 * length * ones, 3 * length * ones[1:])
+
+
+def test_gauss_length_tells_lines_that_rise_from_others() -> None:
+    """By hand: lines from another draw rise with Adam alone, on which the logits turn more."""
+    results = made()
+    lengths = {
+        (arm, seed, label): followed(1 + 0.01 * seed + (label != "whole" and arm == "adam"))
+        for arm in ("sgd", "adam")
+        for seed in range(12)
+        for label in ("whole", ELSEWHERE)
+    }
+    answer = answers(replace(results, turning=lengths))[3]
+    whole, elsewhere = answer.facts["primary"]
+    assert (whole["count"], whole["not_monotone"], elsewhere["count"], elsewhere["not_monotone"]) == (22, 0, 22, 11)
+    assert answer.outcomes == {"whole": Outcome.NO_INTERVAL, ELSEWHERE: Outcome.ABOVE}
+    assert elsewhere["auc"] == 1.0
+    assert elsewhere["low_all"] < elsewhere["low"] < 1.0
+    assert elsewhere["other_mean"] == pytest.approx(2.05)
+    assert elsewhere["monotone_mean"] == pytest.approx(1.05)
+    by_quantity = {row["quantity"]: row for row in answer.facts["rows"] if row["lines"] == ELSEWHERE}
+    assert by_quantity["path_length"]["other_mean"] == pytest.approx(2 * 2.05)
+    assert by_quantity["angles"]["other_mean"] == pytest.approx(3 * 2.05)
+    assert "From another draw: yes, 1.00" in sentences.of(answer).headline
+
+
+def test_lines_to_other_ends_beside_the_own() -> None:
+    def rising(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+        losses = 2 - 1.5 * at
+        if label == PRIMARY:
+            losses[5] = losses[4] + 0.1 * (seed - 99)
+        return losses
+
+    answer = answers(lines_of(STUDY, rising))[4]
+    rows = {row["line"]: row for row in answer.facts["rows"]}
+    assert answer.outcomes == {PRIMARY: Outcome.ABOVE}
+    assert (rows[PRIMARY]["monotone"], rows["whole"]["monotone"], rows["units permuted"]["monotone"]) == (0, 5, 5)
+    t = 2.776 * np.std([0.1, 0.2, 0.3, 0.4, 0.5], ddof=1) / np.sqrt(5)
+    assert (rows[PRIMARY]["low"], rows[PRIMARY]["high"]) == pytest.approx((0.3 - t, 0.3 + t), abs=1e-3)
+    assert rows[PRIMARY]["share_high"] == pytest.approx(100 * (1 - 0.025**0.2))
+    assert "0 of 5 to another training's end" in sentences.of(answer).headline

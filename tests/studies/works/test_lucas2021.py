@@ -6,6 +6,7 @@ from collections import Counter
 
 from linescape import studies
 from linescape.recipe import MLP, ResNet
+from linescape.studies.tasks import Train, in_order
 from linescape.studies.works.lucas2021 import ARMS, ELSEWHERE, OPTIMIZERS, RESIDUAL, SCALES
 
 
@@ -27,7 +28,7 @@ def test_arms_have_the_same_grid() -> None:
 
 def test_residual_networks_have_the_same_grid() -> None:
     scale, study = SCALES["mini"], studies.find("lucas2021", "mini")
-    arms = study.arms[len(ARMS) :]
+    arms = study.arms[len(ARMS) : -1]
     assert len(arms) == len(RESIDUAL) * len(OPTIMIZERS)
     kinds = set()
     for arm in arms:
@@ -40,7 +41,7 @@ def test_residual_networks_have_the_same_grid() -> None:
 
 
 def test_the_source_has_seven_rates_at_each_of_four_depths() -> None:
-    for arm in studies.find("lucas2021", "cifar10").arms[len(ARMS) :]:
+    for arm in studies.find("lucas2021", "cifar10").arms[len(ARMS) : -1]:
         networks = [run.recipe.model for run in arm.runs]
         assert Counter(model.depth for model in networks if isinstance(model, ResNet)) == dict.fromkeys(
             (20, 32, 44, 56), 7
@@ -61,3 +62,19 @@ def test_fully_connected_networks_have_a_line_from_another_draw() -> None:
             starts = {label: line.start for label, line in run.lines.items()}
             assert starts.keys() == {"whole", ELSEWHERE}
             assert starts["whole"] != starts[ELSEWHERE]
+
+
+def test_logits_are_followed_where_no_statistics_are_recomputed() -> None:
+    for arm in studies.find("lucas2021", "demo").arms[: len(ARMS)]:
+        for run in arm.runs:
+            assert set(run.turning) == (set(run.lines) if run.recipe.model.norm == "none" else set())  # type: ignore[union-attr]
+            assert all(
+                (task.start, task.end) == (run.lines[n].start, run.lines[n].end) for n, task in run.turning.items()
+            )
+
+
+def test_no_two_replicates_with_other_ends_share_a_training() -> None:
+    arm = studies.find("lucas2021", "mini").arms[-1]
+    trained = [{task for task in in_order(run.tasks()) if isinstance(task, Train)} for run in arm.runs]
+    assert [len(tasks) for tasks in trained] == [3] * SCALES["mini"].replicates
+    assert len(set.union(*trained)) == 3 * len(trained)

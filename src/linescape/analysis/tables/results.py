@@ -19,10 +19,11 @@ from linescape.geometry.state import State
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.features import FeatureConnectivity
+from linescape.interpolation.turning import GaussLength
 from linescape.recipe import Data, Recipe, Trained, Weights
 from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
 from linescape.studies.paths import Straight
-from linescape.studies.study import Arm, Features, Keep, Moment, Noise, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Features, Keep, Moment, Noise, Run, Scan, Study, Task, Train, Turning
 from linescape.training.initialisation import from_file
 from linescape.training.loop import decay_sum
 
@@ -127,6 +128,9 @@ class Source(Protocol):
     def features(self, task: Features) -> FeatureConnectivity:
         """What was measured of features between two networks; asked for only where a run has such."""
 
+    def gauss_length(self, task: Turning) -> GaussLength:
+        """How the logits turn along a line; asked for only where a run has such."""
+
     def moves(self, recipe: Recipe) -> Mapping[str, Move]:
         """How far a training that is done moved each parameter."""
 
@@ -167,6 +171,7 @@ class Results:
         trajectories: a row for each state that a run keeps (`Run.kept`), see `trajectory.of_run`.
         noise: (arm, seed, module) -> what was measured of a module with noise (`Run.noise`).
         features: (arm, seed, label of a line) -> how its features lie to those of its ends (`Run.features`).
+        turning: (arm, seed, label) -> how the logits turn along a line (`Run.turning`).
     """
 
     study: Study
@@ -179,6 +184,7 @@ class Results:
     trajectories: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=trajectory.ROW))
     noise: Mapping[tuple[str, int, str], Criticality] = field(default_factory=dict)
     features: Mapping[tuple[str, int, str], FeatureConnectivity] = field(default_factory=dict)
+    turning: Mapping[tuple[str, int, str], GaussLength] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         done = int((self.runs["status"] == "done").sum())
@@ -220,6 +226,7 @@ def read(study: Study, store: Source) -> Results:
     ways: list[dict[str, Any]] = []
     noise: dict[tuple[str, int, str], Criticality] = {}
     features: dict[tuple[str, int, str], FeatureConnectivity] = {}
+    turning: dict[tuple[str, int, str], GaussLength] = {}
     for arm, run in ((of_arm, one) for of_arm in study.arms for one in of_arm.runs):
         with store.each_record_once():
             curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
@@ -234,6 +241,8 @@ def read(study: Study, store: Source) -> Results:
             noise |= {(arm.name, run.seed, module): store.criticality(task) for module, task in measured.items()}
             compared = {label: task for label, task in run.features.items() if _has(store, task)}
             features |= {(arm.name, run.seed, label): store.features(task) for label, task in compared.items()}
+            followed = {label: task for label, task in run.turning.items() if _has(store, task)}
+            turning |= {(arm.name, run.seed, label): store.gauss_length(task) for label, task in followed.items()}
             statistics += [named | row for row in _statistics(run, curves)]
             own = {label: curve for label, curve in curves.items() if kind(label, run.lines[label]) in _LAYERWISE}
             if any(run.lines[label].block for label in own):
@@ -252,6 +261,7 @@ def read(study: Study, store: Source) -> Results:
         trajectories=pl.DataFrame(ways, schema=trajectory.ROW),
         noise=noise,
         features=features,
+        turning=turning,
     )
 
 
@@ -298,6 +308,7 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     tasks = training | {f"state after {moment}": Keep(moment) for moment in run.kept} | dict(run.lines)
     tasks |= {f"noise in {module}": task for module, task in run.noise.items()}
     tasks |= {f"features, {label}": task for label, task in run.features.items()}
+    tasks |= {f"logits along {label}": task for label, task in run.turning.items()}
     missing = [label for label, task in tasks.items() if not store.has(task)]
     reasons = [reason for task in tasks.values() if store.has(task) and (reason := store.declined(task))]
     damages = [store.damaged[task] for task in tasks.values() if task in store.damaged]

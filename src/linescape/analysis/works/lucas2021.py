@@ -9,10 +9,11 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
+from linescape.analysis.works import other_ends, turning
 from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.recipe import MLP, Model, ResNet
 from linescape.shape import bumps, min_delta
-from linescape.studies.works.lucas2021 import ELSEWHERE, OPTIMIZERS, RESIDUAL, RESIDUAL_LIMIT, SCALES
+from linescape.studies.works.lucas2021 import ELSEWHERE, ENDS, OPTIMIZERS, RESIDUAL, RESIDUAL_LIMIT, SCALES
 
 RISE = 1e-3
 """The largest rise, in nats, of a line that the source's tables of fully connected networks count as monotone."""
@@ -33,7 +34,14 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     """
     runs = points(results)
     connected, residual = runs.filter(pl.col("start") == ""), runs.filter(pl.col("start") != "")
-    return _grid(results, connected, level), _distance(connected, level), _residual(residual, level)
+    labels = {"whole": "rise", ELSEWHERE: "elsewhere"}
+    return (
+        _grid(results, connected, level),
+        _distance(connected, level),
+        _residual(residual, level),
+        turning.answer(results, connected.filter("kept"), labels, RISE, level),
+        other_ends.answer(results, ENDS, RISE, level),
+    )
 
 
 def points(results: Results) -> pl.DataFrame:
@@ -64,7 +72,7 @@ def points(results: Results) -> pl.DataFrame:
         (arm, seed): moved for arm, seed, moved in results.runs.select("arm", "seed", "relative_distance").rows()
     }
     rows = []
-    for arm in results.study.arms:
+    for arm in (arm for arm in results.study.arms if arm.group != ENDS):
         for run in arm.runs:
             recipe, key = run.recipe, (arm.name, run.seed)
             measured = {name: values.get(key) for name, values in of_line.items()}

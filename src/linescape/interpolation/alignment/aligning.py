@@ -104,15 +104,8 @@ def align(start: Network, end: Network, evaluator: Evaluator, by: By = "weights"
     check_pair(start, end)
     with evaluator.lent(), random_state_kept(evaluator.device):
         network = _Called(evaluator)
-        found = structure(network.graph, network.unsaved, end, network.few.tensors)
-        if not found.units:
-            raise StateError(
-                "No units of this network are known to be free to be permuted, so it cannot be aligned: "
-                f"{_reasons(found)}. Measure the line without --align."
-            )
-        generator = np.random.default_rng(0)
-        shuffled = {units.label: generator.permutation(units.count) for units in found.units}
-        network.check_same(end, found.permuted(end, shuffled), found)
+        found = _free_units(network, end)
+        _shuffled(network, end, found, seed=0)
         if by == "weights":
             orders = by_weights(found, start, end)
         else:
@@ -121,6 +114,44 @@ def align(start: Network, end: Network, evaluator: Evaluator, by: By = "weights"
         network.check_same(end, aligned, found)
         notes = _notes(found, bool(batchnorm.layers(evaluator.model)))
     return Alignment(aligned, orders, by, distance(start, end), distance(start, aligned), notes)
+
+
+def shuffle(network: Network, evaluator: Evaluator, seed: int = 0) -> State:
+    """A network with all units that may be permuted in a random order, which computes the same.
+
+    Args:
+        network: a module, a state dict or a `State`.
+        evaluator: as of `align`.
+        seed: of the order.
+
+    Raises:
+        StateError: as `align`.
+        DataError: there are no examples.
+    """
+    state, _ = as_ends(network, network, evaluator.model)
+    with evaluator.lent(), random_state_kept(evaluator.device):
+        called = _Called(evaluator)
+        return _shuffled(called, state, _free_units(called, state), seed)
+
+
+def _free_units(network: _Called, state: State) -> Structure:
+    """What of a network can be permuted; `StateError` where that is nothing."""
+    found = structure(network.graph, network.unsaved, state, network.few.tensors)
+    if not found.units:
+        raise StateError(
+            "No units of this network are known to be free to be permuted, so it cannot be aligned: "
+            f"{_reasons(found)}. Measure the line without --align."
+        )
+    return found
+
+
+def _shuffled(network: _Called, state: State, found: Structure, seed: int) -> State:
+    """The state with all units in a random order; `StateError` where that changes its outputs."""
+    generator = np.random.default_rng(seed)
+    orders = {units.label: generator.permutation(units.count) for units in found.units}
+    shuffled = found.permuted(state, orders)
+    network.check_same(state, shuffled, found)
+    return shuffled
 
 
 class _Called:

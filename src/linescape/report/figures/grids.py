@@ -1,4 +1,4 @@
-"""The largest rise of the lines of a grid of trainings: by setting, and against the distance moved."""
+"""The largest rise of the lines of a grid of trainings: by setting, and against another quantity of each line."""
 
 from __future__ import annotations
 
@@ -52,12 +52,19 @@ def rises_by_setting(points: pl.DataFrame, least: float) -> Figure:
 
 
 @matplotlib.rc_context(STYLE)
-def rise_against_distance(points: pl.DataFrame, least: float) -> Figure:
+def rise_against(
+    points: pl.DataFrame,
+    least: float,
+    column: str = "relative_distance",
+    words: str = "distance moved ÷ norm of the start",
+) -> Figure:
     """A dot for each run, in the colour of its arm; rises up to `least` lie on the bottom.
 
     Args:
-        points: arm, title, relative_distance, rise (nats).
+        points: title, rise (nats) and `column`.
         least: the lower end of the logarithmic axis.
+        column: what is across.
+        words: what that is, with its unit.
     """
     figure = Figure((WIDE * 0.6, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -66,13 +73,13 @@ def rise_against_distance(points: pl.DataFrame, least: float) -> Figure:
         runs = points.filter(pl.col("title") == title)
         rises = np.maximum(least, runs["rise"].to_numpy())
         colour = panel.look(index)[0]
-        handles += axes.plot(runs["relative_distance"], rises, "o", color=colour, ms=4.5, mec="none", alpha=0.8)
+        handles += axes.plot(runs[column], rises, "o", color=colour, ms=4.5, mec="none", alpha=0.8)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
-    axes.set_xlabel("distance moved ÷ norm of the start", color=SOFT)
+    axes.set_xlabel(words, color=SOFT)
     axes.set_title(f"largest rise of training loss, nats (at most {least:g}: at the bottom)", loc="left", color=SOFT)
     panel.plain(axes, grid="both")
     axes.tick_params(which="minor", length=0)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from linescape.studies.kinds import features, line, noise, state, training
+from linescape.studies.kinds import features, line, noise, state, training, turning
 from linescape.studies.kinds.kind import Kind
 from linescape.studies.tasks import Task
 
-KINDS: dict[type[Task], Kind[Any]] = {
-    kind.task: kind for kind in (training.KIND, state.KIND, line.KIND, noise.KIND, features.KIND)
-}
+_ALL: tuple[Kind[Any], ...] = (training.KIND, state.KIND, line.KIND, noise.KIND, features.KIND, turning.KIND)
+KINDS: dict[type[Task], Kind[Any]] = {kind.task: kind for kind in _ALL}
 """What `kind_of` looks up."""
 
 
