@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from linescape.engine.native import build, winograd
@@ -44,7 +45,7 @@ def test_wide_convolutions_are_done_by_winograd_where_that_pays(
             for fast in (False, True)
         )
         assert_close(scan(path, fast, ScanOptions(alphas=2)), scan(path, plain, ScanOptions(alphas=2)), relative)
-        if path is whole:
+        if path is whole and (not precision or torch.ops.mkldnn._is_mkldnn_bf16_supported()):
             assert len(transformed) == 2 * winograds  # once at each position, though batches are several
 
 
