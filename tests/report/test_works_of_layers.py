@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from linescape import studies
 from linescape.analysis.answers import Answer, answers
 from linescape.analysis.tables import Results
-from linescape.report import columns, page, works
+from linescape.report import columns_of_works, page, works
 from linescape.report.study import _Gallery
 from linescape.report.study_lines import StudyLines
 from linescape.studies.study import Run, Scan
@@ -51,7 +51,7 @@ def figures(name: str) -> dict[str, Figure]:
 @pytest.mark.parametrize("name", STUDIES)
 def test_each_answer_has_its_table(name: str) -> None:
     for answer in answered(name):
-        shown = page.table(answer.numbers, columns.WORKS[answer.name])
+        shown = page.table(answer.numbers, columns_of_works.COLUMNS[answer.name])
         assert shown.count("<tr>") + shown.count("<tr ") >= answer.numbers.height
 
 

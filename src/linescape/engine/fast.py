@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from linescape.engine import rewrite
 from linescape.engine.graph import (
     TOLERANCES,
     Call,
@@ -29,34 +28,17 @@ from linescape.engine.graph import (
 )
 from linescape.engine.growth import Growth
 from linescape.engine.native import build
-from linescape.engine.onednn import Kernels, fastest
-from linescape.engine.partition import split
+from linescape.engine.onednn import Kernels
+from linescape.engine.plan import LEAST, UNLIMITED, Ends, Plan, added_bytes, tensors_of
 from linescape.engine.recording import record
 from linescape.engine.tracing import trace, trace_recordings
 from linescape.errors import first_line
 
-_CACHE = 24_000_000
-"""Bytes that the largest result of an operation should take: batches are split into parts of that size. A fixed rule,
-not timing, so that the same walk gives the same bits. With 1 MB of L2 cache a core and 32 MB of L3, ResNet-18 of width
-64 is within 5 % of its best between half and twice this size."""
-
-_CACHE_ON_GPU = 400_000_000
-"""The same on a GPU, where it only bounds memory, and small parts would leave the GPU waiting for Python: 512 images of
-3 x 32 x 32 for a ResNet-18 of width 64, 124 of 3 x 224 x 224. Counted, not measured."""
-
-_LEAST, _MOST = 16, 512
-"""Fewest and most examples in a part: fewer do not fill a matrix product, and more gain nothing."""
-
 _KINDS = 8
 """Most kinds of call that are recorded: each costs several calls, and sequences of many lengths are many kinds."""
 
-_UNLIMITED = 1 << 60
-
 LIGHT = 2.5e8
 """Bytes of weights of which a second copy is always allowed."""
-
-Ends = Callable[[str, str], Tensor]
-"""(name, ``start`` or ``end``) -> the tensor at that end of a straight path."""
 
 
 class Fast(nn.Module):
@@ -95,7 +77,7 @@ class Fast(nn.Module):
         self.may_prepare = True
         self._recorded = 0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
-        self._plans: dict[tuple[object, ...], _Plan | None] = {}
+        self._plans: dict[tuple[object, ...], Plan | None] = {}
         self._batch: object = None
         self._memory_left = memory
 
@@ -184,17 +166,17 @@ class Fast(nn.Module):
         outputs = results[0] if len(results) == 1 else [torch.cat(pieces) for pieces in zip(*results, strict=True)]
         return plan.graph.returned(outputs)
 
-    def _run_keeping(self, plan: _Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
+    def _run_keeping(self, plan: Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
         values = plan.kept.get(key)
         if values is None:
             values = plan.keepable(part)
-            size = _added_bytes(values.values(), part)
+            size = added_bytes(values.values(), part)
             if size <= self._memory_left:
                 plan.kept[key] = values
                 self._memory_left -= size
         return plan.run(part, values)
 
-    def _check_size(self, plan: _Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _check_size(self, plan: Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """See that a graph holds for as many examples as a call has.
 
         Raises:
@@ -207,7 +189,7 @@ class Fast(nn.Module):
             with _unusable_graphs_refused():
                 growth.check(record(self._rounded_network(), *self._rounded((args, kwargs))), call.examples)
 
-    def _plan(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan | None:
+    def _plan(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan | None:
         asking = self._asking.setdefault(call.kind, [])
         variant = next((place for place, graph in enumerate(asking) if graph.answers_alike(call)), len(asking))
         kind = (call.kind, variant)
@@ -226,7 +208,7 @@ class Fast(nn.Module):
                     asking.append(plan.graph)
         return self._plans[key]
 
-    def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
+    def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan:
         """A plan for a kind of call that has no graph yet: `trace` is tried first, as it is a hundred times faster."""
         refuse_hooks(self.network)
         network = self._rounded_network()
@@ -249,7 +231,7 @@ class Fast(nn.Module):
             self._growths[graph] = growth
         return plan
 
-    def _checked(self, graph: Graph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Plan:
+    def _checked(self, graph: Graph, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan:
         """A plan whose results were compared with those of the network.
 
         Raises:
@@ -261,21 +243,21 @@ class Fast(nn.Module):
             self._check(plan, call, args, kwargs)
         return plan
 
-    def _planned(self, graph: Graph, call: Call) -> _Plan:
+    def _planned(self, graph: Graph, call: Call) -> Plan:
         moving = self._view[1]
         weights = sum(tensor.nbytes for tensor in self.network.state_dict().values())
         heavy = weights > max(self.memory, LIGHT)
         if heavy:
             self.notes[f"Its weights take {weights / 1e9:.1f} GB, so no faster copy of them was made."] = None
         if self._ends is not None and self._examples is not None:
-            plan = _Plan(graph, self.network, moving, self.dtype, self._ends, heavy, self._kernels())
+            plan = Plan(graph, self.network, moving, self.dtype, self._ends, heavy, self._kernels())
             # What is not kept would be computed twice, not once. And what is infinite at an end is finite between.
             if self._examples * plan.kept_bytes <= self.memory and plan.finite(call):
                 return plan
-        return _Plan(graph, self.network, moving, self.dtype, heavy=heavy, kernels=self._kernels())
+        return Plan(graph, self.network, moving, self.dtype, heavy=heavy, kernels=self._kernels())
 
     def _kernels(self) -> Kernels | None:
-        on_cpu = all(tensor.device.type == "cpu" for _, tensor in _tensors(self.network))
+        on_cpu = all(tensor.device.type == "cpu" for _, tensor in tensors_of(self.network))
         if not (self.may_prepare and on_cpu):
             return None
         library, note, _ = build.compiled()
@@ -286,15 +268,15 @@ class Fast(nn.Module):
         self.compiled = True
         return Kernels(self.memory, self._examples or math.inf)
 
-    def _check(self, plan: _Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _check(self, plan: Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Compare the results for some examples with the network's own, and those of two halves with the whole.
 
         Raises:
             NotExportable: they differ, as where the examples of a batch act on each other.
         """
-        count = _LEAST if plan.batch_invariant else _UNLIMITED
+        count = LEAST if plan.batch_invariant else UNLIMITED
         few, few_arguments = call.head(count), pytree.tree_map(call.head_of_leaf(count), (args, dict(kwargs)))
-        half = math.ceil(few.examples / 2) if plan.batch_invariant and few.examples > 3 else _UNLIMITED
+        half = math.ceil(few.examples / 2) if plan.batch_invariant and few.examples > 3 else UNLIMITED
         with torch.no_grad():
             leaves = pytree.tree_leaves(self._call_network(*few_arguments))
             expected = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
@@ -336,121 +318,6 @@ class Fast(nn.Module):
 
         args, kwargs = pytree.tree_map(rounded, (arguments[0], dict(arguments[1])))
         return args, kwargs
-
-
-class _Plan:
-    """A graph, rewritten and cut for one set of moving tensors, with the present values of all but the batch.
-
-    Args:
-        graph: of one kind of call.
-        network: whose tensors the graph reads.
-        moving: names of the tensors that change.
-        dtype: what to compute in; None is the network's own type.
-        ends: of a straight path, where results at its two ends are to be mixed.
-        heavy: whether the weights are too large for a second copy.
-        kernels: whether and how compiled kernels may be used.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        network: nn.Module,
-        moving: frozenset[str],
-        dtype: torch.dtype | None,
-        ends: Ends | None = None,
-        heavy: bool = False,
-        kernels: Kernels | None = None,
-    ) -> None:
-        self.graph = graph
-        tensors = dict(_tensors(network))
-        self.values: dict[str, Any] = {
-            **{placeholder: tensors[name] for placeholder, name in graph.weights.items()},
-            **graph.constants,
-        }
-        written = {_address(tensors[name]) for name in moving}
-        moves = {placeholder for placeholder, tensor in self.values.items() if _address(tensor) in written}
-        operations = copy.deepcopy(graph.graph)
-        names = {id(tensors[name]): name for name in moving}
-        if ends is not None and all(id(self.values[placeholder]) in names for placeholder in moves):
-            for new, (weight, end) in rewrite.between_ends(operations, graph.inputs, moves).items():
-                self.values[new] = ends(names[id(self.values[weight])], end).to(self.values[weight])
-        if not heavy:
-            rewrite.fold_batch_norms(operations, graph.inputs, moves)
-        if dtype is not None:
-            rewrite.in_precision(operations, [*self.values, *graph.inputs], dtype)
-        on_cpu = all(tensor.device.type == "cpu" for tensor in tensors.values())
-        onednn = not heavy and on_cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        rewrite.channels_last(operations, graph.inputs, weights=not onednn and not heavy)
-        if onednn:
-            fastest(operations, graph.inputs, [*moves, rewrite.ALPHA], kernels)
-            self.values |= kernels.buffers if kernels else {}
-        self.parts = split(operations, graph.inputs, [*moves, rewrite.ALPHA])
-        width = graph.floats * (dtype or torch.float32).itemsize
-        self.batch_invariant = graph.rows and graph.examples[0] <= 2 and graph.examples[1] == math.inf
-        cache = _CACHE if on_cpu else _CACHE_ON_GPU
-        self.examples = min(max(cache // max(width, 1), _LEAST), _MOST) if self.batch_invariant else _UNLIMITED
-        self.kept_bytes = _bytes(operations, self.parts.kept.gives, dtype)
-        self.kept: dict[object, dict[str, Any]] = {}
-        self.stale = True
-        self.parts.fixed.run(self.values)
-
-    def update(self, alpha: float) -> None:
-        """Take note that the moving tensors have new values, those at alpha."""
-        self.values[rewrite.ALPHA] = alpha
-        self.stale = True
-
-    def serves(self, call: Call) -> bool:
-        """Whether the graph holds for as many examples as the call has."""
-        least, most = self.graph.examples
-        return least <= call.examples <= most
-
-    def finite(self, call: Call) -> bool:
-        """Whether what would be kept of the first examples is finite."""
-        values = self.keepable(call.head(2 * _LEAST if self.batch_invariant else _UNLIMITED).tensors).values()
-        return all(bool(value.isfinite().all()) for value in values if isinstance(value, Tensor))
-
-    def keepable(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
-        """The values that depend on a batch but not on moving weights, and that the rest of the graph needs."""
-        values = {**self.values, **dict(zip(self.graph.inputs, inputs, strict=True))}
-        self.parts.kept.run(values)
-        return {name: values[name] for name in self.parts.kept.gives}
-
-    def run(self, inputs: tuple[Tensor, ...], kept: Mapping[str, Any] | None = None) -> list[Tensor]:
-        """The outputs for a part of a batch."""
-        if self.stale:
-            self.parts.states.run(self.values)
-            self.stale = False
-        kept = self.keepable(inputs) if kept is None else kept
-        values = {**self.values, **dict(zip(self.graph.inputs, inputs, strict=True)), **kept}
-        self.parts.live.run(values)
-        return [values[name] for name in self.parts.outputs]
-
-
-def _bytes(graph: fx.Graph, names: Iterable[str], dtype: torch.dtype | None) -> int:
-    """Bytes of these results for one example."""
-    counted, total = set(names), 0
-    for node in graph.nodes:
-        value = node.meta.get("val")
-        if node.name in counted and isinstance(value, Tensor):
-            kind = dtype if dtype and value.is_floating_point() else value.dtype
-            total += math.prod(int(side) for side in value.shape[1:]) * kind.itemsize
-    return total
-
-
-def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from network.named_parameters(remove_duplicate=False)
-    yield from network.named_buffers(remove_duplicate=False)
-
-
-def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-def _added_bytes(values: Iterable[Any], inputs: Iterable[Tensor]) -> int:
-    """Bytes that keeping these values takes in addition to the inputs."""
-    of_inputs = {_address(tensor) for tensor in inputs}
-    sizes = {_address(value): value.untyped_storage().nbytes() for value in values if isinstance(value, Tensor)}
-    return sum(size for address, size in sizes.items() if address not in of_inputs)
 
 
 @contextmanager

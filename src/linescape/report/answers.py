@@ -9,7 +9,7 @@ import polars as pl
 
 from linescape.analysis.answers import Answer, pool
 from linescape.analysis.tables import TOLERANCE
-from linescape.report import columns, figures, page, works
+from linescape.report import columns, columns_of_works, figures, page, works
 from linescape.report.page import Drawing, Folder
 from linescape.report.sentences import Sentences
 from linescape.report.text import caption, interval, number
@@ -32,7 +32,7 @@ def answer_entry(answer: Answer, words: Sentences, runs: pl.DataFrame, output: F
         output: the folder of the page.
     """
     output.table(f"answer-{answer.name}", answer.numbers)
-    shown = columns.ANSWERS | columns.WORKS
+    shown = columns.ANSWERS | columns_of_works.COLUMNS
     tables = [page.table(answer.numbers, shown[answer.name])] if answer.numbers.height else []
     if answer.groups is not None and answer.groups.height:
         output.table(f"answer-{answer.name}-groups", answer.groups)

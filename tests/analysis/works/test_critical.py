@@ -15,7 +15,7 @@ from linescape.analysis.answers import Answer, Outcome, Verdict, answers
 from linescape.analysis.answers.answer import widened
 from linescape.analysis.tables import Results
 from linescape.interpolation.critical import Criticality
-from linescape.report import columns, page, sentences, works
+from linescape.report import columns_of_works, page, sentences, works
 from linescape.report.study import _Gallery
 from tests.support.works import results
 
@@ -111,7 +111,7 @@ def test_a_module_whose_noise_is_always_too_much_is_said_to_be() -> None:
 def test_tables_and_figures_show_all_of_it() -> None:
     gallery = _Gallery()
     for answer in answered():
-        assert page.table(answer.numbers, columns.WORKS[answer.name]).count("<tr") >= answer.numbers.height
+        assert page.table(answer.numbers, columns_of_works.COLUMNS[answer.name]).count("<tr") >= answer.numbers.height
         works.DRAWINGS[answer.name](answer, gallery)
     (modules,), (networks,) = (gallery.figures[name].axes for name in ("critical-modules", "critical-networks"))
     assert sum(np.asarray(line.get_xdata()).size for line in modules.lines) == 20

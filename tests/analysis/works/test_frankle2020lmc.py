@@ -12,7 +12,7 @@ from linescape import studies
 from linescape.analysis import inference
 from linescape.analysis.answers import Outcome, answers
 from linescape.analysis.tables import Results
-from linescape.report import columns, page, sentences
+from linescape.report import columns_of_works, page, sentences
 from linescape.report import works as drawings
 from linescape.report.study import _Gallery
 from linescape.studies import works
@@ -125,6 +125,6 @@ def test_pruned_networks_are_compared_with_the_full_one_of_their_step_and_seed()
     words = sentences.of(sparse)
     assert words.headline.startswith("The less stable copies of a pruned network are, the more accuracy")
     assert "Pruned, 12.5 % of the weights left. step 0: instability 13.0" in words.verdict
-    assert page.table(sparse.numbers, columns.WORKS[sparse.name]).count("<tr") >= 8
+    assert page.table(sparse.numbers, columns_of_works.COLUMNS[sparse.name]).count("<tr") >= 8
     drawings.DRAWINGS[sparse.name](sparse, gallery := _Gallery())
     assert set(gallery.figures) == {"pruned-instability"}

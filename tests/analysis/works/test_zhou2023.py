@@ -13,7 +13,7 @@ from linescape.analysis.answers import Answer, Outcome, Verdict, answers
 from linescape.analysis.answers.answer import widened
 from linescape.analysis.tables import Results
 from linescape.interpolation.features import FeatureConnectivity
-from linescape.report import columns, page, sentences, works
+from linescape.report import columns_of_works, page, sentences, works
 from linescape.report.study import _Gallery
 from linescape.studies.study import Run, Scan
 from tests.support.works import results
@@ -92,7 +92,7 @@ def test_nothing_measured_is_said() -> None:
 
 def test_table_and_figure_show_all_of_it() -> None:
     answer, gallery = answered(), _Gallery()
-    assert page.table(answer.numbers, columns.WORKS[answer.name]).count("<tr") >= answer.numbers.height
+    assert page.table(answer.numbers, columns_of_works.COLUMNS[answer.name]).count("<tr") >= answer.numbers.height
     works.DRAWINGS[answer.name](answer, gallery)
     (axes,) = gallery.figures["feature-connectivity"].axes
     dots = [line for line in axes.lines if line.get_marker() == "o"]

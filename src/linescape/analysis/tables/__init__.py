@@ -10,7 +10,8 @@ they are called, `published` compares with published results.
 from linescape.analysis.tables.arms import accuracy, comparable, means, not_monotone, partial, rising, shapes
 from linescape.analysis.tables.layerwise import LAYERWISE, blocks
 from linescape.analysis.tables.published import published_accuracies, published_points, published_ranges
-from linescape.analysis.tables.results import DEFINITIONS, LEARNT, Results, Source, classes, kind, read, test_set
+from linescape.analysis.tables.results import DEFINITIONS, LEARNT, Results, classes, kind, read, test_set
+from linescape.analysis.tables.source import Source
 from linescape.analysis.tables.trainings import decays, learnt, not_learnt
 from linescape.shape import TOLERANCE
 
