@@ -6,6 +6,7 @@ few, since a walk costs the same wherever it leads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linescape import data, models
+from linescape.data import Dataset
 from linescape.engine import operations
 from linescape.evaluation import batchnorm
 from linescape.geometry.paths import Line
@@ -68,11 +70,7 @@ def make(name: str, spec: Model, images: int, size: int = 28, colour: bool = Fal
         colour: three channels instead of one, each of another brightness.
     """
     dataset = data.load(Data(size=0 if size >= 28 else size))
-    border = max(0, size - 28) // 2
-
-    def prepare(pixels: Tensor) -> Tensor:
-        grey = F.pad(dataset.normalise(pixels), (border,) * 4, value=float(dataset.normalise(pixels[:1] * 0).min()))
-        return torch.cat([grey, 0.8 * grey, 0.6 * grey], 1) if colour else grey
+    prepare = in_colour(dataset, size) if colour else dataset.normalise
 
     available = dataset.test.inputs
     chosen = torch.arange(images) % len(available)
@@ -84,7 +82,7 @@ def make(name: str, spec: Model, images: int, size: int = 28, colour: bool = Fal
     if (folder / "end.pt").exists():
         network.load_state_dict(torch.load(folder / "end.pt", weights_only=True))
     else:
-        _train(network, prepare(dataset.train.inputs), dataset.train.targets)
+        train(network, prepare(dataset.train.inputs), dataset.train.targets)
         torch.save(network.state_dict(), folder / "end.pt")
     torch.save(start.state_dict(), folder / "start.pt")
     torch.save({"inputs": inputs, "targets": targets}, folder / "images.pt")
@@ -96,10 +94,24 @@ def resnet18(images: int) -> Pair:
     return make("resnet18", RESNET18, images, size=32, colour=True)
 
 
-def _train(network: nn.Module, inputs: Tensor, targets: Tensor) -> None:
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
-    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))
-    batches = [order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(order)] for step in range(STEPS)]
+def in_colour(dataset: Dataset, size: int = 32) -> Callable[[Tensor], Tensor]:
+    """What makes images of three channels, each of another brightness, with a border up to `size` pixels."""
+    border = max(0, size - 28) // 2
+
+    def prepare(pixels: Tensor) -> Tensor:
+        grey = F.pad(dataset.normalise(pixels), (border,) * 4, value=float(dataset.normalise(pixels[:1] * 0).min()))
+        return torch.cat([grey, 0.8 * grey, 0.6 * grey], 1)
+
+    return prepare
+
+
+def train(
+    network: nn.Module, inputs: Tensor, targets: Tensor, steps: int = STEPS, rate: float = 0.02, seed: int = 0
+) -> None:
+    """Train by SGD with momentum, and measure the running statistics of BatchNorm anew."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9)
+    order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(seed))
+    batches = [order[torch.arange(step * BATCH, (step + 1) * BATCH) % len(order)] for step in range(steps)]
     network.train()
     for batch in batches:
         optimizer.zero_grad()
