@@ -17,6 +17,7 @@ from linescape.report import sentences
 from linescape.report.answers import answer_entry
 from linescape.report.page import Folder
 from linescape.report.study_lines import StudyLines
+from linescape.studies.study import Turning
 from tests.support.lines_of_studies import lines_of
 
 WAY = pl.DataFrame(
@@ -42,9 +43,9 @@ def test_each_answer_has_its_figure_and_its_table(name: str, tmp_path: Path) -> 
         (arm.name, run.seed, label): GaussLength(np.array([0.0, 1.0]), ones, ones < 0, ones, ones[1:])
         for arm in study.arms
         for run in arm.runs
-        for label in run.turning
+        for label in run.measured.get(Turning, {})
     }
-    made = replace(made, runs=runs, trajectories=WAY, turning=turning)
+    made = replace(made, runs=runs, trajectories=WAY, measured={Turning: turning})
     folder = Folder(tmp_path)
     for answer in answers(made):
         entry = answer_entry(answer, sentences.of(answer), made.runs, folder)

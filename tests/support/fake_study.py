@@ -22,10 +22,7 @@ from numpy.typing import NDArray
 from linescape.analysis import tables
 from linescape.geometry.moved import Move, moves
 from linescape.geometry.state import State
-from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
-from linescape.interpolation.features import FeatureConnectivity
-from linescape.interpolation.turning import GaussLength
 from linescape.recipe import (
     MLP,
     Barrier,
@@ -39,7 +36,7 @@ from linescape.recipe import (
     Trained,
     derive_seed,
 )
-from linescape.studies.study import Arm, Features, Moment, Noise, Run, Scan, Study, Task, Train, Turning
+from linescape.studies.study import Arm, Measurement, Moment, Run, Scan, Study, Task, Train
 
 BLOCKS = ("stem", "layer1", "layer2", "layer3", "fc")
 TREATMENTS = ("interpolate", "recalibrate", "start", "end", "batch")
@@ -274,14 +271,8 @@ class FakeStore:
             }
         )
 
-    def criticality(self, task: Noise) -> Criticality:
-        raise AssertionError("the study has no modules with noise")
-
-    def features(self, task: Features) -> FeatureConnectivity:
-        raise AssertionError("the study has no comparisons of features")
-
-    def gauss_length(self, task: Turning) -> GaussLength:
-        raise AssertionError("the study follows no logits")
+    def measured(self, task: Measurement) -> Any:
+        raise AssertionError("the study has no measurements besides its lines")
 
     def curve(self, scan: Scan) -> Curve:
         whole = scan.end.recipe if scan.end.at == "end" else scan.start.recipe

@@ -19,15 +19,13 @@ import polars as pl
 from linescape.errors import DamagedError, LinescapeError, StoreError
 from linescape.geometry.moved import Move, moves
 from linescape.geometry.state import State
-from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
-from linescape.interpolation.features import FeatureConnectivity
-from linescape.interpolation.turning import GaussLength
 from linescape.recipe import Moment, Recipe
 from linescape.studies.encoding import decode_log, decode_moves, decode_record, decode_state, encode_record, encode_task
 from linescape.studies.layout import DONE, TASK, VERIFIED, folder_of, kept_state, key_of, state_file, words
+from linescape.studies.measurements import Measurement, Turning
 from linescape.studies.places import Place, Signature
-from linescape.studies.tasks import Features, Keep, Noise, Scan, Task, Train, Turning, any_task
+from linescape.studies.tasks import Keep, Scan, Task, Train, any_task
 from linescape.tensor_file import decode_sealed, decode_with_note
 from linescape.training.loop import Checkpoint
 
@@ -241,47 +239,23 @@ class Finished:
         except (KeyError, ValueError) as error:
             raise self._damaged(scan, "curve.safetensors", error) from error
 
-    def criticality(self, task: Noise) -> Criticality:
-        """What was measured of a module with noise.
+    def measured(self, task: Measurement) -> Any:
+        """What was measured: an object of `Measurement.form`.
 
         Raises:
             StoreError: it is not measured yet, was declined, or its file is damaged.
         """
-        content = self.read(task, "criticality.safetensors")
+        content = self.read(task, task.file)
         try:
-            return Criticality.from_bytes(content)
+            return task.form.from_bytes(content)
         except (LookupError, TypeError, ValueError) as error:
-            raise self._damaged(task, "criticality.safetensors", error) from error
-
-    def features(self, task: Features) -> FeatureConnectivity:
-        """What was measured of the features between two networks.
-
-        Raises:
-            StoreError: it is not measured yet, was declined, or its file is damaged.
-        """
-        content = self.read(task, "features.safetensors")
-        try:
-            return FeatureConnectivity.from_bytes(content)
-        except (LookupError, TypeError, ValueError) as error:
-            raise self._damaged(task, "features.safetensors", error) from error
-
-    def gauss_length(self, task: Turning) -> GaussLength:
-        """How the logits turn along a line.
-
-        Raises:
-            StoreError: it is not measured yet, was declined, or its file is damaged.
-        """
-        content = self.read(task, "turning.safetensors")
-        try:
-            return GaussLength.from_bytes(content)
-        except (LookupError, TypeError, ValueError) as error:
-            raise self._damaged(task, "turning.safetensors", error) from error
+            raise self._damaged(task, task.file, error) from error
 
     def logits(self, task: Turning) -> np.ndarray:
         """The logits of the first examples along a line ``(alphas, examples, classes)``.
 
         Raises:
-            StoreError: as `gauss_length`.
+            StoreError: as `measured`.
         """
         content = self.read(task, "logits.safetensors")
         try:

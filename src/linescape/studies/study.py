@@ -19,7 +19,8 @@ from linescape import models
 from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
 from linescape.recipe import Data, Model, Moment, Recipe, Schedule, Weights
-from linescape.studies.tasks import Features, Keep, Noise, Scan, Task, Train, Turning, hump_line, in_order, needs_of
+from linescape.studies.measurements import Features, Measurement, Noise, Turning
+from linescape.studies.tasks import Keep, Scan, Task, Train, hump_line, in_order, needs_of
 from linescape.training import weight_files
 from linescape.training.changes import Change, changed
 
@@ -27,6 +28,7 @@ __all__ = [
     "Arm",
     "Features",
     "Keep",
+    "Measurement",
     "Moment",
     "Noise",
     "Run",
@@ -53,18 +55,14 @@ class Run:
         lines: by label.
         pair: the number of a pair of files that somebody else trained, counted from 0; None for a training.
         kept: states within the training that are kept, for the way that it takes.
-        noise: modules that noise is added to, by name.
-        features: comparisons of features by the label of the line that they are of.
-        turning: lines along which logits are followed, by label.
+        measured: what else is measured, by its kind and a label: the name of a module or of a line.
     """
 
     recipe: Recipe
     lines: Mapping[str, Scan]
     pair: int | None = None
     kept: tuple[Moment, ...] = ()
-    noise: Mapping[str, Noise] = field(default_factory=dict)
-    features: Mapping[str, Features] = field(default_factory=dict)
-    turning: Mapping[str, Turning] = field(default_factory=dict)
+    measured: Mapping[type[Measurement], Mapping[str, Measurement]] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:
@@ -74,8 +72,8 @@ class Run:
     def tasks(self) -> tuple[Task, ...]:
         """The training, its kept states, and all that is measured."""
         training = () if self.pair is not None else (Train(self.recipe),)
-        measured = (*self.lines.values(), *self.noise.values(), *self.features.values(), *self.turning.values())
-        return (*training, *map(Keep, self.kept), *measured)
+        measured = (task for labelled in self.measured.values() for task in labelled.values())
+        return (*training, *map(Keep, self.kept), *self.lines.values(), *measured)
 
 
 @dataclass(frozen=True)

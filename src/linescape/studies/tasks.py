@@ -12,8 +12,6 @@ from typing import Any, Literal, Union
 from msgspec.structs import force_setattr
 
 from linescape.errors import RecipeError
-from linescape.evaluation.batchnorm import check_treatments
-from linescape.geometry.perturbed import SIGMAS, check_grid
 from linescape.interpolation.options import grid
 from linescape.recipe import Barrier, Content, Midway, Moment, Random, Recipe, Remaining, Weights, title
 from linescape.studies.paths import Aligned, Along, Averaged, Bent, Curved, Shuffled, Straight
@@ -62,7 +60,10 @@ class Task(Content, frozen=True):
 
 def any_task() -> Any:
     """The type of all kinds of tasks that are known, for msgspec to decode."""
-    return Union[tuple(Task.__subclasses__())]  # noqa: UP007 - of a list
+    known = list(Task.__subclasses__())
+    for kind in known:
+        known += kind.__subclasses__()
+    return Union[tuple(kind for kind in known if kind.__struct_config__.tag)]  # noqa: UP007 - of a list
 
 
 class Train(Task, frozen=True, tag_field="task", tag="train"):
@@ -132,8 +133,29 @@ class Keep(Task, frozen=True, tag_field="task", tag="keep"):
         return self.moment.at if self.moment.number is None else f"{self.moment.at}-{self.moment.number}"
 
 
-class Scan(Task, frozen=True, tag_field="task", tag="scan"):
-    """Task: walk the straight line between two moments, of one training or of two, on the data of the `end`'s recipe.
+class Between(Task, frozen=True):
+    """A task on the networks of two moments, of one training or of two, and on the data of the `end`'s recipe."""
+
+    start: Moment
+    end: Moment
+
+    def needs(self) -> tuple[Task, ...]:
+        """The tasks that make the two ends, and whatever else the task reads."""
+        return tuple(dict.fromkeys(task for moment in self.moments for task in needs_of(moment)))
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """The moments whose networks it reads."""
+        return (self.start, self.end)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the end."""
+        return self.end.recipe
+
+
+class Scan(Between, frozen=True, tag_field="task", tag="scan"):
+    """Task: walk the straight line between two moments.
 
     Attributes:
         block: move only this named block of the model, or one convolution or linear layer with its norm by the name of
@@ -149,8 +171,6 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
         blocks: further blocks that move with `block`, as in cumulative lines (Adilova et al. 2024, ICLR).
     """
 
-    start: Moment
-    end: Moment
     block: str = ""
     rest: Literal["end", "start"] = "end"
     alphas: int = 50
@@ -189,16 +209,11 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
         """The alphas that are measured, in order."""
         return self.positions or grid(self.alphas)
 
-    def needs(self) -> tuple[Task, ...]:
-        """The tasks that make the two ends."""
-        others: tuple[Moment, ...] = (self.along.through,) if isinstance(self.along, Bent | Curved) else ()
-        others = self.along.others if isinstance(self.along, Averaged) else others
-        return tuple(dict.fromkeys(task for moment in (self.start, self.end, *others) for task in needs_of(moment)))
-
     @property
-    def recipe(self) -> Recipe:
-        """The recipe of the end."""
-        return self.end.recipe
+    def moments(self) -> tuple[Moment, ...]:
+        """The moments whose networks it reads."""
+        others: tuple[Moment, ...] = (self.along.through,) if isinstance(self.along, Bent | Curved) else ()
+        return (self.start, self.end, *(self.along.others if isinstance(self.along, Averaged) else others))
 
     @property
     def work(self) -> str:
@@ -210,131 +225,6 @@ class Scan(Task, frozen=True, tag_field="task", tag="scan"):
     def pieces(self) -> int:
         """The number of its positions; one where each part would have to permute the units of its end anew."""
         return 1 if isinstance(self.along, Aligned | Shuffled) else self.alphas
-
-
-class Noise(Task, frozen=True, tag_field="task", tag="noise"):
-    """Task: measure a training's end with one module on its way from its start and noise added, see `criticality`.
-
-    Attributes:
-        end: the trained network; the module moves from the `start` to it.
-        block: the module, as of `Scan`.
-        alphas: number of equally spaced positions of the module, both ends included.
-        sigmas: standard deviations of the noise, positive and rising.
-        draws: of the noise; all alphas and sigmas have the same ones, and no two tasks do.
-        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
-    """
-
-    start: Moment
-    end: Moment
-    block: str
-    alphas: int = 11
-    sigmas: tuple[float, ...] = SIGMAS
-    draws: int = 10
-    train_examples: int = 1000
-    result = "the noise"
-
-    def _check(self) -> None:
-        check_grid(grid(self.alphas), self.sigmas, self.draws)
-
-    @property
-    def moving(self) -> tuple[str, ...]:
-        """The name of the module."""
-        return (self.block,)
-
-    def needs(self) -> tuple[Task, ...]:
-        """The tasks that make the two ends."""
-        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end))))
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of the end."""
-        return self.end.recipe
-
-    @property
-    def work(self) -> str:
-        """What is done, in a progress bar."""
-        return f"add noise to {self.block} of"
-
-    @property
-    def pieces(self) -> int:
-        """The number of networks that are measured."""
-        return self.alphas * (1 + len(self.sigmas) * self.draws)
-
-
-class Features(Task, frozen=True, tag_field="task", tag="features"):
-    """Task: compare the features of layers between two moments with the mixture of both, see `feature_connectivity`.
-
-    Attributes:
-        start, end: the two networks.
-        layers: names of modules of the network; all that have features if there are none.
-        alphas: number of equally spaced positions, both ends included.
-        batchnorm: treatment of BatchNorm statistics.
-        train_examples: number of training examples for ``recalibrate``, class-balanced, without augmentation; 0 is all.
-        test_examples: number of test examples measured, class-balanced; 0 is all.
-        along: the path between the two moments.
-    """
-
-    start: Moment
-    end: Moment
-    layers: tuple[str, ...] = ()
-    alphas: int = 11
-    batchnorm: str = "interpolate"
-    train_examples: int = 1000
-    test_examples: int = 500
-    along: Straight | Aligned = Straight()
-    result = "the features"
-
-    def _check(self) -> None:
-        grid(self.alphas)
-        check_treatments((self.batchnorm,))
-
-    def needs(self) -> tuple[Task, ...]:
-        """The tasks that make the two ends."""
-        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end))))
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of the end."""
-        return self.end.recipe
-
-    @property
-    def work(self) -> str:
-        """What is done, in a progress bar."""
-        return "compare features of"
-
-
-class Turning(Task, frozen=True, tag_field="task", tag="turning"):
-    """Task: how the logits of training examples turn on the line between two moments, see `gauss_length`.
-
-    BatchNorm's running statistics move with the line.
-
-    Attributes:
-        alphas: number of equally spaced positions, both ends included.
-        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
-        shown: of how many of them the logits are kept at each position.
-    """
-
-    start: Moment
-    end: Moment
-    alphas: int = 50
-    train_examples: int = 100
-    shown: int = 10
-    result = "the Gauss length"
-    work = "follow the logits of"
-
-    def _check(self) -> None:
-        grid(self.alphas)
-        self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
-        self._require("shown", self.shown >= 0, "a number of examples, 0 or more")
-
-    def needs(self) -> tuple[Task, ...]:
-        """The tasks that make the two ends."""
-        return tuple(dict.fromkeys((*needs_of(self.start), *needs_of(self.end))))
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe of the end."""
-        return self.end.recipe
 
 
 def needs_of(moment: Moment) -> tuple[Task, ...]:

@@ -17,6 +17,7 @@ from linescape.analysis.tables import Results
 from linescape.interpolation.critical import Criticality
 from linescape.report import columns_of_works, page, sentences, works
 from linescape.report.study import _Gallery
+from linescape.studies.study import Noise
 from tests.support.works import results
 
 STUDY = studies.find("chatterji2020", "demo")
@@ -41,11 +42,11 @@ def made(leave_out: str = "") -> Results:
         (arm.name, run.seed, module): measured(distance, distance)
         for arm in STUDY.arms
         for run in arm.runs
-        for place, module in enumerate(run.noise)
+        for place, module in enumerate(run.measured[Noise])
         if module != leave_out
         for distance in [(5.0 if module in EARLY else 1.0) + 0.1 * place * (run.seed + 1) + GAPS[arm.name]]
     }
-    return replace(empty, runs=empty.runs.with_columns(train_accuracy=80.0 + own), noise=noise)
+    return replace(empty, runs=empty.runs.with_columns(train_accuracy=80.0 + own), measured={Noise: noise})
 
 
 def answered(leave_out: str = "") -> tuple[Answer, Answer]:
@@ -55,7 +56,7 @@ def answered(leave_out: str = "") -> tuple[Answer, Answer]:
 
 def test_modules_of_the_base_alone_and_their_ranks() -> None:
     modules, _ = answered()
-    assert modules.numbers["module"].to_list() == list(STUDY.arms[0].runs[0].noise)
+    assert modules.numbers["module"].to_list() == list(STUDY.arms[0].runs[0].measured[Noise])
     first = modules.numbers.row(0, named=True)
     assert (first["mu"], first["mu_most"], first["runs"]) == (pytest.approx(49.0), pytest.approx(49.0), 2)
     assert first["by_loss"] == pytest.approx(49.0)
@@ -97,8 +98,9 @@ def test_nothing_measured_is_said() -> None:
 def test_a_module_whose_noise_is_always_too_much_is_said_to_be() -> None:
     found = made()
     key = ("base", 0, "fc")
-    broken = replace(found.noise[key], means={k: v + 100 for k, v in found.noise[key].means.items()})
-    _, modules, networks = answers(replace(found, noise={**found.noise, key: broken, ("base", 1, "fc"): broken}))
+    broken = replace(found.of(Noise)[key], means={k: v + 100 for k, v in found.of(Noise)[key].means.items()})
+    measured = {**found.of(Noise), key: broken, ("base", 1, "fc"): broken}
+    _, modules, networks = answers(replace(found, measured={Noise: measured}))
     assert modules.facts["beyond"] == ["fc"]
     assert "At α = 1 even the smallest σ is too much for fc." in sentences.of(modules).verdict
     assert "fc ∞;" in sentences.of(modules).verdict

@@ -16,6 +16,7 @@ from linescape.analysis.works.lucas2021 import points
 from linescape.analysis.works.other_ends import PRIMARY
 from linescape.interpolation.turning import GaussLength
 from linescape.report import sentences
+from linescape.studies.study import Turning
 from linescape.studies.works.lucas2021 import ELSEWHERE
 from tests.support.lines_of_studies import lines_of
 
@@ -136,7 +137,7 @@ def test_gauss_length_tells_lines_that_rise_from_others() -> None:
         for seed in range(12)
         for label in ("whole", ELSEWHERE)
     }
-    answer = answers(replace(results, turning=lengths))[3]
+    answer = answers(replace(results, measured={Turning: lengths}))[3]
     whole, elsewhere = answer.facts["primary"]
     assert (whole["count"], whole["not_monotone"], elsewhere["count"], elsewhere["not_monotone"]) == (22, 0, 22, 11)
     assert answer.outcomes == {"whole": Outcome.NO_INTERVAL, ELSEWHERE: Outcome.ABOVE}

@@ -15,7 +15,7 @@ from linescape.analysis.tables import Results
 from linescape.interpolation.features import FeatureConnectivity
 from linescape.report import columns_of_works, page, sentences, works
 from linescape.report.study import _Gallery
-from linescape.studies.study import Run, Scan
+from linescape.studies.study import Features, Run, Scan
 from tests.support.works import results
 
 STUDY = studies.find("zhou2023", "mini")
@@ -44,7 +44,7 @@ def made() -> Results:
         for arm in STUDY.arms
         for run in arm.runs
     }
-    return replace(results(STUDY, value), features=measured)
+    return replace(results(STUDY, value), measured={Features: measured})
 
 
 def answered() -> Answer:

@@ -16,11 +16,12 @@ from linescape.interpolation.features import feature_connectivity
 from linescape.recipe import MLP, Data, Moment, Random, Recipe, Schedule
 from linescape.studies.costs import cost_of
 from linescape.studies.job import measuring
+from linescape.studies.measurements import Features
 from linescape.studies.paths import Aligned, Straight
 from linescape.studies.planning import plan
 from linescape.studies.run import work
 from linescape.studies.store import Store
-from linescape.studies.tasks import Features, Train, describe
+from linescape.studies.tasks import Train, describe
 
 RECIPE = Recipe(Data("spiral"), MLP((4,), norm="batch"), schedule=Schedule(1))
 OTHER = replace(RECIPE, seed=1)
@@ -52,7 +53,7 @@ def test_a_task_measures_what_python_does_on_the_test_half(along: Straight | Ali
     expected = feature_connectivity(
         Line(start, end), evaluator, 3, layers=TASK.layers, data="test", batchnorm="recalibrate"
     )
-    found = store.features(replace(TASK, along=along))
+    found = store.measured(replace(TASK, along=along))
     assert found.layers == TASK.layers
     np.testing.assert_array_equal(found.distances, expected.distances)
     np.testing.assert_array_equal(found.coefficients, expected.coefficients)
@@ -82,4 +83,4 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     file = store.folder(TASK) / "features.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DamagedError):
-        store.features(TASK)
+        store.measured(TASK)

@@ -16,10 +16,11 @@ from linescape.interpolation.critical import criticality
 from linescape.recipe import MLP, Data, Moment, Random, Recipe, Schedule, derive_seed
 from linescape.studies.job import measuring
 from linescape.studies.kinds import line
+from linescape.studies.measurements import Noise
 from linescape.studies.planning import plan
 from linescape.studies.run import work
 from linescape.studies.store import Store
-from linescape.studies.tasks import Noise, Train, describe
+from linescape.studies.tasks import Train, describe
 
 RECIPE = Recipe(Data("spiral"), MLP((4,)), schedule=Schedule(1))
 
@@ -43,7 +44,7 @@ def test_a_task_measures_what_python_does_on_the_training_half(store: Store) -> 
     ends = Line(store.state(Moment(RECIPE, "start")), store.state(Moment(RECIPE)))
     module = by_block(network)["fc"]
     expected = criticality(ends, module, evaluator, 3, (0.1, 1.0), 2, derive_seed(noise(), "noise"), progress=False)
-    found = store.criticality(noise())
+    found = store.measured(noise())
     assert set(found.means) == {("train", "cross_entropy"), ("train", "error")}
     for key, means in found.means.items():
         np.testing.assert_array_equal(means, expected.means[key])
@@ -73,13 +74,13 @@ def test_a_task_that_was_stopped_goes_on_and_gives_the_same(store: Store, tmp_pa
     assert len(measured) == 5
     work([noise()], other, progress=False, workers=1)
     assert other.read(noise(), "criticality.safetensors")
-    for key, means in other.criticality(noise()).means.items():
-        np.testing.assert_array_equal(means, store.criticality(noise()).means[key])
+    for key, means in other.measured(noise()).means.items():
+        np.testing.assert_array_equal(means, store.measured(noise()).means[key])
 
 
 def test_it_is_planned_and_named(store: Store, tmp_path: Path) -> None:
     task = noise()
-    assert task.pieces == len(store.criticality(task).frame()) // 2 // 3 * 5  # networks of 3 alphas: 1 + 2 sigmas x 2
+    assert task.pieces == len(store.measured(task).frame()) // 2 // 3 * 5  # networks of 3 alphas: 1 + 2 sigmas x 2
     assert describe(task) == "add noise to fc of MLP on spiral, seed 0"
     assert task.needs() == (Train(RECIPE),)
     assert plan([task], store).missing == 0
@@ -98,4 +99,4 @@ def test_a_damaged_file_and_impossible_grids_are_refused(tmp_path: Path) -> None
     file = store.folder(noise()) / "criticality.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(DamagedError):
-        store.criticality(noise())
+        store.measured(noise())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from linescape import studies
 from linescape.recipe import Moment
-from linescape.studies.study import Task, Train
+from linescape.studies.study import Noise, Task, Train
 from linescape.studies.works.zhang2019 import layers
 
 
@@ -31,6 +31,6 @@ def test_every_module_of_every_network_gets_noise() -> None:
     assert [arm.name for arm in study.arms][1:] == ["depth-14", "width-12", "width-4", "no-norm", "no-skips", "vgg"]
     for arm in study.arms:
         for run in arm.runs:
-            assert tuple(run.noise) == layers(run.recipe)
-            for module, task in run.noise.items():
+            assert tuple(run.measured[Noise]) == layers(run.recipe)
+            for module, task in run.measured[Noise].items():
                 assert (task.block, task.start, task.end) == (module, Moment(run.recipe, "start"), Moment(run.recipe))

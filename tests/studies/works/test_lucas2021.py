@@ -6,6 +6,7 @@ from collections import Counter
 
 from linescape import studies
 from linescape.recipe import MLP, ResNet
+from linescape.studies.study import Turning
 from linescape.studies.tasks import Train, in_order
 from linescape.studies.works.lucas2021 import ARMS, ELSEWHERE, OPTIMIZERS, RESIDUAL, SCALES
 
@@ -67,10 +68,9 @@ def test_fully_connected_networks_have_a_line_from_another_draw() -> None:
 def test_logits_are_followed_where_no_statistics_are_recomputed() -> None:
     for arm in studies.find("lucas2021", "demo").arms[: len(ARMS)]:
         for run in arm.runs:
-            assert set(run.turning) == (set(run.lines) if run.recipe.model.norm == "none" else set())  # type: ignore[union-attr]
-            assert all(
-                (task.start, task.end) == (run.lines[n].start, run.lines[n].end) for n, task in run.turning.items()
-            )
+            followed = run.measured[Turning]
+            assert set(followed) == (set(run.lines) if run.recipe.model.norm == "none" else set())  # type: ignore[union-attr]
+            assert all((task.start, task.end) == (run.lines[n].start, run.lines[n].end) for n, task in followed.items())
 
 
 def test_no_two_replicates_with_other_ends_share_a_training() -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from linescape import studies
 from linescape.recipe import Moment
 from linescape.studies.paths import Aligned, Straight
-from linescape.studies.study import Run, Train
+from linescape.studies.study import Features, Run, Train
 from linescape.studies.works import zhou2023
 
 
@@ -17,7 +17,7 @@ def test_features_and_line_are_of_the_same_two_networks_and_have_a_middle(scale:
     for arm in studies.find("zhou2023", scale).arms:
         recipes = []
         for run in arm.runs:
-            line, features = run.lines["between"], run.features["between"]
+            line, features = run.lines["between"], run.measured[Features]["between"]
             assert (line.start, line.end, line.along) == (features.start, features.end, features.along)
             assert line.batchnorm == (features.batchnorm,)
             assert line.alphas == features.alphas
@@ -36,15 +36,15 @@ def test_arms_differ_in_how_two_networks_are_related() -> None:
     networks = [{moment.recipe for run in arms[name].runs for moment in _ends(run)} for name in ("mlp", "mlp-aligned")]
     assert not networks[0] & networks[1], "arms are independent of each other"
     assert arms["mlp"].runs[0].lines["between"].along == Straight()
-    assert arms["mlp-aligned"].runs[0].features["between"].along == Aligned("weights")
-    assert arms["mlp"].runs[0].features["between"].batchnorm == "interpolate"
-    assert arms["independent"].runs[0].features["between"].batchnorm == "recalibrate"
+    assert arms["mlp-aligned"].runs[0].measured[Features]["between"].along == Aligned("weights")
+    assert arms["mlp"].runs[0].measured[Features]["between"].batchnorm == "interpolate"
+    assert arms["independent"].runs[0].measured[Features]["between"].batchnorm == "recalibrate"
 
 
 def test_layers_are_those_outside_of_blocks_and_the_blocks_but_the_first() -> None:
     arms = studies.find("zhou2023", "mini").arms
-    assert arms[0].runs[0].features["between"].layers == ("layer1.0", "layer2.0", "layer3.0", "fc")
-    assert arms[-1].runs[0].features["between"].layers == ("layers.1", "layers.2", "layers.3")
+    assert arms[0].runs[0].measured[Features]["between"].layers == ("layer1.0", "layer2.0", "layer3.0", "fc")
+    assert arms[-1].runs[0].measured[Features]["between"].layers == ("layers.1", "layers.2", "layers.3")
 
 
 def test_copies_are_those_of_another_study_and_mlps_too() -> None:

@@ -15,14 +15,11 @@ from linescape.analysis.tables.source import Source
 from linescape.data import examples, form, stored
 from linescape.errors import CheckpointError, DataError, MeasureError, RecipeError
 from linescape.geometry.moved import Move, moves, together
-from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
-from linescape.interpolation.features import FeatureConnectivity
-from linescape.interpolation.turning import GaussLength
 from linescape.recipe import Data, Recipe, Trained, Weights
 from linescape.shape import LOSS_STATISTICS, STATISTICS, estimates, rise_p_value, summary
 from linescape.studies.paths import Straight
-from linescape.studies.study import Arm, Keep, Moment, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Keep, Measurement, Moment, Run, Scan, Study, Task, Train
 from linescape.training.initialisation import from_file
 from linescape.training.loop import decay_sum
 
@@ -124,9 +121,7 @@ class Results:
         distances: a row for each run and block, and for ``all`` parameters.
         walks: a row for each line that was evaluated: settings, versions, time.
         trajectories: a row for each state that a run keeps (`Run.kept`), see `trajectory.of_run`.
-        noise: (arm, seed, module) -> what was measured of a module with noise (`Run.noise`).
-        features: (arm, seed, label of a line) -> how its features lie to those of its ends (`Run.features`).
-        turning: (arm, seed, label) -> how the logits turn along a line (`Run.turning`).
+        measured: kind -> (arm, seed, label) -> what else was measured (`Run.measured`), of `Measurement.form`.
     """
 
     study: Study
@@ -137,9 +132,11 @@ class Results:
     distances: pl.DataFrame
     walks: pl.DataFrame
     trajectories: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=trajectory.ROW))
-    noise: Mapping[tuple[str, int, str], Criticality] = field(default_factory=dict)
-    features: Mapping[tuple[str, int, str], FeatureConnectivity] = field(default_factory=dict)
-    turning: Mapping[tuple[str, int, str], GaussLength] = field(default_factory=dict)
+    measured: Mapping[type[Measurement], Mapping[tuple[str, int, str], Any]] = field(default_factory=dict)
+
+    def of(self, kind: type[Measurement]) -> Mapping[tuple[str, int, str], Any]:
+        """What of a kind was measured, by arm, seed and label; empty if nothing was."""
+        return self.measured.get(kind, {})
 
     def __repr__(self) -> str:
         done = int((self.runs["status"] == "done").sum())
@@ -179,9 +176,7 @@ def read(study: Study, store: Source) -> Results:
     walks: list[dict[str, Any]] = []
     lines: list[pl.DataFrame] = []
     ways: list[dict[str, Any]] = []
-    noise: dict[tuple[str, int, str], Criticality] = {}
-    features: dict[tuple[str, int, str], FeatureConnectivity] = {}
-    turning: dict[tuple[str, int, str], GaussLength] = {}
+    measured: dict[type[Measurement], dict[tuple[str, int, str], Any]] = {}
     for arm, run in ((of_arm, one) for of_arm in study.arms for one in of_arm.runs):
         with store.each_record_once():
             curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
@@ -192,12 +187,9 @@ def read(study: Study, store: Source) -> Results:
             kept = [moment for moment in run.kept if _has(store, Keep(moment))]
             if kept and _has(store, Train(run.recipe)):
                 ways += [named | row for row in trajectory.of_run(run.recipe, kept, store.state)]
-            measured = {module: task for module, task in run.noise.items() if _has(store, task)}
-            noise |= {(arm.name, run.seed, module): store.criticality(task) for module, task in measured.items()}
-            compared = {label: task for label, task in run.features.items() if _has(store, task)}
-            features |= {(arm.name, run.seed, label): store.features(task) for label, task in compared.items()}
-            followed = {label: task for label, task in run.turning.items() if _has(store, task)}
-            turning |= {(arm.name, run.seed, label): store.gauss_length(task) for label, task in followed.items()}
+            for form, tasks in run.measured.items():
+                done = {(arm.name, run.seed, label): task for label, task in tasks.items() if _has(store, task)}
+                measured.setdefault(form, {}).update({key: store.measured(task) for key, task in done.items()})
             statistics += [named | row for row in _statistics(run, curves)]
             own = {label: curve for label, curve in curves.items() if kind(label, run.lines[label]) in _LAYERWISE}
             if any(run.lines[label].block for label in own):
@@ -214,9 +206,7 @@ def read(study: Study, store: Source) -> Results:
         distances=pl.DataFrame(moved, schema=_DISTANCE),
         walks=pl.DataFrame(walks, schema=_WALK),
         trajectories=pl.DataFrame(ways, schema=trajectory.ROW),
-        noise=noise,
-        features=features,
-        turning=turning,
+        measured=measured,
     )
 
 
@@ -261,9 +251,9 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     trains = run.pair is None
     training: dict[str, Task] = {"training": Train(recipe)} if trains else {}
     tasks = training | {f"state after {moment}": Keep(moment) for moment in run.kept} | dict(run.lines)
-    tasks |= {f"noise in {module}": task for module, task in run.noise.items()}
-    tasks |= {f"features, {label}": task for label, task in run.features.items()}
-    tasks |= {f"logits along {label}": task for label, task in run.turning.items()}
+    tasks |= {
+        f"{task.result} of {label}": task for labelled in run.measured.values() for label, task in labelled.items()
+    }
     missing = [label for label, task in tasks.items() if not store.has(task)]
     reasons = [reason for task in tasks.values() if store.has(task) and (reason := store.declined(task))]
     damages = [store.damaged[task] for task in tasks.values() if task in store.damaged]

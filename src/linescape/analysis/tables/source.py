@@ -10,12 +10,9 @@ import polars as pl
 
 from linescape.geometry.moved import Move
 from linescape.geometry.state import State
-from linescape.interpolation.critical import Criticality
 from linescape.interpolation.curve import Curve
-from linescape.interpolation.features import FeatureConnectivity
-from linescape.interpolation.turning import GaussLength
 from linescape.recipe import Recipe
-from linescape.studies.study import Features, Moment, Noise, Scan, Task, Turning
+from linescape.studies.study import Measurement, Moment, Scan, Task
 
 
 class Source(Protocol):
@@ -43,14 +40,8 @@ class Source(Protocol):
     def curve(self, scan: Scan) -> Curve:
         """The curve of a scan that is done."""
 
-    def criticality(self, task: Noise) -> Criticality:
-        """What was measured of a module with noise; asked for only where a run has such."""
-
-    def features(self, task: Features) -> FeatureConnectivity:
-        """What was measured of features between two networks; asked for only where a run has such."""
-
-    def gauss_length(self, task: Turning) -> GaussLength:
-        """How the logits turn along a line; asked for only where a run has such."""
+    def measured(self, task: Measurement) -> Any:
+        """What was measured, of `Measurement.form`; asked for only where a run has such."""
 
     def moves(self, recipe: Recipe) -> Mapping[str, Move]:
         """How far a training that is done moved each parameter."""

@@ -18,7 +18,7 @@ from linescape.analysis.works import critical
 from linescape.analysis.works.curves import curves_of
 from linescape.recipe import Recipe
 from linescape.shape.statistics import segment
-from linescape.studies.study import Run, Scan
+from linescape.studies.study import Noise, Run, Scan
 
 WITHIN = 1.01
 """How many times the final loss a module's line may have, as in a third-party implementation of the source."""
@@ -48,7 +48,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         results, "train", "cross_entropy", lambda _, scan: {"module": scan.block} if scan.block else None
     )
     runs = _of_runs(on_lines, results.distances)
-    early = reducing(results.study.arms[0].runs[0].recipe) if runs.height or results.noise else ()
+    early = reducing(results.study.arms[0].runs[0].recipe) if runs.height or results.of(Noise) else ()
     wide = widened(level, 2 * runs["module"].n_unique())
     rows = [_row(str(module), of_module, early, wide) for (module,), of_module in _by(runs, "module")]
     apart = {name: _apart(runs, early, name, widened(level, len(CONTRASTS))) for name in CONTRASTS}

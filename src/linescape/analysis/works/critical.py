@@ -13,6 +13,7 @@ from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, widened
 from linescape.analysis.tables import Results
 from linescape.interpolation.critical import Criticality
+from linescape.studies.study import Noise
 
 POINTS = 1.0
 """Points of training error above the end's that the noisy network may have. The source bounds this error, by
@@ -72,7 +73,7 @@ def modules(results: Results, early: Collection[str], level: float) -> Answer:
         "within": WITHIN,
         "open": int((runs["least"] != runs["most"]).sum()),
         "of": runs.height,
-        "draws": next((one.means["train", "error"].shape[2] for one in results.noise.values()), 0),
+        "draws": next((one.means["train", "error"].shape[2] for one in results.of(Noise).values()), 0),
         "runs": runs.with_columns(early=pl.col("module").is_in(list(early))),
     }
     outcomes = {
@@ -102,7 +103,7 @@ def networks(results: Results, level: float) -> Answer:
     sums = measured.group_by("arm", "title", "seed", maintain_order=True).agg(
         pl.col("mu", "by_loss").sum(), modules=pl.len()
     )
-    whole = {(arm.name, run.seed): len(run.noise) for arm in results.study.arms for run in arm.runs}
+    whole = {(arm.name, run.seed): len(run.measured.get(Noise, {})) for arm in results.study.arms for run in arm.runs}
     accuracies = {
         (arm, seed): (train, test)
         for arm, seed, train, test in results.runs.select("arm", "seed", "train_accuracy", "test_accuracy").iter_rows()
@@ -164,11 +165,12 @@ def networks(results: Results, level: float) -> Answer:
 
 def _measured(results: Results) -> pl.DataFrame:
     """A row for each module of each run that did not diverge."""
-    sound = results.runs.filter(pl.col("status") != "diverged").select("arm", "seed").rows() if results.noise else []
+    found = results.of(Noise)
+    sound = results.runs.filter(pl.col("status") != "diverged").select("arm", "seed").rows() if found else []
     titles = {arm.name: arm.title for arm in results.study.arms}
     rows = [
         {"arm": arm, "title": titles[arm], "seed": seed, "module": module, **_of_module(measured)}
-        for (arm, seed, module), measured in results.noise.items()
+        for (arm, seed, module), measured in found.items()
         if (arm, seed) in sound
     ]
     return pl.DataFrame(rows, schema=_MODULE)

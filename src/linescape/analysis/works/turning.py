@@ -12,6 +12,7 @@ from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, f
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.shape import barrier_above_chord
+from linescape.studies.study import Turning
 
 QUANTITIES: Mapping[str, str] = {
     "gauss_length": "Gauss length",
@@ -81,8 +82,8 @@ def _lines(results: Results, kept: pl.DataFrame, labels: Mapping[str, str]) -> p
     for row in kept.iter_rows(named=True):
         for label, column in labels.items():
             key = row["arm"], row["seed"], label
-            if key in results.turning and key in heights:
-                found = results.turning[key]
+            if key in results.of(Turning) and key in heights:
+                found = results.of(Turning)[key]
                 measured = (found.lengths, found.angles, found.path_lengths)
                 means = dict(zip(QUANTITIES, (float(values.mean()) for values in measured), strict=True))
                 named = {name: row[name] for name in ("arm", "title", "seed")} | {"label": label}

@@ -12,6 +12,7 @@ from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
 from linescape.interpolation.features import FeatureConnectivity
 from linescape.shape import barrier_above_mean
+from linescape.studies.study import Features
 from linescape.studies.works.frankle2020lmc import SPAWNED
 from linescape.studies.works.zhou2023 import BETWEEN
 
@@ -101,7 +102,7 @@ def pairs_of(results: Results) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for arm in results.study.arms:
         for run in arm.runs:
-            found = results.features.get((arm.name, run.seed, BETWEEN))
+            found = results.of(Features).get((arm.name, run.seed, BETWEEN))
             if found is not None and (arm.name, run.seed) in barriers:
                 named = {"arm": arm.name, "title": arm.title, "seed": run.seed, "barrier": barriers[arm.name, run.seed]}
                 rows += [named | row for row in _of_layers(found)]

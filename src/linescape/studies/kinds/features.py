@@ -11,9 +11,10 @@ from linescape.recipe import Moment
 from linescape.studies.job import Job
 from linescape.studies.kinds.kind import Asked, Kind, Part
 from linescape.studies.kinds.line import ALIGNING, evaluating, opened
+from linescape.studies.measurements import Features
 from linescape.studies.paths import Aligned, between
 from linescape.studies.states import state
-from linescape.studies.tasks import Features, Task
+from linescape.studies.tasks import Task
 from linescape.studies.workloads import Cost, beginning, is_scaled, measurement, network
 
 COPIES = 3
@@ -32,7 +33,7 @@ def _do(task: Features, job: Job, _: Collection[Task], __: Part | None) -> None:
     measured = feature_connectivity(
         path, evaluator, task.alphas, layers=task.layers or None, data="test", batchnorm=task.batchnorm
     )
-    store.save(task, {"features.safetensors": measured.to_bytes()}, job.record())
+    store.save(task, {task.file: measured.to_bytes()}, job.record())
 
 
 def _cost(task: Features, device: str, _: Asked) -> Cost:

@@ -19,10 +19,11 @@ from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Random
 from linescape.studies.job import Declined, Job, check_network, load, measuring
 from linescape.studies.kinds.kind import Asked, Kind, Part
+from linescape.studies.measurements import Features, Noise
 from linescape.studies.paths import Aligned, between
 from linescape.studies.states import state
 from linescape.studies.store import Store
-from linescape.studies.tasks import Features, Keep, Noise, Scan, Task, Train, Turning
+from linescape.studies.tasks import Between, Keep, Scan, Task, Train
 from linescape.studies.workloads import Cost, beginning, is_scaled, measurement, network
 
 POINT = 0.002
@@ -52,7 +53,7 @@ def _do(task: Scan, job: Job, _: Collection[Task], part: Part | None) -> None:
         store.save_curve(task, curve, record)
 
 
-def opened(task: Scan | Noise | Features | Turning, job: Job) -> tuple[Job, Dataset, dict[str, State]]:
+def opened(task: Between, job: Job) -> tuple[Job, Dataset, dict[str, State]]:
     """The job with the data among its conditions, the data, and the states at both ends.
 
     Raises:
@@ -137,7 +138,7 @@ def positions_of(part: Part | None, positions: Sequence[float]) -> Sequence[floa
     return positions[number * len(positions) // count : (number + 1) * len(positions) // count]
 
 
-def _check_data(task: Scan | Noise | Features | Turning, dataset: Dataset, store: Store) -> None:
+def _check_data(task: Between, dataset: Dataset, store: Store) -> None:
     """Raise `StoreError` if a line's data are not those that its end was trained on, where that was recorded."""
     trained = Keep(task.end) if task.end.number is not None else Train(task.end.recipe)
     seen = store.record(trained).get("data") if store.has(trained) else None

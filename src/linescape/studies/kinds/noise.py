@@ -13,7 +13,8 @@ from linescape.recipe import derive_seed
 from linescape.studies.job import Job
 from linescape.studies.kinds.kind import Asked, Kind, Part
 from linescape.studies.kinds.line import POINT, evaluating, opened, tensors_of, walked
-from linescape.studies.tasks import Noise, Task
+from linescape.studies.measurements import Noise
+from linescape.studies.tasks import Task
 from linescape.studies.workloads import Cost, beginning, is_scaled, measurement
 
 
@@ -26,7 +27,7 @@ def _do(task: Noise, job: Job, _: Collection[Task], part: Part | None) -> None:
     if (whole := walked(task, path, evaluator, ScanOptions(alphas=path.positions), job, part)) is not None:
         curve, record = whole
         found = Criticality.of(curve, path, moved(path))
-        job.store.save(task, {"criticality.safetensors": found.to_bytes()}, record)
+        job.store.save(task, {task.file: found.to_bytes()}, record)
 
 
 def _cost(task: Noise, device: str, _: Asked) -> Cost:

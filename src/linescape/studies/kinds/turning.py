@@ -11,7 +11,8 @@ from linescape.recipe import Random
 from linescape.studies.job import Job, check_network
 from linescape.studies.kinds.kind import Asked, Kind, Part
 from linescape.studies.kinds.line import opened
-from linescape.studies.tasks import Task, Turning
+from linescape.studies.measurements import Turning
+from linescape.studies.tasks import Task
 from linescape.studies.workloads import Cost, beginning, is_scaled, measurement
 
 EXACT = 10.0
@@ -28,7 +29,7 @@ def _do(task: Turning, job: Job, _: Collection[Task], _part: Part | None) -> Non
     found = gauss_length(line, network, inputs, task.alphas)
     shown = logit_positions(line, network, inputs[: task.shown], task.alphas)
     logits = tensor_file.encode_sealed(tensor_file.from_arrays({"logits": shown}), {"examples": len(shown[0])})
-    job.store.save(task, {"turning.safetensors": found.to_bytes(), "logits.safetensors": logits}, job.record())
+    job.store.save(task, {task.file: found.to_bytes(), "logits.safetensors": logits}, job.record())
 
 
 def _cost(task: Turning, _device: str, _: Asked) -> Cost:

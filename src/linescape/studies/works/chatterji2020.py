@@ -111,9 +111,9 @@ def _run(recipe: Recipe, scale: str) -> Run:
     chosen, start, end = SCALES[scale], Moment(recipe, "start"), Moment(recipe)
     lines = {"whole": vlaar2022.SCALES[scale].whole.scan(start, end)}
     lines |= {layer: chosen.scan(start, end, layer) for layer in layers(recipe)}
-    return Run(recipe, lines, noise=chosen.noise(recipe))
+    return Run(recipe, lines, measured={Noise: chosen.noise(recipe)})
 
 
 def _network(recipe: Recipe, scale: str) -> Run:
     whole = vlaar2022.SCALES[scale].whole.scan(Moment(recipe, "start"), Moment(recipe))
-    return Run(recipe, {"whole": whole}, noise=SCALES[scale].noise(recipe))
+    return Run(recipe, {"whole": whole}, measured={Noise: SCALES[scale].noise(recipe)})

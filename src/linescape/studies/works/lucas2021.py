@@ -184,7 +184,7 @@ def _run(recipe: Recipe, scale: Scale) -> Run:
         followed = {
             label: Turning(line.start, line.end, scale.alphas, scale.followed_examples) for label, line in lines.items()
         }
-    return Run(recipe, lines, turning=followed)
+    return Run(recipe, lines, measured={Turning: followed})
 
 
 def _other_ends(scale: Scale, data: Data) -> Arm:
