@@ -1,0 +1,131 @@
+"""What is measured between two networks besides lines, as tasks: each gives one object, in one file."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Protocol, Self
+
+from linescape.evaluation.batchnorm import check_treatments
+from linescape.geometry.perturbed import SIGMAS, check_grid
+from linescape.interpolation.critical import Criticality
+from linescape.interpolation.features import FeatureConnectivity
+from linescape.interpolation.options import grid
+from linescape.interpolation.turning import GaussLength
+from linescape.studies.paths import Aligned, Straight
+from linescape.studies.tasks import Between
+
+
+class Measured(Protocol):
+    """What such a task gives."""
+
+    def to_bytes(self) -> bytes:
+        """As it is kept in a file."""
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """From such a file; raises `LookupError`, `TypeError` or `ValueError` if it is damaged."""
+
+
+class Measurement(Between, frozen=True):
+    """A task whose result is one object.
+
+    Attributes:
+        form: the type of the result.
+        file: the name of its file.
+    """
+
+    form: ClassVar[type[Measured]]
+    file: ClassVar[str]
+
+
+class Noise(Measurement, frozen=True, tag_field="task", tag="noise"):
+    """Task: measure a training's end with one module on its way from its start and noise added, see `criticality`.
+
+    Attributes:
+        end: the trained network; the module moves from the `start` to it.
+        block: the module, as of `Scan`.
+        alphas: number of equally spaced positions of the module, both ends included.
+        sigmas: standard deviations of the noise, positive and rising.
+        draws: of the noise; all alphas and sigmas have the same ones, and no two tasks do.
+        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
+    """
+
+    block: str
+    alphas: int = 11
+    sigmas: tuple[float, ...] = SIGMAS
+    draws: int = 10
+    train_examples: int = 1000
+    form = Criticality
+    file = "criticality.safetensors"
+    result = "the noise"
+
+    def _check(self) -> None:
+        check_grid(grid(self.alphas), self.sigmas, self.draws)
+
+    @property
+    def moving(self) -> tuple[str, ...]:
+        """The name of the module."""
+        return (self.block,)
+
+    @property
+    def work(self) -> str:
+        """What is done, in a progress bar."""
+        return f"add noise to {self.block} of"
+
+    @property
+    def pieces(self) -> int:
+        """The number of networks that are measured."""
+        return self.alphas * (1 + len(self.sigmas) * self.draws)
+
+
+class Features(Measurement, frozen=True, tag_field="task", tag="features"):
+    """Task: compare the features of layers between two moments with the mixture of both, see `feature_connectivity`.
+
+    Attributes:
+        start, end: the two networks.
+        layers: names of modules of the network; all that have features if there are none.
+        alphas: number of equally spaced positions, both ends included.
+        batchnorm: treatment of BatchNorm statistics.
+        train_examples: number of training examples for ``recalibrate``, class-balanced, without augmentation; 0 is all.
+        test_examples: number of test examples measured, class-balanced; 0 is all.
+        along: the path between the two moments.
+    """
+
+    layers: tuple[str, ...] = ()
+    alphas: int = 11
+    batchnorm: str = "interpolate"
+    train_examples: int = 1000
+    test_examples: int = 500
+    along: Straight | Aligned = Straight()
+    form = FeatureConnectivity
+    file = "features.safetensors"
+    result = "the features"
+    work = "compare features of"
+
+    def _check(self) -> None:
+        grid(self.alphas)
+        check_treatments((self.batchnorm,))
+
+
+class Turning(Measurement, frozen=True, tag_field="task", tag="turning"):
+    """Task: how the logits of training examples turn on the line between two moments, see `gauss_length`.
+
+    BatchNorm's running statistics move with the line.
+
+    Attributes:
+        alphas: number of equally spaced positions, both ends included.
+        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
+        shown: of how many of them the logits are kept at each position.
+    """
+
+    alphas: int = 50
+    train_examples: int = 100
+    shown: int = 10
+    form = GaussLength
+    file = "turning.safetensors"
+    result = "the Gauss length"
+    work = "follow the logits of"
+
+    def _check(self) -> None:
+        grid(self.alphas)
+        self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
+        self._require("shown", self.shown >= 0, "a number of examples, 0 or more")
