@@ -19,6 +19,7 @@ from linescape import atomic, presentation, tensor_file
 from linescape.errors import AlphaError, MeasureError, StateError, StoreError, check_type, suggest
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.planes import Plane
+from linescape.geometry.tour import Tour
 from linescape.interpolation.curve import Curve, Key
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.scanning import scan
@@ -150,14 +151,7 @@ class Surface:
         path = Path(path)
         match path.suffix:
             case ".safetensors":
-                arrays = {"xs": self.xs, "ys": self.ys} | {str(i): v for i, v in enumerate(self.values.values())}
-                note = {
-                    "format": _FORMAT,
-                    "series": list(self.values),
-                    "marks": self.marks,
-                    "provenance": self.provenance,
-                }
-                atomic.write(path, tensor_file.encode_sealed(tensor_file.from_arrays(arrays), note))
+                atomic.write(path, self.to_bytes())
             case ".csv":
                 atomic.write(path, self.frame().write_csv().encode())
             case ".parquet":
@@ -170,6 +164,39 @@ class Surface:
             case other:
                 raise StoreError(f"{path} ends in {other!r}. Use .safetensors, .csv, .parquet or .json.")
 
+    def to_bytes(self) -> bytes:
+        """Everything, as ``.safetensors`` holds it."""
+        arrays = {"xs": self.xs, "ys": self.ys} | {str(i): v for i, v in enumerate(self.values.values())}
+        note = {"format": _FORMAT, "series": list(self.values), "marks": self.marks, "provenance": self.provenance}
+        return tensor_file.encode_sealed(tensor_file.from_arrays(arrays), note)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Surface:
+        """What `to_bytes` gave; each bit of it is checked.
+
+        Raises:
+            LookupError, TypeError, ValueError, AttributeError: it is damaged, or something else.
+        """
+        tensors, note = tensor_file.decode_sealed(content)
+        values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
+        xs, ys = tensors["xs"].numpy(), tensors["ys"].numpy()
+        if note["format"] != _FORMAT or {v.shape[:2] for v in values.values()} != {(len(ys), len(xs))}:
+            raise ValueError("its parts do not fit together")
+        marks = {name: (float(x), float(y)) for name, (x, y) in note["marks"].items()}
+        return cls(xs, ys, values, marks, dict(note["provenance"]))
+
+    @classmethod
+    def of(cls, curve: Curve, tour: Tour) -> Surface:
+        """The surface of a grid that was walked as one path; NaN where there was no network."""
+        columns = {x: number for number, x in enumerate(tour.xs.tolist())}
+        rows = {y: number for number, y in enumerate(tour.ys.tolist())}
+        at = [rows[y] for _, y in tour.places], [columns[x] for x, _ in tour.places]
+        shape = (len(tour.ys), len(tour.xs))
+        values = {key: np.full((*shape, array.shape[1]), np.nan, array.dtype) for key, array in curve.values.items()}
+        for key, array in curve.values.items():
+            values[key][at] = array
+        return cls(tour.xs, tour.ys, values, tour.plane.marks, {**curve.provenance, **tour.describe()})
+
     @classmethod
     def load(cls, path: str | Path) -> Surface:
         """Read a surface that `save` wrote as ``.safetensors``; each bit of it is checked.
@@ -178,13 +205,7 @@ class Surface:
             StoreError: the file is missing, damaged or no surface.
         """
         try:
-            tensors, note = tensor_file.decode_sealed(Path(path).read_bytes())
-            values = {tuple(key): tensors[str(i)].numpy() for i, key in enumerate(note["series"])}
-            xs, ys = tensors["xs"].numpy(), tensors["ys"].numpy()
-            if note["format"] != _FORMAT or {v.shape[:2] for v in values.values()} != {(len(ys), len(xs))}:
-                raise ValueError("its parts do not fit together")
-            marks = {name: (float(x), float(y)) for name, (x, y) in note["marks"].items()}
-            return cls(xs, ys, values, marks, dict(note["provenance"]))
+            return cls.from_bytes(Path(path).read_bytes())
         except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(
                 f"{path} is not a surface that linescape wrote, or is damaged ({error}). Measure it again."

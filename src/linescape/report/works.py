@@ -16,6 +16,7 @@ from linescape.report.figures.layer_map import layer_cells
 from linescape.report.figures.over_training import against_steps
 from linescape.report.figures.panel import CEILING
 from linescape.report.figures.starts import from_starts
+from linescape.report.figures.surfaces import bezier, contours
 from linescape.report.figures.trajectories import ways
 from linescape.report.page import Drawing, Folder
 from linescape.report.text import caption
@@ -180,6 +181,15 @@ def _other_ends(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw(answer.name, figure, caption("other_ends"))]
 
 
+def _curves(answer: Answer, output: Folder) -> list[Drawing]:
+    """The paths, and the plane of a curve with the curve and the line in it."""
+    planes = [
+        output.draw(f"plane-{arm}-{seed}", contours(surface, way=bezier(surface)), caption("plane_of_a_curve"))
+        for (arm, seed, _), surface in answer.facts["planes"].items()
+    ]
+    return [*_lines("curves", first="straight line")(answer, output), *planes]
+
+
 DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "instability": _instability,
     "pruned-instability": _pruned,
@@ -194,7 +204,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "joined-networks": _joined,
     "feature-connectivity": _features,
     "intrinsic-dimension": _dimensions,
-    "curves": _lines("curves", first="straight line"),
+    "curves": _curves,
     "lines-from-poisoned-starts": _lines("lines_from_poisoned_starts", first="usual start"),
     "fall-along-the-line": _lines("fall_along_the_line"),
     "barriers-within-training": _barriers,

@@ -248,7 +248,7 @@ class Finished:
         content = self.read(task, task.file)
         try:
             return task.form.from_bytes(content)
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise self._damaged(task, task.file, error) from error
 
     def logits(self, task: Turning) -> np.ndarray:

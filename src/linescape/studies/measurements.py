@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self
 
+from linescape.errors import RecipeError
 from linescape.evaluation.batchnorm import check_treatments
 from linescape.geometry.perturbed import SIGMAS, check_grid
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.features import FeatureConnectivity
 from linescape.interpolation.options import grid
+from linescape.interpolation.surface import Surface
 from linescape.interpolation.turning import GaussLength
+from linescape.recipe import Moment
 from linescape.studies.paths import Aligned, Straight
 from linescape.studies.tasks import Between
 
@@ -129,3 +132,55 @@ class Turning(Measurement, frozen=True, tag_field="task", tag="turning"):
         grid(self.alphas)
         self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
         self._require("shown", self.shown >= 0, "a number of examples, 0 or more")
+
+
+class PlaneScan(Measurement, frozen=True, tag_field="task", tag="plane"):
+    """Task: measure a plane on a grid, see `linescape.geometry.planes`.
+
+    Attributes:
+        span: what spans the plane: ``three`` networks, `start`, `end` and the one of `others`; the ``principal``
+            components of the states of one training, `start`, `others` and `end` in order; ``random`` directions around
+            `end`, normalised by filters, for which `start` is `end` too.
+        others: further networks.
+        points: least number of positions on each side.
+        batchnorm: treatment of BatchNorm statistics, ``interpolate``, ``recalibrate`` or ``batch``.
+        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
+        test_examples: number of test examples measured, class-balanced; 0 is all.
+        names: of the three networks, `start`, `end` and the other.
+    """
+
+    span: Literal["three", "principal", "random"] = "three"
+    others: tuple[Moment, ...] = ()
+    points: int = 15
+    batchnorm: str = "recalibrate"
+    train_examples: int = 1000
+    test_examples: int = 0
+    names: tuple[str, str, str] = ("start", "end", "other")
+    form = Surface
+    file = "surface.safetensors"
+    result = "the plane"
+    work = "measure a plane of"
+
+    def _check(self) -> None:
+        check_treatments((self.batchnorm,))
+        if self.batchnorm in ("start", "end"):
+            raise RecipeError(
+                f"The treatment {self.batchnorm!r} takes BatchNorm's statistics from one end of a line, and a plane "
+                "has no ends. Choose interpolate, recalibrate or batch."
+            )
+        self._require("points", self.points >= 2, "a number of positions, 2 or more")
+        wanted = {"three": "one more network", "principal": "one more state or several", "random": "none"}[self.span]
+        count = len(self.others)
+        right = {"three": count == 1, "principal": count > 0, "random": not count and self.start == self.end}[self.span]
+        if not right:
+            raise RecipeError(f"A plane of span {self.span!r} has {count} others. Give {wanted}, see `PlaneScan`.")
+
+    @property
+    def moments(self) -> tuple[Moment, ...]:
+        """The moments whose networks it reads."""
+        return (self.start, *self.others, self.end)
+
+    @property
+    def pieces(self) -> int:
+        """The least number of networks that are measured."""
+        return self.points if self.batchnorm == "interpolate" else self.points**2

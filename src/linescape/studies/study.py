@@ -19,7 +19,7 @@ from linescape import models
 from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
 from linescape.recipe import Data, Model, Moment, Recipe, Schedule, Weights
-from linescape.studies.measurements import Features, Measurement, Noise, Turning
+from linescape.studies.measurements import Features, Measurement, Noise, PlaneScan, Turning
 from linescape.studies.tasks import Keep, Scan, Task, Train, hump_line, in_order, needs_of
 from linescape.training import weight_files
 from linescape.training.changes import Change, changed
@@ -31,6 +31,7 @@ __all__ = [
     "Measurement",
     "Moment",
     "Noise",
+    "PlaneScan",
     "Run",
     "Scan",
     "Study",
@@ -62,7 +63,7 @@ class Run:
     lines: Mapping[str, Scan]
     pair: int | None = None
     kept: tuple[Moment, ...] = ()
-    measured: Mapping[type[Measurement], Mapping[str, Measurement]] = field(default_factory=dict)
+    measured: Mapping[type[Measurement], Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def seed(self) -> int:

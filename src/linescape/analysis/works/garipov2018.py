@@ -11,6 +11,7 @@ from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, f
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.shape import barrier_above_mean
+from linescape.studies.study import PlaneScan
 from linescape.studies.works.garipov2018 import BEZIER, CHAIN, LINE
 
 FINDING = "the loss stays low along a trained curve, while it is high on the line between the same networks"
@@ -47,7 +48,8 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         Outcome.ABOVE,
     )
     shown = curves_of(results, "test", "cross_entropy").filter(pl.col("label").is_in([LINE, *kinds]))
-    facts = {"rows": rows, "lines": shown, "runs": results.runs}
+    planes = results.of(PlaneScan)
+    facts = {"rows": rows, "lines": shown, "runs": results.runs, "planes": planes}
     pairs_measured = deciding["pairs"] if deciding else 0
     return (
         Answer("curves", outcomes, pl.DataFrame(rows), facts, finding=FINDING, seeds=pairs_measured, claims=(claim,)),

@@ -26,7 +26,9 @@ of a landscape is often a hundred times as high."""
 
 
 @matplotlib.rc_context(STYLE)
-def contours(surface: Surface, data: str | None = None, batchnorm: str | None = None) -> Figure:
+def contours(
+    surface: Surface, data: str | None = None, batchnorm: str | None = None, way: np.ndarray | None = None
+) -> Figure:
     """A panel for each measure: bands of equal mean, the networks marked, both axes to one scale.
 
     Values above the highest band, and positions without one, are stated in the panel. Bands of a loss are narrower
@@ -36,6 +38,7 @@ def contours(surface: Surface, data: str | None = None, batchnorm: str | None = 
         surface: from `scan_plane`.
         data: the data set to show; ``test`` by default, or else the first.
         batchnorm: the treatment of BatchNorm to show; by default the first.
+        way: a curve that lies in the plane ``(positions, 2)``, drawn beside the straight line between its ends.
     """
     keys = list(surface.values)
     sets = [key[0] for key in keys]
@@ -50,8 +53,19 @@ def contours(surface: Surface, data: str | None = None, batchnorm: str | None = 
         means = surface[data, measure, batchnorm]
         _panel(figure, axes, surface, means, _limits(surface, means, measure))
         panel.quantity(axes, measure)
+        if way is not None:
+            axes.plot(*way.T, color=_MARK, lw=1.4, zorder=3)
+            axes.plot(*way[[0, -1]].T, "--", color=_MARK, lw=1.0, zorder=3)
         axes.set_title(f"{data} {axes.get_title(loc='left')}", loc="left", color=SOFT, fontsize=8.5, pad=8)
     return figure
+
+
+def bezier(surface: Surface, positions: int = 101) -> np.ndarray:
+    """The quadratic Bezier curve from the first of three networks to the second with the third as its bend
+    ``(positions, 2)``, in the coordinates of their plane, which it lies in."""
+    first, second, bend = (np.array(place) for place in surface.marks.values())
+    t = np.linspace(0.0, 1.0, positions)[:, None]
+    return np.asarray((1 - t) ** 2 * first + 2 * t * (1 - t) * bend + t**2 * second)
 
 
 def _panel(figure: Figure, axes: Axes, surface: Surface, means: np.ndarray, limits: np.ndarray) -> None:

@@ -19,12 +19,15 @@ from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Random
 from linescape.studies.job import Declined, Job, check_network, load, measuring
 from linescape.studies.kinds.kind import Asked, Kind, Part
-from linescape.studies.measurements import Features, Noise
+from linescape.studies.measurements import Features, Noise, PlaneScan
 from linescape.studies.paths import Aligned, between
 from linescape.studies.states import state
 from linescape.studies.store import Store
 from linescape.studies.tasks import Between, Keep, Scan, Task, Train
 from linescape.studies.workloads import Cost, beginning, is_scaled, measurement, network
+
+Evaluated = Scan | Noise | Features | PlaneScan
+"""Tasks that an `Evaluator` measures."""
 
 POINT = 0.002
 """Seconds of any position for loading the network's weights and writing the point."""
@@ -70,7 +73,7 @@ def opened(task: Between, job: Job) -> tuple[Job, Dataset, dict[str, State]]:
     return replace(job, conditions={**job.conditions, "data": dataset.digest}), dataset, ends
 
 
-def evaluating(task: Scan | Noise | Features, dataset: Dataset, device: str, test_examples: int | None) -> Evaluator:
+def evaluating(task: Evaluated, dataset: Dataset, device: str, test_examples: int | None) -> Evaluator:
     """An evaluator of a task's network, whose values are overwritten.
 
     Args:
@@ -92,7 +95,7 @@ def tensors_of(task: Scan | Noise, evaluator: Evaluator) -> list[str]:
 
 
 def walked(
-    task: Scan | Noise, path: Path, evaluator: Evaluator, options: ScanOptions, job: Job, part: Part | None
+    task: Scan | Noise | PlaneScan, path: Path, evaluator: Evaluator, options: ScanOptions, job: Job, part: Part | None
 ) -> tuple[Curve, dict[str, Any]] | None:
     """Measure a task's path, from where it was stopped: its curve and record, or None where a part of it was asked for.
 

@@ -33,7 +33,7 @@ from msgspec.structs import replace
 from linescape.recipe import Midway, Moment, OnCurve, Recipe
 from linescape.studies import vlaar2022
 from linescape.studies.paths import Bent, Curved
-from linescape.studies.study import Arm, Run, Study
+from linescape.studies.study import Arm, PlaneScan, Run, Study
 from linescape.studies.vlaar2022.scales import Resolution
 
 SOURCE = "Garipov et al. 2018, arXiv 1802.10026"
@@ -46,20 +46,24 @@ LINE, BEZIER, CHAIN = "straight line", "Bezier curve", "chain of two pieces"
 
 @dataclass(frozen=True)
 class Scale(Resolution):
-    """What differs between scales: pairs of networks, and how finely paths are measured."""
+    """What differs between scales: pairs of networks, and how finely paths are measured.
+
+    Of the first pair a plane is measured too, the one that its Bezier curve lies in, on a grid of `points` a side.
+    """
 
     pairs: int = 5
+    points: int = 15
     alphas: int = 21
     train_examples: int = 1000
     test_examples: int = 2000
 
 
 SCALES: Mapping[str, Scale] = {
-    "demo": Scale(pairs=2, alphas=11, train_examples=500, test_examples=500),
+    "demo": Scale(pairs=2, points=9, alphas=11, train_examples=500, test_examples=500),
     "mini": Scale(test_examples=1000),
     "cifar10-small": Scale(),
     "cifar10-narrow-30": Scale(),
-    "cifar10": Scale(alphas=61, test_examples=0),
+    "cifar10": Scale(points=21, alphas=61, test_examples=0),
 }
 
 
@@ -85,4 +89,13 @@ def _run(pair: int, scale: str) -> Run:
         BEZIER: replace(line, along=Curved(Moment(bend(first, second, "bezier")))),
         CHAIN: replace(line, along=Bent(Moment(bend(first, second, "chain")))),
     }
-    return Run(first, lines)
+    plane = PlaneScan(
+        Moment(first),
+        Moment(second),
+        others=(Moment(bend(first, second, "bezier")),),
+        points=chosen.points,
+        train_examples=chosen.train_examples,
+        test_examples=chosen.test_examples,
+        names=("first network", "second network", "bend"),
+    )
+    return Run(first, lines, measured={PlaneScan: {BEZIER: plane}} if pair == 0 else {})
