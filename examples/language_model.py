@@ -3,7 +3,6 @@
 import argparse
 import copy
 import inspect
-import string
 from pydoc_data import topics  # the manual of Python, which comes with it
 
 import torch
@@ -13,9 +12,9 @@ import transformers
 
 
 def blocks(text: str, length: int = 32) -> torch.Tensor:
-    """A text as blocks (blocks, length) of characters, each by its place among those that are printable."""
-    places = [string.printable.index(character) for character in text if character in string.printable]
-    return torch.tensor(places[: len(places) // length * length]).view(-1, length)
+    """A text as blocks (blocks, length) of characters, each by its number in ASCII."""
+    numbers = list(text.encode("ascii", "ignore"))
+    return torch.tensor(numbers[: len(numbers) // length * length]).view(-1, length)
 
 
 def train(model: transformers.GPT2LMHeadModel, words: torch.Tensor, steps: int) -> None:
@@ -31,7 +30,7 @@ def train(model: transformers.GPT2LMHeadModel, words: torch.Tensor, steps: int) 
 def main(steps: int = 300) -> dict[str, list[float]]:
     """Loss on both texts, in nats a character, along the line from the base to the fine-tuned model."""
     texts = {"manual": blocks("".join(topics.topics.values())), "code": blocks(inspect.getsource(argparse))}
-    config = transformers.GPT2Config(vocab_size=100, n_positions=32, n_embd=32, n_layer=2, n_head=2)
+    config = transformers.GPT2Config(vocab_size=128, n_positions=32, n_embd=32, n_layer=2, n_head=2)
     config.update({"bos_token_id": None, "eos_token_id": None, "loss_type": "ForCausalLM"})
     transformers.set_seed(0)
     base = transformers.GPT2LMHeadModel(config)
