@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def store(line: Line, tmp_path: Path) -> Store:
 
 def test_each_change_is_a_line(line: Line, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = iter(studies.find("my_study.py").only("base", runs=1).tasks())
-    monkeypatch.setattr(watch.time, "sleep", lambda _: store.save(next(tasks), {}, {"seconds": 1.0}))
+    monkeypatch.setattr(time, "sleep", lambda _: store.save(next(tasks), {}, {"seconds": 1.0}))
     code, out, err = line("study", "watch", *PART)
     assert (code, err) == (0, "")
     assert out.splitlines() == [*(f"{n} of 4 tasks done, {4 - n} waiting" for n in range(4)), "4 of 4 tasks done"]
@@ -54,7 +55,7 @@ def test_the_interrupt_key_ends_it_without_words(line: Line, store: Store, monke
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch.time, "sleep", interrupt)
+    monkeypatch.setattr(time, "sleep", interrupt)
     assert line("study", "watch", *PART) == (130, "0 of 4 tasks done, 4 waiting\n", "")
 
 

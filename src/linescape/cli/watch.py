@@ -91,7 +91,7 @@ def line_of(progress: Progress) -> str:
 
 def picture_of(progress: Progress, command: str) -> Group:
     """A state for a terminal: how many tasks of each kind, what runs now, and what failed."""
-    bar = ProgressBar(progress.total, len(progress.done), width=40)
+    bar = ProgressBar(progress.total, len(progress.done), width=40, complete_style="green")
     whole = Table.grid(padding=(0, 1))
     whole.add_row(bar, Text(f"{len(progress.done)} of {progress.total} tasks done{_left(progress)}"))
     return Group(_table(progress), whole, *(Text(printable(line)) for line in _notes(progress, command)))
@@ -112,14 +112,17 @@ def _table(progress: Progress) -> Table:
 
 
 def _kind(task: Task) -> str:
-    return task.result.removeprefix("the ")
+    return "state within a training" if task.inside else task.result.removeprefix("the ")
 
 
 def _notes(progress: Progress, command: str) -> Iterator[str]:
     """What runs now, what failed, and what to do where nobody works."""
     yield from (f"now: {words}" for words in _named(progress))
-    for task, reason in islice(progress.failed.items(), SHOWN):
+    causes = {task: reason for task, reason in progress.failed.items() if not progress.failed.keys() & {*task.needs()}}
+    for task, reason in islice(causes.items(), SHOWN):
         yield f"failed: {_describe(task)}: {_last_line(reason)}"
+    if (others := len(progress.failed) - min(len(causes), SHOWN)) > 0:
+        yield f"failed: {others} more, {len(progress.failed) - len(causes)} of which need one that failed"
     if progress.waiting and not progress.running:
         begun = f", {len(progress.begun)} of them begun" if progress.begun else ""
         yield f"No process works on it now; {len(progress.waiting)} tasks wait{begun}. To go on: {command}"
