@@ -1,10 +1,11 @@
-"""Run the notebooks of examples/notebooks, and write docs/gallery.md from them: `python -m scripts.gallery`.
+"""Run the notebooks of examples, and write docs/gallery.md from them and the scripts: `python -m scripts.gallery`.
 
 Notebooks are kept without outputs. The page shows of each its title, its first words, and a picture that it drew.
 """
 
 from __future__ import annotations
 
+import ast
 import base64
 import tempfile
 from pathlib import Path
@@ -14,10 +15,16 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
+SCRIPTS = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != "__init__.py")
 BEGINNING = """# Gallery
 
 Notebooks to open and change, in the folder `examples/notebooks` of the repository. Each runs from top to bottom on a
-laptop, on the images that linescape brings along.
+laptop, on the images that linescape brings along. [Scripts](#scripts) are below.
+"""
+ENDING = """## Scripts
+
+In the folder `examples`, each of less than 40 lines, to copy from: `python examples/plain_pytorch.py` trains for
+seconds and prints its answer. `own_study.py` is for `linescape study run`.
 """
 
 
@@ -35,6 +42,12 @@ def picture(notebook: nbformat.NotebookNode) -> bytes:
     return base64.b64decode(drawn[-1])
 
 
+def told(script: Path) -> str:
+    """A script by its name and the first words of its docstring, as an entry of a list."""
+    words = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+    return f"- `{script.name}`: {words.split(' `')[0]}"
+
+
 def write(docs: Path) -> Path:
     """Run all notebooks, and write ``gallery.md`` and ``figures/gallery-*.png``; returns the page."""
     (docs / "figures").mkdir(parents=True, exist_ok=True)
@@ -47,6 +60,7 @@ def write(docs: Path) -> Path:
         title, _, words = done.cells[0].source.partition("\n")
         title = title.removeprefix("# ").strip()
         parts.append(f"## {title}\n\n{words.strip()}\n\n![{title}](figures/{name})\n\n`{notebook.name}`\n")
+    parts += [ENDING, "".join(f"{told(script)}\n" for script in SCRIPTS)]
     page = docs / "gallery.md"
     page.write_text("\n".join(parts), encoding="utf-8")
     return page

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -13,6 +15,8 @@ from scripts import gallery
 
 from linescape import cli
 from linescape.studies.executors import local
+from tests.support import fake_clusters, optional
+from tests.support.fake_clusters import FakeSubmitit
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -38,6 +42,69 @@ def test_the_study_of_ones_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(sys, "argv", ["linescape", "study", *words])
         cli.main()
     assert "Does dropout change the line?" in (tmp_path / "report" / "index.html").read_text()
+
+
+def example(name: str, *packages: str) -> Any:
+    """An example, or skip where it imports what is not installed."""
+    for package in packages:
+        optional.load(package)
+    return importlib.import_module(f"examples.{name}")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Lightning's
+def test_checkpoints_of_lightning_have_a_line_between_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    probe = example("lightning_checkpoints", "lightning").main(epochs=1, images=500, folder=str(tmp_path))
+    assert len(probe.curves["whole"].alphas) == 21
+    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["seed-0.ckpt", "seed-1.ckpt"]
+    assert probe.summary().headline in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # transformers'
+def test_the_trainer_of_hugging_face_leaves_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main = example("hugging_face_trainer", "transformers", "accelerate").main
+    probe = main(steps=4, images=200, folder=str(tmp_path / "run"))
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    assert probe.summary().headline in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # transformers'
+def test_the_language_model_learns_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    losses = example("language_model", "transformers").main(steps=60)
+    assert losses["code"][-1] < losses["code"][0]
+    assert f"Loss on the code: {losses['code'][0]:.2f} nats" in capsys.readouterr().out
+
+
+@pytest.mark.extras
+@pytest.mark.filterwarnings("ignore")  # timm's
+def test_a_network_of_timm_has_a_line_for_each_block(capsys: pytest.CaptureFixture[str]) -> None:
+    probe = example("timm_layers", "timm").main(epochs=1, images=200)
+    assert len(probe.curves) > 3
+    assert f"the block {probe.summary().shown_blocks[0].block} costs most" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_study_goes_to_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = FakeSubmitit()
+    for name, module in made.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.delitem(sys.modules, "linescape.studies.executors.on_slurm", raising=False)
+    monkeypatch.setenv("PATH", fake_clusters.programs(tmp_path / "bin"))
+    monkeypatch.chdir(tmp_path)
+    halfway = example("on_a_cluster").main("slurm")
+    assert sorted(halfway) == ["base", "larger"]
+    assert sum(count for count, _ in made.arrays) == 12  # six trainings and six lines
+    assert example("on_a_cluster").main("local") == halfway  # from the store
+
+
+def test_examples_are_short_have_one_sentence_of_what_they_show_and_are_in_the_gallery() -> None:
+    page = (EXAMPLES.parent / "docs" / "gallery.md").read_text()
+    for file in gallery.SCRIPTS:
+        code = [line for line in file.read_text().splitlines() if line.strip() and not line.strip().startswith("#")]
+        assert len(code) < 40, file
+        assert gallery.told(file) in page
 
 
 @pytest.mark.parametrize("notebook", sorted(gallery.NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)

@@ -32,9 +32,9 @@ def test_the_studies_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
             name,
         )
     commands = re.findall(r"^linescape .*$", PAGE, flags=re.MULTILINE)
-    assert len(commands) == 3
+    assert len(commands) == 4
     for command in [*commands, "linescape study run my_study.py:files"]:
-        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        monkeypatch.setattr(sys, "argv", shlex.split(command, comments=True))
         cli.main()
     assert "Does momentum matter?" in Path("report/index.html").read_text()
     assert "4 tasks done" in capsys.readouterr().err

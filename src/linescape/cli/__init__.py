@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.text import Text
 
-from linescape.cli import checkpoints, data, doctor, planes, stores, studies
+from linescape.cli import checkpoints, data, doctor, planes, stores, studies, watch
 from linescape.cli.consoles import echo_err, prepare, redirected, stderr, stdout, write_json
 from linescape.cli.usage import epilogue, explained, shown_default
 from linescape.errors import LinescapeError, UnfinishedError, UnsoundError
@@ -28,6 +28,7 @@ app = App(
     console=stdout,
     error_console=stderr,
 )
+studies.app.command(watch.watch_study, name="watch", help_epilogue=epilogue("study watch"))
 app.command(studies.app)
 app.command(stores.app)
 app.command(data.app)

@@ -204,7 +204,7 @@ def compare_works(*, scale: str = "mini", store: str = "runs", out: Out = Path("
     """
     from linescape.report import comparison
 
-    results, words = _results(store), Selection(scale=scale, store=store).words("")[1:]
+    results, words = existing(store, "report"), Selection(scale=scale, store=store).words("")[1:]
     return _told(comparison.write(scale, results, out, tuple(words)), results)
 
 
@@ -292,19 +292,19 @@ def _tell_changes(study: Study, store: Store) -> None:
 def _report(study: Study, store: str, out: Path) -> dict[str, Any]:
     from linescape import report
 
-    results = _results(store)
+    results = existing(store, "report")
     _tell_changes(study, results)
     return _told(report.write(study, results, out), results)
 
 
-def _results(store: str) -> Store:
-    """A store that has results."""
+def existing(store: str, what: str) -> Store:
+    """A store that has results, which are there to `what`."""
     from linescape.errors import StoreError
     from linescape.studies.store import Store
 
     results = Store(store)
     if not results.exists():
-        raise StoreError(f"{store} has no results, so there is nothing to report. Name their folder with --store.")
+        raise StoreError(f"{store} has no results, so there is nothing to {what}. Name their folder with --store.")
     return results
 
 

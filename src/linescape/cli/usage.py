@@ -33,6 +33,7 @@ NEEDS = {
     "study plan": (_STUDY, "vlaar2022"),
     "study report": (_STUDY, "vlaar2022 --out report"),
     "study run": (_STUDY, "vlaar2022 --scale demo"),
+    "study watch": (_STUDY, "vlaar2022 --scale demo"),
     "train": ("options only", "--under weight_decay=0 label_noise=0.2"),
 }
 """Command -> what it cannot do without, and arguments as an example."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from linescape.atomic import SUFFIX
 from linescape.studies.inventory import result_folders, size_of
-from linescape.studies.layout import DONE, POINTS, SNAPSHOT, folder_of, lock_of
+from linescape.studies.layout import DONE, FAILED, POINTS, SNAPSHOT, folder_of, lock_of
 from linescape.studies.places.place import LEASE, LOCK
 from linescape.studies.store import Store
 from linescape.studies.study import Study
@@ -58,7 +58,7 @@ def find_garbage(store: Store, kept: Iterable[Study] | None = None) -> list[Garb
             found.append(Garbage(folder, UNNEEDED, files))
             continue
         left = {name: files[name] for name in files if name.rpartition("/")[2].startswith(".") and SUFFIX in name}
-        half = {name: files[name] for name in files if name == SNAPSHOT or name.startswith(f"{POINTS}/")}
+        half = {name: files[name] for name in files if name in (SNAPSHOT, FAILED) or name.startswith(f"{POINTS}/")}
         found.append(Garbage(folder, LEFT_OVER, left))
         if folder in whole:
             found.append(Garbage(folder, HALF_DONE, {name: half[name] for name in half if name not in left}))

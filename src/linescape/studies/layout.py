@@ -6,6 +6,7 @@ train/KEY/task.json          what was done, as a recipe in words
           done.json          written last: the key, checksums, what computed it, seconds
           verified.json      what the files looked like when all their bytes were as they should be
           resume.safetensors               while it trains
+          failed.json                      why it failed when it was last tried, and so for every kind
 train/KEY/step-100/, epoch-3/, best/       states within it: task.json, state.safetensors, optimizer.safetensors,
           done.json, verified.json; resume.safetensors  while it is not known whether it is the training's
 scan/KEY/task.json, curve.safetensors, done.json, verified.json         and so for other kinds, by their tags
@@ -21,6 +22,7 @@ from linescape.recipe import Moment, Recipe
 from linescape.studies.tasks import Keep, Task, Train
 
 MARK, TASK, DONE, VERIFIED = "linescape.json", "task.json", "done.json", "verified.json"
+FAILED = "failed.json"
 SNAPSHOT, POINTS = "resume.safetensors", "points"
 
 RESULT = re.compile("[a-z]+/[0-9a-f]{16}|train/[0-9a-f]{16}/((step|epoch)-[1-9][0-9]*|best)")

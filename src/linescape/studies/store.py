@@ -32,7 +32,7 @@ from linescape.studies.encoding import (
 )
 from linescape.studies.finished import Finished
 from linescape.studies.half_done import HalfDone
-from linescape.studies.layout import DONE, MARK, POINTS, SNAPSHOT, TASK, folder_of, key_of, lock_of, state_file
+from linescape.studies.layout import DONE, FAILED, MARK, POINTS, SNAPSHOT, TASK, folder_of, key_of, lock_of, state_file
 from linescape.studies.places import Place, opened
 from linescape.studies.places.local import LocalFolder
 from linescape.studies.tasks import Keep, Scan, Task, Train, in_order
@@ -151,7 +151,7 @@ class Store(Finished):
         )
         folder = folder_of(task)
         points = (f"{folder}/{POINTS}/{name}" for name in self.place.names(f"{folder}/{POINTS}"))
-        self.place.delete(f"{folder}/{SNAPSHOT}", *points)
+        self.place.delete(f"{folder}/{SNAPSHOT}", f"{folder}/{FAILED}", *points)
         self.place.delete_empty(f"{folder}/{POINTS}")
 
     def save_training(
@@ -246,6 +246,15 @@ class Store(Finished):
         self._verified.pop(task, None)
         self._doubted.discard(task)
         self.damaged.pop(task, None)
+
+    def note_failure(self, task: Task, reason: str) -> None:
+        """Note why a task failed, for who watches the run; it stays until the task is done.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        content = json.dumps({"task": key_of(task), "reason": reason}).encode()
+        self.place.write(f"{folder_of(task)}/{FAILED}", content, durable=False)
 
     # -- work in progress ---------------------------------------------------------------------------------------
 

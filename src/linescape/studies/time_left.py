@@ -23,6 +23,21 @@ class _Running:
     share: float = 0.0
 
 
+def expected(
+    left: Mapping[type[Task], float], done: Mapping[type[Task], float], taken: Mapping[type[Task], float], rate: float
+) -> float:
+    """Seconds that what is left takes one process.
+
+    Args:
+        left: counted seconds of what is left of each kind.
+        done: the same of what has ended.
+        taken: seconds that this took.
+        rate: seconds for each counted one of a kind of which nothing has ended.
+    """
+    rates = {kind: taken[kind] / done[kind] if done.get(kind) else rate for kind in left}
+    return sum(rates[kind] * max(counted, 0.0) for kind, counted in left.items())
+
+
 class TimeLeft:
     """The time that the tasks that are left take one process.
 
@@ -74,8 +89,7 @@ class TimeLeft:
                 left[type(unit.task)] -= running.share * counted
         if taken < SURE or done <= 0.0:
             return None
-        rates = {kind: self.taken[kind] / self.done[kind] if self.done[kind] else taken / done for kind in left}
-        return sum(rates[kind] * max(counted, 0.0) for kind, counted in left.items())
+        return expected(left, self.done, self.taken, taken / done)
 
     def _reduce(self, task: Task, seconds: float) -> None:
         seconds = min(seconds, self.remaining.get(task, 0.0))

@@ -155,3 +155,14 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(tmp_path: Path) -> None:
         assert not list(disk.rglob("*.partial"))
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_whether_a_folder_is_claimed_is_seen_without_a_trace(tmp_path: Path) -> None:
+    place = LocalFolder(tmp_path)
+    assert not place.is_claimed("scan/a")
+    assert not (tmp_path / "scan").exists()
+    for part in ("", "0-2"):
+        with place.claim("scan/a", part) as claimed:
+            assert claimed
+            assert LocalFolder(tmp_path).is_claimed("scan/a")
+        assert not place.is_claimed("scan/a")

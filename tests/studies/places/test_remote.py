@@ -295,3 +295,13 @@ def test_a_server_that_is_away_for_a_while_ends_nothing(s3: str, monkeypatch: py
     monkeypatch.setattr(type(system), "pipe_file", unsteady)
     work(SMALL, store, progress=False, workers=1)
     assert check(store).whole == 4
+
+
+def test_whether_a_folder_is_claimed_is_seen(address: str) -> None:
+    place, other = RemoteFolder(address), RemoteFolder(address)
+    assert not other.is_claimed("scan/a")
+    for part in ("", "0-2"):
+        with place.claim("scan/a", part) as claimed:
+            assert claimed
+            assert other.is_claimed("scan/a")
+        assert not other.is_claimed("scan/a")

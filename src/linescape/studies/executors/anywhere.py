@@ -97,7 +97,12 @@ def do_unit(unit: Unit, store: Store, device: str, report: Report = lambda _: No
         with store.claim(unit.task, unit.part) as claimed:
             if not claimed:
                 return Outcome("elsewhere")
-            return Outcome("done") if store.has(unit.task) else _done(unit, store, device, report)
+            if store.has(unit.task):
+                return Outcome("done")
+            outcome = _done(unit, store, device, report)
+            if outcome.kind == "failed":
+                store.note_failure(unit.task, outcome.reason)
+            return outcome
     except StoreError as error:
         return Outcome("stop", str(error))
 

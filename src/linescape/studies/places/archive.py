@@ -99,6 +99,10 @@ class Archive:
         """Nothing is noted in an archive."""
         return False
 
+    def is_claimed(self, folder: str) -> bool:  # noqa: ARG002
+        """Nobody works in an archive."""
+        return False
+
     def claim(self, folder: str, part: str = "", wait: bool = False) -> AbstractContextManager[bool]:  # noqa: ARG002
         """Nobody works in an archive."""
         raise StoreError(f"{self._path} is an archive, which is only read.")

@@ -138,6 +138,10 @@ class LocalFolder:
         """Whether its times are not of just now."""
         return all(isinstance(moment, int) and moment < time.time_ns() - STEADY * 1e9 for moment in signature[1:])
 
+    def is_claimed(self, folder: str) -> bool:
+        """Whether a lock of the folder is held. A free one is shared for a moment, in which nobody gets it."""
+        return any(_is_locked(path) for path in self._paths(folder) if path.name.startswith(LOCK))
+
     @contextmanager
     def claim(self, folder: str, part: str = "", wait: bool = False) -> Iterator[bool]:
         """Lock the folder; the system frees the lock of a process that dies."""
@@ -173,6 +177,26 @@ class LocalFolder:
             return []
         except OSError as error:
             raise atomic.cannot_read(path, error) from error
+
+
+def _is_locked(path: Path) -> bool:
+    import fcntl  # which Windows has not
+
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise atomic.cannot_read(path, error) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise atomic.cannot_read(path, error) from error
+    finally:
+        os.close(handle)
+    return False
 
 
 def _signature(about: os.stat_result) -> Signature:

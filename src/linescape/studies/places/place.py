@@ -85,6 +85,13 @@ class Place(Protocol):
     def is_steady(self, signature: Signature) -> bool:
         """Whether any change of a file from now on is sure to change its signature."""
 
+    def is_claimed(self, folder: str) -> bool:
+        """Whether a process has claimed a folder, or a part of its work; nothing is written.
+
+        Raises:
+            StoreError: that cannot be read.
+        """
+
     def claim(self, folder: str, part: str = "", wait: bool = False) -> AbstractContextManager[bool]:
         """Keep other processes out of a folder, which is cleared of half-written files; yields whether that worked.
 

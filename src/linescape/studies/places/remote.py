@@ -115,6 +115,12 @@ class RemoteFolder:
         """Whether it has an ETag, which is another for another content."""
         return signature[0] == "ETag"
 
+    def is_claimed(self, folder: str) -> bool:
+        """Whether a lease of the folder is renewed; that of a process which died counts until it has expired."""
+        names = [name for name in self.names(folder) if name.startswith(LEASE)]
+        free = [self._leases.is_free(f"{folder}/{name}") for name in names]  # each is looked at, for its age
+        return not all(free)
+
     @contextmanager
     def claim(self, folder: str, part: str = "", wait: bool = False) -> Iterator[bool]:
         """Take the folder's lease, see `leases`."""
