@@ -41,14 +41,18 @@ def served(site: Path) -> Iterator[str]:
 
 def questions() -> list[tuple[str, str]]:
     """Of each question the words typed, and the page that answers it."""
-    rows = re.findall(r"^\| (.+) \| (.+) \| (\S+\.md) \|$", (ROOT / "dev" / "questions.md").read_text(), flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([^|]+) \| ([^|]+) \| (\S+\.md) \|", (ROOT / "dev" / "questions.md").read_text(), flags=re.MULTILINE
+    )
     return [(words, page) for _, words, page in rows]
 
 
 def results(page: Page, address: str, words: str) -> list[str]:
     """The pages that the search lists for these words, first the best, as Markdown files are named."""
     page.goto(f"{address}?q={quote(words)}")
-    page.wait_for_function("/\\d|No matching/.test(document.querySelector('.md-search-result__meta')?.textContent ?? '')")
+    page.wait_for_function(
+        "/\\d|No matching/.test(document.querySelector('.md-search-result__meta')?.textContent ?? '')"
+    )
     links = page.eval_on_selector_all(".md-search-result__item > a", "links => links.map(link => link.href)")
     pages = [f"{urlparse(link).path.strip('/') or 'index'}.md" for link in links]
     return list(dict.fromkeys(pages))  # the sections of a page are shown together
