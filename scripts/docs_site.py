@@ -37,7 +37,7 @@ _MODULES = {
 """Page of the reference -> the modules on it."""
 
 _AFTER_GUIDES = "---\nsearch: {boost: 0.4}\n---\n\n"
-"""Begins a page of the reference: it names everything, and in the search it would stand before the pages that explain."""
+"""Begins a page of the reference: it names everything, and would stand before what explains in the search."""
 
 
 def pages() -> dict[str, str]:

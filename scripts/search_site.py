@@ -1,7 +1,9 @@
-"""Look up the questions of dev/questions.md in the search of the site that `make docs` built: `python scripts/search_site.py`.
+"""Look up the questions of dev/questions.md in the search of the documentation, after `make docs`.
 
-Prints of each question the words typed, the page that answers it, and at which rank the search has it. Ends with an error where one
-is not among the first three. Needs playwright and a Chromium: the one that `CHROMIUM` names, or the system's.
+    python scripts/search_site.py [FOLDER]
+
+Prints of each question the words typed, the page that answers it, and at which rank the search has it. Ends with an error
+where one is not among the first three. Needs playwright and a Chromium: the one that `CHROMIUM` names, or the system's.
 """
 
 from __future__ import annotations
