@@ -36,6 +36,9 @@ _MODULES = {
 }
 """Page of the reference -> the modules on it."""
 
+_AFTER_GUIDES = "---\nsearch: {boost: 0.4}\n---\n\n"
+"""Begins a page of the reference: it names everything, and would stand before what explains in the search."""
+
 
 def pages() -> dict[str, str]:
     """Every page that is made, by its path in the site, as Markdown."""
@@ -47,7 +50,7 @@ def pages() -> dict[str, str]:
     made["reference/linescape.md"] = face()
     for page, modules in _MODULES.items():
         directives = "\n\n".join(f"::: linescape.{module}\n    options: {{heading_level: 2}}" for module in modules)
-        made[f"reference/{page}.md"] = f"# {page.capitalize()}\n\n{directives}\n"
+        made[f"reference/{page}.md"] = f"{_AFTER_GUIDES}# {page.capitalize()}\n\n{directives}\n"
     return made
 
 
@@ -113,7 +116,7 @@ def face() -> str:
         value = getattr(linescape, name)
         if not inspect.ismodule(value) and value.__module__ != "linescape.errors":
             directives.append(f"::: {value.__module__}.{value.__qualname__}\n    options: {{heading_level: 2}}")
-    return "# linescape\n\n" + "\n\n".join(directives) + "\n"
+    return f"{_AFTER_GUIDES}# linescape\n\n" + "\n\n".join(directives) + "\n"
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_labels_that_a_model_shifts(kind: str, config: dict[str, Any]) -> None:
         assert default_targets(network, whole).shape == (6, 7)
 
 
+@pytest.mark.filterwarnings("ignore:The `use_cache` argument is deprecated")  # XLNet's own, of transformers 4
 @pytest.mark.parametrize("kind", ["BartForCausalLM", "MBartForCausalLM", "XLNetLMHeadModel"])
 def test_labels_that_a_model_does_not_shift_whatever_its_name(kind: str) -> None:
     xlnet = {"vocab_size": WORDS, "d_model": 16, "n_layer": 1, "n_head": 2, "d_inner": 32}
@@ -126,6 +128,8 @@ def test_a_decoder_that_hears() -> None:
 @pytest.mark.filterwarnings("ignore:Version v4.12.0")  # its own, where it is given labels
 def test_a_pair_that_masks_its_decoder_by_the_labels() -> None:
     transformers = optional.load("transformers")
+    if transformers.__version__ < "5":
+        pytest.skip("its masks overflow in float64")
     torch.manual_seed(0)
     encoder = transformers.BertModel(transformers.BertConfig(**ENCODER))
     both = ENCODER | {"is_decoder": True, "add_cross_attention": True}
@@ -208,7 +212,8 @@ def test_columns_that_a_model_does_not_take_are_left_out() -> None:
     strict, free = Strict(transformers.BertConfig(**ENCODER)).double().eval(), classifier()
     batch = {**words(), "labels": torch.tensor([0, 1, 1, 0, 1, 1])}
     whole = {**batch, "idx": torch.arange(6), "sentence": ["a"] * 6}
-    for network, left_out in ((strict, ["idx", "sentence"]), (free, ["sentence"])):
+    any_name = "kwargs" in inspect.signature(free.forward).parameters  # since transformers 5
+    for network, left_out in ((strict, ["idx", "sentence"]), (free, ["idx", "sentence"][any_name:])):
         evaluator = Evaluator(network, {"d": [whole]})
         values = evaluator(State.from_module(network))["d", "cross_entropy"]
         assert float(values.mean()) == pytest.approx(own(network, batch), rel=1e-6)

@@ -31,6 +31,16 @@ class Inseparable(NotExportable):
     """The examples of a batch act on each other, so batches must be passed as they are given."""
 
 
+@dataclass(frozen=True)
+class _Structure:
+    """How the arguments of a call are nested. Torch 2.7 compares such trees, but hashes none with a dictionary."""
+
+    spec: pytree.TreeSpec
+
+    def __hash__(self) -> int:
+        return hash((self.spec.type, self.spec.num_nodes))
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
     """The arguments of a call.
@@ -67,7 +77,7 @@ class Call:
             for tensor, rows in zip(tensors, batched, strict=True)
         )
         others = tuple(leaf for leaf in leaves if not isinstance(leaf, Tensor))
-        kind = (spec, shapes, others, min(examples, 3))  # of fewer, no graph for any number can be found
+        kind = (_Structure(spec), shapes, others, min(examples, 3))  # of fewer, no graph for any number can be found
         try:
             hash(kind)
         except TypeError as error:
