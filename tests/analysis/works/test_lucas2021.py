@@ -51,8 +51,8 @@ def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
     assert grid.outcomes == {"BatchNorm": Outcome.ABOVE, "Adam": Outcome.NO_INTERVAL}, "all pairs are equal"
     words = sentences.of(grid)
     assert words.headline == (
-        "22 of 44 lines are monotone up to 0.001 nats; the largest rise is higher with BatchNorm; too few pairs of runs "
-        "differ to tell what Adam changes."
+        "22 of 44 lines are monotone up to 0.001 nats; the largest rise is higher with BatchNorm; too few pairs of "
+        "runs differ to tell what Adam changes."
     )
     assert distance.outcomes == {"all": Outcome.ABOVE}
     assert sentences.of(distance).headline.startswith("Yes, among these trainings")
@@ -95,8 +95,8 @@ def test_tables_of_residual_networks_by_norm_optimizer_and_rate() -> None:
     }
     headline = sentences.of(answer).headline
     assert headline == (
-        "7 of 30 lines are monotone up to 0.001 nats; the largest rise is higher with BatchNorm and Adam; too few pairs "
-        "of runs differ to tell what the identity start changes."
+        "7 of 30 lines are monotone up to 0.001 nats; the largest rise is higher with BatchNorm and Adam; too few "
+        "pairs of runs differ to tell what the identity start changes."
     )
     assert [claim.claim for claim in answer.claims] == [
         f"{name} encourages lines of residual networks that are not monotone." for name in ("BatchNorm", "Adam")
@@ -112,8 +112,8 @@ def test_the_headline_tells_an_inconclusive_change_from_one_that_nothing_is_know
     outcomes = {change["change"]: Outcome.of(change, "low_all", "high_all") for change in changes}
     told = sentences.of(replace(grid, facts={**grid.facts, "changes": changes}, outcomes=outcomes))
     assert told.headline == (
-        "7 of 30 lines are monotone up to 0.001 nats; what Adam changes is inconclusive; too few pairs of runs differ to "
-        "tell what BatchNorm and the identity start change."
+        "7 of 30 lines are monotone up to 0.001 nats; what Adam changes is inconclusive; too few pairs of runs differ "
+        "to tell what BatchNorm and the identity start change."
     )
 
 

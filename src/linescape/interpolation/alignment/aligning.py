@@ -141,8 +141,7 @@ def _free_units(network: _Called, state: State) -> Structure:
     found = structure(network.graph, network.unsaved, state, network.few.tensors)
     if not found.units:
         raise StateError(
-            "No units of this network are known to be free to be permuted: "
-            f"{_reasons(found)}. {_UNCHANGED}"
+            f"No units of this network are known to be free to be permuted: {_reasons(found)}. {_UNCHANGED}"
         )
     return found
 
