@@ -86,8 +86,8 @@ def check_no_factors(names: Collection[str], moving: Collection[str]) -> None:
     if found := moving_products(names, moving):
         raise StateError(
             f"These are factors of updates, as of LoRA or IA3, or rotations: {abbreviate(found)}. What a network "
-            "computes with is their product, perhaps divided by its norm (DoRA), and the product of averages is not the average "
-            "of products. Merge each adapter into its base network, then average the two networks."
+            "computes is of their product, perhaps divided by its norm (DoRA), and the product of averages is not the "
+            "average of products. Merge each adapter into its base network, then average the two networks."
         )
 
 

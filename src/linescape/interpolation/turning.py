@@ -51,7 +51,7 @@ class GaussLength:
         elements: how fast the direction of the logits turns, ``|dn/dalpha|`` in radians for each unit of alpha,
             ``(n, examples)``; 0 where the logits stand still and have no direction; NaN where they are not finite.
         still: whether the logits stand still, ``(n, examples)``: their speed is at most `STILL` of the example's
-            greatest speed, or of its largest logits (their norm), as where only the length of a normalised weight moves.
+            greatest speed, or of the largest norm of its logits, as where only the length of a normalised weight moves.
         speeds: ``|dz/dalpha|``, logits for each unit of alpha, ``(n, examples)``.
         turns: angles between the velocities at successive positions, in radians, ``(n - 1, examples)``; 0 where the
             logits stand still at one of the two; NaN where a velocity is not finite.

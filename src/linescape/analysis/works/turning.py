@@ -57,7 +57,7 @@ def answer(results: Results, kept: pl.DataFrame, labels: Mapping[str, str], leas
     outcomes = {row["lines"]: Outcome.of(row, "low_all", "high_all", 0.5) for row in primary}
     claims = tuple(
         Claim.of(
-            f"Gauss length is larger on lines that are not monotone ({label}).",
+            f"Gauss length is larger on lines that are not monotone ({'from their own start' if label == 'whole' else label}).",
             "",
             "probability that of two lines the one that is not monotone has the larger Gauss length",
             next((row for row in primary if row["lines"] == label), None),
