@@ -27,7 +27,7 @@ def test_the_arc_and_the_aligned_line_are_measured_beside_the_straight_one(
     assert "recalibrate" in err
     assert (tmp_path / "probe" / "figures" / "beside.png").exists()
     page = Path(out.strip().splitlines()[-1]).read_text()
-    assert "Beside the straight line" in page
+    assert "Other paths between the two networks" in page
     assert "LoRA" not in page
     lines = json.loads((tmp_path / "probe" / "probe.json").read_text())["lines"]
     assert list(lines) == ["whole", "slerp", "aligned by weights", "aligned by activations"]

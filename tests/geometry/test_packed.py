@@ -116,6 +116,9 @@ LYCORIS = ["k.hada_w1_a", "k.hada_w1_b", "k.alpha", "v.alpha"]
         (["q.oft_blocks", "q.weight"], ["q.weight"], False),
         (["q.boft_s.default"], ["q.boft_s.default"], True),
         (["soft_r.weight"], ["soft_r.weight"], False),
+        (["q.ia3_l.default", "q.base_layer.weight"], ["q.ia3_l.default"], False),  # linear in the vector
+        (["q.ia3_l.default", "q.base_layer.weight"], ["q.ia3_l.default", "q.base_layer.weight"], True),
+        (["q.ia3_l.default", "q.weight", "v.weight"], ["q.ia3_l.default", "v.weight"], False),
     ],
 )
 def test_what_else_of_an_adapter_has_no_average(names: list[str], moving: list[str], refused: bool) -> None:

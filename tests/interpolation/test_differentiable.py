@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from linescape.errors import MeasureError
 from linescape.evaluation.batchnorm import TREATMENTS
@@ -38,6 +38,28 @@ def test_the_value_is_that_of_a_scan_under_each_treatment(treatment: str) -> Non
     for place in loss.positions():
         assert loss.value() == pytest.approx(curve["train", "cross_entropy"].mean[place], rel=1e-5)
         assert all(part.isfinite().all() for part in loss.gradient())
+
+
+class Counted(nn.Linear):
+    """Has whole numbers, a buffer and a parameter, before all others."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+        self.register_buffer("calls", torch.tensor(3))
+        self.by = nn.Parameter(torch.tensor([1, 2, 3]), requires_grad=False)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs) * self.by
+
+
+def test_whole_numbers_in_a_network_are_no_weights_and_not_its_type() -> None:
+    a, b = nn.Sequential(Counted()), nn.Sequential(Counted())
+    a.register_buffer("first", torch.tensor(1))
+    b.register_buffer("first", torch.tensor(1))
+    loss = MeanLoss(Line(a, b), Evaluator(a, {"train": (torch.randn(4, 4), torch.arange(4) % 3)}), 2, None, None, "end")
+    assert [tuple(weight.shape) for weight in loss.weights] == [(3, 4), (3,)]
+    assert loss.describe()["dtype"] == "float32"
+    assert [len(loss.gradient()) for _ in loss.positions()] == [2, 2]
 
 
 def test_another_loss_or_one_that_is_not_finite_is_refused() -> None:

@@ -105,6 +105,23 @@ def test_a_linear_model_with_squared_error_has_the_same_known_hessian_everywhere
     assert a.weight.grad is None
 
 
+@pytest.mark.parametrize("inputs", [1, 40])
+def test_a_loss_that_is_linear_has_no_curvature_and_one_weight_has_one_eigenvalue(inputs: int) -> None:
+    a, b = linear(0, inputs), linear(1, inputs)
+    data = {"train": (seeded(1, 30, inputs), seeded(2, 30, 1))}
+
+    def product(outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs * targets).sum(1)
+
+    found = curvature(Line(a, b), Evaluator(a, data, [product]), 2)
+    assert not found.eigenvalues.any()
+    assert not found.residuals.any()
+    assert not found.trace.any()
+    if inputs == 1:
+        bent = curvature(Line(a, b), Evaluator(a, data, [squared_error]), 2)
+        np.testing.assert_allclose(bent.eigenvalues, 2 * float(data["train"][0].square().mean()), rtol=1e-12)
+
+
 def test_the_estimated_trace_is_exact_for_a_diagonal() -> None:
     a, b = linear(0, 40), linear(1, 40)
     diagonal, targets = torch.diag(torch.arange(1.0, 41.0)).double(), seeded(2, 40, 1)

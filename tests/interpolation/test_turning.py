@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -102,6 +103,24 @@ def test_elements_are_how_much_the_direction_changes_by_plain_calls(conv: bool) 
         expected = ((direction(alpha + step) - direction(alpha - step)) / (2 * step)).norm(dim=1)
         off = np.abs(found.elements[row] / expected.numpy() - 1)
         assert np.sort(off)[: len(off) - 1 if conv else None].max() < 1e-4  # one may pass a kink of ReLU
+
+
+def test_logits_that_move_by_rounding_alone_stand_still() -> None:
+    """Only the length of a weight moves that the network divides by its length: the function is the same everywhere."""
+
+    class Cosine(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return torch.tanh(inputs @ (self.weight / self.weight.norm(dim=1, keepdim=True)).T)
+
+    start = nn.Sequential(Cosine(4, 5), nn.Linear(5, 3)).double()
+    end = copy.deepcopy(start)
+    with torch.no_grad():
+        end[0].weight.mul_(2)
+    found = gauss_length(Line(start, end), start, drawn(6, 4), 11)
+    assert found.speeds.max() < 1e-14
+    assert found.still.all()
+    assert not found.lengths.any()
+    assert not found.angles.any()
 
 
 def test_of_some_layers_and_in_the_caller_s_network_nothing_changes() -> None:

@@ -69,3 +69,11 @@ def test_the_highest_barrier_is_inconclusive_if_its_interval_reaches_zero(low: f
     ends = {"hump_value": 0.5, "hump_low": low, "hump_high": 0.9}
     said = text.caption("highest_barrier", top=ends | {"start": "a", "end": "b"}, unit="nats")
     assert ("inconclusive" in said) == doubt
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("MLP", "an MLP"), ("LSTM", "an LSTM"), ("VGG-11", "a VGG-11"), ("ResNet-8", "a ResNet-8"), ("own", "an own")],
+)
+def test_a_name_has_the_article_of_its_sound(name: str, words: str) -> None:
+    assert text.with_article(name) == words

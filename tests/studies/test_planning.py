@@ -14,11 +14,31 @@ import linescape.studies.planning
 from linescape import data, models, studies
 from linescape.data import sets
 from linescape.errors import RecipeError
-from linescape.recipe import LSTM, MLP, Data, Model, Optimizer, Poison, Recipe, ResNet, Schedule, Trained, Weights
+from linescape.recipe import (
+    LSTM,
+    MLP,
+    Data,
+    Everything,
+    Midway,
+    Model,
+    OnCurve,
+    Optimizer,
+    Poison,
+    Random,
+    Recipe,
+    Remaining,
+    ResNet,
+    Schedule,
+    Subspace,
+    Trained,
+    Trains,
+    Weights,
+)
 from linescape.studies import timing
 from linescape.studies.costs import cost_of
-from linescape.studies.kinds.line import POINT
+from linescape.studies.kinds.line import ALIGNING, POINT
 from linescape.studies.kinds.state import asked_of_trainings
+from linescape.studies.paths import Aligned
 from linescape.studies.planning import count, duration, plan
 from linescape.studies.run import work
 from linescape.studies.store import Store
@@ -81,6 +101,25 @@ def test_a_training_takes_its_steps_and_its_measurements(empty: Store) -> None:
     assert core_seconds(Train(none), empty) == pytest.approx(FIXED)
 
 
+def test_what_is_trained_is_timed_with_the_step_and_counted(empty: Store) -> None:
+    small = replace(PLAIN, optimizer=Optimizer(batch_size=4))
+    trains: list[Trains] = [
+        *(Subspace(50, projection) for projection in ("fastfood", "dense", "sparse")),
+        OnCurve(),
+        Remaining(Moment(small), 0.5),
+    ]
+    starts = Midway(Moment(small, "start"), Moment(replace(small, seed=1), "start"))
+    tasks = [Train(replace(small, trains=of, init=starts if isinstance(of, OnCurve) else Random())) for of in trains]
+    plan(tasks, empty)
+    steps = [run for run in Fake.asked if run.kind == "step"]
+    assert {type(run.recipe.trains) for run in steps} == {Everything, Subspace, OnCurve, Remaining}
+    assert len(steps) == 1 + len(trains), "the base, which the curve and the pruned network need, is one"
+    for run in steps:
+        timing._prepared(run, "cpu")()
+    counts = {run.recipe.trains: approximate_call(run) for run in steps}
+    assert counts[Subspace(50)] > counts[Subspace(50, "sparse")] > counts[OnCurve()] == counts[Everything()]
+
+
 def test_a_state_within_a_training_takes_no_time_of_its_own(empty: Store) -> None:
     early, late = Keep(Moment(BASE, "step", 100)), Keep(Moment(BASE, "epoch", 2))
     training = plan([Train(BASE)], empty)
@@ -135,6 +174,17 @@ def test_a_line_takes_its_passes(changes: dict[str, object], passes: int, empty:
     line = replace(WHOLE, **changes)
     expected = passes * PASS / 500 + line.alphas * POINT + FIXED
     assert core_seconds(line, empty) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("along", "examples"),
+    [(Aligned(), 0), (Aligned("activations"), 2 * 1_000), (Aligned(repaired=True), 50 * 0.5 * 1_000)],
+)
+def test_an_aligned_line_takes_its_activations_and_moments_too(along: Aligned, examples: int, empty: Store) -> None:
+    """Of 1,000 training examples; the network has one hidden layer, which is rescaled at each position."""
+    straight = Scan(Moment(PLAIN, "start"), Moment(PLAIN))
+    extra = core_seconds(replace(straight, along=along), empty) - core_seconds(straight, empty)
+    assert extra == pytest.approx(ALIGNING + examples * PASS / 500)
 
 
 def test_without_batchnorm_all_treatments_are_one(empty: Store) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import hadamard as sylvester
+from torch.utils.flop_counter import FlopCounterMode
 
 from linescape.recipe import Subspace
 from linescape.training.projections import PROJECTIONS, Fastfood, Projection, hadamard, projection
@@ -18,6 +19,14 @@ SIZES = [(1, 1), (5, 3), (64, 64), (100, 7), (300, 20)]
 
 def columns(of: Projection, dimension: int) -> torch.Tensor:
     return torch.stack([of(row) for row in torch.eye(dimension, dtype=torch.float64)], dim=1)
+
+
+@pytest.mark.parametrize(("size", "dimension"), [(300, 20), (64, 9), (5000, 1)])
+def test_multiplications_of_fastfood_are_those_of_torchs_counter(size: int, dimension: int) -> None:
+    of = Fastfood(size, dimension, 0, torch.float64, CPU)
+    with FlopCounterMode(display=False) as counter:
+        of.adjoint(of(torch.ones(dimension, dtype=torch.float64)))
+    assert counter.get_total_flops() / 2 == 2 * Fastfood.multiplications(size, dimension)
 
 
 @pytest.mark.parametrize("length", [1, 2, 32, 64, 128, 1024])

@@ -22,6 +22,7 @@ from linescape.geometry.merged import Merged
 from linescape.geometry.packed import moving_products
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
+from linescape.geometry.tensors import is_continuous
 
 Precision = Literal["bfloat16"]
 
@@ -46,7 +47,7 @@ class Runner:
         engine: stands in for the copy along a path.
         precision: what the engine computes in; None is the network's own type.
         device: of the copy.
-        dtype: of its first tensor.
+        dtype: of its first tensor of numbers that are not whole, else of its first.
         statistics: names of BatchNorm's running statistics.
         threads: on the CPU, how many are used; None until `choose_threads`, and on a GPU.
     """
@@ -68,9 +69,10 @@ class Runner:
         self._set_up()
 
     def _set_up(self) -> None:
-        tensors = (value for value in self.model.state_dict().values() if isinstance(value, Tensor))
-        first = next(tensors, torch.zeros(()))
-        self.device, self.dtype = first.device, first.dtype
+        tensors = [value for value in self.model.state_dict().values() if isinstance(value, Tensor)]
+        first = next(iter(tensors), torch.zeros(()))
+        self.device = first.device
+        self.dtype = next((value.dtype for value in tensors if is_continuous(value.dtype)), first.dtype)
         self.precision = self._asked if processors.multiplies_bfloat16(self.device) else None
         self.engine = Fast(self.model, torch.bfloat16 if self.precision else None, self._memory)
         self.statistics = batchnorm.statistics(self.model)

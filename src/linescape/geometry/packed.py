@@ -30,6 +30,8 @@ _FACTOR = re.compile(
 _ROTATION = re.compile(r"(?i)(?:^|[._])(?:b?oft_(?:[rs]|blocks|diag)|hra_u|vblora_logits)(?:[._]|$)")
 """What is not linear in its own numbers: rotations of weights (OFT, BOFT, HRA), and a softmax (VB-LoRA)."""
 
+_RESCALING = re.compile(r"(?i)(?:^|[._])(?P<vector>ia3_l)(?:[._]|$)")
+"""Vectors that the inputs or outputs of a layer are multiplied by (IA3): linear, unless the layer moves too."""
 
 _PARTNER = {"A": "B", "a": "b", "down": "up"}
 """The factor that is applied first -> the other one."""
@@ -83,9 +85,9 @@ def check_no_factors(names: Collection[str], moving: Collection[str]) -> None:
     """
     if found := moving_products(names, moving):
         raise StateError(
-            f"These are factors of low-rank updates, as of LoRA, or rotations: {abbreviate(found)}. What a network "
-            "adds is their product, perhaps divided by its norm (DoRA), and the product of averages is not the average "
-            "of products. Merge each adapter into its base network, then average the two networks."
+            f"These are factors of updates, as of LoRA or IA3, or rotations: {abbreviate(found)}. What a network "
+            "computes is of their product, perhaps divided by its norm (DoRA), and the product of averages is not the "
+            "average of products. Merge each adapter into its base network, then average the two networks."
         )
 
 
@@ -93,7 +95,8 @@ def moving_products(names: Collection[str], moving: Collection[str]) -> list[str
     """The updates of adapters (LoRA and others) that are not linear in what differs between two ends, in words.
 
     These are products of which two factors differ, or one that is divided by the norm of what it gives (DoRA); and
-    rotations (OFT) that differ. A factor by itself, such as ``lora_B`` or DoRA's magnitudes, is linear.
+    rotations (OFT) that differ. A factor by itself, such as ``lora_B``, DoRA's magnitudes or the vector of IA3, is
+    linear.
 
     Args:
         names: of all tensors.
@@ -107,7 +110,7 @@ def moving_products(names: Collection[str], moving: Collection[str]) -> list[str
         updates.setdefault(update, []).extend({name} & {*moving})
         if match["lora"] == "magnitude_vector" or f"{update.rpartition('.')[0]}.dora_scale" in names:
             divided.add(update)
-    refused = [name for name in sorted(moving) if _ROTATION.search(name)]
+    refused = [*(name for name in sorted(moving) if _ROTATION.search(name)), *_rescaled(moving)]
     for update, factors in updates.items():
         module = update.rpartition(".")[0]
         scales = [name for name in (f"{module}.alpha", f"{module}.dora_scale") if name in moving]
@@ -115,6 +118,17 @@ def moving_products(names: Collection[str], moving: Collection[str]) -> list[str
         if factors and (len(factors + scales) > 1 or (update in divided and is_direction)):
             refused.append(" and ".join(factors + scales))
     return refused
+
+
+def _rescaled(moving: Collection[str]) -> list[str]:
+    """Vectors of IA3 that differ together with the layer which they multiply, in words."""
+    found = []
+    for name in sorted(moving):
+        if match := _RESCALING.search(name):
+            layer = name[: match.start("vector")]
+            tensors = (f"{layer}{inner}{of}" for inner in ("base_layer.", "") for of in ("weight", "bias"))
+            found += [f"{name} and {tensor}" for tensor in tensors if tensor in moving]
+    return found
 
 
 class Pair(NamedTuple):
@@ -136,7 +150,7 @@ def low_rank_pairs(names: Collection[str], moving: Collection[str]) -> list[Pair
         StateError: other factors move, or what divides or rotates a weight.
     """
     pairs: dict[Pair, None] = {}
-    refused = [name for name in sorted(moving) if _ROTATION.search(name)]
+    refused = [*(name for name in sorted(moving) if _ROTATION.search(name)), *_rescaled(moving)]
     for name in sorted(names):
         if not (match := _FACTOR.search(name)):
             continue

@@ -22,6 +22,7 @@ from linescape.evaluation.copies.observing import random_state_kept
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import counting
 from linescape.geometry.paths import Path
+from linescape.geometry.tensors import is_continuous
 from linescape.interpolation import plain
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
@@ -43,7 +44,7 @@ class MeanLoss(nn.Module):
     Attributes:
         alphas: the positions ``(positions,)``.
         values: the mean loss at them as the scan has measured it ``(positions,)``.
-        weights: the network's parameters, tied ones once.
+        weights: the network's parameters, frozen ones too and tied ones once; none of whole numbers.
 
     Raises:
         MeasureError: a name is unknown; the measure has no gradient; or the network is in half precision.
@@ -74,8 +75,10 @@ class MeanLoss(nn.Module):
         self._path, self._evaluator, self.treatment = path, evaluator, treatment
         curve = scan(path, evaluator, ScanOptions(alphas=alphas, batchnorm=treatment, progress=False))
         self.alphas, self.values = curve.alphas, curve[self._data, self._name].mean
-        self.network = plain.copied(evaluator, treatment).requires_grad_(True)
-        self.weights = tuple(self.network.parameters())
+        self.network = plain.copied(evaluator, treatment)
+        self.weights = tuple(of for of in self.network.parameters() if is_continuous(of.dtype))
+        for weight in self.weights:
+            weight.requires_grad_(True)
         self._batches = [to_device(batch, evaluator.device) for batch in evaluator.data[self._data]]
         self._total = 1.0
         with torch.no_grad(), random_state_kept(evaluator.device):

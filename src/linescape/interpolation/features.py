@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils import _pytree as pytree
 
 from linescape import tensor_file
@@ -212,8 +213,8 @@ class _Watched:
 
     def _passes_on(self, name: str, output: Tensor, last: Tensor) -> bool:
         layer = self.start.get_submodule(name)
-        is_container = isinstance(layer, nn.Identity) or any(True for _ in layer.children())
-        return is_container and torch.equal(output, last)
+        does_nothing = isinstance(layer, nn.Identity | _DropoutNd) or any(True for _ in layer.children())
+        return does_nothing and torch.equal(output, last)
 
     def _named(
         self, layers: Sequence[str], calls: Mapping[str, list[Any]], reasons: Mapping[str, str]
@@ -332,6 +333,7 @@ def _compared(start: Tensor, end: Tensor, between: Tensor, alpha: float) -> np.n
     inner, squares = (m * mixture).sum(1), mixture.square().sum(1)
     distance = 1 - inner / (m.norm(dim=1) * mixture.norm(dim=1))
     of_ends = 1 - (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+    of_ends, distance = (values.clamp(0, 2) for values in (of_ends, distance))  # which rounding may leave
     return torch.stack([of_ends, distance, inner / squares]).cpu().numpy()
 
 

@@ -2,7 +2,8 @@
 
 The Hessian is that of the mean loss of all examples by the parameters of the network, tied ones once; its products
 with vectors are exact, by two backward passes, eigenvalues by Lanczos (ARPACK, with residuals), the trace by
-Hutchinson's estimator with an interval (Hutchinson 1989). See `linescape.interpolation.differentiable` for BatchNorm.
+Hutchinson's estimator with an interval (Hutchinson 1989); of few parameters both are those of the whole matrix. See
+`linescape.interpolation.differentiable` for BatchNorm.
 
 Forward over backward (Pearlmutter 1994; `torch.func.jvp` of `jacrev`) is not used, as its products are wrong in torch
 2.13 for BatchNorm with its batch's statistics.
@@ -96,7 +97,7 @@ def curvature(
     loss = MeanLoss(path, evaluator, alphas, data, measure, batchnorm)
     count = sum(weight.numel() for weight in loss.weights)
     for value, least, most, what in (
-        (top, 1, count - 1, "top"),
+        (top, 1, max(1, count - 1), "top"),
         (vectors, 2, None, "vectors"),
     ):
         if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
@@ -135,14 +136,19 @@ def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[
     """Eigenvalues and their residuals ``(top,)``, the trace and the half width of its interval."""
     operator = LinearOperator((count, count), partial(_product, loss), dtype=np.float64)
     random = np.random.default_rng(seed)
-    tolerance = _TOLERANCE[loss.weights[0].dtype]
-    found, directions = eigsh(
-        operator, k=top, which="LA", v0=random.standard_normal(count), tol=tolerance, maxiter=30 * count
-    )
+    first, tolerance = random.standard_normal(count), _TOLERANCE[loss.weights[0].dtype]
+    whole = operator @ np.eye(count) if count <= vectors else None
+    if whole is not None:  # Lanczos finds fewer than all, and none of one
+        found, directions = np.linalg.eigh((whole + whole.T) / 2)
+        found, directions = found[-top:], directions[:, -top:]
+    elif not np.any(operator @ first):  # of a loss that is linear by pieces, which Lanczos cannot begin with
+        found, directions = np.zeros(top), np.eye(count, top)
+    else:
+        found, directions = eigsh(operator, k=top, which="LA", v0=first, tol=tolerance, maxiter=30 * count)
     found, directions = found[::-1], directions[:, ::-1]
     residuals = np.linalg.norm(operator @ directions - found * directions, axis=0)
-    if count <= vectors:
-        return found, residuals, float(np.trace(operator @ np.eye(count))), 0.0
+    if whole is not None:
+        return found, residuals, float(np.trace(whole)), 0.0
     signs = random.integers(0, 2, (vectors, count)) * 2.0 - 1.0
     samples = [float(vector @ _product(loss, vector)) for vector in signs]
     half = stats.t.ppf(0.975, vectors - 1) * np.std(samples, ddof=1) / np.sqrt(vectors)

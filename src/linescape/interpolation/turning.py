@@ -34,7 +34,7 @@ from linescape.interpolation.options import grid
 from linescape.shape.intervals import Estimate
 
 STILL = 1e-12
-"""Logits slower than this share of their example's greatest speed stand still, as far as float64 can tell."""
+"""Logits slower than this share of their example's greatest speed or size stand still, as far as float64 can tell."""
 
 _FORMAT = "linescape-turning-1"
 
@@ -50,7 +50,8 @@ class GaussLength:
         alphas: positions ``(n,)``, rising.
         elements: how fast the direction of the logits turns, ``|dn/dalpha|`` in radians for each unit of alpha,
             ``(n, examples)``; 0 where the logits stand still and have no direction; NaN where they are not finite.
-        still: whether the logits stand still (speed at most `STILL` of the example's greatest), ``(n, examples)``.
+        still: whether the logits stand still, ``(n, examples)``: their speed is at most `STILL` of the example's
+            greatest speed, or of the largest norm of its logits, as where only the length of a normalised weight moves.
         speeds: ``|dz/dalpha|``, logits for each unit of alpha, ``(n, examples)``.
         turns: angles between the velocities at successive positions, in radians, ``(n - 1, examples)``; 0 where the
             logits stand still at one of the two; NaN where a velocity is not finite.
@@ -175,7 +176,7 @@ def gauss_length(
     inputs = inputs.double() if inputs.is_floating_point() else inputs
     parts = [inputs[part] for part in cuts(len(inputs), batch)]
     _check(module, network, path, parts[0])
-    speeds, elements = np.empty((2, len(positions), len(inputs)))
+    speeds, elements, sizes = np.empty((3, len(positions), len(inputs)))
     turns = np.empty((len(positions) - 1, len(inputs)))
     before: Tensor | None = None
     for row, alpha in enumerate(positions):
@@ -187,7 +188,8 @@ def gauss_length(
         if before is not None:
             turns[row - 1] = _angles(before, velocities).numpy()
         before = velocities
-    still = speeds <= STILL * speeds.max(axis=0)
+        sizes[row] = _sizes(logits, parts, alpha)
+    still = speeds <= STILL * np.maximum(speeds, sizes).max(axis=0)
     turns[still[1:] | still[:-1]] = 0.0
     return GaussLength(np.array(positions), np.where(still, 0.0, elements), still, speeds, turns)
 
@@ -299,6 +301,13 @@ def _derivatives(logits: Callable[[Tensor], Tensor], alpha: float) -> tuple[Tens
         warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)  # by torch, of its own code
         first, second = jvp(velocity, (position,), (one,))[:2]
     return first, second
+
+
+def _sizes(logits: Callable[[Tensor, Tensor], Tensor], parts: Sequence[Tensor], alpha: float) -> np.ndarray:
+    """The norm of the logits of each example."""
+    with torch.no_grad():
+        found = [logits(part, torch.tensor(alpha, dtype=torch.float64)).norm(dim=1) for part in parts]
+    return torch.cat(found).numpy()
 
 
 def _element(velocity: Tensor, acceleration: Tensor) -> tuple[Tensor, Tensor]:

@@ -181,7 +181,8 @@ class Remaining(Content, frozen=True, tag_field="trained", tag="remaining"):
     All convolutions and linear layers are pruned together, biases and norm layers are not (Frankle et al. 2020, arXiv
     1912.05671). Weights that were pruned before are 0 at the end that decides, so each further round prunes those that
     are left: with densities 0.8, 0.64, ... of which each is decided by the training before it, and all of which start
-    from one state, it is iterative magnitude pruning with rewinding.
+    from one state, it is iterative magnitude pruning with rewinding. A `Random` start is drawn for each recipe by
+    itself, so rewinding to the start of a training takes ``init=Trained(recipe, at="start")``.
 
     Attributes:
         by: the state whose magnitudes decide, of the same network: the end of the training before.

@@ -57,6 +57,12 @@ def interval(row: Mapping[str, Any], low: str = "low", high: str = "high", digit
     return f"{number(row[low], digits)} to {number(row[high], digits)}"
 
 
+def with_article(name: str) -> str:
+    """A name after the article that its sound asks for: an MLP, a ResNet."""
+    spelled = name.split("-")[0].isupper() and name[:1] in "AEFHILMNORSX"
+    return f"{'an' if spelled or name[:1] in 'AEIO' else 'a'} {name}"
+
+
 def listed(words: Sequence[str], most: int = 3) -> str:
     """The first few words, and how many more there are."""
     return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "")
@@ -101,6 +107,7 @@ def _environment() -> Environment:
     environment = Environment(loader=PackageLoader("linescape.report"), autoescape=False, undefined=StrictUndefined)  # noqa: S701
     environment.filters |= {
         "capital": capital,
+        "with_article": with_article,
         "interval": interval,
         "listed": listed,
         "number": number,

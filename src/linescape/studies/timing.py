@@ -9,21 +9,24 @@ apart.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Literal
 
 import msgspec
 import torch
+from torch import nn
 
 from linescape import data, models
 from linescape.data import Dataset, Split
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
-from linescape.recipe import Random, Recipe, Schedule
+from linescape.recipe import OnCurve, Random, Recipe, Remaining, Schedule, Subspace, Trains
 from linescape.studies.job import measuring, one_thread
 from linescape.studies.processes import Processes, messages, reply
 from linescape.training.loop import train
+from linescape.training.pruning import prunable
+from linescape.training.what_is_trained import OfCurve, OfRemaining, OfSubspace, WhatIsTrained
 
 ENOUGH = 0.6
 """Seconds of timed calls after which there are enough."""
@@ -39,7 +42,8 @@ class Workload(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: ``step`` (one batch of the recipe) or ``pass`` (forward only, with the measures).
-        recipe: the network, and for a step the optimizer and augmentation; its schedule, start and seed do not count.
+        recipe: the network, and for a step the optimizer, augmentation and what is trained; its schedule, start and
+            seed do not count.
         shape: of one input.
         classes: outputs of the network.
         examples: measured by a ``pass``.
@@ -118,11 +122,13 @@ def made_up(workload: Workload) -> Dataset:
 def _prepared(workload: Workload, device: str) -> Callable[[], object]:
     """A function that does the workload once; it was called once already, since the first call also allocates."""
     dataset = made_up(workload)
-    seeds = (0,) if workload.kind == "step" else (0, 1)
+    trains = workload.recipe.trains
+    seeds = (0,) if workload.kind == "step" and not isinstance(trains, OnCurve) else (0, 1)
     networks = [models.draw(workload.recipe.model, workload.shape, workload.classes, Random(), seed) for seed in seeds]
     if workload.kind == "step":
         recipe = msgspec.structs.replace(workload.recipe, schedule=Schedule(_ENDLESS))
-        steps = train(recipe, dataset, State.from_module(networks[0]), device, networks[0])
+        states = [State.from_module(network) for network in networks]
+        steps = train(recipe, dataset, states[0], device, networks[0], _what_is_trained(trains, states, networks[0]))
         next(steps), next(steps)  # the starting point, then a step
         return lambda: next(steps)
     start, end = (State.from_module(network).to(device) for network in networks)
@@ -136,3 +142,14 @@ def _prepared(workload: Workload, device: str) -> Callable[[], object]:
 
     position()
     return position
+
+
+def _what_is_trained(trains: Trains, states: Sequence[State], network: nn.Module) -> WhatIsTrained:
+    """As a study's training has it, from states that are at hand."""
+    if isinstance(trains, OnCurve):
+        return OfCurve(states[0], states[1], trains.kind)
+    if isinstance(trains, Subspace):
+        return OfSubspace(states[0], trains, seed=0)
+    if isinstance(trains, Remaining):
+        return OfRemaining({name: torch.ones_like(states[0][name], dtype=torch.bool) for name in prunable(network)})
+    return WhatIsTrained()

@@ -17,10 +17,24 @@ from torch import Tensor, nn
 
 from linescape import data, models
 from linescape.evaluation import batchnorm
-from linescape.recipe import Data, Model, Moment, Optimizer, Recipe, Trained, title
+from linescape.recipe import (
+    Data,
+    Midway,
+    Model,
+    Moment,
+    OnCurve,
+    Optimizer,
+    Recipe,
+    Remaining,
+    Subspace,
+    Trained,
+    Trains,
+    title,
+)
 from linescape.studies.tasks import Keep
 from linescape.studies.timing import Workload
 from linescape.training.loop import steps_per_epoch
+from linescape.training.projections import PROJECTIONS
 
 TASK = 0.07
 """Seconds of any task for drawing the network and flushing files to the disk."""
@@ -65,19 +79,26 @@ def beginning(recipe: Recipe) -> float:
 
 def step(recipe: Recipe, device: str) -> tuple[Workload, float]:
     """A step to time, and how many of it are a step of a training."""
-    return _step(recipe.data, recipe.model, recipe.optimizer, device)
+    return _step(recipe.data, recipe.model, recipe.optimizer, recipe.trains, device)
 
 
 @cache  # many trainings have the same steps, and checking a recipe takes long
-def _step(spec: Data, model: Model, optimizer: Optimizer, device: str) -> tuple[Workload, float]:
+def _step(spec: Data, model: Model, optimizer: Optimizer, trains: Trains, device: str) -> tuple[Workload, float]:
     size = min(optimizer.batch_size, data.examples(spec)[0])
     few = _few(spec, model, 3, size, device)  # forward, and twice as much backward
     if few < size:
         small = Optimizer(lr=0.0, batch_size=few, precision=optimizer.precision, native=optimizer.native)
         return _workload("step", Recipe(_plain(spec), model, small), spec), size / few
     treated = replace(_plain(spec), augment=spec.augment, mixup=spec.mixup)
-    alike = replace(optimizer, lr=0.0, weight_decay=0.0, batch_size=size)
-    return _workload("step", Recipe(treated, model, alike), spec), 1.0
+    alike = Recipe(treated, model, replace(optimizer, lr=0.0, weight_decay=0.0, batch_size=size))
+    return _workload("step", _training(alike, trains), spec), 1.0
+
+
+def _training(recipe: Recipe, trains: Trains) -> Recipe:
+    """The recipe with what is trained, which each step computes with; from where and by what changes no time."""
+    if isinstance(trains, OnCurve):
+        return replace(recipe, trains=trains, init=Midway(Moment(recipe), Moment(recipe)))
+    return replace(recipe, trains=Remaining(Moment(recipe), 1.0) if isinstance(trains, Remaining) else trains)
 
 
 def measurement(recipe: Recipe, device: str) -> Workload:
@@ -135,7 +156,15 @@ def approximate_call(workload: Workload) -> float:
     """Seconds of one workload on the imagined core."""
     examples = 3 * workload.recipe.optimizer.batch_size if workload.kind == "step" else workload.examples
     counted = _built(workload.recipe.model, _plain(workload.recipe.data), workload.shape, workload.classes)
-    return _PER_CALL + examples * counted.multiplications / _PER_SECOND
+    projected = _projecting(workload.recipe.trains, counted.bytes // 4) if workload.kind == "step" else 0
+    return _PER_CALL + (examples * counted.multiplications + projected) / _PER_SECOND
+
+
+def _projecting(trains: Trains, weights: int) -> int:
+    """Multiplications of a step for the projection of a subspace and its transpose."""
+    if not isinstance(trains, Subspace):
+        return 0
+    return 2 * PROJECTIONS[trains.projection].multiplications(weights, trains.dimension)
 
 
 def describe(model: Model) -> str:
@@ -146,9 +175,17 @@ def describe(model: Model) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """Multiplications of a network's forward pass of one example, whether it has BatchNorm, and bytes of its state."""
+    """What is counted of a network.
+
+    Attributes:
+        multiplications: of its forward pass of one example.
+        layers: calls of convolutions, linear and recurrent layers in it.
+        norms: whether it has BatchNorm.
+        bytes: of its state.
+    """
 
     multiplications: int
+    layers: int
     norms: bool
     bytes: int
 
@@ -176,4 +213,4 @@ def _built(model: Model, spec: Data, shape: tuple[int, ...], classes: int) -> Ne
             layer.register_forward_hook(count)
     outline.eval()(inputs[:1].to(device))
     size = sum(value.numel() * value.element_size() for value in outline.state_dict().values())
-    return Network(sum(multiplications), bool(batchnorm.layers(outline)), size)
+    return Network(sum(multiplications), len(multiplications), bool(batchnorm.layers(outline)), size)

@@ -50,6 +50,11 @@ class Projection(ABC):
     def adjoint(self, weights: Tensor) -> Tensor:
         """``P^T y``: ``(size,)`` to ``(dimension,)``."""
 
+    @classmethod
+    @abstractmethod
+    def multiplications(cls, size: int, dimension: int) -> int:
+        """How many ``P x`` takes, and so does ``P^T y``."""
+
     @property
     def bytes(self) -> int:
         """Memory that the map takes."""
@@ -63,6 +68,11 @@ class Dense(Projection):
         random = torch.Generator().manual_seed(seed)
         matrix = torch.randn(self.size, self.dimension, generator=random, dtype=dtype)
         return (matrix / matrix.norm(dim=0),)
+
+    @classmethod
+    def multiplications(cls, size: int, dimension: int) -> int:
+        """All its numbers."""
+        return size * dimension
 
     def __call__(self, coordinates: Tensor) -> Tensor:
         """``P x``."""
@@ -86,6 +96,11 @@ class Sparse(Projection):
         signs = random.integers(0, 2, places.shape) * 2 - 1
         values = torch.from_numpy(signs).to(dtype) / math.sqrt(count)
         return torch.from_numpy(places), values
+
+    @classmethod
+    def multiplications(cls, size: int, dimension: int) -> int:
+        """Its numbers that are not 0."""
+        return math.ceil(math.sqrt(size)) * dimension
 
     def __call__(self, coordinates: Tensor) -> Tensor:
         """``P x``."""
@@ -117,6 +132,12 @@ class Fastfood(Projection):
         scaled = gauss / (gauss.square().sum() * self.size).sqrt()
         return signs, order, order.argsort(), scaled.to(dtype)
 
+    @classmethod
+    def multiplications(cls, size: int, dimension: int) -> int:  # noqa: ARG003 - coordinates are padded
+        """Those of two Walsh-Hadamard transforms, a matrix of `_BLOCK` at a time."""
+        length = 1 << max(0, size - 1).bit_length()
+        return 2 * length * sum(_sides(length))
+
     def __call__(self, coordinates: Tensor) -> Tensor:
         """``P x``."""
         signs, order, _, scaled = self.tensors
@@ -137,14 +158,19 @@ def hadamard(vector: Tensor) -> Tensor:
 
     It is the tensor product of small ones, which are done one after the other.
     """
-    sides, left = [], vector.numel()
-    while left > 1:
-        sides.append(min(left, _BLOCK))
-        left //= sides[-1]
+    sides = _sides(vector.numel())
     shaped = vector.reshape(sides)
     for side in sides:  # contracts the first axis and puts the result last, so the order is as before in the end
         shaped = torch.tensordot(shaped, _sylvester(side, vector.dtype, vector.device), dims=([0], [0]))
     return shaped.reshape(-1)
+
+
+def _sides(length: int) -> list[int]:
+    """Sizes of the small transforms that one of a power of two consists of."""
+    sides: list[int] = []
+    while (left := length // math.prod(sides)) > 1:
+        sides.append(min(left, _BLOCK))
+    return sides
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -50,7 +51,10 @@ def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
     assert rows["adam"]["elsewhere"] == 11
     assert grid.outcomes == {"BatchNorm": Outcome.ABOVE, "Adam": Outcome.NO_INTERVAL}, "all pairs are equal"
     words = sentences.of(grid)
-    assert words.headline == "22 of 44 lines are monotone up to 0.001 nats; BatchNorm raise the largest rise."
+    assert words.headline == (
+        "22 of 44 lines are monotone up to 0.001 nats; the largest rise is higher with BatchNorm; too few pairs of "
+        "runs differ to tell what Adam changes."
+    )
     assert distance.outcomes == {"all": Outcome.ABOVE}
     assert sentences.of(distance).headline.startswith("Yes, among these trainings")
     assert "Here, with 1 seed:" in sentences.of(grid).published, "of each point"
@@ -92,12 +96,26 @@ def test_tables_of_residual_networks_by_norm_optimizer_and_rate() -> None:
     }
     headline = sentences.of(answer).headline
     assert headline == (
-        "7 of 30 lines are monotone up to 0.001 nats; the largest rise is higher with BatchNorm and Adam."
+        "7 of 30 lines are monotone up to 0.001 nats; the largest rise is higher with BatchNorm and Adam; too few "
+        "pairs of runs differ to tell what the identity start changes."
     )
     assert [claim.claim for claim in answer.claims] == [
         f"{name} encourages lines of residual networks that are not monotone." for name in ("BatchNorm", "Adam")
     ]
     assert {claim.verdict for claim in answer.claims} == {Verdict.HOLDS}
+
+
+def test_the_headline_tells_an_inconclusive_change_from_one_that_nothing_is_known_of() -> None:
+    grid, wide = answers(lines_of(STUDY, residual))[2], {"low_all": -1.0, "high_all": 1.0}
+    changes = [change | (wide if change["change"] == "Adam" else {}) for change in grid.facts["changes"]]
+    unknown = [change | {"low_all": math.nan, "high_all": math.nan} for change in changes if change["change"] != "Adam"]
+    changes = [change for change in changes if change["change"] == "Adam"] + unknown
+    outcomes = {change["change"]: Outcome.of(change, "low_all", "high_all") for change in changes}
+    told = sentences.of(replace(grid, facts={**grid.facts, "changes": changes}, outcomes=outcomes))
+    assert told.headline == (
+        "7 of 30 lines are monotone up to 0.001 nats; what Adam changes is inconclusive; too few pairs of runs differ "
+        "to tell what BatchNorm and the identity start change."
+    )
 
 
 def test_bumps_are_those_of_the_released_code() -> None:

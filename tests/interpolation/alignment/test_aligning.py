@@ -181,7 +181,7 @@ def test_what_cannot_be_aligned_is_refused() -> None:
     data = torch.randn(9, 6), torch.zeros(9, dtype=torch.long)
     network = Branching()
     state = State.from_module(network)
-    with pytest.raises(StateError, match="cannot be aligned, since its call is no graph"):
+    with pytest.raises(StateError, match="cannot be permuted, since its call is no graph"):
         align(state, state, Evaluator(network, {"train": data}))
     with pytest.raises(RecipeError, match="Did you mean 'weights'"):
         align(state, state, Evaluator(network, {"train": data}), "weight")  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from linescape.studies import vlaar2022
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Train
-from linescape.studies.works.frankle2020lmc import SCALES, SHARES, copy, pruned, step_at
+from linescape.studies.works.frankle2020lmc import SCALES, SHARES, Scale, copy, pruned, rewound, step_at
 
 
 def test_copies_differ_in_the_order_of_the_data_alone() -> None:
@@ -88,6 +88,30 @@ def test_pruning_goes_on_from_round_to_round_and_rewinds_to_one_step() -> None:
         by = by.recipe.trains.by
     assert densities == [0.125, 0.25, 0.5]
     assert by == Moment(base), "the first round is decided by the training itself"
+
+
+def test_pruning_is_by_hand_what_the_study_does_when_rewound_to_the_start(tmp_path: Path) -> None:
+    """The largest half, then the largest quarter after training that half, all of them from one start, 0 to the end."""
+    base = Recipe(Data("digits"), MLP((8,)), Optimizer(batch_size=256), Schedule(1))
+    mask = pruned(base, 0, Scale(rounds=2, kept=0.5))
+    last = Moment(replace(rewound(base, 0, 1), trains=mask))
+    store = Store(tmp_path)
+    work([Train(last.recipe)], store, progress=False, workers=1)
+    start = store.state(Moment(base, "start"))
+    weights = tuple(name for name in start.parameters if start[name].ndim == 2)
+    left = {name: torch.ones_like(start[name], dtype=torch.bool) for name in weights}
+    for by, density in ((Moment(base), 0.5), (mask.by, 0.25)):
+        began = store.state(Moment(by.recipe, "start"))
+        assert all(torch.equal(began[name], start[name] * left[name]) for name in weights), "rewound to one start"
+        end = store.state(by)
+        magnitudes = torch.cat([end[name].abs().flatten() for name in weights])
+        least = magnitudes.sort(descending=True).values[round(density * len(magnitudes)) - 1]
+        left = {name: end[name].abs() >= least for name in weights}
+    for at in ("start", "end"):
+        found = store.state(Moment(last.recipe, at))
+        assert all(torch.equal(found[name] != 0, left[name]) for name in weights), "pruned ones are exactly 0"
+    began = store.state(Moment(last.recipe, "start"))
+    assert all(torch.equal(began[name][left[name]], start[name][left[name]]) for name in weights)
 
 
 def test_copies_of_pruned_networks_have_one_mask_and_another_networks_in_the_control() -> None:

@@ -31,6 +31,8 @@ METHODS: tuple[By, ...] = ("weights", "activations")
 EXAMPLES = 2000
 """Examples whose activations are compared."""
 
+_UNCHANGED = "Or measure the line with the units as they are."
+
 _FEW = 8
 """Examples by which a graph is made, and by which outputs are compared."""
 
@@ -139,8 +141,7 @@ def _free_units(network: _Called, state: State) -> Structure:
     found = structure(network.graph, network.unsaved, state, network.few.tensors)
     if not found.units:
         raise StateError(
-            "No units of this network are known to be free to be permuted, so it cannot be aligned: "
-            f"{_reasons(found)}. Measure the line without --align."
+            f"No units of this network are known to be free to be permuted: {_reasons(found)}. {_UNCHANGED}"
         )
     return found
 
@@ -177,8 +178,8 @@ class _Called:
             self.graph: Graph = export(evaluator.model, self._args, self._kwargs)
         except NotExportable as error:
             raise StateError(
-                f"This {type(evaluator.model).__name__} cannot be aligned, since its call is no graph in which units "
-                f"could be followed: {error}. Measure the line without --align."
+                f"The units of this {type(evaluator.model).__name__} cannot be permuted, since its call is no graph in "
+                f"which they could be followed: {error}. {_UNCHANGED}"
             ) from error
 
     def _arguments(self, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -194,7 +195,7 @@ class _Called:
         if not calls:
             raise StateError(
                 "The evaluator's `forward` does not call the network itself but a part of it, so its units cannot be "
-                "followed. Give a `forward` that calls the network, or measure without --align."
+                f"followed. Give a `forward` that calls the network. {_UNCHANGED}"
             )
         args, kwargs = calls[-1]
         if "use_cache" in inspect.signature(model.forward).parameters:
@@ -227,8 +228,8 @@ class _Called:
         outputs = [pytree.tree_leaves(getattr(of_state, "logits", of_state)) for of_state in called]
         if not any(isinstance(old, Tensor) and old.is_floating_point() for old in outputs[0]):
             raise StateError(
-                f"This {type(model).__name__} returns no tensors of numbers, so it cannot be checked that an aligned "
-                "network computes the same. Measure the line without --align."
+                f"This {type(model).__name__} returns no tensors of numbers, so it cannot be checked that it "
+                f"computes the same with its units permuted. {_UNCHANGED}"
             )
         for old, new in zip(*outputs, strict=True):
             if isinstance(old, Tensor):
@@ -237,8 +238,8 @@ class _Called:
                     raise StateError(
                         f"Permuting units changes the outputs of this {type(model).__name__} by up to "
                         f"{apart:.2g} of the largest, so what was derived from its graph does not hold. The units are "
-                        f"those of {abbreviate([units.label for units in found.units])}. Measure the line without "
-                        "--align, and report this network."
+                        f"those of {abbreviate([units.label for units in found.units])}. Report this network. "
+                        f"{_UNCHANGED}"
                     )
 
 

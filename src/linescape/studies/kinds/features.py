@@ -10,7 +10,7 @@ from linescape.interpolation.features import feature_connectivity
 from linescape.recipe import Moment
 from linescape.studies.job import Job
 from linescape.studies.kinds.kind import Asked, Kind, Part
-from linescape.studies.kinds.line import ALIGNING, evaluating, opened
+from linescape.studies.kinds.line import ALIGNING, evaluating, fitting, opened
 from linescape.studies.measurements import Features
 from linescape.studies.paths import Aligned, between
 from linescape.studies.states import state
@@ -42,7 +42,7 @@ def _cost(task: Features, device: str, _: Asked) -> Cost:
     calibrating = min(task.train_examples or train, train) * (task.batchnorm == "recalibrate")
     calibrating *= network(task.recipe).norms
     workload = measurement(task.recipe, device)
-    passes = task.alphas * (COPIES * measured + calibrating) + 2 * calibrating
+    passes = task.alphas * (COPIES * measured + calibrating) + 2 * calibrating + fitting(task)
     size = (2 * task.alphas + 1) * measured * 4 * max(1, len(task.layers))  # float32, of each layer
     fixed = beginning(task.recipe) + ALIGNING * isinstance(task.along, Aligned)
     return Cost({workload: passes / workload.examples}, fixed, size, is_scaled(workload))

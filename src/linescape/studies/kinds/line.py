@@ -13,6 +13,8 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Only, Path
 from linescape.geometry.state import State, is_finite
+from linescape.interpolation import repair
+from linescape.interpolation.alignment import aligning as alignment
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, walk
@@ -163,8 +165,21 @@ def _cost(task: Scan, device: str, _: Asked) -> Cost:
     workload = measurement(task.recipe, device)
     calls = {workload: (task.alphas * passes + ends) / workload.examples}
     size = task.alphas * measured * len(task.batchnorm) * 2 * 4  # loss and error as float32
+    calls[workload] += fitting(task) / workload.examples
     aligning = ALIGNING * isinstance(task.along, Aligned)
     return Cost(calls, beginning(task.recipe) + aligning + task.alphas * POINT, size, is_scaled(workload))
+
+
+def fitting(task: Scan | Features) -> float:
+    """Examples that go through the network to align an end by activations, and to rescale units at each position."""
+    if not isinstance(task.along, Aligned):
+        return 0.0
+    available = data.examples(task.recipe.data)[0]
+    available = min(task.train_examples or available, available)
+    examples = 2.0 * min(alignment.EXAMPLES, available) * (task.along.by == "activations")
+    if task.along.repaired:  # each layer but the last at each position, by a pass up to it: half of one, on average
+        examples += task.alphas * (network(task.recipe).layers - 1) / 2 * min(repair.EXAMPLES, available)
+    return examples
 
 
 KIND = Kind(Scan, _do, _cost)

@@ -21,7 +21,8 @@ runs, one diverged), half the start lengthens it by 0.15 (0.03 to 0.26), as the 
 plateau for that: on the homogeneous line of the deep networks it is shorter by 0.12 (0.04 to 0.20) and of those with
 half the start by 0.11 (0.03 to 0.18), uncorrected and not declared before. The start and the learning rate were
 chosen in a trial with other draws, since a full Kaiming start at a rate of 0.02 gave no arm a plateau (at most 0.06
-of the line). `demo` (3 seeds): half the start lengthens it by 0.21 (0.02 to 0.39), all else is inconclusive.
+of the line). `demo` (3 seeds): half the start lengthens it by 0.21 (0.02 to 0.39), all else is inconclusive; on another
+processor (29 November 2026), where trainings have other last bits, by 0.16 (-0.11 to 0.44), and nothing is decided.
 
 Cost: `demo` 44 s on 2 cores with other programs on them (load 4.7); `mini` 2.5 min of computing on an idle core as
 `study plan` estimates.
