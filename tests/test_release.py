@@ -126,8 +126,8 @@ def test_the_wheel_works_where_nothing_else_is_installed(
         "install",
         "--no-compile",
         "--constraint",
-        ROOT / "constraints.txt",
-        built[1],
+        str(ROOT / "constraints.txt"),
+        str(built[1]),
     ]
     subprocess.run(install, cwd=tmp_path, check=True, capture_output=True)  # with the settings of this machine's pip
     place = call(bin_ / "python", "-c", "import linescape; print(linescape.__file__)", folder=tmp_path)
