@@ -30,8 +30,9 @@ def train(model: transformers.GPT2LMHeadModel, words: torch.Tensor, steps: int) 
 def main(steps: int = 300) -> dict[str, list[float]]:
     """Loss on both texts, in nats a character, along the line from the base to the fine-tuned model."""
     texts = {"manual": blocks("".join(topics.topics.values())), "code": blocks(inspect.getsource(argparse))}
-    config = transformers.GPT2Config(vocab_size=128, n_positions=32, n_embd=32, n_layer=2, n_head=2)
-    config.update({"bos_token_id": None, "eos_token_id": None, "loss_type": "ForCausalLM"})
+    config = transformers.GPT2Config(
+        vocab_size=128, n_positions=32, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+    )
     transformers.set_seed(0)
     base = transformers.GPT2LMHeadModel(config)
     train(base, texts["manual"][200:], steps)
