@@ -42,8 +42,7 @@ def main(steps: int = 300) -> dict[str, list[float]]:
     curve = ls.scan(ls.Line(base, tuned), ls.Evaluator(base, data), ls.ScanOptions(alphas=11))
     losses = {name: curve[name, "cross_entropy"].mean.tolist() for name in texts}
     for name, values in losses.items():
-        first, middle, last = (f"{values[number]:.2f}" for number in (0, 5, 10))
-        print(f"Loss on the {name}: {first} nats a character of the base, {middle} halfway, {last} at the end.")
+        print(f"Nats a character of the {name}: base {values[0]:.2f}, halfway {values[5]:.2f}, end {values[10]:.2f}.")
     return losses
 
 
