@@ -30,8 +30,9 @@ def train(model: transformers.GPT2LMHeadModel, words: torch.Tensor, steps: int) 
 def main(steps: int = 300) -> dict[str, list[float]]:
     """Loss on both texts, in nats a character, along the line from the base to the fine-tuned model."""
     texts = {"manual": blocks("".join(topics.topics.values())), "code": blocks(inspect.getsource(argparse))}
-    config = transformers.GPT2Config(vocab_size=128, n_positions=32, n_embd=32, n_layer=2, n_head=2)
-    config.update({"bos_token_id": None, "eos_token_id": None, "loss_type": "ForCausalLM"})
+    config = transformers.GPT2Config(
+        vocab_size=128, n_positions=32, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+    )
     transformers.set_seed(0)
     base = transformers.GPT2LMHeadModel(config)
     train(base, texts["manual"][200:], steps)
@@ -41,8 +42,7 @@ def main(steps: int = 300) -> dict[str, list[float]]:
     curve = ls.scan(ls.Line(base, tuned), ls.Evaluator(base, data), ls.ScanOptions(alphas=11))
     losses = {name: curve[name, "cross_entropy"].mean.tolist() for name in texts}
     for name, values in losses.items():
-        first, middle, last = (f"{values[number]:.2f}" for number in (0, 5, 10))
-        print(f"Loss on the {name}: {first} nats a character of the base, {middle} halfway, {last} at the end.")
+        print(f"Nats a character of the {name}: base {values[0]:.2f}, halfway {values[5]:.2f}, end {values[10]:.2f}.")
     return losses
 
 

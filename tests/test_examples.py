@@ -74,7 +74,7 @@ def test_the_trainer_of_hugging_face_leaves_a_page(tmp_path: Path, capsys: pytes
 def test_the_language_model_learns_the_code(capsys: pytest.CaptureFixture[str]) -> None:
     losses = example("language_model", "transformers").main(steps=60)
     assert losses["code"][-1] < losses["code"][0]
-    assert f"Loss on the code: {losses['code'][0]:.2f} nats" in capsys.readouterr().out
+    assert f"Nats a character of the code: base {losses['code'][0]:.2f}, halfway" in capsys.readouterr().out
 
 
 @pytest.mark.extras
