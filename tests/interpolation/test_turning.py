@@ -115,7 +115,7 @@ def test_logits_that_move_by_rounding_alone_stand_still() -> None:
     start = nn.Sequential(Cosine(4, 5), nn.Linear(5, 3)).double()
     end = copy.deepcopy(start)
     with torch.no_grad():
-        end[0].weight.mul_(2)
+        end[0].weight.mul_(2)  # type: ignore[operator]
     found = gauss_length(Line(start, end), start, drawn(6, 4), 11)
     assert found.speeds.max() < 1e-14
     assert found.still.all()
