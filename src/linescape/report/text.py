@@ -60,7 +60,7 @@ def interval(row: Mapping[str, Any], low: str = "low", high: str = "high", digit
 def with_article(name: str) -> str:
     """A name after the article that its sound asks for: an MLP, a ResNet."""
     spelled = name.split("-")[0].isupper() and name[:1] in "AEFHILMNORSX"
-    return f"{'an' if spelled or name[:1] in 'AEIO' else 'a'} {name}"
+    return f"{'an' if spelled or name[:1] in tuple('AEIOaeio') else 'a'} {name}"
 
 
 def listed(words: Sequence[str], most: int = 3) -> str:

@@ -56,10 +56,10 @@ def answer(results: Results, kept: pl.DataFrame, labels: Mapping[str, str], leas
     ]
     primary = [row for row in rows if row["quantity"] == "gauss_length"]
     outcomes = {row["lines"]: Outcome.of(row, "low_all", "high_all", 0.5) for row in primary}
-    named = {"whole": "from their own start"}
+    kinds = {label: "from their own start" if label == "whole" else label for label in labels}
     claims = tuple(
         Claim.of(
-            f"Gauss length is larger on lines that are not monotone ({named.get(label, label)}).",
+            f"Gauss length is larger on lines that are not monotone ({kind}).",
             "",
             "probability that of two lines the one that is not monotone has the larger Gauss length",
             next((row for row in primary if row["lines"] == label), None),
@@ -67,7 +67,7 @@ def answer(results: Results, kept: pl.DataFrame, labels: Mapping[str, str], leas
             Outcome.ABOVE,
             0.5,
         )
-        for label in labels
+        for label, kind in kinds.items()
     )
     facts = {"rows": rows, "primary": primary, "points": lines, "least": least, "quantities": QUANTITIES}
     name = "gauss-length"
