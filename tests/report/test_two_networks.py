@@ -7,7 +7,6 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from scipy.integrate import trapezoid
