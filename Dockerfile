@@ -4,7 +4,8 @@
 # docker run --rm --gpus all -v "$PWD:/work" linescape doctor --device cuda
 FROM python:3.12-slim
 
-# gcc compiles linescape's kernels for the processor that runs them.
+# gcc compiles linescape's kernels for the processor that runs them. Any version of it will do.
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
@@ -15,8 +16,8 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" pip install --no-cache-dir --constraint constraints.txt .
 
-RUN useradd --create-home user
-USER user
+RUN useradd --create-home --uid 1000 user
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["linescape"]
 CMD ["--help"]

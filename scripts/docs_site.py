@@ -126,3 +126,10 @@ def on_files(files: Any, config: Any) -> Any:
     for path, content in pages().items():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def on_post_page(output: str, **_: object) -> str:
+    """Give the dialog of the search a name, which the theme leaves out; as mkdocs asks its hooks."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )

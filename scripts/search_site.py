@@ -2,8 +2,13 @@
 
     python scripts/search_site.py [FOLDER]
 
+<<<<<<< HEAD
 Prints of each question the words typed, the page that answers it, and its rank in the search. Ends with an error
 where one is not among the first three. Needs playwright and a Chromium: the one that `CHROMIUM` names, or the system's.
+=======
+Prints of each question the words typed, the page that answers it, and at which rank the search has it. Ends with an
+error where one is not among the first three. Needs playwright and a Chromium: what `CHROMIUM` names, or the system's.
+>>>>>>> release
 """
 
 from __future__ import annotations

@@ -74,6 +74,15 @@ def call(*command: str | Path, folder: Path) -> str:
     return ran.stdout
 
 
+def interpreter(version: str) -> Path:
+    """Where a Python of this version is, on the path or in pyenv; the test is skipped without one."""
+    on_path = shutil.which(f"python{version}")
+    for found in ([Path(on_path)] if on_path else []) + [*Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]:
+        if subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0:  # no shim of pyenv
+            return found
+    pytest.skip(f"Python {version} is not installed")
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The source archive, and the wheel that is built out of it."""
@@ -115,21 +124,12 @@ def test_the_wheel_works_where_nothing_else_is_installed(
     version: str, built: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """All that it depends on is installed anew, torch too, under the constraints."""
-    if (interpreter := shutil.which(f"python{version}")) is None:
-        pytest.skip(f"Python {version} is not installed")
-    call(interpreter, "-m", "venv", "clean", folder=tmp_path)
+    call(interpreter(version), "-m", "venv", "clean", folder=tmp_path)
     bin_ = tmp_path / "clean" / "bin"
-    install = [
-        bin_ / "python",
-        "-m",
-        "pip",
-        "install",
-        "--no-compile",
-        "--constraint",
-        str(ROOT / "constraints.txt"),
-        str(built[1]),
-    ]
-    subprocess.run(install, cwd=tmp_path, check=True, capture_output=True)  # with the settings of this machine's pip
+    install = "-m", "pip", "install", "--no-compile", "--constraint", str(ROOT / "constraints.txt"), str(built[1])
+    subprocess.run(
+        [str(bin_ / "python"), *install], cwd=tmp_path, check=True, capture_output=True
+    )  # as pip is set up here
     place = call(bin_ / "python", "-c", "import linescape; print(linescape.__file__)", folder=tmp_path)
     assert Path(place.strip()).is_relative_to(tmp_path / "clean")
     assert "known answers are right" in call(bin_ / "linescape", "doctor", folder=tmp_path)
