@@ -96,6 +96,6 @@ def _run(pair: int, scale: str) -> Run:
         points=chosen.points,
         train_examples=chosen.train_examples,
         test_examples=chosen.test_examples,
-        names=("first network", "second network", "bend"),
+        names=("first", "second", "bend"),
     )
     return Run(first, lines, measured={PlaneScan: {BEZIER: plane}} if pair == 0 else {})
