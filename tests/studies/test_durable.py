@@ -65,8 +65,8 @@ def test_a_result_that_took_a_while_is_flushed_before_its_record_and_that_before
     store.save_training(TASK, STATE, END, ROWS, LONG)
     record = disk.events.index(DONE)
     assert set(disk.events[:record]) == RESULT | {TASK.key}
-    assert disk.events[record:] == [DONE, TASK.key, "removed resume.safetensors"]
-    assert len(disk.events) == 9
+    assert disk.events[record:] == [DONE, TASK.key, "removed resume.safetensors", "removed failed.json"]
+    assert len(disk.events) == 10
 
 
 def test_what_is_sooner_made_again_is_not_flushed(store: Store, disk: Disk) -> None:
