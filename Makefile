@@ -47,7 +47,7 @@ $(EXTRAS)/.ready: pyproject.toml constraints.txt
 	$(EXTRAS)/bin/python -m pip install --no-compile --constraint $(EXTRAS)/constraints.txt $(PAIR) --editable '.[dev,timm,torchvision]'
 	@touch $@
 
-check: lint audit test  ## linters, types, vulnerabilities of what is installed, and how many lines the tests run, 7 minutes on 2 cores
+check: lint audit test  ## linters, types, vulnerabilities of what is installed, and how many lines the tests run, 7 minutes on 2 cores with AVX-512, 20 on slower ones
 
 lint: $(READY)  ## linters and types
 	$(BIN)/ruff check .

@@ -294,7 +294,28 @@ class _Spanned(Plane):
         return {**super().describe(), **self._of_plane}
 
 
-class Row(Path):
+class InPlane(Path):
+    """A path whose networks all lie in one plane."""
+
+    plane: Plane
+
+    @property
+    def template(self) -> State:
+        """The plane's origin."""
+        return self.plane.origin
+
+    @property
+    def unsaved(self) -> tuple[str, ...]:
+        """Those of the plane."""
+        return self.plane.unsaved
+
+    @property
+    def spectral(self) -> frozenset[str]:
+        """Those of the plane."""
+        return frozenset(self.plane.vectors.of)
+
+
+class Row(InPlane):
     """The positions of a plane at one y, from the first x (alpha = 0) to the last (alpha = 1).
 
     Attributes:
@@ -306,11 +327,6 @@ class Row(Path):
         first, last = xs[0], xs[-1]
         self._x = {(x - first) / (last - first): x for x in xs}
         self.alphas = tuple(self._x)
-
-    @property
-    def template(self) -> State:
-        """The plane's origin."""
-        return self.plane.origin
 
     @property
     def moving(self) -> frozenset[str]:
@@ -326,16 +342,6 @@ class Row(Path):
     def given_by_ends(self) -> bool:
         """Always true."""
         return True
-
-    @property
-    def unsaved(self) -> tuple[str, ...]:
-        """Those of the plane."""
-        return self.plane.unsaved
-
-    @property
-    def spectral(self) -> frozenset[str]:
-        """Those of the plane."""
-        return frozenset(self.plane.vectors.of)
 
     def tensor(self, name: str, alpha: float) -> Tensor:
         """The plane's tensor at this position of the row."""

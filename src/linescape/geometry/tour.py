@@ -7,12 +7,10 @@ from functools import cached_property
 from torch import Tensor
 
 from linescape.errors import StateError
-from linescape.geometry.paths import Path
-from linescape.geometry.planes import Plane
-from linescape.geometry.state import State
+from linescape.geometry.planes import InPlane, Plane
 
 
-class Tour(Path):
+class Tour(InPlane):
     """Visits the positions of a plane's grid row by row; visit k of K is at alpha = k / (K - 1).
 
     Args:
@@ -47,25 +45,10 @@ class Tour(Path):
         """The alpha of each visit, from 0 to 1."""
         return tuple(number / (len(self.places) - 1) for number in range(len(self.places)))
 
-    @property
-    def template(self) -> State:
-        """The plane's origin."""
-        return self.plane.origin
-
     @cached_property
     def moving(self) -> frozenset[str]:
         """Tensors that are not the same everywhere in the plane."""
         return self.plane.moving | self.spectral
-
-    @property
-    def unsaved(self) -> tuple[str, ...]:
-        """Those of the plane."""
-        return self.plane.unsaved
-
-    @property
-    def spectral(self) -> frozenset[str]:
-        """Those of the plane."""
-        return frozenset(self.plane.vectors.of)
 
     def tensor(self, name: str, alpha: float) -> Tensor:
         """The plane's tensor at the visit nearest to a position."""

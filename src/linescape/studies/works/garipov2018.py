@@ -18,8 +18,9 @@ re-estimated.
 pairs. ``mini``, 5 pairs: the Bezier curve has a lower barrier than the line in 5 of 5, on average 0.02 instead of 1.02,
 line minus curve 1.00 (0.81 to 1.19); the chain too, 0.05, line minus curve 0.96 (0.80 to 1.13). On training loss 0.02
 and 0.06 instead of 1.09, on test error 1.0 and 2.1 points instead of 34.6. ``demo``, 2 pairs: lower in 2 of 2 for both,
-but with so few the interval includes 0 (0.98, -1.21 to 3.17). Time of CPU, without the lines from start to end: demo
-1.1 min, mini 3.1 min.
+but with so few the interval includes 0 (0.98, -1.21 to 3.17). Time of CPU, without the
+lines from start to end and the plane: demo 1.1 min, mini 3.1 min. On a processor without AVX-512, at ``demo``: lower in
+2 of 2 too, line minus curve 1.01 (-0.71 to 2.72) and 0.98 (-0.73 to 2.68).
 """
 
 from __future__ import annotations
