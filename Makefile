@@ -11,7 +11,7 @@ READY  := $(VENV)/.ready
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
-demo: $(USABLE)  ## train networks under interventions, measure their lines, write demo/report/index.html (2 minutes on 2 idle cores, after the download)
+demo: $(USABLE)  ## train networks under interventions, measure their lines, write demo/report/index.html (2 minutes on 2 idle cores, 4.5 without AVX-512, after the download)
 	$(BIN)/linescape demo --store demo/store --out demo/report
 
 # Worksteal gives each process a run of neighbouring tests, so that what a module's tests share is made once, and moves
