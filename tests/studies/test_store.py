@@ -32,6 +32,7 @@ from linescape.recipe import (
     Trained,
     Weights,
 )
+from linescape.studies.places.local import LocalFolder
 from linescape.studies.store import LOG, Row, Store, recipe_of
 from linescape.studies.study import Keep, Moment, Scan, Task, Train, hump_line
 from linescape.training.loop import Checkpoint
@@ -402,6 +403,20 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="is a file. Results need a folder"):
         Store(tmp_path / "thesis.tex")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_that_another_process_makes_meanwhile_is_one_of_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = LocalFolder.read
+
+    def just_before(self: LocalFolder, name: str) -> bytes:
+        monkeypatch.setattr(LocalFolder, "read", read)
+        fill(tmp_path)
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr(LocalFolder, "read", just_before)
+    assert Store(tmp_path).has(TASK)
 
 
 def test_a_newer_or_damaged_mark_is_an_error(tmp_path: Path) -> None:

@@ -300,24 +300,34 @@ class Store(Finished):
             self.place.write(MARK, json.dumps({"format": FORMAT}).encode())
 
 
+_REPAIR = f'write {{"format": {FORMAT}}} to it.'
+
+
 def _check_mark(place: Place) -> None:
     """Raise `StoreError` if a place is none of results, or of a newer linescape."""
-    repair = f'write {{"format": {FORMAT}}} to it.'
     try:
-        written = json.loads(place.read(MARK))["format"]
-    except FileNotFoundError as error:
-        if any(not name.startswith(".") for name in place.names()):
-            raise StoreError(
-                f"{place.shown()} is not empty and has no linescape.json, so it is no folder of results. Nothing was "
-                f"changed. Name a new or empty folder. If it is one that lost this file, {repair}"
-            ) from error
+        mark = _mark_of(place)
+        written = FORMAT if mark is None else json.loads(mark)["format"]
     except StoreError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DamagedError(f"{place.shown(MARK)} is damaged. If this is a folder of results, {repair}") from error
-    else:
-        if written != FORMAT:
-            raise StoreError(
-                f"{place.shown()} was written in format {written}, but this linescape knows format {FORMAT}. Use the "
-                "linescape that wrote it, or name another folder."
-            )
+        raise DamagedError(f"{place.shown(MARK)} is damaged. If this is a folder of results, {_REPAIR}") from error
+    if written != FORMAT:
+        raise StoreError(
+            f"{place.shown()} was written in format {written}, but this linescape knows format {FORMAT}. Use the "
+            "linescape that wrote it, or name another folder."
+        )
+
+
+def _mark_of(place: Place) -> bytes | None:
+    """What marks a folder of results; None of a new or an empty one."""
+    for _ in range(2):  # between reading and listing another process may make the folder: it writes the mark first
+        try:
+            return place.read(MARK)
+        except FileNotFoundError:
+            if all(name.startswith(".") for name in place.names()):
+                return None
+    raise StoreError(
+        f"{place.shown()} is not empty and has no linescape.json, so it is no folder of results. Nothing was changed. "
+        f"Name a new or empty folder. If it is one that lost this file, {_REPAIR}"
+    )
