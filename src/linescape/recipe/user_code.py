@@ -28,6 +28,8 @@ SCHEMES = ("torchvision", "timm", "hf", "linescape", "images", "hf-data", "text"
 _PREFIX = "linescape_given_"
 _loading: dict[Path, ModuleType] = {}
 _sources: dict[str, str] = {}
+_added = set[str]()
+"""Folders that were put into the search path for the files of the user."""
 
 
 class Named(NamedTuple):
@@ -139,10 +141,23 @@ def is_loading() -> bool:
 # -- modules and files ------------------------------------------------------------------------------------------
 
 
+def search_path() -> list[str]:
+    """Folders that another process, which runs the same code, has to look for modules in.
+
+    Those of the user's files are not among them: it adds them itself, when it has imported what it is made of. At its
+    start they would come before Python's own, whose place a file such as ``random.py`` would then take.
+    """
+    return [folder for folder in sys.path if folder and folder not in _added]
+
+
+def _look_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+        _added.add(str(folder))
+
+
 def _module(where: str) -> ModuleType:
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # as `python -m` does: users keep their model next to their checkpoints
+    _look_in(Path.cwd())  # as `python -m` does: users keep their model next to their checkpoints
     try:
         return importlib.import_module(where)
     except (ImportError, ValueError) as error:
@@ -173,9 +188,7 @@ def _file(path: Path) -> ModuleType:
 @lru_cache
 def _loaded(path: Path, time: int, size: int) -> ModuleType:
     """A Python file as a module, run again only if it has changed."""
-    folder = str(path.parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)  # as `python path` does: it may import its neighbours
+    _look_in(path.parent)  # as `python path` does: it may import its neighbours
     version = hashlib.sha256(f"{path}/{time}/{size}".encode(errors="surrogateescape")).hexdigest()[:8]
     made = ModuleType(f"{_PREFIX}{path.stem}_{version}")  # others of this name, and earlier ones, stay what they are
     made.__file__ = str(path)

@@ -11,6 +11,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import BinaryIO, Self
 
+from linescape.recipe.user_code import search_path
+
 _replies: list[BinaryIO] = []
 """Where such a process writes to the one that started it."""
 
@@ -24,7 +26,8 @@ class Processes:
 
     def __init__(self, function: str) -> None:
         module, _, name = function.partition(":")
-        self.command = [sys.executable, "-c", f"from {module} import {name}; {name}()"]
+        # -P: a file of the working folder is not to take the place of a module of Python's.
+        self.command = [sys.executable, "-P", "-c", f"from {module} import {name}; {name}()"]
         self.running: list[subprocess.Popen[bytes]] = []
 
     def start(self, count: int) -> None:
@@ -43,7 +46,7 @@ class Processes:
             stderr=subprocess.DEVNULL,
             process_group=0,
             # What this process can import, such as the user's network, they find too.
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(search_path())},
         )
         self.running.append(process)
         return process

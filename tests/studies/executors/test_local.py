@@ -18,10 +18,11 @@ import linescape.studies.run
 from linescape import studies
 from linescape.studies.costs import approximate
 from linescape.studies.doing import do
+from linescape.studies.executors.anywhere import Target, message, outcome_of
 from linescape.studies.executors.local import Local, devices
-from linescape.studies.processes import Processes
+from linescape.studies.processes import Processes, reply_of, send
 from linescape.studies.run import work
-from linescape.studies.schedule import Schedule
+from linescape.studies.schedule import Outcome, Schedule, Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Task, Train
 from tests.studies.test_run import FLAT, results, whole
@@ -165,6 +166,27 @@ def test_users_code_that_prints_and_dies(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(outcome.failed) == [deadly]
     assert "signal 9" in outcome.failed[deadly]
     assert outcome.done == 3
+
+
+def test_a_file_that_is_named_like_a_module_of_python_does_not_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a helper, which finds the user's files all the same."""
+    for name in ("random", "copy"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')")
+    (tmp_path / "datasets.py").write_text("NOISE = 0.5")  # but a neighbour is found before a library of its name
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "datasets", None)  # what it was, or that it was not there, is put back at the end
+    monkeypatch.delitem(sys.modules, "datasets")
+    store = Store(tmp_path / "store")
+    with as_file(tmp_path, "from datasets import NOISE\n" + FILE.replace("noise=0.5", "noise=NOISE")) as file:
+        task = Train(studies.find(str(file)).arms[0].runs[0].recipe)
+        with Processes("linescape.studies.executors.local:help_out") as helpers:
+            helper = helpers.begin()
+            assert reply_of(helper)
+            send(helper, message(Unit(task), Target.of(store, "cpu")))
+            assert outcome_of(reply_of(helper)) == Outcome("done")
+    assert store.has(task)
 
 
 def test_a_study_is_the_same_whatever_the_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

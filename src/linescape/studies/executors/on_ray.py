@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import sysconfig
 import tempfile
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any
 
 from linescape.engine import threads
 from linescape.errors import RecipeError, first_line
+from linescape.recipe.user_code import search_path
 from linescape.studies.executors.anywhere import Target, answer, killed, message, outcome_of
 from linescape.studies.resources import needed
 from linescape.studies.schedule import Outcome, Schedule, Unit
@@ -78,7 +78,7 @@ def _connected(address: str, cores: int) -> Any:
     """Ray, connected to a cluster."""
     # What this process can import, such as the user's network, tasks find too; libraries are those of each machine.
     libraries = tuple(sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
-    own = (path for path in sys.path if path and not path.startswith(libraries))
+    own = (path for path in search_path() if not path.startswith(libraries))
     settings: dict[str, Any] = {
         "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(own)}},
         "log_to_driver": False,

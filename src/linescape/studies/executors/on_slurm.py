@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -20,6 +19,7 @@ from submitit.core.utils import FailedJobError
 from linescape import atomic
 from linescape.errors import RecipeError, StoreError, first_line
 from linescape.recipe import typed
+from linescape.recipe.user_code import search_path
 from linescape.studies.executors.anywhere import Target, answer, killed, message, outcome_of
 from linescape.studies.resources import Resources, needed
 from linescape.studies.schedule import Outcome, Schedule, Unit
@@ -108,7 +108,7 @@ class Slurm:
         jobs = submitit.SlurmExecutor(folder, max_num_timeout=1_000_000)
         known = {name: value for name, value in self.settings.items() if name in jobs._valid_parameters()}
         others = {name: value for name, value in self.settings.items() if name not in known}  # sbatch knows them
-        paths = shlex.quote(os.pathsep.join(filter(None, sys.path)))  # where the user's code is found
+        paths = shlex.quote(os.pathsep.join(search_path()))  # where the user's code is found
         parameters: dict[str, Any] = {
             "job_name": "linescape",
             "time": MINUTES,
