@@ -45,7 +45,7 @@ def pages() -> dict[str, str]:
     made = {page: shown(ROOT / file) for page, file in _OF_REPOSITORY.items()}
     made["changelog.md"] = "---\nsearch: {exclude: true}\n---\n" + made["changelog.md"]  # it names everything
     made["methods/measurements.md"] = measurements()
-    made["methods/batchnorm.md"] = f"# BatchNorm along a line\n\n```text\n{inspect.getdoc(batchnorm)}\n```\n"
+    made["methods/batchnorm.md"] = f"# BatchNorm along a line\n\n{_markdown(inspect.getdoc(batchnorm) or '')}\n"
     made["methods/interventions.md"] = changes()
     made["reference/linescape.md"] = face()
     for page, modules in _MODULES.items():

@@ -1,12 +1,10 @@
 """What BatchNorm's running statistics are along a path: a visible choice, recorded in every result.
 
-========================  ====================================================================================
-``interpolate``           they move with the weights, so both ends are exact (Vlaar & Frankle 2022; the default)
-``recalibrate``           recomputed at every alpha: cumulative average over the calibration batches
-                          (Lucas et al. 2021; Jordan et al. 2022, arXiv 2211.08403)
-``start``, ``end``        those of the path at alpha = 0, or at alpha = 1, everywhere
-``batch``                 those of the batch that is measured, so the result depends on the batch size
-========================  ====================================================================================
+- ``interpolate``: they move with the weights, so both ends are exact (Vlaar & Frankle 2022; the default).
+- ``recalibrate``: recomputed at every alpha, as the cumulative average over the calibration batches (Lucas et al. 2021;
+  Jordan et al. 2022, arXiv 2211.08403).
+- ``start``, ``end``: those of the path at alpha = 0, or at alpha = 1, everywhere.
+- ``batch``: those of the batch that is measured, so the result depends on the batch size.
 
 Interpolated statistics need not fit the interpolated weights: activations can collapse or explode between the
 ends. Where that matters, measure both ``recalibrate`` and ``interpolate``.
