@@ -4,16 +4,19 @@
 
 ``graph`` plans and hands out tasks against a store in memory. ``local`` and ``ray`` do lines of a training that was
 declined, which is all that there is to them: each is claimed, looked at, and settled by a record on the disk. ``pair``
-trains 48 small networks with one process and with two, of one thread each; both cores should be idle.
+trains 48 small networks with one process, with two, of one thread each, and with two that know nothing of each other,
+which is the most that this machine can gain; both cores should be idle.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +32,7 @@ from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Task, Train, in_order
 
 SMALL = Recipe(Data("fashion-mini", size=14), ResNet(8, 8), Optimizer(weight_decay=5e-4), Rates(6))
-RAY_TASKS = 1000
+RAY_TASKS, TRAININGS = 1000, 48
 MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
@@ -116,16 +119,36 @@ def _declined(count: int, executor: executors.Executor, place: Path | None = Non
 
 
 def pair(count: int) -> dict[str, float]:
-    """Trainings of some seconds, by one process and by two."""
-    del count
-    trainings = [Train(replace(SMALL, seed=seed)) for seed in range(48)]
-    seconds = {}
-    for workers in (1, 2):
-        with tempfile.TemporaryDirectory() as folder:
-            begun = time.perf_counter()
-            assert not work(trainings, Store(folder), progress=False, executor=executors.Local(workers)).failed
-            seconds[workers] = time.perf_counter() - begun
-    return {"seconds with 1": seconds[1], "seconds with 2": seconds[2], "times as fast": seconds[1] / seconds[2]}
+    """Trainings of some seconds, by one process, by two, and by two that know nothing of each other."""
+    count = min(count, TRAININGS)
+    one, two = (_trained(range(count), workers) for workers in (1, 2))
+    commands = ([sys.executable, "-c", APART, str(count), str(first)] for first in range(2))
+    apart = [subprocess.Popen(command, stdout=subprocess.PIPE) for command in commands]
+    strangers = max(float(process.communicate()[0]) for process in apart)
+    return {
+        "trainings": count,
+        "seconds with 1": one,
+        "seconds with 2": two,
+        "times as fast": one / two,
+        "seconds of two strangers, after their start": strangers,
+        "times as fast as strangers": one / strangers,
+    }
+
+
+APART = "import sys; from benchmarks.scheduling import half; half(*map(int, sys.argv[1:]))"
+
+
+def half(count: int, first: int) -> None:
+    """Print how long every other training takes, from the first or from the second on."""
+    print(_trained(range(first, count, 2), 1))
+
+
+def _trained(seeds: Sequence[int], workers: int) -> float:
+    trainings = [Train(replace(SMALL, seed=seed)) for seed in seeds]
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.perf_counter()
+        assert not work(trainings, Store(folder), progress=False, executor=executors.Local(workers)).failed
+        return time.perf_counter() - begun
 
 
 if __name__ == "__main__":
