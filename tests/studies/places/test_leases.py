@@ -156,7 +156,7 @@ def test_of_two_that_see_a_lease_expire_one_has_it(monkeypatch: pytest.MonkeyPat
         bucket.delete("a")  # by another, which had read it before
         others.append(Leases(bucket).acquire("a", wait=False))
 
-    monkeypatch.setattr(leases.time, "sleep", meanwhile)
+    monkeypatch.setattr(time, "sleep", meanwhile)
     assert one.acquire("a", wait=False) is None
     assert bucket.objects["a"] == others[0].content()
     others[0].release()
