@@ -399,6 +399,18 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert len(checkpoints.read(tmp_path / "new")) == 10
 
 
+def test_files_of_a_training_that_goes_on_have_no_mean(tmp_path: Path) -> None:
+    for seed, name in enumerate("abc"):
+        torch.save(tensors(seed), tmp_path / name)
+    members = [checkpoints.read(tmp_path / name) for name in "abc"]
+    content = (tmp_path / "a").read_bytes()
+    with (tmp_path / "a").open("r+b") as file:
+        file.write(content)
+    with pytest.raises(CheckpointError, match="a was written to while it was read"):
+        averaging.mean(members, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_what_another_process_writes_meanwhile_is_not_written_over(kind: str, tmp_path: Path) -> None:
     for seed, name in enumerate(("a", "b")):

@@ -215,6 +215,7 @@ def probe_files(
             evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
             states = course.states(network, device)
             result = between(states, evaluator, pairs or "last", options)
+            course.check_unchanged()
             title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
         else:
             if pairs:

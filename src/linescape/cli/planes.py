@@ -84,6 +84,8 @@ def plane(
         through = Plane(*states, names=names) if others else Plane.random(states[0], normalise, seed, names[0])
         kept = out / "points"
         surface = scan_plane(through, evaluator, ScanOptions(alphas=points, batchnorm=batchnorm, keep=kept))
+        for contents in (*fitted, last):
+            contents.check_unchanged()
         notes = [note for contents in (*fitted, last) for note in contents.notes]
         page = write_plane(surface, out, " · ".join(names), [*notes, *remarks])
         resume.clear(kept)
