@@ -52,7 +52,7 @@ class Trajectory:
         return _States(self, module, device)
 
     def check_unchanged(self) -> None:
-        """Raise `CheckpointError` if a file is another by now: lines that share its checkpoint may be of two networks."""
+        """Raise `CheckpointError` if a file is another by now, as lines that share it may be of two networks."""
         for file, before in self.stamps.items():
             if (stamp(file) or before) != before:
                 raise CheckpointError(
