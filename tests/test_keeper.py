@@ -578,6 +578,21 @@ def test_a_checkpoint_that_is_damaged_during_the_training_is_found(tmp_path: Pat
         train_while_a_bit_flips()
 
 
+def test_a_start_that_another_training_replaces_as_it_is_saved_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, other = checkpoints.write, State.from_module(network()).state_dict()
+
+    def and_another(path: Path, tensors: Any, note: Any) -> None:
+        write(path, tensors, note)
+        if note["step"] == "0":
+            write(path, {name: value + 1 for name, value in other.items()}, note)
+
+    monkeypatch.setattr(checkpoints, "write", and_another)
+    with pytest.raises(StoreError, match="is not what was saved"), Keeper(network(), tmp_path, data=TEST) as keeper:
+        keeper.step()
+
+
 @pytest.mark.parametrize(
     "steps", ["10", None, 1.5, 1e3, True, 0, -5, ["100"], [1.5], [-1], [True], {"all"}, (i for i in [1])]
 )

@@ -291,10 +291,11 @@ class Keeper:
     def _keep(self, step: int) -> None:
         if _first_process():
             path = self.folder / "checkpoints" / f"step-{step:08d}.safetensors"
-            state = State.from_module(self.model, copy=False)
-            checkpoints.write(path, state.state_dict(), {"step": str(step)})
+            tensors, note = State.from_module(self.model, copy=False).state_dict(), {"step": str(step)}
+            checkpoints.write(path, tensors, note)
             self.kept[step] = path
-            self._digests[step] = hashlib.sha256(path.read_bytes()).hexdigest()
+            # Not of the file: another training may write to this folder, too.
+            self._digests[step] = hashlib.sha256(checkpoints.encode(tensors, note)).hexdigest()
 
     def _unchanged(self, step: int) -> Path:
         """The file of a checkpoint.

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from linescape import checkpoints
 from linescape.checkpoints import averaging
+from linescape.checkpoints.formats import streaming
 from linescape.errors import AlphaError, CheckpointError, StateError, StoreError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import state
@@ -398,6 +399,40 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert len(checkpoints.read(tmp_path / "new")) == 10
 
 
+def test_files_of_a_training_that_goes_on_have_no_mean(tmp_path: Path) -> None:
+    for seed, name in enumerate("abc"):
+        torch.save(tensors(seed), tmp_path / name)
+    members = [checkpoints.read(tmp_path / name) for name in "abc"]
+    content = (tmp_path / "a").read_bytes()
+    with (tmp_path / "a").open("r+b") as file:
+        file.write(content)
+    with pytest.raises(CheckpointError, match="a was written to while it was read"):
+        averaging.mean(members, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_another_process_writes_meanwhile_is_not_written_over(kind: str, tmp_path: Path) -> None:
+    for seed, name in enumerate(("a", "b")):
+        if kind == "file":
+            torch.save(tensors(seed), tmp_path / name)
+        else:
+            distributed(tmp_path / name, tensors(seed))
+    out, like = tmp_path / "out", checkpoints.read(tmp_path / "b")
+
+    def tensor(name: str) -> Tensor:
+        if kind == "file":
+            out.write_bytes(b"another")
+        elif not out.exists():
+            distributed(out, {"another": torch.zeros(1)})
+        return like[name]
+
+    with pytest.raises(StoreError, match="is there already"):
+        streaming.write_like(like, tensor, out, {}, {name: value.dtype for name, value in like.items()})
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "out"}
+    assert out.read_bytes() == b"another" if kind == "file" else list(checkpoints.read(out)) == ["another"]
+
+
 @pytest.mark.parametrize(
     ("make", "kind"),
     [(os.mkfifo, stat.S_ISFIFO), (Path.touch, stat.S_ISREG), (lambda path: _listen(path), stat.S_ISSOCK)],
@@ -573,6 +608,7 @@ from pathlib import Path
 import torch
 from linescape import checkpoints
 from linescape.checkpoints import averaging
+from linescape.checkpoints.formats import streaming
 
 def anonymous():
     status = Path("/proc/self/status").read_text()

@@ -117,3 +117,21 @@ def test_masks_that_are_infinite_in_all_are_no_damage(tmp_path: Path) -> None:
     found = trajectory.find(tmp_path)
     assert list(found.paths) == ["step-0", "step-1", "step-3"]
     assert any(note.startswith("Left out step-2.pt. It holds NaN") for note in found.notes)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_checkpoints_of_a_training_that_goes_on_are_not_mixed(replaced: bool, folder: Path) -> None:
+    """Each is read anew for each line, and ``last`` is another network by then."""
+    found = trajectory.find(folder)
+    states = found.states(network(9))
+    assert states["last"]
+    if replaced:
+        checkpoints.write(folder / "last", network(8).state_dict(), {"step": "3000"})
+    else:
+        with (folder / "last").open("r+b") as file:
+            file.seek(-8, 2)
+            file.write(bytes(8))
+    with pytest.raises(CheckpointError, match="last was written to since it was first read"):
+        states["last"]
+    (folder / "last").unlink()  # as of trainings that keep the last few
+    found.check_unchanged()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pytest
 import torch
 from torch import nn
 
+from linescape.interpolation import surface
 from linescape.interpolation.surface import Surface
 from tests.support.command_line import OF_OWN, Line
 
@@ -26,9 +29,9 @@ def test_a_plane_through_three_checkpoints(line: Line, pair: list[str], tmp_path
     assert "lowest on the grid" in err
     page = Path(out.strip())
     assert "Garipov et al. 2018" in page.read_text()
-    surface = Surface.load("p/surface.safetensors")
-    assert list(surface.marks) == ["a", "b", "c"]
-    assert pl.read_csv("p/tables/plane.csv").height == surface.frame().height
+    found = Surface.load("p/surface.safetensors")
+    assert list(found.marks) == ["a", "b", "c"]
+    assert pl.read_csv("p/tables/plane.csv").height == found.frame().height
     assert json.loads(Path("p/plane.json").read_text())["provenance"]["plane"] == "through three networks"
     assert {path.suffix for path in Path("p/figures").iterdir()} == {".png", ".svg", ".pdf"}
     assert not Path("p/points").exists()
@@ -51,3 +54,20 @@ def test_what_is_no_plane_is_refused(line: Line, pair: list[str], tmp_path: Path
     code, _, err = line("plane", *pair, third(tmp_path), *OF_OWN, "--out", "site")
     assert (code, (tmp_path / "site" / "index.html").read_text()) == (2, "mine")
     assert "did not write" in err
+
+
+def test_a_file_that_is_written_to_while_it_is_measured_gives_no_plane(
+    line: Line, pair: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan_plane, content = surface.scan_plane, Path(pair[0]).read_bytes()
+
+    def while_measured(*given: Any) -> Surface:
+        found = scan_plane(*given)
+        with Path(pair[0]).open("r+b") as file:
+            file.write(content)
+        return found
+
+    monkeypatch.setattr(surface, "scan_plane", while_measured)
+    code, _, err = line("plane", *pair, third(tmp_path), *OF_OWN, "--points", "4")
+    assert (code, "was written to while it was read" in err) == (2, True)
+    assert not Path("plane/index.html").exists()

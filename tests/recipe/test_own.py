@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +15,7 @@ from torch import nn
 
 from linescape import data, models
 from linescape.errors import DataError, RecipeError
-from linescape.recipe import Data, Own, OwnData, OwnModel, Random, Recipe
+from linescape.recipe import Data, Own, OwnData, OwnModel, Random, Recipe, user_code
 from linescape.recipe.source import used_by
 from tests.support.own_study import as_file
 
@@ -214,3 +215,15 @@ def test_data_are_what_the_function_returns(tmp_path: Path) -> None:
         assert int((noisy.train.targets != loaded.train.targets).sum()) == 3
         with pytest.raises(RecipeError, match="A size needs images of bytes|features, not images"):
             data.load(msgspec.structs.replace(spec, size=2))
+
+
+def test_a_file_that_has_changed_is_read_again_though_its_time_and_size_are_the_same(tmp_path: Path) -> None:
+    """As where two texts are written within the tick of a file system, which may be two seconds."""
+    file = tmp_path / "net.py"
+    found = []
+    for text in ("def width():\n    return 1\n", "def width():\n    return 2\n"):
+        file.write_text(text)
+        os.utime(file, (1, 1))
+        found.append(user_code.name(f"{file}:width"))
+    assert user_code.attribute(str(file), "width")() == 2
+    assert found[0].sha256 != found[1].sha256

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import stat
 import zipfile
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from linescape.recipe import Recipe
 from linescape.studies.exchange import export_results, import_results
 from linescape.studies.layout import folder_of
 from linescape.studies.store import Store
-from linescape.studies.study import Keep, Moment, Train
+from linescape.studies.study import Keep, Moment, Task, Train
 from tests.studies.test_store import END, LINE, PLAIN, STATE, TASK, earlier, fill, same
 
 KEPT = Keep(Moment(PLAIN, "epoch", 1))
@@ -175,3 +176,19 @@ def test_results_of_before_the_digest_move_too(tmp_path: Path) -> None:
     assert import_results(into := Store(tmp_path / "other"), tmp_path / "all.zip").taken == 2
     assert into.has(TASK)
     assert into.has(LINE)
+
+
+def test_a_result_that_is_removed_while_it_is_exported_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, has = fill(tmp_path / "one"), Store.has
+
+    def just_before(self: Store, task: Task) -> bool:
+        found = has(self, task)
+        if task == LINE:
+            shutil.rmtree(store.folder(LINE))
+        return found
+
+    monkeypatch.setattr(Store, "has", just_before)
+    told = export_results(store, tmp_path / "some.zip")
+    assert (told.taken, told.missing, told.damaged) == (1, 1, [])

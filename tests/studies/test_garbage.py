@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from linescape.recipe import Recipe
+from linescape.studies.encoding import encode_task
 from linescape.studies.garbage import HALF_DONE, LEFT_OVER, UNNEEDED, Garbage, find_garbage, remove
+from linescape.studies.inventory import check
 from linescape.studies.layout import folder_of
+from linescape.studies.places.local import LocalFolder
 from linescape.studies.store import Store
 from linescape.studies.study import Arm, Keep, Moment, Run, Study, Train
 from tests.studies.test_store import END, LINE, PLAIN, ROWS, TASK, fill
@@ -96,7 +102,6 @@ def test_who_waits_for_a_lock_that_is_removed_gets_a_new_one(tmp_path: Path) -> 
             thread.start()
         time.sleep(0.2)
         store.place.delete_empty(folder_of(OTHER))
-        store.folder(OTHER).mkdir(exist_ok=True)
     for thread in threads:
         thread.join()
     assert most == [1, 1, 1]
@@ -116,3 +121,34 @@ def test_what_another_process_works_on_stays(tmp_path: Path) -> None:
     assert {each.folder for each in stayed} == {folder_of(OTHER), folder_of(KEPT), folder_of(TASK)}
     assert store.has(OTHER)
     assert store.has(KEPT)
+
+
+def test_a_lock_that_another_takes_when_it_is_removed_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other, got = Store(tmp_path), Store(tmp_path), list[bool]()
+    with store.claim(OTHER):
+        pass
+    found, delete = find_garbage(store), LocalFolder.delete
+    with ExitStack() as held:
+
+        def meanwhile(self: LocalFolder, *names: str) -> None:
+            delete(self, *names)
+            if True not in got:
+                got.append(held.enter_context(other.claim(OTHER)))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalFolder, "delete", meanwhile)
+            remove(store, found)
+        with Store(tmp_path).claim(OTHER) as also:
+            assert got[-1] != also  # one of them has it
+
+
+def test_what_was_done_since_it_was_found_stays(tmp_path: Path) -> None:
+    store, begun = littered(tmp_path), Train(Recipe(seed=5))
+    store.place.write(f"{folder_of(begun)}/task.json", encode_task(begun))  # as while its result is written
+    found = find_garbage(store, [STUDY])
+    store.decline(begun, "why not", {})
+    assert folder_of(begun) in {each.folder for each in remove(store, found)}
+    assert store.has(begun)
+    assert not check(store).damaged

@@ -12,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from linescape.errors import StoreError
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Point
 from linescape.recipe import Recipe
 from linescape.studies.half_done import Best
+from linescape.studies.places.local import LocalFolder
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Train, hump_line
 from linescape.training.loop import Checkpoint
@@ -183,3 +185,19 @@ def test_a_pipe_in_place_of_work_in_progress_is_not_waited_for(tmp_path: Path) -
     assert kept(store) == []
     half_done.save_training(END, ROWS)
     assert half_done.training(STATE)
+
+
+def test_what_cannot_be_read_for_a_while_is_not_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as where a network is down: hours of training would begin anew."""
+    store, point = Store(tmp_path), Point(0.5, {("test", "error", "interpolate"): np.zeros(2, np.float32)}, 1.0)
+    training, walk = store.half_done(TASK, CONDITIONS), store.half_done(LINE, CONDITIONS)
+    training.save_training(END, ROWS[:1])
+    walk.save_point(point)
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFolder, "read", lambda *_: (_ for _ in ()).throw(StoreError("cannot be read")))
+        with pytest.raises(StoreError, match="cannot be read"):
+            training.training(STATE)
+        with pytest.raises(StoreError, match="cannot be read"):
+            walk.points([0.5], {("test", "error", "interpolate"): (2,)})
+    assert training.training(STATE)
+    assert len(walk.points([0.5], {("test", "error", "interpolate"): (2,)})) == 1

@@ -3,10 +3,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from linescape.recipe import Recipe
 from linescape.studies.encoding import encode_record
 from linescape.studies.inventory import check
 from linescape.studies.layout import folder_of
+from linescape.studies.places.local import LocalFolder
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Train, hump_line
 from tests.studies.test_store import CURVE, END, LINE, PLAIN, ROWS, TASK, fill
@@ -73,3 +76,17 @@ def test_a_check_changes_nothing(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     check(store)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_removed_while_it_is_checked_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fill(tmp_path)
+    found = check(store, lambda *_: shutil.rmtree(store.folder(TASK), ignore_errors=True))
+    assert (found.whole, found.damaged) == (1, {})
+    read = LocalFolder.read
+
+    def just_before(self: LocalFolder, name: str) -> bytes:
+        shutil.rmtree(store.folder(LINE), ignore_errors=True)
+        return read(self, name)
+
+    monkeypatch.setattr(LocalFolder, "read", just_before)
+    assert list(store.listed()) == []

@@ -497,3 +497,19 @@ def test_left_overs_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
         left.write_bytes(b"half")
     with store.claim(TASK):
         assert not left.exists()
+
+
+@pytest.mark.parametrize("moment", ["signatures", "read"])
+def test_a_result_that_is_removed_while_it_is_looked_at_is_missing(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, store, look = fill(tmp_path).folder(TASK), Store(tmp_path), getattr(LocalFolder, moment)
+
+    def just_before(self: LocalFolder, *given: object) -> object:
+        found = look(self, *given)
+        shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(LocalFolder, moment, just_before)
+    assert not store.has(TASK)
+    assert store.damaged == {}

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from linescape.studies.layout import folder_of
+from linescape.studies.places.local import LocalFolder
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Task, Train
@@ -103,3 +104,19 @@ def test_a_state_within_a_training_runs_when_the_training_is_repeated(tmp_path: 
         assert list(observer.look().running) == [Train(FLAT)]
         store.save(Train(FLAT), {}, {"seconds": 1.0})
         assert list(observer.look().running) == [keep]
+
+
+def test_a_failure_that_is_mended_while_one_looks_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, observer, read = Store(tmp_path), Observer(TASKS[:1], Store(tmp_path)), LocalFolder.read
+    store.note_failure(TASKS[0], "It went wrong.")
+
+    def just_before(self: LocalFolder, name: str) -> bytes:
+        monkeypatch.setattr(LocalFolder, "read", read)
+        store.save(TASKS[0], {}, {"seconds": 1.0})
+        return read(self, name)
+
+    monkeypatch.setattr(LocalFolder, "read", just_before)
+    seen = observer.look()
+    assert (dict(seen.failed), seen.is_over) == ({}, False)
+    seen = observer.look()
+    assert (seen.done, seen.is_over) == (tuple(TASKS[:1]), True)

@@ -245,3 +245,34 @@ def test_a_file_of_another_network_is_an_error_that_names_tensors(tmp_path: Path
         start(tmp_path / "b.pth", "fc")
     with pytest.raises(GroupError, match="'fcc'"):
         start(tmp_path / "a.pth", "fcc")
+
+
+def test_a_file_that_is_written_to_later_leaves_the_start_as_it_was(tmp_path: Path) -> None:
+    """As by a training of the user's that goes on: a start is kept, and its line measured, hours later."""
+    checkpoints.write(tmp_path / "a.st", {name: value + 1 for name, value in other_file(tmp_path / "b.pth").items()})
+    found = start(tmp_path / "a.st", "fc")
+    before = {name: value.clone() for name, value in found.items()}
+    with (tmp_path / "a.st").open("r+b") as file:
+        file.seek(-4000, 2)
+        file.write(bytes(4000))
+    assert all(torch.equal(value, before[name]) for name, value in found.items())
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other_file(tmp_path / "a.pth")
+    read, sha256 = checkpoints.read, weight_files.digest(tmp_path / "a.pth")
+
+    def while_it_is_saved(path: Path) -> checkpoints.Contents:
+        if moment == "before":
+            other_file(tmp_path / "a.pth", classes=8)
+        found = read(path)
+        if moment == "after":
+            other_file(tmp_path / "a.pth", classes=8)
+        return found
+
+    monkeypatch.setattr(checkpoints, "read", while_it_is_saved)
+    with pytest.raises(CheckpointError, match="was written to while it was read"):
+        weight_files.read(Weights(str(tmp_path / "a.pth"), sha256))

@@ -165,6 +165,12 @@ def mean(
     vectors = Vectors((of for of in normed(moving) if of.weight in moving), *fitted, end)
 
     def tensor(name: str) -> Tensor:
+        value = averaged(name)
+        for member in members:
+            member.check_unchanged()
+        return value
+
+    def averaged(name: str) -> Tensor:
         if name in measured:
             return measured[name].to(types[name])
         if name not in moving:

@@ -13,6 +13,7 @@ from torch import nn
 
 from linescape import atomic, checkpoints
 from linescape.checkpoints.formats import Contents
+from linescape.checkpoints.formats.contents import stamp
 from linescape.errors import CheckpointError, abbreviate
 from linescape.geometry.state import State
 from linescape.geometry.tensors import is_finite
@@ -32,12 +33,14 @@ class Trajectory:
         metadata: the texts in the last checkpoint besides its tensors.
         notes: the order, what was left out and why, and what was changed on reading, in words.
         read: reads a checkpoint.
+        stamps: each file of them -> which it was when it was first read, see `Contents.stamps`.
     """
 
     paths: Mapping[str, Path]
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     read: Read = checkpoints.read
+    stamps: Mapping[Path, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def last(self) -> Path:
@@ -47,6 +50,15 @@ class Trajectory:
     def states(self, module: nn.Module, device: str = "cpu") -> Mapping[str, State]:
         """The checkpoints as states of a network on a device, each read when it is asked for, and not cached."""
         return _States(self, module, device)
+
+    def check_unchanged(self) -> None:
+        """Raise `CheckpointError` if a file is another by now, as lines that share it may be of two networks."""
+        for file, before in self.stamps.items():
+            if (stamp(file) or before) != before:
+                raise CheckpointError(
+                    f"{file} was written to since it was first read, as by a training that still runs, so lines with "
+                    "it may be of two different networks. Copy the folder, and read the copy."
+                )
 
 
 def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
@@ -71,6 +83,7 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
     left_out: dict[Path, str] = {}
     notes: dict[str, None] = {}
     metadata: dict[Path, Mapping[str, str]] = {}
+    stamps: dict[Path, Mapping[Path, tuple[int, ...]]] = {}
     broken: dict[Path, set[str]] = {}
     for path in entries:
         try:
@@ -80,7 +93,7 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
             continue
         broken[path] = {name for name, value in contents.items() if not is_finite(value)}
         signatures[path] = _signature(contents)
-        metadata[path] = contents.metadata or {}
+        metadata[path], stamps[path] = contents.metadata or {}, contents.stamps
         notes |= dict.fromkeys(contents.notes)
     masks = set[str].intersection(*broken.values()) if broken else set()  # infinite in all, as masks are
     for path in [path for path, names in broken.items() if names - masks]:
@@ -106,7 +119,8 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
         )
     paths = _named(kept)
     order = f"{len(paths)} checkpoints, in this order: {', '.join(paths)}."
-    return Trajectory(paths, metadata[kept[-1]], (order, *reasons, *notes), read)
+    read_first = {file: found for path in kept for file, found in stamps[path].items()}
+    return Trajectory(paths, metadata[kept[-1]], (order, *reasons, *notes), read, read_first)
 
 
 def _signature(contents: Contents) -> _Signature:
@@ -118,7 +132,9 @@ class _States(Mapping[str, State]):
         self._trajectory, self._module, self._device = trajectory, module, device
 
     def __getitem__(self, name: str) -> State:
-        return self._trajectory.read(self._trajectory.paths[name]).into(self._module).to(self._device)
+        state = self._trajectory.read(self._trajectory.paths[name]).into(self._module).to(self._device)
+        self._trajectory.check_unchanged()
+        return state
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._trajectory.paths)

@@ -192,54 +192,56 @@ def probe_files(
     from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.probing import between, probe
 
-    report.check_place(out)
-    device = specs.device(device)
-    measures = specs.measures_named(measure)
-    effects = specs.smallest_effects(smallest_effect, measure)
-    kept = out / "points"
-    options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
-    options.check_between()
-    if saved := resume.count(kept):
-        echo_err(f"{kept} holds {saved} points of an interrupted probe; those that match are not measured again.")
-    if end is None:
-        if layers or pattern or slerp or merged or align or reading.allow_missing or reading.only_shared:
-            raise RecipeError(
-                "--layers, --pattern, --slerp, --merged, --align, --allow-missing and --only-shared are for two "
-                "checkpoints. Name both, or omit these options."
+    with report.reserved(out):  # of two probes, the first to end would remove the points of the other
+        report.check_place(out)
+        device = specs.device(device)
+        measures = specs.measures_named(measure)
+        effects = specs.smallest_effects(smallest_effect, measure)
+        kept = out / "points"
+        options = ScanOptions(alphas=alphas, batchnorm=batchnorm, adaptive=adaptive, until=until, keep=kept)
+        options.check_between()
+        if saved := resume.count(kept):
+            echo_err(f"{kept} holds {saved} points of an interrupted probe; those that match are not measured again.")
+        if end is None:
+            if layers or pattern or slerp or merged or align or reading.allow_missing or reading.only_shared:
+                raise RecipeError(
+                    "--layers, --pattern, --slerp, --merged, --align, --allow-missing and --only-shared are for two "
+                    "checkpoints. Name both, or omit these options."
+                )
+            course = trajectory.find(start, lambda path: renamed(reading.read(path), reading.fit()))
+            network, measured, remarks = specs.network_and_data(
+                model, data, course.metadata, course.last, course.read(course.last)
             )
-        course = trajectory.find(start, lambda path: renamed(reading.read(path), reading.fit()))
-        network, measured, remarks = specs.network_and_data(
-            model, data, course.metadata, course.last, course.read(course.last)
-        )
-        evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
-        states = course.states(network, device)
-        result = between(states, evaluator, pairs or "last", options)
-        title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
-    else:
-        if pairs:
-            raise RecipeError("--pairs is for a folder of checkpoints. Name the folder alone, or omit --pairs.")
-        first, last = map(reading.read, (start, end))
-        network, measured, remarks = specs.network_and_data(model, data, last.metadata, end, last)
-        chosen = groups.by_pattern(network, pattern)
-        if layers:
-            chosen = groups.joined(groups.by_block(network), chosen)
-        in_file = renamed(last, reading.fit())
-        first, last = pair(first, last, reading.fit(), network)
-        echo_err(str(compare(first, last)))
-        evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
-        begin, finish = (contents.into(network).to(device) for contents in (first, last))
-        others, told = paths_beside(begin, finish, evaluator, Beside(slerp, merged, align, aligned_out), in_file)
-        result = probe(begin, finish, evaluator, chosen, options, others)
-        for contents in (first, last):
-            contents.check_unchanged()
-        title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks, *told)
-    page = report.write_probe(result, out, title, notes, smallest_effect=effects)
-    resume.clear(kept)
-    probe_output.show(result, result.summary(effects))
-    for note in dict.fromkeys((*result.notes, *notes)):
-        echo_err(f"note: {note}")
-    echo(str(page))
-    return {"page": page, "notes": [*result.notes, *notes], **json.loads((out / "probe.json").read_bytes())}
+            evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
+            states = course.states(network, device)
+            result = between(states, evaluator, pairs or "last", options)
+            course.check_unchanged()
+            title, notes = f"Checkpoints of {start.resolve().name}", (*course.notes, *remarks)
+        else:
+            if pairs:
+                raise RecipeError("--pairs is for a folder of checkpoints. Name the folder alone, or omit --pairs.")
+            first, last = map(reading.read, (start, end))
+            network, measured, remarks = specs.network_and_data(model, data, last.metadata, end, last)
+            chosen = groups.by_pattern(network, pattern)
+            if layers:
+                chosen = groups.joined(groups.by_block(network), chosen)
+            in_file = renamed(last, reading.fit())
+            first, last = pair(first, last, reading.fit(), network)
+            echo_err(str(compare(first, last)))
+            evaluator = Evaluator(network.to(device), measured, measures, precision=precision, copy=False)
+            begin, finish = (contents.into(network).to(device) for contents in (first, last))
+            others, told = paths_beside(begin, finish, evaluator, Beside(slerp, merged, align, aligned_out), in_file)
+            result = probe(begin, finish, evaluator, chosen, options, others)
+            for contents in (first, last):
+                contents.check_unchanged()
+            title, notes = f"{start.name} to {end.name}", (*_of(first, last), *_of(last, first), *remarks, *told)
+        page = report.write_probe(result, out, title, notes, smallest_effect=effects)
+        resume.clear(kept)
+        probe_output.show(result, result.summary(effects))
+        for note in dict.fromkeys((*result.notes, *notes)):
+            echo_err(f"note: {note}")
+        echo(str(page))
+        return {"page": page, "notes": [*result.notes, *notes], **json.loads((out / "probe.json").read_bytes())}
 
 
 def average_files(

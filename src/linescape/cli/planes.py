@@ -55,6 +55,7 @@ def plane(
     from linescape.interpolation import resume
     from linescape.interpolation.options import ScanOptions
     from linescape.interpolation.surface import scan_plane
+    from linescape.report.exclusive import reserved
     from linescape.report.planes import check_place, write_plane
     from linescape.report.verdict import named, value_unit
 
@@ -63,36 +64,41 @@ def plane(
             "A plane goes through three checkpoints, and two were named. Name a third one, or measure the line between "
             "two with `linescape probe`; one alone is measured in random directions."
         )
-    check_place(out)
-    files = [path for path in (a, b, c) if path is not None]
-    device = specs.device(device)
-    *others, last = map(reading.read, files)
-    network, measured, remarks = specs.network_and_data(model, data, last.metadata, files[-1], last)
-    fitted = []
-    for contents in others:
-        start, last = pair(contents, last, reading.fit(), network)
-        fitted.append(start)
-    if not others:
-        _, last = pair(last, last, reading.fit(), network)
-    evaluator = Evaluator(network.to(device), measured, specs.measures_named(measure), precision=precision, copy=False)
-    states = [contents.into(network).to(device) for contents in (*fitted, last)]
-    names = _names(files)
-    through = Plane(*states, names=names) if others else Plane.random(states[0], normalise, seed, names[0])
-    kept = out / "points"
-    surface = scan_plane(through, evaluator, ScanOptions(alphas=points, batchnorm=batchnorm, keep=kept))
-    notes = [note for contents in (*fitted, last) for note in contents.notes]
-    page = write_plane(surface, out, " · ".join(names), [*notes, *remarks])
-    resume.clear(kept)
-    for key in sorted(surface.values, key=lambda key: key[0] != "test"):
-        at_networks = ", ".join(f"{name} {surface.at(name, key):.4g}" for name in surface.marks)
-        x, y, value = surface.lowest(key)
-        series = named(*key[:2]) + value_unit(key[1], ",")
-        echo_err(f"{series}: {at_networks}; lowest on the grid {value:.4g} at ({x:.2f}, {y:.2f})")
-    told = list(dict.fromkeys((*surface.provenance["notes"], *notes, *remarks)))
-    for note in told:
-        echo_err(f"note: {note}")
-    echo(str(page))
-    return {"page": page, "marks": surface.marks, "rows": surface.frame().to_dicts(), "notes": told}
+    with reserved(out):  # of two planes, the first to end would remove the points of the other
+        check_place(out)
+        files = [path for path in (a, b, c) if path is not None]
+        device = specs.device(device)
+        *others, last = map(reading.read, files)
+        network, measured, remarks = specs.network_and_data(model, data, last.metadata, files[-1], last)
+        fitted = []
+        for contents in others:
+            start, last = pair(contents, last, reading.fit(), network)
+            fitted.append(start)
+        if not others:
+            _, last = pair(last, last, reading.fit(), network)
+        evaluator = Evaluator(
+            network.to(device), measured, specs.measures_named(measure), precision=precision, copy=False
+        )
+        states = [contents.into(network).to(device) for contents in (*fitted, last)]
+        names = _names(files)
+        through = Plane(*states, names=names) if others else Plane.random(states[0], normalise, seed, names[0])
+        kept = out / "points"
+        surface = scan_plane(through, evaluator, ScanOptions(alphas=points, batchnorm=batchnorm, keep=kept))
+        for contents in (*fitted, last):
+            contents.check_unchanged()
+        notes = [note for contents in (*fitted, last) for note in contents.notes]
+        page = write_plane(surface, out, " · ".join(names), [*notes, *remarks])
+        resume.clear(kept)
+        for key in sorted(surface.values, key=lambda key: key[0] != "test"):
+            at_networks = ", ".join(f"{name} {surface.at(name, key):.4g}" for name in surface.marks)
+            x, y, value = surface.lowest(key)
+            series = named(*key[:2]) + value_unit(key[1], ",")
+            echo_err(f"{series}: {at_networks}; lowest on the grid {value:.4g} at ({x:.2f}, {y:.2f})")
+        told = list(dict.fromkeys((*surface.provenance["notes"], *notes, *remarks)))
+        for note in told:
+            echo_err(f"note: {note}")
+        echo(str(page))
+        return {"page": page, "marks": surface.marks, "rows": surface.frame().to_dicts(), "notes": told}
 
 
 def _names(files: list[Path]) -> list[str]:

@@ -172,11 +172,11 @@ def _module(where: str) -> ModuleType:
 def _file(path: Path) -> ModuleType:
     try:
         atomic.size(path)  # nothing but a plain file is opened
-        about, path = path.stat(), path.resolve()
+        path = path.resolve()
         main = sys.modules["__main__"]
         if (running := getattr(main, "__file__", None)) and Path(running).resolve() == path:
             return main
-        return _loading.get(path) or _loaded(path, about.st_mtime_ns, about.st_size)
+        return _loading.get(path) or _loaded(path, path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path} could not be opened: {error.strerror or error}.") from error
     except (ImportError, SyntaxError, UnicodeDecodeError) as error:
@@ -186,14 +186,13 @@ def _file(path: Path) -> ModuleType:
 
 
 @lru_cache
-def _loaded(path: Path, time: int, size: int) -> ModuleType:
-    """A Python file as a module, run again only if it has changed."""
+def _loaded(path: Path, source: str) -> ModuleType:
+    """A Python file as a module, run again only if its text has changed, which its time need not show."""
     _look_in(path.parent)  # as `python path` does: it may import its neighbours
-    version = hashlib.sha256(f"{path}/{time}/{size}".encode(errors="surrogateescape")).hexdigest()[:8]
+    version = hashlib.sha256(f"{path}/{source}".encode(errors="surrogateescape")).hexdigest()[:8]
     made = ModuleType(f"{_PREFIX}{path.stem}_{version}")  # others of this name, and earlier ones, stay what they are
     made.__file__ = str(path)
     sys.modules[made.__name__] = made  # data classes look themselves up there
-    source = path.read_text(encoding="utf-8")
     _sources[made.__name__] = source
     _loading[path] = made
     try:  # not by Python's loader, which takes compiled code for this text if the file's second and size are the same

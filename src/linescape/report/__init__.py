@@ -5,9 +5,10 @@ The page opens from disk and makes no network requests: style, script, numbers a
 `sentences` renders those of an answer, `text` everything else.
 """
 
+from linescape.report.exclusive import reserved
 from linescape.report.logs import log
 from linescape.report.page import check_free
 from linescape.report.probe import check_place, write_probe
 from linescape.report.study import write
 
-__all__ = ["check_free", "check_place", "log", "write", "write_probe"]
+__all__ = ["check_free", "check_place", "log", "reserved", "write", "write_probe"]

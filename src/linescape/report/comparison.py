@@ -16,6 +16,7 @@ from linescape.analysis.answers import Claim, Verdict
 from linescape.analysis.comparison import Work, compare
 from linescape.analysis.tables import Source
 from linescape.report import page
+from linescape.report.exclusive import reserved
 from linescape.report.page import Column, Folder
 from linescape.report.text import caption, interval, number
 from linescape.studies.vlaar2022 import SCALES
@@ -44,34 +45,35 @@ def write(scale: str, store: Source, folder: str | Path, words: tuple[str, ...] 
         StoreError: a result is damaged, or the folder cannot be written.
         RecipeError: there is no such scale.
     """
-    output = Folder(folder)
-    found = compare(scale, store)
-    frame = pl.DataFrame([_row(work, claim) for work in found for claim in work.claims], infer_schema_length=None)
-    frame = frame.with_columns(pl.col("value", "low", "high").cast(pl.Float64))
-    output.table("claims", frame.drop("found"))
-    atomic.write(output.root / "claims.json", page.as_json(frame.drop("found").to_dicts()))
-    counts = Counter(frame["verdict"])
-    base = SCALES[scale].base
-    return output.page(
-        "comparison.html",
-        {
-            "version": version("linescape"),
-            "title": caption("comparison_title"),
-            "scale": scale,
-            "intro": caption("comparison", data=base.data.label, epochs=base.schedule.epochs),
-            "facts": [("claims", frame.height), *((verdict, counts[verdict]) for verdict in map(str, Verdict))],
-            "table": page.table(frame, COLUMNS),
-            "method": caption("comparison_method"),
-            "missing": [
-                (
-                    work.study.source.rsplit(", ", 1)[0],
-                    shlex.join(["linescape", "study", "run", work.study.name, *words]),
-                )
-                for work in found
-                if work.missing
-            ],
-        },
-    )
+    with reserved(folder):
+        output = Folder(folder)
+        found = compare(scale, store)
+        frame = pl.DataFrame([_row(work, claim) for work in found for claim in work.claims], infer_schema_length=None)
+        frame = frame.with_columns(pl.col("value", "low", "high").cast(pl.Float64))
+        output.table("claims", frame.drop("found"))
+        atomic.write(output.root / "claims.json", page.as_json(frame.drop("found").to_dicts()))
+        counts = Counter(frame["verdict"])
+        base = SCALES[scale].base
+        return output.page(
+            "comparison.html",
+            {
+                "version": version("linescape"),
+                "title": caption("comparison_title"),
+                "scale": scale,
+                "intro": caption("comparison", data=base.data.label, epochs=base.schedule.epochs),
+                "facts": [("claims", frame.height), *((verdict, counts[verdict]) for verdict in map(str, Verdict))],
+                "table": page.table(frame, COLUMNS),
+                "method": caption("comparison_method"),
+                "missing": [
+                    (
+                        work.study.source.rsplit(", ", 1)[0],
+                        shlex.join(["linescape", "study", "run", work.study.name, *words]),
+                    )
+                    for work in found
+                    if work.missing
+                ],
+            },
+        )
 
 
 def _source(work: Work) -> str:

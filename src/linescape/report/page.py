@@ -68,7 +68,8 @@ class Drawing:
 _OURS = b'<meta name="generator" content="linescape'
 
 UNFINISHED = _OURS + b'">\n<p>This report was not finished. Write it again.\n'
-"""The page of a folder in which a report is being written, so that one that is interrupted can be written again."""
+"""The page of a folder in which a report is being written, so that one that is interrupted can be written again, and
+no earlier page is taken for that of the figures and tables beside it."""
 
 _WRITTEN = ("index.html", "answers.json", "probe.json", "figures", "tables")
 
@@ -110,9 +111,20 @@ class Folder:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self._begun = False
         check_free(root)
         if not (self.root / "index.html").exists():
+            self.begin()
+
+    def begin(self) -> None:
+        """Replace an earlier page, once its figures and tables are about to be replaced.
+
+        Raises:
+            StoreError: the file cannot be written.
+        """
+        if not self._begun:
             atomic.write(self.root / "index.html", UNFINISHED)
+        self._begun = True
 
     def draw(self, name: str, figure: Figure, caption: str) -> Drawing:
         """Write a figure as SVG, PDF and PNG, and return it for the page.
@@ -120,6 +132,7 @@ class Folder:
         Raises:
             StoreError: a file cannot be written.
         """
+        self.begin()
         paths = [figures.save(figure, self.root / "figures" / f"{name}{suffix}") for suffix in (".svg", ".pdf", ".png")]
         svg = inline(paths[0].read_text(encoding="utf-8"), name, caption)
         return Drawing(svg, caption, [str(path.relative_to(self.root)) for path in paths])
@@ -130,6 +143,7 @@ class Folder:
         Raises:
             StoreError: the file cannot be written.
         """
+        self.begin()
         lists = [column for column, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
         flat = frame.with_columns(pl.col(lists).list.join("; "))
         atomic.write(self.root / "tables" / f"{name}.csv", flat.write_csv().encode())

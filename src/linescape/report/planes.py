@@ -11,6 +11,7 @@ import polars as pl
 from linescape import atomic
 from linescape.interpolation.surface import Surface
 from linescape.report import figures, page
+from linescape.report.exclusive import reserved
 from linescape.report.page import Column, Folder
 from linescape.report.text import caption, number, plain
 from linescape.report.verdict import named, value_unit
@@ -37,37 +38,39 @@ def write_plane(surface: Surface, folder: str | Path, title: str, notes: Sequenc
     Raises:
         StoreError: the folder cannot be written.
     """
-    surface = _printable(surface)
-    output = Folder(folder)
-    surface.save(output.root / "surface.safetensors")
-    surface.save(output.root / "plane.json")
-    output.table("plane", surface.frame())
-    series = list(dict.fromkeys((data, treatment) for data, _, treatment in surface.values))
-    several = len({treatment for _, treatment in series}) > 1
-    drawings = [
-        output.draw(
-            f"plane-{index}" if index else "plane",
-            figures.contours(surface, data, treatment),
-            caption(
-                "plane",
-                random=_random(surface),
-                where=caption("where", data=data, treatment=treatment if several else ""),
-            ),
+    with reserved(folder):
+        surface = _printable(surface)
+        output = Folder(folder)
+        output.begin()
+        surface.save(output.root / "surface.safetensors")
+        surface.save(output.root / "plane.json")
+        output.table("plane", surface.frame())
+        series = list(dict.fromkeys((data, treatment) for data, _, treatment in surface.values))
+        several = len({treatment for _, treatment in series}) > 1
+        drawings = [
+            output.draw(
+                f"plane-{index}" if index else "plane",
+                figures.contours(surface, data, treatment),
+                caption(
+                    "plane",
+                    random=_random(surface),
+                    where=caption("where", data=data, treatment=treatment if several else ""),
+                ),
+            )
+            for index, (data, treatment) in enumerate(sorted(series, key=lambda one: one[0] != "test"))
+        ]
+        return output.page(
+            "plane.html",
+            {
+                "version": version("linescape"),
+                "title": plain(title),
+                "random": _random(surface),
+                "facts": _facts(surface),
+                "drawings": drawings,
+                "numbers": page.table(pl.DataFrame(numbers(surface)), NUMBERS, caption("plane_table")),
+                "notes": [*dict.fromkeys([*surface.provenance.get("notes", ()), *plain(list(notes))])],
+            },
         )
-        for index, (data, treatment) in enumerate(sorted(series, key=lambda one: one[0] != "test"))
-    ]
-    return output.page(
-        "plane.html",
-        {
-            "version": version("linescape"),
-            "title": plain(title),
-            "random": _random(surface),
-            "facts": _facts(surface),
-            "drawings": drawings,
-            "numbers": page.table(pl.DataFrame(numbers(surface)), NUMBERS, caption("plane_table")),
-            "notes": [*dict.fromkeys([*surface.provenance.get("notes", ()), *plain(list(notes))])],
-        },
-    )
 
 
 def _random(surface: Surface) -> bool:
@@ -115,10 +118,7 @@ def check_place(folder: str | Path) -> None:
     Raises:
         StoreError: it cannot be written, or has files that linescape did not write.
     """
-    page.check_free(folder)
-    new = not Path(folder).exists()
-    trial = Path(folder) / ".linescape"
-    atomic.write(trial, b"", durable=False)
-    trial.unlink(missing_ok=True)
-    if new:
-        Path(folder).rmdir()
+    with reserved(folder):
+        trial = Path(folder) / ".linescape"
+        atomic.write(trial, b"", durable=False)
+        trial.unlink(missing_ok=True)

@@ -11,7 +11,8 @@ from linescape.errors import StoreError
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import Probe
 from linescape.report import several_networks, two_networks
-from linescape.report.page import UNFINISHED, check_free
+from linescape.report.exclusive import reserved
+from linescape.report.page import UNFINISHED
 from linescape.report.text import plain
 
 _DATA = "probe.json"
@@ -24,19 +25,16 @@ def check_place(folder: str | Path) -> None:
         StoreError: it cannot be written, or contains another page.
     """
     folder = Path(folder)
-    check_free(folder)
-    page = folder / "index.html"
-    if page.is_file() and not (folder / _DATA).exists() and page.read_bytes() != UNFINISHED:
-        raise StoreError(
-            f"{folder} contains an index.html that is not the report of a probe and would be replaced. "
-            "Name another folder."
-        )
-    new = not folder.exists()
-    trial = folder / f".linescape{atomic.SUFFIX}"
-    atomic.write(trial, b"", durable=False)
-    trial.unlink(missing_ok=True)
-    if new:
-        folder.rmdir()  # a request that fails leaves nothing behind
+    with reserved(folder):
+        page = folder / "index.html"
+        if page.is_file() and not (folder / _DATA).exists() and page.read_bytes() != UNFINISHED:
+            raise StoreError(
+                f"{folder} contains an index.html that is not the report of a probe and would be replaced. "
+                "Name another folder."
+            )
+        trial = folder / f".linescape{atomic.SUFFIX}"
+        atomic.write(trial, b"", durable=False)
+        trial.unlink(missing_ok=True)
 
 
 def write_probe(
@@ -61,12 +59,13 @@ def write_probe(
         RecipeError, MeasureError: as `Probe.summary`.
         StoreError: the folder cannot be written.
     """
-    check_place(folder)
-    before = _linked(Path(folder) / "index.html")
-    write = several_networks.write if probe.pairs else two_networks.write
-    written = write(printable_probe(probe), folder, plain(title), plain(list(notes)), classes, smallest_effect)
-    for file in before - _linked(written):  # an earlier report may have had other lines
-        (Path(folder) / file).unlink(missing_ok=True)
+    with reserved(folder):
+        check_place(folder)
+        before = _linked(Path(folder) / "index.html")
+        write = several_networks.write if probe.pairs else two_networks.write
+        written = write(printable_probe(probe), folder, plain(title), plain(list(notes)), classes, smallest_effect)
+        for file in before - _linked(written):  # an earlier report may have had other lines
+            (Path(folder) / file).unlink(missing_ok=True)
     return written
 
 

@@ -20,6 +20,7 @@ from linescape.errors import RecipeError, suggest
 from linescape.recipe import title
 from linescape.report import appendix, columns, figures, page, sentences
 from linescape.report.answers import answer_entry
+from linescape.report.exclusive import reserved
 from linescape.report.longer import more_runs
 from linescape.report.page import Drawing, Folder
 from linescape.report.plots import Plot, styled
@@ -41,8 +42,9 @@ def write(study: Study, store: Source, folder: str | Path) -> Path:
     Raises:
         StoreError: a result is damaged, or the folder cannot be written.
     """
-    output = Folder(folder)
-    return output.page("study.html", _Content(tables.read(study, store), output).everything())
+    with reserved(folder):
+        output = Folder(folder)
+        return output.page("study.html", _Content(tables.read(study, store), output).everything())
 
 
 def figure(results: Results, name: str, style: Mapping[str, Any] | None = None) -> Plot:
@@ -216,6 +218,7 @@ class _Content:
             {"name": answer.name, "outcomes": answer.outcomes, **vars(words)}
             for answer, words in zip(made, written, strict=True)
         ]
+        self.output.begin()
         atomic.write(self.output.root / "answers.json", page.as_json(content))
 
     # -- accuracy, partial pre-training, distance ------------------------------------------------------------------

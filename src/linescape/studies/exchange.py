@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from linescape import atomic
-from linescape.errors import DamagedError
+from linescape.errors import DamagedError, StoreError
 from linescape.studies.finished import Finished
 from linescape.studies.layout import DONE, MARK, folder_of
 from linescape.studies.places.archive import Archive
@@ -64,8 +64,13 @@ def export_results(store: Store, path: Path, tasks: Study | Iterable[Task] | Non
                     told.damaged += [store.damaged[task]] if task in store.damaged else []
                     continue
                 files, _, record = store.contents(task)
-            except DamagedError as error:  # which the noted times did not show
-                told.damaged.append(str(error))
+            except StoreError as error:
+                if not store.has_record(folder_of(task)):
+                    told.missing += 1  # it was removed meanwhile
+                    continue
+                if not isinstance(error, DamagedError):
+                    raise
+                told.damaged.append(str(error))  # which the noted times did not show
                 continue
             for name, content in {**files, DONE: record}.items():
                 archive.writestr(zipfile.ZipInfo(f"{folder_of(task)}/{name}", MADE), content)

@@ -73,7 +73,11 @@ class Finished:
                 verified = {name: present[name] for name in record["files"] if name in present}
                 if len(verified) == len(record["files"]) and all(map(self.place.is_steady, verified.values())):
                     self._note(task, record["files"], verified)
-        except DamagedError as error:
+        except StoreError as error:
+            if not self.has_record(folder_of(task)):
+                return False  # it was removed meanwhile
+            if not isinstance(error, DamagedError):
+                raise
             self.damaged[task] = str(error)
             return False
         self.damaged.pop(task, None)  # another process has done it again
@@ -83,6 +87,14 @@ class Finished:
             with suppress(StoreError):  # only words, for people and for who lists the store
                 self.place.write(f"{folder_of(task)}/{TASK}", encode_task(task), durable=False)
         return True
+
+    def has_record(self, folder: str) -> bool:
+        """Whether a folder of a result has a record now, good or damaged: another process may have removed it.
+
+        Raises:
+            StoreError: the folder cannot be read.
+        """
+        return DONE in self.place.signatures(folder)
 
     def verify(self, task: Task) -> None:
         """Read all bytes of a settled task's result, whatever was noted.
@@ -112,6 +124,8 @@ class Finished:
             except StoreError:
                 raise
             except (OSError, ValueError, LinescapeError, RecursionError) as error:
+                if not self.has_record(folder):
+                    continue  # it was removed meanwhile
                 yield (
                     folder,
                     f"{self.place.shown(words_of_it)} does not say what the result beside it is of: {error}. Remove "

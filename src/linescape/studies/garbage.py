@@ -51,7 +51,7 @@ def find_garbage(store: Store, kept: Iterable[Study] | None = None) -> list[Garb
     whole = {folder for folder, task in store.listed() if not isinstance(task, str) and store.has(task)}
     found = []
     for folder, signatures in result_folders(store).items():
-        files = {name: size_of(each) for name, each in signatures.items() if not name.startswith((LOCK, LEASE))}
+        files = {name: size_of(signatures[name]) for name in _without_locks(signatures)}
         if not files:  # a task was claimed, and nothing came of it
             found.append(Garbage(folder, LEFT_OVER, {name: 0 for name in signatures if name.startswith(LOCK)}))
         if needed is not None and folder not in needed:
@@ -66,7 +66,7 @@ def find_garbage(store: Store, kept: Iterable[Study] | None = None) -> list[Garb
 
 
 def remove(store: Store, garbage: Iterable[Garbage]) -> list[Garbage]:
-    """Remove what was found; returns what stayed, as another process works there.
+    """Remove what was found; returns what stayed, as another process works there, or has worked there since.
 
     Raises:
         StoreError: the store cannot be written.
@@ -74,11 +74,22 @@ def remove(store: Store, garbage: Iterable[Garbage]) -> list[Garbage]:
     stayed = []
     for each in sorted(garbage, key=lambda each: each.folder, reverse=True):  # what is within a training goes first
         with store.place.claim(lock_of(each.folder), wait=False) as claimed:
-            if claimed:  # the record first: without it the rest counts as nothing
-                names = sorted(each.files, key=lambda name: name != DONE)
+            if claimed and _is_as_found(store, each):  # the record first: without it the rest counts as nothing
+                names = sorted(_without_locks(each.files), key=lambda name: name != DONE)
                 store.place.delete(*(f"{each.folder}/{name}" for name in names))
                 store.place.delete_empty(f"{each.folder}/{POINTS}")
                 store.place.delete_empty(each.folder)
             else:
                 stayed.append(each)
     return stayed
+
+
+def _without_locks(names: Iterable[str]) -> list[str]:
+    """Who has claimed a folder removes its locks with it, at the end: before, two could have it."""
+    return [name for name in names if not name.startswith((LOCK, LEASE))]
+
+
+def _is_as_found(store: Store, garbage: Garbage) -> bool:
+    """Whether there is still a record, or still none: else what was listed is a part of something else now."""
+    had_record = garbage.reason == HALF_DONE or DONE in garbage.files
+    return garbage.reason == LEFT_OVER or store.has_record(garbage.folder) == had_record

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from linescape import tensor_file
+from linescape.errors import StoreError
 from linescape.geometry.mismatch import check_alike
 from linescape.geometry.state import State
 from linescape.interpolation import resume
@@ -80,11 +80,16 @@ class HalfDone:
 
         Args:
             start: a state of its network, whose names and shapes it must have.
+
+        Raises:
+            StoreError: it cannot be read, which may pass.
         """
         try:
             return self._training(start)
         except FileNotFoundError:
             return None
+        except StoreError:  # which may pass, and hours of training hang on it
+            raise
         except (OSError, KeyError, ValueError, TypeError) as error:
             self.remarks.append(f"began anew, as its half-done training was not used: {error}")
             return None
@@ -126,14 +131,21 @@ class HalfDone:
         Args:
             alphas: its positions.
             shapes: (data, measure, batchnorm) -> shape of a point's values.
+
+        Raises:
+            StoreError: one cannot be read, which may pass.
         """
         names = [name for name in self._place.names(self._points) if name.endswith(".safetensors")]
         usable: list[Point] = []
         for name in names:
-            with suppress(OSError, KeyError, ValueError, TypeError):
+            try:
                 point = resume.decode(self._place.read(f"{self._points}/{name}"), name, self._of)
                 if point.alpha in alphas and {key: values.shape for key, values in point.values.items()} == shapes:
                     usable.append(point)
+            except StoreError:
+                raise
+            except (OSError, KeyError, ValueError, TypeError):
+                continue  # it is measured again
         if lost := len(names) - len(usable):
             self.remarks.append(
                 f"measured {lost} positions again, as their files were damaged or computed with something else"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from linescape.errors import DamagedError
+from linescape.errors import DamagedError, StoreError
 from linescape.studies.layout import DONE, POINTS, RESULT, SNAPSHOT
 from linescape.studies.places import Signature
 from linescape.studies.store import Store
@@ -51,7 +51,11 @@ def check(store: Store, report: Callable[[int, int], object] = lambda *_: None) 
             continue
         try:
             store.verify(task)
-        except DamagedError as error:
+        except StoreError as error:
+            if not store.has_record(folder):
+                continue  # it was removed meanwhile
+            if not isinstance(error, DamagedError):
+                raise
             found.damaged[folder] = str(error)
         else:
             found.whole += 1

@@ -103,13 +103,16 @@ class Observer:
         for task in tasks:
             if need := next((need for need in task.needs() if need in failed), None):
                 failed[task] = f"It needs the task {need.key}, which failed."
-            elif FAILED in folders.get(folder_of(task), ()):
-                failed[task] = self._reason(task)
+            elif FAILED in folders.get(folder_of(task), ()) and (reason := self._reason(task)) is not None:
+                failed[task] = reason
         return failed
 
-    def _reason(self, task: Task) -> str:
+    def _reason(self, task: Task) -> str | None:
+        """Why a task failed; None where it has been done since the folders were listed."""
         try:
             return str(json.loads(self._store.place.read(f"{folder_of(task)}/{FAILED}"))["reason"])
+        except FileNotFoundError:
+            return None
         except StoreError:
             raise
         except (OSError, ValueError, LookupError, TypeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -53,8 +54,10 @@ def digest(path: Path) -> str:
 def read(spec: Weights) -> Contents:
     """The tensors of the file that `spec` names, whose content must have the hash that `spec` names.
 
+    They are copies: the file may be that of a training that still runs, while a start is kept until the end of another.
+
     Raises:
-        CheckpointError: the file is missing, has another hash, or is no readable checkpoint.
+        CheckpointError: the file is missing, has another hash, is no readable checkpoint, or is written to meanwhile.
     """
     path = find(spec.file)
     sha256 = digest(path)
@@ -64,7 +67,14 @@ def read(spec: Weights) -> Contents:
             "another file, and results would go by the name of weights that they were not made with. Copy it again, or "
             "give the recipe the hash of this file."
         )
-    return checkpoints.read(path)
+    contents = checkpoints.read(path)
+    copied = replace(contents, tensors={name: value.clone() for name, value in contents.items()})
+    if digest(path) != sha256:
+        raise CheckpointError(
+            f"{path} was written to while it was read, as by a training that still runs, so its tensors may be of two "
+            "different networks. Copy the file, and name the copy."
+        )
+    return copied
 
 
 def tensors_for(contents: Contents, network: nn.Module, reset: Sequence[str]) -> dict[str, Tensor]:

@@ -62,7 +62,8 @@ def test_a_lease_has_one_owner_until_it_is_released() -> None:
     again.release()
 
 
-def test_a_lease_that_nobody_renews_is_free_after_a_time_of_ones_own_clock() -> None:
+def test_a_lease_that_nobody_renews_is_free_after_a_time_of_ones_own_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "POLL", 0.01)
     bucket, clock = Bucket(), Clock()
     bucket.objects["a"] = json.dumps({"owner": "dead", "renewals": 3}).encode()
     other = Leases(bucket, clock)
@@ -119,3 +120,43 @@ def test_an_answer_that_was_lost_is_not_taken_for_anothers() -> None:
     mine = Leases(bucket).acquire("a", wait=False) or pytest.fail("it is ours")
     assert Leases(bucket).acquire("a", wait=False) is None
     mine.release()
+
+
+def test_a_lease_that_was_given_back_just_now_is_not_taken_from_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = Bucket()
+    first = Leases(bucket).acquire("a", wait=False) or pytest.fail("it was free")
+    read, looks, second = bucket.read, [1, 2], list[Any]()
+
+    def passed_on(name: str) -> bytes:
+        looks.pop()
+        if looks:
+            return read(name)
+        monkeypatch.setattr(bucket, "read", read)
+        first.release()
+        try:
+            return read(name)
+        finally:
+            second.append(Leases(bucket).acquire("a", wait=False))
+
+    monkeypatch.setattr(bucket, "read", passed_on)
+    assert Leases(bucket).acquire("a", wait=False) is None
+    assert bucket.objects["a"] == second[0].content()
+    second[0].release()
+
+
+def test_of_two_that_see_a_lease_expire_one_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, clock, others = Bucket(), Clock(), list[Any]()
+    bucket.objects["a"] = json.dumps({"owner": "dead", "renewals": 3}).encode()
+    one = Leases(bucket, clock)
+    assert one.acquire("a", wait=False) is None
+    clock.now = EXPIRES + 1
+
+    def meanwhile(seconds: float) -> None:
+        assert seconds > 0
+        bucket.delete("a")  # by another, which had read it before
+        others.append(Leases(bucket).acquire("a", wait=False))
+
+    monkeypatch.setattr(time, "sleep", meanwhile)
+    assert one.acquire("a", wait=False) is None
+    assert bucket.objects["a"] == others[0].content()
+    others[0].release()

@@ -6,7 +6,9 @@ import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import filelock
 import pytest
 
 from linescape.errors import DamagedError, StoreError
@@ -166,3 +168,38 @@ def test_whether_a_folder_is_claimed_is_seen_without_a_trace(tmp_path: Path) -> 
             assert claimed
             assert LocalFolder(tmp_path).is_claimed("scan/a")
         assert not place.is_claimed("scan/a")
+
+
+def test_a_folder_that_is_removed_while_it_is_claimed_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As whoever had it does, where nothing was in it."""
+    mkdir, times = Path.mkdir, [1, 2]
+
+    def removed(self: Path, *given: Any, **named: Any) -> None:
+        mkdir(self, *given, **named)
+        if times and self == tmp_path / "scan" / "a":
+            times.pop()
+            self.rmdir()
+
+    for part in ("", "0-2"):
+        times[:] = [1, 2]  # once by this package, once by that of the locks
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "mkdir", removed)
+            with LocalFolder(tmp_path).claim("scan/a", part) as claimed:
+                assert claimed
+        assert not times
+        LocalFolder(tmp_path).delete(*(f"scan/a/{name}" for name in LocalFolder(tmp_path).names("scan/a")))
+        (tmp_path / "scan" / "a").rmdir()
+
+
+def test_a_lock_that_another_has_is_not_removed(tmp_path: Path) -> None:
+    place = LocalFolder(tmp_path)
+    with place.claim("scan/a") as claimed:
+        assert claimed
+        with filelock.FileLock(tmp_path / "scan" / "a" / ".lock-0-2"):  # a part begins: it looks at the whole next
+            place.delete_empty("scan/a")
+            assert place.names("scan/a") == [".lock", ".lock-0-2"]
+        (tmp_path / "scan" / "a" / ".lock-0-2").unlink()
+        place.delete_empty("scan/a")
+        assert not (tmp_path / "scan" / "a").exists()

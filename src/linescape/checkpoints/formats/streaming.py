@@ -74,6 +74,7 @@ def write_like(
         with atomic.replacing(out) as target:
             in_file = {old: types[name] for old, name in names.items()}
             notes = _write(spelled, lambda name: tensor(names[name]), target, provenance, in_file)
+            check_new(out, like)  # another process may have written there in the minutes that this took
     except RuntimeError as error:
         if "inline_container" not in str(error):  # PyTorch's writer of archives, and what it makes of a full disk
             raise

@@ -57,14 +57,22 @@ class Leases:
         Raises:
             StoreError: it cannot be written.
         """
+        taken_over = False
         while True:
             lease = Lease(self._objects, name)
             if self._objects.create(name, lease.content()) or self._present(name) == lease.content():
-                self._seen.pop(name, None)
-                lease.keep()
-                return lease
-            if self.is_free(name):
+                if taken_over:  # another that saw it expire, too, may be about to remove what is there
+                    time.sleep(POLL)
+                if not taken_over or self._present(name) == lease.content():
+                    self._seen.pop(name, None)
+                    lease.keep()
+                    return lease
+            present = self._present(name)
+            if present is None:
+                continue  # given back just now; by its removal that of the next would go
+            if self._has_expired(name, present):
                 self._objects.delete(name)
+                taken_over = True
             elif wait:
                 time.sleep(POLL)
             else:
@@ -76,9 +84,11 @@ class Leases:
         Raises:
             StoreError: it cannot be read.
         """
-        present, now = self._present(name), self._clock()
-        if present is None:
-            return True  # gone
+        present = self._present(name)
+        return present is None or self._has_expired(name, present)
+
+    def _has_expired(self, name: str, present: bytes) -> bool:
+        now = self._clock()
         content, since = self._seen.get(name, (b"", now))
         if content != present:
             self._seen[name] = present, now

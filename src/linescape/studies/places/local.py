@@ -24,6 +24,9 @@ _NOT_THERE = (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
 TICK = 10_000_000
 """Nanoseconds between two times that a file system can tell apart, at most, on Linux."""
 
+TRIES = 9
+"""Times that a folder is made and locked, at most: whoever had it may remove it between the two."""
+
 STEADY = 2.0
 """Seconds after which a file's times are older than any change to come, on every file system."""
 
@@ -39,6 +42,7 @@ class LocalFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._locks: dict[str, set[str]] = {}  # of the folders that this process has claimed as a whole, by name
         if re.fullmatch("[a-z][a-z0-9+.-]+:", root.parts[0] if root.parts else ""):
             raise StoreError(f"{root} was an address before pathlib left out a slash. Give it as text.")
         try:
@@ -104,9 +108,12 @@ class LocalFolder:
                 (self.root / name).unlink(missing_ok=True)
 
     def delete_empty(self, folder: str) -> None:
-        """Remove a folder that holds only locks. Who waits for one of them notices that it is gone (`filelock`)."""
+        """Remove a folder that holds only locks. Who waits for one of them notices that it is gone (`filelock`).
+
+        Locks that this process does not have stay: by their removal two could have one of them.
+        """
         names = self.names(folder)
-        if all(name.startswith(LOCK) for name in names):
+        if self._locks.get(folder, set()).issuperset(names):
             self.delete(*(f"{folder}/{name}" for name in names))
             with suppress(OSError):
                 (self.root / folder).rmdir()
@@ -145,29 +152,47 @@ class LocalFolder:
     @contextmanager
     def claim(self, folder: str, part: str = "", wait: bool = False) -> Iterator[bool]:
         """Lock the folder; the system frees the lock of a process that dies."""
-        path = self.root / folder
-        whole = path / LOCK
         with ExitStack() as held:
+            try:
+                claimed = self._locked(folder, part, wait, held)
+            except (OSError, NotImplementedError) as error:
+                reason = error if isinstance(error, OSError) else OSError(str(error))
+                raise atomic.cannot_write(self.root / folder, reason) from error
+            yield claimed
+
+    def _locked(self, folder: str, part: str, wait: bool, held: ExitStack) -> bool:
+        """Whether the folder could be locked; the locks are put into `held`."""
+        path = self.root / folder
+        for further in reversed(range(TRIES)):
             try:
                 path.mkdir(parents=True, exist_ok=True)
                 if part:
                     held.enter_context(filelock.FileLock(path / f"{LOCK}-{part}", blocking=False))
-                    with filelock.FileLock(whole, timeout=0.5, poll_interval=0.02):
-                        pass  # another part only looks, too
-                else:
-                    for lock in (whole, *path.glob(f"{LOCK}-*")):
-                        held.enter_context(filelock.FileLock(lock, blocking=wait))
-                    # Of killed processes; parts write side by side, and so leave what they find.
-                    for left in (*path.glob(f".*{atomic.SUFFIX}*"), *path.glob(f"*/.*{atomic.SUFFIX}*")):
-                        with suppress(OSError):
-                            left.unlink(missing_ok=True)
+                    with filelock.FileLock(path / LOCK, timeout=0.5, poll_interval=0.02):
+                        return True  # another part only looks, too
+                self._lock_whole(folder, wait, held)
             except filelock.Timeout:
                 held.close()
-                yield False
-                return
-            except (OSError, NotImplementedError) as error:
-                raise atomic.cannot_write(path, error if isinstance(error, OSError) else OSError(str(error))) from error
-            yield True
+                return False
+            except FileNotFoundError:  # who had the folder has removed it, as nothing was in it
+                held.close()
+                if not further:
+                    raise
+            else:
+                return True
+        raise AssertionError  # the last try returns or raises
+
+    def _lock_whole(self, folder: str, wait: bool, held: ExitStack) -> None:
+        path, locks = self.root / folder, set[str]()
+        for lock in (path / LOCK, *path.glob(f"{LOCK}-*")):
+            held.enter_context(filelock.FileLock(lock, blocking=wait))
+            locks.add(lock.name)
+        self._locks[folder] = locks
+        held.callback(self._locks.pop, folder)
+        # Of killed processes; parts write side by side, and so leave what they find.
+        for left in (*path.glob(f".*{atomic.SUFFIX}*"), *path.glob(f"*/.*{atomic.SUFFIX}*")):
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
 
     def _paths(self, folder: str) -> list[Path]:
         path = self.root / folder
