@@ -68,7 +68,8 @@ def mean(values: ArrayLike, level: float = 0.95) -> Estimate:
     values = np.asarray(values, np.float64)
     if not values.size:
         return Estimate(math.nan, math.nan, math.nan, level)
-    centre = float(values.mean())
+    with np.errstate(invalid="ignore"):  # infinity - infinity: NaN is meant
+        centre = float(values.mean())
     if values.size < 2 or not np.isfinite(values).all() or _equal(values):
         return Estimate(centre, math.nan, math.nan, level)
     half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size))

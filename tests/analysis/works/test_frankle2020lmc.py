@@ -34,11 +34,12 @@ def results(heights: dict[int, list[float]], study: Study = STUDY) -> Results:
                     for alpha, mean in zip((0.0, 0.5, 1.0), (ends[0], max(middle, ends[1]), ends[1]), strict=True):
                         rows.append(
                             {"arm": arm.name, "seed": seed, "label": pair, "data": "test", "measure": measure}
-                            | {"alpha": alpha, "mean": mean}
+                            | {"alpha": alpha, "mean": mean, "batchnorm": "interpolate"}
                         )
-    strings = dict.fromkeys(("arm", "label", "data", "measure"), pl.String)
+    strings = dict.fromkeys(("arm", "label", "data", "measure", "batchnorm"), pl.String)
     lines = pl.DataFrame(rows, schema={**strings, "seed": pl.Int64, "alpha": pl.Float64, "mean": pl.Float64})
-    runs = pl.DataFrame({"status": ["done"] * 3, "seed": [0, 1, 2]})
+    done = [{"arm": arm.name, "status": "done", "seed": seed} for arm in study.arms for seed in range(3)]
+    runs = pl.DataFrame(done)
     empty = pl.DataFrame()
     return Results(study, runs, lines, empty, empty, empty, empty)
 

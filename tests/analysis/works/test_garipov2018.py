@@ -48,7 +48,9 @@ def test_differences_of_barriers_are_pair_by_pair() -> None:
 def test_the_bezier_curve_decides() -> None:
     made = answer(line=0.3, bezier=0.9, chain=0.25)
     assert made.claims[0].verdict is Verdict.FAILS
-    assert sentences.of(made).headline == "Yes for the chain of two pieces."
+    assert sentences.of(made).headline == (
+        "Yes for the chain of two pieces; the barrier of the Bezier curve is higher than that of the line."
+    )
     higher = answer(line=0.3, bezier=0.9, chain=0.9)
     assert sentences.of(higher).headline.startswith("No:")
     unclear = answer(line=0.3, bezier=0.3, chain=0.3, spread=0.001)

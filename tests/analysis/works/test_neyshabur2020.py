@@ -66,7 +66,7 @@ def test_the_primary_contrast_is_a_permutation_test() -> None:
     assert [row["epoch"] for row in barriers.facts["free"]] == [2, 4]
     words = sentences.of(barriers)
     assert words.headline.endswith("fine-tuned pairs have the lower barrier.")
-    assert "No barrier from epoch 2 on." in words.verdict
+    assert "Of these, none from epoch 2 on has a barrier." in words.verdict
     assert "both from scratch 50.00" in words.verdict
 
 

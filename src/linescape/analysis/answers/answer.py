@@ -171,6 +171,11 @@ def leading(
     return list(takewhile(lambda row: outcome_of(row) is outcome, rows))
 
 
+def sortable(value: float) -> float:
+    """A value as a key by which the largest is found: NaN, with which every comparison fails, is the smallest."""
+    return -math.inf if math.isnan(value) else value
+
+
 def excludes(row: Mapping[str, Any], value: float, low: str = "low_all", high: str = "high_all") -> bool:
     """Whether an interval excludes a value; NaN excludes nothing.
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, leading, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, leading, sortable, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
 from linescape.shape import TOLERANCE
@@ -67,7 +67,7 @@ def _claims(base: dict[str, Any] | None) -> tuple[Claim, Claim]:
         Claim.of(
             "No single layer makes a barrier.",
             "",
-            f"highest of all layers, {unit}",
+            f"highest of all layers, {unit} (less than {TOLERANCE:g})",
             deciding,
             "barrier",
             Outcome.BELOW,
@@ -77,7 +77,7 @@ def _claims(base: dict[str, Any] | None) -> tuple[Claim, Claim]:
         Claim.of(
             "All layers together make one.",
             "",
-            unit,
+            f"{unit} (more than {TOLERANCE:g})",
             base and base["all"],
             "barrier",
             Outcome.ABOVE,
@@ -143,7 +143,7 @@ def _of_arm(rows: list[dict[str, Any]]) -> dict[str, Any]:
     (everything,) = (row for row in rows if row["what"] == ALL)
     facts: dict[str, Any] = {
         "singles": single,
-        "highest": max(single, key=lambda row: row["barrier"], default=None),
+        "highest": max(single, key=lambda row: sortable(row["barrier"]), default=None),
         "above": [row for row, outcome in zip(single, outcomes, strict=True) if outcome is Outcome.ABOVE],
         "below": [row for row, outcome in zip(single, outcomes, strict=True) if outcome is Outcome.BELOW],
         "all": everything,

@@ -11,6 +11,7 @@ from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, leading
 from linescape.analysis.tables import Results
 from linescape.analysis.works import sparse
+from linescape.analysis.works.curves import curves_of
 from linescape.shape import barrier_above_mean
 from linescape.studies.works.frankle2020lmc import step_at
 
@@ -74,7 +75,7 @@ def _claim(results: Results, rows: Rows, stable: Rows, unstable: Rows) -> Claim:
     return Claim.of(
         f"Copies made after {ONSET:g} % of a training are stable.",
         f"below {STABLE:g} from {ONSET:g} % on (ResNet-20, CIFAR-10)",
-        "instability, points of test error",
+        f"instability, points of test error (less than {STABLE:g})",
         row,
         "instability",
         Outcome.BELOW,
@@ -87,7 +88,7 @@ def _claim(results: Results, rows: Rows, stable: Rows, unstable: Rows) -> Claim:
 def _pairs(results: Results) -> pl.DataFrame:
     """A row for each pair of copies: its barrier above the mean of both ends in test error and loss, and that error."""
     steps = {arm.name: getattr(arm.runs[0].recipe.init, "number", None) or 0 for arm in results.study.arms if arm.runs}
-    lines = results.lines.filter(pl.col("label").str.starts_with("copies ") & (pl.col("data") == "test"))
+    lines = curves_of(results, "test").filter(pl.col("label").str.starts_with("copies "))
     rows = []
     for (arm, seed, _), line in lines.group_by(["arm", "seed", "label"], maintain_order=True):
         heights = {

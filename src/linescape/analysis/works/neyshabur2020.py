@@ -83,7 +83,7 @@ def _barriers(results: Results, level: float) -> Answer:
         Claim.of(
             "Between two networks fine-tuned from one there is no barrier.",
             "",
-            "barrier, points of test error",
+            f"barrier, points of test error (less than {NONE:g})",
             of_tuned,
             "barrier",
             Outcome.BELOW,
