@@ -53,7 +53,10 @@ def test_limits_and_the_smallest_that_is_enough() -> None:
     assert made.claims[0].verdict is Verdict.HOLDS
     assert made.claims[0].high == pytest.approx(100 * 500 / 199_210)
     words = sentences.of(made)
-    assert words.headline == "Of those tried: images 200 of 199,210; random labels more than 4,000 of 199,210."
+    assert words.headline == (
+        "Of those tried: images 200 of 199,210, between 100 and 500 by the intervals; random labels more than 4,000 of"
+        " 199,210, also by the interval."
+    )
     assert "100 are too few and 500 are enough by the 95 % intervals" in words.verdict
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Claim, Outcome, leading
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, in_order, leading
 from linescape.analysis.tables import Results
 from linescape.analysis.works import sparse
 from linescape.analysis.works.curves import curves_of
@@ -52,8 +52,9 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     pairs = every.filter(pl.col("arm").is_in(full))
     rows = [_row(of_arm, level) for _, of_arm in pairs.group_by("arm", maintain_order=True)]
     outcomes = {row["arm"]: Outcome.of(row, null=STABLE) for row in rows}
-    stable = leading(rows[::-1], lambda row: outcomes[row["arm"]], Outcome.BELOW)[::-1]
-    unstable = leading(rows, lambda row: outcomes[row["arm"]], Outcome.ABOVE)
+    tested = in_order(rows, "arm", full)
+    stable = leading(tested[::-1], lambda row: outcomes[row["arm"]], Outcome.BELOW)[::-1]
+    unstable = leading(tested, lambda row: outcomes[row["arm"]], Outcome.ABOVE)
     facts = {
         "threshold": STABLE,
         "rows": rows,
