@@ -47,7 +47,9 @@ def findings(results: Results) -> tuple[Finding, ...]:
     made = (
         _plateau(runs.join(_from_chance(results), on=["arm", "seed"], how="semi"), of_base),
         _hump(results.statistics, runs, of_base),
-        _blocks(results.layers.join(of_base.select("arm", "seed"), on=["arm", "seed"], how="semi", maintain_order="left")),
+        _blocks(
+            results.layers.join(of_base.select("arm", "seed"), on=["arm", "seed"], how="semi", maintain_order="left")
+        ),
     )
     return tuple(finding for finding in made if finding)
 
@@ -99,9 +101,7 @@ def _hump(statistics: pl.DataFrame, runs: pl.DataFrame, base: pl.DataFrame) -> F
 def _blocks(layers: pl.DataFrame) -> Finding | None:
     """How much the loss rises if one block of a trained network of the baseline is set back to its start."""
     costs = layers.filter(
-        (pl.col("measure") == "cross_entropy")
-        & (pl.col("number") == "start_above_end")
-        & (pl.col("block") != "whole")
+        (pl.col("measure") == "cross_entropy") & (pl.col("number") == "start_above_end") & (pl.col("block") != "whole")
     )
     if costs["value"].is_nan().any():  # which may be the least or the most
         return None

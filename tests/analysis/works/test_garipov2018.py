@@ -62,3 +62,12 @@ def test_nothing_measured() -> None:
     (made,) = answers(lines_of(STUDY, lambda *_: None))
     assert sentences.of(made).headline == "No pair of networks is measured yet."
     assert made.claims[0].verdict is Verdict.NOT_MEASURED
+
+
+def test_a_barrier_that_is_nan_is_not_lower() -> None:
+    def shape(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+        return np.where(at == 0.5, np.nan if seed == 2 and label == LINE else 1.0 + (label == LINE), 0.5)
+
+    (made,) = answers(lines_of(STUDY, shape))
+    assert made.numbers["lower"].to_list() == [4, 4]
+    assert made.numbers["pairs"].to_list() == [5, 5]

@@ -75,3 +75,12 @@ def test_without_a_baseline_nothing_is_said() -> None:
     assert sentences.of(made).headline == "No training is measured yet."
     assert made.claims[0].verdict is Verdict.NOT_MEASURED
     assert {arm.group for arm in STUDY.arms} == {IMAGES, LABELS}
+
+
+def test_a_dimension_without_a_seed_in_common_with_the_baseline_is_left_out() -> None:
+    def value(arm: str, run: Run, _: Scan, alpha: float) -> tuple[float, float] | None:
+        return None if (run.seed == 0) == arm.endswith("all") else (90.0 - 60 * alpha, 1.0)
+
+    (made,) = answers(results(STUDY, value))
+    assert made.numbers.is_empty()
+    assert made.claims[0].verdict is Verdict.NOT_MEASURED

@@ -8,7 +8,17 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, in_order, leading, sortable, widened
+from linescape.analysis.answers.answer import (
+    Answer,
+    Claim,
+    Outcome,
+    columns,
+    for_all,
+    in_order,
+    leading,
+    sortable,
+    widened,
+)
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
 from linescape.shape import TOLERANCE

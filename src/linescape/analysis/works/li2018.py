@@ -47,8 +47,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         found = [
             _row(pairs, level)
             for (dimension,), runs in of_task.group_by(["dimension"], maintain_order=True)
-            if dimension
-            and (pairs := runs.join(baseline, on="seed", suffix="_of_all", maintain_order="left")).height
+            if dimension and (pairs := runs.join(baseline, on="seed", suffix="_of_all", maintain_order="left")).height
         ]
         rows += found
         if found:
