@@ -44,12 +44,11 @@ def findings(results: Results) -> tuple[Finding, ...]:
         return ()
     base = str(runs["baseline"].drop_nulls().mode(maintain_order=True)[0])
     of_base = runs.filter(pl.col("arm") == base)
+    layers = results.layers.join(of_base.select("arm", "seed"), on=["arm", "seed"], how="semi", maintain_order="left")
     made = (
         _plateau(runs.join(_from_chance(results), on=["arm", "seed"], how="semi"), of_base),
         _hump(results.statistics, runs, of_base),
-        _blocks(
-            results.layers.join(of_base.select("arm", "seed"), on=["arm", "seed"], how="semi", maintain_order="left")
-        ),
+        _blocks(layers),
     )
     return tuple(finding for finding in made if finding)
 

@@ -259,7 +259,8 @@ def auc(scores: ArrayLike, positive: ArrayLike, arms: Sequence[str], level: floa
     unknown, as when the classes separate perfectly or one is in a single arm: Newcombe's fifth method (Statistics in
     Medicine 25, 2006, 559-573; a score interval from Hanley and McNeil's variance) with both class sizes divided by
     the mean number of runs per arm, as if the runs of an arm were copies; its width is never zero, and it includes 0.5
-    where so few arms would be separated perfectly by chance more often than in 1 - `level`. NaN scores are left out. NaN if no run or every run is positive; NaN ends below `FEWEST_ARMS` arms.
+    where so few arms would be separated perfectly by chance more often than in 1 - `level`. NaN scores are left out.
+    NaN if no run or every run is positive; NaN ends below `FEWEST_ARMS` arms.
 
     Args:
         scores: a score for each run ``(n,)``.
