@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -67,3 +68,25 @@ def test_many_values_are_said_as_a_range() -> None:
     values = [0.5, 0.25, 0.75, 0.3]
     side = {"title": "a", "values": values}
     assert "along 25 to 75 % of the line" in text.sentence("findings", "plateau", base=side, other=side, chance=2.3)
+
+
+def test_a_plateau_that_is_nan_is_no_finding() -> None:
+    unknown = pl.when(pl.col("arm") == "base").then(math.nan).otherwise("test_plateau_loss")
+    assert "plateau" not in of(with_runs(test_plateau_loss=unknown))
+
+
+def test_a_block_whose_cost_is_infinite_costs_most() -> None:
+    first = (pl.col("block") == "stem") & (pl.col("number") == "start_above_end")
+    infinite = results().layers.with_columns(
+        pl.when(first).then(math.inf).otherwise(name).alias(name) for name in ("value", "low", "high")
+    )
+    found = of(replace(results(), layers=infinite))["blocks"]
+    assert {row["block"] for row in found.facts["most"]} == {"stem"}
+    unknown = results().layers.with_columns(value=pl.when(first).then(math.nan).otherwise("value"))
+    assert "blocks" not in of(replace(results(), layers=unknown))
+
+
+def test_blocks_of_runs_that_are_not_finished_are_no_finding() -> None:
+    """Of which lines may be missing, such as that of the block that costs most."""
+    unfinished = pl.when((pl.col("arm") == "base") & (pl.col("seed") > 0)).then(pl.lit("missing")).otherwise("status")
+    assert len(of(with_runs(status=unfinished))["blocks"].facts["most"]) == 1

@@ -283,3 +283,13 @@ def test_holm_keeps_the_chance_of_one_false_finding() -> None:
     rng = np.random.default_rng(13)
     false = [(inference.holm(rng.random(10)) <= 0.05).any() for _ in range(2000)]
     assert 0.035 < np.mean(false) < 0.065
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(3, 3), (3, 4), (2, 6), (2, 7), (4, 4), (2, 9)])
+def test_few_arms_that_are_separated_perfectly_tell_what_a_permutation_test_does(positive: int, negative: int) -> None:
+    """Of all ways to call so many arms positive, two are separated perfectly."""
+    count = positive + negative
+    for sign in (1, -1):
+        found = inference.auc(sign * np.arange(count), np.arange(count) >= negative, [str(i) for i in range(count)])
+        exact = 2 / math.comb(count, positive)
+        assert (found.low > 0.5 or found.high < 0.5) == (exact <= 0.05)

@@ -44,10 +44,11 @@ def findings(results: Results) -> tuple[Finding, ...]:
         return ()
     base = str(runs["baseline"].drop_nulls().mode(maintain_order=True)[0])
     of_base = runs.filter(pl.col("arm") == base)
+    layers = results.layers.join(of_base.select("arm", "seed"), on=["arm", "seed"], how="semi", maintain_order="left")
     made = (
         _plateau(runs.join(_from_chance(results), on=["arm", "seed"], how="semi"), of_base),
         _hump(results.statistics, runs, of_base),
-        _blocks(results.layers, base),
+        _blocks(layers),
     )
     return tuple(finding for finding in made if finding)
 
@@ -67,10 +68,12 @@ def _plateau(runs: pl.DataFrame, base: pl.DataFrame) -> Finding | None:
     """The arm whose plateaus are farthest from all of the baseline's."""
     if not base.height:
         return None
-    gaps = {name: _gap(of_arm, base, "test_plateau_loss") for (name,), of_arm in _arms(runs)}
-    name = max(gaps, key=lambda name: gaps[name], default="")
-    if not name or gaps[name] < SMALLEST:
+    gaps = {
+        name: gap for (name,), of_arm in _arms(runs) if (gap := _gap(of_arm, base, "test_plateau_loss")) >= SMALLEST
+    }
+    if not gaps:
         return None
+    name = max(gaps, key=lambda name: gaps[name])
     other = runs.filter(pl.col("arm") == name)
     facts = {side: _values(of_arm, "test_plateau_loss") for side, of_arm in (("base", base), ("other", other))}
     return Finding("plateau", facts | {"chance": base["chance_loss"][0]})
@@ -94,15 +97,13 @@ def _hump(statistics: pl.DataFrame, runs: pl.DataFrame, base: pl.DataFrame) -> F
     return Finding("hump", {"base": None, "base_accuracy": None} | facts)
 
 
-def _blocks(layers: pl.DataFrame, base: str) -> Finding | None:
+def _blocks(layers: pl.DataFrame) -> Finding | None:
     """How much the loss rises if one block of a trained network of the baseline is set back to its start."""
     costs = layers.filter(
-        (pl.col("arm") == base)
-        & (pl.col("measure") == "cross_entropy")
-        & (pl.col("number") == "start_above_end")
-        & (pl.col("block") != "whole")
-        & pl.col("value").is_finite()
+        (pl.col("measure") == "cross_entropy") & (pl.col("number") == "start_above_end") & (pl.col("block") != "whole")
     )
+    if costs["value"].is_nan().any():  # which may be the least or the most
+        return None
     least, most = [], []
     for _, of_run in costs.sort("seed", maintain_order=True).group_by("seed", maintain_order=True):
         ordered = of_run.sort("value", maintain_order=True)

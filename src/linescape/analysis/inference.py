@@ -68,7 +68,8 @@ def mean(values: ArrayLike, level: float = 0.95) -> Estimate:
     values = np.asarray(values, np.float64)
     if not values.size:
         return Estimate(math.nan, math.nan, math.nan, level)
-    centre = float(values.mean())
+    with np.errstate(invalid="ignore"):  # infinity - infinity: NaN is meant
+        centre = float(values.mean())
     if values.size < 2 or not np.isfinite(values).all() or _equal(values):
         return Estimate(centre, math.nan, math.nan, level)
     half = float(stats.t.ppf((1 + level) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size))
@@ -257,8 +258,9 @@ def auc(scores: ArrayLike, positive: ArrayLike, arms: Sequence[str], level: floa
     (Biometrics 53, 1997, 567-578) on the logit scale, t with arms - 1 degrees of freedom. Where that variance is
     unknown, as when the classes separate perfectly or one is in a single arm: Newcombe's fifth method (Statistics in
     Medicine 25, 2006, 559-573; a score interval from Hanley and McNeil's variance) with both class sizes divided by
-    the mean number of runs per arm, as if the runs of an arm were copies; its width is never zero. NaN scores are left
-    out. NaN if no run or every run is positive; NaN ends below `FEWEST_ARMS` arms.
+    the mean number of runs per arm, as if the runs of an arm were copies; its width is never zero, and it includes 0.5
+    where so few arms would be separated perfectly by chance more often than in 1 - `level`. NaN scores are left out.
+    NaN if no run or every run is positive; NaN ends below `FEWEST_ARMS` arms.
 
     Args:
         scores: a score for each run ``(n,)``.
@@ -282,7 +284,9 @@ def auc(scores: ArrayLike, positive: ArrayLike, arms: Sequence[str], level: floa
         return Estimate(area, math.nan, math.nan, level)
     variance = _clustered_variance(kept, flags, labels, area)
     if not variance > 1e-12 or not 0 < area < 1:  # NaN, or zero but for rounding
-        return _newcombe(area, count, rest, clusters, level)
+        found = _newcombe(area, count, rest, clusters, level)
+        chance = _as_far_by_chance(area, flags, labels) > 1 - level
+        return Estimate(area, min(found.low, 0.5), max(found.high, 0.5), level) if chance else found
     half = float(stats.t.ppf((1 + level) / 2, clusters - 1)) * math.sqrt(variance) / (area * (1 - area))
     middle = float(special.logit(area))
     return Estimate(area, float(special.expit(middle - half)), float(special.expit(middle + half)), level)
@@ -308,6 +312,14 @@ def _clustered_variance(scores: Array, flags: NDArray[np.bool_], labels: NDArray
     )
     mixed = clusters / (clusters - 1) * float((sums[:, 0] * sums[:, 1]).sum()) / (count * rest)
     return ten + one + 2 * mixed
+
+
+def _as_far_by_chance(area: float, flags: NDArray[np.bool_], labels: NDArray[np.str_]) -> float:
+    """How often so many arms are separated perfectly by chance; 0 where they are not, or an arm has both classes."""
+    positive, negative = (set(labels[side].tolist()) for side in (flags, ~flags))
+    if 0 < area < 1 or positive & negative:
+        return 0.0
+    return 2 / math.comb(len(positive) + len(negative), len(positive))
 
 
 def _newcombe(area: float, count: int, rest: int, clusters: int, level: float) -> Estimate:

@@ -36,6 +36,8 @@ def of(answer: Answer) -> Sentences:
     values = {**answer.facts, "outcomes": answer.outcomes}
     written = text.sections(f"answers/{answer.name}", values)
     finding = written.pop("finding", "") or answer.finding
+    if not answer.numbers.height:
+        written["here"] = "not measured"
     here = written.get("here", "")
     if finding:
         written["published"] = text.sentence(

@@ -155,3 +155,9 @@ def test_a_block_whose_loss_is_infinite_is_said_and_drawn() -> None:
     figure = figures.layerwise(tables.blocks(rows(every | values)), TOLERANCE)
     figure.canvas.draw()
     assert "NaN or infinite" in [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_a_run_without_an_interval_is_not_clear() -> None:
+    layers = rows({("fc", "hump"): [0.5, 0.6, 0.7]}, wide=0.1)
+    unknown = layers.with_columns(low=pl.when(pl.col("seed") == 0).then(math.nan).otherwise("low"))
+    assert tables.blocks(unknown)["clear"].to_list() == [2]

@@ -92,3 +92,16 @@ def test_nothing_measured_gives_no_words() -> None:
     (answer,) = answers(works.results(STUDY, lambda *_: None))
     assert answer.outcomes == {}
     assert sentences.of(answer).headline == "No pair of networks is measured yet."
+
+
+def test_numbers_of_layers_beyond_one_that_is_not_measured_are_not_decided() -> None:
+    """Not from two layers on, nor from all layers back."""
+    untried = {2, len(NAMES) - 1}
+
+    def part(arm: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float] | None:
+        return None if scan.blocks and len(scan.moving) in untried else measured(arm, run, scan, alpha)
+
+    (answer,) = answers(works.results(STUDY, part))
+    for several in (answer.facts["arms"][0][name] for name in ("shallow", "deep")):
+        assert several["free"] is None
+        assert several["barred"]["layers"] == len(NAMES)

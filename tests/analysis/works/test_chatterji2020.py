@@ -100,3 +100,12 @@ def test_it_says_so_where_no_module_keeps_the_loss_before_its_end() -> None:
 def test_nothing_measured_gives_no_words() -> None:
     answer, *_ = answers(works.results(STUDY, lambda *_: None))
     assert sentences.of(answer).headline == "No module is measured yet."
+
+
+def test_a_module_whose_cost_is_nan_is_neither_first_nor_before_others() -> None:
+    def unknown(_: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float] | None:
+        cost = {"conv1": math.nan, "fc": 3.0}.get(scan.block, 2.0) + 0.1 * run.seed
+        return (10.0, 1.0 + cost * (1 - alpha) if alpha < 1 else 1.0) if scan.block else None
+
+    ordered = answers(works.results(STUDY, unknown))[0].facts["ordered"]
+    assert (ordered[0]["module"], ordered[-1]["module"]) == ("fc", "conv1")

@@ -66,7 +66,7 @@ def test_modules_of_the_base_alone_and_their_ranks() -> None:
     assert modules.outcomes["early"] is Outcome.NO_INTERVAL, "both runs have the same ranks"
     assert modules.facts["relation"]["correlation"] == pytest.approx(1.0)
     assert modules.facts["open"] == 0
-    assert sentences.of(modules).headline.startswith("layer3.0.downsample.0 is the most critical")
+    assert sentences.of(modules).headline.startswith("In 2 runs, layer3.0.downsample.0 is the most critical")
 
 
 def test_networks_against_their_gap_over_networks() -> None:

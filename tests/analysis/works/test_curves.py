@@ -49,3 +49,10 @@ def test_lines_are_known_by_what_they_are_and_by_their_own_treatments() -> None:
     assert set(known["label"]) == set(MADE.lines["label"]) - {"whole"}
     assert set(known["steps"]) == {run.lines["whole"].alphas for arm in MADE.study.arms for run in arm.runs}
     assert curves_of(made, "test", named=lambda run, scan: None).is_empty()
+
+
+def test_a_line_to_another_training_that_diverged_is_left_out() -> None:
+    key = (MADE.study.arms[0].name, 1, "whole")
+    shown = curves_of(replace(MADE, of_diverged=frozenset({key})), "test", "cross_entropy")
+    left = set(curves_of(MADE, "test", "cross_entropy").select("arm", "seed", "label").iter_rows())
+    assert set(shown.select("arm", "seed", "label").iter_rows()) == left - {key}

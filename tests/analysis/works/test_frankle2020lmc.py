@@ -34,11 +34,12 @@ def results(heights: dict[int, list[float]], study: Study = STUDY) -> Results:
                     for alpha, mean in zip((0.0, 0.5, 1.0), (ends[0], max(middle, ends[1]), ends[1]), strict=True):
                         rows.append(
                             {"arm": arm.name, "seed": seed, "label": pair, "data": "test", "measure": measure}
-                            | {"alpha": alpha, "mean": mean}
+                            | {"alpha": alpha, "mean": mean, "batchnorm": "interpolate"}
                         )
-    strings = dict.fromkeys(("arm", "label", "data", "measure"), pl.String)
+    strings = dict.fromkeys(("arm", "label", "data", "measure", "batchnorm"), pl.String)
     lines = pl.DataFrame(rows, schema={**strings, "seed": pl.Int64, "alpha": pl.Float64, "mean": pl.Float64})
-    runs = pl.DataFrame({"status": ["done"] * 3, "seed": [0, 1, 2]})
+    done = [{"arm": arm.name, "status": "done", "seed": seed} for arm in study.arms for seed in range(3)]
+    runs = pl.DataFrame(done)
     empty = pl.DataFrame()
     return Results(study, runs, lines, empty, empty, empty, empty)
 
@@ -128,3 +129,22 @@ def test_pruned_networks_are_compared_with_the_full_one_of_their_step_and_seed()
     assert page.table(sparse.numbers, columns_of_works.COLUMNS[sparse.name]).count("<tr") >= 8
     drawings.DRAWINGS[sparse.name](sparse, gallery := _Gallery())
     assert set(gallery.figures) == {"pruned-instability"}
+
+
+def test_steps_that_are_not_measured_end_the_order_of_tests() -> None:
+    """Nothing is said of steps after, or before, one of which nothing is known."""
+    made = results({94: [0.0, 0.1, -0.1], 565: [0.0, 0.1, -0.1]})
+    level = pl.when((pl.col("measure") == "error") & (pl.col("alpha") != 0.5)).then(15.0).otherwise("mean")
+    answer, _ = answers(replace(made, lines=made.lines.with_columns(level.alias("mean"))))
+    assert [row["step"] for row in answer.facts["stable"]] == [565]
+    assert sentences.of(answer).headline == "From step 565 on at the latest."
+    high, _ = answers(results({9: [40.0, 44.0, 42.0]}))
+    assert high.facts["unstable"] == []
+    assert high.outcomes == {"step-9": Outcome.ABOVE}
+
+
+def test_copies_of_a_run_that_diverged_are_left_out() -> None:
+    made = results({0: [40.0, 44.0, 90.0]})
+    lost = pl.when((pl.col("arm") == "step-0") & (pl.col("seed") == 2)).then(pl.lit("diverged")).otherwise("status")
+    answer, _ = answers(replace(made, runs=made.runs.with_columns(status=lost)))
+    assert (answer.numbers["runs"][0], answer.numbers["instability"][0]) == (2, pytest.approx(42.0))

@@ -61,3 +61,27 @@ def test_two_runs_have_no_interval_of_barriers_and_none_no_words() -> None:
     assert sentences.of(answers(two)[1]).headline.startswith("Inconclusive")
     nothing = lines_of(STUDY, lambda *_: None)
     assert [sentences.of(answer).headline for answer in answers(nothing)] == ["No line is measured yet."] * 2
+
+
+def test_without_a_line_from_the_middle_there_is_no_answer() -> None:
+    """Lines from the start alone: no barrier from the middle is below anything."""
+    whole = lines_of(STUDY, lambda arm, seed, label, at: 2 - at**2 if label == "whole" else None)
+    answer = answers(whole)[1]
+    assert answer.numbers.height == 3
+    words = sentences.of(answer)
+    assert words.headline == words.verdict == "No line from the middle of training is measured yet."
+    assert words.here == "not measured"
+
+
+def test_a_barrier_that_is_nan_counts_for_nothing() -> None:
+    def shape(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+        lost = label == "from epoch 1" or (label == "from epoch 3" and seed == 0)
+        return np.where(at == 0.5, math.nan if lost else 2.5 if label == "from epoch 2" else 2.0, 2 - at)
+
+    answer = answers(lines_of(STUDY, shape))[1]
+    primary, highest = (
+        next(row for row in answer.facts[name] if row["arm"] == "base") for name in ("primary", "highest")
+    )
+    assert (primary["cases"], primary["runs"]) == (0, 3)
+    assert math.isnan(primary["barrier"])
+    assert (highest["start"], highest["barrier"]) == ("epoch 2", pytest.approx(0.5))

@@ -48,7 +48,9 @@ def test_differences_of_barriers_are_pair_by_pair() -> None:
 def test_the_bezier_curve_decides() -> None:
     made = answer(line=0.3, bezier=0.9, chain=0.25)
     assert made.claims[0].verdict is Verdict.FAILS
-    assert sentences.of(made).headline == "Yes for the chain of two pieces."
+    assert sentences.of(made).headline == (
+        "Yes for the chain of two pieces; the barrier of the Bezier curve is higher than that of the line."
+    )
     higher = answer(line=0.3, bezier=0.9, chain=0.9)
     assert sentences.of(higher).headline.startswith("No:")
     unclear = answer(line=0.3, bezier=0.3, chain=0.3, spread=0.001)
@@ -60,3 +62,12 @@ def test_nothing_measured() -> None:
     (made,) = answers(lines_of(STUDY, lambda *_: None))
     assert sentences.of(made).headline == "No pair of networks is measured yet."
     assert made.claims[0].verdict is Verdict.NOT_MEASURED
+
+
+def test_a_barrier_that_is_nan_is_not_lower() -> None:
+    def shape(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+        return np.where(at == 0.5, np.nan if seed == 2 and label == LINE else 1.0 + (label == LINE), 0.5)
+
+    (made,) = answers(lines_of(STUDY, shape))
+    assert made.numbers["lower"].to_list() == [4, 4]
+    assert made.numbers["pairs"].to_list() == [5, 5]

@@ -86,3 +86,13 @@ def test_nothing_measured_gives_no_words() -> None:
     assert answer.outcomes == {}
     assert sentences.of(answer).headline == "No pair of networks is measured yet."
     assert {claim.verdict for claim in answer.claims} == {Verdict.NOT_MEASURED}
+
+
+def test_a_way_that_is_not_measured_decides_nothing() -> None:
+    def without(arm: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float] | None:
+        return None if run.lines["straight"] == scan else measured(arm, run, scan, alpha)
+
+    (answer,) = answers(works.results(STUDY, without))
+    assert answer.outcomes == {}
+    assert {claim.verdict for claim in answer.claims} == {Verdict.NOT_MEASURED}
+    assert "inconclusive" not in sentences.of(answer).verdict

@@ -53,7 +53,10 @@ def test_limits_and_the_smallest_that_is_enough() -> None:
     assert made.claims[0].verdict is Verdict.HOLDS
     assert made.claims[0].high == pytest.approx(100 * 500 / 199_210)
     words = sentences.of(made)
-    assert words.headline == "Of those tried: images 200 of 199,210; random labels more than 4,000 of 199,210."
+    assert words.headline == (
+        "Of those tried: images 200 of 199,210, between 100 and 500 by the intervals; random labels more than 4,000 of"
+        " 199,210, also by the interval."
+    )
     assert "100 are too few and 500 are enough by the 95 % intervals" in words.verdict
 
 
@@ -72,3 +75,12 @@ def test_without_a_baseline_nothing_is_said() -> None:
     assert sentences.of(made).headline == "No training is measured yet."
     assert made.claims[0].verdict is Verdict.NOT_MEASURED
     assert {arm.group for arm in STUDY.arms} == {IMAGES, LABELS}
+
+
+def test_a_dimension_without_a_seed_in_common_with_the_baseline_is_left_out() -> None:
+    def value(arm: str, run: Run, _: Scan, alpha: float) -> tuple[float, float] | None:
+        return None if (run.seed == 0) == arm.endswith("all") else (90.0 - 60 * alpha, 1.0)
+
+    (made,) = answers(results(STUDY, value))
+    assert made.numbers.is_empty()
+    assert made.claims[0].verdict is Verdict.NOT_MEASURED

@@ -86,3 +86,15 @@ def test_ways_of_which_one_start_is_missing_are_left_out() -> None:
         assert answer.outcomes == {"vanilla": Outcome.NOT_MEASURED}
         assert sentences.of(answer).headline.startswith("No pair of arms")
     assert set(both(made)[0].numbers["way"]) == set(WAYS)
+
+
+def test_a_loss_that_may_be_below_the_limit_is_not_called_undone_nor_not() -> None:
+    lost, _ = both(results(COST | {"momentum": 40.0, "weight-decay": 3.0}))
+    rows = {row["way"]: row for row in lost.numbers.to_dicts()}
+    assert 0 < rows["weight-decay"]["low_all"] < 2 < rows["momentum"]["low_all"]
+    words = sentences.of(lost).verdict.split("Test error from the poisoned start")[1]
+    decay, momentum = (
+        next(part for part in words.split(";") if f"with {way}" in part) for way in ("weight decay", "momentum")
+    )
+    assert "a loss, but whether of 2 points or more is inconclusive" in decay
+    assert "a loss that is not undone" in momentum

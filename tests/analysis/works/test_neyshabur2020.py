@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_the_primary_contrast_is_a_permutation_test() -> None:
     assert [row["epoch"] for row in barriers.facts["free"]] == [2, 4]
     words = sentences.of(barriers)
     assert words.headline.endswith("fine-tuned pairs have the lower barrier.")
-    assert "No barrier from epoch 2 on." in words.verdict
+    assert "Of these, none from epoch 2 on has a barrier." in words.verdict
     assert "both from scratch 50.00" in words.verdict
 
 
@@ -95,3 +96,14 @@ def test_nothing_measured_gives_no_words() -> None:
     barriers, worth = answers(works.results(STUDY, lambda *_: None))
     assert sentences.of(barriers).headline == "No pair of networks is measured yet."
     assert sentences.of(worth).headline == "No accuracy is measured yet."
+
+
+def test_checkpoints_before_one_that_is_not_measured_are_not_decided() -> None:
+    def part(arm: str, *rest: Any) -> tuple[float, float] | None:
+        return None if arm in ("finetuned-epoch-4", "random-random") else measured(arm, *rest)
+
+    barriers, _ = answers(works.results(STUDY, part))
+    assert barriers.facts["free"] == []
+    words = sentences.of(barriers)
+    assert words.here == "not measured"
+    assert words.headline.endswith("fine-tuned pairs and pairs from scratch are not both measured yet.")

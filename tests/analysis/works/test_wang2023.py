@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from linescape import studies
-from linescape.analysis.answers import Outcome, answers
+from linescape.analysis.answers import Outcome, Verdict, answers
 from linescape.report import sentences
 from tests.support.lines_of_studies import lines_of
 
@@ -46,3 +46,13 @@ def test_plateaus_are_compared_with_what_the_source_says() -> None:
 def test_nothing_measured() -> None:
     (answer,) = answers(lines_of(STUDY, lambda *_: None))
     assert sentences.of(answer).headline == "No line is measured yet."
+
+
+def test_without_the_base_nothing_is_compared() -> None:
+    alone = lines_of(STUDY, lambda arm, *rest: None if arm == "base" else shape(arm, *rest), np.linspace(0, 1, 101))
+    (answer,) = answers(alone)
+    assert answer.outcomes == {}
+    assert {claim.verdict for claim in answer.claims} == {Verdict.NOT_MEASURED}
+    words = sentences.of(answer)
+    assert words.headline.startswith("No line is measured yet together with")
+    assert words.here == "not measured"

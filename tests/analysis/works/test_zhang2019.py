@@ -6,7 +6,7 @@ import pytest
 
 from linescape import studies
 from linescape.analysis import inference
-from linescape.analysis.answers import Outcome, answers
+from linescape.analysis.answers import Outcome, Verdict, answers
 from linescape.analysis.answers.answer import widened
 from linescape.report import sentences
 from linescape.studies.study import Run, Scan
@@ -87,3 +87,11 @@ def test_nothing_measured_gives_no_words() -> None:
     back, explained = answers(works.results(STUDY, lambda *_: None))
     assert sentences.of(back).headline == "No layer is measured yet."
     assert sentences.of(explained).headline == "No layer is measured yet."
+
+
+def test_without_another_draw_its_claim_is_not_measured() -> None:
+    def own(arm: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float] | None:
+        return measured(arm, run, scan, alpha) if scan.start.recipe == run.recipe else None
+
+    first, _ = answers(works.results(STUDY, own, moved()))
+    assert [claim.verdict for claim in first.claims] == [Verdict.NOT_MEASURED]

@@ -162,13 +162,25 @@ def for_all(estimate: Estimate, prefix: str = "") -> dict[str, float]:
 
 
 def leading(
-    rows: Iterable[Mapping[str, Any]], outcome_of: Callable[[Mapping[str, Any]], Outcome], outcome: Outcome
+    rows: Iterable[Mapping[str, Any] | None], outcome_of: Callable[[Mapping[str, Any]], Outcome], outcome: Outcome
 ) -> list[Mapping[str, Any]]:
-    """The rows before the first that has another outcome.
+    """The rows before the first that has another outcome, or is None: of something that is not measured.
 
     Where the order is fixed before looking, all that is said of them holds together without a correction.
     """
-    return list(takewhile(lambda row: outcome_of(row) is outcome, rows))
+    clear = takewhile(lambda row: row is not None and outcome_of(row) is outcome, rows)
+    return [row for row in clear if row is not None]
+
+
+def in_order(rows: Iterable[Mapping[str, Any]], column: str, order: Iterable[Any]) -> list[Mapping[str, Any] | None]:
+    """The row that has each value of a column, for `leading`; None where there is none."""
+    known = {row[column]: row for row in rows}
+    return [known.get(value) for value in order]
+
+
+def sortable(value: float) -> float:
+    """A value as a key by which the largest is found: NaN, with which every comparison fails, is the smallest."""
+    return -math.inf if math.isnan(value) else value
 
 
 def excludes(row: Mapping[str, Any], value: float, low: str = "low_all", high: str = "high_all") -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import tables
-from linescape.analysis.answers.answer import Answer, Outcome, widened
+from linescape.analysis.answers.answer import Answer, Outcome, sortable, widened
 from linescape.analysis.tables import Results
 from linescape.shape import TOLERANCE
 from linescape.shape.definitions import LAYERWISE
@@ -81,15 +81,11 @@ def _facts(rows: dict[tuple[str, str], dict[str, Any]], blocks: list[str], prima
         "small_hump": below,
         "no_hump": none,
         "unclear_hump": [row for row in humps if row not in (*above, *below, *none)],
-        "losses": sorted(losses, key=lambda row: -_sortable(row["mean"])),
+        "losses": sorted(losses, key=lambda row: -sortable(row["mean"])),
         # Never negative and lifted by noise, so it is compared with the tolerance, as humps are.
         "deep": [row for row in depths if row["low_all"] > TOLERANCE],
-        "deepest": max(depths, key=lambda row: _sortable(row["mean"]), default=None),
+        "deepest": max(depths, key=lambda row: sortable(row["mean"]), default=None),
     }
-
-
-def _sortable(value: float) -> float:
-    return -math.inf if math.isnan(value) else value
 
 
 def _published() -> dict[str, dict[str, float]]:

@@ -83,7 +83,7 @@ def blocks(layers: pl.DataFrame, level: float = 0.95) -> pl.DataFrame:
             dict(zip(keys, key, strict=True))
             | {"runs": len(values), "mean": mean.value, "low": mean.low, "high": mean.high}
             | {"lowest": float(values.min()), "highest": float(values.max())}
-            | {"clear": int((of_key["low"] > 0).sum()), "alpha": of_key["alpha"].drop_nans().mean()}
+            | {"clear": int((of_key["low"].to_numpy() > 0).sum()), "alpha": of_key["alpha"].drop_nans().mean()}
         )
     kinds = {name: kind for name, kind in ROW.items() if name in keys}
     numbers = dict.fromkeys(("mean", "low", "high", "lowest", "highest"), pl.Float64)

@@ -122,6 +122,8 @@ class Results:
         walks: a row for each line that was evaluated: settings, versions, time.
         trajectories: a row for each state that a run keeps (`Run.kept`), see `trajectory.of_run`.
         measured: kind -> (arm, seed, label) -> what else was measured (`Run.measured`), of `Measurement.form`.
+        of_diverged: (arm, seed, label) of the lines that lead to or through the end of a training that diverged, be it
+            the run's own or another's; `lines` has them too.
     """
 
     study: Study
@@ -133,6 +135,7 @@ class Results:
     walks: pl.DataFrame
     trajectories: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=trajectory.ROW))
     measured: Mapping[type[Measurement], Mapping[tuple[str, int, str], Any]] = field(default_factory=dict)
+    of_diverged: frozenset[tuple[str, int, str]] = frozenset()
 
     def of(self, kind: type[Measurement]) -> Mapping[tuple[str, int, str], Any]:
         """What of a kind was measured, by arm, seed and label; empty if nothing was."""
@@ -177,6 +180,7 @@ def read(study: Study, store: Source) -> Results:
     lines: list[pl.DataFrame] = []
     ways: list[dict[str, Any]] = []
     measured: dict[type[Measurement], dict[tuple[str, int, str], Any]] = {}
+    of_diverged: set[tuple[str, int, str]] = set()
     for arm, run in ((of_arm, one) for of_arm in study.arms for one in of_arm.runs):
         with store.each_record_once():
             curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
@@ -194,6 +198,7 @@ def read(study: Study, store: Source) -> Results:
             own = {label: curve for label, curve in curves.items() if kind(label, run.lines[label]) in _LAYERWISE}
             if any(run.lines[label].block for label in own):
                 layers += [named | row for row in layerwise.of_run(run, own)]
+            of_diverged |= {(arm.name, run.seed, label) for label in curves if _diverged(run.lines[label], store)}
             for label, curve in curves.items():
                 lines.append(_positions(named, run.lines[label], label, curve))
                 walks.append(named | _walk(run.lines[label], label, curve, int(lines[-1]["not_finite"].sum())))
@@ -207,6 +212,7 @@ def read(study: Study, store: Source) -> Results:
         walks=pl.DataFrame(walks, schema=_WALK),
         trajectories=pl.DataFrame(ways, schema=trajectory.ROW),
         measured=measured,
+        of_diverged=frozenset(of_diverged),
     )
 
 
@@ -285,6 +291,12 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
 def _has(store: Source, task: Task) -> bool:
     """Whether a task is done and left a result."""
     return store.has(task) and store.declined(task) is None
+
+
+def _diverged(scan: Scan, store: Source) -> bool:
+    """Whether the end of a training that diverged is among the networks of a line."""
+    ends = (moment.recipe for moment in scan.moments if moment.at == "end")
+    return any(_has(store, Train(recipe)) and store.diverged(recipe) for recipe in ends)
 
 
 def _start_learnt(recipe: Recipe, store: Source) -> dict[str, float | bool]:

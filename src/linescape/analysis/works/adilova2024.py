@@ -8,12 +8,22 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, leading, widened
+from linescape.analysis.answers.answer import (
+    Answer,
+    Claim,
+    Outcome,
+    columns,
+    for_all,
+    in_order,
+    leading,
+    sortable,
+    widened,
+)
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
 from linescape.shape import TOLERANCE
 from linescape.studies.paths import RandomDirection
-from linescape.studies.study import Run, Scan
+from linescape.studies.study import Arm, Run, Scan
 
 FINDING = "no single layer makes a barrier, several middle layers together do"
 
@@ -45,7 +55,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         rows.append({**named, **_estimated(pairs, level, wide)})
     again = _barriers(results, treatment=1)
     facts = [
-        {"title": arm.title, **_of_arm([row for row in rows if row["arm"] == arm.name])}
+        {"title": arm.title, **_of_arm(arm, [row for row in rows if row["arm"] == arm.name])}
         | {"recalibrated": _estimated(again.filter(arm=arm.name, what=ALL), level, level)}
         for arm in arms
     ]
@@ -67,7 +77,7 @@ def _claims(base: dict[str, Any] | None) -> tuple[Claim, Claim]:
         Claim.of(
             "No single layer makes a barrier.",
             "",
-            f"highest of all layers, {unit}",
+            f"highest of all layers, {unit} (less than {TOLERANCE:g})",
             deciding,
             "barrier",
             Outcome.BELOW,
@@ -77,7 +87,7 @@ def _claims(base: dict[str, Any] | None) -> tuple[Claim, Claim]:
         Claim.of(
             "All layers together make one.",
             "",
-            unit,
+            f"{unit} (more than {TOLERANCE:g})",
             base and base["all"],
             "barrier",
             Outcome.ABOVE,
@@ -136,14 +146,14 @@ def _estimated(pairs: pl.DataFrame, level: float, wide: float) -> dict[str, Any]
     }
 
 
-def _of_arm(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _of_arm(arm: Arm, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the intervals of an arm say."""
     single = [row for row in rows if row["what"] == SINGLE]
     outcomes = [_outcome(row) for row in single]
     (everything,) = (row for row in rows if row["what"] == ALL)
     facts: dict[str, Any] = {
         "singles": single,
-        "highest": max(single, key=lambda row: row["barrier"], default=None),
+        "highest": max(single, key=lambda row: sortable(row["barrier"]), default=None),
         "above": [row for row, outcome in zip(single, outcomes, strict=True) if outcome is Outcome.ABOVE],
         "below": [row for row, outcome in zip(single, outcomes, strict=True) if outcome is Outcome.BELOW],
         "all": everything,
@@ -155,7 +165,9 @@ def _of_arm(rows: list[dict[str, Any]]) -> dict[str, Any]:
     elif single and len(facts["below"]) == len(single):
         facts["single"] = Outcome.BELOW
     for name, what in (("shallow", SHALLOW), ("deep", DEEP)):
-        several = sorted((row for row in rows if row["what"] == what), key=lambda row: row["layers"])
+        of_run = (_averaged(arm.runs[0], scan) for scan in arm.runs[0].lines.values())
+        numbers = sorted(facts_of["layers"] for facts_of in of_run if facts_of and facts_of["what"] == what)
+        several = in_order((row for row in rows if row["what"] == what), "layers", numbers)
         free = leading(several, _outcome, Outcome.BELOW)
         barred = leading([everything, *several[::-1]], _outcome, Outcome.ABOVE)
         facts[name] = {"free": free[-1] if free else None, "barred": barred[-1] if barred else None}

@@ -12,7 +12,7 @@ from torch import nn
 
 from linescape import data, models
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, sortable, widened
 from linescape.analysis.tables import Results, means
 from linescape.analysis.works import critical
 from linescape.analysis.works.curves import curves_of
@@ -57,7 +57,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "early": [row for row in rows if row["early"]],
         "within": WITHIN,
         "apart": apart,
-        "ordered": sorted(rows, key=lambda row: -row["lost"]),
+        "ordered": sorted(rows, key=lambda row: -sortable(row["lost"])),
         "sooner": [row for row in rows if row["alpha"] < 1],
         "lines": means(on_lines),
         "chance": results.runs["chance_loss"].drop_nulls().first() if results.runs.height else None,

@@ -31,7 +31,7 @@ def curves_of(
     named: Named | None = None,
     treatment: int = 0,
 ) -> pl.DataFrame:
-    """`Results.lines` on one half of the data, of runs that did not diverge.
+    """`Results.lines` on one half of the data, of runs that did not diverge, between trainings that did not.
 
     Args:
         results: of the study.
@@ -47,6 +47,8 @@ def curves_of(
         shown = shown.filter(pl.col("measure") == measure)
     sound = results.runs.filter(pl.col("status") != "diverged").select("arm", "seed")
     shown = shown.join(sound, on=["arm", "seed"], how="semi", maintain_order="left")
+    lost = pl.DataFrame(list(results.of_diverged), {name: _OF_RUN[name] for name in _LINE}, orient="row")
+    shown = shown.join(lost, on=_LINE, how="anti", maintain_order="left")
     if named is None:
         return shown
     rows = [

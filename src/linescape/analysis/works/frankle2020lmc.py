@@ -8,9 +8,10 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Claim, Outcome, leading
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, in_order, leading
 from linescape.analysis.tables import Results
 from linescape.analysis.works import sparse
+from linescape.analysis.works.curves import curves_of
 from linescape.shape import barrier_above_mean
 from linescape.studies.works.frankle2020lmc import step_at
 
@@ -51,8 +52,9 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     pairs = every.filter(pl.col("arm").is_in(full))
     rows = [_row(of_arm, level) for _, of_arm in pairs.group_by("arm", maintain_order=True)]
     outcomes = {row["arm"]: Outcome.of(row, null=STABLE) for row in rows}
-    stable = leading(rows[::-1], lambda row: outcomes[row["arm"]], Outcome.BELOW)[::-1]
-    unstable = leading(rows, lambda row: outcomes[row["arm"]], Outcome.ABOVE)
+    tested = in_order(rows, "arm", full)
+    stable = leading(tested[::-1], lambda row: outcomes[row["arm"]], Outcome.BELOW)[::-1]
+    unstable = leading(tested, lambda row: outcomes[row["arm"]], Outcome.ABOVE)
     facts = {
         "threshold": STABLE,
         "rows": rows,
@@ -74,7 +76,7 @@ def _claim(results: Results, rows: Rows, stable: Rows, unstable: Rows) -> Claim:
     return Claim.of(
         f"Copies made after {ONSET:g} % of a training are stable.",
         f"below {STABLE:g} from {ONSET:g} % on (ResNet-20, CIFAR-10)",
-        "instability, points of test error",
+        f"instability, points of test error (less than {STABLE:g})",
         row,
         "instability",
         Outcome.BELOW,
@@ -87,7 +89,7 @@ def _claim(results: Results, rows: Rows, stable: Rows, unstable: Rows) -> Claim:
 def _pairs(results: Results) -> pl.DataFrame:
     """A row for each pair of copies: its barrier above the mean of both ends in test error and loss, and that error."""
     steps = {arm.name: getattr(arm.runs[0].recipe.init, "number", None) or 0 for arm in results.study.arms if arm.runs}
-    lines = results.lines.filter(pl.col("label").str.starts_with("copies ") & (pl.col("data") == "test"))
+    lines = curves_of(results, "test").filter(pl.col("label").str.starts_with("copies "))
     rows = []
     for (arm, seed, _), line in lines.group_by(["arm", "seed", "label"], maintain_order=True):
         heights = {

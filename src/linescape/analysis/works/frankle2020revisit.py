@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from linescape import data
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, sortable, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.recipe import Moment
@@ -75,7 +75,7 @@ def _fall(results: Results, level: float) -> Answer:
     claim = Claim.of(
         "On networks for CIFAR-10 the loss stays high until near the end of the line.",
         "",
-        "α at which half of the fall of training loss is done",
+        "α at which half of the fall of training loss is done (more than 0.5, a straight fall's)",
         next((row for row in rows if row["arm"] == "base"), None),
         "halfway",
         Outcome.ABOVE,
@@ -115,14 +115,17 @@ def _barriers(results: Results, level: float) -> Answer:
                 continue
             row = {"arm": arm.name, "title": arm.title, **state, "runs": values.len()}
             row |= columns(_mean(values, level), "barrier") | for_all(_mean(values, wide))
-            row |= {"cases": int((values > TOLERANCE).sum()), "error": errors.filter(chosen)["value"].mean()}
+            row |= {"cases": int((values.to_numpy() > TOLERANCE).sum()), "error": errors.filter(chosen)["value"].mean()}
             rows.append(row | {"primary": state is middle})
     primary = [row for row in rows if row["primary"]]
     outcomes = {row["arm"]: Outcome.of(row, "low_all", "high_all", null=TOLERANCE) for row in primary}
     facts = {
         "rows": rows,
         "primary": primary,
-        "highest": [max((r for r in rows if r["arm"] == p["arm"]), key=lambda row: row["barrier"]) for p in primary],
+        "highest": [
+            max((row for row in rows if row["arm"] == one["arm"]), key=lambda row: sortable(row["barrier"]))
+            for one in primary
+        ],
         "tolerance": TOLERANCE,
         "lines": lines,
         "runs": results.runs,
@@ -131,7 +134,7 @@ def _barriers(results: Results, level: float) -> Answer:
     claim = Claim.of(
         "States in the middle of a training are separated from its end by a barrier.",
         "",
-        "barrier of training loss above the higher end, nats",
+        f"barrier of training loss above the higher end, nats (more than {TOLERANCE:g})",
         next((row for row in primary if row["arm"] == "base"), None),
         "barrier",
         Outcome.ABOVE,

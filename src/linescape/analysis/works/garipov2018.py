@@ -76,7 +76,7 @@ def _row(kind: str, pairs: pl.DataFrame, level: float, wide: float) -> dict[str,
     return {
         "kind": kind,
         "pairs": pairs.height,
-        "lower": int((differences > 0).sum()),
+        "lower": int((differences.to_numpy() > 0).sum()),
         "line": pairs["test"].mean(),
         "curve": pairs["test_of_curve"].mean(),
         **columns(inference.mean(differences, level), "difference"),

@@ -70,7 +70,7 @@ def _monotone(results: Results, level: float) -> Answer:
     claim = Claim.of(
         "The loss falls monotonically from start to end, with few exceptions.",
         "",
-        f"monotone lines of the {_NETWORK} network, %",
+        f"monotone lines of the {_NETWORK} network, % (more than half)",
         next(({**row, "share": 100 * row["monotone"] / row["runs"]} for row in rows if row["arm"] == "relu"), None),
         "share",
         Outcome.ABOVE,
@@ -107,7 +107,7 @@ def _solutions(results: Results, level: float) -> Answer:
     claim = Claim.of(
         "There is a barrier between two solutions.",
         "",
-        f"barrier of training loss above the higher end, {_NETWORK} network, nats",
+        f"barrier of training loss above the higher end, {_NETWORK} network, nats (more than {TOLERANCE:g})",
         next((row for row in rows if row["arm"] == "relu"), None),
         "barrier",
         Outcome.ABOVE,

@@ -107,14 +107,15 @@ def _pairs(results: Results, ways: Mapping[str, tuple[Series, ...]]) -> pl.DataF
 
 
 def _gained(pairs: pl.DataFrame, way: str, *others: str, level: float, comparisons: int) -> dict[str, Any]:
-    """What a way loses less than another, paired; NaN where it is compared with none."""
+    """What a way loses less than another, paired; NaN where it is compared with none that is measured."""
     both = pairs.filter(way=way).select("seed", "lost")
     for other in others:
         both = both.join(pairs.filter(way=other).select("seed", before="lost"), on="seed")
-    gains = both["before"] - both["lost"] if others else pl.Series([], dtype=pl.Float64)
+    compared = others and both.height
+    gains = both["before"] - both["lost"] if compared else pl.Series([], dtype=pl.Float64)
     wide = inference.mean(gains, widened(level, comparisons))
     return {
-        "against": others[0] if others else "",
+        "against": others[0] if compared else "",
         **columns(inference.mean(gains, level), "gained", "gained_"),
         **for_all(wide, "gained_"),
     }

@@ -45,9 +45,9 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         of_task = performances.filter(pl.col("task") == task)
         baseline = of_task.filter(pl.col("dimension") == 0)
         found = [
-            _row(runs.join(baseline, on="seed", suffix="_of_all", maintain_order="left"), level)
+            _row(pairs, level)
             for (dimension,), runs in of_task.group_by(["dimension"], maintain_order=True)
-            if dimension and baseline.height
+            if dimension and (pairs := runs.join(baseline, on="seed", suffix="_of_all", maintain_order="left")).height
         ]
         rows += found
         if found:

@@ -170,8 +170,8 @@ def _change(kept: pl.DataFrame, name: str, column: str, values: tuple[str, str],
     before, after = (kept.filter(pl.col(column) == value) for value in values)
     pairs = after.join(before, on=same, suffix="_before")
     apart = inference.paired_difference(pairs["rise"], pairs["rise_before"], level)
-    counts = {"more": int((pairs["rise"] > pairs["rise_before"] + RISE).sum())}
-    counts["less"] = int((pairs["rise"] < pairs["rise_before"] - RISE).sum())
+    after_minus_before = pairs["rise"].to_numpy() - pairs["rise_before"].to_numpy()
+    counts = {"more": int((after_minus_before > RISE).sum()), "less": int((after_minus_before < -RISE).sum())}
     return {"change": name, "pairs": pairs.height, "difference": apart.value} | for_all(apart) | counts
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import inference
-from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, leading, widened
+from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, in_order, leading, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
 from linescape.recipe import Trained
@@ -64,12 +64,13 @@ def _barriers(results: Results, level: float) -> Answer:
         )
     tuned, random = (heights["error"].get(name, []) for name in PRIMARY)
     primary = columns(inference.permutation_difference(tuned, random, level), "difference")
-    epochs = sorted((row for row in rows if row["epoch"] is not None), key=lambda row: -row["epoch"])
+    epochs = sorted((row for row in rows if row["epoch"] is not None), key=lambda row: row["epoch"])
+    tried = sorted((epoch for arm in results.study.arms if (epoch := _epoch(arm)) is not None), reverse=True)
     facts = {
         "threshold": NONE,
         "pairs": [row for row in rows if row["epoch"] is None],
-        "epochs": epochs[::-1],
-        "free": leading(epochs, _outcome, Outcome.BELOW)[::-1],
+        "epochs": epochs,
+        "free": leading(in_order(epochs, "epoch", tried), _outcome, Outcome.BELOW)[::-1],
         "outcome_of": {row["arm"]: _outcome(row) for row in rows},
         "primary": primary,
         "lines": between,
@@ -83,7 +84,7 @@ def _barriers(results: Results, level: float) -> Answer:
         Claim.of(
             "Between two networks fine-tuned from one there is no barrier.",
             "",
-            "barrier, points of test error",
+            f"barrier, points of test error (less than {NONE:g})",
             of_tuned,
             "barrier",
             Outcome.BELOW,

@@ -52,7 +52,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     claim = Claim.of(
         "The line stays monotone if its start is replaced by zeros.",
         "",
-        "monotone lines from zeros, %",
+        "monotone lines from zeros, % (more than half)",
         zeros and {**zeros, "share": 100 * zeros["monotone"] / zeros["runs"]},
         "share",
         Outcome.ABOVE,

@@ -60,7 +60,8 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         row |= columns(_difference(plateaus, arm, label, level), "difference")
         row |= for_all(_difference(plateaus, arm, label, wide)) | {"error": runs["error"].mean()}
         rows.append(row)
-    primary = [row for row in rows if (row["arm"], row["line"]) in EXPECTED]
+    compared = [key for key in EXPECTED if key in plateaus and _against(*key) in plateaus]
+    primary = [row for row in rows if (row["arm"], row["line"]) in compared]
     outcomes = {f"{row['arm']}, {row['line']}": Outcome.of(row, "low_all", "high_all") for row in primary}
     held = [row for row in primary if outcomes[f"{row['arm']}, {row['line']}"] is EXPECTED[row["arm"], row["line"]]]
     facts = {
@@ -90,8 +91,13 @@ def _plateaus(lines: pl.DataFrame, arm: str, label: str, chance: float) -> pl.Se
 def _difference(plateaus: Mapping[Any, pl.DataFrame], arm: str, label: str, level: float) -> Estimate:
     """From the base's straight line, or of the homogeneous line from the straight one of the same training."""
     values = plateaus[arm, label]
+    against = plateaus.get(_against(arm, label), values.clear())
     if label == STRAIGHT:
-        base = plateaus.get(("base", STRAIGHT), values.clear())
-        return inference.difference(values["value"], base["value"], level)
-    pairs = values.join(plateaus.get((arm, STRAIGHT), values.clear()), on="seed", suffix="_straight")
+        return inference.difference(values["value"], against["value"], level)
+    pairs = values.join(against, on="seed", suffix="_straight")
     return inference.mean(pairs["value"] - pairs["value_straight"], level)
+
+
+def _against(arm: str, label: str) -> tuple[str, str]:
+    """The arm and line that a line of an arm is compared with."""
+    return ("base" if label == STRAIGHT else arm, STRAIGHT)

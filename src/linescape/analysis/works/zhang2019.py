@@ -55,7 +55,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "Another draw of a layer costs more than setting it back to its start.",
         "",
         "difference, points of test error, mean over layers",
-        next((arm for arm in arms if arm["arm"] == "base"), None),
+        next((arm for arm in arms if arm["arm"] == "base" and arm["drawn_runs"]), None),
         "apart",
         Outcome.ABOVE,
         ends=("apart_low", "apart_high"),
@@ -125,7 +125,8 @@ def _summary(arm: str, title: str, rows: list[dict[str, Any]], lost: pl.DataFram
     apart = sides.group_by("seed", maintain_order=True).agg(
         (pl.col(DRAWN) - pl.col(START)).mean() if {DRAWN, START} <= set(sides.columns) else pl.lit(None, pl.Float64)
     )
-    difference = _points(apart[:, -1].drop_nulls(), widened(level, lost["arm"].n_unique()))
+    differences = apart[:, -1].drop_nulls()
+    difference = _points(differences, widened(level, lost["arm"].n_unique()))
     outcomes = {row["layer"]: Outcome.of(row, "low_all", "high_all", ROBUST) for row in back}
     sorted_by = {
         name: [row for row in back if outcomes[row["layer"]] is outcome]
@@ -138,6 +139,7 @@ def _summary(arm: str, title: str, rows: list[dict[str, Any]], lost: pl.DataFram
         "runs": max((row["runs"] for row in back), default=0),
         **sorted_by,
         "undecided": [row for row in back if row not in sorted_by["robust"] and row not in sorted_by["critical"]],
+        "drawn_runs": differences.len(),
         "apart": difference.value,
         "apart_low": difference.low,
         "apart_high": difference.high,
