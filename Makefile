@@ -27,7 +27,7 @@ test: $(READY)  ## the tests on all cores, 4 minutes on 2 cores with AVX-512, 14
 test-slow: $(READY)  ## the tests that need minutes each
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
-faults: $(READY)  ## a small study under every fault, counted (an hour); FAULTS='--only clock' passes arguments
+faults: $(READY)  ## a small study under every fault, counted (an hour or more); FAULTS='--only clock' passes arguments
 	$(BIN)/python -m tests.support.faults $(FAULTS)
 
 soak: $(READY)  ## random small studies under random faults for an hour; SOAK='--minutes 10 --seed 1' passes arguments

@@ -16,7 +16,7 @@ from tests.support.probes import sample_probe
 
 
 def elsewhere(folder: Path) -> list[str]:
-    """What another thread, which stands for another process, is told when it asks for a folder."""
+    """The error that a second thread gets when it asks for the folder, as a second process would."""
     told: list[str] = []
 
     def ask() -> None:

@@ -142,22 +142,28 @@ def is_loading() -> bool:
 
 
 def search_path() -> list[str]:
-    """Folders that another process, which runs the same code, has to look for modules in.
+    """Folders that another process, which runs the same code, has to look for modules in from its start.
 
-    Those of the user's files are not among them: it adds them itself, when it has imported what it is made of. At its
-    start they would come before Python's own, whose place a file such as ``random.py`` would then take.
+    Those of the user's files (`own_folders`) are not among them: they would come before Python's own, whose place a
+    file such as ``random.py`` would then take.
     """
     return [folder for folder in sys.path if folder and folder not in _added]
 
 
-def _look_in(folder: Path) -> None:
+def own_folders() -> list[str]:
+    """Folders of the user's files, which another process has to look in once it has imported linescape."""
+    return [folder for folder in sys.path if folder in _added]
+
+
+def look_in(folder: Path) -> None:
+    """Look for modules in a folder, before all others."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
         _added.add(str(folder))
 
 
 def _module(where: str) -> ModuleType:
-    _look_in(Path.cwd())  # as `python -m` does: users keep their model next to their checkpoints
+    look_in(Path.cwd())  # as `python -m` does: users keep their model next to their checkpoints
     try:
         return importlib.import_module(where)
     except (ImportError, ValueError) as error:
@@ -188,7 +194,7 @@ def _file(path: Path) -> ModuleType:
 @lru_cache
 def _loaded(path: Path, source: str) -> ModuleType:
     """A Python file as a module, run again only if its text has changed, which its time need not show."""
-    _look_in(path.parent)  # as `python path` does: it may import its neighbours
+    look_in(path.parent)  # as `python path` does: it may import its neighbours
     version = hashlib.sha256(f"{path}/{source}".encode(errors="surrogateescape")).hexdigest()[:8]
     made = ModuleType(f"{_PREFIX}{path.stem}_{version}")  # others of this name, and earlier ones, stay what they are
     made.__file__ = str(path)

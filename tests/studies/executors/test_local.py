@@ -174,12 +174,13 @@ def test_a_file_that_is_named_like_a_module_of_python_does_not_take_its_place(
     """In a helper, which finds the user's files all the same."""
     for name in ("random", "copy"):
         (tmp_path / f"{name}.py").write_text("raise RuntimeError('not this one')")
-    (tmp_path / "datasets.py").write_text("NOISE = 0.5")  # but a neighbour is found before a library of its name
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "datasets.py").write_text(FILE)  # but a neighbour is found before a library of its name
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setitem(sys.modules, "datasets", None)  # what it was, or that it was not there, is put back at the end
     monkeypatch.delitem(sys.modules, "datasets")
     store = Store(tmp_path / "store")
-    with as_file(tmp_path, "from datasets import NOISE\n" + FILE.replace("noise=0.5", "noise=NOISE")) as file:
+    with as_file(tmp_path, "from datasets import study") as file:
         task = Train(studies.find(str(file)).arms[0].runs[0].recipe)
         with Processes("linescape.studies.executors.local:help_out") as helpers:
             helper = helpers.begin()

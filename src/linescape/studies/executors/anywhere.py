@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import traceback
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 import torch
 
 from linescape.errors import DamagedError, LinescapeError, StoreError, first_line
+from linescape.recipe.user_code import look_in, own_folders
 from linescape.studies.doing import do
 from linescape.studies.job import Report
 from linescape.studies.schedule import Outcome, Schedule, Unit
@@ -24,15 +26,17 @@ class Target(msgspec.Struct, frozen=True):
     Attributes:
         address: what another process opens the store with; bytes, as a path need not be text.
         device: where to compute.
+        folders: in which modules of the user's are found, the first to be looked in first.
     """
 
     address: bytes
     device: str
+    folders: tuple[bytes, ...] = ()
 
     @classmethod
     def of(cls, store: Store, device: str) -> Target:
         """Of this store."""
-        return cls(os.fsencode(store.address), device)
+        return cls(os.fsencode(store.address), device, tuple(map(os.fsencode, own_folders())))
 
     def store(self) -> Store:
         """The store, opened in this process."""
@@ -62,6 +66,8 @@ def answer(line: bytes) -> bytes:
     kinds = any_task()
     sent: Any = tuple[Target, kinds, tuple[kinds, ...], tuple[int, int] | None]  # type: ignore[valid-type]
     target, task, also, part = msgspec.json.decode(line, type=sent)
+    for folder in reversed(target.folders):
+        look_in(Path(os.fsdecode(folder)))
     return msgspec.json.encode(do_unit(Unit(task, also, part), _opened(target), target.device))
 
 
