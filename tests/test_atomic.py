@@ -124,3 +124,19 @@ def test_a_file_is_read_whole_also_through_a_link(tmp_path: Path) -> None:
     if sys.platform != "win32":
         (tmp_path / "link").symlink_to("file")
         assert atomic.read(tmp_path / "link") == b"content"
+
+
+def test_a_file_that_another_machine_replaces_is_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read, failures = tmp_path / "file", Path.read_bytes, [errno.ESTALE]
+    path.write_bytes(b"new")
+
+    def stale(self: Path) -> bytes:
+        if failures:
+            raise OSError(failures.pop(), "Stale file handle", str(self))
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    assert atomic.read(path) == b"new"
+    failures += [errno.ESTALE, errno.ESTALE]
+    with pytest.raises(OSError, match="Stale"):
+        atomic.read(path)

@@ -92,7 +92,12 @@ def read(path: Path) -> bytes:
         OSError: it is missing, something else, or cannot be read.
     """
     size(path)
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    return path.read_bytes()  # on a network drive another machine has replaced it since its name was looked up
 
 
 def size(path: Path) -> int:

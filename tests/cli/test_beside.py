@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from linescape import checkpoints
+from linescape.errors import StateError
+from linescape.interpolation import probing
 from tests.support.adapters import adapted, network
 from tests.support.command_line import OF_OWN, Line
 
@@ -94,6 +96,24 @@ def test_the_aligned_checkpoint_is_written_in_the_ends_format(line: Line, pair: 
     code, _, err = line("probe", start, end, *OF_OWN, *words)
     assert code == 2
     assert "is there already" in err
+
+
+def stopped(*_: object) -> None:
+    raise StateError("stopped")
+
+
+def test_an_interrupted_probe_leaves_no_aligned_checkpoint(
+    line: Line, pair: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be in the way when the command is run again, and its ends may have changed meanwhile."""
+    words = ("probe", *pair, *OF_OWN, "--align", "weights", "--aligned-out", "aligned.pt", "--alphas", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(probing, "scan", stopped)
+        code, _, err = line(*words)
+        assert (code, "stopped" in err) == (2, True)
+    assert not Path("aligned.pt").exists()
+    assert line(*words)[0] == 0
+    assert Path("aligned.pt").exists()
 
 
 def test_requests_that_do_not_fit_are_refused(line: Line, pair: list[str], tmp_path: Path) -> None:

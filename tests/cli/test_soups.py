@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from linescape import checkpoints
+from linescape.checkpoints import soups
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.state import State
 from linescape.geometry.tensors import mean
@@ -61,6 +63,26 @@ def test_a_greedy_soup_is_no_worse_than_its_best_member(line: Line, pair: list[s
         state = checkpoints.read(file).into(network)
         values[file] = evaluator(state)["train", "error"].mean(dtype=float)
     assert values["soup.pt"] <= min(values.values())
+
+
+def test_a_greedy_soup_is_not_written_if_a_member_changed_meanwhile(
+    line: Line, pair: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that was left out, as it was left out for what it was."""
+    files = [*pair, *further(tmp_path, 1)]
+    choose = soups.greedy
+
+    def meanwhile(*arguments: Any) -> soups.Soup:
+        soup = choose(*arguments)
+        out = next(file for file in files if str(file) not in soup.members)
+        with Path(out).open("r+b") as file:
+            file.write(b"x")
+        return soup
+
+    monkeypatch.setattr(soups, "greedy", meanwhile)
+    code, _, err = line("average", *files, "-o", "soup.pt", "--greedy", "--on", "train", *OF_OWN)
+    assert (code, "was written to while it was read" in err) == (2, True)
+    assert not Path("soup.pt").exists()
 
 
 @pytest.mark.parametrize("settings", [(), ("--on", "train", "--by", "error", "--alphas", "5")])

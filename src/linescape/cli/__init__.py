@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.text import Text
 
-from linescape.cli import checkpoints, data, doctor, planes, stores, studies, watch
+from linescape.cli import checkpoints, data, doctor, planes, probes, stores, studies, watch
 from linescape.cli.consoles import echo_err, prepare, redirected, stderr, stdout, write_json
 from linescape.cli.usage import epilogue, explained, shown_default
 from linescape.errors import LinescapeError, UnfinishedError, UnsoundError
@@ -35,7 +35,7 @@ app.command(data.app)
 app.command(studies.demo)
 app.command(studies.train, help_epilogue=epilogue("train"))
 app.command(checkpoints.diff, help_epilogue=epilogue("diff"))
-app.command(checkpoints.probe_files, name="probe", help_epilogue=epilogue("probe"))
+app.command(probes.probe_files, name="probe", help_epilogue=epilogue("probe"))
 app.command(checkpoints.average_files, name="average", help_epilogue=epilogue("average"))
 app.command(planes.plane, help_epilogue=epilogue("plane"))
 app.command(doctor.examine, name="doctor", help_epilogue=epilogue("doctor"))

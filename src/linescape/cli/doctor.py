@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.table import Table
 
-from linescape.cli.checkpoints import PLAIN, Reading
 from linescape.cli.consoles import echo, echo_err, show
+from linescape.cli.reading import PLAIN, Reading
 from linescape.errors import RecipeError, UnsoundError
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick

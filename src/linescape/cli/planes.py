@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from linescape.cli.checkpoints import PLAIN, Reading
-from linescape.cli.consoles import Many, Out, echo, echo_err
+from linescape.cli.consoles import Out, echo, echo_err
+from linescape.cli.measuring import BY_DEFAULT, Measuring
+from linescape.cli.reading import PLAIN, Reading
 from linescape.errors import RecipeError
+
+if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
+    from linescape.interpolation.options import ScanOptions
+    from linescape.interpolation.surface import Surface
 
 
 def plane(
@@ -15,15 +21,10 @@ def plane(
     b: Path | None = None,
     c: Path | None = None,
     *,
-    model: str | None = None,
-    data: str | None = None,
-    measure: Annotated[tuple[str, ...], Many] = ("cross_entropy", "error"),
-    batchnorm: Annotated[tuple[str, ...], Many] = ("interpolate",),
+    measuring: Measuring = BY_DEFAULT,
     points: int = 25,
     normalise: Literal["filter", "layer", "none"] = "filter",
     seed: int = 0,
-    precision: Literal["bfloat16"] | None = None,
-    device: str = "cpu",
     out: Out = Path("plane"),
     reading: Reading = PLAIN,
 ) -> dict[str, Any]:
@@ -35,29 +36,18 @@ def plane(
         a: the checkpoint at (0, 0): a file, or the folder of a Hugging Face or distributed checkpoint.
         b: the checkpoint at (1, 0). Without B and C: random directions around A.
         c: the third checkpoint.
-        model: the network, as for probe.
-        data: the data, as for probe.
-        measure: what to measure for each example, as for probe.
-        batchnorm: how to set BatchNorm statistics in the plane: interpolate, recalibrate or batch.
+        measuring: network, data, measures, device.
         points: least number of positions on each side; time grows with its square.
         normalise: of random directions: filter scales each filter to the norm of this filter in A (Li et al. 2018),
             layer each tensor, none nothing.
         seed: of random directions.
-        precision: bfloat16 is faster where the processor has instructions for it, and is not used elsewhere.
-        device: where to compute: cpu, cuda, ...
         out: folder for the report.
         reading: how to read the checkpoints.
     """
-    from linescape.checkpoints.align import pair
-    from linescape.cli import specs
-    from linescape.evaluation.evaluator import Evaluator
-    from linescape.geometry.planes import Plane
     from linescape.interpolation import resume
     from linescape.interpolation.options import ScanOptions
-    from linescape.interpolation.surface import scan_plane
     from linescape.report.exclusive import reserved
     from linescape.report.planes import check_place, write_plane
-    from linescape.report.verdict import named, value_unit
 
     if (b is None) != (c is None):
         raise RecipeError(
@@ -66,39 +56,63 @@ def plane(
         )
     with reserved(out):  # of two planes, the first to end would remove the points of the other
         check_place(out)
+        measuring.check()
         files = [path for path in (a, b, c) if path is not None]
-        device = specs.device(device)
-        *others, last = map(reading.read, files)
-        network, measured, remarks = specs.network_and_data(model, data, last.metadata, files[-1], last)
-        fitted = []
-        for contents in others:
-            start, last = pair(contents, last, reading.fit(), network)
-            fitted.append(start)
-        if not others:
-            _, last = pair(last, last, reading.fit(), network)
-        evaluator = Evaluator(
-            network.to(device), measured, specs.measures_named(measure), precision=precision, copy=False
-        )
-        states = [contents.into(network).to(device) for contents in (*fitted, last)]
         names = _names(files)
-        through = Plane(*states, names=names) if others else Plane.random(states[0], normalise, seed, names[0])
         kept = out / "points"
-        surface = scan_plane(through, evaluator, ScanOptions(alphas=points, batchnorm=batchnorm, keep=kept))
-        for contents in (*fitted, last):
-            contents.check_unchanged()
-        notes = [note for contents in (*fitted, last) for note in contents.notes]
-        page = write_plane(surface, out, " · ".join(names), [*notes, *remarks])
+        options = ScanOptions(alphas=points, batchnorm=measuring.batchnorm, keep=kept)
+        surface, notes = _measured(files, names, measuring, reading, options, (normalise, seed))
+        page = write_plane(surface, out, " · ".join(names), notes)
         resume.clear(kept)
-        for key in sorted(surface.values, key=lambda key: key[0] != "test"):
-            at_networks = ", ".join(f"{name} {surface.at(name, key):.4g}" for name in surface.marks)
-            x, y, value = surface.lowest(key)
-            series = named(*key[:2]) + value_unit(key[1], ",")
-            echo_err(f"{series}: {at_networks}; lowest on the grid {value:.4g} at ({x:.2f}, {y:.2f})")
-        told = list(dict.fromkeys((*surface.provenance["notes"], *notes, *remarks)))
+        _show(surface)
+        told = list(dict.fromkeys((*surface.provenance["notes"], *notes)))
         for note in told:
             echo_err(f"note: {note}")
         echo(str(page))
         return {"page": page, "marks": surface.marks, "rows": surface.frame().to_dicts(), "notes": told}
+
+
+def _measured(
+    files: Sequence[Path],
+    names: Sequence[str],
+    measuring: Measuring,
+    reading: Reading,
+    options: ScanOptions,
+    random: tuple[Literal["filter", "layer", "none"], int],
+) -> tuple[Surface, list[str]]:
+    """The plane through three networks, or around one in two random directions; and notes."""
+    from linescape.checkpoints.align import pair
+    from linescape.geometry.planes import Plane
+    from linescape.interpolation.surface import scan_plane
+
+    *others, last = map(reading.read, files)
+    resolved = measuring.resolve(last.metadata, files[-1], last)
+    network = resolved.network
+    fitted = []
+    for contents in others:
+        start, last = pair(contents, last, reading.fit(), network)
+        fitted.append(start)
+    if not others:
+        _, last = pair(last, last, reading.fit(), network)
+    members = (*fitted, last)
+    evaluator = measuring.evaluator(resolved)
+    states = [contents.into(network).to(measuring.device) for contents in members]
+    through = Plane(*states, names=names) if others else Plane.random(states[0], *random, names[0])
+    surface = scan_plane(through, evaluator, options)
+    for contents in members:
+        contents.check_unchanged()
+    return surface, [*(note for contents in members for note in contents.notes), *resolved.notes]
+
+
+def _show(surface: Surface) -> None:
+    """Print the values at the networks, and the lowest ones."""
+    from linescape.report.verdict import named, value_unit
+
+    for key in sorted(surface.values, key=lambda key: key[0] != "test"):
+        at_networks = ", ".join(f"{name} {surface.at(name, key):.4g}" for name in surface.marks)
+        x, y, value = surface.lowest(key)
+        series = named(*key[:2]) + value_unit(key[1], ",")
+        echo_err(f"{series}: {at_networks}; lowest on the grid {value:.4g} at ({x:.2f}, {y:.2f})")
 
 
 def _names(files: list[Path]) -> list[str]:

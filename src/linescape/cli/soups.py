@@ -104,6 +104,8 @@ def average_several(
                 f"{trial.name}: {in_words(by)} {trial.alone:.4g}{unit} alone, {trial.soup:.4g}{unit} in the mean: "
                 + ("kept" if trial.kept else "left out")
             )
+        for member in members:  # those that are left out decided too
+            member.check_unchanged()
         members = [member for member in members if str(member.path) in soup.members]
         state = soup.state
     else:

@@ -170,20 +170,22 @@ def _bar(url: str) -> Progress:
 
 
 def _copied(name: str, copy: Path, stage: Path) -> Got:
-    """Check the user's copy of a data set, and copy its files into a folder."""
+    """Copy the files of the user's copy of a data set into a folder, and check them there."""
     source = copy.expanduser()
     if not source.exists():
         raise DataError(f"There is no file or folder {source}. Name a copy of {name!r} that you have.")
     form = find(source, sets.known(name).layouts) or sets.locate(name, source)  # the set itself, or a folder of sets
     if form is None:
         raise DataError(f"{source} holds no data set in a known form. Known are {KNOWN}.")
-    got = _check(name, form)
     base = form.path if form.path.is_dir() else form.path.parent
     for file in form.files():
         target = stage / file.relative_to(base)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
-    return got
+    try:
+        return _check(name, find(stage, sets.known(name).layouts))
+    except DataError as error:
+        raise DataError(str(error).replace(str(stage), str(base))) from error  # what can be mended is the user's
 
 
 def _check_present(name: str, form: Form) -> Got:

@@ -76,6 +76,22 @@ def test_links_out_of_the_store_are_not_followed(tmp_path: Path) -> None:
     assert place.read("within") == b"x"
 
 
+def test_a_linked_folder_is_said_where_the_whole_store_is_read(tmp_path: Path) -> None:
+    """Otherwise a check would leave out in silence what a run reads."""
+    place = LocalFolder(tmp_path / "store")
+    place.write("scan/a", b"x")
+    (tmp_path / "store" / "scan").rename(tmp_path / "elsewhere")
+    (tmp_path / "store" / "scan").symlink_to(tmp_path / "elsewhere")
+    assert place.read("scan/a") == b"x"
+    assert set(place.signatures("scan")) == {"a"}
+    with pytest.raises(StoreError, match="scan is a link to the folder .*elsewhere"):
+        place.signatures(deep=True)
+    (tmp_path / "linked").symlink_to(tmp_path / "store")
+    (tmp_path / "store" / "scan").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "store" / "scan")
+    assert set(LocalFolder(tmp_path / "linked").signatures(deep=True)) == {"scan/a"}
+
+
 def test_an_address_that_pathlib_shortened_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="left out a slash. Give it as text"):
         opened(Path("s3://bucket/folder"))

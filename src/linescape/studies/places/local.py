@@ -123,14 +123,19 @@ class LocalFolder:
         return sorted(path.name for path in self._paths(folder))
 
     def signatures(self, folder: str = "", *, deep: bool = False) -> dict[str, Signature]:
-        """Sizes and times of the files in a folder; of links, those of what they lead to."""
+        """Sizes and times of the files in a folder; of links, those of what they lead to.
+
+        Raises:
+            StoreError: it cannot be read, or, where it is read as a whole, a folder in it is a link.
+        """
         found: dict[str, Signature] = {}
         for path in self._paths(folder):
             try:
                 about = path.stat()
                 if not stat.S_ISDIR(about.st_mode):
                     found[path.name] = _signature(about)
-                elif deep and not path.is_symlink():
+                elif deep:
+                    _check_no_link(path)
                     below = self.signatures(f"{folder}/{path.name}" if folder else path.name, deep=True)
                     found |= {f"{path.name}/{name}": signature for name, signature in below.items()}
             except FileNotFoundError:
@@ -202,6 +207,15 @@ class LocalFolder:
             return []
         except OSError as error:
             raise atomic.cannot_read(path, error) from error
+
+
+def _check_no_link(folder: Path) -> None:
+    if folder.is_symlink():
+        raise StoreError(
+            f"{folder} is a link to the folder {folder.resolve()}, which may be part of another store, so nothing in "
+            "it is listed, checked, removed or exported. Put the folder itself in the link's place; to keep a store "
+            "on another disk, link the whole store."
+        )
 
 
 def _is_locked(path: Path) -> bool:
