@@ -13,6 +13,16 @@ COLUMNS: dict[str, list[Column]] = {
         Column("low", "95 %", "interval", to="high"),
         Column("loss", "on test loss, nats", "number"),
     ],
+    "large-batches": [
+        Column("title", "network", "once"),
+        Column("words", "quantity"),
+        Column("pairs", "pairs", "number", 0),
+        Column("small", "small batches", "number"),
+        Column("large", "large batches", "number"),
+        Column("difference", "large − small", "signed"),
+        Column("low", "95 %", "interval", to="high"),
+        Column("low_all", "corrected", "interval", to="high_all"),
+    ],
     "pruned-instability": [
         Column("title", "networks"),
         Column("density", "share of weights left", "number", 3),

@@ -210,6 +210,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "barriers-within-training": _barriers,
     "other-starts": _lines("other_starts", first="own start"),
     "plateau": _lines("plateau_of_the_error", "error", "straight"),
+    "large-batches": _lines("large_batches", first="from small to large"),
     "smooth-and-monotone": _lines("smooth_and_monotone"),
     "solution-to-solution": _lines("solution_to_solution"),
     "way-of-training": _ways,

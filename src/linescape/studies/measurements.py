@@ -9,6 +9,7 @@ from linescape.evaluation.batchnorm import check_treatments
 from linescape.geometry.perturbed import SIGMAS, check_grid
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.features import FeatureConnectivity
+from linescape.interpolation.flatness import Flatness
 from linescape.interpolation.options import grid
 from linescape.interpolation.surface import Surface
 from linescape.interpolation.turning import GaussLength
@@ -132,6 +133,32 @@ class Turning(Measurement, frozen=True, tag_field="task", tag="turning"):
         grid(self.alphas)
         self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
         self._require("shown", self.shown >= 0, "a number of examples, 0 or more")
+
+
+class Flat(Measurement, frozen=True, tag_field="task", tag="flat"):
+    """Task: how flat the training loss is on the line between two moments, see `flatness`.
+
+    Attributes:
+        alphas: number of equally spaced positions, both ends included.
+        batchnorm: treatment of BatchNorm statistics.
+        train_examples: number of training examples measured, class-balanced, without augmentation; 0 is all.
+        vectors: random vectors for the trace of the Hessian.
+    """
+
+    alphas: int = 3
+    batchnorm: str = "interpolate"
+    train_examples: int = 500
+    vectors: int = 30
+    form = Flatness
+    file = "flatness.safetensors"
+    result = "the flatness"
+    work = "measure the curvature along the line of"
+
+    def _check(self) -> None:
+        grid(self.alphas)
+        check_treatments((self.batchnorm,))
+        self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
+        self._require("vectors", self.vectors >= 2, "a number of random vectors, 2 or more")
 
 
 class PlaneScan(Measurement, frozen=True, tag_field="task", tag="plane"):

@@ -42,6 +42,7 @@ def test_trainings_are_shared_with_the_study_that_is_repeated(name: str) -> None
     assert shared & ours or name in OTHERS
 
 
-OTHERS = ("ainsworth2022", "frankle2020lmc", "liu2020", "lucas2021", "wang2023")
+OTHERS = ("ainsworth2022", "frankle2020lmc", "keskar2017", "liu2020", "lucas2021", "wang2023")
 """Works whose trainings are none of them: copies have another order of the data, and go on from a step; random labels
-are fitted on fewer images; plateaus, grids and aligned networks are of fully connected networks of other depths."""
+are fitted on fewer images; plateaus, grids and aligned networks are of fully connected networks of other depths; with
+batches of other sizes trainings are longer."""

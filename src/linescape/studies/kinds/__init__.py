@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from linescape.studies.kinds import features, line, noise, plane, state, training, turning
+from linescape.studies.kinds import features, flatness, line, noise, plane, state, training, turning
 from linescape.studies.kinds.kind import Kind
 from linescape.studies.tasks import Task
 
-_BETWEEN: tuple[Kind[Any], ...] = (line.KIND, noise.KIND, features.KIND, turning.KIND, plane.KIND)
+_BETWEEN: tuple[Kind[Any], ...] = (
+    line.KIND,
+    noise.KIND,
+    features.KIND,
+    turning.KIND,
+    plane.KIND,
+    flatness.KIND,
+)
 _ALL: tuple[Kind[Any], ...] = (training.KIND, state.KIND, *_BETWEEN)
 KINDS: dict[type[Task], Kind[Any]] = {kind.task: kind for kind in _ALL}
 """What `kind_of` looks up."""

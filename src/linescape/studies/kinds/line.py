@@ -21,14 +21,14 @@ from linescape.interpolation.scanning import collect, walk
 from linescape.recipe import Random
 from linescape.studies.job import Declined, Job, check_network, load, measuring
 from linescape.studies.kinds.kind import Asked, Kind, Part
-from linescape.studies.measurements import Features, Noise, PlaneScan
+from linescape.studies.measurements import Features, Flat, Noise, PlaneScan
 from linescape.studies.paths import Aligned, between
 from linescape.studies.states import state
 from linescape.studies.store import Store
 from linescape.studies.tasks import Between, Keep, Scan, Task, Train
 from linescape.studies.workloads import Cost, beginning, is_scaled, measurement, network
 
-Evaluated = Scan | Noise | Features | PlaneScan
+Evaluated = Scan | Noise | Features | PlaneScan | Flat
 """Tasks that an `Evaluator` measures."""
 
 POINT = 0.002

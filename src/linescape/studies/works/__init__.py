@@ -16,6 +16,7 @@ NAMES = (
     "chatterji2020",
     "neyshabur2020",
     "liu2020",
+    "keskar2017",
     "wang2023",
     "tao2024",
     "adilova2024",
