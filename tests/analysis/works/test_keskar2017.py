@@ -65,10 +65,19 @@ def test_differences_are_those_of_pairs_and_words_follow() -> None:
     assert [claim.verdict for claim in answer.claims] == [Verdict.HOLDS, Verdict.HOLDS]
     words = sentences.of(answer)
     assert words.headline == (
-        "With large batches the largest eigenvalue of the Hessian is higher in 2 of 4 networks, lower in 1, test error "
-        "in 3 of 4 networks."
+        "With large batches the largest eigenvalue of the Hessian is higher in 2 of 4 networks, lower in 1, "
+        "without an interval in 1; test error is higher in 3 of 4 networks, without an interval in 1."
     )
     assert "corrected for 8 contrasts" in words.verdict
+
+
+def test_too_few_pairs_are_no_finding() -> None:
+    first = [replace(arm, runs=arm.runs[:2]) for arm in STUDY.arms]
+    answer = answered(replace(made(), study=replace(STUDY, arms=tuple(first))))
+    assert sentences.of(answer).headline == (
+        "With large batches the largest eigenvalue of the Hessian has no interval (too few pairs, or no spread); test "
+        "error has no interval (too few pairs, or no spread)."
+    )
 
 
 def test_pairs_without_curvature_are_left_out() -> None:
