@@ -31,5 +31,7 @@ def test_a_pair_differs_by_its_batches_alone_and_has_the_line_between(scale: str
 
 def test_large_batches_are_a_tenth_of_the_images() -> None:
     for scale in ("demo", "mini", "cifar10"):
-        recipe = next(base for _, base in keskar2017.trainings(scale).values())
-        assert keskar2017.SCALES[scale].large == data.examples(recipe.data)[0] // 10
+        for arm in studies.find("keskar2017", scale).arms:
+            if arm.name.endswith("-large"):
+                recipe = arm.runs[0].recipe
+                assert recipe.optimizer.batch_size == data.examples(recipe.data)[0] // 10

@@ -12,10 +12,11 @@ follow the scale of the weights, which weight decay sets: with it the line can l
     linescape study report keskar2017 --scale mini
 
 Here: the fully connected network of `vlaar2022`, with BatchNorm as the source's has it, without it, and without it but
-with weight decay; and a LeNet. Both kinds of training of a seed have the same start and as many epochs. Lines go from
-the small-batch end to the large-batch one, and beyond both; on them the Hessian's largest eigenvalue and trace are
-measured, and the rise of the loss by one step of SAM and of ASAM, which does not change when units are rescaled. The
-largest loss in a box, the source's own measure, is not measured here.
+with weight decay; and a LeNet on the images of its base training, which are not augmented. Large batches have a tenth
+of the training images. Both kinds of training of a seed have the same start and as many epochs. Lines go from the
+small-batch end to the large-batch one, and beyond both; on them the Hessian's largest eigenvalue and trace are
+measured, and the rise of the loss by one step of SAM and of ASAM, of which the latter does not change when units are
+rescaled. The largest loss in a box, the source's own measure, is not measured here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from linescape import data
 from linescape.recipe import MLP, LeNet, Moment, Recipe, Schedule
 from linescape.studies import vlaar2022
 from linescape.studies.study import Arm, Flat, Run, Scan, Study
@@ -36,6 +38,8 @@ SOURCE = "Keskar, Mudigere, Nocedal, Smelyanskiy & Tang 2017, arXiv 1609.04836"
 TITLE = "Do large batches end in sharper minima, which generalise worse?"
 SMALL, LARGE = "small", "large"
 """Ends of the names of the two arms of a network."""
+SHARE = 0.1
+"""Of the training images in a large batch."""
 BETWEEN = "from small to large"
 """Label of the line between both ends, and of what is measured on it."""
 DECAY = 5e-4
@@ -53,7 +57,6 @@ class Scale:
 
     seeds: int = 9
     small: int = 256
-    large: int = 5000
     epochs: int = 100
     alphas: int = 21
     positions: int = 61
@@ -68,7 +71,6 @@ SCALES: Mapping[str, Scale] = {
     "demo": Scale(
         seeds=2,
         small=50,
-        large=1000,
         epochs=10,
         alphas=11,
         positions=19,
@@ -78,10 +80,10 @@ SCALES: Mapping[str, Scale] = {
         curved_examples=100,
         vectors=10,
     ),
-    "mini": Scale(small=50, large=1000, epochs=40, positions=31, test_examples=0, curved=3, curved_examples=300),
-    "cifar10-small": Scale(large=6000, epochs=40),
-    "cifar10-narrow-30": Scale(large=6000),
-    "cifar10": Scale(large=6000, test_examples=0),
+    "mini": Scale(small=50, epochs=20, positions=31, test_examples=0, curved=3, curved_examples=300),
+    "cifar10-small": Scale(epochs=40),
+    "cifar10-narrow-30": Scale(),
+    "cifar10": Scale(test_examples=0),
 }
 
 
@@ -90,7 +92,7 @@ def study(scale: str) -> Study:
     chosen = SCALES[scale]
     arms = []
     for name, (title, base) in trainings(scale).items():
-        for kind, size in ((SMALL, chosen.small), (LARGE, chosen.large)):
+        for kind, size in ((SMALL, chosen.small), (LARGE, round(SHARE * data.examples(base.data)[0]))):
             recipes = [_sized(replace(base, seed=seed), size) for seed in range(chosen.seeds)]
             runs = tuple(_run(recipe, chosen, kind) for recipe in recipes)
             arms.append(Arm(f"{name}-{kind}", "optimizer", f"{title}, batches of {size:,}", runs, f"{name}-{SMALL}"))
@@ -99,7 +101,8 @@ def study(scale: str) -> Study:
 
 def trainings(scale: str) -> dict[str, tuple[str, Recipe]]:
     """The trainings by name of their network, each with a title, without their size of batches."""
-    images = replace(networks(scale)["mlp"][1], schedule=Schedule(SCALES[scale].epochs))
+    connected, residual = (networks(scale)[name][1] for name in ("mlp", "base"))
+    images = replace(connected, schedule=Schedule(SCALES[scale].epochs))
     assert isinstance(images.model, MLP)
     decayed = replace(images, optimizer=replace(images.optimizer, weight_decay=DECAY))
     normed = replace(images, model=replace(images.model, norm="batch"))
@@ -107,7 +110,7 @@ def trainings(scale: str) -> dict[str, tuple[str, Recipe]]:
         "mlp": ("fully connected", images),
         "batchnorm": ("fully connected, BatchNorm", normed),
         "decay": ("fully connected, weight decay", decayed),
-        "conv": ("LeNet", replace(images, model=LeNet())),
+        "conv": ("LeNet", replace(images, model=LeNet(), data=replace(residual.data, augment="none"))),
     }
 
 
