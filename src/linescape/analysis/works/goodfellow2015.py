@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves_of, of_runs, share
+from linescape.analysis.works.curves import curves_of, of_runs, share, undefined
 from linescape.shape import TOLERANCE, barrier_above_max_end, min_delta
 from linescape.shape.statistics import segment
 from linescape.studies.works.goodfellow2015 import BEST, BEYOND, NOISE, OTHER
@@ -65,7 +65,9 @@ def _monotone(results: Results, level: float) -> Answer:
         row |= {"best": int((best <= TOLERANCE).sum()), "best_runs": best.len()}
         rows.append(row | {"beyond": beyond.filter(pl.col("arm") == arm)["value"].mean()})
     shown = lines.filter(pl.col("label").is_in(["whole", BEYOND, NOISE]))
-    facts = {"rows": rows, "tolerance": TOLERANCE, "lines": shown, "runs": results.runs}
+    counted = rises.filter(pl.col("label").is_in(["whole", NOISE, BEST]))["value"]
+    facts = {"rows": rows, "undefined": undefined(counted), "tolerance": TOLERANCE}
+    facts |= {"lines": shown, "runs": results.runs}
     name = "smooth-and-monotone"
     claim = Claim.of(
         "The loss falls monotonically from start to end, with few exceptions.",

@@ -10,7 +10,7 @@ from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works import other_ends, turning
-from linescape.analysis.works.curves import curves_of, of_runs
+from linescape.analysis.works.curves import curves_of, of_runs, undefined
 from linescape.recipe import MLP, Model, ResNet
 from linescape.shape import bumps, min_delta
 from linescape.studies.works.lucas2021 import ELSEWHERE, ENDS, OPTIMIZERS, RESIDUAL, RESIDUAL_LIMIT, SCALES
@@ -144,6 +144,7 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
         "kept": kept.height,
         "measured": int(runs["rise"].count()),
         "not_monotone": sum(row["not_monotone"] for row in rows),
+        "undefined": undefined(kept["rise"]) + undefined(kept["elsewhere"]),
         "limit": SCALES[results.study.scale].limit,
         "least": RISE,
         "points": runs,
@@ -208,6 +209,7 @@ def _residual(runs: pl.DataFrame, level: float) -> Answer:
         "kept": kept.height,
         "measured": int(runs["rise"].count()),
         "not_monotone": rising.height,
+        "undefined": undefined(kept["rise"]),
         "limit": RESIDUAL_LIMIT,
         "least": RISE,
         "points": runs.with_columns(arm="optimizer", title=pl.col("optimizer").replace_strict(dict(OPTIMIZERS))),
@@ -220,10 +222,11 @@ def _residual(runs: pl.DataFrame, level: float) -> Answer:
 def _distance(runs: pl.DataFrame, level: float) -> Answer:
     """The rank correlation of the relative distance moved with the rise, over the kept runs.
 
-    Points of the grid are the unit of the jackknife interval. Columns of `numbers`: among (all kept runs, or within the
-    arms), runs, spearman, low, high.
+    Points of the grid are the unit of the jackknife interval; a line with a NaN has no rise and is left out. Columns of
+    `numbers`: among (all kept runs, or within the arms), runs, spearman, low, high.
     """
-    kept = runs.filter(pl.col("kept") & pl.col("relative_distance").is_not_null())
+    moved = runs.filter(pl.col("kept") & pl.col("relative_distance").is_not_null())
+    kept = moved.filter(pl.col("rise").is_not_nan())
     units = [f"{arm} {seed}" for arm, seed in kept.select("arm", "seed").iter_rows()]
     x, y = kept["relative_distance"], kept["rise"]
     whole = inference.rank_correlation(x, y, units, level=level)
@@ -233,7 +236,7 @@ def _distance(runs: pl.DataFrame, level: float) -> Answer:
         for among, estimate in (("all kept runs", whole), ("within arms", within))
     ]
     outcomes = {"all": Outcome.of(rows[0])} if kept.height else {}
-    facts = {"rows": rows if kept.height else [], "points": kept}
+    facts = {"rows": rows if kept.height else [], "undefined": undefined(moved["rise"]), "points": kept}
     claim = Claim.of(
         "Large distances moved go with lines that are not monotone.",
         "",
