@@ -13,6 +13,7 @@ from linescape.analysis.answers import Answer, answers
 from linescape.analysis.tables import Results, trajectory
 from linescape.interpolation.turning import GaussLength
 from linescape.report import sentences
+from linescape.report.figures.grids import rises_by_setting
 from linescape.studies.study import Turning
 from linescape.studies.works import goodfellow2015, lucas2021
 from tests.support.lines_of_studies import lines_of
@@ -96,3 +97,12 @@ def test_infinity_is_no_nan() -> None:
     study = studies.find("frankle2020revisit", "demo")
     made = lines_of(study, lambda arm, seed, label, at: np.where(at == 0, np.inf, 2 - at), [0.0, 0.5, 1.0])
     assert all("NaN" not in sentences.of(answer).verdict for answer in answers(made))
+
+
+@pytest.mark.parametrize("middle", [np.nan, np.inf])
+def test_the_figure_of_a_grid_prints_what_is_not_finite(middle: float) -> None:
+    study = studies.find("lucas2021", "demo").only("sgd")
+    made = lines_of(study, lambda arm, seed, label, at: np.where(at == 0.5, middle, 2 - 1.7 * at), [0.0, 0.5, 1.0])
+    figure = rises_by_setting(named(made)["grid-of-lines"].facts["points"], 1e-3)
+    figure.draw_without_rendering()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["NaN" if np.isnan(middle) else "∞"] * 4

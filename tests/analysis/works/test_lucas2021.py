@@ -105,6 +105,23 @@ def test_tables_of_residual_networks_by_norm_optimizer_and_rate() -> None:
     assert {claim.verdict for claim in answer.claims} == {Verdict.HOLDS}
 
 
+def test_networks_of_one_depth_are_compared_at_equal_widths() -> None:
+    """Of the source's grid, in which many have two hidden layers of 1024 and fewer units."""
+    part = studies.find("lucas2021", "cifar10").only("sgd", "sgd-batchnorm", runs=14 * 3)
+
+    def rising(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+        return np.where(at == 0.5, 1.2 + ("batchnorm" in arm) * (0.9 + 0.01 * seed), 2 * (1 - at))
+
+    grid = answers(lines_of(part, rising, [0.0, 0.5, 1.0]))[0]
+    (norm, _) = grid.facts["changes"]
+    assert norm["pairs"] == 14 * 3
+    assert norm["difference"] == pytest.approx(0.1 + 0.01 * 20.5)
+    settings = grid.facts["points"].filter(arm="sgd")["setting"].to_list()
+    assert settings[:2] == ["2, relu", "2, sigmoid"]
+    assert settings[-1] == "1024-2, tanh"
+    assert len(set(settings)) == 14 * 3
+
+
 def test_the_headline_tells_an_inconclusive_change_from_one_that_nothing_is_known_of() -> None:
     grid, wide = answers(lines_of(STUDY, residual))[2], {"low_all": -1.0, "high_all": 1.0}
     changes = [change | (wide if change["change"] == "Adam" else {}) for change in grid.facts["changes"]]

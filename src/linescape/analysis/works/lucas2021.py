@@ -48,10 +48,10 @@ def points(results: Results) -> pl.DataFrame:
     """A row for each run, with its point of the grid and what its lines show.
 
     Columns: arm, title, seed, optimizer, norm, start (of a residual network ``drawn``, ``identity`` or ``fixup``, else
-    empty), rate, depth, activation, setting (what else of the network differs within an arm, in words),
-    relative_distance, rise (min Delta of training loss, nats), elsewhere (the same from another draw), loss (training
-    loss at the end), bumps, width (mean) and height (highest), of the bumps as in the source's code, which forgets a
-    rise in the last interval (`shape.bumps`), and kept (whether the loss is at most the limit).
+    empty), rate, depth, widths (of hidden layers), activation, setting (what else of the network differs within an
+    arm, in words), relative_distance, rise (min Delta of training loss, nats), elsewhere (the same from another draw),
+    loss (training loss at the end), bumps, width (mean) and height (highest), of the bumps as in the source's code,
+    which forgets a rise in the last interval (`shape.bumps`), and kept (whether the loss is at most the limit).
     """
     lines = curves_of(results, "train", "cross_entropy")
     of_line = {
@@ -90,13 +90,22 @@ def points(results: Results) -> pl.DataFrame:
 def _network(model: Model) -> dict[str, Any]:
     """The columns of `points` that say which network."""
     if isinstance(model, MLP):
-        depth, kind = len(model.hidden), model.activation
-        return {"norm": model.norm, "start": "", "depth": depth, "activation": kind, "setting": f"{depth}, {kind}"}
+        depth, kind, widths = len(model.hidden), model.activation, "-".join(map(str, model.hidden))
+        setting = f"{depth if len(set(model.hidden)) == 1 else widths}, {kind}"
+        return {
+            "norm": model.norm,
+            "start": "",
+            "depth": depth,
+            "widths": widths,
+            "activation": kind,
+            "setting": setting,
+        }
     assert isinstance(model, ResNet)
     start = "identity" if model.identity else "drawn" if model.norm == "batch" else "fixup"
     name = next(title for title, *made in RESIDUAL.values() if made == [model.norm, model.identity])
     setting = f"{name}, {model.depth} layers"
-    return {"norm": model.norm, "start": start, "depth": model.depth, "activation": "relu", "setting": setting}
+    named = {"norm": model.norm, "start": start, "depth": model.depth, "widths": "", "activation": "relu"}
+    return named | {"setting": setting}
 
 
 _POINT = {
@@ -105,7 +114,7 @@ _POINT = {
     **dict.fromkeys(("optimizer", "norm", "start"), pl.String),
     "rate": pl.Float64,
     "depth": pl.Int64,
-    **dict.fromkeys(("activation", "setting"), pl.String),
+    **dict.fromkeys(("widths", "activation", "setting"), pl.String),
     **dict.fromkeys(("relative_distance", "rise", "elsewhere", "loss", "bumps", "width", "height"), pl.Float64),
     "kept": pl.Boolean,
 }
@@ -167,7 +176,8 @@ def _claim(change: dict[str, Any], of: str = "") -> Claim:
 
 def _change(kept: pl.DataFrame, name: str, column: str, values: tuple[str, str], level: float) -> dict[str, Any]:
     """The rise with the second value minus that with the first, over points that differ in it alone."""
-    same = [name for name in ("optimizer", "norm", "start", "rate", "depth", "activation") if name != column]
+    settings = ("optimizer", "norm", "start", "rate", "depth", "widths", "activation")
+    same = [name for name in settings if name != column]
     before, after = (kept.filter(pl.col(column) == value) for value in values)
     pairs = after.join(before, on=same, suffix="_before")
     apart = inference.paired_difference(pairs["rise"], pairs["rise_before"], level)

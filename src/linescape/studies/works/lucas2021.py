@@ -86,12 +86,15 @@ SIZES = (0.25, 0.5, 1.0)
 class Scale(Resolution):
     """What differs between scales: the grids, the limit of training loss (nats) that the tables keep, and resolution.
 
-    The schedule of residual networks is that of `vlaar2022`'s base training if it is None. Logits of so many examples
-    are followed; other ends are those of so many replicates.
+    `hidden` has the widths of the hidden layers of each fully connected network. The schedule of residual networks is
+    that of `vlaar2022`'s base training if it is None. Logits of so many examples are followed; other ends are those of
+    so many replicates.
     """
 
     rates: tuple[float, ...] = (0.1, 0.01, 0.001)
-    depths: tuple[int, ...] = (2, 4)
+    hidden: tuple[tuple[int, ...], ...] = ((WIDTH,) * 2, (WIDTH,) * 4)
+    activations: tuple[Literal["relu", "sigmoid", "tanh"], ...] = ("relu", "tanh")
+    batch_size: int = Optimizer().batch_size
     epochs: int = 10
     limit: float = 0.5
     test_examples: int = 500
@@ -104,10 +107,12 @@ class Scale(Resolution):
 
 
 _ALL_RATES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+_SECOND = (2048, 512, 256, 128, 64, 32, 16, 8, 4, 2)
+"""Widths of the second hidden layer after one of 1024, in the source."""
 SCALES: Mapping[str, Scale] = {
     "demo": Scale(
         rates=(0.1, 0.01),
-        depths=(2,),
+        hidden=((WIDTH,) * 2,),
         epochs=5,
         alphas=15,
         train_examples=500,
@@ -123,17 +128,19 @@ SCALES: Mapping[str, Scale] = {
     ),
     "cifar10": Scale(
         rates=(3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
-        depths=(2, 3, 4, 5),
+        hidden=(*((1024,) * depth for depth in (2, 3, 4, 5)), *((1024, width) for width in _SECOND)),
+        activations=("relu", "sigmoid", "tanh"),
+        batch_size=512,
         epochs=200,
         limit=0.1,
         residual_rates=_ALL_RATES,
         residual_depths=(20, 32, 44, 56),
         residual_width=16,
+        residual_schedule=Schedule(200, "step", (60, 90, 120)),
     ),
 }
 RESIDUAL_LIMIT = 1.0
 """Training loss in nats that the source's tables of CIFAR-10 keep at most."""
-_ACTIVATIONS: tuple[Literal["relu", "tanh"], ...] = ("relu", "tanh")
 ARMS: Mapping[str, tuple[str, Literal["sgd", "adam"], Literal["none", "batch"]]] = {
     "sgd": ("SGD", "sgd", "none"),
     "sgd-batchnorm": ("SGD, BatchNorm", "sgd", "batch"),
@@ -157,16 +164,16 @@ def study(scale: str) -> Study:
     data = next(recipe.data for name, recipe in vlaar2022.SCALES[scale].warm_up.items() if name != "mlp-spiral")
     arms = []
     for name, (title, optimizer, norm) in ARMS.items():
-        points = enumerate(product(chosen.rates, chosen.depths, _ACTIVATIONS))
+        points = enumerate(product(chosen.rates, chosen.hidden, chosen.activations))
         recipes = [
             Recipe(
                 data,
-                MLP((WIDTH,) * depth, activation, norm),
-                Optimizer(optimizer, lr=rate),
+                MLP(hidden, activation, norm),
+                Optimizer(optimizer, lr=rate, batch_size=chosen.batch_size),
                 Schedule(chosen.epochs),
                 seed=seed,
             )
-            for seed, (rate, depth, activation) in points
+            for seed, (rate, hidden, activation) in points
         ]
         arms.append(Arm(name, "optimizer", title, tuple(_run(recipe, chosen) for recipe in recipes), "sgd"))
     return Study("lucas2021", scale, TITLE, SOURCE, (*arms, *_residual(scale), _other_ends(chosen, data)))
@@ -189,7 +196,8 @@ def _run(recipe: Recipe, scale: Scale) -> Run:
 
 def _other_ends(scale: Scale, data: Data) -> Arm:
     """Replicates of one point of the grid, each with two more trainings of its own and lines to other ends."""
-    settings = MLP((WIDTH,) * scale.depths[0], "relu"), Optimizer("sgd", lr=sorted(scale.rates)[-2])
+    optimizer = Optimizer("sgd", lr=sorted(scale.rates)[-2], batch_size=scale.batch_size)
+    settings = MLP(scale.hidden[0], "relu"), optimizer
     runs = []
     for seed in range(scale.replicates):
         own, second, third = (
