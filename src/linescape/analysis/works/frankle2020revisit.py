@@ -25,7 +25,7 @@ FEWEST = 3
 """Runs for an interval of a barrier: two that agree by chance would give a narrow one."""
 FINDINGS = {
     "fall-along-the-line": "loss stays high and error at chance until near the end on networks for CIFAR-10 and "
-    "ImageNet; on MNIST the loss falls gradually",
+    "ImageNet, and does not fall gradually as that of Goodfellow et al.'s",
     "barriers-within-training": "states a little later in training are separated from the end by a barrier",
 }
 
