@@ -60,6 +60,17 @@ def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
     assert "Here, with 1 seed:" in sentences.of(grid).published, "of each point"
 
 
+def test_lines_are_counted_on_test_loss_too() -> None:
+    """Of runs that are kept by their training loss."""
+    results = made()
+    last = (pl.col("data") == "test") & (pl.col("arm") == "sgd") & (pl.col("seed") < 4) & (pl.col("alpha") == 1)
+    lines = results.lines.with_columns(mean=pl.when(last).then(pl.col("mean") + 5).otherwise("mean"))
+    grid = answers(replace(results, lines=lines))[0]
+    assert [row["held_out"] for row in grid.facts["rows"]] == [4, 11, 0, 11]
+    assert [row["not_monotone"] for row in grid.facts["rows"]] == [0, 11, 0, 11]
+    assert "On test loss, not monotone from the own start: SGD 4 of 11" in sentences.of(grid).verdict
+
+
 def residual(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
     """A fall to 0.5, with the lowest rate and Fixup to 1.5; Adam rises by 0.2, BatchNorm by 0.1, more with the seed."""
     end = 1.5 if seed == 3 and arm.startswith("fixup") else 0.5

@@ -48,10 +48,11 @@ def points(results: Results) -> pl.DataFrame:
     """A row for each run, with its point of the grid and what its lines show.
 
     Columns: arm, title, seed, optimizer, norm, start (of a residual network ``drawn``, ``identity`` or ``fixup``, else
-    empty), rate, depth, widths (of hidden layers), activation, setting (what else of the network differs within an
-    arm, in words), relative_distance, rise (min Delta of training loss, nats), elsewhere (the same from another draw),
-    loss (training loss at the end), bumps, width (mean) and height (highest), of the bumps as in the source's code,
-    which forgets a rise in the last interval (`shape.bumps`), and kept (whether the loss is at most the limit).
+    empty), rate, depth, widths (of hidden layers), activation, setting (what else of the network differs within an arm,
+    in words), relative_distance, rise (min Delta of training loss, nats), elsewhere (the same from another draw),
+    held_out (of test loss), loss (training loss at the end), bumps, width (mean) and height (highest), of the bumps as
+    in the source's code, which forgets a rise in the last interval (`shape.bumps`), and kept (whether the loss is at
+    most the limit).
     """
     lines = curves_of(results, "train", "cross_entropy")
     of_line = {
@@ -68,6 +69,8 @@ def points(results: Results) -> pl.DataFrame:
             ("height", "whole", lambda *curve: max((b.height for b in bumps(*curve, published=True)), default=0.0)),
         )
     }
+    held_out = of_runs(curves_of(results, "test", "cross_entropy").filter(pl.col("label") == "whole"), min_delta)
+    of_line["held_out"] = {(row["arm"], row["seed"]): row["value"] for row in held_out.iter_rows(named=True)}
     distances = {
         (arm, seed): moved for arm, seed, moved in results.runs.select("arm", "seed", "relative_distance").rows()
     }
@@ -115,7 +118,8 @@ _POINT = {
     "rate": pl.Float64,
     "depth": pl.Int64,
     **dict.fromkeys(("widths", "activation", "setting"), pl.String),
-    **dict.fromkeys(("relative_distance", "rise", "elsewhere", "loss", "bumps", "width", "height"), pl.Float64),
+    **dict.fromkeys(("relative_distance", "rise", "elsewhere", "held_out", "loss"), pl.Float64),
+    **dict.fromkeys(("bumps", "width", "height"), pl.Float64),
     "kept": pl.Boolean,
 }
 
@@ -128,8 +132,9 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
     as if tossed. The changes in `PRIMARY` are corrected for their number.
 
     Columns of `numbers`: title (of an arm), runs, kept (below the limit of training loss), not_monotone (of these, a
-    rise above `RISE`), rise (mean min Delta of these alone, nats), bumps (mean number of the
-    kept), width, height (means over the kept with bumps), elsewhere (not monotone from another draw, of the kept).
+    rise above `RISE`), rise (mean min Delta of these alone, nats), bumps (mean number of the kept), width, height
+    (means over the kept with bumps), elsewhere (not monotone from another draw, of the kept), held_out (not monotone on
+    test loss, of the kept).
     """
     kept = runs.filter("kept")
     rows: list[dict[str, Any]] = []
@@ -140,7 +145,8 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
         row |= {"not_monotone": rising.height}
         row |= {"rise": rising["rise"].mean(), "bumps": own["bumps"].mean()}
         row |= {"width": bumpy["width"].mean(), "height": bumpy["height"].mean()}
-        rows.append(row | {"elsewhere": own.filter(pl.col("elsewhere") > RISE).height})
+        row |= {name: own.filter(pl.col(name) > RISE).height for name in ("elsewhere", "held_out")}
+        rows.append(row)
     wide = widened(level, len(PRIMARY))
     changes = [
         _change(kept, "BatchNorm", "norm", ("none", "batch"), wide),

@@ -8,11 +8,12 @@ ends below a limit, count those with a rise (min Delta) above 0.001 nats, and av
     linescape study run lucas2021 --scale mini
     linescape study report lucas2021 --scale mini
 
-Here, in part: fully connected networks by learning rate, depth, activation, optimizer and BatchNorm, one seed for each
-point of the grid, on the images of `vlaar2022`'s fully connected network at the same scale, and for each the line from
-another random draw to the same end. Running statistics are recomputed at each position, as in the source. Gauss
-length is measured on both lines of the networks without BatchNorm. Replicates of one point of the grid have lines to
-other ends: noisy, permuted, another training's, the mean of three. Its autoencoders and language models are not here.
+Here, in part: fully connected networks by learning rate, depth (at `cifar10` also width), activation, optimizer and
+BatchNorm, one seed for each point of the grid, on the images of `vlaar2022`'s fully connected network at the same
+scale, and for each the line from another random draw to the same end. Running statistics are recomputed at each
+position, as in the source. Gauss length is measured on both lines of the networks without BatchNorm. Replicates of one
+point of the grid have lines to other ends: noisy, permuted, another training's, the mean of three; and from noisy
+starts. Its autoencoders and language models are not here.
 
 Its residual networks are here too, by start (BatchNorm as drawn, BN; with the last norm's weight of each block at
 zero, BN-I; without norm, with a scalar at zero, NBN-I, or Fixup, NBN-F), optimizer and learning rate, in the layout of
@@ -79,7 +80,7 @@ FIRST = 100
 ENDS = "other-ends"
 """Name and group of the arm with other ends."""
 SIZES = (0.25, 0.5, 1.0)
-"""Of the noise at the end, relative to the distance that each tensor moved; the source's own are not known here."""
+"""Of the noise at an end, relative to the distance that each tensor moved; the source's own are not known here."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,7 @@ def _other_ends(scale: Scale, data: Data) -> Arm:
         start, end = Moment(own, "start"), Moment(own)
         whole = scale.scan(start, end)
         noisy = {f"noise {size:g}": replace(whole, along=Disturbed(size, seed)) for size in SIZES}
+        noisy |= {f"own end, start with noise {n:g}": replace(whole, along=Disturbed(n, seed, "start")) for n in SIZES}
         lines = {
             "whole": whole,
             **noisy,
