@@ -283,7 +283,7 @@ def key(figure: Figure, handles: Sequence[Line2D], words: Sequence[str]) -> None
     """A legend above all panels, in one row, or in as many columns as fit; a long one makes the figure higher."""
     widths = [5 * len(word) + 30 for word in words]  # points, at this size of letters
     room = 72 * figure.get_figwidth()
-    columns = len(words) if sum(widths) <= room else max(1, int(room / max(widths)))
+    columns = max(1, len(words) if sum(widths) <= room else int(room / max(widths)))
     _make_room(figure, math.ceil(len(words) / columns))
     legend = figure.legend(
         handles,
