@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from linescape import studies
 from linescape.analysis.answers import Claim, Outcome, Verdict
-from linescape.analysis.comparison import compare
+from linescape.analysis.comparison import Work, compare
 from linescape.errors import RecipeError
 from linescape.studies import works
 from linescape.studies.store import Store
@@ -54,6 +55,14 @@ def test_every_work_has_claims_whether_or_not_it_is_measured(tmp_path: Path) -> 
         for claim in work.claims:
             assert claim.claim.endswith(".")
             assert claim.measured
+
+
+def test_what_no_run_of_a_scale_is_about_is_not_missing() -> None:
+    """Another run of the study would not measure it."""
+    study = studies.find("tao2024", "demo")
+    claim = Claim.of("It is higher.", "", "points", None, "value", Outcome.ABOVE)
+    assert not Work(study, (claim,), 3, 3).missing
+    assert Work(study, (of(1, 2),), 2, 3).missing
 
 
 def test_a_scale_that_is_unknown_is_named(tmp_path: Path) -> None:

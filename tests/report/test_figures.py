@@ -204,6 +204,19 @@ def test_no_name_in_a_key_is_cut_off(arms: list[str], tmp_path: Path) -> None:
     assert key.y0 >= max(axes.title.get_window_extent().y0 for axes in panels(figure)), "it hides no title"
 
 
+def test_a_long_key_leaves_room_for_the_panels() -> None:
+    """Thirteen names that do not fit beside each other, above one small panel."""
+    figure, (axes, *_) = panel.grid(1, 1, height=2.4)
+    panel.around(figure, "cross_entropy", pl.DataFrame({"data": ["test"]}))
+    handles = [axes.plot([0, 1], [number, 0])[0] for number in range(13)]
+    panel.key(figure, handles, [f"from the end of training {number}" for number in range(13)])
+    figure.draw_without_rendering()
+    box = axes.get_position()
+    assert box.height * figure.get_figheight() > 1.0, "inches"
+    beside = figure._supylabel.get_position()[1]  # type: ignore[attr-defined]
+    assert box.y0 < beside < box.y1
+
+
 def test_a_probe_shows_the_band_of_mean_and_error() -> None:
     axes = panels(FIGURES["probe"]())[0]
     band = axes.collections[0].get_paths()[0].vertices

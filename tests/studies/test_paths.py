@@ -223,6 +223,16 @@ def test_noise_at_the_end_is_as_large_as_it_says(store: Store) -> None:
     assert all(not torch.equal(drawn[0.5][name], drawn[1.0][name]) for name in noise), "sizes share no draw"
 
 
+def test_noise_at_the_start_leaves_the_end_as_it_is(store: Store) -> None:
+    start, end = state(START, store), state(END, store)
+    along = Disturbed(0.5, where="start")
+    assert along.key != Disturbed(0.5).key
+    _, values = curve(Scan(START, END, along=along, **SMALL), store)
+    noise = direction(start, end, derive_seed(along, *sorted(start.parameters)))
+    noisy = start.replace({name: start[name] + 0.5 * noise[name] for name in noise})
+    assert values == pytest.approx([loss(noisy), loss(between(noisy, end, 0.5)), loss(end)], rel=1e-5)
+
+
 def test_an_end_with_its_units_in_another_order_computes_the_same_and_is_elsewhere(store: Store) -> None:
     _, own = curve(Scan(START, END, **SMALL), store)
     _, first = curve(Scan(START, END, along=Shuffled(), **SMALL), store)
@@ -240,6 +250,6 @@ def test_the_mean_of_ends_weighs_each_alike(store: Store) -> None:
     states = [state(moment, store) for moment in (START, MIDDLE, END)]
     mean = states[0].replace({name: torch.stack([s[name] for s in states]).mean(0) for name in states[0].parameters})
     assert values == pytest.approx([loss(states[0]), loss(between(states[0], mean, 0.5)), loss(mean)], rel=1e-5)
-    for wrong in (lambda: Averaged(()), lambda: Disturbed(0.0)):
+    for wrong in (lambda: Averaged(()), lambda: Disturbed(0.0), lambda: Disturbed(where="both")):  # type: ignore[arg-type]
         with pytest.raises(RecipeError):
             wrong()

@@ -254,6 +254,7 @@ COLUMNS: dict[str, list[Column]] = {
         Column("width", "mean width", "number"),
         Column("height", "mean of the highest, nats", "number", 3),
         Column("elsewhere", "not monotone from another draw", "number", 0),
+        Column("held_out", "not monotone on test loss", "number", 0),
     ],
     "grid-of-residual-lines": [
         Column("title", "network, or learning rate"),

@@ -67,17 +67,19 @@ class Aligned(Content, frozen=True, tag_field="path", tag="aligned"):
 
 
 class Disturbed(Content, frozen=True, tag_field="path", tag="disturbed"):
-    """The line to the end with Gaussian noise in its parameters (Lucas et al. 2021, arXiv 2104.11044).
+    """The line to the end with Gaussian noise in its parameters, or from such a start (Lucas et al. 2021).
 
     That the noise of each tensor is measured by how far the line moves that tensor is our choice.
 
     Attributes:
         size: norm of the noise in each tensor, relative to the norm of its difference between the ends.
         seed: tells draws apart.
+        where: which of both has the noise, ``end`` or ``start``.
     """
 
     size: float = 1.0
     seed: int = 0
+    where: Literal["end", "start"] = "end"
 
     def _check(self) -> None:
         self._require("size", 0 < self.size < math.inf, "a positive, finite size")
@@ -131,8 +133,10 @@ def between(along: Along, start: State, end: State, evaluator: Evaluator, states
         line = Line(start, align(start, end, evaluator, along.by).state)
         return Repaired(line, evaluator) if along.repaired else line
     if isinstance(along, Disturbed):
-        noise = Ray(end, direction(start, end, derive_seed(along, *_names(start))))
-        return Line(start, noise.at(along.size))
+        noise = direction(start, end, derive_seed(along, *_names(start)))
+        if along.where == "start":
+            return Line(Ray(start, noise).at(along.size), end)
+        return Line(start, Ray(end, noise).at(along.size))
     if isinstance(along, Shuffled):
         return Line(start, shuffle(end, evaluator, along.seed))
     if isinstance(along, Averaged):

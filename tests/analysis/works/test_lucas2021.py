@@ -60,6 +60,17 @@ def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
     assert "Here, with 1 seed:" in sentences.of(grid).published, "of each point"
 
 
+def test_lines_are_counted_on_test_loss_too() -> None:
+    """Of runs that are kept by their training loss."""
+    results = made()
+    last = (pl.col("data") == "test") & (pl.col("arm") == "sgd") & (pl.col("seed") < 4) & (pl.col("alpha") == 1)
+    lines = results.lines.with_columns(mean=pl.when(last).then(pl.col("mean") + 5).otherwise("mean"))
+    grid = answers(replace(results, lines=lines))[0]
+    assert [row["held_out"] for row in grid.facts["rows"]] == [4, 11, 0, 11]
+    assert [row["not_monotone"] for row in grid.facts["rows"]] == [0, 11, 0, 11]
+    assert "On test loss, not monotone from the own start: SGD 4 of 11" in sentences.of(grid).verdict
+
+
 def residual(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
     """A fall to 0.5, with the lowest rate and Fixup to 1.5; Adam rises by 0.2, BatchNorm by 0.1, more with the seed."""
     end = 1.5 if seed == 3 and arm.startswith("fixup") else 0.5
@@ -103,6 +114,23 @@ def test_tables_of_residual_networks_by_norm_optimizer_and_rate() -> None:
         f"{name} encourages lines of residual networks that are not monotone." for name in ("BatchNorm", "Adam")
     ]
     assert {claim.verdict for claim in answer.claims} == {Verdict.HOLDS}
+
+
+def test_networks_of_one_depth_are_compared_at_equal_widths() -> None:
+    """Of the source's grid, in which many have two hidden layers of 1024 and fewer units."""
+    part = studies.find("lucas2021", "cifar10").only("sgd", "sgd-batchnorm", runs=14 * 3)
+
+    def rising(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+        return np.where(at == 0.5, 1.2 + ("batchnorm" in arm) * (0.9 + 0.01 * seed), 2 * (1 - at))
+
+    grid = answers(lines_of(part, rising, [0.0, 0.5, 1.0]))[0]
+    (norm, _) = grid.facts["changes"]
+    assert norm["pairs"] == 14 * 3
+    assert norm["difference"] == pytest.approx(0.1 + 0.01 * 20.5)
+    settings = grid.facts["points"].filter(arm="sgd")["setting"].to_list()
+    assert settings[:2] == ["2, relu", "2, sigmoid"]
+    assert settings[-1] == "1024-2, tanh"
+    assert len(set(settings)) == 14 * 3
 
 
 def test_the_headline_tells_an_inconclusive_change_from_one_that_nothing_is_known_of() -> None:

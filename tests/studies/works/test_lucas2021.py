@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 
 from linescape import studies
 from linescape.recipe import MLP, ResNet
@@ -22,7 +23,7 @@ def test_arms_have_the_same_grid() -> None:
             assert (run.recipe.optimizer.name, run.recipe.model.norm) == (optimizer, norm)
             points.append((run.seed, run.recipe.optimizer.lr, run.recipe.model.hidden, run.recipe.model.activation))
         assert arm.title == title
-        assert len(set(points)) == len(scale.rates) * len(scale.depths) * 2
+        assert len(set(points)) == len(scale.rates) * len(scale.hidden) * 2
         grids.append(points)
     assert all(grid == grids[0] for grid in grids)
 
@@ -47,6 +48,22 @@ def test_the_source_has_seven_rates_at_each_of_four_depths() -> None:
         assert Counter(model.depth for model in networks if isinstance(model, ResNet)) == dict.fromkeys(
             (20, 32, 44, 56), 7
         )
+
+
+def test_at_the_scale_of_the_source_the_grid_is_the_source_s() -> None:
+    """Without its second entry of four layers, and with one of its two data sets."""
+    widths = {(1024,) * depth for depth in (2, 3, 4, 5)} | {
+        (1024, 2**power) for power in (1, 2, 3, 4, 5, 6, 7, 8, 9, 11)
+    }
+    for arm in studies.find("lucas2021", "cifar10").arms[: len(ARMS)]:
+        points = {
+            (run.recipe.optimizer.lr, run.recipe.model.hidden, run.recipe.model.activation)  # type: ignore[union-attr]
+            for run in arm.runs
+        }
+        rates = (3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+        assert points == set(product(rates, widths, ("relu", "sigmoid", "tanh")))
+        assert len(arm.runs) == len(points)
+        assert {(run.recipe.optimizer.batch_size, run.recipe.schedule.epochs) for run in arm.runs} == {(512, 200)}
 
 
 def test_statistics_of_batchnorm_are_recomputed_where_there_are_any() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from linescape.analysis import tables
+from linescape.analysis.answers import sensitivity
 from linescape.analysis.answers.answer import Answer, Outcome, sortable, widened
 from linescape.analysis.tables import Results
 from linescape.shape import TOLERANCE
@@ -28,6 +29,8 @@ def primary_block(blocks: list[str]) -> str | None:
 
 def layers_and_line(results: Results, arm: str, level: float = 0.95) -> Answer:
     """Statistics of an arm's layer-wise lines: hump, increase of the loss at the start, minimum below the end.
+
+    And whether stages differ in what they cost when they are set back (`sensitivity`).
 
     Columns of `numbers`: as `tables.blocks` of all arms, and low_all, high_all (corrected for the statistics of an
     arm's blocks, except the primary one), label (of the statistic).
@@ -57,6 +60,7 @@ def layers_and_line(results: Results, arm: str, level: float = 0.95) -> Answer:
         "tolerance": TOLERANCE,
         "comparisons": count,
         **_facts(rows, blocks, primary),
+        "sensitivity": sensitivity.differences(results.layers, arm, level),
         "published": _published() if published.of_source(results.study) else {},
     }
     row = rows.get((primary or "", PRIMARY))

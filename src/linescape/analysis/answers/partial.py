@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import polars as pl
@@ -9,10 +10,17 @@ import polars as pl
 from linescape.analysis import tables
 from linescape.analysis.answers.answer import Answer, Outcome, widened
 from linescape.analysis.tables import Results
+from linescape.studies.study import Study
 
 PRIMARY = "partial-4"
 """Declared before looking: the last block reinitialised (RI-4) against training from scratch. It has the largest
 difference that the source states, 90.97 against 92.2 %."""
+
+
+def last_block(study: Study) -> str | None:
+    """The arm with the last block reinitialised, which is `PRIMARY` in networks of four; None where there is none."""
+    numbered = [arm.name for arm in study.arms if re.fullmatch(r"partial-\d", arm.name)]
+    return max(numbered, default=None)
 
 
 def partial_pretraining(results: Results, level: float = 0.95) -> Answer:
@@ -36,5 +44,6 @@ def partial_pretraining(results: Results, level: float = 0.95) -> Answer:
         by_outcome[Outcome.of(row, "low_all", "high_all").name.lower()].append(row)
     primary = next((row for row in rows if row["arm"] == PRIMARY), None)
     outcomes = {PRIMARY: Outcome.of(primary, "low_all", "high_all")}
-    facts = {"comparisons": others, "primary": primary, **by_outcome}
+    last = next((row for row in rows if row["arm"] == last_block(results.study)), None)
+    facts = {"comparisons": others, "primary": primary, "last": last, **by_outcome}
     return Answer("partial-pretraining", outcomes, numbers, facts)

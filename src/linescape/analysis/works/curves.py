@@ -72,6 +72,11 @@ def of_runs(lines: pl.DataFrame, statistic: Callable[[np.ndarray, np.ndarray], A
     return pl.DataFrame(rows, schema=_OF_RUN)
 
 
+def undefined(values: pl.Series) -> int:
+    """How many of the values of `of_runs` are NaN: of lines with a NaN on them, which count as not monotone."""
+    return int(values.is_nan().sum())
+
+
 def share(count: int, of: int, level: float) -> dict[str, float]:
     """Clopper and Pearson's interval of a share of independent runs, in %: share_low and share_high."""
     from scipy import stats

@@ -14,7 +14,7 @@ from linescape import data
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, sortable, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves_of, of_runs
+from linescape.analysis.works.curves import curves_of, of_runs, undefined
 from linescape.recipe import Moment
 from linescape.shape import TOLERANCE, Estimate, barrier_above_max_end, min_delta
 from linescape.shape.statistics import segment
@@ -25,7 +25,7 @@ FEWEST = 3
 """Runs for an interval of a barrier: two that agree by chance would give a narrow one."""
 FINDINGS = {
     "fall-along-the-line": "loss stays high and error at chance until near the end on networks for CIFAR-10 and "
-    "ImageNet; on MNIST the loss falls gradually",
+    "ImageNet, and does not fall gradually as that of Goodfellow et al.'s",
     "barriers-within-training": "states a little later in training are separated from the end by a barrier",
 }
 
@@ -70,7 +70,7 @@ def _fall(results: Results, level: float) -> Answer:
         row["rise"] = rises.filter(pl.col("arm") == arm)["value"].mean()
         rows.append(row)
     outcomes = {row["arm"]: Outcome.of(row, "low_all", "high_all", null=0.5) for row in rows}
-    facts = {"rows": rows, "lines": lines, "runs": results.runs}
+    facts = {"rows": rows, "undefined": undefined(rises["value"]), "lines": lines, "runs": results.runs}
     name = "fall-along-the-line"
     claim = Claim.of(
         "On networks for CIFAR-10 the loss stays high until near the end of the line.",
@@ -126,6 +126,7 @@ def _barriers(results: Results, level: float) -> Answer:
             max((row for row in rows if row["arm"] == one["arm"]), key=lambda row: sortable(row["barrier"]))
             for one in primary
         ],
+        "undefined": undefined(of_runs(lines, min_delta)["value"]),
         "tolerance": TOLERANCE,
         "lines": lines,
         "runs": results.runs,

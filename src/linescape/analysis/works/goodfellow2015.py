@@ -12,15 +12,15 @@ from numpy.typing import ArrayLike
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves_of, of_runs, share
+from linescape.analysis.works.curves import curves_of, of_runs, share, undefined
 from linescape.shape import TOLERANCE, barrier_above_max_end, min_delta
 from linescape.shape.statistics import segment
 from linescape.studies.works.goodfellow2015 import BEST, BEYOND, NOISE, OTHER
 
 FINDINGS = {
-    "smooth-and-monotone": "the loss on the line from start to end is smooth and, with few small exceptions, monotone, "
-    "also from a start of N(0, 1)",
-    "solution-to-solution": "there is a barrier between two solutions",
+    "smooth-and-monotone": "the loss on the line from start to end is smooth and, with few small exceptions, monotone "
+    "(from memory); its scripts measure the line from N(0, 1) too",
+    "solution-to-solution": "there is a barrier between two solutions (from memory)",
     "way-of-training": "trainings leave the line; the source draws the distance and gives no number",
 }
 _NETWORK = "ReLU"
@@ -65,7 +65,9 @@ def _monotone(results: Results, level: float) -> Answer:
         row |= {"best": int((best <= TOLERANCE).sum()), "best_runs": best.len()}
         rows.append(row | {"beyond": beyond.filter(pl.col("arm") == arm)["value"].mean()})
     shown = lines.filter(pl.col("label").is_in(["whole", BEYOND, NOISE]))
-    facts = {"rows": rows, "tolerance": TOLERANCE, "lines": shown, "runs": results.runs}
+    counted = rises.filter(pl.col("label").is_in(["whole", NOISE, BEST]))["value"]
+    facts = {"rows": rows, "undefined": undefined(counted), "tolerance": TOLERANCE}
+    facts |= {"lines": shown, "runs": results.runs}
     name = "smooth-and-monotone"
     claim = Claim.of(
         "The loss falls monotonically from start to end, with few exceptions.",

@@ -10,7 +10,7 @@ from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works import other_ends, turning
-from linescape.analysis.works.curves import curves_of, of_runs
+from linescape.analysis.works.curves import curves_of, of_runs, undefined
 from linescape.recipe import MLP, Model, ResNet
 from linescape.shape import bumps, min_delta
 from linescape.studies.works.lucas2021 import ELSEWHERE, ENDS, OPTIMIZERS, RESIDUAL, RESIDUAL_LIMIT, SCALES
@@ -48,10 +48,11 @@ def points(results: Results) -> pl.DataFrame:
     """A row for each run, with its point of the grid and what its lines show.
 
     Columns: arm, title, seed, optimizer, norm, start (of a residual network ``drawn``, ``identity`` or ``fixup``, else
-    empty), rate, depth, activation, setting (what else of the network differs within an arm, in words),
-    relative_distance, rise (min Delta of training loss, nats), elsewhere (the same from another draw), loss (training
-    loss at the end), bumps, width (mean) and height (highest), of the bumps as in the source's code, which forgets a
-    rise in the last interval (`shape.bumps`), and kept (whether the loss is at most the limit).
+    empty), rate, depth, widths (of hidden layers), activation, setting (what else of the network differs within an arm,
+    in words), relative_distance, rise (min Delta of training loss, nats), elsewhere (the same from another draw),
+    held_out (of test loss), loss (training loss at the end), bumps, width (mean) and height (highest), of the bumps as
+    in the source's code, which forgets a rise in the last interval (`shape.bumps`), and kept (whether the loss is at
+    most the limit).
     """
     lines = curves_of(results, "train", "cross_entropy")
     of_line = {
@@ -68,6 +69,8 @@ def points(results: Results) -> pl.DataFrame:
             ("height", "whole", lambda *curve: max((b.height for b in bumps(*curve, published=True)), default=0.0)),
         )
     }
+    held_out = of_runs(curves_of(results, "test", "cross_entropy").filter(pl.col("label") == "whole"), min_delta)
+    of_line["held_out"] = {(row["arm"], row["seed"]): row["value"] for row in held_out.iter_rows(named=True)}
     distances = {
         (arm, seed): moved for arm, seed, moved in results.runs.select("arm", "seed", "relative_distance").rows()
     }
@@ -90,13 +93,22 @@ def points(results: Results) -> pl.DataFrame:
 def _network(model: Model) -> dict[str, Any]:
     """The columns of `points` that say which network."""
     if isinstance(model, MLP):
-        depth, kind = len(model.hidden), model.activation
-        return {"norm": model.norm, "start": "", "depth": depth, "activation": kind, "setting": f"{depth}, {kind}"}
+        depth, kind, widths = len(model.hidden), model.activation, "-".join(map(str, model.hidden))
+        setting = f"{depth if len(set(model.hidden)) == 1 else widths}, {kind}"
+        return {
+            "norm": model.norm,
+            "start": "",
+            "depth": depth,
+            "widths": widths,
+            "activation": kind,
+            "setting": setting,
+        }
     assert isinstance(model, ResNet)
     start = "identity" if model.identity else "drawn" if model.norm == "batch" else "fixup"
     name = next(title for title, *made in RESIDUAL.values() if made == [model.norm, model.identity])
     setting = f"{name}, {model.depth} layers"
-    return {"norm": model.norm, "start": start, "depth": model.depth, "activation": "relu", "setting": setting}
+    named = {"norm": model.norm, "start": start, "depth": model.depth, "widths": "", "activation": "relu"}
+    return named | {"setting": setting}
 
 
 _POINT = {
@@ -105,8 +117,9 @@ _POINT = {
     **dict.fromkeys(("optimizer", "norm", "start"), pl.String),
     "rate": pl.Float64,
     "depth": pl.Int64,
-    **dict.fromkeys(("activation", "setting"), pl.String),
-    **dict.fromkeys(("relative_distance", "rise", "elsewhere", "loss", "bumps", "width", "height"), pl.Float64),
+    **dict.fromkeys(("widths", "activation", "setting"), pl.String),
+    **dict.fromkeys(("relative_distance", "rise", "elsewhere", "held_out", "loss"), pl.Float64),
+    **dict.fromkeys(("bumps", "width", "height"), pl.Float64),
     "kept": pl.Boolean,
 }
 
@@ -119,8 +132,9 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
     as if tossed. The changes in `PRIMARY` are corrected for their number.
 
     Columns of `numbers`: title (of an arm), runs, kept (below the limit of training loss), not_monotone (of these, a
-    rise above `RISE`), rise (mean min Delta of these alone, nats), bumps (mean number of the
-    kept), width, height (means over the kept with bumps), elsewhere (not monotone from another draw, of the kept).
+    rise above `RISE`), rise (mean min Delta of these alone, nats), bumps (mean number of the kept), width, height
+    (means over the kept with bumps), elsewhere (not monotone from another draw, of the kept), held_out (not monotone on
+    test loss, of the kept).
     """
     kept = runs.filter("kept")
     rows: list[dict[str, Any]] = []
@@ -131,7 +145,8 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
         row |= {"not_monotone": rising.height}
         row |= {"rise": rising["rise"].mean(), "bumps": own["bumps"].mean()}
         row |= {"width": bumpy["width"].mean(), "height": bumpy["height"].mean()}
-        rows.append(row | {"elsewhere": own.filter(pl.col("elsewhere") > RISE).height})
+        row |= {name: own.filter(pl.col(name) > RISE).height for name in ("elsewhere", "held_out")}
+        rows.append(row)
     wide = widened(level, len(PRIMARY))
     changes = [
         _change(kept, "BatchNorm", "norm", ("none", "batch"), wide),
@@ -144,6 +159,7 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
         "kept": kept.height,
         "measured": int(runs["rise"].count()),
         "not_monotone": sum(row["not_monotone"] for row in rows),
+        "undefined": undefined(kept["rise"]) + undefined(kept["elsewhere"]),
         "limit": SCALES[results.study.scale].limit,
         "least": RISE,
         "points": runs,
@@ -166,7 +182,8 @@ def _claim(change: dict[str, Any], of: str = "") -> Claim:
 
 def _change(kept: pl.DataFrame, name: str, column: str, values: tuple[str, str], level: float) -> dict[str, Any]:
     """The rise with the second value minus that with the first, over points that differ in it alone."""
-    same = [name for name in ("optimizer", "norm", "start", "rate", "depth", "activation") if name != column]
+    settings = ("optimizer", "norm", "start", "rate", "depth", "widths", "activation")
+    same = [name for name in settings if name != column]
     before, after = (kept.filter(pl.col(column) == value) for value in values)
     pairs = after.join(before, on=same, suffix="_before")
     apart = inference.paired_difference(pairs["rise"], pairs["rise_before"], level)
@@ -208,6 +225,7 @@ def _residual(runs: pl.DataFrame, level: float) -> Answer:
         "kept": kept.height,
         "measured": int(runs["rise"].count()),
         "not_monotone": rising.height,
+        "undefined": undefined(kept["rise"]),
         "limit": RESIDUAL_LIMIT,
         "least": RISE,
         "points": runs.with_columns(arm="optimizer", title=pl.col("optimizer").replace_strict(dict(OPTIMIZERS))),
@@ -220,10 +238,11 @@ def _residual(runs: pl.DataFrame, level: float) -> Answer:
 def _distance(runs: pl.DataFrame, level: float) -> Answer:
     """The rank correlation of the relative distance moved with the rise, over the kept runs.
 
-    Points of the grid are the unit of the jackknife interval. Columns of `numbers`: among (all kept runs, or within the
-    arms), runs, spearman, low, high.
+    Points of the grid are the unit of the jackknife interval; a line with a NaN has no rise and is left out. Columns of
+    `numbers`: among (all kept runs, or within the arms), runs, spearman, low, high.
     """
-    kept = runs.filter(pl.col("kept") & pl.col("relative_distance").is_not_null())
+    moved = runs.filter(pl.col("kept") & pl.col("relative_distance").is_not_null())
+    kept = moved.filter(pl.col("rise").is_not_nan())
     units = [f"{arm} {seed}" for arm, seed in kept.select("arm", "seed").iter_rows()]
     x, y = kept["relative_distance"], kept["rise"]
     whole = inference.rank_correlation(x, y, units, level=level)
@@ -233,7 +252,7 @@ def _distance(runs: pl.DataFrame, level: float) -> Answer:
         for among, estimate in (("all kept runs", whole), ("within arms", within))
     ]
     outcomes = {"all": Outcome.of(rows[0])} if kept.height else {}
-    facts = {"rows": rows if kept.height else [], "points": kept}
+    facts = {"rows": rows if kept.height else [], "undefined": undefined(moved["rise"]), "points": kept}
     claim = Claim.of(
         "Large distances moved go with lines that are not monotone.",
         "",

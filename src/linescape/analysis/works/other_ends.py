@@ -9,7 +9,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves_of, of_runs, share
+from linescape.analysis.works.curves import curves_of, of_runs, share, undefined
 from linescape.shape import min_delta
 
 PRIMARY = "another training's end"
@@ -45,6 +45,7 @@ def answer(results: Results, group: str, least: float, level: float) -> Answer:
         "rows": rows,
         "own": next((row for row in rows if row["line"] == "whole"), None),
         "primary": primary,
+        "undefined": undefined(rises["value"]),
         "least": least,
         "of_runs": rises.select(title=pl.col("label").replace("whole", "own end"), start=pl.lit("rise"), value="value"),
     }

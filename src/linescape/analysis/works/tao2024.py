@@ -9,7 +9,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves_of, of_runs, share
+from linescape.analysis.works.curves import curves_of, of_runs, share, undefined
 from linescape.shape import TOLERANCE, min_delta
 
 OWN = "own start"
@@ -44,6 +44,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "primary": primary,
         "own": [row for row in rows if row["start"] == OWN],
         "others": [row for row in rows if row["start"] not in (OWN, PRIMARY)],
+        "undefined": undefined(rises["value"]),
         "tolerance": TOLERANCE,
         "lines": lines,
         "runs": results.runs,

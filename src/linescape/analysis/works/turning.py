@@ -10,7 +10,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works.curves import curves_of, of_runs
+from linescape.analysis.works.curves import curves_of, of_runs, undefined
 from linescape.shape import barrier_above_chord
 from linescape.studies.study import Turning
 
@@ -19,7 +19,7 @@ QUANTITIES: Mapping[str, str] = {
     "angles": "sum of the angles between velocities",
     "path_length": "length of the way of the logits",
 }
-FINDING = "lines along which logits turn little are monotone"
+FINDING = "lines along which logits turn little are monotone, shown for the squared error (from memory)"
 _LINE: dict[str, Any] = {
     **dict.fromkeys(("arm", "title"), pl.String),
     "seed": pl.Int64,
@@ -70,6 +70,7 @@ def answer(results: Results, kept: pl.DataFrame, labels: Mapping[str, str], leas
         for label, kind in kinds.items()
     )
     facts = {"rows": rows, "primary": primary, "points": lines, "least": least, "quantities": QUANTITIES}
+    facts["undefined"] = undefined(lines["rise"])
     name = "gauss-length"
     return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDING, seeds=1, claims=claims)
 

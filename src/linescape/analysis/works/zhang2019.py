@@ -24,7 +24,9 @@ LAYERS_FINDING = (
     "re-initialising later layers often costs little accuracy, re-randomising any layer destroys it (fully connected "
     "networks, VGG and ResNets)"
 )
-DISTANCE_FINDING = "neither the l2 nor the l-infinity distance that a layer moved explains which layers are robust"
+DISTANCE_FINDING = (
+    "neither the l2 nor the l-infinity distance that a layer moved explains which layers are robust (from memory)"
+)
 
 _LOST = {
     "arm": pl.String,

@@ -26,13 +26,17 @@ def rises_by_setting(points: pl.DataFrame, least: float) -> Figure:
     names = points.sort("depth", maintain_order=True)["setting"].unique(maintain_order=True).to_list()
     figure = Figure((WIDE, 0.9 + 0.24 * len(names)), layout="constrained")
     panels = figure.subplots(1, arms.height, squeeze=False)[0]
-    highest = float(points.filter("kept")["rise"].max() or 0.0)  # type: ignore[arg-type]
+    highest = float(points.filter(pl.col("kept") & pl.col("rise").is_finite())["rise"].max() or 0.0)  # type: ignore[arg-type]
     bottom, top = math.log10(least), math.log10(max(10 * least, highest))
     for axes, (arm, title) in zip(panels, arms.select("arm", "title").iter_rows(), strict=True):
         shades = np.full((len(names), len(rates)), np.nan)
         for row in points.filter(pl.col("arm") == arm).iter_rows(named=True):
             y, x = names.index(row["setting"]), rates.index(row["rate"])
-            if row["rise"] is None or not math.isfinite(row["rise"]):
+            if row["rise"] is None:
+                continue
+            if not math.isfinite(row["rise"]):
+                words = "NaN" if math.isnan(row["rise"]) else "∞"
+                axes.text(x + 0.5, y + 0.5, words, color=SOFT, ha="center", va="center", fontsize=7)
                 continue
             if row["kept"]:
                 shades[y, x] = math.log10(max(least, row["rise"]))

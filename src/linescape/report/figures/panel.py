@@ -269,16 +269,27 @@ def names_beside(axes: Axes, drawn: Sequence[tuple[pl.DataFrame, str, str]]) -> 
         axes.annotate(mean["title"][0], (1.085, y), xycoords="axes fraction", color=INK, va="center", fontsize=8.5)
 
 
+def _make_room(figure: Figure, rows: int) -> None:
+    """Make a figure higher for a legend of more than three rows, and keep what is beside the panels next to them."""
+    if rows > 3:
+        row = 0.18  # inches
+        height = figure.get_figheight() + row * (rows - 3)
+        figure.set_figheight(height)
+        if words := figure.get_supylabel():
+            figure.supylabel(words, y=(height - row * rows) / 2 / height, color=SOFT, fontsize=8.5)
+
+
 def key(figure: Figure, handles: Sequence[Line2D], words: Sequence[str]) -> None:
-    """A legend above all panels, in one row, or in as many columns as fit."""
+    """A legend above all panels, in one row, or in as many columns as fit; a long one makes the figure higher."""
     widths = [5 * len(word) + 30 for word in words]  # points, at this size of letters
     room = 72 * figure.get_figwidth()
-    columns = len(words) if sum(widths) <= room else int(room / max(widths))
+    columns = max(1, len(words) if sum(widths) <= room else int(room / max(widths)))
+    _make_room(figure, math.ceil(len(words) / columns))
     legend = figure.legend(
         handles,
         [" "] * len(words),
         loc="outside upper left",
-        ncols=max(1, columns),
+        ncols=columns,
         frameon=False,
         labelcolor=INK,
         handlelength=1.1,

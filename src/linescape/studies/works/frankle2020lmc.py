@@ -8,8 +8,8 @@ the line between two copies minus the mean of theirs; below 2 points they are ca
     linescape study report frankle2020lmc --scale mini
 
 The source trains 3 networks with 3 samples of noise each, measures 30 alphas, and finds copies stable from 3 % of the
-training on for ResNet-20 and from 1.5 % for VGG-16 on CIFAR-10, from 18 to 20 % for ResNet-50 on ImageNet, and from the
-start for LeNet on MNIST. Here copies start at `SHARES` of the training of `vlaar2022` at the same scale.
+training on for ResNet-20 and from 1.5 % for VGG-16 on CIFAR-10, from epoch 18 (20 %) for ResNet-50 on ImageNet, and
+from the start for LeNet on MNIST. Here copies start at `SHARES` of the training of `vlaar2022` at the same scale.
 
 Found here, 28 November 2026, at ``mini`` (ResNet-8 of width 8, 942 steps; 3 networks, 3 copies of each; points of test
 error with 95 % t intervals over networks): copies are unstable up to 10 % of the training, with 66.5 (65.5 to 67.5)

@@ -2,8 +2,9 @@
 
 Source: Goodfellow, Vinyals & Saxe, ICLR 2015, arXiv 1412.6544. The loss on the line from the start to the end of a
 training falls smoothly and, with few small exceptions, monotonically, for maxout, ReLU and sigmoid networks on MNIST
-and others, also from a start of N(0, 1); between two solutions there is a barrier. Its released scripts measure 20
-positions from 0 to 19/9, beyond the end, and 200 in [0, 1], and draw the distance of the training from the line.
+and others; between two solutions there is a barrier (both from memory, not checked against its text). Its released
+scripts measure 20 positions from 0 to 19/9, beyond the end, and 200 in [0, 1], replace the start by N(0, 1), and draw
+the distance of the training from the line.
 
     linescape study run goodfellow2015 --scale mini
     linescape study report goodfellow2015 --scale mini
@@ -11,8 +12,8 @@ positions from 0 to 19/9, beyond the end, and 200 in [0, 1], and draw the distan
 Here: fully connected networks, LeNet and an LSTM that reads images row by row, on the images of `vlaar2022`'s fully
 connected network at the same scale. Ends are those of the last step; one arm holds out a sixth of its training
 images, as many as the source does, and has a line to its best epoch on these too. Adversarial training, the MP-DBM
-and the language model of the source are left out, and its maxout networks had dropout and a limit on norms, which
-these have not.
+and the language model of the source are left out, and its maxout networks were trained by SGD with dropout and a limit
+on norms; these are by Adam without either. Of its subspaces of two and three dimensions, `linescape plane` draws two.
 
 Found (28 November 2026, `mini`, 6 seeds of each network): all 36 lines from the start are monotone, the highest rise
 is below 0.001 nats, and neighbours of the 200 positions differ by 1.0 % of the range on average where they differ

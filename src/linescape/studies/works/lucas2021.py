@@ -8,11 +8,12 @@ ends below a limit, count those with a rise (min Delta) above 0.001 nats, and av
     linescape study run lucas2021 --scale mini
     linescape study report lucas2021 --scale mini
 
-Here, in part: fully connected networks by learning rate, depth, activation, optimizer and BatchNorm, one seed for each
-point of the grid, on the images of `vlaar2022`'s fully connected network at the same scale, and for each the line from
-another random draw to the same end. Running statistics are recomputed at each position, as in the source. Gauss
-length is measured on both lines of the networks without BatchNorm. Replicates of one point of the grid have lines to
-other ends: noisy, permuted, another training's, the mean of three. Its autoencoders and language models are not here.
+Here, in part: fully connected networks by learning rate, depth (at `cifar10` also width), activation, optimizer and
+BatchNorm, one seed for each point of the grid, on the images of `vlaar2022`'s fully connected network at the same
+scale, and for each the line from another random draw to the same end. Running statistics are recomputed at each
+position, as in the source. Gauss length is measured on both lines of the networks without BatchNorm. Replicates of one
+point of the grid have lines to other ends: noisy, permuted, another training's, the mean of three; and from noisy
+starts. Its autoencoders and language models are not here.
 
 Its residual networks are here too, by start (BatchNorm as drawn, BN; with the last norm's weight of each block at
 zero, BN-I; without norm, with a scalar at zero, NBN-I, or Fixup, NBN-F), optimizer and learning rate, in the layout of
@@ -39,14 +40,14 @@ probability 0.86 (0.42 to 0.98; 3 of 15 are not monotone), and from another draw
 corrected for each other. The means are 1.67 radians on lines that are not monotone and 1.12 on the others, from another
 draw 2.72 and 2.66. `demo`: all 6 lines are monotone; from another draw 0.80 (0.20 to 0.98; 1 of 6 is not).
 
-Of other ends (29 November 2026, `mini`, SGD at 0.01, two ReLU layers, 5 replicates, mean largest rise and 95 % t
-intervals, corrected for eight lines, the primary one not): to another training's end 4 of 5 lines are monotone, 0.000
-nats above the own line's rise (-0.001 to 0.001, inconclusive; the primary contrast); with permuted units 4 of 5, 0.002
-(-0.010 to 0.014); with noise of 0.25, 0.5 and 1 times the distance moved 5, 5 and 2 of 5, the last 0.012 (-0.036 to
-0.059); to the mean of three ends 5 of 5, though the loss is 1.64 nats there. No line between two ends is monotone
-(0.756,
-0.634 to 0.877), nor from an end to the mean of three (1.336, 1.237 to 1.435).
-`demo`, 3 replicates: 0.782 (0.588 to 0.976) and 1.325 (0.906 to 1.743).
+Of other ends and noisy starts (29 November 2026, `mini`, SGD at 0.01, two ReLU layers, 5 replicates, mean largest rise
+and 95 % t intervals, corrected for eleven lines, the primary one not): to another training's end 4 of 5 lines are
+monotone, 0.000 nats above the own line's rise (-0.001 to 0.001, inconclusive; the primary contrast); with permuted
+units 4 of 5, 0.002 (-0.011 to 0.016); with noise at the end of 0.25, 0.5 and 1 times the distance moved 5, 5 and 2 of
+5, the last 0.012 (-0.040 to 0.063), and with as much at the start 5 of 5 each; to the mean of three ends 5 of 5, though
+the loss is 1.64 nats there. No line between two ends is monotone (0.756, 0.623 to 0.888), nor from an end to the mean
+of three (1.336, 1.228 to 1.444). `demo`, 3 replicates: 0.782 (0.554 to 1.010) and 1.325 (0.833 to 1.816); with noise at
+the start 3, 2 and 3 of 3 are monotone.
 
 Cost, without Gauss length and other ends: `demo` 76 s of CPU time in one process, residual networks included; `mini`
 2.4 min of computing on an idle core
@@ -79,19 +80,22 @@ FIRST = 100
 ENDS = "other-ends"
 """Name and group of the arm with other ends."""
 SIZES = (0.25, 0.5, 1.0)
-"""Of the noise at the end, relative to the distance that each tensor moved; the source's own are not known here."""
+"""Of the noise at an end, relative to the distance that each tensor moved; the source's own are not known here."""
 
 
 @dataclass(frozen=True)
 class Scale(Resolution):
     """What differs between scales: the grids, the limit of training loss (nats) that the tables keep, and resolution.
 
-    The schedule of residual networks is that of `vlaar2022`'s base training if it is None. Logits of so many examples
-    are followed; other ends are those of so many replicates.
+    `hidden` has the widths of the hidden layers of each fully connected network. The schedule of residual networks is
+    that of `vlaar2022`'s base training if it is None. Logits of so many examples are followed; other ends are those of
+    so many replicates.
     """
 
     rates: tuple[float, ...] = (0.1, 0.01, 0.001)
-    depths: tuple[int, ...] = (2, 4)
+    hidden: tuple[tuple[int, ...], ...] = ((WIDTH,) * 2, (WIDTH,) * 4)
+    activations: tuple[Literal["relu", "sigmoid", "tanh"], ...] = ("relu", "tanh")
+    batch_size: int = Optimizer().batch_size
     epochs: int = 10
     limit: float = 0.5
     test_examples: int = 500
@@ -104,10 +108,12 @@ class Scale(Resolution):
 
 
 _ALL_RATES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+_SECOND = (2048, 512, 256, 128, 64, 32, 16, 8, 4, 2)
+"""Widths of the second hidden layer after one of 1024, in the source."""
 SCALES: Mapping[str, Scale] = {
     "demo": Scale(
         rates=(0.1, 0.01),
-        depths=(2,),
+        hidden=((WIDTH,) * 2,),
         epochs=5,
         alphas=15,
         train_examples=500,
@@ -123,17 +129,19 @@ SCALES: Mapping[str, Scale] = {
     ),
     "cifar10": Scale(
         rates=(3, 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001),
-        depths=(2, 3, 4, 5),
+        hidden=(*((1024,) * depth for depth in (2, 3, 4, 5)), *((1024, width) for width in _SECOND)),
+        activations=("relu", "sigmoid", "tanh"),
+        batch_size=512,
         epochs=200,
         limit=0.1,
         residual_rates=_ALL_RATES,
         residual_depths=(20, 32, 44, 56),
         residual_width=16,
+        residual_schedule=Schedule(200, "step", (60, 90, 120)),
     ),
 }
 RESIDUAL_LIMIT = 1.0
 """Training loss in nats that the source's tables of CIFAR-10 keep at most."""
-_ACTIVATIONS: tuple[Literal["relu", "tanh"], ...] = ("relu", "tanh")
 ARMS: Mapping[str, tuple[str, Literal["sgd", "adam"], Literal["none", "batch"]]] = {
     "sgd": ("SGD", "sgd", "none"),
     "sgd-batchnorm": ("SGD, BatchNorm", "sgd", "batch"),
@@ -157,16 +165,16 @@ def study(scale: str) -> Study:
     data = next(recipe.data for name, recipe in vlaar2022.SCALES[scale].warm_up.items() if name != "mlp-spiral")
     arms = []
     for name, (title, optimizer, norm) in ARMS.items():
-        points = enumerate(product(chosen.rates, chosen.depths, _ACTIVATIONS))
+        points = enumerate(product(chosen.rates, chosen.hidden, chosen.activations))
         recipes = [
             Recipe(
                 data,
-                MLP((WIDTH,) * depth, activation, norm),
-                Optimizer(optimizer, lr=rate),
+                MLP(hidden, activation, norm),
+                Optimizer(optimizer, lr=rate, batch_size=chosen.batch_size),
                 Schedule(chosen.epochs),
                 seed=seed,
             )
-            for seed, (rate, depth, activation) in points
+            for seed, (rate, hidden, activation) in points
         ]
         arms.append(Arm(name, "optimizer", title, tuple(_run(recipe, chosen) for recipe in recipes), "sgd"))
     return Study("lucas2021", scale, TITLE, SOURCE, (*arms, *_residual(scale), _other_ends(chosen, data)))
@@ -189,7 +197,8 @@ def _run(recipe: Recipe, scale: Scale) -> Run:
 
 def _other_ends(scale: Scale, data: Data) -> Arm:
     """Replicates of one point of the grid, each with two more trainings of its own and lines to other ends."""
-    settings = MLP((WIDTH,) * scale.depths[0], "relu"), Optimizer("sgd", lr=sorted(scale.rates)[-2])
+    optimizer = Optimizer("sgd", lr=sorted(scale.rates)[-2], batch_size=scale.batch_size)
+    settings = MLP(scale.hidden[0], "relu"), optimizer
     runs = []
     for seed in range(scale.replicates):
         own, second, third = (
@@ -198,6 +207,7 @@ def _other_ends(scale: Scale, data: Data) -> Arm:
         start, end = Moment(own, "start"), Moment(own)
         whole = scale.scan(start, end)
         noisy = {f"noise {size:g}": replace(whole, along=Disturbed(size, seed)) for size in SIZES}
+        noisy |= {f"start noise {n:g}": replace(whole, along=Disturbed(n, seed, "start")) for n in SIZES}
         lines = {
             "whole": whole,
             **noisy,
