@@ -24,8 +24,8 @@ SHARPER = {"mlp": 2.0, "batchnorm": 3.0, "decay": -1.0, "conv": 0.0}
 
 def flatness(small: float, large: float) -> Flatness:
     ends = np.array([small, 7.0, large])
-    column = ends[:, None]
-    return Flatness(np.array([0, 0.5, 1.0]), *[0 * ends] * 2, column, 0 * column, 3 * ends, 0 * ends, *[ends] * 2, {})
+    column, zero = ends[:, None], np.zeros(3)
+    return Flatness(np.array([0, 0.5, 1.0]), zero, zero, column, 0 * column, 3 * ends, zero, ends, ends, {})
 
 
 def made(sharper: dict[str, float] = SHARPER) -> Results:
