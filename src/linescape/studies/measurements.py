@@ -9,7 +9,7 @@ from linescape.evaluation.batchnorm import check_treatments
 from linescape.geometry.perturbed import SIGMAS, check_grid
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.features import FeatureConnectivity
-from linescape.interpolation.flatness import Flatness
+from linescape.interpolation.flat import Flatness
 from linescape.interpolation.options import grid
 from linescape.interpolation.surface import Surface
 from linescape.interpolation.turning import GaussLength

@@ -10,7 +10,7 @@ import pytest
 from linescape import studies
 from linescape.analysis.answers import Answer, Outcome, Verdict, answers
 from linescape.analysis.tables import Results
-from linescape.interpolation.flatness import Flatness
+from linescape.interpolation.flat import Flatness
 from linescape.report import columns_of_works, page, sentences, works
 from linescape.report.study import _Gallery
 from linescape.studies.study import Flat, Run, Scan

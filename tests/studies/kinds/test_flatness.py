@@ -11,7 +11,7 @@ from linescape import data, models
 from linescape.errors import DamagedError, MeasureError, RecipeError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
-from linescape.interpolation.flatness import ADAPTIVE_RADIUS, RADIUS, Flatness
+from linescape.interpolation.flat import ADAPTIVE_RADIUS, RADIUS, Flatness
 from linescape.interpolation.hessian import curvature
 from linescape.interpolation.sam import sharpness
 from linescape.recipe import MLP, Data, Moment, Random, Recipe, Schedule, derive_seed

@@ -12,7 +12,7 @@ from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
-from linescape.interpolation.flatness import Flatness
+from linescape.interpolation.flat import Flatness
 from linescape.studies.study import Flat
 from linescape.studies.works.keskar2017 import BETWEEN, LARGE
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from linescape import data
 from linescape.geometry.paths import Line
-from linescape.interpolation.flatness import flatness
+from linescape.interpolation.flat import flatness
 from linescape.recipe import derive_seed
 from linescape.studies.job import Job
 from linescape.studies.kinds.kind import Asked, Kind, Part
