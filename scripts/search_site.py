@@ -2,13 +2,8 @@
 
     python scripts/search_site.py [FOLDER]
 
-<<<<<<< HEAD
 Prints of each question the words typed, the page that answers it, and its rank in the search. Ends with an error
 where one is not among the first three. Needs playwright and a Chromium: the one that `CHROMIUM` names, or the system's.
-=======
-Prints of each question the words typed, the page that answers it, and at which rank the search has it. Ends with an
-error where one is not among the first three. Needs playwright and a Chromium: what `CHROMIUM` names, or the system's.
->>>>>>> release
 """
 
 from __future__ import annotations
@@ -23,9 +18,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlparse
 
-from playwright.sync_api import Page, sync_playwright
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[1]
 WANTED = 3
@@ -65,12 +62,18 @@ def results(page: Page, address: str, words: str) -> list[str]:
     return list(dict.fromkeys(pages))  # the sections of a page are shown together
 
 
+def chromium() -> str | None:
+    """Where the browser is, if there is one."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium")
+
+
 def main(site: Path) -> int:
     """Look all questions up; returns how many are not answered among the first results."""
+    from playwright.sync_api import sync_playwright  # not where the tests read the questions alone
+
     missed = 0
     with sync_playwright() as started, served(site) as address:
-        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = started.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         for words, wanted in questions():
             found = results(page, address, words)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import pytest
 import torch
-from scripts import docs_site
+from scripts import docs_site, search_site
 from torch import nn
 
 import linescape as ls
@@ -18,14 +20,17 @@ from linescape import cli
 from linescape.interpolation import known
 from linescape.interpolation.known import Check
 from linescape.shape import definitions
+from linescape.studies import executors
+from linescape.studies import run as studies_run
 from linescape.training import interventions
+from tests.support import optional
 from tests.support.adapters import network as with_lora
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 WRITTEN = {page.relative_to(DOCS).as_posix(): page.read_text() for page in sorted(DOCS.rglob("*.md"))}
 PAGES = {**docs_site.pages(), **WRITTEN}
-SLOW = ("how-to/before-merging.md", "how-to/fine-tuned.md")
+SLOW = ("how-to/before-merging.md", "how-to/during-training.md", "how-to/fine-tuned.md")
 HOW_TO = [
     pytest.param(page, marks=pytest.mark.slow) if page in SLOW else page for page in WRITTEN if page[:7] == "how-to/"
 ]
@@ -113,7 +118,10 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("page", HOW_TO)
 @pytest.mark.usefixtures("folder")
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # of the libraries that train
 def test_what_the_pages_by_job_show_works(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in {"how-to/during-training.md": ("transformers", "accelerate", "lightning")}.get(page, ()):
+        optional.load(package)
     namespace: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(block, namespace)
@@ -121,6 +129,49 @@ def test_what_the_pages_by_job_show_works(page: str, monkeypatch: pytest.MonkeyP
         for command in block.strip().splitlines():
             if "cifar10" not in command:  # which is not here
                 run(command, monkeypatch)
+
+
+def commands(page: str) -> list[str]:
+    """What a page tells its reader to type, and the whole commands that its tables and sentences name."""
+    shown = "".join(block for language in ("sh", "shell", "bash") for block in blocks(page, language))
+    outside = re.sub(r"```.*?```", "", PAGES[page], flags=re.DOTALL)
+    named = re.findall(r"`(linescape [^`\n\[]* [A-Z]+\b[^`\n\[]*)`", outside)
+    return [line for line in [*shown.splitlines(), *named] if line.startswith("linescape ")]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
+def test_commands_on_the_pages_are_understood(page: str) -> None:
+    """Those that need a cluster or hours too: there is such a command, and it takes these words."""
+    for line in commands(page):
+        words = shlex.split(line.partition("|")[0], comments=True)[1:]
+        if not {"COMMAND", "--install-completion"} & {*words}:
+            given = [word for word in words if word not in ("--json", "--quiet")]
+            cli.app.parse_args(given, exit_on_error=False, print_error=False)
+
+
+def test_the_page_on_checkpoints_works(folder: Path) -> None:
+    torch.manual_seed(0)
+    exec(MINE, namespace := {})  # type: ignore[var-annotated]
+    model = namespace["network"]()
+    torch.save(model.state_dict(), folder / "before.pt")
+    torch.save({"student": {}, "teacher": model.state_dict()}, folder / "dino.pt")
+    for block in blocks("checkpoints.md", "python"):
+        exec(block, namespace := {"model": model})
+    assert torch.equal(namespace["start"]["0.weight"], model[0].weight)
+    assert namespace["teacher"].keys() == namespace["contents"].keys() == model.state_dict().keys()
+
+
+def test_a_study_in_python_takes_an_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the arguments of `executors.named` and `work`; Ray itself is called in tests/studies/executors."""
+    (block,) = blocks("scaling.md", "python")
+    calls = []
+    for function in (executors.named, studies_run.work):
+        stand_in = create_autospec(function)
+        monkeypatch.setattr(f"{function.__module__}.{function.__name__}", stand_in)
+        calls.append(stand_in)
+    exec(block, {"study": ["task"], "store": "store"})
+    calls[0].assert_called_once_with("ray", address="auto")
+    calls[1].assert_called_once_with(["task"], "store", executor=calls[0].return_value)
 
 
 def test_the_tutorial_works(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,6 +216,32 @@ def test_what_the_page_on_planes_and_soups_shows_works(folder: Path, monkeypatch
     for block in blocks("beyond-the-line.md", "python"):
         exec(block.replace("alphas=25", "alphas=3"), space)
     assert (folder / "plane.safetensors").is_file()
+
+
+def test_fifteen_questions_of_users_have_a_page() -> None:
+    asked = search_site.questions()
+    assert len(asked) == len({words for words, _ in asked}) == 15
+    assert {page for _, page in asked} <= set(PAGES)
+
+
+@pytest.mark.slow
+def test_the_search_of_the_site_answers_them_among_its_first_three_pages(tmp_path: Path) -> None:
+    optional.load("mkdocs")  # of `make docs`
+    built = subprocess.run([sys.executable, "-m", "mkdocs", "build", "-q", "-d", tmp_path], cwd=ROOT, check=False)
+    assert built.returncode == 0
+    pytest.importorskip("playwright")
+    if not search_site.chromium():
+        pytest.skip("needs a Chromium")
+    assert search_site.main(tmp_path) == 0
+
+
+def test_no_file_holds_what_a_merge_could_not_decide() -> None:
+    marks = re.compile(r"^(<{7}|>{7}|={7}$)", flags=re.MULTILINE)
+    folders = ("src", "tests", "scripts", "docs", "examples", "benchmarks", "dev")
+    files = [*ROOT.glob("*.*"), *(file for name in folders for file in (ROOT / name).rglob("*"))]
+    for file in files:
+        if file.suffix in (".py", ".md", ".txt", ".toml", ".yml", ".c", ".html", ".css", ".js"):
+            assert not marks.search(file.read_text()), file
 
 
 def test_the_citation_and_the_workflow_name_what_is_there() -> None:

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import matplotlib
 import pytest
@@ -95,10 +96,16 @@ def test_the_examples_of_the_page_on_python_run(tmp_path: Path, monkeypatch: pyt
     pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
-    namespace: dict[str, object] = {}
+    writer, tracking = Mock(spec=["add_scalar", "add_figure"]), Mock(spec=["log_metric", "log_figure"])
+    run = Mock(spec=["define_metric", "log", "summary"])
+    weights_and_biases = Mock(**{"init.return_value": run})
+    monkeypatch.setitem(sys.modules, "wandb", weights_and_biases)
+    namespace: dict[str, object] = {"SummaryWriter": lambda _: writer, "mlflow": tracking, "wandb": weights_and_biases}
     with matplotlib.rc_context({"backend": "agg"}):
         for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
             exec(block, namespace)
+    for log in (writer.add_figure, tracking.log_figure, run.summary.update):
+        log.assert_called_once()
     for written in ("blocks.pdf", "line.csv", "report/index.html", "run/report/index.html"):
         assert (tmp_path / written).exists()
 

@@ -62,7 +62,7 @@ def test_few_runs_come_with_the_command_that_decides(tmp_path: Path) -> None:
 
 def test_what_is_missing_or_diverged_is_on_the_page(written: Path) -> None:
     text = written.read_text()
-    assert "runs are not finished" in text
+    assert "runs is not finished" in text
     assert "the training ended in NaN or infinity" in text
     assert "not done yet: training, whole" in text
     assert "NaN or infinite" in text

@@ -22,7 +22,7 @@ from linescape.report import page, planes, plots
 from linescape.report.page import Column
 from linescape.report.plots import Plot
 from linescape.report.study import figure
-from linescape.report.text import plain
+from linescape.report.text import plain, plural
 from linescape.shape import hump
 
 _ROWS = 30
@@ -45,14 +45,14 @@ _SERIES = [
 
 def of_curve(curve: Curve) -> str:
     """A curve: its figure, and a row for each series."""
-    return _html(f"Curve of {len(curve.alphas)} positions", plots.of_curve(curve), _series({"": curve}))
+    return _html(f"Curve of {plural(len(curve.alphas), 'position')}", plots.of_curve(curve), _series({"": curve}))
 
 
 def of_probe(probe: Probe) -> str:
     """A probe: its summary in words, its figure, and a row for each line and series."""
     sentences = plain(probe.summary().text.splitlines())
     return _html(
-        f"Probe of {len(probe.curves)} lines",
+        f"Probe of {plural(len(probe.curves), 'line')}",
         plots.of_probe(probe),
         _series({**probe.curves, **probe.beside}),
         sentences,
