@@ -129,6 +129,11 @@ def abbreviate(names: Collection[str], most: int = 5) -> str:
     return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def plural(count: int, noun: str) -> str:
+    """A count and its noun: 1 run, 2 runs."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def first_line(error: BaseException) -> str:
     """What another library's error says in its first line, or else its kind."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -193,7 +193,7 @@ def test_failed_tasks_end_with_three(line: Line, monkeypatch: pytest.MonkeyPatch
     for quiet in ((), ("--quiet",)):
         code, out, err = line("study", "run", *SPIRAL, *quiet)
         assert (code, out) == (3, "")
-        assert "tasks failed; the next run tries them again. The first: this one is impossible" in err
+        assert "failed, to be tried again by the next run. The first: this one is impossible" in err
 
 
 @pytest.mark.parametrize("words", [("study", "list"), ("data", "list"), ("diff",)])

@@ -47,7 +47,7 @@ def test_failures_end_it_with_their_reason(line: Line, store: Store, tmp_path: P
     code, out, err = line("study", "watch", *PART)
     assert code == 3
     assert out == "0 of 4 tasks done, 4 failed\n"
-    assert "4 tasks failed when they were last tried. To try them again: linescape study run my_study.py" in err
+    assert "4 tasks failed when last tried. To try again: linescape study run my_study.py" in err
     assert "raised ValueError: no way" in err
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from jinja2 import UndefinedError
 
-from linescape.errors import StoreError
+from linescape.errors import StoreError, plural
 from linescape.report import text
 from linescape.report.text import number
 
@@ -45,7 +45,7 @@ def test_long_lists_are_cut_and_counted() -> None:
 
 
 def test_counts_have_their_plural() -> None:
-    assert [text.plural(count, "run") for count in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
+    assert [plural(count, "run") for count in (0, 1, 2)] == ["0 runs", "1 run", "2 runs"]
 
 
 def test_white_space_of_a_template_means_nothing() -> None:

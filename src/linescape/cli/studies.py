@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from linescape.cli.consoles import Many, Out, echo, echo_err, show, stderr, stdout
 from linescape.cli.usage import epilogue
-from linescape.errors import RecipeError, UnfinishedError
+from linescape.errors import RecipeError, UnfinishedError, plural
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
     from linescape.studies.executors import Executor
@@ -279,7 +279,9 @@ def _work(tasks: Study | list[Train], store: str, device: str = "cpu", executor:
 def _check_finished(summary: RunSummary) -> None:
     if summary.failed:
         reason = next(iter(summary.failed.values())).strip().splitlines()[-1]
-        raise UnfinishedError(f"{len(summary.failed)} tasks failed; the next run tries them again. The first: {reason}")
+        raise UnfinishedError(
+            f"{plural(len(summary.failed), 'task')} failed, to be tried again by the next run. The first: {reason}"
+        )
 
 
 def _tell_changes(study: Study, store: Store) -> None:

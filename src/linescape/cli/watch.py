@@ -17,7 +17,7 @@ from rich.text import Text
 
 from linescape.cli.consoles import stdout
 from linescape.cli.studies import WHOLE, Selection, existing
-from linescape.errors import UnfinishedError, printable
+from linescape.errors import UnfinishedError, plural, printable
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
     from linescape.studies.tasks import Task
@@ -158,7 +158,7 @@ def _ended(progress: Progress, command: str) -> dict[str, Any]:
     if progress.failed:
         task, reason = next(iter(progress.failed.items()))
         raise UnfinishedError(
-            f"{len(progress.failed)} tasks failed when they were last tried. To try them again: {command}. The first, "
+            f"{plural(len(progress.failed), 'task')} failed when last tried. To try again: {command}. The first, "
             f"{_describe(task)}: {_last_line(reason)}",
             result,
         )

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from linescape.analysis.tables import Results
+from linescape.errors import plural
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
 from linescape.interpolation.probing import Probe
@@ -22,7 +23,7 @@ from linescape.report import page, planes, plots
 from linescape.report.page import Column
 from linescape.report.plots import Plot
 from linescape.report.study import figure
-from linescape.report.text import plain, plural
+from linescape.report.text import plain
 from linescape.shape import hump
 
 _ROWS = 30

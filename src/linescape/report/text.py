@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from linescape.errors import StoreError, printable
+from linescape.errors import StoreError, plural, printable
 
 
 def sentence(template: str, name: str, **values: object) -> str:
@@ -84,11 +84,6 @@ def plain(content: Any) -> Any:
     if len(shown) < len(content):
         raise StoreError("Two names differ only in characters that cannot be printed. Rename one of them.")
     return shown
-
-
-def plural(count: int, noun: str) -> str:
-    """A count and its noun: 1 run, 2 runs."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def capital(words: str) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from linescape.errors import RecipeError
+from linescape.errors import RecipeError, plural
 from linescape.recipe import user_code
 from linescape.studies.bars import Bars
 from linescape.studies.executors import Executor, Local
@@ -46,7 +46,7 @@ class RunSummary:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        lines = [f"{self.done} tasks done in {duration(self.seconds)}, {self.before} were done before"]
+        lines = [f"{plural(self.done, 'task')} done in {duration(self.seconds)}, {self.before} were done before"]
         lines += [f"{describe(task)} {remark}" for task, remark in self.remarks.items()]
         lines += [_reasons(self.declined, "could not be done")] if self.declined else []
         lines += [_reasons(self.failed, "failed; the next run tries again")] if self.failed else []
