@@ -24,8 +24,8 @@ WITHIN = 1.01
 """How many times the final loss a module's line may have, as in a third-party implementation of the source."""
 
 FINDING = (
-    "few modules are critical, early ones and those that reduce the resolution, with noise added (from memory, not "
-    "checked against its text)"
+    "few modules are critical, early ones and those that reduce the resolution, with noise added "
+    "(not checked against its text)"
 )
 
 CONTRASTS = ("lost", "alpha")

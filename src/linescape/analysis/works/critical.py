@@ -89,7 +89,7 @@ def modules(results: Results, early: Collection[str], level: float) -> Answer:
         Outcome.ABOVE,
         ends=("low", "high"),
     )
-    finding = "few modules are critical, early ones and those that reduce the resolution (from memory)"
+    finding = "few modules are critical, early ones and those that reduce the resolution (not checked against its text)"
     return Answer("critical-modules", outcomes, pl.DataFrame(rows), facts, finding=finding, claims=(claim,))
 
 
@@ -159,7 +159,7 @@ def networks(results: Results, level: float) -> Answer:
         Outcome.ABOVE,
         ends=("low", "high"),
     )
-    finding = "network criticality ranks architectures by how well they generalise (from memory)"
+    finding = "network criticality ranks architectures by how well they generalise (not checked against its text)"
     return Answer("critical-networks", outcomes, pl.DataFrame(rows), facts, finding=finding, claims=(claim,))
 
 

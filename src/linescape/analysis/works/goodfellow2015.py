@@ -19,8 +19,8 @@ from linescape.studies.works.goodfellow2015 import BEST, BEYOND, NOISE, OTHER
 
 FINDINGS = {
     "smooth-and-monotone": "the loss on the line from start to end is smooth and, with few small exceptions, monotone "
-    "(from memory); its scripts measure the line from N(0, 1) too",
-    "solution-to-solution": "there is a barrier between two solutions (from memory)",
+    "(not checked against its text); its scripts measure the line from N(0, 1) too",
+    "solution-to-solution": "there is a barrier between two solutions (not checked against its text)",
     "way-of-training": "trainings leave the line; the source draws the distance and gives no number",
 }
 _NETWORK = "ReLU"

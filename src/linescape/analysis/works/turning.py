@@ -19,7 +19,9 @@ QUANTITIES: Mapping[str, str] = {
     "angles": "sum of the angles between velocities",
     "path_length": "length of the way of the logits",
 }
-FINDING = "lines along which logits turn little are monotone, shown for the squared error (from memory)"
+FINDING = (
+    "lines along which logits turn little are monotone, shown for the squared error (not checked against its text)"
+)
 _LINE: dict[str, Any] = {
     **dict.fromkeys(("arm", "title"), pl.String),
     "seed": pl.Int64,

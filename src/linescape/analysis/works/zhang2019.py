@@ -25,7 +25,8 @@ LAYERS_FINDING = (
     "networks, VGG and ResNets)"
 )
 DISTANCE_FINDING = (
-    "neither the l2 nor the l-infinity distance that a layer moved explains which layers are robust (from memory)"
+    "neither the l2 nor the l-infinity distance that a layer moved explains which layers are robust (not checked "
+    "against its text)"
 )
 
 _LOST = {

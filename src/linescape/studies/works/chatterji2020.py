@@ -8,7 +8,7 @@ which the expected training loss under noise of standard deviation sigma stays w
     linescape study report chatterji2020 --scale mini
 
 The source reports that few modules are critical, early ones and those that reduce the resolution, and that the sum over
-modules ranks architectures by how well they generalise (from memory, not checked against its text). Here are, without
+modules ranks architectures by how well they generalise (not checked against its text). Here are, without
 noise, the map of loss by module and alpha, the loss lost at alpha = 0, and the smallest alpha from which on the loss
 stays within 1.01 times the final one, a bound of a third-party implementation; and with noise the criticality of
 modules, and of the networks of `vlaar2022`. The training and its layers are those of `zhang2019`.

@@ -4,7 +4,7 @@ Source: Frankle 2020, "Revisiting 'Qualitatively characterizing neural network o
 2012.06898. On four image classifiers, with 100 positions on each line: from the start the loss hardly rises, but on
 networks for CIFAR-10 and ImageNet it stays high, and the error at chance, until close to the end, and does not fall
 gradually as that of Goodfellow et al.'s networks does. States in the middle of training are soon separated from the end
-by a barrier. Its networks are LeNet-300-100, VGG-16, ResNet-20 and ResNet-50 (from memory).
+by a barrier. Its networks are LeNet-300-100, VGG-16, ResNet-20 and ResNet-50 (not checked against its text).
 
     linescape study run frankle2020revisit --scale mini
     linescape study report frankle2020revisit --scale mini

@@ -2,7 +2,7 @@
 
 Source: Goodfellow, Vinyals & Saxe, ICLR 2015, arXiv 1412.6544. The loss on the line from the start to the end of a
 training falls smoothly and, with few small exceptions, monotonically, for maxout, ReLU and sigmoid networks on MNIST
-and others; between two solutions there is a barrier (both from memory, not checked against its text). Its released
+and others; between two solutions there is a barrier (neither is checked against its text). Its released
 scripts measure 20 positions from 0 to 19/9, beyond the end, and 200 in [0, 1], replace the start by N(0, 1), and draw
 the distance of the training from the line.
 

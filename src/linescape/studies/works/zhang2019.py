@@ -10,7 +10,7 @@ critical otherwise.
 
 The source reports (fully connected networks, VGG and ResNets on MNIST, CIFAR-10 and ImageNet) that re-initialising
 later layers often costs little, that re-randomising any layer destroys accuracy, and that distances moved do not
-explain which layers are robust (the last from memory, not checked against its text). Here a layer is a convolution or
+explain which layers are robust (the last is not checked against its text). Here a layer is a convolution or
 linear layer with its normalisation, whose running statistics are set back too. The trainings are those of `vlaar2022`
 at the same scale: its base, and its fully connected network.
 
