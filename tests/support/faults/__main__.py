@@ -85,7 +85,8 @@ def main() -> None:
     came, begun = {}, time.monotonic()
     for name, counts in befallen(given.moments, given.damages, given.seed, given.only):
         came[name] = counts
-        print(f"after {time.monotonic() - begun:.0f} s: {name}", *counts.notes, sep="\n", file=sys.stderr, flush=True)
+        so_far = f"after {time.monotonic() - begun:.0f} s: {json.dumps({name: asdict(counts)})}"
+        print(so_far, *counts.notes, sep="\n", file=sys.stderr, flush=True)  # if it is stopped, this is left
     print(json.dumps({name: asdict(one) for name, one in came.items()}, indent=1) if given.json else table(came))
     sys.exit(any(one.wrong for one in came.values()))
 
