@@ -92,7 +92,7 @@ def test_damaged_results_are_left_out_of_a_report_and_made_again(
     for file in relative:
         assert f"Left out: {file} is damaged" in err
         assert f"{file} is damaged" in page
-    assert "1 of 1 runs are not finished" in page
+    assert "1 of 1 run is not finished" in page
     code, out, _ = line("study", "plan", *PART)
     assert "1 of 1 trainings" in out
     assert "2 of 3 lines" in out
