@@ -18,16 +18,17 @@ small-batch end to the large-batch one, and beyond both; on them the Hessian's l
 measured, and the rise of the loss by one step of SAM and of ASAM, of which the latter does not change when units are
 rescaled. The largest loss in a box, the source's own measure, is not measured here.
 
-Found (29 November 2026, `mini`, 9 pairs of each fully connected network; the LeNet's were not run; intervals of the
-first two corrected for six contrasts): the largest eigenvalue is higher with large batches in all three, without norm 89
-against 11 (difference 78, 95 % interval 58 to 101), with BatchNorm 178 against 10 (168, 119 to 247), with weight decay
-79 against 11 (67, 49 to 86). Test error is higher without norm, by 0.66 points (0.08 to 1.43), and inconclusive with
-BatchNorm (0.08, -0.63 to 1.10) and with weight decay (0.20, -0.40 to 0.98). So the large-batch ends are sharper, also
-with weight decay and by ASAM's step, but only BatchNorm's fit as well as the small-batch ones (training loss 0.08
-against 0.06 nats, without it 0.26 against 0.09): elsewhere fewer steps are another reason. Half the line's length beyond
-the ends training loss rises by 5.5 nats at the large-batch one and 0.13 at the other, with weight decay by 1.3 and 0.09.
+Found (29 November 2026, `mini`, 9 pairs of each fully connected network; the LeNet's were not run; intervals corrected
+for six contrasts): the largest eigenvalue is higher with large batches in all three, without norm 89 against 11
+(difference 78, 95 % interval 58 to 101), with BatchNorm 178 against 10 (168, 119 to 247), with weight decay 79 against
+11 (67, 49 to 86). Test error is higher without norm, by 0.66 points (0.08 to 1.43), and inconclusive with BatchNorm
+(0.08, -0.63 to 1.10) and with weight decay (0.20, -0.40 to 0.98). So the large-batch ends are sharper, also with weight
+decay and by ASAM's step (uncorrected), but only BatchNorm's fit nearly as well as the small-batch ones (training loss
+0.08 against 0.06 nats, without it 0.26 against 0.09): elsewhere fewer steps are another reason. Half the line's length
+beyond the ends training loss rises on average by 5.5 nats at the large-batch one and 0.13 at the other, with weight
+decay by 1.3 and 0.09.
 
-Cost: `mini` 25 min of computing on an idle core as `study plan` estimates, most of it the LeNet's.
+Cost: `mini` 25 min of computing on an idle core as `study plan` estimates.
 """
 
 from __future__ import annotations
