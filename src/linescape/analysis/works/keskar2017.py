@@ -126,8 +126,8 @@ def _values(found: Flatness, loss: Mapping[float, float], error: Mapping[float, 
         "adaptive_rise": found.adaptive_rise,
     }
     curved = {name: (float(values[0]), float(values[-1])) for name, values in of_ends.items()}
-    of_line = {"error": (error[0.0], error[1.0]), "beyond": beyond, "loss": (loss[0.0], loss[1.0])}
-    return {name: (curved | of_line)[name] for name in QUANTITIES}
+    measured = curved | {"error": (error[0.0], error[1.0]), "beyond": beyond, "loss": (loss[0.0], loss[1.0])}
+    return {name: measured[name] for name in QUANTITIES}
 
 
 def _row(named: dict[str, Any], pairs: pl.DataFrame, level: float, wide: float) -> dict[str, Any]:
