@@ -64,7 +64,7 @@ $(VENV)/.docs: $(USABLE)
 	$(PIP) --editable '.[docs]'
 	@touch $@
 
-bench: $(READY)  ## measure speed against other tools, write benchmarks/results/ and docs/performance.md (about two hours)
+bench: $(READY)  ## measure speed against other tools, write benchmarks/results/ and docs/performance.md (an hour or more)
 	$(BIN)/python -m benchmarks
 
 # The replication runs for days while the sources change, so it has a separate installation of the commit at which it began.

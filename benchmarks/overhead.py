@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
-import platform
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from benchmarks import results
 from linescape import studies
 from linescape.studies import run, store
 
@@ -104,16 +101,12 @@ def main() -> None:
     outside = [round(1 - passes[clock] / total[clock], 4) for clock in range(2)]
     print(f"{'outside passes':28}{outside[0]:8.1%}{'':22}{outside[1]:8.1%}   ({total[0]:.1f} s and {total[1]:.1f} s)")
     report = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, one core",
         "tasks": len(tasks),
         "seconds": {"process": round(total[0], 2), "wall": round(total[1], 2)},
         "outside_passes": {"process": outside[0], "wall": outside[1]},
         "shares": {part: {"process": own, "wall": wall} for part, (own, wall) in shares.items()},
     }
-    place = Path(__file__).parent / "results" / "overhead.json"
-    place.parent.mkdir(exist_ok=True)
-    place.write_text(json.dumps(report, indent=1) + "\n")
+    results.write("overhead", report)
 
 
 if __name__ == "__main__":

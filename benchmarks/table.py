@@ -2,7 +2,8 @@
 
     python -m benchmarks.table
 
-A marker ``<!-- table NAME -->`` is followed by the table of benchmarks/results/NAME.json, up to ``<!-- end -->``.
+A marker ``<!-- table NAME -->`` is followed, up to ``<!-- end -->``, by a table of benchmarks/results/KIND/NAME.json
+for each kind of processor on which it was measured.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import results
+from benchmarks import results, summary
+from benchmarks.markdown import rows_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 MARKED = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -26,19 +28,20 @@ def main() -> None:
 
 
 def table(name: str) -> str:
-    """The table of a result, with a line that says on what and how it was measured."""
-    if name == "fewer_passes":
-        return fewer_passes()
-    result = results.read(name)
-    if result is None:
-        return NOT_RUN
-    return "\n".join([_where(result), "", *WRITERS[name](result), ""])
+    """The tables of a result, each with a line that says on what and how it was measured."""
+    if name in TOGETHER:
+        return "\n".join([*TOGETHER[name](), ""])
+    parts = [
+        "\n".join([_where(kind, result), "", *WRITERS[name](result), ""])
+        for kind, result in results.everywhere(name).items()
+    ]
+    return "\n".join(parts) or NOT_RUN
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
     yield from _contenders(result["contenders"])
     yield ""
-    yield from _rows(
+    yield from rows_of(
         ("", "first alpha", "reported", "true", "last alpha", "reported", "true"),
         (
             (name, *(_loss(figure[end][key]) for end in ("first", "last") for key in ("alpha", "reported", "true")))
@@ -75,7 +78,7 @@ def transformers(result: dict[str, Any]) -> Iterator[str]:
             (name, f"**{figure['ratio']:.2f}**", _range(figure), f"{figure['seconds']:.3g}")
             for name, figure in found["contenders"].items()
         )
-        yield from _rows(("", "times the plain loop", "in all rounds", "seconds"), rows)
+        yield from rows_of(("", "times the plain loop", "in all rounds", "seconds"), rows)
         yield ""
         yield from _deviations(found)
         yield ""
@@ -103,7 +106,7 @@ def architectures(result: dict[str, Any]) -> Iterator[str]:
         for name, found in networks.items()
     )
     head = ("", "million parameters", "deviation", "graph", "set-up (s)", "at a position", "whole line")
-    yield from _rows(head, rows)
+    yield from rows_of(head, rows)
 
 
 def moving(result: dict[str, Any]) -> Iterator[str]:
@@ -111,7 +114,7 @@ def moving(result: dict[str, Any]) -> Iterator[str]:
         by_precision: dict[str, dict[str, Any]] = result.get(part, {})
         keys: Iterable[str] = next(iter(by_precision.values()), {})
         rows = ((_words(key), *(found[key] for found in by_precision.values())) for key in keys)
-        yield from _rows(("", *by_precision), rows)
+        yield from rows_of(("", *by_precision), rows)
         yield ""
 
 
@@ -130,7 +133,7 @@ def larger(result: dict[str, Any]) -> Iterator[str]:
         for name, found in result.items()
         if isinstance(found, dict) and "peak_gigabytes" in found
     )
-    yield from _rows(
+    yield from rows_of(
         ("", "peak of own memory (GB)", "over a checkpoint's size", "with pages of files (GB)", "seconds"), rows
     )
 
@@ -143,7 +146,7 @@ def growth(result: dict[str, Any]) -> Iterator[str]:
         held = "yes" if found["slope"] <= result["at_most"] else "no"
         spread = f"{int(sizes[0]):,} to {int(sizes[-1]):,} ({span:.0f} x, {len(sizes)} sizes)"
         rows.append((what, spread, f"{found['slope']:.2f}", held))
-    yield from _rows(("time against", "sizes", "slope", f"at most {result['at_most']}"), rows)
+    yield from rows_of(("time against", "sizes", "slope", f"at most {result['at_most']}"), rows)
     yield ""
     axes = ", ".join(result["against"])
     yield f"![Seconds of a scan against {axes}, on logarithmic axes, with fitted lines](figures/growth.png)"
@@ -159,7 +162,7 @@ def training(result: dict[str, Any]) -> Iterator[str]:
             reached = found["operations_per_second"] / 1e9
             shown = (f"{found['images_per_second']:,.0f}", f"**{found['ratio']:.2f}**", f"{reached:.0f}")
             rows.append((network, way, *shown, f"{found['share_of_matrix_product']:.0%}"))
-    yield from _rows(("", "way", "images a second", "times the plain loop", "GFLOP/s", "share"), rows)
+    yield from rows_of(("", "way", "images a second", "times the plain loop", "GFLOP/s", "share"), rows)
 
 
 def overhead(result: dict[str, Any]) -> Iterator[str]:
@@ -168,16 +171,32 @@ def overhead(result: dict[str, Any]) -> Iterator[str]:
     shares = sorted(result["shares"].items(), key=lambda item: -item[1]["process"])
     rows: list[tuple[str, ...]] = [(name, f"{share['process']:.1%}", f"{share['wall']:.1%}") for name, share in shares]
     rows.append(("**outside passes**", *(f"**{result['outside_passes'][time]:.1%}**" for time in ("process", "wall"))))
-    yield from _rows(("", "of the process's time", "of the wall's"), rows)
+    yield from rows_of(("", "of the process's time", "of the wall's"), rows)
 
 
-def fewer_passes() -> str:
+def headline(result: dict[str, Any]) -> Iterator[str]:
+    rows = (
+        (
+            name,
+            f"**{found['ratio']:.1f}**",
+            f"{found['seconds']:.3g}",
+            f"{found['plain_seconds']:.3g}",
+            f"{found['positions']} of {found['images_measured']:,}",
+            f"{found['verdict']}, {_between(found['barrier'])}",
+            f"{found['verdict_of_all']}, {_between(found['barrier_of_all'])}",
+        )
+        for name, found in result["cases"].items()
+    )
+    head = ("", "times the plain loop", "seconds", "of the loop", "positions, images", "barrier", "by all images")
+    yield from rows_of(head, rows)
+
+
+def fewer_passes() -> Iterator[str]:
     """A row for each set of lines that was walked."""
-    names = sorted(path.stem for path in results.FOLDER.glob("fewer_passes-*.json"))
+    names = sorted({path.stem for path in results.FOLDER.glob("*/fewer_passes-*.json")})
     rows = []
     for name in names:
-        result = results.read(name)
-        assert result is not None
+        result = next(iter(results.everywhere(name).values()))
         worst = result["worst"]
         rows.append(
             (
@@ -190,7 +209,7 @@ def fewer_passes() -> str:
             )
         )
     head = ("lines of", "number", "passes, at most", "barrier, worst", "min Delta, worst", "outside what is allowed")
-    return "\n".join([*_rows(head, rows), ""]) if rows else NOT_RUN
+    yield from rows_of(head, rows) if rows else [NOT_RUN]
 
 
 WRITERS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
@@ -204,14 +223,17 @@ WRITERS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "growth": growth,
     "training": training,
     "overhead": overhead,
+    "headline": headline,
 }
+TOGETHER: dict[str, Callable[[], Iterator[str]]] = {"summary": summary.rows, "fewer_passes": fewer_passes}
+"""Tables of several results in one."""
 
 
-def _where(result: dict[str, Any]) -> str:
+def _where(kind: str, result: dict[str, Any]) -> str:
     """Machine, date and size of a measurement in a sentence."""
     machine = result.get("machine", {})
     if not isinstance(machine, dict):
-        return f"{machine}, {result.get('date')}."
+        return f"{machine}, {kind.upper()}, {result.get('date')}."
     on = ", ".join(
         [
             str(machine.get("processor", "")),
@@ -241,7 +263,12 @@ def _contenders(figures: dict[str, Any]) -> Iterator[str]:
         )
         for name, figure in figures.items()
     )
-    yield from _rows(("", "times the plain loop", "in all rounds", "seconds", "GFLOP/s", "of best product"), rows)
+    yield from rows_of(("", "times the plain loop", "in all rounds", "seconds", "GFLOP/s", "of best product"), rows)
+
+
+def _between(barrier: list[float]) -> str:
+    value, low, high = barrier
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _range(figure: dict[str, Any]) -> str:
@@ -253,18 +280,6 @@ def _deviations(found: dict[str, Any]) -> Iterator[str]:
         what, apart, other = key.partition("_from_")
         if apart and isinstance(value, float):
             yield f"- Largest relative deviation of the mean loss, {_words(what)} from {_words(other)}: {value:.1e}."
-
-
-def _rows(head: Iterable[object], rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    titles = list(head)
-    yield "| " + " | ".join(map(str, titles)) + " |"
-    yield "|" + "---|" * len(titles)
-    for row in rows:
-        yield "| " + " | ".join(_cell(value) for value in row) + " |"
-
-
-def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "/")
 
 
 def _loss(value: float) -> str:

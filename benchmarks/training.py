@@ -1,6 +1,6 @@
 """Training by linescape against the loop that everybody writes, on the same network and images, in one run.
 
-    python -m benchmarks.training [cuda]
+    python -m benchmarks.training [cuda] [--rounds 5]
 
 The plain loop: a `DataLoader` with shuffling over a data set that crops, flips and normalises image by image; (batch,
 channels, height, width) as they come; SGD with momentum; ``loss.item()`` at each step. On the CPU all ways have one
@@ -15,16 +15,12 @@ linear layers, forward and backward, and stand beside the best matrix product of
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +28,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from benchmarks import results
 from linescape import models
 from linescape.data import Dataset
 from linescape.geometry.state import State
@@ -210,19 +207,20 @@ def compare(width: int, device: str, rates: dict[str, float], count: int, rounds
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("device", nargs="?", choices=tuple(STEPS), default="cpu")
-    device = parser.parse_args().device
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    asked = parser.parse_args()
+    device, rounds = asked.device, asked.rounds
     if device == "cuda":
         torch.set_float32_matmul_precision("high")
     torch.set_num_threads(1)
     rates = {"float32": 0.0, "bfloat16": 0.0}
     widths = {
-        f"ResNet-18, width {width}": compare(width, device, rates, count) for width, count in STEPS[device].items()
+        f"ResNet-18, width {width}": compare(width, device, rates, count, rounds)
+        for width, count in STEPS[device].items()
     }
     report: dict[str, object] = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, one core",
-        "torch": torch.__version__,
-        "rounds": ROUNDS,
+        **({"device": torch.cuda.get_device_name()} if device == "cuda" else {}),
+        "rounds": rounds,
         "batch": BATCH,
         "matrix_product_operations_per_second": rates,
         **widths,
@@ -239,9 +237,7 @@ def main() -> None:
                 f"{held['share_of_matrix_product']:12.0%}{held['hours_for_100_epochs_of_cifar10']:10.2f} h"
             )
     report["matrix_product_operations_per_second"] = {name: round(rate) for name, rate in rates.items()}
-    place = Path(__file__).parent / "results" / ("training.json" if device == "cpu" else "training-cuda.json")
-    place.parent.mkdir(exist_ok=True)
-    place.write_text(json.dumps(report, indent=1) + "\n")
+    results.write("training" if device == "cpu" else "training-cuda", report)
 
 
 if __name__ == "__main__":
