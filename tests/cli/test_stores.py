@@ -8,8 +8,8 @@ from pathlib import Path
 
 from linescape.recipe import Recipe
 from linescape.studies.study import Train
-from tests.studies.test_store import LINE, TASK, fill
 from tests.support.command_line import Line
+from tests.support.stored import LINE, TASK, fill
 
 
 def test_a_store_is_checked(line: Line, tmp_path: Path) -> None:

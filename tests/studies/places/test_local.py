@@ -18,8 +18,8 @@ from linescape.studies.places.local import LocalFolder
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Train
-from tests.studies.test_run import FLAT, study, whole
-from tests.studies.test_store import LINE, PLAIN, TASK, fill
+from tests.support.small_study import FLAT, study, whole
+from tests.support.stored import LINE, PLAIN, TASK, fill
 
 
 def test_names_and_signatures(tmp_path: Path) -> None:
