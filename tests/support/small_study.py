@@ -34,19 +34,20 @@ def study() -> Study:
 
 
 def results(store: Store, tasks: tuple[Task, ...]) -> dict[str, object]:
-    """Everything that a store says of tasks, without times."""
-    found: dict[str, object] = {}
-    for task in tasks:
-        assert store.has(task)
-        if isinstance(task, Train):
-            for name in ("start", "end", "optimizer"):
-                found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
-            found[f"{task.key} log"] = store.log(task.recipe).drop("seconds").rows()
-        elif isinstance(task, Keep):
-            for name in ("state", "optimizer"):
-                found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
-        elif isinstance(task, Scan):
-            curve = store.curve(task)
-            found[f"{task.key} alphas"] = curve.alphas.tobytes()
-            found |= {f"{task.key} {key}": values.tobytes() for key, values in curve.values.items()}
-    return found
+    """Everything that a store says of tasks, without times and records."""
+    assert all(map(store.has, tasks))
+    return {name: value for task in tasks for name, value in result(store, task).items()}
+
+
+def result(store: Store, task: Task) -> dict[str, object]:
+    """What a store has of a task that was done, without times and its record."""
+    if isinstance(task, Train | Keep):
+        names = ("start", "end", "optimizer") if isinstance(task, Train) else ("state", "optimizer")
+        files = {name: (store.folder(task) / f"{name}.safetensors").read_bytes() for name in names}
+        log = {"log": repr(store.log(task.recipe).drop("seconds").rows())} if isinstance(task, Train) else {}
+        return {f"{task.key} {name}": value for name, value in {**files, **log}.items()}
+    if isinstance(task, Scan):
+        curve = store.curve(task)
+        values = {f"{task.key} {key}": values.tobytes() for key, values in curve.values.items()}
+        return {f"{task.key} alphas": curve.alphas.tobytes(), **values}
+    return {}
