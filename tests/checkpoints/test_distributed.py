@@ -14,8 +14,8 @@ from linescape import checkpoints
 from linescape.checkpoints import averaging
 from linescape.checkpoints.formats.containers import label
 from linescape.errors import CheckpointError
-from tests.checkpoints.test_averaging import distributed, empty, read_distributed
 from tests.checkpoints.test_formats import same
+from tests.support.averages import distributed, empty, read_distributed
 
 Saved = Callable[[dict[str, Tensor]], Any]
 

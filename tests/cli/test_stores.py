@@ -8,8 +8,8 @@ from pathlib import Path
 
 from linescape.recipe import Recipe
 from linescape.studies.study import Train
-from tests.studies.test_store import LINE, TASK, fill
 from tests.support.command_line import Line
+from tests.support.stored import LINE, TASK, fill
 
 
 def test_a_store_is_checked(line: Line, tmp_path: Path) -> None:
@@ -20,12 +20,18 @@ def test_a_store_is_checked(line: Line, tmp_path: Path) -> None:
     (store.folder(LINE) / "curve.safetensors").write_bytes(b"x")
     code, out, err = line("store", "check", "runs")
     assert code == 3
-    assert "1 results are whole" in out
+    assert "1 result is whole" in out
     assert "Damaged: runs/scan" in out.replace(f"{tmp_path}/", "")
-    assert "1 results are damaged" in err
+    assert "1 result is damaged" in err
     code, out, err = line("store", "check", "runs", "--json", "--quiet")
     assert code == 3
     assert list(json.loads(out)["damaged"]) == [f"scan/{LINE.key}"]
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "runs" / "figures").symlink_to(tmp_path / "figures")
+    code, out, err = line("store", "check")
+    assert code == 3
+    assert "1 result is whole" in out
+    assert "note: figures is a link to another folder and no part of the store" in err
     code, out, err = line("store", "check", "nothing")
     assert (code, out) == (2, "")
     assert "nothing has no results" in err

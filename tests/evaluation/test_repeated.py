@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-import re
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
@@ -16,36 +14,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import (
-    BatchSampler,
     DataLoader,
     Dataset,
-    DistributedSampler,
-    IterableDataset,
-    RandomSampler,
-    Subset,
-    SubsetRandomSampler,
-    TensorDataset,
-    WeightedRandomSampler,
 )
 
 import linescape as ls
 from linescape.errors import DataError, MeasureError
 from linescape.evaluation.repeated import Repeated
-
-INPUTS = torch.randn(70, 5, generator=torch.Generator().manual_seed(0))
-TARGETS = torch.randint(0, 4, (70,), generator=torch.Generator().manual_seed(1))
-PLAIN = TensorDataset(INPUTS, TARGETS)
-
-
-def networks() -> tuple[nn.Module, nn.Module]:
-    torch.manual_seed(0)
-    return nn.Linear(5, 4), nn.Linear(5, 4)
-
-
-def walked(data: Any, options: ls.ScanOptions | None = None) -> ls.Curve:
-    start, end = networks()
-    line = ls.Line(ls.State.from_module(start), ls.State.from_module(end))
-    return ls.scan(line, ls.Evaluator(start, {"d": data}), options or ls.ScanOptions(alphas=3))
+from tests.support.passes import INPUTS, PLAIN, TARGETS, networks, walked
 
 
 class Noisy(Dataset[Any]):
@@ -87,39 +63,6 @@ def test_random_augmentation_is_found_whatever_draws_it_and_wherever(
     data = DataLoader(Noisy(noise, first), batch_size=11, num_workers=workers, persistent_workers=workers > 0)
     with pytest.raises(DataError, match=r"Batch \d of the data 'd' is not what it was.*augmented at random"):
         walked(data)
-
-
-@pytest.mark.parametrize(
-    "sampler",
-    [
-        WeightedRandomSampler([1.0] * 70, 70),
-        SubsetRandomSampler(range(70)),
-        RandomSampler(range(70), generator=torch.Generator()),
-    ],
-)
-def test_samplers_that_draw_are_refused_by_name(sampler: Any) -> None:
-    for loader in (
-        DataLoader(PLAIN, batch_size=9, sampler=sampler),
-        DataLoader(PLAIN, batch_sampler=BatchSampler(sampler, 9, drop_last=True)),
-    ):
-        with pytest.raises(DataError, match=type(sampler).__name__):
-            ls.Evaluator(networks()[0], {"d": loader})
-
-
-class Shuffled:
-    """A sampler of the user's own."""
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(torch.randperm(70).tolist())
-
-    def __len__(self) -> int:
-        return 70
-
-
-@pytest.mark.parametrize("batch_size", [70, 8])
-def test_a_sampler_that_is_not_known_is_found(batch_size: int) -> None:
-    with pytest.raises(DataError, match="Batch 1 .*shuffled"):
-        walked(DataLoader(PLAIN, batch_size=batch_size, sampler=Shuffled()))
 
 
 class Changing:
@@ -172,45 +115,6 @@ def test_data_that_stay_are_read_as_they_are_and_the_generators_are_left_alone()
         assert found == pytest.approx(expected, rel=1e-6)
 
 
-def test_an_error_of_the_data_names_them_and_the_batch() -> None:
-    class Torn(Dataset[Any]):
-        def __len__(self) -> int:
-            return 70
-
-        def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
-            if row == 45:
-                raise OSError("row 45 is torn")
-            return INPUTS[row], TARGETS[row]
-
-    with pytest.raises(
-        DataError, match=r"'d' failed when their batch 3 was read, with OSError: row 45 is torn"
-    ) as caught:
-        walked(DataLoader(Torn(), batch_size=20))
-    assert isinstance(caught.value.__cause__, OSError)
-
-
-def test_a_later_batch_that_the_network_cannot_take_is_named() -> None:
-    batches = [(INPUTS[:30], TARGETS[:30]), (INPUTS[30:, :4], TARGETS[30:])]
-    with pytest.raises(
-        DataError, match=r"cannot be called with batch 2 of 'd' \(\(40, 4\) float32, \(40,\) int64\)"
-    ) as caught:
-        walked(batches)
-    assert isinstance(caught.value.__cause__, RuntimeError)
-
-
-@dataclass
-class Pair:
-    inputs: Tensor
-    targets: Tensor = field(init=False)
-
-
-def test_a_field_that_is_not_set_is_named() -> None:
-    start = networks()[0]
-    evaluator = ls.Evaluator(start, {"d": [Pair(INPUTS)]}, forward=lambda model, pair: (model(pair.inputs), TARGETS))
-    with pytest.raises(DataError, match="a Pair whose field 'targets' is not set"):
-        evaluator(ls.State.from_module(start))
-
-
 @pytest.mark.parametrize("as_batches", [True, False])
 def test_data_that_were_written_to_need_a_new_evaluator(as_batches: bool) -> None:
     inputs, targets = INPUTS.clone(), TARGETS.clone()
@@ -250,185 +154,6 @@ def test_a_measure_may_not_give_another_number_of_values_later() -> None:
     evaluator(ls.State.from_module(start))
     with pytest.raises(MeasureError, match=r"'some' gave 67 values for the data 'd', after 68 before"):
         evaluator(ls.State.from_module(start))
-
-
-class Normed(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear, self.norm = nn.Linear(5, 4), nn.BatchNorm1d(4)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.norm(self.linear(inputs))
-        return outputs
-
-
-@pytest.mark.parametrize("treatment", ["batch", "recalibrate"])
-def test_a_batch_of_one_has_no_variance(treatment: str) -> None:
-    """70 examples in batches of 23 leave one, which tensors have in the batch before."""
-    network = Normed()
-    data = {"train": DataLoader(PLAIN, batch_size=23)}
-    evaluator = ls.Evaluator(network, data, batch_size=23)
-    line = ls.Line(ls.State.from_module(network), ls.State.from_module(Normed()))
-    with pytest.raises(DataError, match=r"batch 4 of .*\(1, 5\) float32.*two examples to compute a variance"):
-        ls.scan(line, evaluator, ls.ScanOptions(alphas=3, batchnorm=treatment))
-    with pytest.raises(DataError, match=r"smallest batch \(\(1, 5\) float32.*two examples to compute a variance"):
-        evaluator.try_treatments((treatment,))
-    evaluator.try_treatments(("interpolate", "start"))
-    ls.scan(line, evaluator, ls.ScanOptions(alphas=3))
-    other = ls.Evaluator(network, {"train": (INPUTS, TARGETS)}, batch_size=23)
-    before = ls.State.from_module(other.model)
-    other.try_treatments((treatment,))
-    assert all(torch.equal(before[name], tensor) for name, tensor in other.model.state_dict().items())
-
-
-def test_empty_batches_are_passed_over() -> None:
-    empty = INPUTS[:0], TARGETS[:0]
-    expected = walked((INPUTS, TARGETS))["d", "cross_entropy"].mean
-    for batches in (
-        [empty, (INPUTS, TARGETS)],
-        [empty, (INPUTS[:30], TARGETS[:30]), empty, (INPUTS[30:], TARGETS[30:])],
-    ):
-        assert walked(batches)["d", "cross_entropy"].mean == pytest.approx(expected, rel=1e-6)
-    with pytest.raises(DataError, match="no examples"):
-        walked([empty])
-
-
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:Sparse CSR")
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (lambda: (INPUTS.to_sparse(), TARGETS), "hold a sparse tensor"),
-        (lambda: (INPUTS.to_sparse_csr(), TARGETS), "hold a sparse tensor"),
-        (lambda: (torch.nested.nested_tensor(list(INPUTS)), TARGETS), "hold a nested tensor"),
-        (lambda: (torch.nested.nested_tensor(list(INPUTS), layout=torch.jagged), TARGETS), "hold a nested tensor"),
-        (lambda: (INPUTS.numpy(), np.ma.masked_array(TARGETS.numpy(), mask=TARGETS.numpy() == 2)), "masked array"),
-        (lambda: (INPUTS, TARGETS.tolist()), "a tuple of a Tensor and a list. Give a tuple of two tensors"),
-        (lambda: (INPUTS.tolist(), TARGETS.numpy()), "a tuple of a list and a ndarray. Give a tuple of two tensors"),
-    ],
-    ids=["sparse", "rows", "nested", "jagged", "masked", "a list of targets", "a list of inputs"],
-)
-def test_pairs_that_are_no_two_plain_tensors_are_refused(data: Callable[[], Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        ls.Evaluator(networks()[0], {"d": data()})
-
-
-@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
-def test_batches_of_nested_tensors_are_measured_whole(layout: torch.layout) -> None:
-    start, end = networks()
-    line = ls.Line(ls.State.from_module(start), ls.State.from_module(end))
-
-    def padded(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        return model(batch[0].to_padded_tensor(0.0)), batch[1]
-
-    batch = torch.nested.nested_tensor(list(INPUTS), layout=layout), TARGETS
-    evaluator = ls.Evaluator(start, {"d": [batch]}, forward=padded)
-    expected = walked((INPUTS, TARGETS))["d", "cross_entropy"].mean
-    assert ls.scan(line, evaluator, ls.ScanOptions(alphas=3))["d", "cross_entropy"].mean == pytest.approx(expected)
-    with pytest.raises(DataError, match="sparse or nested tensor"):
-        ls.scan(line, evaluator, ls.ScanOptions(alphas=3, until=0.1))
-
-
-class Recurrent(nn.Module):
-    def __init__(self, batch_first: bool) -> None:
-        super().__init__()
-        self.cell, self.head = nn.RNN(3, 6, batch_first=batch_first), nn.Linear(6, 4)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = 5 * self.head(self.cell(inputs)[0])
-        return outputs
-
-
-def test_examples_that_act_on_each_other_are_not_drawn() -> None:
-    torch.manual_seed(0)
-    batches = [(torch.randn(25, 12, 3), torch.randint(0, 4, (25, 12))) for _ in range(60)]
-    for batch_first in (True, False):
-        start, end = Recurrent(batch_first), Recurrent(batch_first)
-        line = ls.Line(ls.State.from_module(start), ls.State.from_module(end))
-        evaluator = ls.Evaluator(start, {"d": batches})
-        for options in (ls.ScanOptions(alphas=3, until=0.5), ls.ScanOptions(adaptive=True)):
-            if batch_first:
-                ls.scan(line, evaluator, options)
-            else:
-                with pytest.raises(DataError, match="Examples of 'd' act on each other.*batch_first=True"):
-                    ls.scan(line, evaluator, options)
-
-
-class Some:
-    """A sampler of the user's own."""
-
-    def __init__(self, *rows: int) -> None:
-        self.rows = rows
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-class Endless:
-    def __iter__(self) -> Iterator[list[int]]:
-        while True:
-            yield [0, 1]
-
-
-SHARD: Any = DistributedSampler(PLAIN, num_replicas=4, rank=1)
-EVEN = BatchSampler(range(0, 70, 2), 9, drop_last=True)
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"sampler": SHARD, "batch_size": 5}, "18 of the 70 examples.*a DistributedSampler gives"),
-        ({"batch_size": 32, "drop_last": True}, "64 of the 70 examples.*SequentialSampler with drop_last=True"),
-        (
-            {"sampler": Some(*range(50), 3, 4), "batch_size": 7},
-            r"50 of the 70 .*once \(52 in all\): .*Some",
-        ),
-        ({"sampler": Some(*range(70), 3), "batch_size": 7}, r"70 of the 70 .*some more than once \(71 in all\)"),
-        ({"batch_sampler": EVEN}, "27 of the 70 examples.*range with drop_last=True"),
-        ({"batch_sampler": Some([0, 1], [2, 5])}, "4 of the 70 examples.*a Some gives"),  # type: ignore[arg-type]
-        ({"batch_size": 32}, None),
-        ({"sampler": Some(*reversed(range(70))), "batch_size": 7}, None),
-    ],
-)
-def test_examples_that_a_loader_leaves_out_are_counted(settings: dict[str, Any], said: str | None) -> None:
-    for data in (PLAIN, Subset(TensorDataset(INPUTS.repeat(2, 1), TARGETS.repeat(2)), range(70))):
-        for options in (ls.ScanOptions(alphas=3), ls.ScanOptions(alphas=3, until=0.1)):
-            curve = walked(DataLoader(data, **settings), options)
-            notes = [note for note in curve.provenance["notes"] if "of their data set" in note]
-            assert len(notes) == (said is not None)
-            assert said is None or re.search(f"'d' are {said}", notes[0])
-
-
-def test_what_is_no_row_of_a_data_set_is_not_counted() -> None:
-    class ByName(Dataset[Any]):
-        def __len__(self) -> int:
-            return 2
-
-        def __getitem__(self, name: str) -> tuple[Tensor, Tensor]:
-            return (INPUTS[0], TARGETS[0]) if name == "first" else (INPUTS[1], TARGETS[1])
-
-    class Whole(Dataset[Any]):  # whose entries are batches
-        def __len__(self) -> int:
-            return 3
-
-        def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
-            return INPUTS[row * 9 : row * 9 + 9], TARGETS[row * 9 : row * 9 + 9]
-
-    for loader in (DataLoader(ByName(), sampler=Some("first", "second")), DataLoader(Whole(), batch_size=None)):  # type: ignore[arg-type]
-        assert walked(loader).provenance["notes"] == []
-
-
-def test_a_last_batch_that_is_dropped_of_an_iterable_is_told() -> None:
-    class Rows(IterableDataset[Any]):
-        def __iter__(self) -> Iterator[Any]:
-            return iter(zip(INPUTS, TARGETS, strict=True))
-
-    (note,) = walked(DataLoader(Rows(), batch_size=16, drop_last=True)).provenance["notes"]
-    assert "'d' lack those of the last batch, where it was not full: drop_last=True" in note
-    assert walked(DataLoader(Rows(), batch_size=16)).provenance["notes"] == []
 
 
 class Image:

@@ -22,9 +22,7 @@ from linescape.studies.store import Store
 from linescape.studies.study import Keep, Scan, Train
 from linescape.training.initialisation import draw
 from linescape.training.loop import Checkpoint
-from tests.studies.test_trainings import is_by_hand, same, steps, stop_after
-
-__all__ = ["steps"]
+from tests.support.moments import is_by_hand, same, stop_after
 
 RECIPE = Recipe(  # 18 steps, with the lowest loss in between
     Data("spiral", fraction=0.03, held_out=0.1, label_noise=0.2),

@@ -15,8 +15,8 @@ from linescape.studies.places.local import LocalFolder
 from linescape.studies.run import work
 from linescape.studies.store import FLUSHED, Store
 from linescape.studies.study import Train
-from tests.studies.test_run import FLAT
-from tests.studies.test_store import CURVE, END, LINE, ROWS, STATE, TASK
+from tests.support.small_study import FLAT
+from tests.support.stored import CURVE, END, LINE, ROWS, STATE, TASK
 
 QUICK, LONG = {"seconds": 0.9 * FLUSHED}, {"seconds": FLUSHED}
 RESULT = {"start.safetensors", "end.safetensors", "optimizer.safetensors", "log.parquet", "task.json"}

@@ -14,7 +14,7 @@ from linescape.studies.exchange import export_results, import_results
 from linescape.studies.layout import folder_of
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Task, Train
-from tests.studies.test_store import END, LINE, PLAIN, STATE, TASK, earlier, fill, same
+from tests.support.stored import END, LINE, PLAIN, STATE, TASK, earlier, fill, same
 
 KEPT = Keep(Moment(PLAIN, "epoch", 1))
 

@@ -15,7 +15,7 @@ from linescape.studies.layout import folder_of
 from linescape.studies.places.local import LocalFolder
 from linescape.studies.store import Store
 from linescape.studies.study import Arm, Keep, Moment, Run, Study, Train
-from tests.studies.test_store import END, LINE, PLAIN, ROWS, TASK, fill
+from tests.support.stored import END, LINE, PLAIN, ROWS, TASK, fill
 
 STUDY = Study("s", "", "a study", "", (Arm("base", "base", "base", (Run(PLAIN, {"whole": LINE}),)),))
 OTHER, KEPT = Train(Recipe(seed=4)), Keep(Moment(PLAIN, "step", 2))

@@ -21,7 +21,7 @@ from linescape.studies.places.local import LocalFolder
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Train, hump_line
 from linescape.training.loop import Checkpoint
-from tests.studies.test_store import CURVE, END, LINE, ROWS, STATE, TASK, same
+from tests.support.stored import CURVE, END, LINE, ROWS, STATE, TASK, same
 
 CONDITIONS = {"device": "cpu", "native_library": None, "versions": {"torch": "2"}}
 OTHERS: list[dict[str, Any]] = [

@@ -12,7 +12,7 @@ from linescape.studies.layout import folder_of
 from linescape.studies.places.local import LocalFolder
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Train, hump_line
-from tests.studies.test_store import CURVE, END, LINE, PLAIN, ROWS, TASK, fill
+from tests.support.stored import CURVE, END, LINE, PLAIN, ROWS, TASK, fill
 
 
 def test_a_whole_store_is_whole(tmp_path: Path) -> None:

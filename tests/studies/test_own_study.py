@@ -30,8 +30,8 @@ from linescape.studies.run import work
 from linescape.studies.schedule import Outcome, Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Study, Train
-from tests.studies.test_run import results
 from tests.support.own_study import FILE, as_file
+from tests.support.small_study import results
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +120,7 @@ def test_a_line_measures_what_the_users_own_code_gives(study: Study, done: Store
     assert curve["test", "error"].mean[-1] == log["test_error"][-1]
 
 
-@pytest.mark.slow  # test_run.py kills a study in the quick tests
+@pytest.mark.slow  # test_interrupted.py kills a study in the quick tests
 def test_kills_change_no_bit(file: Path, tmp_path: Path) -> None:
     (tmp_path / "my_study.py").write_text(FILE)
     command = [sys.executable, "-m", "tests.support.own_study", str(tmp_path), "1"]

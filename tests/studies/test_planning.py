@@ -46,7 +46,7 @@ from linescape.studies.study import Keep, Moment, Scan, Task, Train
 from linescape.studies.timing import Workload
 from linescape.studies.workloads import READING, TASK, _built, approximate_call
 from linescape.training import interventions as change
-from tests.studies.test_store import END
+from tests.support.stored import END
 
 STEP, PASS = 0.5, 0.25
 BASE = Recipe(Data("fashion-mini"), ResNet(8, 4), Optimizer(batch_size=64), Schedule(6))

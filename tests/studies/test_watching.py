@@ -13,7 +13,7 @@ from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Task, Train
 from linescape.studies.watching import Observer
-from tests.studies.test_run import FLAT, whole
+from tests.support.small_study import FLAT, whole
 
 OTHER = msgspec.structs.replace(FLAT, seed=7)
 TASKS: list[Task] = [Train(FLAT), whole(FLAT), Train(OTHER), whole(OTHER)]

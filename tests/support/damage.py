@@ -32,8 +32,9 @@ from linescape.studies.doing import do
 from linescape.studies.layout import folder_of
 from linescape.studies.run import work
 from linescape.studies.store import Store
-from linescape.studies.study import Arm, Keep, Moment, Run, Scan, Study, Task, Train
+from linescape.studies.study import Arm, Moment, Run, Scan, Study, Task, Train
 from linescape.training import interventions as change
+from tests.support.small_study import result
 
 PLAIN = Recipe(Data("spiral", fraction=0.05), MLP((8,), norm="batch"), Optimizer(batch_size=50), Schedule(3))
 OTHER = replace(PLAIN, seed=1)
@@ -75,19 +76,8 @@ def contents(store: Store, tasks: tuple[Task, ...]) -> dict[str, object]:
     for task in tasks:
         record = store.record(task)
         found[f"{task.key} record"] = {name: value for name, value in record.items() if name not in VOLATILE}
-        if "declined" in record:
-            continue
-        if isinstance(task, Train):
-            for name in ("start", "end", "optimizer"):
-                found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
-            found[f"{task.key} log"] = repr(store.log(task.recipe).drop("seconds").rows())
-        elif isinstance(task, Keep):
-            for name in ("state", "optimizer"):
-                found[f"{task.key} {name}"] = (store.folder(task) / f"{name}.safetensors").read_bytes()
-        elif isinstance(task, Scan):
-            curve = store.curve(task)
-            found[f"{task.key} alphas"] = curve.alphas.tobytes()
-            found |= {f"{task.key} {key}": values.tobytes() for key, values in curve.values.items()}
+        if "declined" not in record:
+            found |= result(store, task)
     return found
 
 

@@ -27,7 +27,7 @@ from linescape.recipe import Schedule, Trained
 from linescape.studies.doing import do
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Scan, Task, Train, in_order
-from tests.studies.test_run import BASE, study
+from tests.support.small_study import BASE, study
 
 
 def lives(body: Callable[[], None], limit: int | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""A process that does the study of test_run on a store behind an address, and may be killed before its n-th write.
+"""A process that does the small study on a store behind an address, and may be killed before its n-th write.
 
     python -m tests.support.remote_study ADDRESS [--kill N] [--slow SECONDS]
 
@@ -22,7 +22,7 @@ from linescape.studies.doing import do
 from linescape.studies.places import leases, remote
 from linescape.studies.store import Store
 from linescape.studies.study import Task
-from tests.studies.test_run import study
+from tests.support.small_study import study
 
 
 def main(address: str, kill: int, slow: float) -> None:

@@ -14,6 +14,7 @@ from tests.support import (  # noqa: F401 - they register theirs
     fresh_files,
     fresh_libraries,
     fresh_networks,
+    fresh_states,
     further_networks,
     reported_data,
     reported_files,

@@ -67,24 +67,9 @@ def pair(
         CheckpointError: names or shapes differ by more than is allowed.
     """
     fit = fit or Fit()
-    start, end = renamed(start, fit), renamed(end, fit)
-    if module is not None:
-        (slots, opaque), tied = split(module.state_dict(), "The network"), tied_names(module)
-        start, end = (
-            replace(contents, tensors=with_counters(with_tied_names(contents, tied), slots))
-            for contents in (start.named_as(slots), end.named_as(slots))
-        )
-        _check_shapes(end, module, slots)
-        known = {*slots, *opaque}
-    else:
-        start = start.named_as(end)
-        start = replace(start, tensors=with_counters(start, end))
-        known = set(end)
-    mismatch = Mismatch.between(end, start)
-    missing = [name for name in (*mismatch.only_left, *mismatch.only_right) if name in known]
-    shapes = [name for name in mismatch.shapes if name in known]
-    further = [name for name in (*end, *mismatch.only_right) if name not in known]
-    refused = [name for name in (*missing, *shapes, *further) if not fit.allows(name)]
+    start, end, known = _under_one_names(renamed(start, fit), renamed(end, fit), module)
+    differences = _Differences.between(start, end, known)
+    refused = [name for name in differences.fixed_or_left_out if not fit.allows(name)]
     if refused:
         network = f" in this {type(module).__name__}" if module is not None else ""
         raise CheckpointError(
@@ -94,10 +79,9 @@ def pair(
             "PATTERN=NEW."
         )
     first, last = dict(start), dict(end)
-    for name in (*missing, *shapes):
+    for name in differences.fixed:
         first[name] = last[name] = last[name] if name in last else first[name]
-    dtypes = {name for name in mismatch.dtypes if name in known and name not in shapes}
-    for name in dtypes:
+    for name in differences.dtypes:
         wider = promoted(first[name].dtype, last[name].dtype)
         if wider is None:
             raise CheckpointError(
@@ -105,31 +89,100 @@ def pair(
                 "holds the numbers of both. Convert one of the two checkpoints."
             )
         first[name], last[name] = first[name].to(wider), last[name].to(wider)
+    notes = (*end.notes, *_notes(differences, fit), *_note_of_settings(start, end))
+    return (
+        replace(start, tensors={name: first[name] for name in differences.names}),
+        replace(end, tensors={name: last[name] for name in differences.names}, notes=notes),
+    )
+
+
+def _under_one_names(
+    start: Contents, end: Contents, module: nn.Module | None
+) -> tuple[Contents, Contents, Collection[str]]:
+    """Both under the names of the network, or without one of the end; and the names that are known there."""
+    if module is None:
+        start = start.named_as(end)
+        return replace(start, tensors=with_counters(start, end)), end, set(end)
+    (slots, opaque), tied = split(module.state_dict(), "The network"), tied_names(module)
+    start, end = (
+        replace(contents, tensors=with_counters(with_tied_names(contents, tied), slots))
+        for contents in (start.named_as(slots), end.named_as(slots))
+    )
+    _check_shapes(end, module, slots)
+    return start, end, {*slots, *opaque}
+
+
+@dataclass(frozen=True)
+class _Differences:
+    """In what two checkpoints under one names differ.
+
+    Attributes:
+        names: all that the line has, in the order of the end.
+        missing: of these, what only one of the two has.
+        shapes: what has another shape.
+        further: what the network, or the end, does not know.
+        dtypes: what has only another type.
+    """
+
+    names: Sequence[str]
+    missing: Sequence[str]
+    shapes: Sequence[str]
+    further: Sequence[str]
+    dtypes: Collection[str]
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """What is held fixed, if that is allowed."""
+        return (*self.missing, *self.shapes)
+
+    @property
+    def fixed_or_left_out(self) -> tuple[str, ...]:
+        """What has to be allowed."""
+        return (*self.fixed, *self.further)
+
+    @classmethod
+    def between(cls, start: Contents, end: Contents, known: Collection[str]) -> _Differences:
+        """Compare them by names, shapes and types."""
+        mismatch = Mismatch.between(end, start)
+        everything = (*end, *mismatch.only_right)
+        shapes = [name for name in mismatch.shapes if name in known]
+        return cls(
+            names=[name for name in everything if name in known],
+            missing=[name for name in (*mismatch.only_left, *mismatch.only_right) if name in known],
+            shapes=shapes,
+            further=[name for name in everything if name not in known],
+            dtypes={name for name in mismatch.dtypes if name in known and name not in shapes},
+        )
+
+
+def _notes(differences: _Differences, fit: Fit) -> list[str]:
     notes = [
         f"No tensor that differs matches {pattern!r} of --allow-missing."
         for pattern in fit.allow_missing
-        if not any(re.search(pattern, name) for name in (*missing, *shapes, *further))
+        if not any(re.search(pattern, name) for name in differences.fixed_or_left_out)
     ]
-    if missing or shapes:
+    if differences.fixed:
         notes.append(
-            f"Held fixed, as only one checkpoint has them or their shapes differ: {', '.join((*missing, *shapes))}. "
+            f"Held fixed, as only one checkpoint has them or their shapes differ: {', '.join(differences.fixed)}. "
             "They have the end's values, or those of the only checkpoint that has them, along the whole line, so the "
             "network at alpha = 0 is not that of the start checkpoint."
         )
-    if further:
-        notes.append(f"Left out, as the network or the end has no such tensors: {', '.join(further)}.")
-    if dtypes:
-        notes.append(f"Converted to the wider of two types: {abbreviate(sorted(dtypes))}.")
-    if settings := differing_settings(start, end):
-        notes.append(
-            f"The config.json of the two checkpoints differ: {abbreviate(settings)}. All positions are measured with "
-            "the one network that was given, so an end with other settings is not the network that was trained."
-        )
-    names = [name for name in (*end, *mismatch.only_right) if name in known]
-    return (
-        replace(start, tensors={name: first[name] for name in names}),
-        replace(end, tensors={name: last[name] for name in names}, notes=(*end.notes, *notes)),
-    )
+    if differences.further:
+        left_out = ", ".join(differences.further)
+        notes.append(f"Left out, as the network or the end has no such tensors: {left_out}.")
+    if differences.dtypes:
+        notes.append(f"Converted to the wider of two types: {abbreviate(sorted(differences.dtypes))}.")
+    return notes
+
+
+def _note_of_settings(start: Contents, end: Contents) -> list[str]:
+    settings = differing_settings(start, end)
+    if not settings:
+        return []
+    return [
+        f"The config.json of the two checkpoints differ: {abbreviate(settings)}. All positions are measured with "
+        "the one network that was given, so an end with other settings is not the network that was trained."
+    ]
 
 
 def _check_shapes(end: Contents, module: nn.Module, slots: Mapping[str, Tensor]) -> None:

@@ -62,70 +62,86 @@ def average(
         StoreError: `out` exists or cannot be written.
     """
     check_alpha(alpha)
-    fitted = _fitted(start, end)
     measured = statistics or {}
-    check_alike(fitted, end, "the start", "the end")
-    types = {name: _common(name, fitted[name].dtype, value.dtype) for name, value in end.items()}
-
-    def both(name: str) -> tuple[Tensor, Tensor]:
-        return fitted[name].to(types[name]), end[name].to(types[name])
-
-    moving = {name for name in end if not identical(*both(name))}
-    _check_possible(start, end, moving)
-    _check_ties(start, fitted, end)
-    # BatchNorm's are small, and all are named before anything is written.
-    variances = {name: lerp(*both(name), alpha) for name in moving - set(measured) if name.endswith("running_var")}
-    if negative := negative_variances(variances):
-        raise StateError(
-            f"At alpha = {alpha:g} running variances of BatchNorm are negative: {abbreviate(negative)}. No network has "
-            "such a state. Choose alpha in [0, 1], or recompute the statistics: --model and --data."
-        )
-
-    # Taken from both ends, whose vectors belong to their weights: those between are the interpolated weight's.
-    vectors = Vectors((of for of in normed(moving) if of.weight in moving), fitted, end)
-
-    # One for all tensors: an allocator puts small objects where a tensor was, so that the next would need more memory.
-    largest = max(value.numel() * types[name].itemsize for name, value in end.items())
-    working = torch.empty(largest, dtype=torch.uint8).untyped_storage()
-
-    def tensor(name: str) -> Tensor:
-        value = at_position(name)
-        start.check_unchanged()
-        end.check_unchanged()
-        return value
-
-    def at_position(name: str) -> Tensor:
-        if name in measured:
-            return measured[name].to(types[name])
-        first, last = both(name)
-        if name not in moving or not last.numel():
-            return last if alpha else first
-        _check_finite(first, name, start.path)
-        _check_finite(last, name, end.path)
-        if alpha in (0.0, 1.0) or not is_continuous(last.dtype):
-            return last if alpha else first
-        if name in vectors.of:
-            return vectors.find(name, alpha, lambda other: lerp(*both(other), alpha))
-        if first.is_contiguous() and last.is_contiguous() and can_lerp(last.dtype):
-            size = last.nbytes
-            between = torch.empty(0, dtype=last.dtype).set_(working[:size], 0, last.shape, last.stride())
-            lerp(first, last, alpha, between)
-        else:
-            between = lerp(first, last, alpha)
-        _check_finite(between, name, f"The network at alpha = {alpha:g}")
-        return between
-
+    between = _Between(start, end, alpha, measured)
     provenance = {"start": Path(start.path).name, "end": Path(end.path).name, "alpha": alpha}
     provenance |= {"recalibrated": sorted(measured)} if measured else {}
-    left_out = checkpoints.write_like(end, tensor, out, {"average": provenance}, types)
-    of_values = (*_unmeasured(end, alpha, measured), *_widened(end, types), *_found(vectors))
+    left_out = checkpoints.write_like(end, between.tensor, out, {"average": provenance}, between.types)
+    of_values = (*_unmeasured(end, alpha, measured), *_widened(end, between.types), *_found(between.vectors))
     of_settings = (
         f"The config.json of the two checkpoints differ: {abbreviate(settings)}. With those of one, the weights of the "
         "other are not the network that was trained."
         for settings in [differing_settings(start, end)]
         if settings
     )
-    return (*fitted.notes, *end.notes, *left_out, *of_values, *of_settings)
+    return (*between.fitted.notes, *end.notes, *left_out, *of_values, *of_settings)
+
+
+class _Between:
+    """The tensors at one position between two checkpoints, by the end's names, in the types that are written.
+
+    Raises:
+        StateError: as `average`.
+    """
+
+    def __init__(self, start: Contents, end: Contents, alpha: float, measured: Mapping[str, Tensor]) -> None:
+        self.start, self.end, self.alpha, self.measured = start, end, alpha, measured
+        self.fitted = _fitted(start, end)
+        check_alike(self.fitted, end, "the start", "the end")
+        self.types = {name: _common(name, self.fitted[name].dtype, value.dtype) for name, value in end.items()}
+        self.moving = {name for name in end if not identical(*self._ends(name))}
+        _check_possible(start, end, self.moving)
+        _check_ties(start, self.fitted, end)
+        self._check_variances()
+        # Taken from both ends, whose vectors belong to their weights: those between are the interpolated weight's.
+        self.vectors = Vectors((of for of in normed(self.moving) if of.weight in self.moving), self.fitted, end)
+        # One for all tensors: an allocator puts small objects where a tensor was, so that the next would need more
+        # memory.
+        largest = max(value.numel() * self.types[name].itemsize for name, value in end.items())
+        self._working = torch.empty(largest, dtype=torch.uint8).untyped_storage()
+
+    def tensor(self, name: str) -> Tensor:
+        """One of them, of files that are what they were; it is valid until the next is asked for."""
+        value = self._at_position(name)
+        self.start.check_unchanged()
+        self.end.check_unchanged()
+        return value
+
+    def _ends(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.fitted[name].to(self.types[name]), self.end[name].to(self.types[name])
+
+    def _lerp(self, name: str) -> Tensor:
+        return lerp(*self._ends(name), self.alpha)
+
+    def _check_variances(self) -> None:
+        """BatchNorm's are small, and all are named before anything is written."""
+        names = (name for name in self.moving - set(self.measured) if name.endswith("running_var"))
+        if negative := negative_variances({name: self._lerp(name) for name in names}):
+            raise StateError(
+                f"At alpha = {self.alpha:g} running variances of BatchNorm are negative: {abbreviate(negative)}. No "
+                "network has such a state. Choose alpha in [0, 1], or recompute the statistics: --model and --data."
+            )
+
+    def _at_position(self, name: str) -> Tensor:
+        if name in self.measured:
+            return self.measured[name].to(self.types[name])
+        first, last = self._ends(name)
+        if name not in self.moving or not last.numel():
+            return last if self.alpha else first
+        _check_finite(first, name, self.start.path)
+        _check_finite(last, name, self.end.path)
+        if self.alpha in (0.0, 1.0) or not is_continuous(last.dtype):
+            return last if self.alpha else first
+        if name in self.vectors.of:
+            return self.vectors.find(name, self.alpha, self._lerp)
+        if first.is_contiguous() and last.is_contiguous() and can_lerp(last.dtype):
+            place = self._working[: last.nbytes]
+            value = torch.empty(0, dtype=last.dtype).set_(place, 0, last.shape, last.stride())
+            lerp(first, last, self.alpha, value)
+        else:
+            value = lerp(first, last, self.alpha)
+        _check_finite(value, name, f"The network at alpha = {self.alpha:g}")
+        return value
 
 
 def mean(

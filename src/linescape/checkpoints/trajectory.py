@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,46 +71,12 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
         CheckpointError: the folder cannot be listed, or has fewer than two checkpoints.
     """
     folder = Path(folder)
-    try:
-        atomic.check_name(folder)
-        entries = [path for path in sorted(folder.iterdir(), key=_position) if not path.name.startswith(".")]
-    except OSError as error:
-        raise CheckpointError(
-            f"{folder} cannot be listed as a folder ({error.strerror or error}). Name two checkpoints, or a folder of "
-            "checkpoints of one training."
-        ) from error
-    signatures: dict[Path, _Signature] = {}
-    left_out: dict[Path, str] = {}
-    notes: dict[str, None] = {}
-    metadata: dict[Path, Mapping[str, str]] = {}
-    stamps: dict[Path, Mapping[Path, tuple[int, ...]]] = {}
-    broken: dict[Path, set[str]] = {}
-    for path in entries:
-        try:
-            contents = read(path)
-        except CheckpointError as error:
-            left_out[path] = str(error)
-            continue
-        broken[path] = {name for name, value in contents.items() if not is_finite(value)}
-        signatures[path] = _signature(contents)
-        metadata[path], stamps[path] = contents.metadata or {}, contents.stamps
-        notes |= dict.fromkeys(contents.notes)
-    masks = set[str].intersection(*broken.values()) if broken else set()  # infinite in all, as masks are
-    for path in [path for path, names in broken.items() if names - masks]:
-        left_out[path] = "It holds NaN or infinity."
-        del signatures[path]
-    # Of equally many the later ones.
-    usual = next((signature for signature, _ in Counter(reversed(signatures.values())).most_common(1)), frozenset())
-    for path, signature in signatures.items():
-        if signature != usual:  # a script may have other names for the same tensors
-            signature = _signature(read(path).named_as([name for name, *_ in usual]))
-        if signature != usual:
-            names = sorted({name for name, *_ in signature ^ usual})
-            left_out[path] = (
-                f"Names, shapes or types of its tensors differ from those of most others ({abbreviate(names[:3])})."
-            )
-    kept = [path for path in signatures if path not in left_out]
-    reasons = [f"Left out {path.name}. {reason}" for path, reason in left_out.items()]
+    entries = _entries(folder)
+    found = _Found.of(entries, read)
+    found.leave_out_infinite()
+    found.leave_out_unlike(read)
+    kept = [path for path in found.signatures if path not in found.left_out]
+    reasons = [f"Left out {path.name}. {reason}" for path, reason in found.left_out.items()]
     if len(kept) < 2:
         raise CheckpointError(
             f"{folder} has {len(kept) or 'no'} checkpoint{'s' * (not kept)} among its {len(entries)} entries, and a "
@@ -119,8 +85,77 @@ def find(folder: str | Path, read: Read = checkpoints.read) -> Trajectory:
         )
     paths = _named(kept)
     order = f"{len(paths)} checkpoints, in this order: {', '.join(paths)}."
-    read_first = {file: found for path in kept for file, found in stamps[path].items()}
-    return Trajectory(paths, metadata[kept[-1]], (order, *reasons, *notes), read, read_first)
+    read_first = {file: first for path in kept for file, first in found.stamps[path].items()}
+    return Trajectory(paths, found.metadata[kept[-1]], (order, *reasons, *found.notes), read, read_first)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder, in the order of its numbers."""
+    try:
+        atomic.check_name(folder)
+        return [path for path in sorted(folder.iterdir(), key=_position) if not path.name.startswith(".")]
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be listed as a folder ({error.strerror or error}). Name two checkpoints, or a folder of "
+            "checkpoints of one training."
+        ) from error
+
+
+@dataclass
+class _Found:
+    """What was read of each file or folder, without its tensors.
+
+    Attributes:
+        signatures: of what could be read.
+        broken: names of tensors that hold NaN or infinity.
+        metadata: the texts besides the tensors.
+        stamps: as of `Trajectory`.
+        left_out: why it is no part of the course.
+        notes: what was changed on reading, once each.
+    """
+
+    signatures: dict[Path, _Signature] = field(default_factory=dict)
+    broken: dict[Path, set[str]] = field(default_factory=dict)
+    metadata: dict[Path, Mapping[str, str]] = field(default_factory=dict)
+    stamps: dict[Path, Mapping[Path, tuple[int, ...]]] = field(default_factory=dict)
+    left_out: dict[Path, str] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entries: Iterable[Path], read: Read) -> _Found:
+        """Read each."""
+        found = cls()
+        for path in entries:
+            try:
+                contents = read(path)
+            except CheckpointError as error:
+                found.left_out[path] = str(error)
+                continue
+            found.broken[path] = {name for name, value in contents.items() if not is_finite(value)}
+            found.signatures[path] = _signature(contents)
+            found.metadata[path], found.stamps[path] = contents.metadata or {}, contents.stamps
+            found.notes |= dict.fromkeys(contents.notes)
+        return found
+
+    def leave_out_infinite(self) -> None:
+        """Leave out what holds NaN or infinity where another does not: what is infinite in all are masks."""
+        masks = set[str].intersection(*self.broken.values()) if self.broken else set()
+        for path in [path for path, names in self.broken.items() if names - masks]:
+            self.left_out[path] = "It holds NaN or infinity."
+            del self.signatures[path]
+
+    def leave_out_unlike(self, read: Read) -> None:
+        """Leave out what has other tensors than most; of equally many the later ones stay."""
+        counted = Counter(reversed(self.signatures.values())).most_common(1)
+        usual = next((signature for signature, _ in counted), frozenset())
+        for path, signature in self.signatures.items():
+            if signature != usual:  # a script may have other names for the same tensors
+                signature = _signature(read(path).named_as([name for name, *_ in usual]))
+            if signature != usual:
+                names = sorted({name for name, *_ in signature ^ usual})
+                self.left_out[path] = (
+                    f"Names, shapes or types of its tensors differ from those of most others ({abbreviate(names[:3])})."
+                )
 
 
 def _signature(contents: Contents) -> _Signature:

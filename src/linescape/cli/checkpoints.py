@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich import box
@@ -14,6 +15,10 @@ from linescape.cli.consoles import Out, echo, echo_err, show
 from linescape.cli.reading import PLAIN, Reading
 from linescape.cli.soups import Choice, average_several
 from linescape.errors import MismatchError, RecipeError, printable
+
+if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
+    from linescape.checkpoints import Contents
+    from linescape.checkpoints.align import Fit
 
 
 def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> dict[str, Any]:
@@ -90,7 +95,6 @@ def average_files(
         reading: how to read the checkpoints.
     """
     from linescape.checkpoints import averaging, check_new
-    from linescape.checkpoints.align import pair, renamed
     from linescape.cli import specs
     from linescape.evaluation.evaluator import Evaluator
 
@@ -102,27 +106,20 @@ def average_files(
         )
     *others, last = map(reading.read, (start, end, *more))
     check_new(out, last)
-    fit = reading.fit()
-    fitted = []
-    for other in others:
-        first = renamed(other, fit)
-        if fit.allow_missing or fit.only_shared:
-            paired, noted = pair(first, last, replace(fit, rename=()))
-            first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
-        fitted.append(first)
+    fitted = _fitted(others, last, reading.fit())
     measured, resolved = None, None
     if model or data or choice.best or choice.greedy:
         resolved = specs.network_and_data(model, data, last.metadata, (end, *more)[-1], last)
     if resolved and not several:
         network, known, _ = resolved
-        measured = averaging.recalibrated(first, last, alpha, network, Evaluator(network, known, copy=False))
+        measured = averaging.recalibrated(fitted[0], last, alpha, network, Evaluator(network, known, copy=False))
         if not measured:
             echo_err("note: The network has no BatchNorm statistics to recompute.")
     try:
         if several:
             notes = average_several((*fitted, last), choice, resolved, out)
         else:
-            notes = averaging.average(first, last, alpha, out, measured)
+            notes = averaging.average(fitted[0], last, alpha, out, measured)
     except MismatchError as error:
         raise MismatchError(
             f"{error} `linescape diff` lists the differences; --only-shared, --allow-missing and --rename allow them."
@@ -131,3 +128,17 @@ def average_files(
         echo_err(f"note: {note}")
     echo(str(out))
     return {"path": out, "alpha": alpha, "notes": list(dict.fromkeys(notes))}
+
+
+def _fitted(others: Sequence[Contents], last: Contents, fit: Fit) -> list[Contents]:
+    """Checkpoints under other names, as asked for, and with the last one's values of what they need not have."""
+    from linescape.checkpoints.align import pair, renamed
+
+    fitted = []
+    for other in others:
+        first = renamed(other, fit)
+        if fit.allow_missing or fit.only_shared:
+            paired, noted = pair(first, last, replace(fit, rename=()))
+            first = replace(paired, tensors={name: paired[name] for name in last}, notes=(*paired.notes, *noted.notes))
+        fitted.append(first)
+    return fitted

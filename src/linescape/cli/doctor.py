@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from linescape.cli.consoles import echo, echo_err, show
+from linescape.cli.measuring import CPU, Subject
 from linescape.cli.reading import PLAIN, Reading
 from linescape.errors import RecipeError, UnsoundError
 
@@ -27,10 +28,8 @@ def examine(
     start: Path | None = None,
     end: Path | None = None,
     *,
-    model: str | None = None,
-    data: str | None = None,
+    subject: Subject = CPU,
     alphas: int = 11,
-    device: str = "cpu",
     reading: Reading = PLAIN,
 ) -> dict[str, Any]:
     """Check that cases with known answers come out on this machine, in a few seconds.
@@ -41,10 +40,8 @@ def examine(
     Args:
         start: a checkpoint, as for probe.
         end: another one.
-        model: the network, as for probe.
-        data: the data, as for probe.
+        subject: network, data, device.
         alphas: number of equally spaced positions on the line between the two.
-        device: where to compute: cpu, cuda, ...
         reading: how to read the checkpoints.
     """
     from linescape.cli import specs
@@ -55,7 +52,7 @@ def examine(
             "doctor takes two checkpoints or none, and one was named. Name the other end of the line: linescape doctor "
             "A B --model mine:network --data mine:data"
         )
-    device = specs.device(device)
+    device = specs.device(subject.device)
     machine = _machine()
     for name, value in machine.items():
         echo(f"{name}: {value}")
@@ -77,7 +74,7 @@ def examine(
     echo(f"All {len(checked)} known answers are right.")
     if start is None or end is None:
         return result
-    return result | {"batchnorm": _treatments(start, end, model, data, alphas, device, reading)}
+    return result | {"batchnorm": _treatments(start, end, subject, alphas, reading)}
 
 
 def _machine() -> dict[str, str]:
@@ -117,12 +114,9 @@ def _show_checks(checked: list[Check], device: str) -> None:
     show(table)
 
 
-def _treatments(
-    start: Path, end: Path, model: str | None, data: str | None, alphas: int, device: str, reading: Reading
-) -> dict[str, Any]:
+def _treatments(start: Path, end: Path, subject: Subject, alphas: int, reading: Reading) -> dict[str, Any]:
     """The line between two checkpoints under each treatment of BatchNorm."""
     from linescape.checkpoints.align import pair
-    from linescape.cli import specs
     from linescape.evaluation.batchnorm import TREATMENTS
     from linescape.evaluation.batchnorm import layers as norms
     from linescape.evaluation.evaluator import Evaluator
@@ -130,14 +124,14 @@ def _treatments(
     from linescape.interpolation.probing import probe
 
     first, last = map(reading.read, (start, end))
-    network, measured, notes = specs.network_and_data(model, data, last.metadata, end, last)
+    network, measured, notes = subject.resolve(last.metadata, end, last)
     first, last = pair(first, last, reading.fit(), network)
     if not norms(network):
         echo("The network has no running statistics of BatchNorm, so no treatment changes its line.")
         return {"notes": list(notes), "rows": []}
     treatments = tuple(t for t in TREATMENTS if t != "recalibrate" or "train" in measured)
-    evaluator = Evaluator(network.to(device), measured, copy=False)
-    states = [contents.into(network).to(device) for contents in (first, last)]
+    evaluator = Evaluator(network, measured, copy=False)
+    states = [contents.into(network).to(subject.device) for contents in (first, last)]
     result = probe(states[0], states[1], evaluator, options=ScanOptions(alphas=alphas, batchnorm=treatments))
     for contents in (first, last):
         contents.check_unchanged()

@@ -1,4 +1,4 @@
-"""What is measured, of which network, on which data and where: options that `probe` and `plane` share."""
+"""What is measured, of which network, on which data and where: options that `probe`, `plane` and `doctor` share."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Measuring:
-    """A network, data, and what to measure for each example.
+class Subject:
+    """A network, its data, and where to compute.
 
     Attributes:
         model: the network. module:callable or file.py:function that returns yours; torchvision:NAME or timm:NAME with
@@ -31,32 +31,12 @@ class Measuring:
             targets) or an iterable of batches; images:FOLDER,size=224; hf-data:FOLDER, a Hugging Face data set on disk;
             text:FILE,length=128 for language models; or a data set of linescape, as in fashion-mini,size=14. Not needed
             for checkpoints of linescape.
-        measure: what to measure for each example: cross_entropy, error, binary_cross_entropy, binary_error or
-            squared_error.
-        batchnorm: how to set BatchNorm statistics between the networks: interpolate, recalibrate or batch; on a line
-            also start or end, those of one of its ends.
-        precision: bfloat16 is faster where the processor has instructions for it, and is not used elsewhere; the
-            report states its deviation from full precision.
         device: where to compute: cpu, cuda, ...
     """
 
     model: str | None = None
     data: str | None = None
-    measure: Annotated[tuple[str, ...], Many] = ("cross_entropy", "error")
-    batchnorm: Annotated[tuple[str, ...], Many] = ("interpolate",)
-    precision: Literal["bfloat16"] | None = None
     device: str = "cpu"
-
-    def check(self) -> None:
-        """Refuse unknown measures and devices, before anything is read.
-
-        Raises:
-            RecipeError, MeasureError: as `specs.device` and `specs.measures_named`.
-        """
-        from linescape.cli import specs
-
-        specs.device(self.device)
-        specs.measures_named(self.measure)
 
     def resolve(self, metadata: Mapping[str, str] | None, end: Path, tensors: Mapping[str, Tensor]) -> Resolved:
         """The network, on its device, and the data.
@@ -75,6 +55,36 @@ class Measuring:
         resolved.network.to(self.device)
         return resolved
 
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Measuring(Subject):
+    """A network, data, and what to measure for each example.
+
+    Attributes:
+        measure: what to measure for each example: cross_entropy, error, binary_cross_entropy, binary_error or
+            squared_error.
+        batchnorm: how to set BatchNorm statistics between the networks: interpolate, recalibrate or batch; on a line
+            also start or end, those of one of its ends.
+        precision: bfloat16 is faster where the processor has instructions for it, and is not used elsewhere; the
+            report states its deviation from full precision.
+    """
+
+    measure: Annotated[tuple[str, ...], Many] = ("cross_entropy", "error")
+    batchnorm: Annotated[tuple[str, ...], Many] = ("interpolate",)
+    precision: Literal["bfloat16"] | None = None
+
+    def check(self) -> None:
+        """Refuse unknown measures and devices, before anything is read.
+
+        Raises:
+            RecipeError, MeasureError: as `specs.device` and `specs.measures_named`.
+        """
+        from linescape.cli import specs
+
+        specs.device(self.device)
+        specs.measures_named(self.measure)
+
     def evaluator(self, resolved: Resolved) -> Evaluator:
         """Measures this network on these data."""
         from linescape.cli import specs
@@ -84,4 +94,4 @@ class Measuring:
         return Evaluator(resolved.network, resolved.data, measures, precision=self.precision, copy=False)
 
 
-BY_DEFAULT = Measuring()
+BY_DEFAULT, CPU = Measuring(), Subject()

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from linescape.cli.consoles import Many, echo, echo_err, stderr
 from linescape.cli.studies import WHOLE, Selection
 from linescape.cli.usage import epilogue
-from linescape.errors import StoreError, UnfinishedError
+from linescape.errors import StoreError, UnfinishedError, plural
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
     from linescape.studies.exchange import Exchange
@@ -37,14 +37,16 @@ def check_store(store: str = "runs") -> dict[str, Any]:
     with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         bar = progress.add_task("reading")
         found = inventory.check(_existing(store), lambda done, total: progress.update(bar, completed=done, total=total))
-    echo(f"{found.whole} results are whole; {decimal(found.bytes)} in all")
+    echo(f"{plural(found.whole, 'result')} {_is(found.whole)} whole; {decimal(found.bytes)} in all")
     if found.begun:
-        echo(f"{len(found.begun)} tasks are begun and not done")
+        echo(f"{plural(len(found.begun), 'task')} {_is(len(found.begun))} begun and not done")
+    for link in found.links:
+        echo_err(f"note: {link} is a link to another folder and no part of the store, so it is not read.")
     for reason in found.damaged.values():
         echo(f"Damaged: {reason}")
     if found.damaged:
         raise UnfinishedError(
-            f"{len(found.damaged)} results are damaged. linescape study run makes those of its study again.",
+            f"{_damaged(len(found.damaged))}. linescape study run makes those of its study again.",
             asdict(found),
         )
     return asdict(found)
@@ -94,7 +96,8 @@ def export_store(out: Path, name: str | None = None, selection: Selection = WHOL
         raise StoreError("--scale, --arms and --runs are parts of a study. Name the study after the archive.")
     told = export_results(_existing(selection.store), out, selection.study(name) if name else None)
     if told.missing:
-        echo_err(f"{told.missing} tasks of the study are not done, so they are not in it.")
+        they = "it is" if told.missing == 1 else "they are"
+        echo_err(f"{plural(told.missing, 'task')} of the study {_is(told.missing)} not done, so {they} not in it.")
     echo(str(out))
     return {"archive": out, **_ended(told, "written")}
 
@@ -112,17 +115,26 @@ def import_store(archive: Path, store: str = "runs") -> dict[str, Any]:
 
     told = import_results(Store(store), archive)
     if told.there:
-        echo_err(f"{told.there} results were there already.")
+        echo_err(f"{plural(told.there, 'result')} {'was' if told.there == 1 else 'were'} there already.")
     return _ended(told, "taken")
 
 
 def _ended(told: Exchange, verb: str) -> dict[str, Any]:
-    echo_err(f"{told.taken} results {verb}, {decimal(told.bytes)}")
+    echo_err(f"{plural(told.taken, 'result')} {verb}, {decimal(told.bytes)}")
     for reason in told.damaged:
         echo_err(f"Left out: {reason}")
     if told.damaged:
-        raise UnfinishedError(f"{len(told.damaged)} results are damaged and were left out.", asdict(told))
+        left_out = f"{'was' if len(told.damaged) == 1 else 'were'} left out"
+        raise UnfinishedError(f"{_damaged(len(told.damaged))} and {left_out}.", asdict(told))
     return asdict(told)
+
+
+def _damaged(count: int) -> str:
+    return f"{plural(count, 'result')} {_is(count)} damaged"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _existing(store: str) -> Store:

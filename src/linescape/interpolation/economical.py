@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -86,6 +87,31 @@ class Sample:
                 self.points.setdefault(point.alpha, []).append(point)
 
 
+@dataclass(frozen=True)
+class _Search:
+    """Looks for positions with a few examples.
+
+    Attributes:
+        sample: is measured at the positions that are found.
+        rough: the few examples.
+        rows: which these are of the whole data.
+        all_drawn: whether the sample has all examples.
+    """
+
+    sample: Sample
+    rough: Sample
+    rows: Rows
+    all_drawn: bool
+
+    def values(self, key: Key, positions: Sequence[float]) -> np.ndarray:
+        """Values of the few examples ``(positions, examples)``."""
+        by_alpha = dict(zip(self.rough.alphas, self.rough.values(key), strict=True))
+        if self.all_drawn:  # what is measured on all examples is measured on these too
+            of_all = zip(self.sample.alphas, self.sample.values(key), strict=True)
+            by_alpha |= {alpha: values[self.rows[key[0]]] for alpha, values in of_all}
+        return np.stack([by_alpha[alpha] for alpha in positions]).astype(np.float64)
+
+
 class EconomicalScan:
     """Finds positions, draws examples, and counts what both cost.
 
@@ -154,8 +180,24 @@ class EconomicalScan:
 
     def _choose_positions(self, sample: Sample, keys: Sequence[Key], all_drawn: bool) -> dict[str, object]:
         """Find the positions that matter with a few examples, and measure the sample there."""
-        alphas = np.array(self.grid)
-        rough_indices = refinement.rough_positions(alphas)
+        rough_indices = refinement.rough_positions(np.array(self.grid))
+        search = self._search(sample, rough_indices, all_drawn)
+        self._refine(search, rough_indices, keys)
+        self.notes.append(
+            f"{len(sample.alphas)} of {len(self.grid)} positions were measured, those that barrier_above_chord and "
+            "min_delta need. Statistics of the course, such as the mean loss, are coarse, and a bump between positions "
+            "may be missed."
+        )
+        means = {"/".join(key): search.rough.values(key).mean(axis=1, dtype=np.float64).tolist() for key in keys}
+        return {
+            "grid": len(self.grid),
+            "rough_alphas": search.rough.alphas,
+            "rough_examples": {data: len(indices) for data, indices in search.rows.items()},
+            "rough_means": means,
+        }
+
+    def _search(self, sample: Sample, rough_indices: np.ndarray, all_drawn: bool) -> _Search:
+        """A few examples, measured at rough positions of the grid."""
         counts = {
             data: max(FEWEST, ROUGH * total // max(1, rough_indices.size - 2)) for data, total in self.totals.items()
         }
@@ -165,27 +207,27 @@ class EconomicalScan:
         # would be chosen for the same chance that makes its loss look high.
         rows = {data: np.sort(self.order[data][-count:]) for data, count in counts.items()}
         calibration = rows.get(self.evaluator.calibration)
-        inside = [self.grid[index] for index in rough_indices[1:-1]]
 
         def measure_few(evaluator: Evaluator, positions: Sequence[float]) -> Iterator[Point]:
             return self._counted(evaluator, positions, 0 if calibration is None else len(calibration))
 
+        inside = [self.grid[index] for index in rough_indices[1:-1]]
         rough = Sample(measure_few, inside if all_drawn else [0.0, *inside, 1.0])
         rough.draw(self.evaluator.sample(rows, calibration), rows)
+        return _Search(sample, rough, rows, all_drawn)
 
-        def values_of_few(key: Key) -> np.ndarray:
-            by_alpha = dict(zip(rough.alphas, rough.values(key), strict=True))
-            if all_drawn:  # what is measured on all examples is measured on these too
-                by_alpha |= {a: v[rows[key[0]]] for a, v in zip(sample.alphas, sample.values(key), strict=True)}
-            return np.stack([by_alpha[self.grid[index]] for index in rough_indices]).astype(np.float64)
-
+    def _refine(self, search: _Search, rough_indices: np.ndarray, keys: Sequence[Key]) -> None:
+        """Add positions to the sample, one after another, where the curves that the few examples tell need them."""
+        alphas = np.array(self.grid)
+        sample, rough = search.sample, search.rough
         inner, allowed_kinks = INNER, KINKS
         while True:
             measured = np.searchsorted(alphas, sample.alphas)
             rough_indices = np.union1d(rough_indices, measured)
             means = {key: sample.values(key).mean(axis=1, dtype=np.float64) for key in keys}
+            positions = [self.grid[index] for index in rough_indices]
             curves = [
-                refinement.predict_curve(alphas, rough_indices, values_of_few(key), measured, mean)
+                refinement.predict_curve(alphas, rough_indices, search.values(key, positions), measured, mean)
                 for key, mean in means.items()
             ]
             kinks = np.unique(np.concatenate([refinement.kinks(alphas, rough_indices, curve) for curve in curves]))
@@ -199,19 +241,8 @@ class EconomicalScan:
             if chosen is None or measured.size >= 2 + inner:
                 break
             sample.add_positions([self.grid[chosen]])
-            if not all_drawn and self.grid[chosen] not in rough.alphas:
+            if not search.all_drawn and self.grid[chosen] not in rough.alphas:
                 rough.add_positions([self.grid[chosen]])
-        self.notes.append(
-            f"{len(sample.alphas)} of {len(self.grid)} positions were measured, those that barrier_above_chord and "
-            "min_delta need. Statistics of the course, such as the mean loss, are coarse, and a bump between positions "
-            "may be missed."
-        )
-        return {
-            "grid": len(self.grid),
-            "rough_alphas": rough.alphas,
-            "rough_examples": {data: len(indices) for data, indices in rows.items()},
-            "rough_means": {"/".join(key): rough.values(key).mean(axis=1, dtype=np.float64).tolist() for key in keys},
-        }
 
     def _draw_until(self, sample: Sample, keys: Sequence[Key], until: Until, most: int) -> dict[str, object]:
         """Draw examples until the intervals are narrow enough."""

@@ -3,54 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from linescape import tensor_file
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Path
-from linescape.interpolation.hessian import curvature
+from linescape.interpolation.hessian import Curvature, curvature
 from linescape.interpolation.sam import sharpness
 
 RADIUS, ADAPTIVE_RADIUS = 0.05, 0.5
 """Of the balls of SAM (Foret et al. 2021, arXiv 2010.01412) and of ASAM (Kwon et al. 2021, arXiv 2102.11600)."""
 
 _FORMAT = "flatness 1"
+_OF_CURVATURE = [field.name for field in fields(Curvature) if field.name != "provenance"]
 
 
 @dataclass(frozen=True)
 class Flatness:
-    """Curvature and sharpness of the mean loss at positions of a path; see `Curvature` and `Sharpness`.
+    """Curvature and sharpness of the mean loss at positions of a path.
 
     Attributes:
-        alphas: positions ``(positions,)``.
-        loss: the mean loss there ``(positions,)``, in its own unit.
-        gradient: Euclidean norm of its gradient ``(positions,)``.
-        eigenvalues: the largest ones of its Hessian, falling ``(positions, top)``.
-        residuals: of each eigenvalue ``(positions, top)``.
-        trace: of the Hessian ``(positions,)``.
-        trace_half_width: half width of its 95 % interval over random vectors; 0 where it is exact ``(positions,)``.
+        curvature: positions, the mean loss there and its Hessian; the provenance has the radii of both balls too.
         rise: of the loss by SAM's step, with `RADIUS` ``(positions,)``.
         adaptive_rise: by ASAM's, with `ADAPTIVE_RADIUS` ``(positions,)``.
-        provenance: which function and which numbers of vectors these are of (JSON-able).
     """
 
-    alphas: np.ndarray
-    loss: np.ndarray
-    gradient: np.ndarray
-    eigenvalues: np.ndarray
-    residuals: np.ndarray
-    trace: np.ndarray
-    trace_half_width: np.ndarray
+    curvature: Curvature
     rise: np.ndarray
     adaptive_rise: np.ndarray
-    provenance: dict[str, object]
 
     def to_bytes(self) -> bytes:
         """All of it as a safetensors file."""
-        arrays = {name: np.ascontiguousarray(getattr(self, name), float) for name in _ARRAYS}
-        note = {"format": _FORMAT, "provenance": self.provenance}
+        values = {name: getattr(self.curvature, name) for name in _OF_CURVATURE}
+        values |= {"rise": self.rise, "adaptive_rise": self.adaptive_rise}
+        arrays = {name: np.ascontiguousarray(of, float) for name, of in values.items()}
+        note = {"format": _FORMAT, "provenance": self.curvature.provenance}
         return tensor_file.encode_sealed(tensor_file.from_arrays(arrays), note)
 
     @classmethod
@@ -63,10 +52,9 @@ class Flatness:
         tensors, note = tensor_file.decode_sealed(content)
         if note["format"] != _FORMAT:
             raise ValueError("it is no flatness")
-        return cls(**{name: tensors[name].numpy() for name in _ARRAYS}, provenance=note["provenance"])
-
-
-_ARRAYS = [field.name for field in fields(Flatness) if field.name != "provenance"]
+        arrays = {name: tensors[name].numpy() for name in (*_OF_CURVATURE, "rise", "adaptive_rise")}
+        curved = Curvature(**{name: arrays.pop(name) for name in _OF_CURVATURE}, provenance=note["provenance"])
+        return cls(curved, **arrays)
 
 
 def flatness(
@@ -100,6 +88,5 @@ def flatness(
         sharpness(path, evaluator, alphas, radius=radius, adaptive=adaptive, data=data, batchnorm=batchnorm).rise
         for radius, adaptive in ((RADIUS, False), (ADAPTIVE_RADIUS, True))
     ]
-    of_curvature = {field.name: getattr(curved, field.name) for field in fields(curved)}
-    of_curvature["provenance"] = {**curved.provenance, "radius": RADIUS, "adaptive_radius": ADAPTIVE_RADIUS}
-    return Flatness(**of_curvature, rise=rises[0], adaptive_rise=rises[1])
+    provenance = {**curved.provenance, "radius": RADIUS, "adaptive_radius": ADAPTIVE_RADIUS}
+    return Flatness(replace(curved, provenance=provenance), *rises)

@@ -96,16 +96,7 @@ def curvature(
     """
     loss = MeanLoss(path, evaluator, alphas, data, measure, batchnorm)
     count = sum(weight.numel() for weight in loss.weights)
-    for value, least, most, what in (
-        (top, 1, max(1, count - 1), "top"),
-        (vectors, 2, None, "vectors"),
-    ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
-            raise RecipeError(
-                f"{what} is {value!r}. The network has {count} parameters: give an integer from {least} to {most}."
-                if most
-                else f"{what} is {value!r}. An interval needs some: give an integer of {least} or more; 30 are usual."
-            )
+    _check_numbers(top, vectors, count)
     rows: list[tuple[float, np.ndarray, np.ndarray, float, float]] = []
     for place in loss.positions():
         alpha = float(loss.alphas[place])
@@ -130,6 +121,20 @@ def curvature(
     gradients, eigenvalues, residuals, traces, half_widths = columns
     provenance = {**loss.describe(), "vectors": vectors, "seed": seed, "tolerance": _TOLERANCE[evaluator.dtype]}
     return Curvature(loss.alphas, loss.values, gradients, eigenvalues, residuals, traces, half_widths, provenance)
+
+
+def _check_numbers(top: int, vectors: int, count: int) -> None:
+    """Of eigenvalues and of random vectors, for a network of so many parameters."""
+    for value, least, most, what in (
+        (top, 1, max(1, count - 1), "top"),
+        (vectors, 2, None, "vectors"),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least or (most and value > most):
+            raise RecipeError(
+                f"{what} is {value!r}. The network has {count} parameters: give an integer from {least} to {most}."
+                if most
+                else f"{what} is {value!r}. An interval needs some: give an integer of {least} or more; 30 are usual."
+            )
 
 
 def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[np.ndarray, np.ndarray, float, float]:

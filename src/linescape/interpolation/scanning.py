@@ -27,7 +27,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.per_example import Values
 from linescape.geometry import paths
 from linescape.interpolation import resume
-from linescape.interpolation.curve import Curve, Point
+from linescape.interpolation.curve import Curve, Key, Point
 from linescape.interpolation.economical import EconomicalScan
 from linescape.interpolation.identity import UnidentifiedError
 from linescape.interpolation.options import DEFAULT, ScanOptions
@@ -198,31 +198,10 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
     if not ordered:
         raise AlphaError("There are no points to make a curve of.")
     treatments = tuple(dict.fromkeys(treatment for _, _, treatment in ordered[0].values))
-    by_alpha = {point.alpha: point for point in ordered}
-    middle = min((alpha for alpha in by_alpha if alpha not in (0.0, 1.0)), key=lambda a: abs(a - 0.5), default=None)
-    exact = [treatment for treatment in treatments if treatment == "interpolate"]
-    between = None if middle is None else _deviation(by_alpha[middle], path, evaluator, exact)
-    deviations = {
-        end: _deviation(by_alpha[alpha], path, evaluator, [t for t in treatments if t in ("interpolate", end)])
-        for end, alpha in (("start", 0.0), ("end", 1.0))
-        if alpha in by_alpha
-    }
-    sizes = {key: {len(point.values[key]) for point in ordered} for key in ordered[0].values}
-    if changing := [key for key, different in sizes.items() if len(different) > 1]:
-        raise EndsError(
-            f"The data {changing[0][0]!r} had {' and then '.join(map(str, sorted(sizes[changing[0]])))} examples at "
-            "different positions, so these cannot be compared. Make the data repeatable."
-        )
-    values = {key: np.stack([point.values[key] for point in ordered]) for key in ordered[0].values}
-    notes = evaluator.notes(path)
+    deviations, between = _deviations(ordered, path, evaluator, treatments)
+    values = _stacked(ordered)
     norms = bool(batchnorm.layers(evaluator.model))
-    if not norms and len(treatments) > 1:
-        notes.append("The network has no BatchNorm with running statistics: all treatments are the same.")
-    if (others := batchnorm.untreated(evaluator.model)) and set(treatments) != {"interpolate"}:
-        notes.append(
-            f"{abbreviate(others)} are no statistics of torch's BatchNorm, so no treatment changes them: they move "
-            "with the weights."
-        )
+    notes = [*evaluator.notes(path), *_notes_on_treatments(evaluator, treatments)]
     provenance = {
         "linescape": version("linescape"),
         "torch": str(torch.__version__),
@@ -243,6 +222,49 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
         **path.describe(),
     }
     return Curve(np.array([point.alpha for point in ordered]), values, provenance)
+
+
+def _deviations(
+    ordered: Sequence[Point], path: paths.Path, evaluator: Evaluator, treatments: Sequence[str]
+) -> tuple[dict[str, float | None], float | None]:
+    """How far the points at both ends, and the one nearest to the middle, are from a direct evaluation."""
+    by_alpha = {point.alpha: point for point in ordered}
+    middle = min((alpha for alpha in by_alpha if alpha not in (0.0, 1.0)), key=lambda a: abs(a - 0.5), default=None)
+    exact = [treatment for treatment in treatments if treatment == "interpolate"]
+    between = None if middle is None else _deviation(by_alpha[middle], path, evaluator, exact)
+    at_ends = {
+        end: _deviation(by_alpha[alpha], path, evaluator, [t for t in treatments if t in ("interpolate", end)])
+        for end, alpha in (("start", 0.0), ("end", 1.0))
+        if alpha in by_alpha
+    }
+    return at_ends, between
+
+
+def _stacked(ordered: Sequence[Point]) -> dict[Key, np.ndarray]:
+    """The values of all points ``(alphas, examples)``.
+
+    Raises:
+        EndsError: points have other numbers of examples.
+    """
+    sizes = {key: {len(point.values[key]) for point in ordered} for key in ordered[0].values}
+    if changing := [key for key, different in sizes.items() if len(different) > 1]:
+        raise EndsError(
+            f"The data {changing[0][0]!r} had {' and then '.join(map(str, sorted(sizes[changing[0]])))} examples at "
+            "different positions, so these cannot be compared. Make the data repeatable."
+        )
+    return {key: np.stack([point.values[key] for point in ordered]) for key in ordered[0].values}
+
+
+def _notes_on_treatments(evaluator: Evaluator, treatments: Sequence[str]) -> list[str]:
+    notes = []
+    if not batchnorm.layers(evaluator.model) and len(treatments) > 1:
+        notes.append("The network has no BatchNorm with running statistics: all treatments are the same.")
+    if (others := batchnorm.untreated(evaluator.model)) and set(treatments) != {"interpolate"}:
+        notes.append(
+            f"{abbreviate(others)} are no statistics of torch's BatchNorm, so no treatment changes them: they move "
+            "with the weights."
+        )
+    return notes
 
 
 @dataclass(frozen=True)

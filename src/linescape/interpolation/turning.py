@@ -145,32 +145,7 @@ def gauss_length(
             derivatives (the network detaches them, or computes with an operation that torch cannot differentiate
             forward twice).
     """
-    check_type(path, Path, "The path", "Give a path between two networks, such as Line(start, end).")
-    check_type(network, nn.Module, "The network", "Give the module that the path is of.")
-    check_type(inputs, Tensor, "inputs", "Give a tensor with a row for each example.")
-    check_type(batch, int, "batch", "Give the number of examples differentiated at once, such as 100.")
-    if not path.straight:
-        raise StateError(
-            f"This {type(path).__name__} is not straight, and Gauss length takes the derivatives of the straight line "
-            "between the ends: they would be those of another path. Give Line(start, end), without spectral norm."
-        )
-    positions = grid(alphas)
-    if positions[0] < 0 or positions[-1] > 1:
-        raise AlphaError(
-            f"The positions reach from {positions[0]} to {positions[-1]}. Gauss length is that of the way between both "
-            "ends: give positions from 0 to 1."
-        )
-    if not inputs.ndim or not len(inputs) or batch < 1:
-        raise MeasureError(
-            f"There are {len(inputs) if inputs.ndim else 0} examples in batches of {batch}: nothing can be measured. "
-            "Give at least one example, and batches of at least one."
-        )
-    check_pair(State.from_module(network, copy=False), path.template)
-    if path.unsaved:
-        raise StateError(
-            f"The ends differ in what no state dict holds ({abbreviate(path.unsaved)}), and it is unknown how that "
-            "changes along the line. Keep it in buffers, or make it the same in both networks."
-        )
+    positions = _positions(path, network, inputs, alphas, batch)
     module = _prepared(network)
     inputs = inputs.detach().cpu()
     inputs = inputs.double() if inputs.is_floating_point() else inputs
@@ -324,6 +299,39 @@ def _angles(before: Tensor, after: Tensor) -> Tensor:
     return 2 * torch.atan2((first - second).norm(dim=1), (first + second).norm(dim=1))  # precise at small angles
 
 
+def _positions(
+    path: Path, network: nn.Module, inputs: Tensor, alphas: int | Sequence[float], batch: int
+) -> Sequence[float]:
+    """The positions to measure, once the arguments of `gauss_length` are known to be of their types and to fit."""
+    check_type(path, Path, "The path", "Give a path between two networks, such as Line(start, end).")
+    check_type(network, nn.Module, "The network", "Give the module that the path is of.")
+    check_type(inputs, Tensor, "inputs", "Give a tensor with a row for each example.")
+    check_type(batch, int, "batch", "Give the number of examples differentiated at once, such as 100.")
+    if not path.straight:
+        raise StateError(
+            f"This {type(path).__name__} is not straight, and Gauss length takes the derivatives of the straight line "
+            "between the ends: they would be those of another path. Give Line(start, end), without spectral norm."
+        )
+    positions = grid(alphas)
+    if positions[0] < 0 or positions[-1] > 1:
+        raise AlphaError(
+            f"The positions reach from {positions[0]} to {positions[-1]}. Gauss length is that of the way between both "
+            "ends: give positions from 0 to 1."
+        )
+    if not inputs.ndim or not len(inputs) or batch < 1:
+        raise MeasureError(
+            f"There are {len(inputs) if inputs.ndim else 0} examples in batches of {batch}: nothing can be measured. "
+            "Give at least one example, and batches of at least one."
+        )
+    check_pair(State.from_module(network, copy=False), path.template)
+    if path.unsaved:
+        raise StateError(
+            f"The ends differ in what no state dict holds ({abbreviate(path.unsaved)}), and it is unknown how that "
+            "changes along the line. Keep it in buffers, or make it the same in both networks."
+        )
+    return positions
+
+
 def _check(module: nn.Module, network: nn.Module, path: Path, inputs: Tensor) -> None:
     """The outputs are logits, those of a plain call, and their derivatives are what difference quotients are.
 
@@ -332,49 +340,67 @@ def _check(module: nn.Module, network: nn.Module, path: Path, inputs: Tensor) ->
     """
     alpha = 0.4142  # no position of a usual grid, nor a symmetric one
     logits = partial(_logits(module, path, alpha), inputs)
-    at = partial(torch.tensor, dtype=torch.float64)
     with torch.no_grad():
-        outputs = logits(at(alpha))
-        if outputs.ndim != 2 or len(outputs) != len(inputs) or outputs.shape[1] < 2:
+        outputs = logits(_at(alpha))
+        alone = partial(_logits(module, path, alpha), inputs[:1])
+        _check_outputs(outputs, lambda: alone(_at(alpha)), len(inputs))
+        _check_plain_call(outputs, network, path, alpha, inputs)
+        _check_derivatives(logits, outputs, alpha)
+
+
+def _at(alpha: float) -> Tensor:
+    return torch.tensor(alpha, dtype=torch.float64)
+
+
+def _check_outputs(outputs: Tensor, alone: Callable[[], Tensor], examples: int) -> None:
+    """They are logits of so many examples, the first of which has the same ones `alone`."""
+    if outputs.ndim != 2 or len(outputs) != examples or outputs.shape[1] < 2:
+        raise MeasureError(
+            f"The outputs of {examples} examples have shape {tuple(outputs.shape)}. Gauss length is that of "
+            "logits (examples, classes), with two classes or more: a single number has no direction that could "
+            "turn. Wrap the network in a module that returns such logits."
+        )
+    if not torch.allclose(alone(), outputs[:1], rtol=1e-8, atol=1e-10, equal_nan=True):
+        raise MeasureError(
+            "The logits of an example are others when it is measured alone, so they are random or depend on the "
+            "other examples of the batch, and an example has no path of its own. Give a network that answers for "
+            "each example by itself in eval mode."
+        )
+
+
+def _check_plain_call(outputs: Tensor, network: nn.Module, path: Path, alpha: float, inputs: Tensor) -> None:
+    """They are those of a copy of the network that has loaded the position."""
+    plain = _copied(network).cpu()
+    path.at(alpha).load_into(plain)
+    called = plain.double().eval()(inputs)
+    called = getattr(called, "logits", called)
+    unlike = float(((called - outputs).norm(dim=1) / outputs.norm(dim=1)).nanmedian())
+    if unlike > 1e-2:  # the position was rounded to the network's own precision
+        raise MeasureError(
+            f"At alpha = {alpha} the logits are off by {unlike:.1e} of their size from those of a plain call. The "
+            "network computes with something else than the tensors of its state dict, as where eval() merges "
+            "adapters. Merge them first, and give the merged networks."
+        )
+
+
+def _check_derivatives(logits: Callable[[Tensor], Tensor], outputs: Tensor, alpha: float) -> None:
+    """Both derivatives of the logits are what they change by around a position, where they are `outputs`."""
+    try:
+        exact = _derivatives(logits, alpha)
+        nearby = [(logits(_at(a)), _derivatives(logits, a)[0]) for a in (alpha - _STEP, alpha + _STEP)]
+    except (RuntimeError, NotImplementedError) as error:
+        raise MeasureError(
+            f"torch cannot differentiate this network forward twice: {first_line(error)}. Replace the operation "
+            "that it names by plain ones (for attention: torch.nn.attention.sdpa_kernel(SDPBackend.MATH))."
+        ) from error
+    scale = 0.01 * outputs.norm(dim=1) + exact[0].norm(dim=1) + exact[1].norm(dim=1)  # the first: of rounding
+    for which, derivative, before, after in zip(("first", "second"), exact, *nearby, strict=True):
+        off = ((after - before) / (2 * _STEP) - derivative).norm(dim=1)
+        share = float((off / scale).nanmedian())
+        if share > 1e-4:
             raise MeasureError(
-                f"The outputs of {len(inputs)} examples have shape {tuple(outputs.shape)}. Gauss length is that of "
-                "logits (examples, classes), with two classes or more: a single number has no direction that could "
-                "turn. Wrap the network in a module that returns such logits."
+                f"The {which} derivative of the logits is not what they change by: it is off by {share:.1e} of "
+                "both derivatives' size for half of the examples. The network computes with something that torch "
+                "does not differentiate (detach, no_grad, statistics of torch.batch_norm), so its "
+                "Gauss length would be wrong. Write that part in plain operations on the network's tensors."
             )
-        alone = partial(_logits(module, path, alpha), inputs[:1])(at(alpha))
-        if not torch.allclose(alone, outputs[:1], rtol=1e-8, atol=1e-10, equal_nan=True):
-            raise MeasureError(
-                "The logits of an example are others when it is measured alone, so they are random or depend on the "
-                "other examples of the batch, and an example has no path of its own. Give a network that answers for "
-                "each example by itself in eval mode."
-            )
-        plain = _copied(network).cpu()
-        path.at(alpha).load_into(plain)
-        called = plain.double().eval()(inputs)
-        called = getattr(called, "logits", called)
-        unlike = float(((called - outputs).norm(dim=1) / outputs.norm(dim=1)).nanmedian())
-        if unlike > 1e-2:  # the position was rounded to the network's own precision
-            raise MeasureError(
-                f"At alpha = {alpha} the logits are off by {unlike:.1e} of their size from those of a plain call. The "
-                "network computes with something else than the tensors of its state dict, as where eval() merges "
-                "adapters. Merge them first, and give the merged networks."
-            )
-        try:
-            exact = _derivatives(logits, alpha)
-            nearby = [(logits(at(a)), _derivatives(logits, a)[0]) for a in (alpha - _STEP, alpha + _STEP)]
-        except (RuntimeError, NotImplementedError) as error:
-            raise MeasureError(
-                f"torch cannot differentiate this network forward twice: {first_line(error)}. Replace the operation "
-                "that it names by plain ones (for attention: torch.nn.attention.sdpa_kernel(SDPBackend.MATH))."
-            ) from error
-        scale = 0.01 * outputs.norm(dim=1) + exact[0].norm(dim=1) + exact[1].norm(dim=1)  # the first: of rounding
-        for which, derivative, before, after in zip(("first", "second"), exact, *nearby, strict=True):
-            off = ((after - before) / (2 * _STEP) - derivative).norm(dim=1)
-            share = float((off / scale).nanmedian())
-            if share > 1e-4:
-                raise MeasureError(
-                    f"The {which} derivative of the logits is not what they change by: it is off by {share:.1e} of "
-                    "both derivatives' size for half of the examples. The network computes with something that torch "
-                    "does not differentiate (detach, no_grad, statistics of torch.batch_norm), so its "
-                    "Gauss length would be wrong. Write that part in plain operations on the network's tensors."
-                )

@@ -95,6 +95,27 @@ class _Gallery(Folder):
         """Leave the table out."""
 
 
+def _contents(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Anchor and title of each section that a page has."""
+    sections = (
+        ("glance", "At a glance", True),
+        ("answers", "Answers", True),
+        ("accuracy", "Accuracy", True),
+        ("published", "Published", content["published"]),
+        ("lines", "Lines", True),
+        ("explorer-section", "Explore", True),
+        ("layers", "Layer-wise", content["layers"]),
+        ("partial", "Partial pre-training", content["partial"]),
+        ("distances", "Distance", True),
+        ("others", "Other lines", content["others"]),
+        ("batchnorm", "BatchNorm", content["treatments"]),
+        ("definitions", "Definitions", True),
+        ("provenance", "Provenance", True),
+        ("missing", "Missing", True),
+    )
+    return [(anchor, title) for anchor, title, present in sections if present]
+
+
 class _Content:
     """The sections of one study's page; each writes its figures and tables on the way."""
 
@@ -141,23 +162,7 @@ class _Content:
             "missing": self.missing(),
             **self.not_finite(),
         }
-        sections = (
-            ("glance", "At a glance", True),
-            ("answers", "Answers", True),
-            ("accuracy", "Accuracy", True),
-            ("published", "Published", content["published"]),
-            ("lines", "Lines", True),
-            ("explorer-section", "Explore", True),
-            ("layers", "Layer-wise", content["layers"]),
-            ("partial", "Partial pre-training", content["partial"]),
-            ("distances", "Distance", True),
-            ("others", "Other lines", content["others"]),
-            ("batchnorm", "BatchNorm", content["treatments"]),
-            ("definitions", "Definitions", True),
-            ("provenance", "Provenance", True),
-            ("missing", "Missing", True),
-        )
-        return content | {"contents": [(anchor, title) for anchor, title, present in sections if present]}
+        return content | {"contents": _contents(content)}
 
     # -- head ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from linescape.interpolation.probing import WHOLE, Probe
 from linescape.report import appendix, figures, page
-from linescape.report.page import Column, Folder
+from linescape.report.page import Column, Drawing, Folder
 from linescape.report.probe_tables import ProbeTables
 from linescape.report.text import caption, number
 from linescape.shape.definitions import DEFINITIONS, DISTANCES
@@ -41,24 +41,7 @@ def write(
     all_notes = [*dict.fromkeys([*probe.notes, *notes])]
     frames.write(output, title, all_notes)
     whole = probe.curves[WHOLE]
-    data, treatment = frames.shown
-    block_figures = []
-    beside = []
-    if probe.beside:
-        ways = {"straight line": whole, **probe.beside}
-        for number, of in enumerate(dict.fromkeys(series.batchnorm for series in whole)):
-            where = caption("where", data=data, treatment=of if probe.treatments else "")
-            figure = figures.blocks(ways, data, of, classes)
-            name = f"beside-{number}" if number else "beside"
-            merged = any(curve.provenance.get("path") == "Merged" for curve in ways.values())
-            beside.append(output.draw(name, figure, caption("beside", where=where, merged=merged)))
-    if len(probe.curves) > 1:
-        titles = {measure: f"{data} {words}, added" for measure, words in frames.measures.items()}
-        shown = _shown_blocks(frames)
-        words = caption("set_back", where=frames.where, shares=shown["share"].count() > 0)
-        block_figures.append(output.draw("set-back", figures.set_back(shown, titles), words))
-        figure = figures.blocks(probe.curves, data, treatment, classes)
-        block_figures.append(output.draw("layers", figure, caption("block_lines", where=frames.where)))
+    beside, block_figures = _beside(probe, frames, output, classes), _blocks(probe, frames, output, classes)
     return output.page(
         "two_networks.html",
         {
@@ -81,6 +64,34 @@ def write(
             "not_interpolated": ", ".join(whole.provenance.get("not_interpolated", ())),
         },
     )
+
+
+def _beside(probe: Probe, frames: ProbeTables, output: Folder, classes: int | None) -> list[Drawing]:
+    """The straight line among what was measured beside it, by treatment of BatchNorm."""
+    if not probe.beside:
+        return []
+    data, ways = frames.shown[0], {"straight line": probe.curves[WHOLE], **probe.beside}
+    merged = any(curve.provenance.get("path") == "Merged" for curve in ways.values())
+    drawings = []
+    for index, of in enumerate(dict.fromkeys(series.batchnorm for series in probe.curves[WHOLE])):
+        where = caption("where", data=data, treatment=of if probe.treatments else "")
+        figure = figures.blocks(ways, data, of, classes)
+        name = f"beside-{index}" if index else "beside"
+        drawings.append(output.draw(name, figure, caption("beside", where=where, merged=merged)))
+    return drawings
+
+
+def _blocks(probe: Probe, frames: ProbeTables, output: Folder, classes: int | None) -> list[Drawing]:
+    """What each block costs when it is set back, and the lines of the blocks."""
+    if len(probe.curves) == 1:
+        return []
+    data, treatment = frames.shown
+    titles = {measure: f"{data} {words}, added" for measure, words in frames.measures.items()}
+    shown = _shown_blocks(frames)
+    words = caption("set_back", where=frames.where, shares=shown["share"].count() > 0)
+    set_back = output.draw("set-back", figures.set_back(shown, titles), words)
+    figure = figures.blocks(probe.curves, data, treatment, classes)
+    return [set_back, output.draw("layers", figure, caption("block_lines", where=frames.where))]
 
 
 def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:

@@ -20,12 +20,14 @@ class Inventory:
         bytes: of all files, with what is begun.
         damaged: folder of a result -> what is wrong with it.
         begun: folders of tasks that are not done, with a snapshot or points.
+        links: folders that are links and no part of the store, in which nothing is read.
     """
 
     whole: int = 0
     bytes: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
     begun: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
 
 
 def check(store: Store, report: Callable[[int, int], object] = lambda *_: None) -> Inventory:
@@ -36,9 +38,9 @@ def check(store: Store, report: Callable[[int, int], object] = lambda *_: None) 
         report: called with the number of results that were read, and of all.
 
     Raises:
-        StoreError: the store cannot be read, which may pass.
+        StoreError: the store cannot be read, which may pass; or one of its own folders is a link.
     """
-    found = Inventory()
+    found = Inventory(links=store.place.links())
     for folder, files in result_folders(store).items():
         found.bytes += sum(map(size_of, files.values()))
         if DONE not in files and (SNAPSHOT in files or any(name.startswith(f"{POINTS}/") for name in files)):

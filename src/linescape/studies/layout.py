@@ -16,10 +16,11 @@ scan/KEY/task.json, curve.safetensors, done.json, verified.json         and so f
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 
 from linescape.recipe import Moment, Recipe
-from linescape.studies.tasks import Keep, Task, Train
+from linescape.studies.tasks import Keep, Task, Train, known_kinds
 
 MARK, TASK, DONE, VERIFIED = "linescape.json", "task.json", "done.json", "verified.json"
 FAILED = "failed.json"
@@ -43,6 +44,14 @@ def folder_of(task: Task) -> str:
     if task.inside:
         return f"{folder_of(task.maker)}/{task.inside}"
     return f"{task.__struct_config__.tag}/{key_of(task)}"
+
+
+def is_own(folder: str, names: Iterable[str]) -> bool:
+    """Whether a folder is one of a store's own, or within one; if it is of no known kind, by the names in it."""
+    kind, _, rest = folder.partition("/")
+    if kind in {known.__struct_config__.tag for known in known_kinds()}:
+        return True
+    return any(RESULT.fullmatch(f"{kind}/{name.split('/')[0]}") for name in ([rest] if rest else names))
 
 
 def lock_of(folder: str) -> str:

@@ -58,12 +58,17 @@ class Task(Content, frozen=True):
         return 1
 
 
-def any_task() -> Any:
-    """The type of all kinds of tasks that are known, for msgspec to decode."""
+def known_kinds() -> list[type[Task]]:
+    """All kinds of tasks that are known."""
     known = list(Task.__subclasses__())
     for kind in known:
         known += kind.__subclasses__()
-    return Union[tuple(kind for kind in known if kind.__struct_config__.tag)]  # noqa: UP007 - of a list
+    return [kind for kind in known if kind.__struct_config__.tag]
+
+
+def any_task() -> Any:
+    """The type of all kinds of tasks that are known, for msgspec to decode."""
+    return Union[tuple(known_kinds())]  # noqa: UP007 - of a list
 
 
 class Train(Task, frozen=True, tag_field="task", tag="train"):

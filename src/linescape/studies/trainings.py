@@ -125,20 +125,10 @@ def run(training: Training, keeps: Iterable[Keep], stop: bool = False) -> None:
         now = time.perf_counter()
         midway = progress.diverged and not progress.epoch_finished
         if (progress.epoch_finished and progress.step > checkpoint.step) or midway:
-            epoch = (progress.step - progress.epoch_finished) // progress.per_epoch
-            row: dict[str, float | int | None] = {
-                "epoch": epoch,
-                "train_loss": progress.loss,
-                "train_error": progress.error,
-                "test_loss": None,
-                "test_error": None,
-                "lr": learning_rate(recipe, max(progress.step - 1, 0), progress.per_epoch),
-                "seconds": now - epoch_started,
-            }
-            if progress.ended or (epochs - 1 - epoch) % math.ceil(epochs / TEST_MEASUREMENTS) == 0:
+            row = _row(progress, recipe, now - epoch_started)
+            if progress.ended or (epochs - 1 - _epoch(progress)) % math.ceil(epochs / TEST_MEASUREMENTS) == 0:
                 values = evaluator(progress.checkpoint().state)
-                row["test_loss"] = float(values["test", "cross_entropy"].mean(dtype=np.float64))
-                row["test_error"] = float(values["test", "error"].mean(dtype=np.float64))
+                row |= {name: float(values["test", of].mean(dtype=np.float64)) for name, of in _OF_TEST.items()}
             rows = [*rows, row]
             if best and held_out_loss and progress.epoch_finished:
                 best = best.or_now(after := progress.checkpoint(), held_out_loss(after.state))
@@ -160,6 +150,28 @@ def run(training: Training, keeps: Iterable[Keep], stop: bool = False) -> None:
             saved = time.perf_counter()
             if progress.step == last:
                 return
+
+
+_OF_TEST = {"test_loss": "cross_entropy", "test_error": "error"}
+"""Column of the log -> the measure that it has the mean of."""
+
+
+def _row(progress: Progress, recipe: Recipe, seconds: float) -> dict[str, float | int | None]:
+    """An epoch in the log, in which the test half is not measured."""
+    return {
+        "epoch": _epoch(progress),
+        "train_loss": progress.loss,
+        "train_error": progress.error,
+        "test_loss": None,
+        "test_error": None,
+        "lr": learning_rate(recipe, max(progress.step - 1, 0), progress.per_epoch),
+        "seconds": seconds,
+    }
+
+
+def _epoch(progress: Progress) -> int:
+    """The epoch that a step is of, or has finished."""
+    return (progress.step - progress.epoch_finished) // progress.per_epoch
 
 
 def keep_within(task: Keep, job: Job, keeps: Collection[Keep]) -> None:
@@ -207,11 +219,7 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
     due = training.due(asked)
     for step in [step for step in due if step >= end.step]:
         for keep in due.pop(step):
-            if step == end.step:
-                store.save_state(keep, end, training.record())
-            elif step <= steps_in_epoch(recipe, training.dataset) * recipe.schedule.epochs:
-                reason = f"The training ended after step {end.step}, so there is no state after {keep.moment} of it."
-                store.decline(keep, reason, training.record())
+            _keep_end(keep, step, end, training)
     unchecked = {keep: store.half_done(keep, conditions) for keep in chain(*due.values())}
     checkpoint, rows, best = training.snapshot()
     if not any(keep.moment.at == "best" for keep in asked):
@@ -228,8 +236,7 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
         for keep in due.get(progress.step, ()):
             unchecked[keep].save_training(progress.checkpoint(), [])
         if progress.ended or (progress.epoch_finished and progress.step > checkpoint.step):
-            epoch = (progress.step - progress.epoch_finished) // progress.per_epoch
-            _check_logged(epoch, progress, log, training)
+            _check_logged(_epoch(progress), progress, log, training)
             if progress.ended and not _equal(progress.checkpoint().state, end.state):
                 raise _not_repeated(training, "its end has other bits")
             if best and held_out_loss and progress.epoch_finished and progress.step > checkpoint.step:
@@ -248,6 +255,16 @@ def _repeat(training: Training, keeps: Iterable[Keep]) -> None:
             half_done.save_training(progress.checkpoint(), rows, best)
             saved = time.perf_counter()
     half_done.drop()
+
+
+def _keep_end(keep: Keep, step: int, end: Checkpoint, training: Training) -> None:
+    """Keep a state after a step that is the training's last; it is declined if the training ended before that step."""
+    recipe, store = training.task.recipe, training.job.store
+    if step == end.step:
+        store.save_state(keep, end, training.record())
+    elif step <= steps_in_epoch(recipe, training.dataset) * recipe.schedule.epochs:
+        reason = f"The training ended after step {end.step}, so there is no state after {keep.moment} of it."
+        store.decline(keep, reason, training.record())
 
 
 def _held_out_loss(network: nn.Module, dataset: Dataset, device: str) -> Callable[[State], float]:

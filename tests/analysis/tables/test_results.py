@@ -12,7 +12,7 @@ from linescape.errors import DamagedError
 from linescape.studies.places.local import LocalFolder
 from linescape.studies.store import Store
 from linescape.studies.study import Arm, Run, Study
-from tests.studies.test_store import LINE, PLAIN, TASK, fill
+from tests.support.stored import LINE, PLAIN, TASK, fill
 
 
 def test_each_file_is_read_once_and_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from linescape import studies
 from linescape.analysis.answers import Answer, Outcome, Verdict, answers
 from linescape.analysis.tables import Results
 from linescape.interpolation.flat import Flatness
+from linescape.interpolation.hessian import Curvature
 from linescape.report import columns_of_works, page, sentences, works
 from linescape.report.study import _Gallery
 from linescape.studies.study import Flat, Run, Scan
@@ -25,7 +26,8 @@ SHARPER = {"mlp": 2.0, "batchnorm": 3.0, "decay": -1.0, "conv": 0.0}
 def flatness(small: float, large: float) -> Flatness:
     ends = np.array([small, 7.0, large])
     column, zero = ends[:, None], np.zeros(3)
-    return Flatness(np.array([0, 0.5, 1.0]), zero, zero, column, 0 * column, 3 * ends, zero, ends, ends, {})
+    curved = Curvature(np.array([0, 0.5, 1.0]), zero, zero, column, 0 * column, 3 * ends, zero, {})
+    return Flatness(curved, ends, ends)
 
 
 def made(sharper: dict[str, float] = SHARPER) -> Results:

@@ -15,7 +15,7 @@ from linescape.studies.executors.anywhere import Target, answer, do_unit, messag
 from linescape.studies.schedule import Outcome, Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Keep, Moment, Train
-from tests.studies.test_run import FLAT, whole
+from tests.support.small_study import FLAT, whole
 
 
 def test_a_unit_goes_there_and_back_as_a_line_of_text(tmp_path: Path) -> None:

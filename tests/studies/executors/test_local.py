@@ -25,8 +25,8 @@ from linescape.studies.run import work
 from linescape.studies.schedule import Outcome, Schedule, Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Scan, Task, Train
-from tests.studies.test_run import FLAT, results, whole
 from tests.support.own_study import FILE, as_file
+from tests.support.small_study import FLAT, results, whole
 
 
 def test_several_gpus_have_a_process_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from linescape.studies import executors
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Task, Train
-from tests.studies.test_run import FLAT, results, whole
 from tests.support import fake_clusters, optional
 from tests.support.fake_clusters import FakeRay
 from tests.support.own_study import as_file
+from tests.support.small_study import FLAT, results, whole
 
 TASKS: list[Task] = [Train(FLAT), whole(FLAT), whole(FLAT, alphas=3), whole(FLAT, alphas=5)]
 

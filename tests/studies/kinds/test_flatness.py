@@ -37,12 +37,12 @@ def test_a_task_measures_what_python_does_and_a_damaged_file_is_refused(tmp_path
     assert isinstance(found, Flatness)
     expected = curvature(line, evaluator, 3, vectors=3, seed=derive_seed(TASK, "vectors") % 2**32)
     for name in ("alphas", "loss", "gradient", "eigenvalues", "residuals", "trace", "trace_half_width"):
-        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(getattr(found.curvature, name), getattr(expected, name), rtol=1e-5, atol=1e-7)
     plain = sharpness(line, evaluator, 3, radius=RADIUS)
     adaptive = sharpness(line, evaluator, 3, radius=ADAPTIVE_RADIUS, adaptive=True)
     np.testing.assert_allclose(found.rise, plain.rise, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(found.adaptive_rise, adaptive.rise, rtol=1e-4, atol=1e-7)
-    assert found.provenance["parameters"] == sum(of.numel() for of in network.parameters())
+    assert found.curvature.provenance["parameters"] == sum(of.numel() for of in network.parameters())
     assert plan([TASK], store).missing == 0
     file = store.folder(TASK) / "flatness.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")

@@ -14,7 +14,7 @@ from linescape.studies.kinds.line import positions_of
 from linescape.studies.schedule import Outcome, Unit
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Scan, Train
-from tests.studies.test_run import BASE, FLAT, whole
+from tests.support.small_study import BASE, FLAT, whole
 
 ALL = ("interpolate", "recalibrate", "start", "end", "batch")
 

@@ -18,8 +18,8 @@ from linescape.studies.places.local import LocalFolder
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Train
-from tests.studies.test_run import FLAT, study, whole
-from tests.studies.test_store import LINE, PLAIN, TASK, fill
+from tests.support.small_study import FLAT, study, whole
+from tests.support.stored import LINE, PLAIN, TASK, fill
 
 
 def test_names_and_signatures(tmp_path: Path) -> None:
@@ -90,6 +90,32 @@ def test_a_linked_folder_is_said_where_the_whole_store_is_read(tmp_path: Path) -
     (tmp_path / "store" / "scan").unlink()
     (tmp_path / "elsewhere").rename(tmp_path / "store" / "scan")
     assert set(LocalFolder(tmp_path / "linked").signatures(deep=True)) == {"scan/a"}
+
+
+@pytest.mark.parametrize("link", ["figures", "notes/scan", "of-others"])
+def test_a_linked_folder_that_is_no_part_of_a_store_is_left_out(link: str, tmp_path: Path) -> None:
+    place = LocalFolder(tmp_path / "store")
+    place.write("scan/a", b"x")
+    (tmp_path / "elsewhere" / "figures").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "figures" / "done.json").write_bytes(b"{}")
+    (tmp_path / "store" / link).parent.mkdir(exist_ok=True)
+    (tmp_path / "store" / link).symlink_to(tmp_path / "elsewhere")
+    assert set(place.signatures(deep=True)) == {"scan/a"}
+    assert place.links() == [link]
+
+
+@pytest.mark.parametrize("link", ["train/0123456789abcdef", "train/0123456789abcdef/step-1", "newer/0123456789abcdef"])
+def test_a_linked_folder_that_may_hold_results_is_said(link: str, tmp_path: Path) -> None:
+    """Whichever of its folders it is, and of kinds that a newer linescape may know, too."""
+    for depth in range(1, len(link.split("/")) + 1):
+        root = tmp_path / f"store{depth}"
+        linked = root.joinpath(*link.split("/")[:depth])
+        elsewhere = tmp_path / f"elsewhere{depth}"
+        elsewhere.joinpath(*link.split("/")[depth:]).mkdir(parents=True)
+        linked.parent.mkdir(parents=True, exist_ok=True)
+        linked.symlink_to(elsewhere)
+        with pytest.raises(StoreError, match="is a link to the folder .*elsewhere"):
+            LocalFolder(root).signatures(deep=True)
 
 
 def test_an_address_that_pathlib_shortened_is_refused(tmp_path: Path) -> None:

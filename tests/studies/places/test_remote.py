@@ -21,9 +21,9 @@ from linescape.studies.places.remote import RemoteFolder
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Moment, Task, Train
-from tests.studies.test_run import FLAT, results, study, whole
-from tests.studies.test_store import CURVE, END, LINE, PLAIN, ROWS, STATE, TASK, same
 from tests.support import optional
+from tests.support.small_study import FLAT, results, study, whole
+from tests.support.stored import CURVE, END, LINE, PLAIN, ROWS, STATE, TASK, same
 
 ROOT = Path(__file__).parents[3]
 SMALL: list[Task] = [Train(FLAT), whole(FLAT)]

@@ -29,8 +29,6 @@ BARRIERS = (
 ABOVE, BELOW, INCONCLUSIVE, UNDEFINED = "+", "−", "inconclusive", "undefined"
 """Signs of a cell: its interval lies above, below or around the value of no effect, or there is none."""
 
-_COLUMNS = ("question", "number", "label", "batchnorm", "runs", "value", "low", "high", "low_all", "high_all", "none")
-
 
 def barrier_and_batchnorm(
     results: Results, starts: Mapping[str, str], level: float = 0.95, tolerance: float = TOLERANCE
@@ -65,19 +63,13 @@ def barrier_and_batchnorm(
             runs = results.runs.join(of_cell.select("arm", "seed", "value"), on=["arm", "seed"], maintain_order="left")
             for question, (none, count, plain, widest) in _asked(runs, compared, level, wide, tolerance).items():
                 primary = PRIMARY.get(asked_of.get(question, ""), BARRIERS[0])
-                estimate = (
-                    question,
-                    name,
-                    DEFINITIONS[name].label,
-                    treatment,
-                    count,
-                    plain.value,
-                    plain.low,
-                    plain.high,
-                )
-                row = dict(zip(_COLUMNS, (*estimate, widest.low, widest.high, none), strict=True))
-                row["sign"] = _sign(row, "low", "high")
-                row["stands"] = row["sign"] in (ABOVE, BELOW) and _sign(row, "low_all", "high_all") == row["sign"]
+                row = {
+                    "question": question,
+                    "number": name,
+                    "label": DEFINITIONS[name].label,
+                    "batchnorm": treatment,
+                    **_cell(none, count, plain, widest),
+                }
                 row["main"] = name == primary and treatment == treatments[0]
                 rows.append(row)
     facts = {
@@ -91,6 +83,21 @@ def barrier_and_batchnorm(
         **_agreement(rows),
     }
     return Answer("barrier-and-batchnorm", {}, pl.DataFrame(rows), facts)
+
+
+def _cell(none: float, count: int, plain: Estimate, widest: Estimate) -> dict[str, Any]:
+    """An estimate with both intervals, and whether they say the same of the value of no effect."""
+    row: dict[str, Any] = {
+        "runs": count,
+        "value": plain.value,
+        "low": plain.low,
+        "high": plain.high,
+        "low_all": widest.low,
+        "high_all": widest.high,
+        "none": none,
+    }
+    sign = _sign(row, "low", "high")
+    return row | {"sign": sign, "stands": sign in (ABOVE, BELOW) and _sign(row, "low_all", "high_all") == sign}
 
 
 _Asked = dict[str, tuple[float, int, Estimate, Estimate]]

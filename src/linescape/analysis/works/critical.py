@@ -99,24 +99,7 @@ def networks(results: Results, level: float) -> Answer:
     Columns of `numbers`, a row for each network: arm, title, runs, mu (median over runs), by_loss, gap (mean test error
     minus training error at the end, points), test_error (mean, %). The interval is over networks.
     """
-    measured = _measured(results)
-    sums = measured.group_by("arm", "title", "seed", maintain_order=True).agg(
-        pl.col("mu", "by_loss").sum(), modules=pl.len()
-    )
-    whole = {(arm.name, run.seed): len(run.measured.get(Noise, {})) for arm in results.study.arms for run in arm.runs}
-    accuracies = {
-        (arm, seed): (train, test)
-        for arm, seed, train, test in results.runs.select("arm", "seed", "train_accuracy", "test_accuracy").iter_rows()
-        if train is not None and test is not None
-    }
-    runs = pl.DataFrame(
-        [
-            {**row, "gap": accuracies[key][0] - accuracies[key][1], "test_error": 100 - accuracies[key][1]}
-            for row in sums.iter_rows(named=True)
-            if (key := (row["arm"], row["seed"])) in accuracies and row["modules"] == whole[key]
-        ],
-        schema={**sums.schema, "gap": pl.Float64, "test_error": pl.Float64},
-    )
+    runs = _runs(results)
     rows: list[dict[str, Any]] = [
         {
             "arm": arm,
@@ -161,6 +144,29 @@ def networks(results: Results, level: float) -> Answer:
     )
     finding = "network criticality ranks architectures by how well they generalise (not checked against its text)"
     return Answer("critical-networks", outcomes, pl.DataFrame(rows), facts, finding=finding, claims=(claim,))
+
+
+def _runs(results: Results) -> pl.DataFrame:
+    """A row for each run of which all modules are measured: their sums, and how well it generalises."""
+    sums = (
+        _measured(results)
+        .group_by("arm", "title", "seed", maintain_order=True)
+        .agg(pl.col("mu", "by_loss").sum(), modules=pl.len())
+    )
+    whole = {(arm.name, run.seed): len(run.measured.get(Noise, {})) for arm in results.study.arms for run in arm.runs}
+    accuracies = {
+        (arm, seed): (train, test)
+        for arm, seed, train, test in results.runs.select("arm", "seed", "train_accuracy", "test_accuracy").iter_rows()
+        if train is not None and test is not None
+    }
+    return pl.DataFrame(
+        [
+            {**row, "gap": accuracies[key][0] - accuracies[key][1], "test_error": 100 - accuracies[key][1]}
+            for row in sums.iter_rows(named=True)
+            if (key := (row["arm"], row["seed"])) in accuracies and row["modules"] == whole[key]
+        ],
+        schema={**sums.schema, "gap": pl.Float64, "test_error": pl.Float64},
+    )
 
 
 def _measured(results: Results) -> pl.DataFrame:

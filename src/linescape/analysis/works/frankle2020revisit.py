@@ -110,13 +110,10 @@ def _barriers(results: Results, level: float) -> Answer:
         middle = min((state for state in states if state["label"] != "whole"), key=lambda s: abs(s["share"] - 50))
         for state in states:
             chosen = (pl.col("arm") == arm.name) & (pl.col("label") == state["label"])
-            values = losses.filter(chosen)["value"]
-            if not values.len():
-                continue
-            row = {"arm": arm.name, "title": arm.title, **state, "runs": values.len()}
-            row |= columns(_mean(values, level), "barrier") | for_all(_mean(values, wide))
-            row |= {"cases": int((values.to_numpy() > TOLERANCE).sum()), "error": errors.filter(chosen)["value"].mean()}
-            rows.append(row | {"primary": state is middle})
+            values, of_error = (of.filter(chosen)["value"] for of in (losses, errors))
+            if values.len():
+                row = {"arm": arm.name, "title": arm.title, **state, **_barrier(values, of_error, level, wide)}
+                rows.append(row | {"primary": state is middle})
     primary = [row for row in rows if row["primary"]]
     outcomes = {row["arm"]: Outcome.of(row, "low_all", "high_all", null=TOLERANCE) for row in primary}
     facts = {
@@ -142,6 +139,17 @@ def _barriers(results: Results, level: float) -> Answer:
         TOLERANCE,
     )
     return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDINGS[name], claims=(claim,))
+
+
+def _barrier(losses: pl.Series, errors: pl.Series, level: float, wide: float) -> dict[str, Any]:
+    """Of the lines from one state, a value for each run."""
+    return {
+        "runs": losses.len(),
+        **columns(_mean(losses, level), "barrier"),
+        **for_all(_mean(losses, wide)),
+        "cases": int((losses.to_numpy() > TOLERANCE).sum()),
+        "error": errors.mean(),
+    }
 
 
 def _mean(barriers: pl.Series, level: float) -> Estimate:

@@ -120,8 +120,8 @@ def _values(found: Flatness, loss: Mapping[float, float], error: Mapping[float, 
     """Each quantity at the small-batch end and at the large-batch one."""
     beyond = loss[-HALF] - loss[0.0], loss[1 + HALF] - loss[1.0]
     of_ends = {
-        "eigenvalue": found.eigenvalues[:, 0],
-        "trace": found.trace,
+        "eigenvalue": found.curvature.eigenvalues[:, 0],
+        "trace": found.curvature.trace,
         "rise": found.rise,
         "adaptive_rise": found.adaptive_rise,
     }

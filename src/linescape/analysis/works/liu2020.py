@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
 from linescape.analysis import inference
@@ -42,16 +45,7 @@ def _lost(results: Results, level: float) -> Answer:
     """
     ends = of_runs(curves_of(results, "train", "error"), lambda _, errors: errors[-1])
     sound = results.runs.filter(pl.col("status") != "diverged").with_columns(error=100 - pl.col("test_accuracy"))
-    rows = []
-    for way, pairs in _pairs(sound, "error").items():
-        lost = pairs["poisoned"] - pairs["usual"]
-        row = {"way": way, "title": WAYS[way], "runs": pairs.height}
-        row |= {"usual": pairs["usual"].mean(), "poisoned": pairs["poisoned"].mean()}
-        wide = widened(level, len(WAYS))
-        row |= columns(inference.bounded(inference.mean(lost, level), -100.0, 100.0), "difference")
-        row |= for_all(inference.bounded(inference.mean(lost, wide), -100.0, 100.0))
-        fitted = [ends.filter(pl.col("arm") == arm)["value"].mean() for arm in (way, way + POISONED)]
-        rows.append(row | dict(zip(("usual_train", "poisoned_train"), fitted, strict=True)))
+    rows = [_row(way, pairs, ends, level) for way, pairs in _pairs(sound, "error").items()]
     primary = next((row for row in rows if row["way"] == PRIMARY), None)
     others = [row for row in rows if row is not primary]
     learnt = results.runs.filter(pl.col("arm") == PRIMARY + POISONED)["start_error"].drop_nulls()
@@ -64,9 +58,33 @@ def _lost(results: Results, level: float) -> Answer:
         "runs": sound.select(title=_WAY.replace(WAYS), start=_START, value="error"),
         "learnt": {"wanted": LEARNT, "runs": learnt.len(), "highest": learnt.max()},
     }
+    claims = _claims(primary, {row["way"]: row for row in others})
+    name = "poisoned-starts"
+    return Answer(
+        name, {PRIMARY: Outcome.of(primary)}, pl.DataFrame(rows), facts, finding=FINDINGS[name], claims=claims
+    )
+
+
+def _row(way: str, pairs: pl.DataFrame, ends: pl.DataFrame, level: float) -> dict[str, Any]:
+    """Of one way of training; `ends` has the training error of each run at the end."""
+    lost = pairs["poisoned"] - pairs["usual"]
+    wide = widened(level, len(WAYS))
+    fitted = [ends.filter(pl.col("arm") == arm)["value"].mean() for arm in (way, way + POISONED)]
+    return {
+        "way": way,
+        "title": WAYS[way],
+        "runs": pairs.height,
+        "usual": pairs["usual"].mean(),
+        "poisoned": pairs["poisoned"].mean(),
+        **columns(inference.bounded(inference.mean(lost, level), -100.0, 100.0), "difference"),
+        **for_all(inference.bounded(inference.mean(lost, wide), -100.0, 100.0)),
+        **dict(zip(("usual_train", "poisoned_train"), fitted, strict=True)),
+    }
+
+
+def _claims(primary: Mapping[str, Any] | None, of_way: Mapping[str, Mapping[str, Any]]) -> tuple[Claim, ...]:
     unit = "test error from it minus that from the usual start, points"
-    of_way = {row["way"]: row for row in others}
-    claims = (
+    return (
         Claim.of(
             "Plain SGD from a start that fits random labels ends with less test accuracy.",
             "up to 40 points (CIFAR-10)",
@@ -88,10 +106,6 @@ def _lost(results: Results, level: float) -> Answer:
             )
             for way in ("momentum", "augmentation", "weight-decay")
         ),
-    )
-    name = "poisoned-starts"
-    return Answer(
-        name, {PRIMARY: Outcome.of(primary)}, pl.DataFrame(rows), facts, finding=FINDINGS[name], claims=claims
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -47,21 +48,7 @@ def _barriers(results: Results, level: float) -> Answer:
     }
     arms = [arm for arm in results.study.arms if heights["error"].get(arm.name)]
     wide = widened(level, sum(_epoch(arm) is None for arm in arms))
-    rows: list[dict[str, Any]] = []
-    for arm in arms:
-        values = heights["error"][arm.name]
-        corrected = level if _epoch(arm) is not None else wide
-        rows.append(
-            {
-                "arm": arm.name,
-                "title": arm.title,
-                "epoch": _epoch(arm),
-                "runs": len(values),
-                **columns(inference.bounded(inference.mean(values, level), 0.0, 100.0), "barrier"),
-                **for_all(inference.bounded(inference.mean(values, corrected), 0.0, 100.0)),
-                "loss": inference.mean(heights["cross_entropy"][arm.name]).value,
-            }
-        )
+    rows = [_row(arm, heights, level, wide) for arm in arms]
     tuned, random = (heights["error"].get(name, []) for name in PRIMARY)
     primary = columns(inference.permutation_difference(tuned, random, level), "difference")
     epochs = sorted((row for row in rows if row["epoch"] is not None), key=lambda row: row["epoch"])
@@ -79,13 +66,31 @@ def _barriers(results: Results, level: float) -> Answer:
     outcomes = {"finetuned minus random": Outcome.of(primary if tuned and random else None)}
     numbers = pl.DataFrame(rows, infer_schema_length=None)
     pairs = max((row["runs"] for row in rows), default=0)
-    of_tuned = next((row for row in rows if row["arm"] == PRIMARY[0]), None)
-    claims = (
+    claims = _claims(rows, primary if tuned and random else None)
+    return Answer("transfer-barriers", outcomes, numbers, facts, finding=FINDING, seeds=pairs, claims=claims)
+
+
+def _row(arm: Arm, heights: Mapping[str, Mapping[str, list[float]]], level: float, wide: float) -> dict[str, Any]:
+    values = heights["error"][arm.name]
+    corrected = level if _epoch(arm) is not None else wide
+    return {
+        "arm": arm.name,
+        "title": arm.title,
+        "epoch": _epoch(arm),
+        "runs": len(values),
+        **columns(inference.bounded(inference.mean(values, level), 0.0, 100.0), "barrier"),
+        **for_all(inference.bounded(inference.mean(values, corrected), 0.0, 100.0)),
+        "loss": inference.mean(heights["cross_entropy"][arm.name]).value,
+    }
+
+
+def _claims(rows: Sequence[Mapping[str, Any]], primary: Mapping[str, Any] | None) -> tuple[Claim, ...]:
+    return (
         Claim.of(
             "Between two networks fine-tuned from one there is no barrier.",
             "",
             f"barrier, points of test error (less than {NONE:g})",
-            of_tuned,
+            next((row for row in rows if row["arm"] == PRIMARY[0]), None),
             "barrier",
             Outcome.BELOW,
             NONE,
@@ -94,13 +99,12 @@ def _barriers(results: Results, level: float) -> Answer:
             "Two fine-tuned networks have a lower barrier than two from scratch.",
             "",
             "difference, points of test error",
-            primary if tuned and random else None,
+            primary,
             "difference",
             Outcome.BELOW,
             ends=("low", "high"),
         ),
     )
-    return Answer("transfer-barriers", outcomes, numbers, facts, finding=FINDING, seeds=pairs, claims=claims)
 
 
 def _heights(between: pl.DataFrame) -> dict[str, list[float]]:

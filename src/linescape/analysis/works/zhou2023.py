@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -58,26 +59,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "together": Outcome.of(relation if arms else None),
         "closer": Outcome.of(apart if row else None, "closer_low_all", "closer_high_all"),
     }
-    claims = (
-        Claim.of(
-            "Features are the farther from the mixture the higher the barrier is.",
-            "features are close to the mixture where there is no barrier",
-            "rank correlation over arms of barrier and 1 - cos at the middle",
-            relation if arms else None,
-            "correlation",
-            Outcome.ABOVE,
-            ends=("low", "high"),
-        ),
-        Claim.of(
-            "Between copies made late, features are closer to the mixture than those of both ends to each other.",
-            "closer in nearly all layers",
-            "1 - cos of both ends minus 1 - cos of middle and mixture, mean over layers",
-            apart if row else None,
-            "closer",
-            Outcome.ABOVE,
-            ends=("closer_low_all", "closer_high_all"),
-        ),
-    )
+    claims = _claims(relation if arms else None, apart if row else None)
     facts = {
         "arms": arms,
         "layers": {arm["arm"]: [row for row in rows if row["arm"] == arm["arm"] and row is not arm] for arm in arms},
@@ -89,6 +71,29 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     numbers = pl.DataFrame(rows, infer_schema_length=None)
     runs = max((row["runs"] for row in arms), default=0)
     return (Answer("feature-connectivity", outcomes, numbers, facts, finding=FINDING, seeds=runs, claims=claims),)
+
+
+def _claims(relation: Mapping[str, Any] | None, apart: Mapping[str, Any] | None) -> tuple[Claim, ...]:
+    return (
+        Claim.of(
+            "Features are the farther from the mixture the higher the barrier is.",
+            "features are close to the mixture where there is no barrier",
+            "rank correlation over arms of barrier and 1 - cos at the middle",
+            relation,
+            "correlation",
+            Outcome.ABOVE,
+            ends=("low", "high"),
+        ),
+        Claim.of(
+            "Between copies made late, features are closer to the mixture than those of both ends to each other.",
+            "closer in nearly all layers",
+            "1 - cos of both ends minus 1 - cos of middle and mixture, mean over layers",
+            apart,
+            "closer",
+            Outcome.ABOVE,
+            ends=("closer_low_all", "closer_high_all"),
+        ),
+    )
 
 
 def pairs_of(results: Results) -> pl.DataFrame:

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -82,42 +83,8 @@ def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Loc
     Raises:
         CheckpointError: it is damaged, compressed, or no archive of torch.save.
     """
-    try:
-        archive = zipfile.ZipFile(_Bounded(file))
-        entries = {entry.filename: entry for entry in archive.infolist()}
-    except Exception as error:  # zipfile raises as many kinds on damage as it has fields
-        raise CheckpointError(
-            f"{name} begins like a file of torch.save but is cut short or damaged ({error}). {_AGAIN}"
-        ) from error
-    if any("/code/" in entry for entry in entries):
-        raise CheckpointError(f"{name} is a TorchScript program. {RESAVE}")
-    root = next((entry.removesuffix("data.pkl") for entry in entries if entry.endswith("data.pkl")), None)
-    if root is None:
-        raise CheckpointError(
-            f"{name} is a zip archive but none of torch.save (it holds {abbreviate(list(entries))}). Unpack or "
-            "convert it."
-        )
-    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries.values()):
-        raise CheckpointError(
-            f"{name} is a compressed archive, which torch.save never writes: its tensors cannot be mapped. Write "
-            "it again with torch.save."
-        )
-
-    size = _size(file)
-
-    def inside(entry: zipfile.ZipInfo) -> tuple[int, int]:
-        if not 0 <= entry.header_offset <= size:
-            raise OutsideError(f"{entry.filename} is not where the archive says")
-        file.seek(entry.header_offset)
-        head = file.read(30)
-        if len(head) < 30 or not head.startswith(b"PK\3\4"):
-            raise OutsideError(f"{entry.filename} is not where the archive says")
-        names, extra = struct.unpack("<HH", head[26:30])
-        first = entry.header_offset + 30 + names + extra
-        if first + entry.file_size > size:
-            raise OutsideError(f"{entry.filename} is cut short")
-        return first, first + entry.file_size
-
+    entries, root = _entries(file, name)
+    inside = partial(_inside, file, _size(file))
     try:
         order = entries.get(f"{root}byteorder")
         if order is not None:
@@ -144,6 +111,54 @@ def zip_archive(file: IO[bytes], name: str, begin: int = 0) -> tuple[Loaded, Loc
         ) from error
     spans = {key: (first + begin, last + begin) for key, (first, last) in storages.items()}
     return loaded, lambda described: spans[described.storage.key]
+
+
+def _entries(file: IO[bytes], name: str) -> tuple[dict[str, zipfile.ZipInfo], str]:
+    """Name of an archive's entry -> entry, and what the names of all begin with.
+
+    Raises:
+        CheckpointError: it is damaged, compressed, or no archive of torch.save.
+    """
+    try:
+        archive = zipfile.ZipFile(_Bounded(file))
+        entries = {entry.filename: entry for entry in archive.infolist()}
+    except Exception as error:  # zipfile raises as many kinds on damage as it has fields
+        raise CheckpointError(
+            f"{name} begins like a file of torch.save but is cut short or damaged ({error}). {_AGAIN}"
+        ) from error
+    if any("/code/" in entry for entry in entries):
+        raise CheckpointError(f"{name} is a TorchScript program. {RESAVE}")
+    root = next((entry.removesuffix("data.pkl") for entry in entries if entry.endswith("data.pkl")), None)
+    if root is None:
+        raise CheckpointError(
+            f"{name} is a zip archive but none of torch.save (it holds {abbreviate(list(entries))}). Unpack or "
+            "convert it."
+        )
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries.values()):
+        raise CheckpointError(
+            f"{name} is a compressed archive, which torch.save never writes: its tensors cannot be mapped. Write "
+            "it again with torch.save."
+        )
+    return entries, root
+
+
+def _inside(file: IO[bytes], size: int, entry: zipfile.ZipInfo) -> tuple[int, int]:
+    """Where in an archive of some bytes the content of an entry begins and ends.
+
+    Raises:
+        OutsideError: it is not where the archive says.
+    """
+    if not 0 <= entry.header_offset <= size:
+        raise OutsideError(f"{entry.filename} is not where the archive says")
+    file.seek(entry.header_offset)
+    head = file.read(30)
+    if len(head) < 30 or not head.startswith(b"PK\3\4"):
+        raise OutsideError(f"{entry.filename} is not where the archive says")
+    names, extra = struct.unpack("<HH", head[26:30])
+    first = entry.header_offset + 30 + names + extra
+    if first + entry.file_size > size:
+        raise OutsideError(f"{entry.filename} is cut short")
+    return first, first + entry.file_size
 
 
 def _legacy(file: IO[bytes], name: str) -> tuple[Loaded, Locate]:

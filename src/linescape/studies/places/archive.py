@@ -95,6 +95,10 @@ class Archive:
         below = {name[len(start) :]: entry for name, entry in self._entries.items() if name.startswith(start)}
         return {name: (entry.file_size, entry.CRC) for name, entry in below.items() if deep or "/" not in name}
 
+    def links(self) -> list[str]:
+        """An archive has none."""
+        return []
+
     def is_steady(self, signature: Signature) -> bool:  # noqa: ARG002
         """Nothing is noted in an archive."""
         return False

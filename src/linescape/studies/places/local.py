@@ -16,6 +16,7 @@ import filelock
 
 from linescape import atomic
 from linescape.errors import StoreError
+from linescape.studies.layout import is_own
 from linescape.studies.places.place import LOCK, Signature
 
 _NOT_THERE = (errno.ENOENT, errno.EIO, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
@@ -126,7 +127,7 @@ class LocalFolder:
         """Sizes and times of the files in a folder; of links, those of what they lead to.
 
         Raises:
-            StoreError: it cannot be read, or, where it is read as a whole, a folder in it is a link.
+            StoreError: it cannot be read, or, where it is read as a whole, one of a store's own folders is a link.
         """
         found: dict[str, Signature] = {}
         for path in self._paths(folder):
@@ -134,8 +135,7 @@ class LocalFolder:
                 about = path.stat()
                 if not stat.S_ISDIR(about.st_mode):
                     found[path.name] = _signature(about)
-                elif deep:
-                    _check_no_link(path)
+                elif deep and not self._is_link_elsewhere(path):
                     below = self.signatures(f"{folder}/{path.name}" if folder else path.name, deep=True)
                     found |= {f"{path.name}/{name}": signature for name, signature in below.items()}
             except FileNotFoundError:
@@ -145,6 +145,11 @@ class LocalFolder:
                     raise
                 raise atomic.cannot_read(path, error) from error
         return found
+
+    def links(self) -> list[str]:
+        """Folders that are links and no part of a store."""
+        paths = (Path(folder) / name for folder, names, _ in os.walk(self.root) for name in names)
+        return sorted(path.relative_to(self.root).as_posix() for path in paths if self._is_link_elsewhere(path))
 
     def is_steady(self, signature: Signature) -> bool:
         """Whether its times are not of just now."""
@@ -199,6 +204,23 @@ class LocalFolder:
             with suppress(OSError):
                 left.unlink(missing_ok=True)
 
+    def _is_link_elsewhere(self, folder: Path) -> bool:
+        """Whether a folder is a link and no part of a store, which is said but not followed.
+
+        Raises:
+            StoreError: it is one of a store's own: then some of the results would be left out.
+        """
+        if not folder.is_symlink():
+            return False
+        name = folder.relative_to(self.root).as_posix()
+        if is_own(name, self.names(name)):
+            raise StoreError(
+                f"{folder} is a link to the folder {folder.resolve()}, which may be part of another store, so nothing "
+                "in it is listed, checked, removed or exported. Put the folder itself in the link's place; to keep a "
+                "store on another disk, link the whole store."
+            )
+        return True
+
     def _paths(self, folder: str) -> list[Path]:
         path = self.root / folder
         try:
@@ -207,15 +229,6 @@ class LocalFolder:
             return []
         except OSError as error:
             raise atomic.cannot_read(path, error) from error
-
-
-def _check_no_link(folder: Path) -> None:
-    if folder.is_symlink():
-        raise StoreError(
-            f"{folder} is a link to the folder {folder.resolve()}, which may be part of another store, so nothing in "
-            "it is listed, checked, removed or exported. Put the folder itself in the link's place; to keep a store "
-            "on another disk, link the whole store."
-        )
 
 
 def _is_locked(path: Path) -> bool:

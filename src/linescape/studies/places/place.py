@@ -79,7 +79,14 @@ class Place(Protocol):
         """The signatures of the files in a folder, by their names in it; `deep`: and of those in its folders.
 
         Raises:
-            StoreError: the folder cannot be read.
+            StoreError: the folder cannot be read; or it is read with its folders, and one of a store's own is a link.
+        """
+
+    def links(self) -> list[str]:
+        """Folders that are links and no part of a store: nothing in them is listed where the whole place is.
+
+        Raises:
+            StoreError: a folder cannot be read.
         """
 
     def is_steady(self, signature: Signature) -> bool:

@@ -111,6 +111,10 @@ class RemoteFolder:
         start = len(self._full(folder).strip("/")) + 1 if self._full(folder).strip("/") else 0
         return {each["name"].strip("/")[start:]: _signature(each) for each in found}
 
+    def links(self) -> list[str]:
+        """No such place has any."""
+        return []
+
     def is_steady(self, signature: Signature) -> bool:
         """Whether it has an ETag, which is another for another content."""
         return signature[0] == "ETag"

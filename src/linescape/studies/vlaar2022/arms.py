@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
 from linescape.recipe import Recipe, Weights
-from linescape.studies.vlaar2022.scales import Scale
+from linescape.studies.vlaar2022.scales import Scale, Transfer
 from linescape.training import interventions
 
 DECAYS = (5e-5, 1e-4, 1e-3)
@@ -79,30 +80,6 @@ def _starts(scale: Scale) -> tuple[Level, ...]:
             until_error=scale.poisoned_until,
         )
 
-    pairs = [
-        level
-        for name, pair in scale.transfers.items()
-        for level in (
-            Level(
-                pair.scratch,
-                "initialisation",
-                pair.scratch_title,
-                _instead(pair.recipe),
-                pair.scratch,
-                layers=pair.layers,
-                elsewhere=pair.elsewhere,
-            ),
-            Level(
-                name,
-                "initialisation",
-                pair.title,
-                _instead(pair.recipe, pair.change),
-                pair.scratch,
-                layers=pair.layers,
-                elsewhere=pair.elsewhere,
-            ),
-        )
-    ]
     from_imagenet = [
         Level(
             "pretrained-imagenet",
@@ -133,7 +110,16 @@ def _starts(scale: Scale) -> tuple[Level, ...]:
             "half",
             elsewhere=True,
         ),
-        *pairs,
+        *(level for name, pair in scale.transfers.items() for level in _transferred(name, pair)),
+    )
+
+
+def _transferred(name: str, pair: Transfer) -> tuple[Level, Level]:
+    """A network from scratch, and one that is pre-trained on other data."""
+    level = partial(Level, group="initialisation", baseline=pair.scratch, layers=pair.layers, elsewhere=pair.elsewhere)
+    return (
+        level(name=pair.scratch, title=pair.scratch_title, change=_instead(pair.recipe)),
+        level(name=name, title=pair.title, change=_instead(pair.recipe, pair.change)),
     )
 
 
