@@ -26,10 +26,16 @@ def network(widths: Sequence[int], normed: bool = False) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
 
 
-def train(model: nn.Module, epochs: int, images: int = 5000, lr: float = 1e-3) -> nn.Module:
+def train(
+    model: nn.Module,
+    epochs: int,
+    images: int = 5000,
+    lr: float = 1e-3,
+    data: tuple[Tensor, Tensor] = DATA["train"],
+) -> nn.Module:
     """Train a network in place by Adam; returns it."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
-    inputs, labels = (part[:images] for part in DATA["train"])
+    inputs, labels = (part[:images] for part in data)
     for batch in torch.split(torch.cat([torch.randperm(len(inputs)) for _ in range(epochs)]), 100):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
