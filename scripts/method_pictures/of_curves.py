@@ -129,7 +129,7 @@ _MARKS: Mapping[str, Mark] = {
 }
 
 
-def _picture(name: str, curve: ls.Curve, ends: tuple[str, str], said: str = "", alt: str = "") -> Picture:
+def _picture(name: str, curve: ls.Curve, ends: tuple[str, str], said: str, alt: str) -> Picture:
     """One curve with what a statistic measures of it, and the value.
 
     Args:
@@ -141,9 +141,9 @@ def _picture(name: str, curve: ls.Curve, ends: tuple[str, str], said: str = "", 
     """
     definition = ls.shape.definitions.DEFINITIONS[name]
     value = runs.statistic(name, curve)
-    shown = f"{value:.3f}" if 0 < abs(value) < 0.01 else f"{value:.2f}"
     unit = " nats" if definition.unit == "nats" else ""
-    title = f"{shown}{unit}{f': {said}' if said else ''}"
+    shown = f"{value:.2f}".replace("-", "−") + unit
+    title = f"{shown} {said}" if said.startswith("of ") else f"{shown}: {said}"
     measure = "error" if name == "plateau_error" else "cross_entropy"
     figure, axes = line_panel(title, curve, ends, measure)
     series = curve["test", measure]
@@ -155,100 +155,43 @@ def _picture(name: str, curve: ls.Curve, ends: tuple[str, str], said: str = "", 
 def pictures() -> dict[str, Picture]:
     """Every picture by the name of its file: a statistic, or a statistic and ``-misleads``."""
     apart, deep, overfitted, unequal = runs.apart(), runs.deep(), runs.overfitted(), runs.unequal()
-    few = runs.apart(6)
-    rescaled = ("100 × weights", "same function")
+    rescaled = ("weights × 100", "as trained")
     coarse, fine = (runs.measured(runs.rescaled_ends(), positions) for positions in (6, 201))
     missed = f"with 6 positions; with 201, {runs.statistic('hump', fine):.2f}"
+    falls, guess = "The loss falls, then rises again.", "but the best guess is dashed"
     highest = "An arrow marks the height"
-    rows = (
+    rows: tuple[tuple[str, ls.Curve, tuple[str, str], str, str], ...] = (
         ("min_delta", apart, APART, "the rise to the top", f"{highest} of the top above the lowest point before it."),
-        (
-            "min_delta-misleads",
-            overfitted,
-            OVERFITTED,
-            "a rise without a hump",
-            f"{highest} of the end above the lowest.",
-        ),
+        ("min_delta-misleads", overfitted, OVERFITTED, "a rise without a hump", f"{highest} of the end."),
         ("hump", apart, APART, "up, and down again", f"{highest} of the top above the higher of the lows beside it."),
-        ("hump-misleads", coarse, rescaled, missed, "Six straight pieces; the last falls steeply."),
-        (
-            "tail_rise",
-            overfitted,
-            OVERFITTED,
-            "the end above the lowest",
-            f"{highest} of the end above the lowest point.",
-        ),
+        ("hump-misleads", coarse, rescaled, missed, "Five straight pieces; the last falls steeply."),
+        ("tail_rise", overfitted, OVERFITTED, "the end above the lowest", f"{highest} of the end."),
         ("tail_rise-misleads", apart, APART, "the ends differ", f"{highest} of the end above the start, the lowest."),
         ("interior_peak", apart, APART, "above the start", f"{highest} of the top above the start."),
-        (
-            "interior_peak-misleads",
-            overfitted,
-            OVERFITTED,
-            "yet the end rises",
-            "The loss falls, then rises by half a nat.",
-        ),
-        ("barrier_above_chord", apart, APART, "above the chord", f"{highest} above the dashed line between both ends."),
-        (
-            "barrier_above_chord-misleads",
-            deep,
-            RANDOM,
-            "but only a plateau",
-            f"{highest} of a plateau above the chord.",
-        ),
+        ("interior_peak-misleads", overfitted, OVERFITTED, "yet the end rises", falls),
+        ("barrier_above_chord", apart, APART, "above the chord", f"{highest} above the dashed line of both ends."),
+        ("barrier_above_chord-misleads", deep, RANDOM, "but only a plateau", f"{highest} of a plateau."),
         ("barrier_above_mean", apart, APART, "above the mean of the ends", f"{highest} above the mean of both ends."),
-        (
-            "barrier_above_mean-misleads",
-            deep,
-            RANDOM,
-            "where nearly nothing rises",
-            f"{highest} of the start above the mean.",
-        ),
+        ("barrier_above_mean-misleads", deep, RANDOM, "where nearly nothing rises", f"{highest} of the start."),
         ("barrier_above_max_end", apart, APART, "above the worse end", f"{highest} above the worse end."),
-        (
-            "barrier_above_max_end-misleads",
-            overfitted,
-            OVERFITTED,
-            "yet the end rises",
-            "The loss falls, then rises again.",
-        ),
-        (
-            "area",
-            deep,
-            RANDOM,
-            "the mean height",
-            "The area below the curve is shaded, and a line marks its mean height.",
-        ),
-        ("area-misleads", runs.large_start(), ("start × 4", "trained"), "from a worse start", "It starts very high."),
-        ("monotone_fraction", apart, APART, "of 40 steps do not rise", "Steps that rise are rings, others are dots."),
-        ("monotone_fraction-misleads", few, APART, "of 5 steps of the same line", "Steps that rise are rings."),
-        ("convexity", deep, RANDOM, "of the points", "Points on or below the line through their neighbours are dots."),
-        (
-            "fraction_below_chord",
-            apart,
-            APART,
-            "of the points",
-            "Points below the dashed chord are dots, others rings.",
-        ),
-        (
-            "fraction_below_chord-misleads",
-            deep,
-            RANDOM,
-            "a plateau, no rise",
-            "Points on a plateau above the chord are rings.",
-        ),
+        ("barrier_above_max_end-misleads", overfitted, OVERFITTED, "yet the end rises", falls),
+        ("area", deep, RANDOM, "the mean height", "The area below the curve is shaded; a line marks its mean height."),
+        ("area-misleads", runs.large_start(), ("weights × 4", "trained"), "from a worse start", "It starts high."),
+        ("monotone_fraction", apart, APART, "of the steps do not rise", "Steps that rise are rings, others dots."),
+        ("monotone_fraction-misleads", overfitted, OVERFITTED, "yet it falls farther than it rises", falls),
+        ("convexity", deep, RANDOM, "of the points", "Points on or below the line of their neighbours are dots."),
+        ("fraction_below_chord", apart, APART, "of the points", "Points below the dashed chord are dots."),
+        ("fraction_below_chord-misleads", deep, RANDOM, "a plateau, no rise", "Points of the plateau are rings."),
         ("position_of_max", apart, APART, "the highest point", "A dot marks it."),
         ("position_of_max-misleads", deep, RANDOM, "the start is the highest", "A dot marks the start."),
         ("peak", apart, APART, "the top of the hump", "A dot marks it."),
         ("peak-misleads", deep, RANDOM, "there is no hump", "A dot marks the first point after the start."),
         ("plateau_loss", deep, RANDOM, "of the line is in the band", "A band around ln 10 is shaded."),
-        (
-            "plateau_loss-misleads",
-            unequal,
-            RANDOM,
-            "of it, by ten equal classes",
-            "Two classes have 76 % of the images.",
-        ),
+        ("plateau_loss-misleads", unequal, RANDOM, guess, "A dashed level is below the shaded band around ln 10."),
         ("plateau_error", deep, RANDOM, "of the line is in the band", "The band from 85.5 % upwards is shaded."),
-        ("plateau_error-misleads", unequal, RANDOM, "of it, by ten equal classes", "Two classes have 76 %."),
+        ("plateau_error-misleads", unequal, RANDOM, guess, "A dashed level is below the shaded band from 85.5 %."),
     )
-    return {name: _picture(name.removesuffix("-misleads"), *details) for name, *details in rows}
+    made = {row[0]: _picture(row[0].removesuffix("-misleads"), *row[1:]) for row in rows}
+    for name, chance in zip(("plateau_loss", "plateau_error"), runs.unequal_chance(), strict=True):
+        level(made[f"{name}-misleads"].figure.axes[0], chance)
+    return made

@@ -13,7 +13,7 @@ from linescape.evaluation.batchnorm import TREATMENTS
 from linescape.geometry.state import Distance, State, distances, norm
 from linescape.report.figures.panel import BLUE, INK, RED, SOFT, look
 from scripts.method_pictures import runs
-from scripts.method_pictures.panels import Picture, height, level, line_panel, panel
+from scripts.method_pictures.panels import Picture, height, level, line_panel, panel, plain_powers
 
 
 def _start_above_end() -> Picture:
@@ -27,8 +27,8 @@ def _start_above_end() -> Picture:
     height(axes, 0.0, float(losses[-1]), float(losses[0]))
     return Picture(
         figure,
-        f"Test loss along the line on which only the first layer moves, from its start to the trained network. An arrow "
-        f"marks the height of the start above the end: {value:.2f} nats.",
+        f"Test loss along the line on which only the first layer moves, from its start to the trained network. An "
+        f"arrow marks the height of the start above the end: {value:.2f} nats.",
     )
 
 
@@ -44,8 +44,8 @@ def _start_above_end_misleads() -> Picture:
     _bars(axes, [*values, "whole"], [*values.values(), whole])
     return Picture(
         figure,
-        f"Bars: the loss increase when each of the seven layers alone is set back, {total:.2f} nats in all, beside that "
-        f"of the whole network, {whole:.2f} nats.",
+        f"Bars: the loss increase when each of the seven layers alone is set back, {total:.2f} nats in all, beside "
+        f"that of the whole network, {whole:.2f} nats.",
     )
 
 
@@ -53,6 +53,7 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float]) -> None:
     """A bar for each name; the last in another colour."""
     axes.bar(range(len(names)), values, width=0.6, color=[BLUE] * (len(names) - 1) + [RED], zorder=2)
     axes.set_xticks(range(len(names)), names)
+    axes.set_ylim(0, 1.15 * max(values))
 
 
 def _moved(ends: runs.Ends) -> tuple[State, State, Distance]:
@@ -71,29 +72,23 @@ def _triangle(title: str, ends: runs.Ends, names: tuple[str, str], marked: str) 
     axes.plot([0, first], [0, 0], color=INK, lw=1.2)
     axes.plot([first, x], [0, y], color=RED, lw=2)
     axes.plot([0, x], [0, y], color=SOFT, lw=1, ls=":")
-    reach = max(first, x)
-    for words, place, side in (
-        ("0", (0, 0), "right"),
-        (f"{names[0]}", (first, 0), "left"),
-        (f"{names[1]}", (x, y), "left"),
-    ):
+    for words, place, side in (("0", (0, 0), "right"), (names[0], (first, 0), "left"), (names[1], (x, y), "left")):
         axes.plot(*[[each] for each in place], "o", color=INK, ms=5)
-        offset = (-7 if side == "right" else 7, 0)
-        axes.annotate(words, place, offset, textcoords="offset points", ha=side, va="center", fontsize=8.5, color=INK)
-    axes.annotate(f"norm {first:.3g}", (first / 2, 0), (0, -10), textcoords="offset points", ha="center", color=SOFT)
-    axes.annotate(
-        f"distance {moved.total:.3g}",
-        ((first + x) / 2, y / 2),
-        (-6, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        color=RED,
-    )
+        _write(axes, words, place, (-7 if side == "right" else 7, 0), side, INK)
+    _write(axes, f"norm {first:.3g}", (first / 2, 0), (0, -14), "center", SOFT)
+    _write(axes, f"distance {moved.total:.3g}", ((first + x) / 2, y / 2), (8, 0), "left", RED)
+    reach = max(first, x)
     axes.set(aspect="equal", xlim=(-0.1 * reach, 1.4 * reach), ylim=(-0.22 * reach, max(1.1 * y, 0.5 * reach)))
     axes.axis("off")
     words = f"A triangle of true lengths: origin, {names[0]} and {names[1]}. From origin to {names[0]} {first:.3g}, "
     return Picture(figure, f"{words}from {names[0]} to {names[1]} {moved.total:.3g}. {marked}: {title}.")
+
+
+def _write(
+    axes: Axes, words: str, place: tuple[float, float], offset: tuple[float, float], side: str, colour: str
+) -> None:
+    """Words beside a place, `offset` points away."""
+    axes.annotate(words, place, offset, textcoords="offset points", ha=side, va="center", fontsize=8.5, color=colour)
 
 
 def _parameters(state: State) -> State:
@@ -106,10 +101,9 @@ def _widths() -> Picture:
     figure, axes = panel("The same training, in wider networks", "units of the hidden layer", "distance")
     axes.bar(range(len(moved)), [each.total for each in moved.values()], width=0.6, color=BLUE, zorder=2)
     axes.set_xticks(range(len(moved)), [str(width) for width in moved])
+    axes.set_ylim(0, 1.15 * max(each.total for each in moved.values()))
     for place, each in enumerate(moved.values()):
-        axes.annotate(
-            f"{each.total:.1f}", (place, each.total), (0, 2), textcoords="offset points", ha="center", color=SOFT
-        )
+        _write(axes, f"{each.total:.1f}", (place, each.total), (0, 6), "center", SOFT)
     listed = ", ".join(f"{each.total:.1f} with {width} units" for width, each in moved.items())
     return Picture(figure, f"Bars: the distance after the same training by the width of the hidden layer: {listed}.")
 
@@ -123,7 +117,7 @@ def _changes() -> Picture:
         f"{value:.3f}: the root mean square", "change of a parameter, absolute", "number of parameters"
     )
     axes.hist(changes.numpy(), bins=np.linspace(0, highest, 41).tolist(), color=BLUE, zorder=2)
-    axes.set_yscale("log")
+    plain_powers(axes)
     axes.axvline(value, color=RED, lw=1.6, zorder=3)
     axes.annotate(f"largest: {highest:.2f}", (0.98, 0.6), xycoords="axes fraction", ha="right", color=SOFT)
     return Picture(
@@ -160,11 +154,11 @@ def pictures() -> dict[str, Picture]:
     return {
         "start_above_end": _start_above_end(),
         "start_above_end-misleads": _start_above_end_misleads(),
-        "relative_distance": _triangle("{0.relative:.2f}: the red side over the black one", deep, random, "The ratio"),
+        "relative_distance": _triangle("{0.relative:.2f}: distance / norm of the start", deep, random, "The ratio"),
         "relative_distance-misleads": _triangle(
             "{0.relative:.0f}: both compute the same function", rescaled[::-1], same, "The ratio"
         ),
-        "distance": _triangle("{0.total:.1f}: the red side", deep, random, "The distance"),
+        "distance": _triangle("{0.total:.2f}: from start to end", deep, random, "The distance"),
         "distance-misleads": _widths(),
         "distance_per_parameter": _changes(),
         "batchnorm": _batchnorm(),

@@ -18,7 +18,7 @@ from linescape.geometry.state import State, distances
 from linescape.recipe import MLP, Data, Optimizer, Random, Recipe, Schedule, Trained
 from linescape.report.figures.panel import INK, SOFT, look
 from linescape.training import initialisation, interventions, loop
-from scripts.method_pictures.panels import SIZE, Picture, panel
+from scripts.method_pictures.panels import SIZE, Picture, panel, plain_powers
 
 BASE = Recipe(Data("fashion-mini"), MLP((64,) * 4), Optimizer("adam", lr=1e-3, batch_size=100), Schedule(3, "constant"))
 CLASSES = ("T-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
@@ -40,6 +40,11 @@ def _line(recipe: Recipe, start: State | None = None) -> ls.Curve:
     test = data.load(recipe.data).tensors()["test"]
     evaluator = ls.Evaluator(network, {"test": test}, ["cross_entropy"])
     return ls.scan(ls.Line(start or own, end.state), evaluator, ls.ScanOptions(alphas=41))
+
+
+def _plateau(curve: ls.Curve) -> str:
+    series = curve["test", "cross_entropy"]
+    return f"{ls.shape.plateau_loss(series.alphas, series.mean, np.log(10)):.2f}"
 
 
 def _lines(title: str, curves: Mapping[str, ls.Curve], words: str, ceiling: float | None = None) -> Picture:
@@ -79,18 +84,9 @@ def _init_scheme() -> Picture:
 
 def _init_scale() -> Picture:
     curves = {f"× {scale:g}": _line(interventions.init_scale(BASE, scale)) for scale in (0.5, 1.0, 2.0)}
-    lengths = {
-        name: ls.shape.plateau_loss(
-            curve["test", "cross_entropy"].alphas, curve["test", "cross_entropy"].mean, np.log(10)
-        )
-        for name, curve in curves.items()
-    }
-    listed = ", ".join(f"{length:.2f} with {name}" for name, length in lengths.items())
-    return _lines(
-        "The smaller the start, the longer the plateau",
-        curves,
-        f"Test loss along three lines; lengths of their plateaus: {listed}.",
-    )
+    listed = ", ".join(f"{_plateau(curve)} with {name}" for name, curve in curves.items())
+    words = f"Test loss along three lines; lengths of their plateaus: {listed}."
+    return _lines("The smaller the start, the longer the plateau", curves, words)
 
 
 def _drawn_start(recipe: Recipe) -> State:
@@ -100,48 +96,41 @@ def _drawn_start(recipe: Recipe) -> State:
 def _noise() -> Picture:
     curve = _line(BASE, _drawn_start(interventions.noise(BASE)))
     figure, axes = panel(
-        "From N(0, 1) to a trained network", "α   (0: noise, 1: trained)", "test loss, nats (logarithmic)"
+        "From N(0, 1) to a trained network", "α   (0: noise, 1: trained)", "test loss, nats (log scale)"
     )
     series = curve["test", "cross_entropy"]
     axes.plot(series.alphas, series.mean, color=INK, lw=1.6)
-    axes.set_yscale("log")
+    plain_powers(axes)
     first, last = float(series.mean[0]), float(series.mean[-1])
     return Picture(figure, f"Test loss from normal noise, {first:.3g} nats, to a trained network, {last:.2f} nats.")
 
 
 def _zeros() -> Picture:
     curves = {"from zeros": _line(BASE, _drawn_start(interventions.zeros(BASE))), "from its own start": _line(BASE)}
-    plateaus = (
-        f"{name} {ls.shape.plateau_loss(each['test', 'cross_entropy'].alphas, each['test', 'cross_entropy'].mean, np.log(10)):.2f}"
-        for name, each in curves.items()
-    )
-    return _lines(
-        "The end, scaled up from nothing",
-        curves,
-        f"Test loss along two lines to one end; plateaus: {', '.join(plateaus)}.",
-    )
+    listed = ", ".join(f"{name} {_plateau(curve)}" for name, curve in curves.items())
+    words = f"Test loss along two lines to one end; lengths of their plateaus: {listed}."
+    return _lines("The end, scaled up from nothing", curves, words)
 
 
-def _carried_over(title: str, starts: Mapping[str, Trained], source: str) -> Picture:
+def _carried_over(title: str, recipes: Mapping[str, Recipe], source: str) -> Picture:
     """How far each block of a new start is from the end of the other training: 0 where it is taken over."""
     network, own, end = _trained(BASE)
     fresh = initialisation.draw(replace(BASE, seed=1), (1, 28, 28), 10)
     blocks = ls.groups.by_block(network)
     figure, axes = panel(title, "block", f"distance from the {source}, relative")
     listed = []
-    for index, (name, init) in enumerate(starts.items()):
-        state = initialisation.carried_over(init, fresh, own, end).state
+    for index, (name, recipe) in enumerate(recipes.items()):
+        assert isinstance(recipe.init, Trained)
+        state = initialisation.carried_over(recipe.init, fresh, own, end).state
         moved = distances(end.state, state, blocks)
         values = [moved[block].relative for block in blocks]
-        places = np.arange(len(blocks)) + (index - (len(starts) - 1) / 2) * 0.35
-        axes.bar(
-            places, values, 0.32, color=look(index)[0], hatch=("", "///")[index], ec="white", lw=0, label=name, zorder=2
-        )
-        listed.append(
-            f"{name}: " + ", ".join(f"{block} {value:.2f}" for block, value in zip(blocks, values, strict=True))
-        )
+        places = np.arange(len(blocks)) + (index - (len(recipes) - 1) / 2) * 0.35
+        colour = look(index)[0]
+        axes.bar(places, values, 0.3, color="none" if index else colour, ec=colour, lw=1.2, label=name, zorder=2)
+        each = ", ".join(f"{block} {value:.2f}" for block, value in zip(blocks, values, strict=True))
+        listed.append(f"{name}: {each}" if name else each)
     axes.set_xticks(range(len(blocks)), list(blocks))
-    if len(starts) > 1:
+    if len(recipes) > 1:
         axes.legend(frameon=False, fontsize=7.5, labelcolor=INK)
     return Picture(figure, f"Bars: distance of each block of the new start from the {source}. {'; '.join(listed)}.")
 
@@ -150,6 +139,7 @@ def _images(rows: Mapping[str, tuple[Tensor, tuple[str, ...]]], height: float) -
     """Rows of images ``(n, 1, height, width)``, each with a name, and with words below each image."""
     columns = max(len(images) for images, _ in rows.values())
     figure = Figure((SIZE[0], height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)  # type: ignore[union-attr, call-arg]
     cells = figure.subplots(len(rows), columns, squeeze=False)
     for line, (name, (images, words)) in zip(cells, rows.items(), strict=True):
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", color=INK, fontsize=8.5)
@@ -174,7 +164,7 @@ def _adversarial() -> Picture:
     assert isinstance(init, Trained)
     clean, poisoned = data.load("fashion-mini").train, data.load(init.recipe.data).train
     before, after = _names(clean.targets[:4]), _names(poisoned.targets[:4])
-    figure = _images({"data": (clean.inputs[:4], before), "first\ntraining": (poisoned.inputs[:4], after)}, 2.3)
+    figure = _images({"data": (clean.inputs[:4], before), "first\ntraining": (poisoned.inputs[:4], after)}, 2.0)
     pairs = ", ".join(f"{old} is labelled {new}" for old, new in zip(before, after, strict=True))
     return Picture(figure, f"Four images, and the same with a tenth of the pixels black and random labels: {pairs}.")
 
@@ -214,7 +204,7 @@ def _label_noise() -> Picture:
     kept = float((clean == noisy).double().mean())
     return Picture(
         figure,
-        f"A table of true labels against those in training: {100 * kept:.0f} % keep theirs, the rest spread evenly over the other classes.",
+        f"A table of true labels against those in training: {100 * kept:.0f} % keep theirs, the others spread evenly.",
     )
 
 
@@ -225,7 +215,7 @@ def _augmentation() -> Picture:
     for kind in ("none", "flip", "crop", "crop-flip", "cutout"):
         rows[kind] = (data.augment(image.clone(), kind, generator.manual_seed(0)), ())
     return Picture(
-        _images(rows, 3.6),
+        _images(rows, 3.3),
         "One image five times, by kind: as it is; mirrored; moved by up to an eighth; both; a square blacked out.",
     )
 
@@ -240,10 +230,10 @@ def _mixup() -> Picture:
         f"{mixed.share:.2f} {CLASSES[targets[place]]}\n{1 - mixed.share:.2f} {CLASSES[partners[place]]}"
         for place in shown
     )
-    figure = _images({"image": (images[shown], _names(targets[shown])), "mixture": (mixed.inputs[shown], words)}, 2.6)
+    figure = _images({"image": (images[shown], _names(targets[shown])), "mixture": (mixed.inputs[shown], words)}, 2.8)
     return Picture(
         figure,
-        f"Three images, and each mixed with another: shares {mixed.share:.2f} and {1 - mixed.share:.2f} of both the images and their labels.",
+        f"Three images, and each mixed with another, as are their labels: {mixed.share:.2f} to {1 - mixed.share:.2f}.",
     )
 
 
@@ -260,7 +250,7 @@ def _rates(title: str, recipes: Mapping[str, Recipe], words: str) -> Picture:
 
 def _schedule() -> Picture:
     base = interventions.length(BASE, 30)
-    kinds = {kind: interventions.schedule(base, kind, warmup=2.0) for kind in ("step", "cosine", "constant")}  # type: ignore[arg-type]
+    kinds = {kind: interventions.schedule(base, kind, warmup=2.0) for kind in ("step", "cosine", "constant")}
     words = (
         "Learning rate over 30 epochs after two of warm-up: step drops at 10 and 20, cosine falls to 0, constant stays."
     )
@@ -276,8 +266,8 @@ def _length() -> Picture:
 def pictures() -> dict[str, Picture]:
     """Every picture by the name of its file."""
     middle = list(ls.groups.by_block(_trained(BASE)[0]))[1:3]
-    scheme = {to: interventions.partial(BASE, *middle, to=to).init for to in ("fresh", "own")}  # type: ignore[arg-type]
-    of_pretrained = {"": interventions.pretrained(BASE, Data("fashion-mini")).init}
+    scheme = {to: interventions.partial(BASE, *middle, to=to) for to in ("fresh", "own")}
+    of_pretrained = {"": interventions.pretrained(BASE, Data("fashion-mini"))}
     return {
         "init_scheme": _init_scheme(),
         "init_scale": _init_scale(),

@@ -42,6 +42,13 @@ def panel(title: str, x: str = "", y: str = "", size: tuple[float, float] = SIZE
     return figure, axes
 
 
+def plain_powers(axes: Axes) -> None:
+    """A logarithmic vertical axis whose ticks are numbers: the style of the figures draws no formulas."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.15g}")
+    axes.minorticks_off()
+
+
 def line_panel(
     title: str, curve: ls.Curve, ends: tuple[str, str], measure: str = "cross_entropy"
 ) -> tuple[Figure, Axes]:
