@@ -129,6 +129,10 @@ _MARKS: Mapping[str, Mark] = {
 }
 
 
+_POSITIONS = ("position_of_max", "peak")
+"""The statistics that are a place on the line, and no height or share."""
+
+
 def _picture(name: str, curve: ls.Curve, ends: tuple[str, str], said: str, alt: str) -> Picture:
     """One curve with what a statistic measures of it, and the value.
 
@@ -142,7 +146,7 @@ def _picture(name: str, curve: ls.Curve, ends: tuple[str, str], said: str, alt: 
     definition = ls.shape.definitions.DEFINITIONS[name]
     value = runs.statistic(name, curve)
     unit = " nats" if definition.unit == "nats" else ""
-    shown = f"{value:.2f}".replace("-", "−") + unit
+    shown = f"α = {value:.3g}" if name in _POSITIONS else f"{value:.2f}".replace("-", "−") + unit
     title = f"{shown} {said}" if said.startswith("of ") else f"{shown}: {said}"
     measure = "error" if name == "plateau_error" else "cross_entropy"
     figure, axes = line_panel(title, curve, ends, measure)
@@ -158,7 +162,7 @@ def pictures() -> dict[str, Picture]:
     rescaled = ("weights × 100", "as trained")
     coarse, fine = (runs.measured(runs.rescaled_ends(), positions) for positions in (6, 201))
     missed = f"with 6 positions; with 201, {runs.statistic('hump', fine):.2f}"
-    falls, guess = "The loss falls, then rises again.", "but the best guess is dashed"
+    falls, guess = "The loss falls, then rises again.", "dashed is the best constant guess"
     highest = "An arrow marks the height"
     rows: tuple[tuple[str, ls.Curve, tuple[str, str], str, str], ...] = (
         ("min_delta", apart, APART, "the rise to the top", f"{highest} of the top above the lowest point before it."),
@@ -187,9 +191,9 @@ def pictures() -> dict[str, Picture]:
         ("peak", apart, APART, "the top of the hump", "A dot marks it."),
         ("peak-misleads", deep, RANDOM, "there is no hump", "A dot marks the first point after the start."),
         ("plateau_loss", deep, RANDOM, "of the line is in the band", "A band around ln 10 is shaded."),
-        ("plateau_loss-misleads", unequal, RANDOM, guess, "A dashed level is below the shaded band around ln 10."),
+        ("plateau_loss-misleads", unequal, RANDOM, guess, "The best constant guess, dashed, is below the band around ln 10."),
         ("plateau_error", deep, RANDOM, "of the line is in the band", "The band from 85.5 % upwards is shaded."),
-        ("plateau_error-misleads", unequal, RANDOM, guess, "A dashed level is below the shaded band from 85.5 %."),
+        ("plateau_error-misleads", unequal, RANDOM, guess, "The best constant guess, dashed, is below the band."),
     )
     made = {row[0]: _picture(row[0].removesuffix("-misleads"), *row[1:]) for row in rows}
     for name, chance in zip(("plateau_loss", "plateau_error"), runs.unequal_chance(), strict=True):

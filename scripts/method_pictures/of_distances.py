@@ -150,7 +150,7 @@ def _batchnorm() -> Picture:
 def pictures() -> dict[str, Picture]:
     """Every picture by the name of its file."""
     deep, rescaled = runs.deep_ends(), runs.rescaled_ends()
-    random, same = ("start", "end"), ("trained", "100 × weights")
+    random, same = ("start", "end"), ("trained", "weights × 100")
     return {
         "start_above_end": _start_above_end(),
         "start_above_end-misleads": _start_above_end_misleads(),

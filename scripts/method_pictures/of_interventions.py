@@ -186,10 +186,9 @@ def _data_fraction() -> Picture:
     axes.set_xticks(range(10))
     axes.set_ylim(0, 1.45 * float(counts[0].max()))
     axes.legend(frameon=False, fontsize=7.5, labelcolor=INK, ncols=3, loc="upper right")
-    listed = ", ".join(f"{int(each.min())} to {int(each.max())}" for each in counts)
-    return Picture(
-        figure, f"Images of each class for fractions 100, 50 and 20 %: {listed}, the same share in all ten classes."
-    )
+    assert all(each.min() == each.max() for each in counts)
+    listed = ", ".join(f"{int(each.min())}" for each in counts)
+    return Picture(figure, f"Images of each of ten classes, as many in each: {listed} for fractions 100, 50 and 20 %.")
 
 
 def _label_noise() -> Picture:
@@ -198,7 +197,9 @@ def _label_noise() -> Picture:
     table.index_put_((clean, noisy), torch.ones(len(clean)), accumulate=True)
     figure, axes = panel("label_noise=0.3: where labels go", "label in training", "true label")
     drawn = axes.imshow(table.numpy(), cmap="Blues")
-    figure.colorbar(drawn, ax=axes).set_label("images", color=SOFT)
+    bar = figure.colorbar(drawn, ax=axes)
+    bar.set_label("images", color=SOFT)
+    bar.ax.tick_params(color=SOFT, labelcolor=SOFT)
     axes.set(xticks=range(0, 10, 3), yticks=range(0, 10, 3))
     axes.grid(visible=False)
     kept = float((clean == noisy).double().mean())
