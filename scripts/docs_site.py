@@ -42,7 +42,7 @@ _MODULES = {
 
 _BEFORE_MEASUREMENTS = """L(α) is the loss at α; L(0) is the start, L(1) the end.
 
-The pictures are of small networks on the images that linescape brings along, drawn by `python -m scripts.draw_methods`;
+The pictures are of small networks on the images that come with linescape, drawn by `python -m scripts.draw_methods`;
 each shows one training or one pair of networks, and says nothing about others. The same few lines come back, so that
 statistics can be compared: two networks *trained apart* (the first longer), a network from its *random start* to the
 end of training, and one *overfitted* to 300 images."""
