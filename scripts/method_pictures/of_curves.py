@@ -191,7 +191,13 @@ def pictures() -> dict[str, Picture]:
         ("peak", apart, APART, "the top of the hump", "A dot marks it."),
         ("peak-misleads", deep, RANDOM, "there is no hump", "A dot marks the first point after the start."),
         ("plateau_loss", deep, RANDOM, "of the line is in the band", "A band around ln 10 is shaded."),
-        ("plateau_loss-misleads", unequal, RANDOM, guess, "The best constant guess, dashed, is below the band around ln 10."),
+        (
+            "plateau_loss-misleads",
+            unequal,
+            RANDOM,
+            guess,
+            "The best constant guess, dashed, is below the band.",
+        ),
         ("plateau_error", deep, RANDOM, "of the line is in the band", "The band from 85.5 % upwards is shaded."),
         ("plateau_error-misleads", unequal, RANDOM, guess, "The best constant guess, dashed, is below the band."),
     )
