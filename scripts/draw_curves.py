@@ -43,6 +43,18 @@ def train(
     return model
 
 
+def rescaled(normed: nn.Module) -> nn.Module:
+    """A network of the same function, whose first layer, before a BatchNorm, has 100 times the weights."""
+    scaled = copy.deepcopy(normed)
+    with torch.no_grad():
+        for name, tensor in scaled.state_dict().items():
+            if name in ("1.weight", "1.bias", "2.running_mean"):
+                tensor.mul_(100)
+            elif name == "2.running_var":
+                tensor.mul_(100**2)
+    return scaled
+
+
 def line(start: nn.Module, end: nn.Module, **options: Any) -> Any:
     """The curve between two networks on the test data."""
     evaluator = ls.Evaluator(end, DATA if "batchnorm" in options else {"test": DATA["test"]}, ["cross_entropy"])
@@ -87,15 +99,13 @@ def main() -> None:
             parameter.mul_(1e6)
     draw("nan", line(exploded, deep), ends=("diverged", "trained"))
     normed = train(network([64], normed=True), 3)
-    scaled = copy.deepcopy(normed)
-    with torch.no_grad():
-        for name, tensor in scaled.state_dict().items():
-            if name in ("1.weight", "1.bias", "2.running_mean"):
-                tensor.mul_(100)
-            elif name == "2.running_var":
-                tensor.mul_(100**2)
     both = ["interpolate", "recalibrate"]
-    draw("batchnorm", line(scaled, normed, batchnorm=both), both, ("100 times the weights", "the same function"))
+    draw(
+        "batchnorm",
+        line(rescaled(normed), normed, batchnorm=both),
+        both,
+        ("100 times the weights", "the same function"),
+    )
 
 
 if __name__ == "__main__":

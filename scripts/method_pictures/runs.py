@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import linescape as ls
 from linescape import shape
-from scripts.draw_curves import DATA, network, train
+from scripts.draw_curves import DATA, network, rescaled, train
 
 POSITIONS = 41
 Data = Mapping[str, tuple[Tensor, Tensor]]
@@ -81,14 +81,7 @@ def rescaled_ends() -> Ends:
     """One function at two scales: the first layer before a BatchNorm has 100 times the weights."""
     torch.manual_seed(0)
     normed = train(network([64], normed=True), 3)
-    scaled = copy.deepcopy(normed)
-    with torch.no_grad():
-        for name, tensor in scaled.state_dict().items():
-            if name in ("1.weight", "1.bias", "2.running_mean"):
-                tensor.mul_(100)
-            elif name == "2.running_var":
-                tensor.mul_(100**2)
-    return scaled.eval(), normed.eval()
+    return rescaled(normed).eval(), normed.eval()
 
 
 @cache
