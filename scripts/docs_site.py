@@ -1,10 +1,11 @@
 """Pages of the documentation that are made of what is elsewhere, so that nothing is written twice; a hook of mkdocs.
 
-The README and its kin as pages, a card for each statistic and intervention, and the reference.
+The README and its kin as pages, a card with pictures for each statistic and intervention, and the reference.
 """
 
 from __future__ import annotations
 
+import html
 import inspect
 import re
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Any
 
 import linescape
 from linescape.evaluation import batchnorm
+from linescape.report.page import inline
 from linescape.shape import definitions
 from linescape.training import interventions
+from scripts.intervention_notes import WHEN_IT_MISLEADS
 
 ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "figures" / "methods"
 
 _OF_REPOSITORY = {
     "index.md": "README.md",
@@ -36,6 +40,13 @@ _MODULES = {
 }
 """Page of the reference -> the modules on it."""
 
+_BEFORE_MEASUREMENTS = """L(α) is the loss at α; L(0) is the start, L(1) the end.
+
+The pictures are of small networks on the images that come with linescape, drawn by `python -m scripts.draw_methods`;
+each shows one training or one pair of networks, and says nothing about others. The same few lines come back, so that
+statistics can be compared: two networks *trained apart* (the first longer), a network from its *random start* to the
+end of training, and one *overfitted* to 300 images."""
+
 _AFTER_GUIDES = "---\nsearch: {boost: 0.4}\n---\n\n"
 """Begins a page of the reference: it names everything, and would stand before what explains in the search."""
 
@@ -45,7 +56,8 @@ def pages() -> dict[str, str]:
     made = {page: shown(ROOT / file) for page, file in _OF_REPOSITORY.items()}
     made["changelog.md"] = "---\nsearch: {exclude: true}\n---\n" + made["changelog.md"]  # it names everything
     made["methods/measurements.md"] = measurements()
-    made["methods/batchnorm.md"] = f"# BatchNorm along a line\n\n{_markdown(inspect.getdoc(batchnorm) or '')}\n"
+    explained = _markdown(inspect.getdoc(batchnorm) or "")
+    made["methods/batchnorm.md"] = f"# BatchNorm along a line\n\n{explained}\n\n{pictures('batchnorm')}\n"
     made["methods/interventions.md"] = changes()
     made["reference/linescape.md"] = face()
     for page, modules in _MODULES.items():
@@ -71,7 +83,7 @@ def shown(file: Path) -> str:
 
 def measurements() -> str:
     """A card for each statistic of a curve, of a layer-wise line, and each distance."""
-    parts = ["# Measurements", "L(α) is the loss at α; L(0) is the start, L(1) the end."]
+    parts = ["# Measurements", _BEFORE_MEASUREMENTS]
     groups = {
         "Statistics of a line": definitions.DEFINITIONS,
         "Of a layer-wise line": {
@@ -86,7 +98,7 @@ def measurements() -> str:
         for name, card in cards.items():
             facts = f"`{name}` · source: {card.source}" + (f" · unit: {card.unit}" if card.unit else "")
             parts += [f"### {card.label[0].upper()}{card.label[1:]}", f"    {card.formula}", facts, card.meaning]
-            parts.append(f"**When it misleads.** {card.misleads}")
+            parts += [f"**When it misleads.** {card.misleads}", pictures(name)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -95,10 +107,35 @@ def changes() -> str:
     parts = ["# Interventions", _markdown(inspect.getdoc(interventions) or "")]
     for name in interventions.names():
         function = interventions.by_name(name)
-        signature = inspect.signature(function)
-        arguments = [str(each).replace("'", "") for each in list(signature.parameters.values())[1:]]
+        arguments = [_argument(each) for each in list(inspect.signature(function).parameters.values())[1:]]
         parts += [f"## {name}", f"    {name}({', '.join(arguments)})", _markdown(inspect.getdoc(function) or "")]
+        parts += [f"**When it misleads.** {WHEN_IT_MISLEADS[name]}", pictures(name)]
     return "\n\n".join(parts) + "\n"
+
+
+def _argument(parameter: inspect.Parameter) -> str:
+    """A parameter as it is written; its annotation is text."""
+    plain = str(parameter.replace(annotation=parameter.empty))
+    name, equals, default = plain.partition("=")
+    return f"{name}: {parameter.annotation}" + (f" = {default}" if equals else "")
+
+
+def pictures(name: str) -> str:
+    """The pictures of a card as HTML: what it says, and for some also where it misleads; empty if there are none."""
+    files = [PICTURES / f"{name}.svg", PICTURES / f"{name}-misleads.svg"]
+    drawn = [_picture(file) for file in files if file.is_file()]
+    if len(drawn) == 2:
+        captions = ("What it says", "Where it misleads")
+        drawn = [f"{each}<figcaption>{what}</figcaption>" for each, what in zip(drawn, captions, strict=True)]
+    return f'<div class="pictures">{"".join(f"<figure>{each}</figure>" for each in drawn)}</div>' if drawn else ""
+
+
+def _picture(file: Path) -> str:
+    """A picture in the colours of the page; its title, which `scripts.draw_methods` wrote, is its text alternative."""
+    svg = file.read_text(encoding="utf-8")
+    title = re.search(r"<title>(.*?)</title>", svg, flags=re.DOTALL)
+    assert title is not None, f"{file} has no title: draw it by `python -m scripts.draw_methods`"
+    return inline(svg.replace(title[0], "", 1), f"picture-{file.stem}", html.unescape(title[1]))
 
 
 def _markdown(docstring: str) -> str:

@@ -26,15 +26,33 @@ def network(widths: Sequence[int], normed: bool = False) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(widths[-1], 10))
 
 
-def train(model: nn.Module, epochs: int, images: int = 5000, lr: float = 1e-3) -> nn.Module:
+def train(
+    model: nn.Module,
+    epochs: int,
+    images: int = 5000,
+    lr: float = 1e-3,
+    data: tuple[Tensor, Tensor] = DATA["train"],
+) -> nn.Module:
     """Train a network in place by Adam; returns it."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
-    inputs, labels = (part[:images] for part in DATA["train"])
+    inputs, labels = (part[:images] for part in data)
     for batch in torch.split(torch.cat([torch.randperm(len(inputs)) for _ in range(epochs)]), 100):
         optimizer.zero_grad()
         nn.functional.cross_entropy(model(inputs[batch]), labels[batch]).backward()
         optimizer.step()
     return model
+
+
+def rescaled(normed: nn.Module) -> nn.Module:
+    """A network of the same function, whose first layer, before a BatchNorm, has 100 times the weights."""
+    scaled = copy.deepcopy(normed)
+    with torch.no_grad():
+        for name, tensor in scaled.state_dict().items():
+            if name in ("1.weight", "1.bias", "2.running_mean"):
+                tensor.mul_(100)
+            elif name == "2.running_var":
+                tensor.mul_(100**2)
+    return scaled
 
 
 def line(start: nn.Module, end: nn.Module, **options: Any) -> Any:
@@ -81,15 +99,13 @@ def main() -> None:
             parameter.mul_(1e6)
     draw("nan", line(exploded, deep), ends=("diverged", "trained"))
     normed = train(network([64], normed=True), 3)
-    scaled = copy.deepcopy(normed)
-    with torch.no_grad():
-        for name, tensor in scaled.state_dict().items():
-            if name in ("1.weight", "1.bias", "2.running_mean"):
-                tensor.mul_(100)
-            elif name == "2.running_var":
-                tensor.mul_(100**2)
     both = ["interpolate", "recalibrate"]
-    draw("batchnorm", line(scaled, normed, batchnorm=both), both, ("100 times the weights", "the same function"))
+    draw(
+        "batchnorm",
+        line(rescaled(normed), normed, batchnorm=both),
+        both,
+        ("100 times the weights", "the same function"),
+    )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ SCRIPTS = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name 
 BEGINNING = """# Gallery
 
 Notebooks to open and change, in the folder `examples/notebooks` of the repository. Each runs from top to bottom on a
-laptop, on the images that linescape brings along. [Scripts](#scripts) are below.
+laptop, on the images that come with linescape. [Scripts](#scripts) are below.
 """
 ENDING = """## Scripts
 

@@ -12,7 +12,8 @@ from unittest.mock import create_autospec
 
 import pytest
 import torch
-from scripts import docs_site, search_site
+from scripts import docs_site, draw_methods, search_site
+from scripts.intervention_notes import WHEN_IT_MISLEADS
 from torch import nn
 
 import linescape as ls
@@ -86,8 +87,27 @@ def test_each_statistic_and_intervention_has_a_card() -> None:
         assert definition.misleads in cards
     for name in interventions.names():
         assert f"\n## {name}\n" in PAGES["methods/interventions.md"]
+    assert set(WHEN_IT_MISLEADS) == set(interventions.names())
     for name in set(ls.__all__) - {"batchnorm", "groups", "shape", "LinescapeError"}:
         assert re.search(rf"::: linescape\.[\w.]+\.{name}\n", PAGES["reference/linescape.md"]), name
+
+
+def test_pictures_of_methods_are_of_cards_and_have_words() -> None:
+    drawn = {file.stem.removesuffix("-misleads"): file.read_text() for file in docs_site.PICTURES.glob("*.svg")}
+    measured = {*definitions.DEFINITIONS, *definitions.LAYERWISE, *definitions.DISTANCES, "batchnorm"}
+    assert measured <= set(drawn) <= measured | set(interventions.names())
+    for svg in drawn.values():
+        assert re.search(r"<title>[^<]{20,}</title>", svg)
+        assert "<dc:date>" not in svg
+    shown = "".join(PAGES[f"methods/{page}.md"] for page in ("measurements", "batchnorm", "interventions"))
+    assert shown.count('<svg xmlns="') == shown.count('role="img"') >= len(drawn)
+
+
+@pytest.mark.slow
+def test_pictures_of_methods_are_drawn_by_what_they_show(tmp_path: Path) -> None:
+    """Every one that is there, and no other; numbers may differ in the last digit between machines."""
+    draw_methods.main(folder=tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in docs_site.PICTURES.iterdir()}
 
 
 @pytest.fixture
