@@ -76,6 +76,8 @@ class Plan:
         on_cpu = all(tensor.device.type == "cpu" for tensor in tensors.values())
         onednn = not heavy and on_cpu and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         rewrite.channels_last(operations, graph.inputs, weights=not onednn and not heavy)
+        if on_cpu:
+            rewrite.pool_by_axis(operations)
         if onednn:
             fastest(operations, graph.inputs, [*moves, rewrite.ALPHA], kernels)
             self.values |= kernels.buffers if kernels else {}

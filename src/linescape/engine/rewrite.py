@@ -7,12 +7,14 @@ only are in `onednn`.
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx
 
 aten = torch.ops.aten
@@ -22,6 +24,8 @@ ALPHA = "position_alpha"
 
 _PRODUCTS = 64
 """Products for one number of a result from which on mixing two results is faster than computing one."""
+
+_POOLING = (F.max_pool2d, torch.max_pool2d, aten.max_pool2d.default)
 
 _CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 
@@ -206,6 +210,45 @@ def _laid_out(graph: fx.Graph, node: fx.Node) -> fx.Node:
     new = graph.call_function(aten.contiguous.default, (node,), {"memory_format": torch.channels_last})
     new.meta = dict(node.meta)
     return new
+
+
+def pool_by_axis(graph: fx.Graph) -> None:
+    """Take maxima of windows side by side over rows, then over columns, which a CPU does several times as fast.
+
+    Maxima are exact, so no number changes; NaN stays NaN in both.
+    """
+    for node in list(graph.nodes):
+        window = _window(node) if node.target in _POOLING else None
+        if window is None:
+            continue
+        with graph.inserting_before(node):
+            new = graph.call_function(maxima, (node.args[0], *window))
+        new.meta = dict(node.meta)
+        node.replace_all_uses_with(new)
+        graph.erase_node(node)
+
+
+def maxima(images: Tensor, rows: int, columns: int) -> Tensor:
+    """The largest value of each window of ``rows x columns``; as in pooling, what fills no window is left out."""
+    height, width = (size // step * step for size, step in zip(images.shape[-2:], (rows, columns), strict=True))
+    full = images[..., :height, :width]
+    by_row = functools.reduce(torch.maximum, (full[..., row::rows, :] for row in range(rows)))
+    return functools.reduce(torch.maximum, (by_row[..., column::columns] for column in range(columns)))
+
+
+def _window(node: fx.Node) -> tuple[int, int] | None:
+    """Rows and columns of the windows of a pooling; None if they overlap, leave gaps or are padded."""
+    names = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    kernel = _pair(given["kernel_size"])
+    apart = _pair(given.get("stride") or kernel) == kernel and _pair(given.get("dilation", 1)) == (1, 1)
+    padded = _pair(given.get("padding", 0)) != (0, 0) or given.get("ceil_mode") or given.get("return_indices")
+    return kernel if apart and not padded and "input" not in node.kwargs else None
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    rows, columns = (value, value) if isinstance(value, int) else (value * 2 if len(value) == 1 else value)
+    return rows, columns
 
 
 def argument(node: fx.Node, position: int) -> Any:
