@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Protocol, Self
 from linescape.errors import RecipeError
 from linescape.evaluation.batchnorm import check_treatments
 from linescape.geometry.perturbed import SIGMAS, check_grid
+from linescape.interpolation.class_errors import ClassErrors
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.features import FeatureConnectivity
 from linescape.interpolation.flat import Flatness
@@ -15,7 +16,7 @@ from linescape.interpolation.surface import Surface
 from linescape.interpolation.turning import GaussLength
 from linescape.recipe import Moment
 from linescape.studies.paths import Aligned, Straight
-from linescape.studies.tasks import Between
+from linescape.studies.tasks import Between, Scan, Task
 
 
 class Measured(Protocol):
@@ -133,6 +134,33 @@ class Turning(Measurement, frozen=True, tag_field="task", tag="turning"):
         grid(self.alphas)
         self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
         self._require("shown", self.shown >= 0, "a number of examples, 0 or more")
+
+
+class Classes(Measurement, frozen=True, tag_field="task", tag="classes"):
+    """Task: the training error of each class along a line, and the last biases at its end, see `class_errors`.
+
+    Attributes:
+        line: the line, whose values of each example are read under its first treatment of BatchNorm; both ends are its.
+    """
+
+    line: Scan
+    form = ClassErrors
+    file = "classes.safetensors"
+    result = "the errors by class"
+    work = "part the errors by class of"
+
+    @classmethod
+    def of(cls, line: Scan) -> Classes:
+        """Of a line."""
+        return cls(line.start, line.end, line)
+
+    def _check(self) -> None:
+        if (self.start, self.end) != (self.line.start, self.line.end):
+            raise RecipeError("The ends are not those of the line whose values are read. Use Classes.of(line).")
+
+    def needs(self) -> tuple[Task, ...]:
+        """The line, and the tasks that make its ends."""
+        return (*super().needs(), self.line)
 
 
 class Flat(Measurement, frozen=True, tag_field="task", tag="flat"):

@@ -38,7 +38,7 @@ from msgspec.structs import replace
 from linescape.recipe import MLP, Moment, Optimizer, Random, Recipe, Schedule
 from linescape.studies import vlaar2022
 from linescape.studies.paths import Homogeneous
-from linescape.studies.study import Arm, Run, Study
+from linescape.studies.study import Arm, Classes, Run, Study
 from linescape.studies.vlaar2022.scales import Resolution
 
 SOURCE = "Wang, Wang, Zhou & Ge 2023, arXiv 2210.01019"
@@ -105,4 +105,7 @@ def training(scale: str) -> Recipe:
 def _run(recipe: Recipe, scale: Scale) -> Run:
     start, end = Moment(recipe, "start"), Moment(recipe)
     straight = scale.scan(start, end)
-    return Run(recipe, {"whole": straight, HOMOGENEOUS: replace(straight, along=Homogeneous())})
+    lines = {"whole": straight, HOMOGENEOUS: replace(straight, along=Homogeneous())}
+    assert isinstance(recipe.model, MLP)
+    by_class = {"whole": Classes.of(straight)} if recipe.model.bias == "all" else {}
+    return Run(recipe, lines, measured={Classes: by_class} if by_class else {})
