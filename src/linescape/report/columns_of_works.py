@@ -268,6 +268,7 @@ COLUMNS: dict[str, list[Column]] = {
     "grid-of-lines": [
         Column("title", "trainings"),
         Column("runs", "runs", "number", 0),
+        Column("aborted", "stopped by the source's rule", "number", 0),
         Column("kept", "kept", "number", 0),
         Column("not_monotone", "not monotone", "number", 0),
         Column("rise", "their mean min Δ, nats", "number", 3),
@@ -281,6 +282,7 @@ COLUMNS: dict[str, list[Column]] = {
         Column("title", "network, or learning rate"),
         Column("optimizer", "optimizer"),
         Column("runs", "runs", "number", 0),
+        Column("aborted", "stopped by the source's rule", "number", 0),
         Column("kept", "kept", "number", 0),
         Column("not_monotone", "not monotone", "number", 0),
         Column("rise", "their mean min Δ, nats", "number", 3),

@@ -110,7 +110,7 @@ def test_gaps_of_biases_and_the_class_learnt_last() -> None:
     )
     assert together["last"]["chance"] == 25
     assert last.outcomes == {"last": Outcome.ABOVE, "worst": Outcome.ABOVE, "taken": Outcome.ABOVE}
-    assert "in 12 of 24 runs (26 to 74 %), more often than by chance (25 %)" in sentences.of(last).headline
+    assert "in 12 of 24 runs (25 to 75 %), more often than by chance (25 %)" in sentences.of(last).headline
     assert together["last"]["rank"] == pytest.approx(1.5)
 
 

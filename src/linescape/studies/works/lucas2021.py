@@ -59,7 +59,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from msgspec.structs import replace
 
@@ -140,6 +140,17 @@ SCALES: Mapping[str, Scale] = {
         residual_schedule=Schedule(200, "step", (60, 90, 120)),
     ),
 }
+
+
+class Abort(NamedTuple):
+    """The source's rule for stopping a training: its loss is above `loss` nats, or NaN, after epoch `epoch`."""
+
+    epoch: int
+    loss: float
+
+
+ABORT, RESIDUAL_ABORT = Abort(10, 1.0), Abort(35, 1.5)
+"""Of fully connected networks, and of residual ones on ten classes."""
 RESIDUAL_LIMIT = 1.0
 """Training loss in nats that the source's tables of CIFAR-10 keep at most."""
 ARMS: Mapping[str, tuple[str, Literal["sgd", "adam"], Literal["none", "batch"]]] = {

@@ -1,0 +1,21 @@
+"""The loss of a training after each epoch, from its log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+ROW: dict[str, type[pl.DataType]] = {
+    "arm": pl.String,
+    "seed": pl.Int64,
+    "epoch": pl.Int64,
+    "train_loss": pl.Float64,
+}
+
+
+def of_run(named: Mapping[str, Any], log: pl.DataFrame) -> pl.DataFrame:
+    """A row for each epoch of a log: arm and seed as named, epoch (from 1), train_loss (nats, as the log has it)."""
+    known = {name: pl.lit(named[name]) for name in ("arm", "seed")}
+    return log.select(known.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in ROW.items())
