@@ -11,6 +11,7 @@ from linescape.interpolation.class_errors import ClassErrors
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.features import FeatureConnectivity
 from linescape.interpolation.flat import Flatness
+from linescape.interpolation.greedy_order import GreedyOrder
 from linescape.interpolation.options import grid
 from linescape.interpolation.surface import Surface
 from linescape.interpolation.turning import GaussLength
@@ -161,6 +162,32 @@ class Classes(Measurement, frozen=True, tag_field="task", tag="classes"):
     def needs(self) -> tuple[Task, ...]:
         """The line, and the tasks that make its ends."""
         return (*super().needs(), self.line)
+
+
+class Greedy(Measurement, frozen=True, tag_field="task", tag="greedy"):
+    """Task: average layers of two networks one after another, greedily, see `greedy_order`.
+
+    BatchNorm's running statistics are averaged with the layers. The `end` is the network whose layers the others are.
+
+    Attributes:
+        layers: names of what is averaged, as of `Scan.block`.
+        train_examples: number of training examples that layers are chosen by, class-balanced, without augmentation; 0
+            is all.
+        test_examples: number of test examples measured, class-balanced; 0 is all.
+    """
+
+    layers: tuple[str, ...]
+    train_examples: int = 1000
+    test_examples: int = 0
+    form = GreedyOrder
+    file = "greedy.safetensors"
+    result = "the greedy order of layers"
+    work = "average layers greedily of"
+
+    def _check(self) -> None:
+        self._require("layers", len(set(self.layers)) == len(self.layers) > 0, "one name or several, none twice")
+        self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
+        self._require("test_examples", self.test_examples >= 0, "a number of examples, or 0 for all")
 
 
 class Flat(Measurement, frozen=True, tag_field="task", tag="flat"):

@@ -19,7 +19,7 @@ def of_runs(results: Results) -> Mapping[tuple[str, int], bool]:
     logs = results.losses.sort("epoch").group_by(["arm", "seed"], maintain_order=True)
     return {
         (arm, seed): is_aborted(log["epoch"].to_numpy(), log["train_loss"].to_numpy(), rule_of(recipes[arm, seed]))
-        for (arm, seed), log in logs  # type: ignore[misc]
+        for (arm, seed), log in logs
         if (arm, seed) in recipes
     }
 

@@ -34,10 +34,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from linescape.recipe import Moment, Recipe
+from linescape.recipe import Moment, Recipe, derive_seed
 from linescape.studies import vlaar2022
 from linescape.studies.paths import RandomDirection
-from linescape.studies.study import Arm, Run, Scan, Study
+from linescape.studies.study import Arm, Greedy, Run, Scan, Study
 from linescape.studies.works.zhang2019 import layers
 from linescape.training import interventions
 
@@ -46,6 +46,10 @@ TITLE = "Which layers of two trained networks can be averaged?"
 
 TREATMENTS = ("interpolate", "recalibrate")
 """Of all layers together."""
+IN_RANDOM_ORDER = "layers in random order"
+"""Ends the label of a cumulative line in the order of `random_order`."""
+GREEDY = "greedy order"
+"""The label of the order in which each layer added is the one with which the training loss is lowest."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,12 @@ def study(scale: str) -> Study:
     return Study("adilova2024", scale, TITLE, SOURCE, arms)
 
 
+def random_order(first: Recipe, second: Recipe) -> tuple[str, ...]:
+    """The layers of a pair in an order drawn by the content of the pair: that of their derived seeds."""
+    line = Scan(Moment(second), Moment(first))
+    return tuple(sorted(layers(first), key=lambda name: derive_seed(line, "order of layers", name)))
+
+
 def _without_norm(recipe: Recipe, scale: str) -> Recipe:
     """The arm ``no-norm`` of `vlaar2022`."""
     return interventions.learning_rate(interventions.norm(recipe, "none"), vlaar2022.SCALES[scale].fixup_rate)
@@ -100,14 +110,17 @@ def _run(first: Recipe, second: Recipe, named: Recipe, scale: str) -> Run:
     lines = {"whole": vlaar2022.SCALES[scale].whole.scan(Moment(named, "start"), Moment(named))}
     treatments = TREATMENTS if vlaar2022.has_batchnorm(first.model) else TREATMENTS[:1]
     lines["all layers"] = Scan(a, b, batchnorm=treatments, **settings)
-    names = layers(first)
+    names, drawn = layers(first), random_order(first, second)
     for place, name in enumerate(names):
         lines[f"{name} in A"] = Scan(b, a, name, **settings)
         lines[f"{name} in B"] = Scan(a, b, name, **settings)
         if 0 < place < len(names) - 1:
             lines[f"first {place + 1} layers"] = Scan(b, a, names[0], blocks=names[1 : place + 1], **settings)
             lines[f"last {len(names) - place} layers"] = Scan(b, a, name, blocks=names[place + 1 :], **settings)
+            shuffled = Scan(b, a, drawn[0], blocks=drawn[1 : place + 1], **settings)
+            lines[f"{place + 1} {IN_RANDOM_ORDER}"] = shuffled
         for number in range(chosen.directions):
             along = RandomDirection(first.seed * chosen.directions + number)
             lines[f"{name} in direction {number + 1}"] = Scan(a, b, name, rest="start", along=along, **settings)
-    return Run(named, lines)
+    greedy = Greedy(b, a, names, chosen.train_examples, chosen.test_examples)
+    return Run(named, lines, measured={Greedy: {GREEDY: greedy}})
