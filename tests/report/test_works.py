@@ -12,7 +12,7 @@ import pytest
 from linescape import studies
 from linescape.analysis.answers import answers
 from linescape.analysis.tables import trajectory
-from linescape.interpolation.class_errors import ClassErrors
+from linescape.interpolation.by_class import ClassErrors
 from linescape.interpolation.turning import GaussLength
 from linescape.report import sentences
 from linescape.report.answers import answer_entry

@@ -7,11 +7,11 @@ from typing import ClassVar, Literal, Protocol, Self
 from linescape.errors import RecipeError
 from linescape.evaluation.batchnorm import check_treatments
 from linescape.geometry.perturbed import SIGMAS, check_grid
-from linescape.interpolation.class_errors import ClassErrors
+from linescape.interpolation.by_class import ClassErrors
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.features import FeatureConnectivity
 from linescape.interpolation.flat import Flatness
-from linescape.interpolation.greedy_order import GreedyOrder
+from linescape.interpolation.greedy import GreedyOrder
 from linescape.interpolation.options import grid
 from linescape.interpolation.surface import Surface
 from linescape.interpolation.turning import GaussLength

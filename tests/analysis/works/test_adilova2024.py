@@ -11,7 +11,7 @@ from linescape import studies
 from linescape.analysis import inference
 from linescape.analysis.answers import Answer, Outcome, answers
 from linescape.analysis.answers.answer import widened
-from linescape.interpolation.greedy_order import GreedyOrder
+from linescape.interpolation.greedy import GreedyOrder
 from linescape.report import sentences
 from linescape.studies.paths import RandomDirection
 from linescape.studies.study import Greedy, Run, Scan

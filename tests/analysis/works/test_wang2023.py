@@ -13,7 +13,7 @@ from linescape import studies
 from linescape.analysis.answers import Outcome, Verdict, answers
 from linescape.analysis.tables import Results
 from linescape.analysis.works import last_biases
-from linescape.interpolation.class_errors import ClassErrors
+from linescape.interpolation.by_class import ClassErrors
 from linescape.report import sentences
 from linescape.studies.study import Classes
 from tests.support.lines_of_studies import lines_of

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from linescape import data, models
 from linescape.errors import DamagedError, RecipeError
 from linescape.geometry.paths import Line
-from linescape.interpolation.class_errors import ClassErrors
+from linescape.interpolation.by_class import ClassErrors
 from linescape.recipe import MLP, Data, Moment, Random, Recipe, Schedule
 from linescape.studies.measurements import Classes
 from linescape.studies.planning import plan

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from linescape import data, models
 from linescape.errors import DamagedError, RecipeError
-from linescape.interpolation.greedy_order import GreedyOrder
+from linescape.interpolation.greedy import GreedyOrder
 from linescape.recipe import MLP, Data, Moment, Random, Recipe, Schedule
 from linescape.studies.measurements import Greedy
 from linescape.studies.planning import plan

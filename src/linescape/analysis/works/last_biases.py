@@ -13,7 +13,7 @@ from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
-from linescape.interpolation.class_errors import ClassErrors
+from linescape.interpolation.by_class import ClassErrors
 from linescape.shape import plateau_error
 from linescape.studies.study import Classes
 

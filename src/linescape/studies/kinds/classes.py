@@ -9,7 +9,7 @@ from torch import nn
 
 from linescape import data, models
 from linescape.geometry.state import State
-from linescape.interpolation.class_errors import class_errors
+from linescape.interpolation.by_class import class_errors
 from linescape.recipe import Recipe
 from linescape.studies.job import Declined, Job
 from linescape.studies.kinds.kind import Asked, Kind, Part

@@ -8,7 +8,7 @@ from linescape import data, models
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.groups import by_block, by_convolution, choose
 from linescape.geometry.paths import Line
-from linescape.interpolation.greedy_order import greedy_order
+from linescape.interpolation.greedy import greedy_order
 from linescape.recipe import Random
 from linescape.studies.job import Job, check_network, measuring
 from linescape.studies.kinds.kind import Asked, Kind, Part

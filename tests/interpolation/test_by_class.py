@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from linescape.errors import MeasureError
-from linescape.interpolation.class_errors import ClassErrors, class_errors
+from linescape.interpolation.by_class import ClassErrors, class_errors
 
 ALPHAS = np.array([0.0, 1.0])
 TARGETS = np.array([2, 0, 0, 1, 0])
