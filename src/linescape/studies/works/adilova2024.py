@@ -2,8 +2,8 @@
 
 Source: Adilova, Andriushchenko, Kamp, Fischer & Jaggi, ICLR 2024, arXiv 2307.06966. Some layers of a network A are
 averaged with those of a network B, the others are A's or B's. The barrier is the loss of that network minus the mean
-of the losses of A and B. Layers are averaged one by one, cumulatively from the input and from the output, in a random order
-and in a minimal one, and compared with random directions of the same norm.
+of the losses of A and B. Layers are averaged one by one, cumulatively from the input and from the output, in a random
+order and in a minimal one, and compared with random directions of the same norm.
 
     linescape study run adilova2024 --scale mini
     linescape study report adilova2024 --scale mini

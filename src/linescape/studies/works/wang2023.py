@@ -26,15 +26,15 @@ chosen in a trial with other draws, since a full Kaiming start at a rate of 0.02
 of the line). `demo` (3 seeds): half the start lengthens it by 0.21 (0.02 to 0.39), all else is inconclusive; on another
 processor (29 November 2026), where trainings have other last bits, by 0.16 (-0.11 to 0.44), and nothing is decided.
 
-Of the last biases (29 November 2026, intervals 95 %). `mini`, 40 runs of 10 seeds that have them, of which one
-stayed at chance: it is inconclusive whether a larger gap goes with a longer plateau, rank correlation 0.12 (-0.47 to 0.63)
+Of the last biases (29 November 2026, intervals 95 %). `mini`, 40 runs of 10 seeds that have them, of which one stayed
+at chance: it is inconclusive whether a larger gap goes with a longer plateau, rank correlation 0.12 (-0.47 to 0.63)
 within networks of one kind, 0.59 (-0.07 to 0.89) over all runs, uncorrected; of the deviation 0.12 and 0.64. Of all
 runs, exact intervals corrected for three: the class that leaves chance last along the line has the largest bias in 3
 of 39 (1 to 24 %; chance is 10 %), inconclusive, and all 3 are of the two hidden layers, which have hardly a plateau.
-The class with the highest error at the end has it in 14 of 39 (19 to 56 %), and the one recognised on the plateau in 12
-of 30 (20 to 63 %), both more often than by chance if runs are independent; but class 6 is the former in most
-runs, so that these count for fewer. `demo`, 3 seeds: 0.50 within networks without an interval; 0 of 12 (0 to 33 %), 3 of
-11 (4 to 67 %) and 3 of 9 (5 to 76 %), all inconclusive.
+The class with the highest error at the end has it in 14 of 39 (19 to 56 %), and the one recognised on the plateau in
+12 of 30 (20 to 63 %), both more often than by chance if runs are independent; but class 6 is the former in most runs,
+so that these count for fewer. `demo`, 3 seeds: 0.50 within networks without an interval; 0 of 12 (0 to 33 %), 3 of 11
+(4 to 67 %) and 3 of 9 (5 to 76 %), all inconclusive.
 
 Cost: `demo` 44 s on 2 cores with other programs on them (load 4.7); `mini` 2.5 min of computing on an idle core as
 `study plan` estimates.
