@@ -28,7 +28,8 @@ start with another order of the data no single layer is decided, and all togethe
 highest single layer is again conv1 (3.65, uncorrected 1.09 to 6.22). Random directions cost less than averages in most
 layers (at most 1.61, 1.85 and 0.59 in the three kinds). ``demo``, 2 pairs: little is decided. Time of CPU: demo 1.8
 min, mini 4.3 min, with part of the trainings done by `zhang2019`. The random and the greedy order are not in these
-findings: no study with them was finished."""
+findings: no study with them was finished.
+"""
 
 from __future__ import annotations
 
