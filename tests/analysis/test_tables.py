@@ -297,3 +297,13 @@ def test_an_error_as_large_as_the_share_of_wrong_labels_has_learnt_none_of_them(
     assert learnt(Data("fashion-mini", label_noise=0.1)) is False
     assert learnt(Data("fashion-mini", label_noise=0.5)) is True
     assert learnt(Data("fashion-mini", fraction=0.5)) is None
+
+
+def test_the_loss_of_each_epoch_is_that_of_the_log() -> None:
+    """Whose epochs count from 0."""
+    store = FakeStore(study())
+    losses = tables.read(study(), store).losses
+    run = study().arms[0].runs[0]
+    of_run = losses.filter(arm=study().arms[0].name, seed=run.seed)
+    assert of_run["train_loss"].to_list() == store.log(run.recipe)["train_loss"].to_list()
+    assert of_run["epoch"].to_list() == list(range(1, 1 + run.recipe.schedule.epochs))

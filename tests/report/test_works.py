@@ -12,12 +12,13 @@ import pytest
 from linescape import studies
 from linescape.analysis.answers import answers
 from linescape.analysis.tables import trajectory
+from linescape.interpolation.by_class import ClassErrors
 from linescape.interpolation.turning import GaussLength
 from linescape.report import sentences
 from linescape.report.answers import answer_entry
 from linescape.report.page import Folder
 from linescape.report.study_lines import StudyLines
-from linescape.studies.study import Turning
+from linescape.studies.study import Classes, Turning
 from tests.support.lines_of_studies import lines_of
 
 WAY = pl.DataFrame(
@@ -45,7 +46,14 @@ def test_each_answer_has_its_figure_and_its_table(name: str, tmp_path: Path) -> 
         for run in arm.runs
         for label in run.measured.get(Turning, {})
     }
-    made = replace(made, runs=runs, trajectories=WAY, measured={Turning: turning})
+    by_class = ClassErrors(np.array([0.0, 1.0]), np.array([[100.0, 0.0], [5.0, 0.0]]), np.array([1, 1]), np.arange(2.0))
+    classes = {
+        (arm.name, run.seed, label): by_class
+        for arm in study.arms
+        for run in arm.runs
+        for label in run.measured.get(Classes, {})
+    }
+    made = replace(made, runs=runs, trajectories=WAY, measured={Turning: turning, Classes: classes})
     folder = Folder(tmp_path)
     for answer in answers(made):
         entry = answer_entry(answer, sentences.of(answer), made.runs, folder)

@@ -15,6 +15,7 @@ from linescape.report.figures.grids import rise_against, rises_by_setting
 from linescape.report.figures.layer_map import layer_cells
 from linescape.report.figures.over_training import against_steps
 from linescape.report.figures.panel import CEILING
+from linescape.report.figures.plateaus import plateau_against_gap
 from linescape.report.figures.starts import from_starts
 from linescape.report.figures.surfaces import bezier, contours
 from linescape.report.figures.trajectories import ways
@@ -181,6 +182,15 @@ def _other_ends(answer: Answer, output: Folder) -> list[Drawing]:
     return [output.draw(answer.name, figure, caption("other_ends"))]
 
 
+def _last_biases(answer: Answer, output: Folder) -> list[Drawing]:
+    return [output.draw(answer.name, plateau_against_gap(answer.facts["points"]), caption("last_biases"))]
+
+
+def _learnt_last(answer: Answer, output: Folder) -> list[Drawing]:
+    figure = from_starts(answer.facts["of_runs"], "rank of its last bias, 1 is the largest")
+    return [output.draw(answer.name, figure, caption("class_learnt_last"))]
+
+
 def _curves(answer: Answer, output: Folder) -> list[Drawing]:
     """The paths, and the plane of a curve with the curve and the line in it."""
     planes = [
@@ -219,5 +229,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "distance-and-rise": _distance,
     "gauss-length": _gauss,
     "other-ends": _other_ends,
+    "last-biases": _last_biases,
+    "class-learnt-last": _learnt_last,
 }
 """How the figures of an answer are drawn, by its name."""

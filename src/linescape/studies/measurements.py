@@ -7,15 +7,17 @@ from typing import ClassVar, Literal, Protocol, Self
 from linescape.errors import RecipeError
 from linescape.evaluation.batchnorm import check_treatments
 from linescape.geometry.perturbed import SIGMAS, check_grid
+from linescape.interpolation.by_class import ClassErrors
 from linescape.interpolation.critical import Criticality
 from linescape.interpolation.features import FeatureConnectivity
 from linescape.interpolation.flat import Flatness
+from linescape.interpolation.greedy import GreedyOrder
 from linescape.interpolation.options import grid
 from linescape.interpolation.surface import Surface
 from linescape.interpolation.turning import GaussLength
 from linescape.recipe import Moment
 from linescape.studies.paths import Aligned, Straight
-from linescape.studies.tasks import Between
+from linescape.studies.tasks import Between, Scan, Task
 
 
 class Measured(Protocol):
@@ -133,6 +135,59 @@ class Turning(Measurement, frozen=True, tag_field="task", tag="turning"):
         grid(self.alphas)
         self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
         self._require("shown", self.shown >= 0, "a number of examples, 0 or more")
+
+
+class Classes(Measurement, frozen=True, tag_field="task", tag="classes"):
+    """Task: the training error of each class along a line, and the last biases at its end, see `class_errors`.
+
+    Attributes:
+        line: the line, whose values of each example are read under its first treatment of BatchNorm; both ends are its.
+    """
+
+    line: Scan
+    form = ClassErrors
+    file = "classes.safetensors"
+    result = "the errors by class"
+    work = "part the errors by class of"
+
+    @classmethod
+    def of(cls, line: Scan) -> Classes:
+        """Of a line."""
+        return cls(line.start, line.end, line)
+
+    def _check(self) -> None:
+        if (self.start, self.end) != (self.line.start, self.line.end):
+            raise RecipeError("The ends are not those of the line whose values are read. Use Classes.of(line).")
+
+    def needs(self) -> tuple[Task, ...]:
+        """The line, and the tasks that make its ends."""
+        return (*super().needs(), self.line)
+
+
+class Greedy(Measurement, frozen=True, tag_field="task", tag="greedy"):
+    """Task: average layers of two networks one after another, greedily, see `greedy_order`.
+
+    BatchNorm's running statistics are averaged with the layers. The `end` is the network whose layers the others are.
+
+    Attributes:
+        layers: names of what is averaged, as of `Scan.block`.
+        train_examples: number of training examples that layers are chosen by, class-balanced, without augmentation; 0
+            is all.
+        test_examples: number of test examples measured, class-balanced; 0 is all.
+    """
+
+    layers: tuple[str, ...]
+    train_examples: int = 1000
+    test_examples: int = 0
+    form = GreedyOrder
+    file = "greedy.safetensors"
+    result = "the greedy order of layers"
+    work = "average layers greedily of"
+
+    def _check(self) -> None:
+        self._require("layers", len(set(self.layers)) == len(self.layers) > 0, "one name or several, none twice")
+        self._require("train_examples", self.train_examples >= 0, "a number of examples, or 0 for all")
+        self._require("test_examples", self.test_examples >= 0, "a number of examples, or 0 for all")
 
 
 class Flat(Measurement, frozen=True, tag_field="task", tag="flat"):

@@ -19,15 +19,17 @@ from linescape import models
 from linescape.errors import RecipeError, suggest
 from linescape.geometry.groups import by_block
 from linescape.recipe import Data, Model, Moment, Recipe, Schedule, Weights
-from linescape.studies.measurements import Features, Flat, Measurement, Noise, PlaneScan, Turning
+from linescape.studies.measurements import Classes, Features, Flat, Greedy, Measurement, Noise, PlaneScan, Turning
 from linescape.studies.tasks import Keep, Scan, Task, Train, hump_line, in_order, needs_of
 from linescape.training import weight_files
 from linescape.training.changes import Change, changed
 
 __all__ = [
     "Arm",
+    "Classes",
     "Features",
     "Flat",
+    "Greedy",
     "Keep",
     "Measurement",
     "Moment",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from linescape import studies
 from linescape.analysis import inference
 from linescape.analysis.answers import Answer, Outcome, answers
 from linescape.analysis.answers.answer import widened
+from linescape.interpolation.greedy import GreedyOrder
 from linescape.report import sentences
 from linescape.studies.paths import RandomDirection
-from linescape.studies.study import Run, Scan
+from linescape.studies.study import Greedy, Run, Scan
+from linescape.studies.works.adilova2024 import GREEDY, random_order
 from linescape.studies.works.zhang2019 import layers
 from tests.support import works
 
@@ -86,6 +91,36 @@ def test_a_single_layer_with_a_barrier_is_named() -> None:
     (answer,) = answers(works.results(STUDY, one))
     assert answer.outcomes["two-seeds, one layer"] is Outcome.ABOVE
     assert "Single layers with a barrier: fc 0.50" in sentences.of(answer).verdict
+
+
+def test_barriers_in_a_random_and_in_the_greedy_order() -> None:
+    """In a random order from where it has all four layers of the middle; in the greedy one by losses given here."""
+    results = works.results(STUDY, measured)
+    count = len(NAMES)
+    greedy = {
+        (arm.name, run.seed, GREEDY): GreedyOrder(
+            NAMES, np.zeros(count), np.where(np.arange(count) < 7, 0.5, 1.5) + spread(run), np.full(count, 15.0)
+        )
+        for arm in STUDY.arms
+        for run in arm.runs
+    }
+    (answer,) = answers(replace(results, measured={Greedy: greedy}))
+    rows = [row for row in answer.numbers.to_dicts() if row["arm"] == "two-seeds"]
+    orders = [
+        random_order(run.lines["all layers"].start.recipe, run.lines["all layers"].end.recipe)
+        for run in STUDY.arms[0].runs
+    ]
+    drawn = {row["layers"]: row for row in rows if row["what"] == "random order"}
+    assert list(drawn) == list(range(2, count))
+    for number, row in drawn.items():
+        high = np.mean([set(order[:number]) >= MIDDLE for order in orders])
+        assert (row["barrier"], row["runs"]) == (pytest.approx(high, abs=1e-9), 4)
+    of_greedy = [row for row in rows if row["what"] == GREEDY]
+    assert [row["barrier"] for row in of_greedy] == pytest.approx([0.0] * 7 + [1.0] * (count - 8), abs=1e-9)
+    assert {row["error"] for row in of_greedy} == {5.0}
+    arm = answer.facts["arms"][0]
+    assert (arm["greedy"]["free"]["layers"], arm["greedy"]["barred"]["layers"]) == (7, 8)
+    assert "In the greedy order, 8 layers and more make a barrier, 7 and fewer none." in sentences.of(answer).verdict
 
 
 def test_nothing_measured_gives_no_words() -> None:

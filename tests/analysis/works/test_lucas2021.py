@@ -12,13 +12,14 @@ import pytest
 from linescape import studies
 from linescape.analysis.answers import Outcome, answers
 from linescape.analysis.answers.answer import Verdict
-from linescape.analysis.tables import Results
+from linescape.analysis.tables import Results, epochs
+from linescape.analysis.works.aborted import is_aborted
 from linescape.analysis.works.lucas2021 import points
 from linescape.analysis.works.other_ends import PRIMARY
 from linescape.interpolation.turning import GaussLength
 from linescape.report import sentences
 from linescape.studies.study import Turning
-from linescape.studies.works.lucas2021 import ELSEWHERE
+from linescape.studies.works.lucas2021 import ELSEWHERE, Abort
 from tests.support.lines_of_studies import lines_of
 
 STUDY = studies.find("lucas2021", "mini")
@@ -58,6 +59,47 @@ def test_the_table_keeps_what_has_learnt_and_averages_what_rises() -> None:
     assert distance.outcomes == {"all": Outcome.ABOVE}
     assert sentences.of(distance).headline.startswith("Yes, among these trainings")
     assert "Here, with 1 seed:" in sentences.of(grid).published, "of each point"
+
+
+@pytest.mark.parametrize(
+    ("losses", "aborted"),
+    [
+        ([9.0, 2.0, 1.0, 0.5], False),
+        ([0.5, 0.5, 1.01, 0.5], True),
+        ([0.5, 0.5, 0.5, 1.5], True),
+        ([9.0, math.nan], True),
+        ([0.5, 0.5, 0.5, math.inf], True),
+        ([2.0, 2.0], False),
+    ],
+)
+def test_the_rule_stops_what_is_above_its_bound_after_its_epoch(losses: list[float], aborted: bool) -> None:
+    """Of epoch 3 and 1 nat; a training that was lost before counts too."""
+    assert is_aborted(np.arange(1, 1 + len(losses)), np.array(losses), Abort(3, 1.0)) is aborted
+
+
+def test_trainings_that_the_source_would_have_stopped_are_not_counted() -> None:
+    """Of 10 epochs the tenth counts; residual networks of 5 epochs here are judged by the fifth, at 1.5 nats."""
+    rows = [
+        {"arm": arm.name, "seed": run.seed, "epoch": epoch, "train_loss": loss}
+        for arm in STUDY.arms
+        for run in arm.runs
+        for epoch in range(1, 1 + run.recipe.schedule.epochs)
+        for last in [epoch == run.recipe.schedule.epochs]
+        for loss in [1.2 if last and run.seed in (0, 11) else 2.0 if not last else 0.1]
+    ]
+    grid, _, residual, *_ = answers(replace(made(), losses=pl.DataFrame(rows, schema=epochs.ROW)))
+    assert [(row["aborted"], row["kept"], row["not_monotone"]) for row in grid.facts["rows"]] == [
+        (2, 10, 0),
+        (2, 10, 10),
+        (2, 10, 0),
+        (2, 10, 10),
+    ]
+    assert grid.facts["rule"] == {"trained": 48, "aborted": 8, "alone": 4, "epochs": 10, "epoch": 10, "loss": 1.0}
+    words = "above 1 nats after epoch 10 (here the last) or not a number: 8 of 48 trainings, 4 of which end at 0.5 nats"
+    assert words in sentences.of(grid).verdict
+    assert residual.facts["rule"]["aborted"] == 0
+    assert residual.facts["rule"]["loss"] == 1.5
+    assert residual.facts["rule"]["epoch"] == residual.facts["rule"]["epochs"]
 
 
 def test_lines_are_counted_on_test_loss_too() -> None:

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from linescape import studies
 from linescape.recipe import Moment, Recipe
 from linescape.studies.paths import RandomDirection
-from linescape.studies.study import Arm, Run, Train
+from linescape.studies.study import Arm, Greedy, Run, Train
+from linescape.studies.works.adilova2024 import GREEDY, IN_RANDOM_ORDER, random_order
 from linescape.studies.works.zhang2019 import layers
 
 STUDY = studies.find("adilova2024", "mini")
@@ -63,4 +64,17 @@ def test_what_the_middle_of_each_line_averages(arm: Arm) -> None:
             for label, moving in ((f"first {count}", names[:count]), (f"last {count}", names[-count:])):
                 line = run.lines[f"{label} layers"]
                 assert (line.end, line.rest, line.moving) == (a, "end", moving)
-        assert len(run.lines) == 2 + 4 * len(names) + 2 * (len(names) - 2)
+            line = run.lines[f"{count} {IN_RANDOM_ORDER}"]
+            assert (line.end, line.rest, line.moving) == (a, "end", random_order(a.recipe, b.recipe)[:count])
+        assert len(run.lines) == 2 + 4 * len(names) + 3 * (len(names) - 2)
+
+
+def test_each_pair_has_an_order_of_its_own_and_a_greedy_one() -> None:
+    drawn = [random_order(*pair(run)) for arm in STUDY.arms for run in arm.runs]
+    assert len(set(drawn)) == len(drawn)
+    for arm in STUDY.arms:
+        for run in arm.runs:
+            a, b = pair(run)
+            assert sorted(random_order(a, b)) == sorted(layers(a))
+            expected = Greedy(Moment(b), Moment(a), layers(a), 100, 1000)
+            assert run.measured == {Greedy: {GREEDY: expected}}

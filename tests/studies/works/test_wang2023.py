@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from linescape import studies
 from linescape.studies.paths import Homogeneous, Straight
+from linescape.studies.study import Classes
 from linescape.studies.works.wang2023 import ARMS, HOMOGENEOUS
 
 
@@ -24,3 +25,10 @@ def test_each_training_has_a_straight_and_a_homogeneous_line() -> None:
                 "whole": Straight(),
                 HOMOGENEOUS: Homogeneous(),
             }
+
+
+def test_last_biases_are_looked_at_where_there_are_any() -> None:
+    for arm in studies.find("wang2023", "demo").arms:
+        for run in arm.runs:
+            expected = {} if arm.name in ("no-last-bias", "no-bias") else {"whole": Classes.of(run.lines["whole"])}
+            assert run.measured.get(Classes, {}) == expected

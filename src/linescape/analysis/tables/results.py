@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from linescape import models, presentation
-from linescape.analysis.tables import layerwise, trajectory
+from linescape.analysis.tables import epochs, layerwise, trajectory
 from linescape.analysis.tables.source import Source
 from linescape.data import examples, form, stored
 from linescape.errors import CheckpointError, DataError, MeasureError, RecipeError
@@ -122,6 +122,7 @@ class Results:
         walks: a row for each line that was evaluated: settings, versions, time.
         trajectories: a row for each state that a run keeps (`Run.kept`), see `trajectory.of_run`.
         measured: kind -> (arm, seed, label) -> what else was measured (`Run.measured`), of `Measurement.form`.
+        losses: a row for each epoch of each run's training, see `epochs.of_run`.
         of_diverged: (arm, seed, label) of the lines that lead to or through the end of a training that diverged, be it
             the run's own or another's; `lines` has them too.
     """
@@ -135,6 +136,7 @@ class Results:
     walks: pl.DataFrame
     trajectories: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=trajectory.ROW))
     measured: Mapping[type[Measurement], Mapping[tuple[str, int, str], Any]] = field(default_factory=dict)
+    losses: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=epochs.ROW))
     of_diverged: frozenset[tuple[str, int, str]] = frozenset()
 
     def of(self, kind: type[Measurement]) -> Mapping[tuple[str, int, str], Any]:
@@ -179,6 +181,7 @@ def read(study: Study, store: Source) -> Results:
     walks: list[dict[str, Any]] = []
     lines: list[pl.DataFrame] = []
     ways: list[dict[str, Any]] = []
+    logs: list[pl.DataFrame] = []
     measured: dict[type[Measurement], dict[tuple[str, int, str], Any]] = {}
     of_diverged: set[tuple[str, int, str]] = set()
     for arm, run in ((of_arm, one) for of_arm in study.arms for one in of_arm.runs):
@@ -189,6 +192,8 @@ def read(study: Study, store: Source) -> Results:
             rows.append(named | _row(arm, run, store, curves, distances_moved))
             moved += [named | row for row in distances_moved]
             kept = [moment for moment in run.kept if _has(store, Keep(moment))]
+            if run.pair is None and _has(store, Train(run.recipe)):
+                logs.append(epochs.of_run(named, store.log(run.recipe)))
             if kept and _has(store, Train(run.recipe)):
                 ways += [named | row for row in trajectory.of_run(run.recipe, kept, store.state)]
             for form, tasks in run.measured.items():
@@ -212,6 +217,7 @@ def read(study: Study, store: Source) -> Results:
         walks=pl.DataFrame(walks, schema=_WALK),
         trajectories=pl.DataFrame(ways, schema=trajectory.ROW),
         measured=measured,
+        losses=pl.concat([pl.DataFrame(schema=epochs.ROW), *logs]),
         of_diverged=frozenset(of_diverged),
     )
 

@@ -23,12 +23,19 @@ from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of
 from linescape.shape import TOLERANCE
 from linescape.studies.paths import RandomDirection
-from linescape.studies.study import Arm, Run, Scan
+from linescape.studies.study import Greedy, Run, Scan
+from linescape.studies.works.adilova2024 import GREEDY, IN_RANDOM_ORDER
 
 FINDING = "no single layer makes a barrier, several middle layers together do"
 
 SINGLE, SHALLOW, DEEP, RANDOM, ALL = "one layer", "from the input", "from the output", "random direction", "all layers"
 """What is averaged; or the middle of a random direction that is as long as the way to the other network's layer."""
+
+SHUFFLED = "random order"
+"""The same, of layers added in an order drawn for each pair; and in `GREEDY`."""
+
+ORDERS = {"shallow": SHALLOW, "deep": DEEP, "shuffled": SHUFFLED, "greedy": GREEDY}
+"""Orders of cumulative averages, by the name of their facts."""
 
 _KEYS = {"arm": pl.String, "what": pl.String, "layer": pl.String, "layers": pl.Int64}
 _BARRIER = {**_KEYS, "seed": pl.Int64, "barrier": pl.Float64, "error": pl.Float64}
@@ -39,11 +46,13 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
 
     A single layer's barrier is the mean over both networks as hosts. Tests of cumulative barriers go in an order fixed
     before looking, from few layers on for "no barrier" and from all layers back for "barrier", each until one fails, so
-    they are corrected for the number of such orders alone.
+    they are corrected for the number of such orders alone: from the input and from the output, of all kinds of pairs.
+    The random and the greedy order were added later, and are a family of their own, corrected likewise.
 
-    Columns of `numbers`: arm, title, what, layer (the last that was added), layers (how many), runs, barrier (nats of
-    test loss), low, high, low_all, high_all, error (the same in points of test error). Outcomes: of each arm, whether
-    any single layer has a barrier above `shape.TOLERANCE`, and whether all have together.
+    Columns of `numbers`: arm, title, what, layer (the last that was added; empty in orders that differ by pair), layers
+    (how many), runs, barrier (nats of test loss), low, high, low_all, high_all, error (the same in points of test
+    error). Outcomes: of each arm, whether any single layer has a barrier above `shape.TOLERANCE`, and whether all have
+    together.
     """
     barriers = _barriers(results)
     arms = [arm for arm in results.study.arms if barriers.filter(arm=arm.name, what=ALL).height]
@@ -55,7 +64,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         rows.append({**named, **_estimated(pairs, level, wide)})
     again = _barriers(results, treatment=1)
     facts = [
-        {"title": arm.title, **_of_arm(arm, [row for row in rows if row["arm"] == arm.name])}
+        {"title": arm.title, **_of_arm([row for row in rows if row["arm"] == arm.name])}
         | {"recalibrated": _estimated(again.filter(arm=arm.name, what=ALL), level, level)}
         for arm in arms
     ]
@@ -117,7 +126,21 @@ def _barriers(results: Results, treatment: int = 0) -> pl.DataFrame:
         for measure, name in (("cross_entropy", "barrier"), ("error", "error"))
     )
     joined = loss.join(error, on=[*_KEYS, "seed"], maintain_order="left")
-    return joined.select(pl.col(name).cast(kind) for name, kind in _BARRIER.items())
+    lines = joined.select(pl.col(name).cast(kind) for name, kind in _BARRIER.items())
+    return lines if treatment else pl.concat([lines, _greedy(results, full)])
+
+
+def _greedy(results: Results, full: pl.DataFrame) -> pl.DataFrame:
+    """The same rows of the greedy order, but of all layers, which the line of all layers has."""
+    means = {(arm, seed, measure): mean for arm, seed, measure, mean in full.iter_rows()}
+    rows = [
+        {"arm": arm, "what": GREEDY, "layer": "", "layers": count, "seed": seed}
+        | {"barrier": loss - means[arm, seed, "cross_entropy"], "error": error - means[arm, seed, "error"]}
+        for (arm, seed, _), found in results.of(Greedy).items()
+        if (arm, seed, "error") in means
+        for count, (loss, error) in enumerate(zip(found.losses[:-1], found.errors[:-1], strict=True), start=1)
+    ]
+    return pl.DataFrame(rows, _BARRIER)
 
 
 def _averaged(run: Run, scan: Scan) -> Mapping[str, Any] | None:
@@ -127,6 +150,8 @@ def _averaged(run: Run, scan: Scan) -> Mapping[str, Any] | None:
     order = list(dict.fromkeys(each.block for each in run.lines.values() if each.block and not each.blocks))
     if not scan.block:
         return {"what": ALL, "layer": "", "layers": len(order)}
+    if any(each is scan and label.endswith(IN_RANDOM_ORDER) for label, each in run.lines.items()):
+        return {"what": SHUFFLED, "layer": "", "layers": len(scan.moving)}
     if isinstance(scan.along, RandomDirection):
         return {"what": RANDOM, "layer": scan.block, "layers": 1}
     if not scan.blocks:
@@ -146,7 +171,7 @@ def _estimated(pairs: pl.DataFrame, level: float, wide: float) -> dict[str, Any]
     }
 
 
-def _of_arm(arm: Arm, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _of_arm(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What the intervals of an arm say."""
     single = [row for row in rows if row["what"] == SINGLE]
     outcomes = [_outcome(row) for row in single]
@@ -164,10 +189,8 @@ def _of_arm(arm: Arm, rows: list[dict[str, Any]]) -> dict[str, Any]:
         facts["single"] = Outcome.ABOVE
     elif single and len(facts["below"]) == len(single):
         facts["single"] = Outcome.BELOW
-    for name, what in (("shallow", SHALLOW), ("deep", DEEP)):
-        of_run = (_averaged(arm.runs[0], scan) for scan in arm.runs[0].lines.values())
-        numbers = sorted(facts_of["layers"] for facts_of in of_run if facts_of and facts_of["what"] == what)
-        several = in_order((row for row in rows if row["what"] == what), "layers", numbers)
+    for name, what in ORDERS.items():
+        several = in_order((row for row in rows if row["what"] == what), "layers", range(2, everything["layers"]))
         free = leading(several, _outcome, Outcome.BELOW)
         barred = leading([everything, *several[::-1]], _outcome, Outcome.ABOVE)
         facts[name] = {"free": free[-1] if free else None, "barred": barred[-1] if barred else None}

@@ -9,7 +9,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
-from linescape.analysis.works import other_ends, turning
+from linescape.analysis.works import aborted, other_ends, turning
 from linescape.analysis.works.curves import curves_of, of_runs, undefined
 from linescape.recipe import MLP, Model, ResNet
 from linescape.shape import bumps, min_delta
@@ -38,7 +38,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     return (
         _grid(results, connected, level),
         _distance(connected, level),
-        _residual(residual, level),
+        _residual(results, residual, level),
         turning.answer(results, connected.filter("kept"), labels, RISE, level),
         other_ends.answer(results, ENDS, RISE, level),
     )
@@ -51,8 +51,9 @@ def points(results: Results) -> pl.DataFrame:
     empty), rate, depth, widths (of hidden layers), activation, setting (what else of the network differs within an arm,
     in words), relative_distance, rise (min Delta of training loss, nats), elsewhere (the same from another draw),
     held_out (of test loss), loss (training loss at the end), bumps, width (mean) and height (highest), of the bumps as
-    in the source's code, which forgets a rise in the last interval (`shape.bumps`), and kept (whether the loss is at
-    most the limit).
+    in the source's code, which forgets a rise in the last interval (`shape.bumps`), aborted (whether the source's rule
+    would have stopped the training, see `aborted.is_aborted`), below (whether the loss is at most the limit) and kept
+    (whether it is, and the training is not aborted).
     """
     lines = curves_of(results, "train", "cross_entropy")
     of_line = {
@@ -74,6 +75,7 @@ def points(results: Results) -> pl.DataFrame:
     distances = {
         (arm, seed): moved for arm, seed, moved in results.runs.select("arm", "seed", "relative_distance").rows()
     }
+    stopped = aborted.of_runs(results)
     rows = []
     for arm in (arm for arm in results.study.arms if arm.group != ENDS):
         for run in arm.runs:
@@ -85,9 +87,11 @@ def points(results: Results) -> pl.DataFrame:
                 | {"rate": recipe.optimizer.lr, "relative_distance": distances.get(key)}
                 | _network(recipe.model)
                 | measured
-                | {"kept": measured["loss"] is not None and measured["loss"] <= limit}
+                | {"aborted": stopped.get(key), "below": measured["loss"] is not None and measured["loss"] <= limit}
             )
-    return pl.DataFrame(rows, schema=_POINT)
+    return pl.DataFrame(rows, schema=_POINT).with_columns(
+        kept=pl.col("below") & ~pl.col("aborted").fill_null(value=False)
+    )
 
 
 def _network(model: Model) -> dict[str, Any]:
@@ -120,7 +124,7 @@ _POINT = {
     **dict.fromkeys(("widths", "activation", "setting"), pl.String),
     **dict.fromkeys(("relative_distance", "rise", "elsewhere", "held_out", "loss"), pl.Float64),
     **dict.fromkeys(("bumps", "width", "height"), pl.Float64),
-    "kept": pl.Boolean,
+    **dict.fromkeys(("aborted", "below"), pl.Boolean),
 }
 
 
@@ -131,7 +135,8 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
     interval of pairs of points that differ in it alone, both of them kept: under no effect the signs of differences are
     as if tossed. The changes in `PRIMARY` are corrected for their number.
 
-    Columns of `numbers`: title (of an arm), runs, kept (below the limit of training loss), not_monotone (of these, a
+    Columns of `numbers`: title (of an arm), runs, aborted (trainings that the source's rule takes out, whether or not
+    their line is measured), kept (not aborted, and below the limit of training loss), not_monotone (of these, a
     rise above `RISE`), rise (mean min Delta of these alone, nats), bumps (mean number of the kept), width, height
     (means over the kept with bumps), elsewhere (not monotone from another draw, of the kept), held_out (not monotone on
     test loss, of the kept).
@@ -141,7 +146,8 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
     for (arm, title), of_arm in runs.group_by(["arm", "title"], maintain_order=True):
         own = kept.filter(pl.col("arm") == arm)
         rising, bumpy = own.filter(pl.col("rise") > RISE), own.filter(pl.col("bumps") > 0)
-        row = {"arm": arm, "title": title, "runs": of_arm["rise"].count(), "kept": own.height}
+        row = {"arm": arm, "title": title, "runs": of_arm["rise"].count(), "aborted": of_arm.filter("aborted").height}
+        row |= {"kept": own.height}
         row |= {"not_monotone": rising.height}
         row |= {"rise": rising["rise"].mean(), "bumps": own["bumps"].mean()}
         row |= {"width": bumpy["width"].mean(), "height": bumpy["height"].mean()}
@@ -161,6 +167,7 @@ def _grid(results: Results, runs: pl.DataFrame, level: float) -> Answer:
         "not_monotone": sum(row["not_monotone"] for row in rows),
         "undefined": undefined(kept["rise"]) + undefined(kept["elsewhere"]),
         "limit": SCALES[results.study.scale].limit,
+        "rule": aborted.counted(results, runs),
         "least": RISE,
         "points": runs,
     }
@@ -192,14 +199,15 @@ def _change(kept: pl.DataFrame, name: str, column: str, values: tuple[str, str],
     return {"change": name, "pairs": pairs.height, "difference": apart.value} | for_all(apart) | counts
 
 
-def _residual(runs: pl.DataFrame, level: float) -> Answer:
+def _residual(results: Results, runs: pl.DataFrame, level: float) -> Answer:
     """The source's tables of residual networks by norm and start, and by learning rate, for each optimizer.
 
     Changes are as in `_grid`, over pairs of runs that differ in one thing: BatchNorm, between the two identity starts;
     Adam; and the identity start, with BatchNorm. The three are declared before looking and corrected for their number.
 
-    Columns of `numbers`: by (``network`` or ``rate``), title, optimizer, runs, kept (below `RESIDUAL_LIMIT`),
-    not_monotone (of these, a rise above `RISE`), rise (mean min Delta of these alone, nats).
+    Columns of `numbers`: by (``network`` or ``rate``), title, optimizer, runs, aborted (trainings that the source's
+    rule takes out), kept (not aborted, and below `RESIDUAL_LIMIT`), not_monotone (of these, a rise above `RISE`), rise
+    (mean min Delta of these alone, nats).
     """
     named = runs.with_columns(
         network=pl.col("title").str.replace(r", [^,]*$", ""), step="learning rate " + pl.col("rate").cast(pl.String)
@@ -210,6 +218,7 @@ def _residual(runs: pl.DataFrame, level: float) -> Answer:
             kept = own.filter("kept")
             rising = kept.filter(pl.col("rise") > RISE)
             row = {"by": by, "title": title, "optimizer": OPTIMIZERS[optimizer], "runs": own["rise"].count()}
+            row |= {"aborted": own.filter("aborted").height}
             rows.append(row | {"kept": kept.height, "not_monotone": rising.height, "rise": rising["rise"].mean()})
     kept, wide = runs.filter("kept"), widened(level, 3)
     changes = [
@@ -227,6 +236,7 @@ def _residual(runs: pl.DataFrame, level: float) -> Answer:
         "not_monotone": rising.height,
         "undefined": undefined(kept["rise"]),
         "limit": RESIDUAL_LIMIT,
+        "rule": aborted.counted(results, runs),
         "least": RISE,
         "points": runs.with_columns(arm="optimizer", title=pl.col("optimizer").replace_strict(dict(OPTIMIZERS))),
     }

@@ -1,4 +1,4 @@
-"""The length of the plateau of training error (Wang et al. 2023, arXiv 2210.01019)."""
+"""The length of the plateau of training error, and the last biases (Wang et al. 2023, arXiv 2210.01019)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, widened
 from linescape.analysis.tables import Results
+from linescape.analysis.works import class_learnt_last, last_biases
 from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.shape import Estimate, plateau_error
 
@@ -36,7 +37,13 @@ FINDING = "plateaus are longer with depth and smaller starts, and shorter withou
 
 
 def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
-    """One answer: the plateau of training error of each arm, on the straight and on the homogeneous line.
+    """What makes plateaus long; whether the gap of the last biases does; and whose bias is the largest."""
+    runs = last_biases.by_run(results)
+    return (_plateau(results, level), last_biases.answer(runs, level), class_learnt_last.answer(runs, level))
+
+
+def _plateau(results: Results, level: float) -> Answer:
+    """The plateau of training error of each arm, on the straight and on the homogeneous line.
 
     Straight lines are compared with those of the base by Welch's interval, homogeneous lines with the straight ones of
     the same trainings by a t interval of differences. Corrected intervals hold together for all of `EXPECTED`.
@@ -77,7 +84,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         Claim.of(claim, "", "change of the plateau, share of the line", of_row.get(key), "difference", EXPECTED[key])
         for key, claim in CLAIMS.items()
     )
-    return (Answer("plateau", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=claims),)
+    return Answer("plateau", outcomes, pl.DataFrame(rows), facts, finding=FINDING, claims=claims)
 
 
 _CLEAR = (Outcome.ABOVE, Outcome.BELOW)

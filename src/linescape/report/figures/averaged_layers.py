@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from linescape.report.figures import panel
-from linescape.report.figures.panel import BLUE, INK, RED, RULE, SOFT, STYLE, WIDE
+from linescape.report.figures.panel import BLUE, COLOURS, INK, RED, RULE, SOFT, STYLE, WIDE
 
 
 @matplotlib.rc_context(STYLE)
@@ -60,10 +60,16 @@ def _one_by_one(axes: Axes, single: pl.DataFrame, drawn: pl.DataFrame) -> None:
 
 
 def _together(axes: Axes, rows: pl.DataFrame, names: Sequence[str], tolerance: float) -> None:
-    """Barriers against the number of layers, from the input and from the output."""
+    """Barriers against the number of layers, for each order in which they are added."""
     everything = rows.filter(pl.col("what") == "all layers")
     single = rows.filter(pl.col("what") == "one layer")
-    for what, first, colour in (("from the input", names[:1], BLUE), ("from the output", names[-1:], RED)):
+    orders: tuple[tuple[str, Sequence[str], str], ...] = (
+        ("from the input", names[:1], BLUE),
+        ("from the output", names[-1:], RED),
+        ("random order", [], SOFT),
+        ("greedy order", [], COLOURS[2]),
+    )
+    for what, first, colour in orders:
         several = pl.concat(
             [single.filter(pl.col("layer").is_in(first)), rows.filter(pl.col("what") == what), everything]
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from linescape.studies.kinds import features, flatness, line, noise, plane, state, training, turning
+from linescape.studies.kinds import classes, features, flatness, greedy, line, noise, plane, state, training, turning
 from linescape.studies.kinds.kind import Kind
 from linescape.studies.tasks import Task
 
@@ -15,6 +15,8 @@ _BETWEEN: tuple[Kind[Any], ...] = (
     turning.KIND,
     plane.KIND,
     flatness.KIND,
+    classes.KIND,
+    greedy.KIND,
 )
 _ALL: tuple[Kind[Any], ...] = (training.KIND, state.KIND, *_BETWEEN)
 KINDS: dict[type[Task], Kind[Any]] = {kind.task: kind for kind in _ALL}
