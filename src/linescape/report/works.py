@@ -20,6 +20,7 @@ from linescape.report.figures.surfaces import bezier, contours
 from linescape.report.figures.trajectories import ways
 from linescape.report.page import Drawing, Folder
 from linescape.report.text import caption
+from linescape.studies.works.neyshabur2020 import BEYOND
 
 
 def _instability(answer: Answer, output: Folder) -> list[Drawing]:
@@ -72,13 +73,19 @@ def _dimensions(answer: Answer, output: Folder) -> list[Drawing]:
 
 
 def _critical_modules(answer: Answer, output: Folder) -> list[Drawing]:
-    figure = critical.of_modules(answer.facts["runs"])
+    kinds = pl.when("early").then(pl.lit("first, or reduces the resolution")).otherwise(pl.lit("other modules"))
+    figure = critical.of_modules(answer.facts["runs"].with_columns(kind=kinds))
     return [output.draw("critical-modules", figure, caption("critical_modules"))]
 
 
 def _critical_networks(answer: Answer, output: Folder) -> list[Drawing]:
     figure = critical.of_networks(answer.facts["runs"])
     return [output.draw("critical-networks", figure, caption("critical_networks"))]
+
+
+def _critical_in_transfer(answer: Answer, output: Folder) -> list[Drawing]:
+    figure = critical.of_modules(answer.facts["runs"])
+    return [output.draw(answer.name, figure, caption("critical_in_transfer"))]
 
 
 def _averaged(answer: Answer, output: Folder) -> list[Drawing]:
@@ -197,8 +204,10 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "modules": _modules,
     "critical-modules": _critical_modules,
     "critical-networks": _critical_networks,
+    "critical-in-transfer": _critical_in_transfer,
     "averaged-layers": _averaged,
     "transfer-barriers": _transfer,
+    "basins": _lines("basins", first=BEYOND),
     "worth-of-pretraining": _worth,
     "poisoned-starts": _poisoned,
     "joined-networks": _joined,

@@ -35,9 +35,10 @@ from msgspec.structs import replace
 
 from linescape.recipe import Moment, Recipe
 from linescape.studies import vlaar2022
-from linescape.studies.study import Arm, Run, Study
+from linescape.studies.study import Arm, Noise, Run, Study
 from linescape.studies.vlaar2022.arms import EVEN, ODD
 from linescape.studies.vlaar2022.scales import Resolution
+from linescape.studies.works import chatterji2020
 from linescape.training import interventions
 
 SOURCE = "Neyshabur, Sedghi & Zhang 2020, arXiv 2008.11687"
@@ -46,19 +47,44 @@ TITLE = "Do networks that are fine-tuned from one network stay in one basin?"
 BETWEEN = "from one network of a pair to the other"
 """The label of the line between the two."""
 
+BEYOND = "the same line and beyond both"
+"""The label of the line that goes on beyond both, with BatchNorm's statistics estimated anew at each position: those
+that move with the weights can have variances below zero there."""
+
+OUTSIDE = 0.5
+"""How far the line goes on beyond each network, in its lengths: as far as its middle is from both. Our choice."""
+
+KINDS = ("random-random", "random-finetuned", "finetuned-finetuned", "finetuned-same-rate")
+"""Arms of pairs whose line goes on beyond both."""
+
+SCRATCH, TUNED, SAME_RATE = "random-finetuned", "finetuned-finetuned", "finetuned-same-rate"
+"""Arms whose runs' own network, the first of a pair, gets noise in its modules. It has the seed of the pair in each:
+from scratch, fine-tuned at a fifth of the rate, and at the same rate."""
+
 
 @dataclass(frozen=True)
 class Scale(Resolution):
-    """What differs between scales: pairs, alphas, epochs of pre-training, and sides of shuffled blocks in pixels."""
+    """What differs between scales: pairs, alphas, epochs of pre-training, and sides of shuffled blocks in pixels.
+
+    Attributes:
+        steps: equal steps of `OUTSIDE` on the line beyond both networks, from one end of it to the other.
+    """
 
     pairs: int = 3
     epochs: tuple[int, ...] = (0, 1, 2, 10, 20)
     blocks: tuple[int, ...] = (1, 4, 16)
     train_examples: int = 500
+    steps: int = 4
+
+    @property
+    def beyond(self) -> tuple[float, ...]:
+        """The positions of the line beyond both networks, 0 and 1 among them."""
+        inside = round(self.steps / OUTSIDE)
+        return tuple(k / inside for k in range(-self.steps, inside + self.steps + 1))
 
 
 SCALES: Mapping[str, Scale] = {
-    "demo": Scale(pairs=2, alphas=11, epochs=(0, 2), blocks=(1,)),
+    "demo": Scale(pairs=2, alphas=11, epochs=(0, 2), blocks=(1,), steps=2),
     "mini": Scale(pairs=4, epochs=(0, 1, 2, 4), blocks=(1, 2, 7)),
     "cifar10-small": Scale(epochs=(0, 1, 2, 3), test_examples=2000),
     "cifar10-narrow-30": Scale(pairs=4, test_examples=2000),
@@ -84,12 +110,12 @@ def study(scale: str) -> Study:
     pairs = range(chosen.pairs)
     random = [(replace(scratch, seed=pair + chosen.pairs), replace(scratch, seed=pair)) for pair in pairs]
     arms = [
-        arm("random-random", "base", "both from scratch", [_run(a, b, scale) for a, b in random]),
+        arm("random-random", "base", "both from scratch", [_run(a, b, scale, "random-random") for a, b in random]),
         arm(
             "random-finetuned",
             "initialisation",
             "from scratch and fine-tuned",
-            [_run(b, tuned(slow, pair, True), scale) for pair, (_, b) in enumerate(random)],
+            [_run(b, tuned(slow, pair, True), scale, "random-finetuned") for pair, (_, b) in enumerate(random)],
         ),
     ]
     kinds: list[tuple[str, str, Recipe, int | None]] = [
@@ -99,7 +125,7 @@ def study(scale: str) -> Study:
     ]
     for name, title, recipe, epoch in kinds:
         ends = [[tuned(recipe, pair, second, epoch) for second in (False, True)] for pair in pairs]
-        arms.append(arm(name, "initialisation", title, [_run(a, b, scale) for a, b in ends]))
+        arms.append(arm(name, "initialisation", title, [_run(a, b, scale, name) for a, b in ends]))
     for side in chosen.blocks:
         shuffled = {"shuffled_blocks": side}
         alone, from_slow = (replace(recipe, data=replace(recipe.data, **shuffled)) for recipe in (scratch, slow))
@@ -111,9 +137,12 @@ def study(scale: str) -> Study:
     return Study("neyshabur2020", scale, TITLE, SOURCE, tuple(arms))
 
 
-def _run(first: Recipe, second: Recipe | None, scale: str) -> Run:
+def _run(first: Recipe, second: Recipe | None, scale: str, arm: str = "") -> Run:
     chosen, end = SCALES[scale], Moment(first)
     lines = {"whole": vlaar2022.SCALES[scale].whole.scan(Moment(first, "start"), end)}
     if second:
         lines[BETWEEN] = chosen.scan(end, Moment(second))
-    return Run(first, lines)
+    if second and arm in KINDS:
+        lines[BEYOND] = replace(lines[BETWEEN], positions=chosen.beyond, batchnorm=("recalibrate",))
+    noisy = arm in (SCRATCH, TUNED, SAME_RATE)
+    return Run(first, lines, measured={Noise: chatterji2020.SCALES[scale].noise(first)} if noisy else {})
