@@ -67,7 +67,8 @@ class Scale(Resolution):
     """What differs between scales: pairs, alphas, epochs of pre-training, and sides of shuffled blocks in pixels.
 
     Attributes:
-        steps: equal steps of `OUTSIDE` on the line beyond both networks, from one end of it to the other.
+        steps: equal steps in `OUTSIDE`, in which the line goes on beyond both networks; inside they are as large.
+        noise: the scale of `chatterji2020` that says with how many alphas, draws and examples modules get noise.
     """
 
     pairs: int = 3
@@ -75,6 +76,7 @@ class Scale(Resolution):
     blocks: tuple[int, ...] = (1, 4, 16)
     train_examples: int = 500
     steps: int = 4
+    noise: str = "demo"
 
     @property
     def beyond(self) -> tuple[float, ...]:
@@ -86,9 +88,9 @@ class Scale(Resolution):
 SCALES: Mapping[str, Scale] = {
     "demo": Scale(pairs=2, alphas=11, epochs=(0, 2), blocks=(1,), steps=2),
     "mini": Scale(pairs=4, epochs=(0, 1, 2, 4), blocks=(1, 2, 7)),
-    "cifar10-small": Scale(epochs=(0, 1, 2, 3), test_examples=2000),
-    "cifar10-narrow-30": Scale(pairs=4, test_examples=2000),
-    "cifar10": Scale(pairs=5, epochs=(0, 1, 2, 5, 10, 33, 66)),
+    "cifar10-small": Scale(epochs=(0, 1, 2, 3), test_examples=2000, noise="mini"),
+    "cifar10-narrow-30": Scale(pairs=4, test_examples=2000, noise="mini"),
+    "cifar10": Scale(pairs=5, epochs=(0, 1, 2, 5, 10, 33, 66), noise="cifar10"),
 }
 
 
@@ -145,4 +147,4 @@ def _run(first: Recipe, second: Recipe | None, scale: str, arm: str = "") -> Run
     if second and arm in KINDS:
         lines[BEYOND] = replace(lines[BETWEEN], positions=chosen.beyond, batchnorm=("recalibrate",))
     noisy = arm in (SCRATCH, TUNED, SAME_RATE)
-    return Run(first, lines, measured={Noise: chatterji2020.SCALES[scale].noise(first)} if noisy else {})
+    return Run(first, lines, measured={Noise: chatterji2020.SCALES[chosen.noise].noise(first)} if noisy else {})
