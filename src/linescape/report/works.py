@@ -126,13 +126,14 @@ def _barriers(answer: Answer, output: Folder) -> list[Drawing]:
 
 
 def _lines(
-    words: str, measure: str = "cross_entropy", first: str = "whole"
+    words: str, measure: str = "cross_entropy", first: str = "whole", columns: int = 3
 ) -> Callable[[Answer, Folder], list[Drawing]]:
     """An answer's lines, a panel for each arm, in the colours of their labels; `first` in ink."""
 
     def drawn(answer: Answer, output: Folder) -> list[Drawing]:
         lines = answer.facts["lines"]
-        figure = figures.parts(lines, tables.means(lines), answer.facts["runs"], measure=measure, first=(first,))
+        means, runs = tables.means(lines), answer.facts["runs"]
+        figure = figures.parts(lines, means, runs, measure=measure, first=(first,), columns=columns)
         return [output.draw(answer.name, figure, caption(words))]
 
     return drawn
@@ -207,7 +208,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "critical-in-transfer": _critical_in_transfer,
     "averaged-layers": _averaged,
     "transfer-barriers": _transfer,
-    "basins": _lines("basins", first=BEYOND),
+    "basins": _lines("basins", first=BEYOND, columns=4),
     "worth-of-pretraining": _worth,
     "poisoned-starts": _poisoned,
     "joined-networks": _joined,

@@ -13,7 +13,7 @@ from linescape import Evaluator, Line, ScanOptions, scan, squared_error, studies
 from linescape.analysis import inference
 from linescape.analysis.answers import Answer, Outcome, Verdict
 from linescape.analysis.answers.answer import widened
-from linescape.analysis.works.basins import DELTA, EPSILON, basins, deviation_from_chord, rises_outside, verdict
+from linescape.analysis.works.basins import DELTA, EPSILON, deviation_from_chord, one_basin, rises_outside, verdict
 from linescape.report import sentences
 from linescape.studies.study import Run, Scan, Study
 from linescape.studies.works.neyshabur2020 import BETWEEN, BEYOND, KINDS, SCALES
@@ -66,7 +66,7 @@ BENDS = {"finetuned-finetuned": 0.16, "finetuned-same-rate": 0.02, "random-rando
 
 
 def answered(study: Study = STUDY) -> Answer:
-    return basins(works.results(study, measured), 0.95)
+    return one_basin(works.results(study, measured), 0.95)
 
 
 def test_a_kind_lies_in_one_basin_if_it_is_flat_inside_and_rises_outside() -> None:
@@ -113,7 +113,7 @@ def test_both_bounds_decide() -> None:
 
 
 def test_pairs_that_are_missing_are_said_to_be() -> None:
-    answer = basins(works.results(STUDY, lambda *_: None), 0.95)
+    answer = one_basin(works.results(STUDY, lambda *_: None), 0.95)
     assert answer.outcomes == {"finetuned-finetuned": Outcome.NOT_MEASURED}
     assert [claim.verdict for claim in answer.claims] == [Verdict.NOT_MEASURED, Verdict.NOT_MEASURED]
     assert sentences.of(answer).headline == "No line beyond two networks is measured yet."

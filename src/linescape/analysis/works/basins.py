@@ -50,7 +50,7 @@ def rises_outside(alphas: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
         return float(losses[0] - ends[0]), float(losses[-1] - ends[-1])
 
 
-def basins(results: Results, level: float) -> Answer:
+def one_basin(results: Results, level: float) -> Answer:
     """How far the line of each kind of pair lies off its chord, and how much the loss rises beyond both networks.
 
     A kind lies in one basin if the whole interval of the deviation is below `EPSILON` and that of the rise above

@@ -42,7 +42,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     """
     return (
         _barriers(results, level),
-        basins.basins(results, level),
+        basins.one_basin(results, level),
         critical_in_transfer.modules_in_transfer(results, level),
         _worth(results, level),
     )
