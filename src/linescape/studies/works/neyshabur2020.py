@@ -2,7 +2,9 @@
 
 Source: Neyshabur, Sedghi & Zhang, NeurIPS 2020, arXiv 2008.11687. Pairs of networks, both trained from a random start,
 both fine-tuned from one pre-trained network, or one of each, and the performance on the line between them; fine-tuning
-from checkpoints of pre-training; and how much pre-training helps on images whose blocks are shuffled.
+from checkpoints of pre-training; how much pre-training helps on images whose blocks are shuffled; the criticality of
+modules; and basins, in which the line between two networks stays near the line between their losses, and outside of
+which the loss rises.
 
     linescape study run neyshabur2020 --scale mini
     linescape study report neyshabur2020 --scale mini
@@ -13,6 +15,14 @@ serve as well. Here, as in the arm ``half-pretrained`` of `vlaar2022`, networks 
 fine-tuned on the other five, at a fifth of the rate of training from scratch, as in the source, and at the same rate.
 The two of a pair have different seeds, hence other draws of the new head and other orders of the data. The base has
 BatchNorm, unlike the source's networks, and its statistics are interpolated with the weights.
+
+That a basin has a bound inside, epsilon, and a rise outside, delta, is the source's as remembered, not checked against
+its text; in another recollection it averages over the set, delta is how far noise leaves it, and the loss rises by
+2 epsilon. Ours are the largest deviation from the chord, both bounds (`analysis.works.basins`; a rise of 2 epsilon
+suits both recollections), how far the line leaves (`OUTSIDE`), that one line stands for the set, and that BatchNorm's
+statistics are estimated anew on it: those that move with the weights can have variances below zero beyond the ends.
+Modules get noise as in `chatterji2020`, between their start (the pre-trained state; the head's is a random draw) and
+their end, at ``mini`` with the grid that it has at ``demo``.
 
 **Found** on 28 November 2026. ``mini``, 4 pairs of each kind, highest test error above the line between both ends in
 points, with 95 % t intervals: both from scratch 49.2 (46.9 to 51.4), one of each 49.5 (44.8 to 54.3), both fine-tuned
