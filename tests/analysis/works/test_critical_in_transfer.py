@@ -85,6 +85,8 @@ def test_a_sum_that_is_not_finite_or_not_whole_has_no_ratio() -> None:
     answer = modules_in_transfer(replace(found, measured={Noise: noise}), 0.95)
     assert answer.outcomes == {"tuned": Outcome.NO_INTERVAL}
     assert math.isinf(answer.facts["sum"]["scratch_most"])
+    assert math.isnan(answer.claims[0].value)
+    assert "is lower than that of networks from scratch in 4 of 4 pairs" in sentences.of(answer).headline
     partly = answered(leave_out=(TUNED, 2, "conv1"))
     assert partly.facts["contrasts"]["tuned"]["runs"] == 3, "the sum of that network is unknown"
 

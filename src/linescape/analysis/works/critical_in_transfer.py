@@ -111,6 +111,7 @@ def _ratio(sums: pl.DataFrame, one: str, other: str, statistic: str, level: floa
     pairs = _paired(sums, one, other, statistic)
     with np.errstate(divide="ignore", invalid="ignore"):
         logarithms = np.log(pairs["one"].to_numpy()) - np.log(pairs["other"].to_numpy())
+        logarithms = logarithms if np.isfinite(logarithms).all() else np.full(logarithms.shape, np.nan)
         estimate = columns(inference.mean(logarithms, level), "ratio") | for_all(inference.mean(logarithms, level))
         return {"runs": pairs.height} | {name: float(np.exp(value)) for name, value in estimate.items()}
 
