@@ -21,6 +21,7 @@ from linescape.report.figures.surfaces import bezier, contours
 from linescape.report.figures.trajectories import ways
 from linescape.report.page import Drawing, Folder
 from linescape.report.text import caption
+from linescape.studies.works.neyshabur2020 import BEYOND
 
 
 def _instability(answer: Answer, output: Folder) -> list[Drawing]:
@@ -73,13 +74,19 @@ def _dimensions(answer: Answer, output: Folder) -> list[Drawing]:
 
 
 def _critical_modules(answer: Answer, output: Folder) -> list[Drawing]:
-    figure = critical.of_modules(answer.facts["runs"])
+    kinds = pl.when("early").then(pl.lit("first, or reduces the resolution")).otherwise(pl.lit("other modules"))
+    figure = critical.of_modules(answer.facts["runs"].with_columns(kind=kinds))
     return [output.draw("critical-modules", figure, caption("critical_modules"))]
 
 
 def _critical_networks(answer: Answer, output: Folder) -> list[Drawing]:
     figure = critical.of_networks(answer.facts["runs"])
     return [output.draw("critical-networks", figure, caption("critical_networks"))]
+
+
+def _critical_in_transfer(answer: Answer, output: Folder) -> list[Drawing]:
+    figure = critical.of_modules(answer.facts["runs"])
+    return [output.draw(answer.name, figure, caption("critical_in_transfer"))]
 
 
 def _averaged(answer: Answer, output: Folder) -> list[Drawing]:
@@ -120,13 +127,14 @@ def _barriers(answer: Answer, output: Folder) -> list[Drawing]:
 
 
 def _lines(
-    words: str, measure: str = "cross_entropy", first: str = "whole"
+    words: str, measure: str = "cross_entropy", first: str = "whole", columns: int = 3
 ) -> Callable[[Answer, Folder], list[Drawing]]:
     """An answer's lines, a panel for each arm, in the colours of their labels; `first` in ink."""
 
     def drawn(answer: Answer, output: Folder) -> list[Drawing]:
         lines = answer.facts["lines"]
-        figure = figures.parts(lines, tables.means(lines), answer.facts["runs"], measure=measure, first=(first,))
+        means, runs = tables.means(lines), answer.facts["runs"]
+        figure = figures.parts(lines, means, runs, measure=measure, first=(first,), columns=columns)
         return [output.draw(answer.name, figure, caption(words))]
 
     return drawn
@@ -207,8 +215,10 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "modules": _modules,
     "critical-modules": _critical_modules,
     "critical-networks": _critical_networks,
+    "critical-in-transfer": _critical_in_transfer,
     "averaged-layers": _averaged,
     "transfer-barriers": _transfer,
+    "basins": _lines("basins", first=BEYOND, columns=4),
     "worth-of-pretraining": _worth,
     "poisoned-starts": _poisoned,
     "joined-networks": _joined,

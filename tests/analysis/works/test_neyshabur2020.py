@@ -46,7 +46,7 @@ def accuracy(arm: str, run: Run) -> float:
 
 
 def test_a_barrier_is_above_the_line_between_both_ends() -> None:
-    barriers, _ = answers(works.results(STUDY, measured, accuracy=accuracy))
+    barriers, *_ = answers(works.results(STUDY, measured, accuracy=accuracy))
     rows = {row["arm"]: row for row in barriers.numbers.to_dicts()}
     values = [50.0 + 0.1 * (pair - 1.5) for pair in range(4)]
     plain, wide = inference.mean(values), inference.mean(values, widened(0.95, 4))
@@ -58,7 +58,7 @@ def test_a_barrier_is_above_the_line_between_both_ends() -> None:
 
 
 def test_the_primary_contrast_is_a_permutation_test() -> None:
-    barriers, _ = answers(works.results(STUDY, measured, accuracy=accuracy))
+    barriers, *_ = answers(works.results(STUDY, measured, accuracy=accuracy))
     tuned, random = ([base + 0.1 * (pair - 1.5) for pair in range(4)] for base in (0.5, 50.0))
     expected = inference.permutation_difference(tuned, random)
     primary = barriers.facts["primary"]
@@ -72,7 +72,7 @@ def test_the_primary_contrast_is_a_permutation_test() -> None:
 
 
 def test_what_pre_training_is_worth_by_size_of_blocks() -> None:
-    _, worth = answers(works.results(STUDY, measured, accuracy=accuracy))
+    *_, worth = answers(works.results(STUDY, measured, accuracy=accuracy))
     rows = worth.numbers.to_dicts()
     assert [row["step"] for row in rows] == [1, 2, 7, 0]
     assert [row["difference"] for row in rows] == pytest.approx([1.0, 1.0, 1.0, 5.0])
@@ -86,14 +86,14 @@ def test_what_pre_training_is_worth_by_size_of_blocks() -> None:
 
 def test_two_pairs_of_each_kind_give_no_interval_of_their_difference() -> None:
     few = STUDY.only(runs=2)
-    barriers, _ = answers(works.results(few, measured, accuracy=accuracy))
+    barriers, *_ = answers(works.results(few, measured, accuracy=accuracy))
     assert barriers.outcomes == {"finetuned minus random": Outcome.NO_INTERVAL}
     assert math.isnan(barriers.facts["primary"]["low"])
     assert "inconclusive" in sentences.of(barriers).headline
 
 
 def test_nothing_measured_gives_no_words() -> None:
-    barriers, worth = answers(works.results(STUDY, lambda *_: None))
+    barriers, *_, worth = answers(works.results(STUDY, lambda *_: None))
     assert sentences.of(barriers).headline == "No pair of networks is measured yet."
     assert sentences.of(worth).headline == "No accuracy is measured yet."
 
@@ -102,7 +102,7 @@ def test_checkpoints_before_one_that_is_not_measured_are_not_decided() -> None:
     def part(arm: str, *rest: Any) -> tuple[float, float] | None:
         return None if arm in ("finetuned-epoch-4", "random-random") else measured(arm, *rest)
 
-    barriers, _ = answers(works.results(STUDY, part))
+    barriers, *_ = answers(works.results(STUDY, part))
     assert barriers.facts["free"] == []
     words = sentences.of(barriers)
     assert words.here == "not measured"

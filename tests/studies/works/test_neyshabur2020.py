@@ -6,9 +6,10 @@ from msgspec.structs import replace
 
 from linescape import studies
 from linescape.recipe import Moment, Recipe, Trained
-from linescape.studies.study import Arm, Train
+from linescape.studies.study import Arm, Noise, Train
 from linescape.studies.vlaar2022.arms import ODD
-from linescape.studies.works.neyshabur2020 import BETWEEN
+from linescape.studies.works.neyshabur2020 import BETWEEN, BEYOND, KINDS, OUTSIDE, SAME_RATE, SCRATCH, TUNED
+from linescape.studies.works.zhang2019 import layers
 
 STUDY = studies.find("neyshabur2020", "mini")
 ARMS = {arm.name: arm for arm in STUDY.arms}
@@ -73,3 +74,33 @@ def test_pre_training_sees_whole_images() -> None:
             assert one.recipe.data == other.recipe.data
             assert one.recipe.data.shuffled_blocks == side
             assert not started(one.recipe).recipe.data.shuffled_blocks
+
+
+def test_lines_between_networks_go_on_beyond_both() -> None:
+    for arm in STUDY.arms:
+        for run in arm.runs:
+            assert (BEYOND in run.lines) == (arm.name in KINDS)
+            if BEYOND in run.lines:
+                line, between = run.lines[BEYOND], run.lines[BETWEEN]
+                assert (line.start, line.end, line.batchnorm) == (between.start, between.end, ("recalibrate",))
+                assert (line.grid[0], line.grid[-1]) == (-OUTSIDE, 1 + OUTSIDE)
+                assert {0.0, 0.5, 1.0} <= set(line.grid)
+
+
+def test_modules_get_noise_from_scratch_and_fine_tuned_in_pairs_of_one_seed() -> None:
+    with_noise = {arm.name: arm.runs for arm in STUDY.arms if arm.runs[0].measured}
+    assert set(with_noise) == {SCRATCH, TUNED, SAME_RATE}
+    for runs in with_noise.values():
+        assert [run.seed for run in runs] == [0, 1, 2, 3]
+        for run in runs:
+            assert tuple(run.measured[Noise]) == layers(run.recipe)
+            for task in run.measured[Noise].values():
+                assert (task.start, task.end) == (Moment(run.recipe, "start"), Moment(run.recipe))
+    assert isinstance(with_noise[TUNED][0].recipe.init, Trained)
+    assert not isinstance(with_noise[SCRATCH][0].recipe.init, Trained)
+
+
+def test_the_keys_of_lines_that_were_there_before_are_what_they_were() -> None:
+    run = ARMS["finetuned-finetuned"].runs[0]
+    assert run.lines[BETWEEN].key == "5fef9e272563d97f"
+    assert Train(run.recipe).key == "d8b9c3789b59edd7"

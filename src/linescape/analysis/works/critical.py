@@ -42,7 +42,7 @@ def modules(results: Results, early: Collection[str], level: float) -> Answer:
     infinite where no sigma of the grid is small enough), mu_least and mu_most (over runs), by_loss (median at `WITHIN`
     times the training loss), lost (mean training loss at the start without noise minus the end's, nats).
     """
-    measured = _measured(results)
+    measured = measured_modules(results)
     base = results.study.arms[0].name
     runs = measured.filter(pl.col("arm") == base)
     rows: list[dict[str, Any]] = [
@@ -50,10 +50,10 @@ def modules(results: Results, early: Collection[str], level: float) -> Answer:
             "module": str(module),
             "early": module in early,
             "runs": of_module.height,
-            "mu": _median(of_module["mu"]),
+            "mu": median(of_module["mu"]),
             "mu_least": of_module["mu"].min(),
             "mu_most": of_module["mu"].max(),
-            "by_loss": _median(of_module["by_loss"]),
+            "by_loss": median(of_module["by_loss"]),
             "lost": of_module["lost"].mean(),
         }
         for (module,), of_module in runs.group_by(["module"], maintain_order=True)
@@ -105,8 +105,8 @@ def networks(results: Results, level: float) -> Answer:
             "arm": arm,
             "title": title,
             "runs": of_arm.height,
-            "mu": _median(of_arm["mu"]),
-            "by_loss": _median(of_arm["by_loss"]),
+            "mu": median(of_arm["mu"]),
+            "by_loss": median(of_arm["by_loss"]),
             "gap": of_arm["gap"].mean(),
             "test_error": of_arm["test_error"].mean(),
         }
@@ -146,14 +146,25 @@ def networks(results: Results, level: float) -> Answer:
     return Answer("critical-networks", outcomes, pl.DataFrame(rows), facts, finding=finding, claims=(claim,))
 
 
-def _runs(results: Results) -> pl.DataFrame:
-    """A row for each run of which all modules are measured: their sums, and how well it generalises."""
-    sums = (
-        _measured(results)
+def sums(results: Results) -> pl.DataFrame:
+    """A row for each run of which all modules are measured: arm, title, seed, and mu and by_loss, sums over modules."""
+    summed = (
+        measured_modules(results)
         .group_by("arm", "title", "seed", maintain_order=True)
         .agg(pl.col("mu", "by_loss").sum(), modules=pl.len())
     )
-    whole = {(arm.name, run.seed): len(run.measured.get(Noise, {})) for arm in results.study.arms for run in arm.runs}
+    whole = [
+        {"arm": arm.name, "seed": run.seed, "modules": len(run.measured.get(Noise, {}))}
+        for arm in results.study.arms
+        for run in arm.runs
+    ]
+    asked = pl.DataFrame(whole, {"arm": pl.String, "seed": pl.Int64, "modules": summed.schema["modules"]})
+    return summed.join(asked, on=["arm", "seed", "modules"], how="semi", maintain_order="left").drop("modules")
+
+
+def _runs(results: Results) -> pl.DataFrame:
+    """`sums` with how well each run generalises."""
+    found = sums(results)
     accuracies = {
         (arm, seed): (train, test)
         for arm, seed, train, test in results.runs.select("arm", "seed", "train_accuracy", "test_accuracy").iter_rows()
@@ -162,15 +173,15 @@ def _runs(results: Results) -> pl.DataFrame:
     return pl.DataFrame(
         [
             {**row, "gap": accuracies[key][0] - accuracies[key][1], "test_error": 100 - accuracies[key][1]}
-            for row in sums.iter_rows(named=True)
-            if (key := (row["arm"], row["seed"])) in accuracies and row["modules"] == whole[key]
+            for row in found.iter_rows(named=True)
+            if (key := (row["arm"], row["seed"])) in accuracies
         ],
-        schema={**sums.schema, "gap": pl.Float64, "test_error": pl.Float64},
+        schema={**found.schema, "gap": pl.Float64, "test_error": pl.Float64},
     )
 
 
-def _measured(results: Results) -> pl.DataFrame:
-    """A row for each module of each run that did not diverge."""
+def measured_modules(results: Results) -> pl.DataFrame:
+    """A row for each module of each run that did not diverge, with its values at both bounds, as `_MODULE`."""
     found = results.of(Noise)
     sound = results.runs.filter(pl.col("status") != "diverged").select("arm", "seed").rows() if found else []
     titles = {arm.name: arm.title for arm in results.study.arms}
@@ -195,7 +206,7 @@ def _of_module(measured: Criticality) -> dict[str, float]:
     }
 
 
-def _median(values: pl.Series) -> float:
+def median(values: pl.Series) -> float:
     """The lower of the two middle values of an even number, as a value may be infinite."""
     return float(np.sort(values.to_numpy())[(len(values) - 1) // 2])
 

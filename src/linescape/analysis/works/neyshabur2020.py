@@ -10,6 +10,7 @@ import polars as pl
 from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, for_all, in_order, leading, widened
 from linescape.analysis.tables import Results
+from linescape.analysis.works import basins, critical_in_transfer
 from linescape.analysis.works.curves import curves_of
 from linescape.recipe import Trained
 from linescape.shape import barrier_above_chord
@@ -27,18 +28,24 @@ SHUFFLED_FINDING = "some of what pre-training is worth remains on shuffled image
 
 
 def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
-    """Two answers: the barrier of each kind of pair, and by how much pre-training raises accuracy on shuffled images.
+    """Four answers: the barrier of each kind of pair, whether a kind lies in one basin (`basins`), how critical modules
+    are (`critical_in_transfer`), and by how much pre-training raises accuracy on shuffled images.
 
     A barrier is the highest test error above the line between both ends' errors, as the source's basins have it.
     The primary contrast is a permutation test; other intervals are t intervals, corrected for the kinds of pairs, but
     for checkpoints of pre-training, which are tested from the last back until one fails.
 
     Columns of `numbers` of the first: arm, title, epoch (of pre-training; null where it is not a checkpoint), runs,
-    barrier (points), low, high, low_all, high_all, loss (the same of test loss, nats). Of the second: step (side of
+    barrier (points), low, high, low_all, high_all, loss (the same of test loss, nats). Of the last: step (side of
     the blocks; 0 where nothing is shuffled), runs, finetuned, random (mean accuracy, %), difference, low, high,
     low_all, high_all.
     """
-    return (_barriers(results, level), _worth(results, level))
+    return (
+        _barriers(results, level),
+        basins.one_basin(results, level),
+        critical_in_transfer.modules_in_transfer(results, level),
+        _worth(results, level),
+    )
 
 
 def _barriers(results: Results, level: float) -> Answer:

@@ -11,25 +11,28 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
 from linescape.report.figures import panel
-from linescape.report.figures.panel import BLUE, COLOURS, INK, SOFT, STYLE, WIDE
+from linescape.report.figures.panel import COLOURS, INK, SOFT, STYLE, WIDE
 
 WORDS = "criticality  α² ‖θ₁ − θ₀‖² / σ²"
 
 
 @matplotlib.rc_context(STYLE)
 def of_modules(runs: pl.DataFrame) -> Figure:
-    """A row for each module, a dot for each run; 0 and infinity at the edges.
+    """A row for each module, a dot for each run in the colour of its kind; 0 and infinity at the edges.
 
     Args:
-        runs: ``module``, ``early`` and ``mu``.
+        runs: ``module``, ``kind`` in words, of the module or of the network, and ``mu``.
     """
     modules = runs["module"].unique(maintain_order=True).to_list()
+    kinds = runs["kind"].unique(maintain_order=True).to_list()
     figure = Figure((WIDE * 0.72, 0.9 + 0.27 * max(1, len(modules))), layout="constrained")
     axes = figure.subplots()
     handles = []
-    for early, colour in ((True, INK), (False, BLUE)):
-        of_kind = runs.filter(early=early)
-        rows = [modules.index(module) for module in of_kind["module"]]
+    shifts = _shifts(runs)
+    for index, kind in enumerate(kinds):
+        of_kind = runs.filter(kind=kind)
+        rows = [modules.index(module) + shifts[index] for module in of_kind["module"]]
+        colour = COLOURS[(index - 1) % len(COLOURS)] if index else INK
         handles.append(_dots(axes, runs["mu"].to_numpy(), of_kind["mu"].to_numpy(), rows, colour))
     axes.set_yticks(range(len(modules)), modules)
     axes.set_ylim(len(modules) - 0.4, -0.6)
@@ -37,8 +40,15 @@ def of_modules(runs: pl.DataFrame) -> Figure:
     panel.plain(axes, grid="x")
     axes.tick_params(axis="y", labelcolor=INK)
     axes.spines["left"].set_visible(False)
-    panel.key(figure, handles, ["first, or reduces the resolution", "other modules"])
+    panel.key(figure, handles, kinds)
     return figure
+
+
+def _shifts(runs: pl.DataFrame) -> list[float]:
+    """How far below a module's row each kind lies: 0 where each module is of one kind."""
+    kinds = runs["kind"].n_unique()
+    apart = 0.24 if runs.select("module", "kind").unique().height > runs["module"].n_unique() else 0.0
+    return [apart * (index - (kinds - 1) / 2) for index in range(kinds)]
 
 
 @matplotlib.rc_context(STYLE)
