@@ -9,28 +9,22 @@ from benchmarks import results
 from benchmarks.markdown import rows_of
 
 Figures = dict[str, str]
-"""What was measured -> how many times as fast as the plain loop."""
+"""How many times as fast as the plain loop, by what was measured, or of one by kind of processor."""
 
 
 def rows() -> Iterator[str]:
     """The lines of the table: a row for what was measured on any kind of processor."""
-    kinds = sorted({path.parent.name for name in READ for path in results.FOLDER.glob(f"*/{name}.json")}, reverse=True)
-    by_kind = {kind: figures(kind) for kind in kinds}
-    names = dict.fromkeys(name for found in by_kind.values() for name in found)
+    measured = {name: results.everywhere(name) for name in READ}
+    kinds = sorted({kind for by_kind in measured.values() for kind in by_kind}, reverse=True)
+    found: dict[str, Figures] = {}
+    for name, by_kind in measured.items():
+        for kind, result in by_kind.items():
+            for what, ratio in READ[name](result).items():
+                found.setdefault(what, {})[kind] = ratio
     yield from rows_of(
         ("times the plain loop", *(kind.upper() for kind in kinds)),
-        ((name, *(by_kind[kind].get(name, "not measured") for kind in kinds)) for name in names),
+        ((what, *(ratios.get(kind, "not measured") for kind in kinds)) for what, ratios in found.items()),
     )
-
-
-def figures(kind: str) -> Figures:
-    """The ratios of all benchmarks on one kind of processor."""
-    found: Figures = {}
-    for name, read in READ.items():
-        result = results.read(name, kind)
-        if result is not None:
-            found.update(read(result))
-    return found
 
 
 def _headline(result: dict[str, Any]) -> Figures:
