@@ -181,13 +181,13 @@ def headline(result: dict[str, Any]) -> Iterator[str]:
             f"**{found['ratio']:.1f}**",
             f"{found['seconds']:.3g}",
             f"{found['plain_seconds']:.3g}",
-            f"{found['positions']} of {found['images_measured']:,}",
+            f"{found['positions']}; {found['images_measured']:,}",
             f"{found['verdict']}, {_between(found['barrier'])}",
             f"{found['verdict_of_all']}, {_between(found['barrier_of_all'])}",
         )
         for name, found in result["cases"].items()
     )
-    head = ("", "times the plain loop", "seconds", "of the loop", "positions, images", "barrier", "by all images")
+    head = ("", "times the plain loop", "seconds", "of the loop", "positions; images", "barrier", "by all images")
     yield from rows_of(head, rows)
 
 
