@@ -189,11 +189,12 @@ def read(study: Study, store: Source) -> Results:
             curves = {label: store.curve(scan) for label, scan in run.lines.items() if _has(store, scan)}
             distances_moved = _moved(run, store, curves)
             named = {"arm": arm.name, "group": arm.group, "title": arm.title, "seed": run.seed}
-            rows.append(named | _row(arm, run, store, curves, distances_moved))
+            log = store.log(run.recipe) if run.pair is None and _has(store, Train(run.recipe)) else None
+            rows.append(named | _row(arm, run, store, curves, distances_moved, log))
             moved += [named | row for row in distances_moved]
             kept = [moment for moment in run.kept if _has(store, Keep(moment))]
-            if run.pair is None and _has(store, Train(run.recipe)):
-                logs.append(epochs.of_run(named, store.log(run.recipe)))
+            if log is not None:
+                logs.append(epochs.of_run(named, log))
             if kept and _has(store, Train(run.recipe)):
                 ways += [named | row for row in trajectory.of_run(run.recipe, kept, store.state)]
             for form, tasks in run.measured.items():
@@ -257,7 +258,14 @@ def kind(label: str, scan: Scan) -> Literal["whole", "treatments", "block", "lay
 # -- rows --------------------------------------------------------------------------------------------------------
 
 
-def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: list[dict[str, Any]]) -> dict[str, Any]:
+def _row(
+    arm: Arm,
+    run: Run,
+    store: Source,
+    curves: Mapping[str, Curve],
+    moved: list[dict[str, Any]],
+    log: pl.DataFrame | None,
+) -> dict[str, Any]:
     recipe = run.recipe
     number = classes(recipe.data)
     trains = run.pair is None
@@ -283,13 +291,12 @@ def _row(arm: Arm, run: Run, store: Source, curves: Mapping[str, Curve], moved: 
     }
     if moved:
         row |= {name: moved[0][name] for name in ("distance", "relative_distance", "distance_per_parameter")}
-    trained = trains and _has(store, Train(recipe))
-    if trained:
-        row |= _last(store.log(recipe)) | {"seconds": store.record(Train(recipe)).get("seconds")}
+    if log is not None:
+        row |= _last(log) | {"seconds": store.record(Train(recipe)).get("seconds")}
         row |= _start_learnt(recipe, store)
     if "whole" in curves:
         row |= _shape(curves["whole"], run.lines["whole"], number)
-    diverged = trained and store.diverged(recipe)
+    diverged = log is not None and store.diverged(recipe)
     row["status"] = "diverged" if diverged else "declined" if reasons else "missing" if missing else "done"
     return row
 
