@@ -48,7 +48,7 @@ def _interior_peak(axes: Axes, alphas: NDArray[np.float64], losses: NDArray[np.f
 
 
 def _above(base: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]) -> Mark:
-    """The height of a curve above a line, where it is largest."""
+    """The largest height of a curve above a line."""
 
     def mark(axes: Axes, alphas: NDArray[np.float64], losses: NDArray[np.float64]) -> None:
         line = base(alphas, losses)

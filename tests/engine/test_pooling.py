@@ -75,3 +75,9 @@ def test_strides_that_equal_the_window() -> None:
         traced = rewritten(network)
         assert taken(traced)
         assert torch.equal(traced(images), network(images))
+
+
+def test_images_smaller_than_a_window_are_refused_as_by_torch() -> None:
+    network = Pooled(F.max_pool2d, 4)
+    with pytest.raises(RuntimeError, match="too small"):
+        rewritten(network)(torch.zeros(1, 1, 3, 3))

@@ -231,6 +231,8 @@ def pool_by_axis(graph: fx.Graph) -> None:
 def maxima(images: Tensor, rows: int, columns: int) -> Tensor:
     """The largest value of each window of ``rows x columns``; as in pooling, what fills no window is left out."""
     height, width = (size // step * step for size, step in zip(images.shape[-2:], (rows, columns), strict=True))
+    if not height or not width:  # torch refuses images smaller than a window, where these would be no numbers
+        return F.max_pool2d(images, (rows, columns))
     full = images[..., :height, :width]
     by_row = functools.reduce(torch.maximum, (full[..., row::rows, :] for row in range(rows)))
     return functools.reduce(torch.maximum, (by_row[..., column::columns] for column in range(columns)))

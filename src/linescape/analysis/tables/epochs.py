@@ -1,4 +1,4 @@
-"""The loss of a training after each epoch, from its log."""
+"""The log of a training: its loss after each epoch, and what it says of the last."""
 
 from __future__ import annotations
 
@@ -22,3 +22,13 @@ def of_run(named: Mapping[str, Any], log: pl.DataFrame) -> pl.DataFrame:
     """
     known = {name: pl.lit(named[name]) for name in ("arm", "seed")} | {"epoch": pl.col("epoch") + 1}
     return log.select(known.get(name, pl.col(name)).cast(dtype).alias(name) for name, dtype in ROW.items())
+
+
+def last(log: pl.DataFrame) -> dict[str, Any]:
+    """Epochs done, and the last test loss and accuracy: measured again by the whole line, where that is walked.
+
+    The log's training columns are means over an epoch of changing weights, so they are not the end's.
+    """
+    if not log.height or log["test_loss"][-1] is None:
+        return {"epochs": log.height}
+    return {"epochs": log.height, "test_loss": log["test_loss"][-1], "test_accuracy": 100 - log["test_error"][-1]}

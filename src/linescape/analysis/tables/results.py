@@ -292,7 +292,7 @@ def _row(
     if moved:
         row |= {name: moved[0][name] for name in ("distance", "relative_distance", "distance_per_parameter")}
     if log is not None:
-        row |= _last(log) | {"seconds": store.record(Train(recipe)).get("seconds")}
+        row |= epochs.last(log) | {"seconds": store.record(Train(recipe)).get("seconds")}
         row |= _start_learnt(recipe, store)
     if "whole" in curves:
         row |= _shape(curves["whole"], run.lines["whole"], number)
@@ -332,16 +332,6 @@ def _decay_sum(recipe: Recipe) -> float | None:
         return decay_sum(recipe, examples(recipe.data)[0])
     except (DataError, RecipeError):
         return None
-
-
-def _last(log: pl.DataFrame) -> dict[str, Any]:
-    """Epochs done, and the last test loss and accuracy: measured again by the whole line, where that is walked.
-
-    The log's training columns are means over an epoch of changing weights, so they are not the end's.
-    """
-    if not log.height or log["test_loss"][-1] is None:
-        return {"epochs": log.height}
-    return {"epochs": log.height, "test_loss": log["test_loss"][-1], "test_accuracy": 100 - log["test_error"][-1]}
 
 
 def _shape(curve: Curve, scan: Scan, number: int | None) -> dict[str, float]:

@@ -34,8 +34,8 @@ the same step and seed, with 95 % t intervals over networks:
     30 %          1.2 (0.0 to 2.7), 0.2 (-1.0 to 1.4)     37.2 (0.0 to 75.1), 6.2 (3.4 to 8.9)
 
 Whether those that are less stable lose more accuracy is inconclusive: rank correlation over the 8 arms 0.33 (-0.69 to
-0.91). All 129 trainings and 120 lines took 71 minutes of one core. What was said here before 29 November of networks
-rewound to the start is withdrawn: their trainings had drawn starts of their own.
+0.91). All 129 trainings and 120 lines took 71 minutes, one process beside other work. What was said here before 29
+November of networks rewound to the start is withdrawn: their trainings had drawn starts of their own.
 
 As in the source, all copies have other samples of noise than the training up to step k, so none of them is the
 training itself. A copy draws its order from its own recipe, so orders are independent between steps; with
