@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from linescape import atomic
+from linescape import atomic, studies
 from linescape.recipe import Recipe
 from linescape.studies.store import Store
 from linescape.studies.study import Train
@@ -34,8 +34,18 @@ def test_trained_checkpoints_say_what_they_are_of(line: Line, tmp_path: Path) ->
 def test_studies_are_listed_and_planned(line: Line) -> None:
     code, out, _ = line("study", "list")
     assert code == 0
-    assert "vlaar2022" in out
+    assert all(name in out for name in studies.names())
+    assert len(out.splitlines()) < 3 * len(studies.names()), "a screen, not all arms of all scales"
+    code, out, _ = line("study", "list", "vlaar2022")
+    assert code == 0
+    assert "cifar10-narrow-30" in out
     assert "T-All but RI-1" in out
+    code, out, _ = line("study", "list", "vlaar2022", "--scale", "demo")
+    assert code == 0
+    assert "T-All but RI-1" not in out
+    code, _, err = line("study", "list", "--scale", "demo")
+    assert code == 2
+    assert "study list vlaar2022 --scale demo" in err
     code, out, _ = line("study", "plan", "vlaar2022", "--arms", "mlp-spiral", "--runs", "1")
     assert code == 0
     assert "1 of 1 trainings" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
@@ -42,37 +43,70 @@ def demo(store: str = "demo/store", out: Out = Path("demo/report")) -> dict[str,
     return written
 
 
-@app.command(name="list")
-def list_studies(name: str | None = None) -> dict[str, Any]:
-    """List the studies, their scales and their arms, and how many trainings (runs) each arm has.
+@app.command(name="list", help_epilogue=epilogue("study list"))
+def list_studies(name: str | None = None, *, scale: str = "") -> dict[str, Any]:
+    """List the studies, or the arms of one: what differs in each, and how many trainings (runs) it has.
 
     Args:
         name: only this study, also one of your own: file.py, which defines study, or file.py:name.
+        scale: the scale whose arms are shown, mini by default.
     """
     from linescape import studies
 
+    if name is None:
+        if scale:
+            raise RecipeError(f"Name the study whose arms at {scale} are asked for: study list vlaar2022 --scale {scale}")
+        return _list_all()
+    scales = {each: studies.find(name, each) for each in studies.scales(name)}
+    shown = studies.find(name, scale)
+    stdout.print(" ".join(filter(None, (f"{name}: {shown.title}", shown.source))), style="bold")
+    if len(scales) > 1:
+        _show_scales(scales)
+        stdout.print(f"\nArms at {shown.scale}, for others: linescape study list {name} --scale {next(iter(scales))}\n")
+    _show_arms(shown)
+    return {
+        each: {
+            arm.name: {"group": arm.group, "runs": len(arm.runs), "title": arm.title, "baseline": arm.baseline}
+            for arm in study.arms
+        }
+        for each, study in scales.items()
+    }
+
+
+def _list_all() -> dict[str, Any]:
+    from linescape import studies
+
+    table = Table(Column("study", no_wrap=True), Column("question"), box=None)
     listed: dict[str, Any] = {}
-    for each in studies.names() if name is None else (name,):
-        listed[each] = {}
-        for scale in studies.scales(each):
-            study = studies.find(each, scale)
-            words = f"{each} --scale {scale}: {study.title} {study.source}." if scale else f"{each}: {study.title}"
-            stdout.print(words, style="bold")
-            # Names come first and whole, since they are typed; only descriptions are folded.
-            table = Table(Column("arm", no_wrap=True), Column("runs", justify="right", no_wrap=True), box=None)
-            table.add_column("description", min_width=24)
-            table.add_column("compared with", no_wrap=True)
-            for group, arms in groupby(study.arms, lambda arm: arm.group):
-                table.add_row(f"[{group}]")
-                for arm in arms:
-                    baseline = arm.baseline if arm.baseline != arm.name else ""
-                    table.add_row(arm.name, str(len(arm.runs)), arm.title, baseline)
-            show(table)
-            listed[each][scale] = {
-                arm.name: {"group": arm.group, "runs": len(arm.runs), "title": arm.title, "baseline": arm.baseline}
-                for arm in study.arms
-            }
+    for name in studies.names():
+        study, scales = studies.find(name), studies.scales(name)
+        table.add_row(name, study.title)
+        listed[name] = {"title": study.title, "source": study.source, "scales": list(scales)}
+    show(table)
+    stdout.print("\nThe scales and arms of one: linescape study list vlaar2022")
     return listed
+
+
+def _show_scales(scales: Mapping[str, Study]) -> None:
+    table = Table(Column("scale", no_wrap=True), box=None)
+    for header in ("arms", "runs"):
+        table.add_column(header, justify="right")
+    for scale, study in scales.items():
+        table.add_row(scale, str(len(study.arms)), str(sum(len(arm.runs) for arm in study.arms)))
+    show(table)
+
+
+def _show_arms(study: Study) -> None:
+    # Names come first and whole, since they are typed; only descriptions are folded.
+    table = Table(Column("arm", no_wrap=True), Column("runs", justify="right", no_wrap=True), box=None)
+    table.add_column("description", min_width=24)
+    table.add_column("compared with", no_wrap=True)
+    for group, arms in groupby(study.arms, lambda arm: arm.group):
+        table.add_row(f"[{group}]")
+        for arm in arms:
+            baseline = arm.baseline if arm.baseline != arm.name else ""
+            table.add_row(arm.name, str(len(arm.runs)), arm.title, baseline)
+    show(table)
 
 
 @Parameter(name="*")

@@ -30,6 +30,7 @@ NEEDS = {
     "store gc": ("at most the folder of results, and the studies to keep", "runs --keep vlaar2022"),
     "store import": ("an archive of results", "results.zip --store runs"),
     "study compare": ("options only", "--scale demo"),
+    "study list": ("at most the name of a study", "vlaar2022 --scale demo"),
     "study plan": (_STUDY, "vlaar2022"),
     "study report": (_STUDY, "vlaar2022 --out report"),
     "study run": (_STUDY, "vlaar2022 --scale demo"),
