@@ -55,7 +55,7 @@ def list_studies(name: str | None = None, *, scale: str = "") -> dict[str, Any]:
 
     if name is None:
         if scale:
-            raise RecipeError(f"Name the study whose arms at {scale} are asked for: study list vlaar2022 --scale {scale}")
+            raise RecipeError(f"Name the study whose arms at {scale} to show: study list vlaar2022 --scale {scale}")
         return _list_all()
     scales = {each: studies.find(name, each) for each in studies.scales(name)}
     shown = studies.find(name, scale)
