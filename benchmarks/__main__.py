@@ -12,10 +12,10 @@ import sys
 import time
 
 CONTESTS: dict[str, tuple[str, ...]] = {
-    "lines": ("--rounds", "3"),
-    "layers": ("--rounds", "2"),
+    "lines": ("--rounds", "3", "--alphas", "11", "--images", "256"),
+    "layers": ("--rounds", "2", "--alphas", "11", "--images", "256"),
     "small": ("--rounds", "3"),
-    "moving": ("--rounds", "3"),
+    "moving": ("--rounds", "3", "--alphas", "11", "--images", "256"),
 }
 """These take what is given on the command line, such as ``--rounds 1 --alphas 3 --images 64`` for a first look."""
 
