@@ -20,7 +20,7 @@ CONTESTS: dict[str, tuple[str, ...]] = {
 """These take what is given on the command line, such as ``--rounds 1 --alphas 3 --images 64`` for a first look."""
 
 OTHERS: dict[str, tuple[str, ...]] = {
-    "transformers": ("--rounds", "1", "--alphas", "11", "--examples", "32", "--width", "384", "--tokens", "128"),
+    "transformers": ("--rounds", "1", "--alphas", "11", "--examples", "64", "--width", "256", "--tokens", "64"),
     "training": ("--rounds", "3"),
     "growth": ("--rounds", "3"),
     "overhead": (),
