@@ -14,6 +14,8 @@ LOAD_BEFORE = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 """Programs that wanted a core in the minute before: above 0.5, others were at work and the figures are worth little."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SIDES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
+"""Of the matrices."""
 
 
 def describe() -> dict[str, object]:
@@ -32,29 +34,31 @@ def describe() -> dict[str, object]:
 
 
 def best_products() -> dict[str, float]:
-    """GFLOP/s of the best product of two square matrices, by number format: what a network cannot pass.
-
-    The best and not the median: whatever else the machine does only makes a product slower.
-    """
-    return {name: _best_product(dtype) for name, dtype in DTYPES.items()}
+    """GFLOP/s of the best product of two square matrices on the CPU, by number format: what a network cannot pass."""
+    return {name: best_product(dtype) for name, dtype in DTYPES.items()}
 
 
-def _best_product(dtype: torch.dtype) -> float:
-    small = _product(dtype, 1024, repeats=1)
-    if small < 5.0:  # bfloat16 without instructions for it: a larger product would take most of a minute
-        return small
-    return max(_product(dtype, size) for size in (1024, 2048))
+def best_product(dtype: torch.dtype, device: str = "cpu") -> float:
+    """GFLOP/s of the best of some products. Not the median: whatever else the machine does only makes one slower."""
+    small, large = SIDES[device]
+    first = _product(dtype, device, small, rounds=1)
+    if first < 5.0:  # bfloat16 without instructions for it, where a larger product takes most of a minute
+        return first
+    return max(_product(dtype, device, side) for side in (small, large))
 
 
-def _product(dtype: torch.dtype, size: int, repeats: int = 8) -> float:
-    left, right = (torch.randn(size, size).to(dtype) for _ in range(2))
-    out = torch.empty(size, size, dtype=dtype)
+def _product(dtype: torch.dtype, device: str, side: int, rounds: int = 8) -> float:
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    out, products = torch.empty_like(left), 1 if device == "cpu" else 50
     seconds = []
-    for _ in range(repeats):
+    for _ in range(rounds):
         begun = time.perf_counter()
-        torch.mm(left, right, out=out)
+        for _ in range(products):
+            torch.mm(left, right, out=out)
+        if device != "cpu":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
-    return 2 * size**3 / min(seconds) / 1e9
+    return products * 2 * side**3 / min(seconds) / 1e9
 
 
 def _processor() -> str:

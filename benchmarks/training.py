@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from benchmarks import results
+from benchmarks import machine, results
 from linescape import models
 from linescape.data import Dataset
 from linescape.geometry.state import State
@@ -44,8 +44,6 @@ STEPS = {"cpu": {16: 5, 64: 1}, "cuda": {16: 200, 64: 200}}
 """Width of the ResNet-18 -> steps in a round."""
 WAYS = ("plain", "float32", "native", "bfloat16")
 """`native`: float32 with linescape's own convolutions (`recipe.Optimizer.native`); on the CPU only."""
-PRODUCTS = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
-"""Sides of the matrices that are multiplied."""
 
 
 class Images(TorchDataset[tuple[Tensor, Tensor]]):
@@ -134,19 +132,6 @@ def seconds(call: Callable[[], object], device: str) -> float:
     return clock() - begun
 
 
-def product_rate(dtype: torch.dtype, device: str) -> float:
-    """Operations a second of the fastest of some matrix products."""
-    best = 0.0
-    with torch.no_grad():
-        for side in PRODUCTS[device]:
-            a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-            repeats = 3 if device == "cpu" else 50
-            for _ in range(2):
-                took = seconds(lambda: [a @ b for _ in range(repeats)], device)  # noqa: B023 - called at once
-                best = max(best, repeats * 2 * side**3 / took)
-    return best
-
-
 def operations(width: int) -> int:
     """Operations of an example's step; the images need no gradient."""
     found: list[int] = []
@@ -182,8 +167,8 @@ def compare(width: int, device: str, rates: dict[str, float], count: int, rounds
             for way in (*ways[first:], *ways[:first]):
                 pipes[way].send(True)
                 took[way].append(pipes[way].recv())
-            for name in ("float32", "bfloat16"):
-                rates[name] = max(rates[name], product_rate(getattr(torch, name), device))
+            for name, dtype in machine.DTYPES.items():
+                rates[name] = max(rates[name], 1e9 * machine.best_product(dtype, device))
         for pipe, process in zip(pipes.values(), processes, strict=True):
             pipe.send(False)
             process.join(10)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import contest, ours, pairs, plain, training
+from benchmarks import contest, machine, ours, pairs, plain
 from benchmarks.contest import PLAIN, Losses
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import Result, Step, Unit
@@ -174,7 +174,7 @@ def compare(settings: Settings, kind: Arithmetic, layer_wise: bool) -> Result:
     with arithmetic(kind):
         rounds = contest.rotate({PLAIN: looped, OURS: contest.timed(walk)}, size.alphas, size.rounds)
         dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
-        best = training.product_rate(dtype, settings.device) / 1e9
+        best = machine.best_product(dtype, settings.device)
         apart = agreement(lines, curves, kind, min(size.checked, len(pair.inputs)))
     work = pair.operations * len(pair.inputs) * size.alphas * count
     return {
