@@ -23,7 +23,7 @@ from benchmarks.gpu import lines, marked, packing, settings, study, toy
 from benchmarks.gpu.settings import FULL, ROOT, TOY, Settings, slug
 from benchmarks.gpu.steps import Step
 
-from benchmarks import pairs, plain, runs, training
+from benchmarks import machine, pairs, plain, runs
 from linescape import studies
 from linescape.data.sets import read
 from linescape.errors import DamagedError, DataError
@@ -162,7 +162,7 @@ def test_lines_are_compared_with_float64(
     kind: lines.Arithmetic, layer_wise: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pairs, "MADE", tmp_path / "pairs")
-    monkeypatch.setattr(training, "PRODUCTS", {"cpu": (16,)})
+    monkeypatch.setattr(machine, "SIDES", {"cpu": (16, 32)})
     before = torch.backends.cudnn.allow_tf32
     result = lines.compare(at_toy_size(tmp_path, width=2, images=5, alphas=3), kind, layer_wise)
     assert torch.backends.cudnn.allow_tf32 == before
