@@ -115,7 +115,7 @@ def _vit(form: tuple[int, ...], classes: int, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     return Logits(
         library.ViTForImageClassification(
-            library.ViTConfig(num_channels=form[0], image_size=form[1], patch_size=4, num_labels=classes, **sizes)
+            library.ViTConfig(num_channels=form[0], image_size=form[1], patch_size=7, num_labels=classes, **sizes)
         )
     )
 
