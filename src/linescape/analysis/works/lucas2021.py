@@ -68,7 +68,11 @@ def points(results: Results) -> pl.DataFrame:
             ("loss", "whole", lambda _, losses: losses[-1]),
             ("bumps", "whole", lambda *curve: len(bumps(*curve, published=True))),
             ("width", "whole", lambda *curve: _mean([bump.width for bump in bumps(*curve, published=True)])),
-            ("height", "whole", lambda *curve: max((b.height for b in bumps(*curve, published=True)), default=0.0)),
+            (
+                "height",
+                "whole",
+                lambda *curve: np.max([bump.height for bump in bumps(*curve, published=True)], initial=0.0),
+            ),
         )
     }
     held_out = of_runs(curves_of(results, "test", "cross_entropy").filter(pl.col("label") == "whole"), min_delta)
