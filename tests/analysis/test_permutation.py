@@ -90,3 +90,12 @@ def test_intervals_over_examples_hold_small_bumps_and_plateaus(kind: str, curve:
     held = over_examples(kind, CURVES[curve], samples=100)
     del held["area"]  # a mean: see the docstring of shape.intervals
     assert min(held.values()) >= 0.88, held  # 95 % less three standard errors
+
+
+@pytest.mark.parametrize("values", [[math.inf, 1.0], [math.inf, -math.inf], [math.inf, math.nan]])
+def test_infinite_pairs_have_no_interval_and_raise_no_warning(values: list[float]) -> None:
+    for baseline in ([math.inf, 0.0], [0.0, 0.0]):
+        found = inference.paired_difference(values, baseline)
+        assert not math.isfinite(found.value)
+        assert math.isnan(found.low)
+        assert math.isnan(inference.paired_p_value(values, baseline))

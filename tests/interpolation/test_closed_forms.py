@@ -78,7 +78,11 @@ def test_a_two_layer_linear_network_gives_a_quartic_and_layer_wise_parabolas() -
     second = scan(Only(line, ["1.weight"], fixed=start), evaluator, ScanOptions(alphas=50))
     exact = [mean_square(x @ ((a2 + a * d2) @ a1).T - y) for a in second.alphas]
     close(second["train"].mean, exact)
-    assert first["train"].mean[-1] == whole["train"].mean[-1]  # all layer-wise lines meet at the end
+    last = scan(Only(line, ["1.weight"]), evaluator, ScanOptions(alphas=50))
+    both = scan(Only(line, ["0.weight", "1.weight"]), evaluator, ScanOptions(alphas=50))
+    for layer_wise in (first, last, both):
+        assert np.array_equal(layer_wise["train"].values[-1], whole["train"].values[-1]), "all meet at the end"
+    assert np.array_equal(both["train"].values, whole["train"].values), "all layers together are the whole line"
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5, 9])

@@ -37,3 +37,5 @@ def test_verdicts_are_those_of_the_studies(tmp_path: Path, monkeypatch: pytest.M
     words = html.unescape(path.read_text(encoding="utf-8"))
     assert "linescape study run wang2023 --scale mini" in words
     assert "linescape study run tao2024" not in words
+    assert "complete runs" in words
+    assert "a number can also rest on others" in " ".join(words.split())

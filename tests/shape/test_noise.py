@@ -49,3 +49,13 @@ def test_coverage_in_a_thousand_simulations(name: str) -> None:
     covers, above = coverage((name,), 2000, 1000, resamples=300)[name]
     print(name, {height: (round(covers[height], 3), round(above[height], 3)) for height in LOSS_STATISTICS})
     assert min(covers.values()) >= (0.87 if name in ("flat", "plateau") else 0.93), covers
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_examples_with_one_value_an_interval_is_that_value(seed: int) -> None:
+    """What resampling adds is rounding, which may be below 0 at every position."""
+    curve = np.exp(3 * np.random.default_rng(seed).normal(size=3 + seed))
+    alphas, values = np.linspace(0, 1, curve.size), np.repeat(curve[:, None], 20, axis=1)
+    for name, found in estimates(alphas, values, LOSS_STATISTICS, resamples=300).items():
+        exact = LOSS_STATISTICS[name](alphas, curve)
+        assert [found.value, found.low, found.high] == pytest.approx([exact] * 3, abs=1e-12 * curve.max()), name

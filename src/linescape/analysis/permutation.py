@@ -60,10 +60,11 @@ def paired_difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.9
     Raises:
         ValueError: the two sides differ in length.
     """
-    apart = np.subtract(*_pairs(values, baseline))
+    apart = _apart(values, baseline)
     if not apart.size:
         return Estimate(math.nan, math.nan, math.nan, level)
-    mean = float(apart.mean())
+    with np.errstate(invalid="ignore"):  # infinity - infinity: NaN is meant
+        mean = float(apart.mean())
     if not np.isfinite(apart).all():
         return Estimate(mean, math.nan, math.nan, level)
     return _inverted(mean, *_flips(apart), level)
@@ -79,19 +80,21 @@ def permutation_p_value(values: ArrayLike, baseline: ArrayLike) -> float:
 
 def paired_p_value(values: ArrayLike, baseline: ArrayLike) -> float:
     """The two-sided p-value of "differences of pairs are symmetric about 0"; NaN as `paired_difference`."""
-    apart = np.subtract(*_pairs(values, baseline))
+    apart = _apart(values, baseline)
     if not apart.size or not np.isfinite(apart).all():
         return math.nan
     return _p_value(float(apart.mean()), _flips(apart)[0])
 
 
-def _pairs(values: ArrayLike, baseline: ArrayLike) -> tuple[Array, Array]:
+@np.errstate(invalid="ignore")  # infinity - infinity: NaN is meant
+def _apart(values: ArrayLike, baseline: ArrayLike) -> Array:
+    """The difference of each pair."""
     x, y = np.asarray(values, np.float64), np.asarray(baseline, np.float64)
     if x.shape != y.shape:
         raise ValueError(
             f"{x.size} and {y.size} values cannot be paired. Give one value of each side for every pair of runs."
         )
-    return x, y
+    return np.subtract(x, y)
 
 
 def _splits(x: Array, y: Array) -> tuple[Array, Array]:

@@ -28,7 +28,7 @@ COLUMNS = [
     Column("found", "value, 95 % interval"),
     Column("measured", "of what"),
     Column("published", "published"),
-    Column("done", "runs done", "once"),
+    Column("done", "complete runs", "once"),
 ]
 
 

@@ -44,8 +44,15 @@ def lifted(function: Any, alphas: Array, mean: Array, curves: Array, share: floa
 
 def _largest(height: Array, noise: Array, share: float) -> float:
     """The quantile of the largest noise over the positions whose `height` could be the largest."""
-    everywhere = float(np.quantile(noise.max(axis=1), share))
-    return float(np.quantile(noise[:, height >= height.max() - everywhere].max(axis=1), share))
+    return float(np.quantile(noise[:, _competing(height, noise.max(axis=1), share)].max(axis=1), share))
+
+
+def _competing(height: Array, top: Array, share: float) -> NDArray[np.bool_]:
+    """Which heights could be the largest, of which noise adds at most `top` in each resample.
+
+    Of examples with one value all noise is rounding, and may be below 0 everywhere.
+    """
+    return np.asarray(height >= height.max() - max(0.0, float(np.quantile(top, share))))
 
 
 def _pairs_largest(low: Array, high: Array, height: Array, noise: Array, share: float) -> float:
@@ -58,7 +65,7 @@ def _pairs_largest(low: Array, high: Array, height: Array, noise: Array, share: 
         for part in _parts(np.flatnonzero(competing), noise.shape[1]):
             np.maximum(top, (noise[high[part]] - noise[low[part]]).max(axis=0), out=top)
         if competing.all():
-            competing = height >= height.max() - float(np.quantile(top, share))
+            competing = _competing(height, top, share)
             if competing.all():
                 break
     return float(np.quantile(top, share))

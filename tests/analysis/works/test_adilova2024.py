@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,16 @@ def test_a_single_layer_with_a_barrier_is_named() -> None:
     (answer,) = answers(works.results(STUDY, one))
     assert answer.outcomes["two-seeds, one layer"] is Outcome.ABOVE
     assert "Single layers with a barrier: fc 0.50" in sentences.of(answer).verdict
+
+
+def test_what_random_directions_cost_is_unknown_where_one_has_a_nan() -> None:
+    def last(arm: str, run: Run, scan: Scan, alpha: float) -> tuple[float, float] | None:
+        lost = isinstance(scan.along, RandomDirection) and scan.block == NAMES[-1] and alpha == 0.5
+        return (90.0, math.nan) if lost else measured(arm, run, scan, alpha)
+
+    (answer,) = answers(works.results(STUDY, last))
+    assert all(math.isnan(arm["random"]) for arm in answer.facts["arms"])
+    assert "costs at most undefined nats" in sentences.of(answer).verdict
 
 
 def test_barriers_in_a_random_and_in_the_greedy_order() -> None:

@@ -236,7 +236,27 @@ def test_gauss_length_tells_lines_that_rise_from_others() -> None:
     by_quantity = {row["quantity"]: row for row in answer.facts["rows"] if row["lines"] == ELSEWHERE}
     assert by_quantity["path_length"]["other_mean"] == pytest.approx(2 * 2.05)
     assert by_quantity["angles"]["other_mean"] == pytest.approx(3 * 2.05)
-    assert "From another draw: yes, 1.00" in sentences.of(answer).headline
+    assert "lines from another draw: yes, 1.00" in sentences.of(answer).headline
+
+
+def test_lines_without_a_gauss_length_are_counted_apart() -> None:
+    lengths = {("sgd", seed, "whole"): followed(math.nan if seed == 3 else 1 + 0.01 * seed) for seed in range(12)}
+    answer = answers(replace(made(), measured={Turning: lengths}))[3]
+    (whole,) = answer.facts["primary"]
+    assert (whole["count"], answer.facts["not_finite"]) == (10, 1)
+    assert whole["monotone_mean"] == pytest.approx(1 + 0.01 * np.mean([0, 1, 2, 4, 5, 6, 7, 8, 9, 10]))
+    assert "On 1 line logits are not finite somewhere" in sentences.of(answer).verdict
+    alone = answers(replace(made(), measured={Turning: {("sgd", 3, "whole"): followed(math.inf)}}))[3]
+    assert sentences.of(alone).headline == "No line that is measured has finite logits, so there is no Gauss length."
+
+
+def test_the_height_of_bumps_is_unknown_where_one_has_a_nan() -> None:
+    def broken(arm: str, seed: int, label: str, at: np.ndarray) -> np.ndarray:
+        losses = shape(arm, seed, label, at)
+        losses[2], losses[7] = losses[1] + 0.5, np.nan
+        return losses
+
+    assert points(lines_of(STUDY.only("sgd"), broken))["height"].is_nan().all()
 
 
 def test_lines_to_other_ends_beside_the_own() -> None:

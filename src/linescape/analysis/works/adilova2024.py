@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from linescape.analysis import inference
@@ -195,7 +196,7 @@ def _of_arm(rows: list[dict[str, Any]]) -> dict[str, Any]:
         barred = leading([everything, *several[::-1]], _outcome, Outcome.ABOVE)
         facts[name] = {"free": free[-1] if free else None, "barred": barred[-1] if barred else None}
     directions = [row["barrier"] for row in rows if row["what"] == RANDOM]
-    facts["random"] = max(directions) if directions else None
+    facts["random"] = float(np.max(directions)) if directions else None  # NaN if one is
     return facts
 
 

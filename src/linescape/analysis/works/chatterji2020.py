@@ -17,6 +17,7 @@ from linescape.analysis.tables import Results, means
 from linescape.analysis.works import critical
 from linescape.analysis.works.curves import curves_of
 from linescape.recipe import Recipe
+from linescape.shape import start_above_end
 from linescape.shape.statistics import segment
 from linescape.studies.study import Noise, Run, Scan
 
@@ -109,7 +110,7 @@ def _of_runs(on_lines: pl.DataFrame, distances: pl.DataFrame) -> pl.DataFrame:
     rows = []
     for (seed, module), line in _by(on_lines, "seed", "module"):
         alphas, losses = line["alpha"].to_numpy(), line["mean"].to_numpy()
-        row = {"alpha": smallest_alpha(alphas, losses), "lost": float(losses[0] - losses[-1])}
+        row = {"alpha": smallest_alpha(alphas, losses), "lost": start_above_end([0, 1], losses[[0, -1]])}
         rows.append({"seed": seed, "module": module, **row, "distance": moved.get((seed, module))})
     return pl.DataFrame(rows, schema=_MODULE)
 

@@ -13,6 +13,7 @@ from linescape.analysis import inference
 from linescape.analysis.answers.answer import Answer, Claim, Outcome, columns, widened
 from linescape.analysis.tables import Results
 from linescape.interpolation.critical import Criticality
+from linescape.shape import start_above_end
 from linescape.studies.study import Noise
 
 POINTS = 1.0
@@ -196,13 +197,12 @@ def measured_modules(results: Results) -> pl.DataFrame:
 def _of_module(measured: Criticality) -> dict[str, float]:
     error, loss = ("train", "error"), ("train", "cross_entropy")
     mu = measured.mu(measured.end(error) + POINTS, error)
-    losses = measured.without[loss]
     return {
         "mu": mu.value,
         "by_loss": measured.mu(WITHIN * measured.end(loss), loss).value,
         "least": mu.low,
         "most": mu.high,
-        "lost": float(losses[0] - losses[-1]),
+        "lost": start_above_end([0, 1], measured.without[loss][[0, -1]]),
     }
 
 

@@ -39,6 +39,13 @@ def largest_step(alphas: ArrayLike, losses: ArrayLike) -> float:
         return float(100 * np.abs(np.diff(values)).max() / np.ptp(values))
 
 
+@np.errstate(invalid="ignore")
+def rise_beyond(alphas: ArrayLike, losses: ArrayLike) -> float:
+    """The loss at the last position minus that at alpha = 1; NaN where both are infinite."""
+    _, inside = segment(alphas, losses)
+    return float(np.asarray(losses, np.float64)[-1] - inside[-1])
+
+
 def _monotone(results: Results, level: float) -> Answer:
     """How many whole lines of each network are monotone on training loss, and on what else the source reports.
 
@@ -50,9 +57,7 @@ def _monotone(results: Results, level: float) -> Answer:
     """
     lines = curves_of(results, "train", "cross_entropy")
     rises, steps = of_runs(lines, min_delta), of_runs(lines, largest_step)
-    beyond = of_runs(
-        lines.filter(pl.col("label") == BEYOND), lambda alphas, losses: losses[-1] - losses[alphas == 1][0]
-    )
+    beyond = of_runs(lines.filter(pl.col("label") == BEYOND), rise_beyond)
     rows: list[dict[str, Any]] = []
     for (arm, title), runs in rises.filter(pl.col("label") == "whole").group_by(["arm", "title"], maintain_order=True):
         noise = rises.filter((pl.col("arm") == arm) & (pl.col("label") == NOISE))["value"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from linescape.analysis import inference
@@ -67,7 +68,11 @@ def points(results: Results) -> pl.DataFrame:
             ("loss", "whole", lambda _, losses: losses[-1]),
             ("bumps", "whole", lambda *curve: len(bumps(*curve, published=True))),
             ("width", "whole", lambda *curve: _mean([bump.width for bump in bumps(*curve, published=True)])),
-            ("height", "whole", lambda *curve: max((b.height for b in bumps(*curve, published=True)), default=0.0)),
+            (
+                "height",
+                "whole",
+                lambda *curve: np.max([bump.height for bump in bumps(*curve, published=True)], initial=0.0),
+            ),
         )
     }
     held_out = of_runs(curves_of(results, "test", "cross_entropy").filter(pl.col("label") == "whole"), min_delta)
@@ -194,7 +199,8 @@ def _change(kept: pl.DataFrame, name: str, column: str, values: tuple[str, str],
     before, after = (kept.filter(pl.col(column) == value) for value in values)
     pairs = after.join(before, on=same, suffix="_before")
     apart = inference.paired_difference(pairs["rise"], pairs["rise_before"], level)
-    after_minus_before = pairs["rise"].to_numpy() - pairs["rise_before"].to_numpy()
+    with np.errstate(invalid="ignore"):  # infinity - infinity: NaN is meant, and neither more nor less
+        after_minus_before = pairs["rise"].to_numpy() - pairs["rise_before"].to_numpy()
     counts = {"more": int((after_minus_before > RISE).sum()), "less": int((after_minus_before < -RISE).sum())}
     return {"change": name, "pairs": pairs.height, "difference": apart.value} | for_all(apart) | counts
 

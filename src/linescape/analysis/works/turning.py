@@ -35,6 +35,7 @@ def answer(results: Results, kept: pl.DataFrame, labels: Mapping[str, str], leas
 
     The primary contrasts, declared before looking, are the probabilities that of two lines that is not monotone which
     has the larger Gauss length, one for each kind of line, corrected for their number; else intervals are uncorrected.
+    Lines on which logits are not finite have no Gauss length, and are counted apart.
 
     Columns of `numbers`: lines (their kind), quantity (of `QUANTITIES`, means over examples), count, not_monotone (a
     rise above `least`), monotone_mean and other_mean (of the quantity), auc, low, high, low_all, high_all, rise,
@@ -48,7 +49,8 @@ def answer(results: Results, kept: pl.DataFrame, labels: Mapping[str, str], leas
         least: the largest rise of a line that is monotone, nats.
         level: of the intervals.
     """
-    lines = _lines(results, kept, labels)
+    every = _lines(results, kept, labels)
+    lines = every.filter(pl.all_horizontal(pl.col(*QUANTITIES).is_finite()))
     wide = widened(level, len(labels))
     rows = [
         row
@@ -72,7 +74,7 @@ def answer(results: Results, kept: pl.DataFrame, labels: Mapping[str, str], leas
         for label, kind in kinds.items()
     )
     facts = {"rows": rows, "primary": primary, "points": lines, "least": least, "quantities": QUANTITIES}
-    facts["undefined"] = undefined(lines["rise"])
+    facts |= {"undefined": undefined(lines["rise"]), "not_finite": every.height - lines.height}
     name = "gauss-length"
     return Answer(name, outcomes, pl.DataFrame(rows), facts, finding=FINDING, seeds=1, claims=claims)
 

@@ -11,8 +11,11 @@ The source (ResNets, DenseNet-40 and VGG-16 on CIFAR-10, CINIC-10 and restricted
 divided by 10 at 150 and 250) reports that plain SGD ends at 100 % training accuracy either way, but with up to 40
 points less test accuracy from the poisoned start, and that any of momentum, augmentation and weight decay undoes the
 damage. Here each is tried alone and all three together, from the usual start and from the poisoned one. Network, weight
-decay and augmentation are those of `vlaar2022` at the same scale, on a share of its images that the network can fit;
-the pre-training ends after the first epoch with a training error of at most 0.01 %, as it occurs in training. Lines go
+decay and augmentation are those of `vlaar2022` at the same scale, on a share of its images that the network can fit,
+of each of which the poisoned set has one copy, and trainings are shorter (120 epochs, 80 at ``mini``; pre-training at
+most 200; 350 at ``cifar10``), with the rate divided at the same shares of them;
+the pre-training ends after the first epoch with a training error of at most 0.01 %, as it occurs in training; the
+source looks every 25 epochs. Lines go
 from each start to its end, which is not in the source; Vlaar & Frankle 2022 (arXiv 2106.16004) find higher barriers
 from such starts.
 
