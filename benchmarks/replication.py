@@ -166,15 +166,13 @@ def curves(runs: list[Run], scale: str) -> Iterator[str]:
     )
     yield ""
     yield (
-        f"Thick lines are the mean of our {count(len(base))}, thin ones single runs. Circles are the published mean of 10 "
-        "runs, read off the authors' figures. The dotted line is the loss at chance level."
+        f"Thick lines are the mean of our {count(len(base))}, thin ones single runs. Circles are the published mean of "
+        "10 runs, read off the authors' figures. The dotted line is the loss at chance level."
     )
     yield ""
     yield "Test loss in nats, ours minus the published one where they are compared:"
     yield ""
-    yield (
-        "| line | RMSE | largest difference | at alpha | loss at alpha = 0 | published | loss at alpha = 1 | published |"
-    )
+    yield "| line | RMSE | largest difference | at alpha | loss at alpha = 0 | published | at alpha = 1 | published |"
     yield "|---|---|---|---|---|---|---|---|"
     for line in lines:
         own = [run.curves[line.label] for run in base.values() if line.label in run.curves]
