@@ -172,8 +172,8 @@ def curves(runs: list[Run], scale: str) -> Iterator[str]:
     yield ""
     yield "Test loss in nats, ours minus the published one where they are compared:"
     yield ""
-    yield "| line | RMSE | largest difference | at alpha | loss at alpha = 0 | published | at alpha = 1 | published |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| line | RMSE | largest difference | at alpha | loss at alpha = 0 (published) | at alpha = 1 (published) |"
+    yield "|---|---|---|---|---|---|"
     for line in lines:
         own = [run.curves[line.label] for run in base.values() if line.label in run.curves]
         if not own:
@@ -183,8 +183,8 @@ def curves(runs: list[Run], scale: str) -> Iterator[str]:
         worst = int(np.abs(gaps).argmax())
         yield (
             f"| {line.label} | {math.sqrt(float(np.mean(gaps**2))):.2f} | {signed(gaps[worst])} "
-            f"| {line.alphas[worst]:g} | {mean[0]:.2f} | {line.losses[0]:.2f} "
-            f"| {mean[-1]:.3f} | {line.losses[-1]:.3f} |"
+            f"| {line.alphas[worst]:g} | {mean[0]:.2f} ({line.losses[0]:.2f}) "
+            f"| {mean[-1]:.3f} ({line.losses[-1]:.3f}) |"
         )
 
 
