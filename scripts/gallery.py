@@ -16,8 +16,8 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
 SHOWN = {
-    "two_checkpoints": "Test loss and error along the lines between two networks: the whole network, and each block alone",
-    "before_merging": "Test loss along three paths: the line as trained and the arc have a barrier, the aligned line has none",
+    "two_checkpoints": "Test loss and error along the lines of the whole network and of each block alone",
+    "before_merging": "Test loss along three paths: as trained and the arc have a barrier, the aligned line has none",
     "own_study": "Test loss along the lines of three arms: base, dropout and a higher learning rate",
     "what_the_paper_found": "Test loss along the lines of four arms of the study, most with a plateau and a late fall",
 }
@@ -25,13 +25,13 @@ SHOWN = {
 SCRIPTS = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != "__init__.py")
 BEGINNING = """# Gallery
 
-Notebooks and [scripts](#scripts) to copy from. The notebooks are in the folder `examples/notebooks` of the repository. Each runs from
-top to bottom on a laptop, on the images that come with linescape.
+Notebooks and [scripts](#scripts) to copy from. The notebooks are in the folder `examples/notebooks` of the
+repository. Each runs from top to bottom on a laptop, on the images that come with linescape.
 """
 ENDING = """## Scripts
 
-Each has less than 40 lines of code, and is in the folder `examples`. `python examples/plain_pytorch.py` trains for seconds and prints
-its answer. `own_study.py` is for `linescape study run`.
+Each has less than 40 lines of code, and is in the folder `examples`. `python examples/plain_pytorch.py` trains for
+seconds and prints its answer. `own_study.py` is for `linescape study run`.
 """
 
 
