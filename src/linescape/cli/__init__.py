@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.text import Text
@@ -31,7 +32,7 @@ app = App(
     error_console=stderr,
 )
 studies.app.command(watch.watch_study, name="watch", help_epilogue=epilogue("study watch"))
-_COMMANDS = {
+_COMMANDS: dict[str, App | Callable[..., Any]] = {
     "probe": probes.probe_files,
     "diff": checkpoints.diff,
     "average": checkpoints.average_files,
