@@ -14,9 +14,8 @@ ARG TORCH_INDEX=
 WORKDIR /opt/linescape
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
-RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" pip install --no-cache-dir --constraint constraints.txt .
-
-RUN useradd --create-home --uid 1000 user
+RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" pip install --no-cache-dir --constraint constraints.txt . \
+ && useradd --create-home --uid 1000 user
 USER 1000
 WORKDIR /work
 ENTRYPOINT ["linescape"]

@@ -57,8 +57,9 @@ lint: $(READY)  ## linters and types
 audit: $(READY)  ## known vulnerabilities of what is installed
 	$(BIN)/python scripts/audit.py
 
-docs: $(VENV)/.docs  ## the documentation as a site, site/index.html; warnings are errors
+docs: $(VENV)/.docs  ## the documentation as a site in site/; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo 'To read it: $(PYTHON) -m http.server --directory site'
 
 $(VENV)/.docs: $(USABLE)
 	$(PIP) --editable '.[docs]'

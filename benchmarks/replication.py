@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,21 +106,35 @@ def of(runs: Sequence[Run], arm: str) -> dict[int, Run]:
 
 
 def main() -> None:
-    writers: dict[str, Callable[[list[Run], str], Iterator[str]]] = {
-        "accuracy": accuracy,
-        "curves": curves,
-        "findings": findings,
-    }
+    writers: dict[str, Callable[[list[Run], str], Iterator[str]]] = {"summary": summary, "results": results}
 
     def fill(found: re.Match[str]) -> str:
         runs = read(*folders(found[3]))
         body = list(writers[found[2]](runs, found[3])) if runs else ["No run is complete yet."]
-        return found[1] + "\n".join(["", *body, "", ""]) + found[4]
+        return found[1] + "\n" + "\n".join(body).strip() + "\n\n" + found[4]
 
     PAGE.write_text(MARKED.sub(fill, PAGE.read_text()))
 
 
-def accuracy(runs: list[Run], scale: str) -> Iterator[str]:  # noqa: ARG001 - all writers take the same
+def summary(runs: list[Run], scale: str) -> Iterator[str]:
+    """How many findings hold so far."""
+    verdicts = Counter(claim.verdict() for claim in claims(runs))
+    held, failed = verdicts["holds"], verdicts["does not hold"]
+    yield (
+        f"{count(len(runs))} of {len({run.arm for run in runs})} arms are complete at the scale `{scale}`. Of the "
+        f"{verdicts.total()} findings that are tested by a mean over runs, {held} hold, {failed} do not, and "
+        f"{verdicts.total() - held - failed} are inconclusive."
+    )
+
+
+def results(runs: list[Run], scale: str) -> Iterator[str]:
+    """All that is shown of a scale."""
+    parts = {"Findings": findings(runs), "Test accuracy": accuracy(runs), "Curves": curves(runs, scale)}
+    for heading, body in parts.items():
+        yield from (f"### {heading}", "", *body, "")
+
+
+def accuracy(runs: list[Run]) -> Iterator[str]:
     stated = {entry.arm: entry for entry in published.ACCURACIES}
     base = of(runs, "base")
     yield "| arm | runs | test accuracy, % | minus from scratch, points | published, % | minus published from scratch |"
@@ -145,15 +160,20 @@ def curves(runs: list[Run], scale: str) -> Iterator[str]:
         return
     lines = [line for line in published.LINES if line.arm == "base"]
     draw(base, lines, FIGURES / f"replication-{scale}.png")
-    yield f"![Published and measured curves](figures/replication-{scale}.png)"
-    yield ""
     yield (
-        f"Test loss in nats, mean of {count(len(base))} here and of 10 runs there. Circles: published, read off the "
-        "authors' figures. Dotted: the loss at chance level."
+        "![Test loss along the lines of the whole network and of each block alone, published and measured]"
+        f"(figures/replication-{scale}.png)"
     )
     yield ""
-    yield "| line | RMSE | largest gap | at alpha | at alpha = 0 | published | at alpha = 1 | published |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield (
+        f"Thick lines are the mean of our {count(len(base))}, thin ones single runs. Circles are the published mean of "
+        "10 runs, read off the authors' figures. The dotted line is the loss at chance level."
+    )
+    yield ""
+    yield "Test loss in nats, ours minus the published one where they are compared:"
+    yield ""
+    yield "| line | RMSE | largest difference | at alpha | loss at alpha = 0 (published) | at alpha = 1 (published) |"
+    yield "|---|---|---|---|---|---|"
     for line in lines:
         own = [run.curves[line.label] for run in base.values() if line.label in run.curves]
         if not own:
@@ -163,8 +183,8 @@ def curves(runs: list[Run], scale: str) -> Iterator[str]:
         worst = int(np.abs(gaps).argmax())
         yield (
             f"| {line.label} | {math.sqrt(float(np.mean(gaps**2))):.2f} | {signed(gaps[worst])} "
-            f"| {line.alphas[worst]:g} | {mean[0]:.2f} | {line.losses[0]:.2f} "
-            f"| {mean[-1]:.3f} | {line.losses[-1]:.3f} |"
+            f"| {line.alphas[worst]:g} | {mean[0]:.2f} ({line.losses[0]:.2f}) "
+            f"| {mean[-1]:.3f} ({line.losses[-1]:.3f}) |"
         )
 
 
@@ -179,7 +199,7 @@ class Claim:
         words: what the source found.
         number: what is measured here, in words.
         estimate: its mean over runs.
-        low, high: the finding holds if the interval lies in [low, high], and does not if it lies outside.
+        low, high: the finding holds if the interval lies between them, and does not if it lies outside.
     """
 
     words: str
@@ -193,9 +213,9 @@ class Claim:
         found = self.estimate
         if math.isnan(found.low):
             return "not measured yet" if math.isnan(found.value) else "inconclusive (no interval)"
-        if self.low <= found.low and found.high <= self.high:
+        if self.low < found.low and found.high < self.high:
             return "holds"
-        return "does not hold" if found.high < self.low or found.low > self.high else "inconclusive"
+        return "does not hold" if found.high <= self.low or found.low >= self.high else "inconclusive"
 
 
 def claims(runs: list[Run]) -> Iterator[Claim]:
@@ -302,7 +322,7 @@ def claims(runs: list[Run]) -> Iterator[Claim]:
     )
 
 
-def findings(runs: list[Run], scale: str) -> Iterator[str]:  # noqa: ARG001
+def findings(runs: list[Run]) -> Iterator[str]:
     yield "| the source found | measured here | mean (95 % interval) | verdict |"
     yield "|---|---|---|---|"
     for claim in claims(runs):
@@ -349,7 +369,8 @@ def difference(own: Mapping[int, Run], base: Mapping[int, Run], value: Callable[
 
 def words(found: Estimate, sign: bool = False) -> str:
     """An estimate with its interval; empty where nothing is measured."""
-    show = signed if sign else lambda value: f"{value:.2f}"
+    digits = 2 if sign or abs(found.value) >= 0.01 else 4  # a small number is not shown as none
+    show = signed if sign else lambda value: f"{value:.{digits}f}"
     if math.isnan(found.value):
         return ""
     return show(found.value) + ("" if math.isnan(found.low) else f" ({show(found.low)} to {show(found.high)})")

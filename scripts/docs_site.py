@@ -67,13 +67,18 @@ def pages() -> dict[str, str]:
 
 
 def shown(file: Path) -> str:
-    """A file of the repository as a page: links to the documentation are made relative, others are text."""
+    """A file of the repository as a page: links to the documentation are made relative, others are text.
+
+    A link that shows a path, as a reader of the repository wants it, shows the title of the page.
+    """
     page_of = {name: page for page, name in _OF_REPOSITORY.items()}
 
     def placed(link: re.Match[str]) -> str:
         text, target = link[1], link[2].removeprefix("docs/")
         if "://" in target or target.startswith("#"):
             return link[0]
+        if text == link[2] and (ROOT / text).is_file():
+            text = (ROOT / text).read_text().partition("\n")[0].removeprefix("# ")
         if target in page_of:
             return f"[{text}]({page_of[target]})"
         return f"[{text}]({target})" if (ROOT / "docs" / target.partition("#")[0]).is_file() else text

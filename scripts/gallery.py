@@ -15,15 +15,22 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
+SHOWN = {
+    "two_checkpoints": "Test loss and error along the lines of the whole network and of each block alone",
+    "before_merging": "Test loss along three paths: as trained and the arc have a barrier, the aligned line has none",
+    "own_study": "Test loss along the lines of three arms: base, dropout and a higher learning rate",
+    "what_the_paper_found": "Test loss along the lines of four arms of the study, most with a plateau and a late fall",
+}
+"""Notebook -> the text alternative of its picture, in the order of the page."""
 SCRIPTS = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != "__init__.py")
 BEGINNING = """# Gallery
 
-Notebooks to open and change, in the folder `examples/notebooks` of the repository. Each runs from top to bottom on a
-laptop, on the images that come with linescape. [Scripts](#scripts) are below.
+Notebooks and [scripts](#scripts) to copy from. The notebooks are in the folder `examples/notebooks` of the
+repository. Each runs from top to bottom on a laptop, on the images that come with linescape.
 """
 ENDING = """## Scripts
 
-In the folder `examples`, each of less than 40 lines, to copy from: `python examples/plain_pytorch.py` trains for
+Each has less than 40 lines of code, and is in the folder `examples`. `python examples/plain_pytorch.py` trains for
 seconds and prints its answer. `own_study.py` is for `linescape study run`.
 """
 
@@ -52,14 +59,14 @@ def write(docs: Path) -> Path:
     """Run all notebooks, and write ``gallery.md`` and ``figures/gallery-*.png``; returns the page."""
     (docs / "figures").mkdir(parents=True, exist_ok=True)
     parts = [BEGINNING]
-    for notebook in sorted(NOTEBOOKS.glob("*.ipynb")):
+    for notebook, pictured in ((NOTEBOOKS / f"{name}.ipynb", words) for name, words in SHOWN.items()):
         with tempfile.TemporaryDirectory() as folder:
             done = run(notebook, Path(folder))
         name = f"gallery-{notebook.stem.replace('_', '-')}.png"
         (docs / "figures" / name).write_bytes(picture(done))
         title, _, words = done.cells[0].source.partition("\n")
         title = title.removeprefix("# ").strip()
-        parts.append(f"## {title}\n\n{words.strip()}\n\n![{title}](figures/{name})\n\n`{notebook.name}`\n")
+        parts.append(f"## {title}\n\n{words.strip()}\n\n![{pictured}](figures/{name})\n\n`{notebook.name}`\n")
     parts += [ENDING, "".join(f"{told(script)}\n" for script in SCRIPTS)]
     page = docs / "gallery.md"
     page.write_text("\n".join(parts), encoding="utf-8")

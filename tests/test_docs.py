@@ -213,7 +213,7 @@ def test_the_tutorial_works(folder: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_what_the_page_on_planes_and_soups_shows_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = "--model mine:network --data mine:data"
     for block in blocks("beyond-the-line.md", "bash"):
-        for command in block.strip().splitlines():
+        for command in re.findall(r"^linescape .*", block, flags=re.MULTILINE):
             run(command.replace("--model ... --data ...", named), monkeypatch)
     exec(MINE, namespace := {})  # type: ignore[var-annotated]
     networks = [namespace["network"]() for _ in range(3)]

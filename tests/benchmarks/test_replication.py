@@ -79,5 +79,21 @@ def test_findings_from_simulated_runs() -> None:
     assert found["T-All but RI-1 is less accurate than training from scratch."] == "not measured yet"
     assert found["Without weight decay about half of the lines have a hump."] == "holds"
     assert found["The line of layer2 alone has a late bump, though the whole line has none."] == "does not hold"
-    text = "\n".join(replication.findings(runs, ""))
+    text = "\n".join(replication.findings(runs))
     assert "Inconclusive: too few arms or runs" in text
+    (so_far,) = replication.summary(runs, "a-scale")
+    verdicts = list(found.values())
+    assert so_far.startswith("9 runs of 3 arms are complete at the scale `a-scale`. Of the 16 findings")
+    assert f"{verdicts.count('holds')} hold, {verdicts.count('does not hold')} do not" in so_far
+    assert text.count("| holds |") == verdicts.count("holds")
+
+
+def test_nothing_is_not_above_nothing() -> None:
+    """A statistic that is never negative and 0 in every run is no evidence that it is above 0."""
+    nothing = Estimate(0.0, 0.0, 0.0, 0.95)
+    assert Claim("", "", nothing, low=0.0).verdict() == Claim("", "", nothing, high=0.0).verdict() == "does not hold"
+
+
+def test_a_small_number_is_not_shown_as_none() -> None:
+    assert replication.words(Estimate(0.0012, 0.0004, 0.002, 0.95)) == "0.0012 (0.0004 to 0.0020)"
+    assert replication.words(Estimate(0.0123, 0.004, 0.02, 0.95)) == "0.01 (0.00 to 0.02)"

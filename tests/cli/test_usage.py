@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from linescape.cli import usage
+from linescape.cli import consoles, usage
 from linescape.errors import RecipeError
 from linescape.studies import trainings
 from tests.support.command_line import OF_OWN, Line
@@ -60,7 +60,16 @@ def test_each_command_has_its_example_and_the_exit_codes_in_its_help(line: Line)
         assert usage.EXIT_CODES in text
         assert "--json" in text
         assert "--quiet" in text
-    assert usage.EXIT_CODES in " ".join(line("--help")[1].split())
+
+
+def test_the_commands_fit_on_a_screen_and_have_a_line_each(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consoles.stdout, "width", 80)
+    out = line("--help")[1].rstrip().splitlines()
+    assert len(out) <= 24
+    assert max(map(len, out)) == 80
+    assert out[-1] == "Example: linescape probe A B --model mine:network --data mine:data"
+    commands = [row.split()[1] for row in out if row.startswith("│ ") and "--" not in row]
+    assert commands == ["probe", "diff", "average", "plane", "train", "study", "store", "demo", "data", "doctor"]
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.text import Text
 
 from linescape.cli import checkpoints, data, doctor, planes, probes, stores, studies, watch
 from linescape.cli.consoles import echo_err, prepare, redirected, stderr, stdout, write_json
-from linescape.cli.usage import epilogue, explained, shown_default
+from linescape.cli.usage import epilogue, example, explained, shown_default
 from linescape.errors import LinescapeError, UnfinishedError, UnsoundError
 
 __all__ = ["app", "main"]
@@ -21,7 +22,9 @@ app = App(
     name="linescape",
     help="Measure the loss along the straight line between two neural networks.",
     help_format="markdown",
-    help_epilogue=epilogue(),
+    help_epilogue=example("probe"),
+    group_arguments=Group("Parameters", sort_key=0),
+    group_parameters=Group("Parameters", sort_key=0),
     default_parameter=Parameter(show_default=shown_default),
     suppress_keyboard_interrupt=False,
     result_action="return_value",
@@ -29,18 +32,32 @@ app = App(
     error_console=stderr,
 )
 studies.app.command(watch.watch_study, name="watch", help_epilogue=epilogue("study watch"))
-app.command(studies.app)
-app.command(stores.app)
-app.command(data.app)
-app.command(studies.demo)
-app.command(studies.train, help_epilogue=epilogue("train"))
-app.command(checkpoints.diff, help_epilogue=epilogue("diff"))
-app.command(probes.probe_files, name="probe", help_epilogue=epilogue("probe"))
-app.command(checkpoints.average_files, name="average", help_epilogue=epilogue("average"))
-app.command(planes.plane, help_epilogue=epilogue("plane"))
-app.command(doctor.examine, name="doctor", help_epilogue=epilogue("doctor"))
-app.register_install_completion_command(help="Install completion of commands and options for your shell, then exit.")
-app.meta.group_parameters = Group("Output")
+_COMMANDS: dict[str, App | Callable[..., Any]] = {
+    "probe": probes.probe_files,
+    "diff": checkpoints.diff,
+    "average": checkpoints.average_files,
+    "plane": planes.plane,
+    "train": studies.train,
+    "study": studies.app,
+    "store": stores.app,
+    "demo": studies.demo,
+    "data": data.app,
+    "doctor": doctor.examine,
+}
+"""Command -> what it does, in the order of the help: first what most people look for."""
+_FIRST = {"study": "study run", "store": "store check", "data": "data get"}
+"""Command with commands of its own -> the one that is its example."""
+for _place, (_name, _command) in enumerate(_COMMANDS.items()):
+    if isinstance(_command, App):
+        _command.sort_key, _command.help_epilogue = _place, example(_FIRST[_name])
+        app.command(_command)
+    else:
+        app.command(_command, name=_name, sort_key=_place, help_epilogue=epilogue(_name))
+for _place, _name in enumerate(("list", "plan", "run", "watch", "report", "compare")):
+    studies.app[_name].sort_key = _place
+app.register_install_completion_command(help="Install completion for your shell, then exit.")
+app["--help"].show = False  # who reads this knows it
+app.meta.group_parameters = Group("Output", sort_key=4)
 app.meta.suppress_keyboard_interrupt = False
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from linescape.cli.consoles import Many, echo_err
 from linescape.errors import RecipeError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ALIGNED = "aligned by "
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Further lines", sort_key=2))
 @dataclass(frozen=True, kw_only=True)
 class Beside:
     """Which further lines and paths to measure between two checkpoints.

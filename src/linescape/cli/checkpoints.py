@@ -22,9 +22,10 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
 
 
 def diff(start: Path, end: Path, *, reading: Reading = PLAIN) -> dict[str, Any]:
-    """Compare two checkpoints: names, shapes and types of tensors, which would move, and the distance of each block.
+    """List what differs between two checkpoints.
 
-    The distance is Euclidean, in the unit of the weights: of all parameters of a block together, relative to the norm
+    Names, shapes and types of tensors, those that would move along the line, and the distance of each block. It is
+    Euclidean, in the unit of the weights: of all parameters of a block together, relative to the norm
     of the block in START, and as the root mean square of the change of one parameter.
 
     Args:
@@ -80,7 +81,9 @@ def average_files(
     choice: Choice = Choice(),  # noqa: B008 - it is frozen
     reading: Reading = PLAIN,
 ) -> dict[str, Any]:
-    """Write the network at one position on the line between two checkpoints, or the mean of several.
+    """Average two or more checkpoints.
+
+    Writes the network at one position on the line between two checkpoints, or the mean of several, as a checkpoint.
 
     Args:
         start: the checkpoint at alpha = 0: a file, or a folder that is one checkpoint.

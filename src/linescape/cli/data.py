@@ -11,12 +11,14 @@ from cyclopts import App, Parameter
 from linescape.cli.consoles import echo
 from linescape.cli.usage import epilogue
 
-app = App(name="data", help="Data sets: downloaded once, when you ask for it, then used by name.")
+app = App(name="data", help="List and download data sets.")
 
 
-@app.command(name="list")
+@app.command(name="list", help_epilogue=epilogue("data list"))
 def list_data(root: Path | None = None) -> dict[str, Any]:
-    """List the data sets: numbers of training examples, test examples and classes, source and path.
+    """List the data sets.
+
+    Numbers of training examples, test examples and classes, source and path.
 
     Args:
         root: folder of data sets; the environment variable LINESCAPE_DATA, or else one in your cache.
@@ -43,7 +45,9 @@ def list_data(root: Path | None = None) -> dict[str, Any]:
 def get_data(
     name: str, *, copy: Annotated[Path | None, Parameter(name="--from")] = None, root: Path | None = None
 ) -> dict[str, Any]:
-    """Download a data set to the folder of data sets, check it, and print where it is, its sizes and channel means.
+    """Download a data set.
+
+    Checks it, and prints where it is, its sizes and channel means.
 
     Args:
         name: cifar10, cifar100, mnist or fashion-mnist.

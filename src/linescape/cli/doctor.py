@@ -32,10 +32,11 @@ def examine(
     alphas: int = 11,
     reading: Reading = PLAIN,
 ) -> dict[str, Any]:
-    """Check that cases with known answers come out on this machine, in a few seconds.
+    """Check that known answers come out on this machine.
 
-    Lines in closed form, each treatment of BatchNorm, what makes walks fast against plain calls in float64. The exit
-    code is 1 if anything is off. With two checkpoints it also says what each treatment of BatchNorm does to their line.
+    In a few seconds it computes lines in closed form, each treatment of BatchNorm, and what makes evaluation fast,
+    which is compared with plain calls in float64. The exit code is 1 if anything is wrong. With two checkpoints it also
+    says what each treatment of BatchNorm does to their line.
 
     Args:
         start: a checkpoint, as for probe.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from linescape.cli.consoles import Many
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
     from linescape.evaluation.evaluator import Evaluator
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Network and data", sort_key=1))
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """A network, its data, and where to compute.
@@ -56,7 +56,7 @@ class Subject:
         return resolved
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Network, data and measures", sort_key=1))
 @dataclass(frozen=True, kw_only=True)
 class Measuring(Subject):
     """A network, data, and what to measure for each example.

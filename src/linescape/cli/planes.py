@@ -28,19 +28,20 @@ def plane(
     out: Out = Path("plane"),
     reading: Reading = PLAIN,
 ) -> dict[str, Any]:
-    """Measure loss and error on the plane through three checkpoints, or around one in two random directions.
+    """Measure the plane through three checkpoints.
 
-    Writes a report: an HTML page, its figures and its tables. An interrupted command continues when it is run again.
+    Loss and error on the plane through three checkpoints, or around one in two random directions. Writes a report: an
+    HTML page, its figures and its tables. An interrupted command continues when it is run again.
 
     Args:
         a: the checkpoint at (0, 0): a file, or the folder of a Hugging Face or distributed checkpoint.
         b: the checkpoint at (1, 0). Without B and C: random directions around A.
         c: the third checkpoint.
         measuring: network, data, measures, device.
-        points: least number of positions on each side; time grows with its square.
-        normalise: of random directions: filter scales each filter to the norm of this filter in A (Li et al. 2018),
-            layer each tensor, none nothing.
-        seed: of random directions.
+        points: least number of positions on each side of the plane; time grows with its square.
+        normalise: how random directions are scaled. filter: each filter to the norm of this filter in A (Li et al.
+            2018); layer: each tensor to its norm in A; none: not at all.
+        seed: the seed of random directions.
         out: folder for the report.
         reading: how to read the checkpoints.
     """

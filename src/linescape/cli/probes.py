@@ -43,9 +43,10 @@ def probe_files(
     out: Out = Path("probe"),
     reading: Reading = PLAIN,
 ) -> dict[str, Any]:
-    """Measure loss and error along the line between two checkpoints, or between the checkpoints of one training.
+    """Measure the line between two checkpoints.
 
-    Writes a report: an HTML page, its figures and its tables. An interrupted probe continues when it is run again.
+    Loss and error at positions on the line between two checkpoints, or between the checkpoints of one training. Writes
+    a report: an HTML page, its figures and its tables. An interrupted probe continues when it is run again.
 
     Args:
         start: the checkpoint at alpha = 0: a file, or the folder of a Hugging Face or distributed checkpoint. Without
@@ -58,7 +59,7 @@ def probe_files(
         alphas: number of equally spaced positions, both ends included; 50, or 101 with --adaptive.
         adaptive: measure only the positions that the barrier and min Delta depend on: about a tenth of the passes.
         until: draw examples until the barrier and min Delta are known to +- this many nats.
-        smallest_effect: rises up to this height matter to nobody: of the loss, or MEASURE=HEIGHT, as in 0.02 error=0.5.
+        smallest_effect: rises up to this height do not matter: of the loss, or MEASURE=HEIGHT, as in 0.02 error=0.5.
             By default 0.05 nats and 1 percentage point.
         out: folder for the report.
         reading: how to read the checkpoints.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from linescape.cli.consoles import Many
 from linescape.errors import RecipeError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
     from linescape.checkpoints.align import Fit
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Reading checkpoints", sort_key=3))
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """How to read two checkpoints and match their tensors.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from linescape.cli.consoles import echo_err
 from linescape.errors import DataError, RecipeError, suggest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from linescape.evaluation.evaluator import Evaluator
 
 
-@Parameter(name="*")
+@Parameter(name="*", group=Group("Choosing by data", sort_key=1))
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """Which average is written.

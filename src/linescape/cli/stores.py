@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -21,12 +21,14 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
     from linescape.studies.store import Store
     from linescape.studies.study import Study
 
-app = App(name="store", help="Check the results of studies, take them elsewhere, and remove what nobody needs.")
+app = App(name="store", help="Check, copy and clean up the results of studies.")
 
 
 @app.command(name="check", help_epilogue=epilogue("store check"))
 def check_store(store: str = "runs") -> dict[str, Any]:
-    """Read every result of a store whole and verify it. Ends with exit code 3 if some are damaged.
+    """Verify every result.
+
+    Reads all bytes, and ends with exit code 3 if some results are damaged.
 
     Args:
         store: folder of results, or an address such as s3://bucket/folder.
@@ -54,9 +56,12 @@ def check_store(store: str = "runs") -> dict[str, Any]:
 
 @app.command(name="gc", help_epilogue=epilogue("store gc"))
 def collect_garbage(
-    store: str = "runs", *, keep: Annotated[tuple[str, ...], Many] = (), delete: bool = False
+    store: str = "runs",
+    *,
+    keep: Annotated[tuple[str, ...], Many] = (),
+    delete: Annotated[bool, Parameter(negative="")] = False,
 ) -> dict[str, Any]:
-    """Say what a store can do without, and with --delete remove it.
+    """List what can be removed, and remove it with --delete.
 
     What is left over from finished or killed work may always go; results only if studies are named with --keep, and
     none of them needs these.
@@ -83,7 +88,9 @@ def collect_garbage(
 
 @app.command(name="export", help_epilogue=epilogue("store export"))
 def export_store(out: Path, name: str | None = None, selection: Selection = WHOLE) -> dict[str, Any]:
-    """Write results, each verified, as one zip archive.
+    """Write results as one zip archive.
+
+    Each result is verified first.
 
     Args:
         out: the archive.
@@ -104,7 +111,9 @@ def export_store(out: Path, name: str | None = None, selection: Selection = WHOL
 
 @app.command(name="import", help_epilogue=epilogue("store import"))
 def import_store(archive: Path, store: str = "runs") -> dict[str, Any]:
-    """Take the results in an archive that a store does not have; each is verified, and none is overwritten.
+    """Add the results in an archive.
+
+    Those that the store does not have yet. Each is verified, and none is overwritten.
 
     Args:
         archive: what linescape store export wrote.

@@ -23,11 +23,13 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
     from linescape.studies.store import Store
     from linescape.studies.study import Study, Train
 
-app = App(name="study", help="Train many networks, measure the lines of each, and write one report.")
+app = App(name="study", help="Train many networks and report on their lines.")
 
 
 def demo(store: str = "demo/store", out: Out = Path("demo/report")) -> dict[str, Any]:
-    """Train small networks under interventions, measure their lines and write a report; minutes on 2 cores.
+    """Run a small study from training to report.
+
+    Trains small networks under interventions and measures their lines, in minutes on 2 cores.
 
     Args:
         store: folder for results, or an address such as s3://bucket/folder; a second run reuses them.
@@ -147,9 +149,10 @@ WHOLE = Selection()
 
 @app.command(name="plan", help_epilogue=epilogue("study plan"))
 def plan_study(name: str, selection: Selection = WHOLE, *, device: str = "cpu") -> dict[str, Any]:
-    """Count the missing trainings and lines of a study, and estimate time and disk space within a minute.
+    """Estimate the time and disk space of a study.
 
-    Times a few steps of each network on the device. Lists the data sets and weights that have to be fetched first.
+    Counts the missing trainings and lines, and estimates their time and disk space within a minute. Times a few steps
+    of each network on the device. Lists the data sets and weights that have to be fetched first.
 
     Args:
         name: the study; of your own file.py, which defines study, or file.py:name.
@@ -185,9 +188,10 @@ def run_study(
     address: str = "",
     slurm: Annotated[tuple[str, ...], Many] = (),
 ) -> dict[str, Any]:
-    """Run the missing trainings and lines of a study. Interrupt it at any time; the same command continues.
+    """Run the missing trainings and lines of a study.
 
-    Results that are damaged are made again. Ends with the command that writes the report.
+    Interrupt it at any time; the same command continues. Results that are damaged are made again. Ends with the command
+    that writes the report.
 
     Args:
         name: the study; of your own file.py, which defines study, or file.py:name.
@@ -216,9 +220,10 @@ def run_study(
 
 @app.command(name="report", help_epilogue=epilogue("study report"))
 def report_study(name: str, selection: Selection = WHOLE, *, out: Out = Path("report")) -> dict[str, Any]:
-    """Write the report of the finished part of a study: an HTML page, its figures and its tables.
+    """Write the report of a study.
 
-    Results that are damaged are left out, and listed. A folder with other files of these names is left alone.
+    An HTML page, its figures and its tables, from the results that are finished. Results that are damaged are left out,
+    and listed. A folder with files of these names that linescape did not write is left alone.
 
     Args:
         name: the study; of your own file.py, which defines study, or file.py:name.
@@ -229,7 +234,9 @@ def report_study(name: str, selection: Selection = WHOLE, *, out: Out = Path("re
 
 @app.command(name="compare", help_epilogue=epilogue("study compare"))
 def compare_works(*, scale: str = "mini", store: str = "runs", out: Out = Path("comparison")) -> dict[str, Any]:
-    """Write a page with each work's claim and number beside what the store's results say, and what is missing.
+    """Compare claims of published works with the results.
+
+    Writes a page with each work's claims and numbers beside what the results say, and what is missing.
 
     Args:
         scale: of the studies (demo, mini, ..., cifar10).
@@ -253,7 +260,9 @@ def train(
     device: str = "cpu",
     store: str = "runs",
 ) -> dict[str, Any]:
-    """Train one network and print the checkpoint files of its start and its end.
+    """Train one network, and keep its start and end.
+
+    Prints the checkpoint files of both, which probe takes.
 
     Args:
         model: mlp, lenet, vgg, resnet or efficientnet-lite, with settings, as in resnet,depth=18,norm=none.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from cyclopts import CycloptsError, MissingArgumentError, UnusedCliTokensError
 
 EXIT_CODES = (
-    "Exit codes: 0, done; 1, an unexpected error, or doctor found a wrong number; 2, an error, whose message is on "
-    "standard error; 3, some tasks of a study failed, or some results are damaged, and the others are done; 130, "
-    "interrupted by Ctrl-C; 141, nobody reads the output."
+    "Exit codes: 0 done; 1 unexpected error, or doctor found a wrong number; 2 error; 3 some tasks failed, or results "
+    "are damaged; 130 interrupted; 141 output closed."
 )
 
 _STUDY = "the name of a study"
@@ -15,6 +14,8 @@ _STUDY = "the name of a study"
 NEEDS = {
     "average": ("two checkpoints or more and the file to write", "A B --out between.safetensors"),
     "data get": ("the name of a data set", "cifar10"),
+    "data list": ("at most the folder of data sets", "--root data"),
+    "demo": ("at most two folders, of results and of the report", "--out report"),
     "diff": ("two checkpoints", "A B"),
     "doctor": ("at most two checkpoints", "A B --model mine:network --data mine:data"),
     "plane": (
@@ -53,22 +54,26 @@ def shown_default(value: object) -> str | None:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def epilogue(command: str = "") -> str:
+def example(command: str) -> str:
+    """A line that can be typed."""
+    return f"Example: `linescape {command} {NEEDS[command][1]}`"
+
+
+def epilogue(command: str) -> str:
     """The end of a command's help: an example, and exit codes."""
-    example = f"Example: `linescape {command} {NEEDS[command][1]}`\n\n" if command in NEEDS else ""
-    return example + EXIT_CODES
+    return f"{example(command)}\n\n{EXIT_CODES}"
 
 
 def explained(error: CycloptsError) -> str:
     """The message of an error about what was typed, with what the command needs where that is the cause."""
     command = " ".join(error.command_chain or ())
     if command in NEEDS:
-        needed, example = NEEDS[command]
+        needed, arguments = NEEDS[command]
         if isinstance(error, MissingArgumentError) and error.keyword is None:
-            return f"{command} needs {needed}: linescape {command} {example}"
+            return f"{command} needs {needed}: linescape {command} {arguments}"
         if isinstance(error, UnusedCliTokensError):
             extra = error.unused_tokens or []
             too_many = f"{', '.join(map(repr, extra))} {'is one' if len(extra) == 1 else 'are'} too many"
-            hint = _SEVERAL.get(command, f"For example: linescape {command} {example}")
+            hint = _SEVERAL.get(command, f"For example: linescape {command} {arguments}")
             return f"{command} takes {needed}, and {too_many}. {hint}"
     return str(error)

@@ -31,10 +31,11 @@ SHOWN = 8
 
 
 def watch_study(name: str, selection: Selection = WHOLE) -> dict[str, Any]:
-    """Show what a running study has done and does now, from another terminal; the store is only read.
+    """Show the progress of a running study.
 
-    Ends when nothing is left to do, with exit code 3 if tasks failed; Ctrl-C ends it before, and the run goes on. Where
-    the output is no terminal, each change is a line.
+    What is done, what runs now and what failed, from another terminal; the results are only read. Ends when nothing is
+    left to do, with exit code 3 if tasks failed; Ctrl-C ends it before, and the run goes on. Where the output is no
+    terminal, each change is a line.
 
     Args:
         name: the study that runs; of your own file.py, which defines study, or file.py:name.
