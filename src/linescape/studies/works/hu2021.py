@@ -117,7 +117,7 @@ class Kind:
             data=replace(base.data, classes=EVEN),
             model=LoRA(base.model, self.rank, self.rank) if self.rank else base.model,
             seed=2 * pair if same else other,
-            order_seed=int(second and same),
+            order_seed=int(same and not second),  # the second is the first of the arm with two draws
         )
         on = replace(base.data, classes=ODD)
         return interventions.pretrained(own, on, seed=pair, order_seed=0, optimizer=base.optimizer)
