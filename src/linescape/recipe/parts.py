@@ -261,8 +261,8 @@ class Recipe(Content, frozen=True):
         kept = isinstance(self.init, Trained) and self.init.optimizer == "kept"
         if kept and self.init.recipe.model != self.model:
             raise RecipeError(
-                "The optimizer of another training is kept, but here updates of LoRA are trained that it does not have. "
-                "Start with a new one."
+                "The optimizer of another training is kept, but here updates of LoRA are trained that it does not "
+                "have. Start with a new one."
             )
 
     @property

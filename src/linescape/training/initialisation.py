@@ -61,9 +61,7 @@ def carried_over(init: Trained, network: nn.Module, start: State, end: Checkpoin
     reset = {name for block in init.reset for name in blocks[block]}
     source = fresh if init.to == "fresh" else own
     chosen = {
-        name: source.get(name)
-        if name in reset and (init.statistics or name in fresh.parameters)
-        else trained.get(name)
+        name: source.get(name) if name in reset and (init.statistics or name in fresh.parameters) else trained.get(name)
         for name in fresh
     }
     _check_fit(fresh, chosen, blocks)

@@ -47,7 +47,8 @@ def test_differences_are_pair_by_pair_and_corrected_but_for_the_primary() -> Non
     plain = inference.mean([0.3 + 0.02 * pair for pair in PAIRS])
     wide = inference.mean([0.3 + 0.02 * pair for pair in PAIRS], widened(0.95, 3))
     primary, other = rows["rank-4"], rows["rank-1"]
-    assert (primary["difference"], primary["low"], primary["high"]) == pytest.approx((plain.value, plain.low, plain.high))
+    found = primary["difference"], primary["low"], primary["high"]
+    assert found == pytest.approx((plain.value, plain.low, plain.high))
     assert (primary["low_all"], primary["high_all"]) == (primary["low"], primary["high"])
     assert (other["low_all"], other["high_all"]) == pytest.approx((wide.low, wide.high))
     assert (primary["pairs"], primary["merged"], primary["merged_error"]) == (4, *map(pytest.approx, (0.2, 0.02)))
@@ -68,7 +69,7 @@ def test_words_follow_from_the_intervals() -> None:
     words = sentences.of(answer(factors=0.5, merged=0.2, same_draw=0.2))
     assert words.headline == "Yes: LoRA of rank 4, 0.53 nats instead of 0.20."
     assert "apart by 0.30 of the length" in words.verdict
-    assert "With one draw of A for both, the two lines differ less than with two, by +0.33 nats" in words.verdict
+    assert "With one draw of A and of the head for both, the two lines differ less than with two, by +0.33 nats" in words.verdict
     assert "All weights: 0.53 nats of test loss" in words.verdict
     assert words.published.startswith("Source: no claim about lines")
     assert sentences.of(answer(0.3, 0.9)).headline.startswith("No, it is lower: LoRA of rank 4, 0.33 nats")

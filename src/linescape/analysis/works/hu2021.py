@@ -1,4 +1,4 @@
-"""Lines between networks with LoRA in the factors and in merged weights; Hu et al. 2021 (arXiv 2106.09685) have none."""
+"""Lines between networks with LoRA (Hu et al. 2021, arXiv 2106.09685) in the factors and in merged weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from linescape.analysis.answers.answer import Answer, Outcome, columns, for_all,
 from linescape.analysis.tables import Results
 from linescape.analysis.works.curves import curves_of, of_runs
 from linescape.shape import barrier_above_mean
-from linescape.studies.works.hu2021 import BASE, FACTORS, MERGED, OWN_MERGED, SAME_DRAW
+from linescape.studies.works.hu2021 import BASE, FACTORS, MERGED, OWN_MERGED, RANK, SAME_DRAW
 
 FINDING = "no claim about lines between networks with LoRA"
 PRIMARY = BASE
@@ -24,7 +24,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
 
     A barrier is the highest test loss on the line between the two of a pair minus the mean of both ends. Intervals are
     t intervals over pairs, each of which has its own pre-training. That of `PRIMARY` is uncorrected; the other arms'
-    differences, and what one draw of A changes, are corrected for each other. Where on the way from a fine-tuning's own
+    differences, and what one draw of A and of the head changes, are corrected for each other. Where on the way from a fine-tuning's own
     start the two lines differ is told by the mean over positions, with the uncorrected interval.
 
     Columns of `numbers`, a row for each arm: arm, title, pairs, factors, merged (mean barriers, nats), difference
@@ -54,6 +54,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
         "primary": primary,
         "whole": [row for row in rows if row not in compared],
         "draw": draw,
+        "rank": RANK,
         "lines": curves_of(results, "test", "cross_entropy").filter(pl.col("label").is_in([FACTORS, MERGED])),
         "runs": results.runs,
     }
@@ -122,7 +123,7 @@ _COMPARED = (
 
 
 def _of_draw(pairs: pl.DataFrame, level: float) -> dict[str, float]:
-    """How much less the lines differ with one draw of A than with two, paired by pre-training; empty if not measured."""
+    """How much less the lines differ with one draw than with two, by pre-training; empty if not measured."""
     differing = {
         arm: pairs.filter(arm=arm).select("seed", value=pl.col("factors") - pl.col("merged"))
         for arm in (PRIMARY, SAME_DRAW)

@@ -8,10 +8,11 @@ between such networks**: the questions here are ours, of what interpolating or a
     linescape study report hu2021 --scale mini
 
 Networks are pre-trained on five classes and fine-tuned on the other five, each pair of fine-tunings from a pre-training
-of its own, so intervals are over independent pairs. The two of a pair have different draws of A and of the new head, and
+of its own, so intervals are over independent pairs. The two of a pair have other draws of A and of the new head, and
 other orders of the data; in the arm ``same-draw`` only the order differs. The network is the MLP of `vlaar2022`, which
-has no normalisation; all but ``demo`` have its ResNet too, with BatchNorm's statistics estimated anew at each position.
-The head has no update and is trained whole. The rate of fine-tuning is that of pre-training, for the ResNet a fifth.
+has no normalisation; all scales but ``demo`` have its ResNet too, with BatchNorm's statistics estimated anew at each
+position. The head has no update and is trained whole. The rate of fine-tuning is that of pre-training, for the ResNet a
+fifth of it.
 
 Why the lines differ: at the middle the factors have ``(B0 A0 + B1 A1 + B0 A1 + B1 A0) / 4``, merged weights
 ``(B0 A0 + B1 A1) / 2``. In the factors half of both updates is lost, and what takes its place, the products of one's B
