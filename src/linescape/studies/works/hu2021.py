@@ -29,8 +29,8 @@ A and of the head, rank 4: 0.02 and 0.01, difference 0.01 (-0.05 to 0.08, correc
 than with two draws, by 0.43 (-0.01 to 0.87, corrected), is not decided; both draws differ at once, so which of them
 matters is open. All weights, two draws of the head: 0.09. From the own start, rank 4, the line in the factors has 0.17
 nats more on average (0.12 to 0.23, uncorrected): A does not stay at its draw. Fine-tuned networks have 26.6 % test
-error at rank 4, 31.8 % at rank 1 and 23.3 % with all weights. The ResNet and rank 16 were not measured. A training takes
-3.4 s of CPU, of one process beside other work, and there are 32.
+error at rank 4, 31.8 % at rank 1 and 23.3 % with all weights. The ResNet and rank 16 were not measured. A fine-tuning
+took 3.3 to 3.5 s of CPU beside other work; there are 28, and 4 pre-trainings.
 """
 
 from __future__ import annotations
