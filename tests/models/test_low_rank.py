@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ BASES: list[MLP | LeNet | VGG | ResNet] = [
 ]
 
 
-def drawn(spec: Model, seed: int = 0) -> models.Network:
+def drawn(spec: Model, seed: int = 0) -> Any:
     return models.draw(spec, SHAPE, 4, Random(), seed)
 
 
@@ -61,7 +62,7 @@ def plain(spec: LoRA, network: nn.Module) -> nn.Module:
             merged[f"{layer}.weight"] = weight + spec.alpha / spec.rank * torch.einsum(
                 "or,ri->oi", up.flatten(1), down.flatten(1)
             ).reshape(weight.shape)
-    without = drawn(spec.model).double().eval()
+    without: nn.Module = drawn(spec.model).double().eval()
     without.load_state_dict(merged)
     return without
 

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from linescape import recipe
 from linescape.errors import RecipeError
+from linescape.geometry.groups import by_block
 from linescape.models.efficientnet import EfficientNetLite
 from linescape.models.lenet import LeNet
 from linescape.models.low_rank import with_updates
@@ -65,7 +66,7 @@ def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
         return build_own(spec)
     if isinstance(spec, recipe.LoRA):
         network = build(spec.model, shape, classes)
-        return with_updates(network, spec, network.blocks[HEAD])
+        return with_updates(network, spec, by_block(network)[HEAD])
     if isinstance(spec, recipe.MLP):
         return MLP(spec, shape, classes)
     if isinstance(spec, recipe.LSTM):

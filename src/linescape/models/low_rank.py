@@ -6,7 +6,7 @@ Layers and names are those of peft, without the name of an adapter: ``conv1.base
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -49,23 +49,19 @@ class Updated(nn.Module):
         return outputs
 
 
-def with_updates(network: nn.Module, spec: recipe.LoRA, whole: tuple[str, ...]) -> nn.Module:
+def with_updates(network: nn.Module, spec: recipe.LoRA, whole: Collection[str]) -> nn.Module:
     """The same network with an update in each linear layer and convolution, and all else fixed.
 
     Args:
         network: is changed.
         spec: rank and scale.
-        whole: layers and parameters that have no update and are trained whole: what their names begin with.
+        whole: names of the parameters that are trained whole; their layers have no update.
     """
-
-    def is_whole(name: str) -> bool:
-        return any(f"{name}.".startswith(f"{prefix}.") for prefix in whole)
-
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(is_whole(name))
+        parameter.requires_grad_(name in whole)
     layers = [(name, part) for name, part in network.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
     for name, layer in layers:
-        if not is_whole(name):
+        if f"{name}.weight" not in whole:
             network.set_submodule(name, Updated(layer, spec.rank, spec.alpha / spec.rank))
     return network
 

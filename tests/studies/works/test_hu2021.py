@@ -35,9 +35,10 @@ def test_pairs_of_an_arm_share_nothing_and_a_pair_its_pretraining(scale: str) ->
         pairs = [ends(run) for run in arm.runs]
         before = [{pretraining(recipe) for recipe in pair} for pair in pairs]
         assert all(len(each) == 1 for each in before)
-        assert len(set.union(*before)) == len({*sum(pairs, ())}) / 2 == len(pairs)
+        recipes = [recipe for pair in pairs for recipe in pair]
+        assert len(set.union(*before)) == len(set(recipes)) / 2 == len(pairs)
         assert all(run.recipe == first for run, (first, _) in zip(arm.runs, pairs, strict=True))
-        for recipe in sum(pairs, ()):
+        for recipe in recipes:
             other = pretraining(recipe)
             assert not isinstance(other.model, LoRA)
             assert recipe.init == Trained(other, reset=("fc",))

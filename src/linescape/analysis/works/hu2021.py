@@ -97,7 +97,7 @@ def _apart_on_the_way(loss: pl.DataFrame) -> pl.DataFrame:
 
 def _row(pairs: pl.DataFrame, level: float, wide: float) -> dict[str, Any]:
     means = {name: pairs[name].mean() for name in ("factors", "factors_error", "ends")}
-    row = {"arm": pairs["arm"][0], "title": pairs["title"][0], "pairs": pairs.height, **means}
+    row: dict[str, Any] = {"arm": pairs["arm"][0], "title": pairs["title"][0], "pairs": pairs.height, **means}
     both = pairs.drop_nulls("merged")
     if not both.height:
         return row | dict.fromkeys(_COMPARED)

@@ -40,7 +40,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from linescape.recipe import LoRA, Moment, Recipe
+from linescape.recipe import MLP, LoRA, Moment, Recipe, ResNet
 from linescape.studies import vlaar2022
 from linescape.studies.paths import InMergedWeights
 from linescape.studies.study import Arm, Run, Study
@@ -123,6 +123,7 @@ class Kind:
     def tuned(self, pair: int, second: bool) -> Recipe:
         """One of a pair, from the pre-training that both have."""
         base = self.pretraining
+        assert isinstance(base.model, MLP | ResNet)
         same, other = self.name == SAME_DRAW, 2 * pair + second
         own = replace(
             interventions.learning_rate(base, self.share * base.optimizer.lr),
