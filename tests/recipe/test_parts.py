@@ -16,6 +16,7 @@ from linescape.recipe import (
     Content,
     Data,
     EfficientNetLite,
+    LoRA,
     Moment,
     Optimizer,
     Poison,
@@ -28,6 +29,13 @@ from linescape.recipe import (
 )
 
 IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
+    (lambda: LoRA(MLP(), rank=0), "rank is 0, .* Give a rank of 1 or more"),
+    (lambda: LoRA(MLP(), alpha=math.inf), "alpha is inf"),
+    (lambda: Recipe(model=LoRA(MLP()), init=Random("normal")), "updates of LoRA.* draw their factors anew"),
+    (
+        lambda: Recipe(model=LoRA(MLP()), init=Trained(Recipe(model=MLP()), optimizer="kept")),
+        "kept, but here updates of LoRA are trained that it does not have",
+    ),
     (lambda: Optimizer(batch_size=0), "batch_size is 0, with which nothing can be trained. Give one example or more"),
     (lambda: Optimizer(batch_size=1.5), "batch_size of Optimizer is 1.5, .* Expected `int`"),  # type: ignore[arg-type]
     (lambda: Optimizer(lr=-1.0), "lr is -1.0"),

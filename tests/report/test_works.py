@@ -30,7 +30,17 @@ WAY = pl.DataFrame(
 )
 
 
-NAMES = ["frankle2020revisit", "garipov2018", "goodfellow2015", "li2018", "liu2020", "lucas2021", "tao2024", "wang2023"]
+NAMES = [
+    "frankle2020revisit",
+    "garipov2018",
+    "goodfellow2015",
+    "hu2021",
+    "li2018",
+    "liu2020",
+    "lucas2021",
+    "tao2024",
+    "wang2023",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -21,7 +21,7 @@ from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.interpolation.alignment.aligning import align
 from linescape.interpolation.repair import Repaired
-from linescape.recipe import MLP, Data, Optimizer, Random, Recipe, Schedule, derive_seed
+from linescape.recipe import MLP, Data, LoRA, Optimizer, Random, Recipe, Schedule, Trained, derive_seed
 from linescape.studies.job import measuring
 from linescape.studies.paths import (
     Aligned,
@@ -29,6 +29,7 @@ from linescape.studies.paths import (
     Bent,
     Disturbed,
     Homogeneous,
+    InMergedWeights,
     RandomDirection,
     Shuffled,
     Straight,
@@ -85,6 +86,26 @@ def test_biases_at_their_powers(store: Store) -> None:
     of = powers(models.outline(RECIPE.model, (2,), 2))
     middle = {name: torch.lerp(start[name], end[name], 0.5 ** of.get(name, 1)) for name in start}
     assert means[1] == pytest.approx(loss(start.replace(middle)), rel=1e-5)
+
+
+def test_a_line_in_merged_weights_is_that_between_plain_networks(store: Store) -> None:
+    """Between the ends of two trainings of updates, each product added to its weight by hand."""
+    tuned = replace(RECIPE, model=LoRA(RECIPE.model, 2, 3.0), init=Trained(RECIPE))  # type: ignore[arg-type]
+    first, second = Moment(tuned), Moment(replace(tuned, seed=1))
+    _, means = curve(Scan(first, second, along=InMergedWeights(), **SMALL), store)
+
+    def merged(state: State) -> State:
+        tensors = {name.replace(".base_layer.", "."): value for name, value in state.items() if "lora_" not in name}
+        for layer in ("layers.0", "layers.1"):
+            product = state[f"{layer}.lora_B.weight"].double() @ state[f"{layer}.lora_A.weight"].double()
+            tensors[f"{layer}.weight"] = tensors[f"{layer}.weight"].double() + 3.0 / 2 * product
+        return State({name: value.double() for name, value in tensors.items()})
+
+    ends = [merged(store.state(moment)) for moment in (first, second)]
+    assert means == pytest.approx([loss(between(*ends, alpha)) for alpha in (0, 0.5, 1)], rel=1e-5)
+    _, in_factors = curve(Scan(first, second, **SMALL), store)
+    assert (in_factors[0], in_factors[2]) == (means[0], means[2])
+    assert in_factors[1] != pytest.approx(means[1], rel=1e-4)
 
 
 def test_a_random_direction_is_as_long_as_the_line(store: Store) -> None:

@@ -15,8 +15,10 @@ from torch.overrides import TorchFunctionMode
 
 from linescape import recipe
 from linescape.errors import RecipeError
+from linescape.geometry.groups import by_block
 from linescape.models.efficientnet import EfficientNetLite
 from linescape.models.lenet import LeNet
+from linescape.models.low_rank import with_updates
 from linescape.models.lstm import LSTM
 from linescape.models.mlp import MLP
 from linescape.models.own import build_own, check_own
@@ -62,6 +64,9 @@ def build(spec: recipe.Model, shape: tuple[int, ...], classes: int) -> Network:
         raise RecipeError(f"No network takes inputs of shape {shape} to {classes} classes. Both must be positive.")
     if isinstance(spec, recipe.OwnModel):
         return build_own(spec)
+    if isinstance(spec, recipe.LoRA):
+        network = build(spec.model, shape, classes)
+        return with_updates(network, spec, by_block(network)[HEAD])
     if isinstance(spec, recipe.MLP):
         return MLP(spec, shape, classes)
     if isinstance(spec, recipe.LSTM):

@@ -5,7 +5,7 @@ nothing, renames no old result. Every random draw is seeded from the recipe's co
 """
 
 from linescape.recipe.content import Content, canonical, derive_seed, seeds
-from linescape.recipe.networks import LSTM, MLP, VGG, EfficientNetLite, LeNet, Model, Norm, ResNet, title
+from linescape.recipe.networks import LSTM, MLP, VGG, EfficientNetLite, LeNet, LoRA, Model, Norm, ResNet, title
 from linescape.recipe.own import Own, OwnData, OwnModel
 from linescape.recipe.parts import (
     Barrier,
@@ -36,6 +36,7 @@ __all__ = [
     "Everything",
     "Init",
     "LeNet",
+    "LoRA",
     "Midway",
     "Model",
     "Moment",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from linescape.errors import RecipeError
@@ -138,9 +139,33 @@ class EfficientNetLite(Content, frozen=True, tag_field="name", tag="efficientnet
         self._require("resolution", self.resolution >= 0, "a side in pixels, or 0 to keep images as they are")
 
 
-Model = MLP | LeNet | LSTM | VGG | ResNet | EfficientNetLite | OwnModel
+class LoRA(Content, frozen=True, tag_field="name", tag="lora"):
+    """A network of which low-rank updates are trained (Hu et al. 2021, arXiv 2106.09685), and its last layer.
+
+    Each other linear and convolutional layer computes with ``W + alpha / rank * B A``, where W is fixed, and so are its
+    bias and the parameters of norm layers; running statistics are not. Start from a training of the network without
+    updates by `Trained`: A and B are then as they are drawn, and B is 0.
+
+    Attributes:
+        model: the network without updates.
+        rank: of each update.
+        alpha: the scale of updates times their rank, lora_alpha of peft.
+    """
+
+    model: MLP | LeNet | VGG | ResNet
+    rank: int = 8
+    alpha: float = 8.0
+
+    def _check(self) -> None:
+        self._require("rank", self.rank >= 1, "a rank of 1 or more")
+        self._require("alpha", 0 < self.alpha < math.inf, "a positive, finite number")
+
+
+Model = MLP | LeNet | LSTM | VGG | ResNet | EfficientNetLite | LoRA | OwnModel
 
 
 def title(model: Model) -> str:
     """A network in a word or two, such as ``ResNet``, or as its function of one's own is called."""
+    if isinstance(model, LoRA):
+        return f"{title(model.model)} with LoRA of rank {model.rank}"
     return str(model) if isinstance(model, OwnModel) else type(model).__name__

@@ -9,7 +9,7 @@ from msgspec.structs import force_setattr, replace
 
 from linescape.errors import RecipeError
 from linescape.recipe.content import Content
-from linescape.recipe.networks import Model, ResNet
+from linescape.recipe.networks import LoRA, Model, ResNet
 from linescape.recipe.settings import Data, Optimizer, Schedule
 
 DIGITS = 8
@@ -221,6 +221,7 @@ class Recipe(Content, frozen=True):
 
     def _check(self) -> None:
         self._check_trains()
+        self._check_updates()
         if not isinstance(self.init, Trained) or self.init.optimizer == "new":
             return
         if Subspace in (type(self.trains), type(self.init.recipe.trains)):
@@ -246,6 +247,22 @@ class Recipe(Content, frozen=True):
             raise RecipeError(
                 "AdamW shrinks each weight by itself, but here it is not the weights themselves that are trained. "
                 "Give weight_decay=0, or use Adam, whose decay is a penalty."
+            )
+
+    def _check_updates(self) -> None:
+        if not isinstance(self.model, LoRA):
+            return
+        if isinstance(self.init, Random) and self.init != Random():
+            raise RecipeError(
+                f"The network has updates of LoRA, and its start is {self.init}, which would draw their factors anew "
+                "too, although an update has to start at 0. Train a network without updates from that start, and start "
+                "from its end: init=Trained(other)."
+            )
+        kept = isinstance(self.init, Trained) and self.init.optimizer == "kept"
+        if kept and self.init.recipe.model != self.model:
+            raise RecipeError(
+                "The optimizer of another training is kept, but here updates of LoRA are trained that it does not "
+                "have. Start with a new one."
             )
 
     @property

@@ -21,6 +21,7 @@ from linescape.report.figures.surfaces import bezier, contours
 from linescape.report.figures.trajectories import ways
 from linescape.report.page import Drawing, Folder
 from linescape.report.text import caption
+from linescape.studies.works.hu2021 import FACTORS
 from linescape.studies.works.neyshabur2020 import BEYOND
 
 
@@ -225,6 +226,7 @@ DRAWINGS: Mapping[str, Callable[[Answer, Folder], list[Drawing]]] = {
     "feature-connectivity": _features,
     "intrinsic-dimension": _dimensions,
     "curves": _curves,
+    "low-rank-lines": _lines("low_rank_lines", first=FACTORS),
     "lines-from-poisoned-starts": _lines("lines_from_poisoned_starts", first="usual start"),
     "fall-along-the-line": _lines("fall_along_the_line"),
     "barriers-within-training": _barriers,

@@ -12,6 +12,7 @@ from linescape.errors import RecipeError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import homogeneous
 from linescape.geometry.bezier import Bezier
+from linescape.geometry.merged import Merged
 from linescape.geometry.paths import Bend, Line, Path, Ray
 from linescape.geometry.state import State
 from linescape.geometry.tensors import is_continuous
@@ -109,7 +110,22 @@ class Averaged(Content, frozen=True, tag_field="path", tag="averaged"):
             raise RecipeError("A mean of several ends needs others than the line's own. Give at least one.")
 
 
-Along = Straight | Bent | Curved | Homogeneous | RandomDirection | Aligned | Disturbed | Shuffled | Averaged
+class InMergedWeights(Content, frozen=True, tag_field="path", tag="merged"):
+    """The line in merged weights between two networks with LoRA (`linescape.geometry.merged.Merged`)."""
+
+
+Along = (
+    Straight
+    | Bent
+    | Curved
+    | Homogeneous
+    | RandomDirection
+    | Aligned
+    | Disturbed
+    | Shuffled
+    | Averaged
+    | InMergedWeights
+)
 
 
 def between(along: Along, start: State, end: State, evaluator: Evaluator, states: Callable[[Moment], State]) -> Path:
@@ -144,6 +160,8 @@ def between(along: Along, start: State, end: State, evaluator: Evaluator, states
         for count, other in enumerate(along.others, start=2):
             mean = Line(mean, states(other)).at(1 / count)
         return Line(start, mean)
+    if isinstance(along, InMergedWeights):
+        return Merged(start, end, evaluator.model)
     return Line(start, end)
 
 

@@ -15,6 +15,7 @@ from linescape.geometry.groups import by_block
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.models import Network
+from linescape.models.low_rank import with_names_of_updates
 from linescape.recipe import Random, Recipe, Trained, Weights, derive_seed
 from linescape.shape import peak
 from linescape.training import weight_files
@@ -40,7 +41,8 @@ def carried_over(init: Trained, network: nn.Module, start: State, end: Checkpoin
     """A checkpoint of another training with some blocks set back, as the start of this one.
 
     BatchNorm's running statistics come along (Liu et al. 2020 keep them), except in the blocks that are set back with
-    `Trained.statistics`. A kept optimizer starts from zeros for the blocks that are set back.
+    `Trained.statistics`. Updates of LoRA that the other network does not have stay as drawn. A kept optimizer starts
+    from zeros for the blocks that are set back.
 
     Args:
         init: of the training that starts.
@@ -52,15 +54,14 @@ def carried_over(init: Trained, network: nn.Module, start: State, end: Checkpoin
         RecipeError: a block is unknown, or a block that is not set back does not fit this model and data.
     """
     blocks, fresh = by_block(network), State.from_module(network)
+    trained, own = (with_names_of_updates(state, fresh) for state in (end.state, start))
     for block in init.reset:
         if block not in blocks:
             raise RecipeError(f"The model has no block {block!r} to set back. {suggest(block, blocks)}")
     reset = {name for block in init.reset for name in blocks[block]}
-    source = fresh if init.to == "fresh" else start
+    source = fresh if init.to == "fresh" else own
     chosen = {
-        name: source.get(name)
-        if name in reset and (init.statistics or name in fresh.parameters)
-        else end.state.get(name)
+        name: source.get(name) if name in reset and (init.statistics or name in fresh.parameters) else trained.get(name)
         for name in fresh
     }
     _check_fit(fresh, chosen, blocks)

@@ -26,6 +26,7 @@ from linescape.recipe import (
     Data,
     EfficientNetLite,
     LeNet,
+    LoRA,
     Model,
     Norm,
     Optimizer,
@@ -77,6 +78,8 @@ def zeros(recipe: Recipe) -> Recipe:
 def pretrained(recipe: Recipe, on: Data, reset: tuple[str, ...] = (), **changes: Any) -> Recipe:
     """Start from the end of a training on other data, with a fresh head (their ImageNet pre-training).
 
+    A network with updates of LoRA is pre-trained without them.
+
     Args:
         recipe: the training that is changed.
         on: the other data; other labels of the same set are another task.
@@ -86,7 +89,8 @@ def pretrained(recipe: Recipe, on: Data, reset: tuple[str, ...] = (), **changes:
             pre-trained network in all replicates.
     """
     _check_blocks(recipe.model, reset)
-    other = replace(recipe, data=on, **changes)
+    model = recipe.model.model if isinstance(recipe.model, LoRA) else recipe.model
+    other = replace(recipe, **{"data": on, "model": model, **changes})
     head = (models.HEAD,) if models.HEAD in _blocks(recipe.model) else ()  # of one's own network the caller names it
     return replace(recipe, init=Trained(other, reset=(*reset, *head)))
 
@@ -267,14 +271,14 @@ def width(recipe: Recipe, channels: int) -> Recipe:
         return replace(recipe, model=replace(model, hidden=(channels,) * len(model.hidden)))
     if isinstance(model, LSTM):
         return replace(recipe, model=replace(model, hidden=channels))
-    if isinstance(model, LeNet | EfficientNetLite | OwnModel):
+    if isinstance(model, LeNet | EfficientNetLite | LoRA | OwnModel):
         raise _impossible(model, "width", "ResNet, VGG, MLP or LSTM")
     return replace(recipe, model=replace(model, width=channels))
 
 
 def norm(recipe: Recipe, kind: Norm) -> Recipe:
     """Change the normalisation; a ResNet without any is initialised by Fixup (Zhang et al. 2019, arXiv 1901.09321)."""
-    if isinstance(recipe.model, LeNet | LSTM | EfficientNetLite | OwnModel):
+    if isinstance(recipe.model, LeNet | LSTM | EfficientNetLite | LoRA | OwnModel):
         raise _impossible(recipe.model, "normalisation", "ResNet, VGG or MLP")
     return replace(recipe, model=replace(recipe.model, norm=kind))
 

@@ -88,7 +88,7 @@ _WALK: dict[str, type[pl.DataType]] = {
     "batchnorm": pl.String,
     "positions": pl.Int64,
     **dict.fromkeys(("test_examples", "train_examples", "not_finite"), pl.Int64),
-    "seconds": pl.Float64,
+    **dict.fromkeys(("seconds", "apart"), pl.Float64),
     **dict.fromkeys(("device", "dtype", "linescape", "torch", "python", "notes"), pl.String),
 }
 
@@ -119,7 +119,8 @@ class Results:
         layers: a row for each statistic of each block's line, as `layerwise.of_run`, and of the whole line, with arm,
             group, title and seed.
         distances: a row for each run and block, and for ``all`` parameters.
-        walks: a row for each line that was evaluated: settings, versions, time.
+        walks: a row for each line that was evaluated: settings, versions, time, and of one in merged weights `apart`
+            (`geometry.merged.Merged`).
         trajectories: a row for each state that a run keeps (`Run.kept`), see `trajectory.of_run`.
         measured: kind -> (arm, seed, label) -> what else was measured (`Run.measured`), of `Measurement.form`.
         losses: a row for each epoch of each run's training, see `epochs.of_run`.
@@ -432,6 +433,7 @@ def _walk(scan: Scan, label: str, curve: Curve, not_finite: int) -> dict[str, An
         "train_examples": examples.get("train"),
         "not_finite": not_finite,
         "seconds": provenance.get("seconds"),
+        "apart": provenance.get("apart"),
         "notes": " ".join(provenance.get("notes", ())),
         **{name: provenance.get(name) for name in ("device", "dtype", "linescape", "torch", "python")},
     }
