@@ -101,8 +101,8 @@ def test_a_line_in_merged_weights_is_that_between_plain_networks(store: Store) -
             tensors[f"{layer}.weight"] = tensors[f"{layer}.weight"].double() + 3.0 / 2 * product
         return State({name: value.double() for name, value in tensors.items()})
 
-    ends = [merged(store.state(moment)) for moment in (first, second)]
-    assert means == pytest.approx([loss(between(*ends, alpha)) for alpha in (0, 0.5, 1)], rel=1e-5)
+    start, end = (merged(store.state(moment)) for moment in (first, second))
+    assert means == pytest.approx([loss(between(start, end, alpha)) for alpha in (0, 0.5, 1)], rel=1e-5)
     _, in_factors = curve(Scan(first, second, **SMALL), store)
     assert (in_factors[0], in_factors[2]) == (means[0], means[2])
     assert in_factors[1] != pytest.approx(means[1], rel=1e-4)

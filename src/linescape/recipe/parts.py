@@ -258,8 +258,9 @@ class Recipe(Content, frozen=True):
                 "too, although an update has to start at 0. Train a network without updates from that start, and start "
                 "from its end: init=Trained(other)."
             )
-        kept = isinstance(self.init, Trained) and self.init.optimizer == "kept"
-        if kept and self.init.recipe.model != self.model:
+        if not isinstance(self.init, Trained) or self.init.optimizer == "new":
+            return
+        if self.init.recipe.model != self.model:
             raise RecipeError(
                 "The optimizer of another training is kept, but here updates of LoRA are trained that it does not "
                 "have. Start with a new one."
