@@ -49,7 +49,7 @@ from linescape.studies.vlaar2022.scales import Resolution
 from linescape.training import interventions
 
 SOURCE = "Hu et al. 2021, arXiv 2106.09685"
-TITLE = "Is the line between two networks with LoRA another in merged weights than in the factors?"
+TITLE = "Between two networks with LoRA, is a barrier in the factors there in merged weights too?"
 FACTORS, MERGED = "in factors", "in merged weights"
 """Labels of the lines between the two of a pair; that in all weights is `FACTORS` too, where there are no factors."""
 OWN_MERGED = "from its own start, in merged weights"
