@@ -47,7 +47,9 @@ def demo(store: str = "demo/store", out: Out = Path("demo/report")) -> dict[str,
 
 @app.command(name="list", help_epilogue=epilogue("study list"))
 def list_studies(name: str | None = None, *, scale: str = "") -> dict[str, Any]:
-    """List the studies, or the arms of one: what differs in each, and how many trainings (runs) it has.
+    """List the studies, or the scales and arms of one.
+
+    Without a name: each study and its question. With one: what differs in each arm, and how many trainings it has.
 
     Args:
         name: only this study, also one of your own: file.py, which defines study, or file.py:name.
