@@ -23,7 +23,7 @@ def rows() -> Iterator[str]:
                 found.setdefault(what, {})[kind] = ratio
     yield from rows_of(
         ("times the plain loop", *(kind.upper() for kind in kinds)),
-        ((what, *(ratios.get(kind, "not measured") for kind in kinds)) for what, ratios in found.items()),
+        ((what, *(ratios.get(kind, "–") for kind in kinds)) for what, ratios in found.items()),
     )
 
 
