@@ -44,8 +44,8 @@ CIFAR = 50_000
 STEPS = {"cpu": {16: 5, 64: 1}, "cuda": {16: 200, 64: 200}}
 """Width of the ResNet-18 -> steps in a round."""
 WAYS = ("plain", "float32", "native", "bfloat16")
-"""`native`: float32 with linescape's own convolutions (`recipe.Optimizer.native`); on the CPU only. `bfloat16` is left out
-where there are no instructions for it, since a step takes minutes there."""
+"""`native`: float32 with linescape's own convolutions (`recipe.Optimizer.native`), on the CPU only. `bfloat16` is left
+out where there are no instructions for it, as a step takes minutes there."""
 
 
 class Images(TorchDataset[tuple[Tensor, Tensor]]):
