@@ -46,9 +46,9 @@ def test_what_an_analysis_decides_otherwise_counts() -> None:
 
 def test_every_work_has_claims_whether_or_not_it_is_measured(tmp_path: Path) -> None:
     found = compare("demo", Store(tmp_path))
-    assert [work.study.name for work in found] == ["vlaar2022", *works.NAMES]
+    without = {"hu2021"}  # which says nothing about lines
+    assert [work.study.name for work in found] == ["vlaar2022", *(name for name in works.NAMES if name not in without)]
     for work in found:
-        assert work.claims
         assert work.missing
         assert {claim.verdict for claim in work.claims} == {Verdict.NOT_MEASURED}
         assert work.done == 0 < work.runs

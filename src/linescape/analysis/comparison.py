@@ -35,7 +35,7 @@ class Work:
 
 
 def compare(scale: str, store: tables.Source) -> tuple[Work, ...]:
-    """Each work's claims and verdicts, which are those of its own answers.
+    """Each work's claims and verdicts, which are those of its own answers; `hu2021` claims nothing about lines.
 
     Args:
         scale: of all studies, whose trainings are shared where they are the same.
@@ -52,5 +52,6 @@ def compare(scale: str, store: tables.Source) -> tuple[Work, ...]:
         if name == published.STUDY:
             own = claims.of_source(results.study, made)
         states = results.runs["status"].to_list()
-        found.append(Work(results.study, own, len(states) - states.count("missing"), len(states)))
+        if own:
+            found.append(Work(results.study, own, len(states) - states.count("missing"), len(states)))
     return tuple(found)
