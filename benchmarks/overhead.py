@@ -32,13 +32,13 @@ PARTS: dict[str, tuple[str, ...]] = {
     "drawing networks": ("models:build", "models:draw"),
     "placing networks": ("evaluation.evaluator:Evaluator.load_position",),
     "writing files": ("atomic:write",),
-    "reading files": ("studies.store:Store._read", "studies.store:Store.record", "studies.store:Store.has"),
+    "reading files": ("studies.store:Store.read", "studies.store:Store.record", "studies.store:Store.has"),
     "starts, ends, curves": (
         "studies.states:theta_0",
         "studies.states:state",
         "studies.kinds.line:collect",
         "studies.job:measuring",
-        "studies.store:Store.save_point",
+        "studies.half_done:HalfDone.save_point",
     ),
     "training's own loop": ("studies.trainings:run",),
     "walking's own loop": ("studies.kinds.line:_do",),
@@ -76,14 +76,19 @@ class Watch:
         return timed
 
 
+def owner_of(where: str) -> tuple[Any, str]:
+    """The module or class that a function of `PARTS` is in, and its name there."""
+    module, _, name = where.partition(":")
+    *owner, name = name.split(".")
+    return functools.reduce(getattr, owner, import_module(f"linescape.{module}")), name
+
+
 def main() -> None:
     watch = Watch()
     for part, functions in PARTS.items():
         for where in functions:
-            module, _, name = where.partition(":")
-            *owner, name = name.split(".")
-            held = functools.reduce(getattr, owner, import_module(f"linescape.{module}"))
-            setattr(held, name, watch.around(part, getattr(held, name)))
+            owner, name = owner_of(where)
+            setattr(owner, name, watch.around(part, getattr(owner, name)))
     watch.turn()
     watch.within = ["everything else"]
     tasks = studies.find("vlaar2022", "mini").only(*ARMS, runs=RUNS).tasks()

@@ -91,6 +91,7 @@ def architectures(result: dict[str, Any]) -> Iterator[str]:
     yield (
         f"Of {len(networks)} networks {len(graphs)} are graphs. Largest relative deviation of a mean loss from plain "
         f"calls: {worst:.1e}. Examples: {result['examples']}, alphas: {result['alphas']}."
+        + (f" Left out: {result['left_out']}." if result.get("left_out") else "")
     )
     yield ""
     rows = (
