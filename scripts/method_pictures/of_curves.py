@@ -48,7 +48,7 @@ def _interior_peak(axes: Axes, alphas: NDArray[np.float64], losses: NDArray[np.f
 
 
 def _above(base: Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]) -> Mark:
-    """The largest height of a curve above a line."""
+    """A mark of the position at which the curve is highest above a straight line, and of how high that is."""
 
     def mark(axes: Axes, alphas: NDArray[np.float64], losses: NDArray[np.float64]) -> None:
         line = base(alphas, losses)

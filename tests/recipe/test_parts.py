@@ -22,6 +22,7 @@ from linescape.recipe import (
     Poison,
     Random,
     Recipe,
+    Remaining,
     ResNet,
     Schedule,
     Trained,
@@ -31,6 +32,10 @@ from linescape.recipe import (
 IMPOSSIBLE: list[tuple[Callable[[], Content], str]] = [
     (lambda: LoRA(MLP(), rank=0), "rank is 0, .* Give a rank of 1 or more"),
     (lambda: LoRA(MLP(), alpha=math.inf), "alpha is inf"),
+    (
+        lambda: Recipe(model=LoRA(MLP()), trains=Remaining(Moment(Recipe(model=LoRA(MLP()))), 0.5)),
+        "pruning by magnitude would compare the factors, .* with weights that are fixed",
+    ),
     (lambda: Recipe(model=LoRA(MLP()), init=Random("normal")), "updates of LoRA.* draw their factors anew"),
     (
         lambda: Recipe(model=LoRA(MLP()), init=Trained(Recipe(model=MLP()), optimizer="kept")),

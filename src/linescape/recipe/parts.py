@@ -252,6 +252,11 @@ class Recipe(Content, frozen=True):
     def _check_updates(self) -> None:
         if not isinstance(self.model, LoRA):
             return
+        if isinstance(self.trains, Remaining):
+            raise RecipeError(
+                "Of a network with updates of LoRA, pruning by magnitude would compare the factors, which start at 0, "
+                "with weights that are fixed, and remove the updates first. Prune the network without updates."
+            )
         if isinstance(self.init, Random) and self.init != Random():
             raise RecipeError(
                 f"The network has updates of LoRA, and its start is {self.init}, which would draw their factors anew "
