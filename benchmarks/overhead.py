@@ -30,6 +30,11 @@ PARTS: dict[str, tuple[str, ...]] = {
     "making optimizers": ("training.step:Step.__init__",),
     "reading data": ("data:load",),
     "drawing networks": ("models:build", "models:draw"),
+    "checking copies and ends": (
+        "evaluation.evaluator:Evaluator.start_path",
+        "evaluation.evaluator:Evaluator.spot_check",
+        "evaluation.evaluator:Evaluator.count_operations",
+    ),
     "placing networks": ("evaluation.evaluator:Evaluator.load_position",),
     "writing files": ("atomic:write",),
     "reading files": ("studies.store:Store.read", "studies.store:Store.record", "studies.store:Store.has"),

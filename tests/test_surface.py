@@ -51,6 +51,7 @@ def test_importing_linescape_is_light_and_never_needs_torchvision() -> None:
     assert not {"torch", "numpy", "polars"} & loaded_by("import linescape; linescape.__version__; dir(linescape)")
     heavy = {"torchvision", "matplotlib", "scipy", "sklearn", "jinja2", "cyclopts", "polars", "pandas", "transformers"}
     assert not heavy & loaded_by("from linescape import *")
+    assert not (heavy - {"polars"}) & loaded_by("import linescape.studies.run")  # by each process of a study
 
 
 @pytest.mark.parametrize("words", ["--help", "--version", "probe --help", "study run --help", "data get --help"])

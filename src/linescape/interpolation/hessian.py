@@ -17,8 +17,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy import stats
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch.autograd import grad
 
 from linescape.errors import LinescapeError, MeasureError, RecipeError, first_line
@@ -94,6 +92,8 @@ def curvature(
             scan's; Lanczos did not converge; or the network is in half precision.
         LinescapeError: as of `scan`.
     """
+    from scipy.sparse.linalg import ArpackNoConvergence  # scipy only here and below, as it takes a while to import
+
     loss = MeanLoss(path, evaluator, alphas, data, measure, batchnorm)
     count = sum(weight.numel() for weight in loss.weights)
     _check_numbers(top, vectors, count)
@@ -139,6 +139,9 @@ def _check_numbers(top: int, vectors: int, count: int) -> None:
 
 def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Eigenvalues and their residuals ``(top,)``, the trace and the half width of its interval."""
+    from scipy.sparse.linalg import LinearOperator, eigsh
+    from scipy.special import stdtrit
+
     operator = LinearOperator((count, count), partial(_product, loss), dtype=np.float64)
     random = np.random.default_rng(seed)
     first, tolerance = random.standard_normal(count), _TOLERANCE[loss.weights[0].dtype]
@@ -156,7 +159,7 @@ def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[
         return found, residuals, float(np.trace(whole)), 0.0
     signs = random.integers(0, 2, (vectors, count)) * 2.0 - 1.0
     samples = [float(vector @ _product(loss, vector)) for vector in signs]
-    half = stats.t.ppf(0.975, vectors - 1) * np.std(samples, ddof=1) / np.sqrt(vectors)
+    half = stdtrit(vectors - 1, 0.975) * np.std(samples, ddof=1) / np.sqrt(vectors)
     return found, residuals, float(np.mean(samples)), float(half)
 
 
