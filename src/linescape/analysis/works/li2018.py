@@ -42,7 +42,7 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
     tasks = []
     performances = _performances(results)
     for task in (IMAGES, LABELS):
-        of_task = performances.filter(pl.col("task") == task)
+        of_task = performances.filter(pl.col("task") == task).sort("dimension", maintain_order=True)
         baseline = of_task.filter(pl.col("dimension") == 0)
         found = [
             _row(pairs, level)

@@ -27,9 +27,10 @@ of the baseline's accuracy in training) and 4000 are enough (99.9 %): more than 
 what ``demo`` had done it took 2.4 min of CPU. ``demo``, 2 seeds: 500 is the smallest here too, but only that 50 are too
 few is decided; its second seed took 0.6 min of CPU.
 
-MNIST itself, one seed, Adam 1e-3 for subspaces too, Fastfood: after 8 epochs 84.2 % with 600 dimensions and 85.7 % with
-750, after 20 epochs 88.1 % with 750; all weights reach 97.8 % and 98.1 %, so that 750 dimensions have 89.8 % of that
-after 20 epochs, just too few. The source's 100 epochs were not run, nor 950 dimensions.
+MNIST itself, 30 November 2026 (``cifar10-narrow-30``, images, one seed, 30 epochs, Adam 1e-3 for subspaces too): of
+600, 750 and 950 dimensions 750 is the smallest that reaches 90 % of the accuracy with all weights, which is 98.0 %; the
+source reports 750 after 100 epochs. Accuracy, and its share: 87.4 % (89.2) with 600, 89.5 % (91.4) with 750, 90.7 %
+(92.6) with 950. With one seed no interval decides. It took an hour of one core beside other work.
 """
 
 from __future__ import annotations
