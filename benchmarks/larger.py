@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 
 from benchmarks import results
-from linescape.engine.processors import multiplies_bfloat16
 
 LENGTH = 64
 SEQUENCES = 8
@@ -33,9 +32,6 @@ def main() -> None:
     parser.add_argument("--alphas", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="where the checkpoints are, or are put; by default they are removed")
     asked = parser.parse_args()
-    if not multiplies_bfloat16(torch.device("cpu")):
-        print("Left out: the network is in bfloat16, for which this processor has no instructions, and takes too long.")
-        return
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.keep or Path(scratch)
         start, end = folder / "start", folder / "end"

@@ -31,7 +31,6 @@ from torch.utils.data import Dataset as TorchDataset
 from benchmarks import machine, results
 from linescape import models
 from linescape.data import Dataset
-from linescape.engine.processors import multiplies_bfloat16
 from linescape.geometry.state import State
 from linescape.recipe import Data, Optimizer, Random, Recipe, ResNet, Schedule, TrainingPrecision
 from linescape.studies.job import one_thread
@@ -44,8 +43,7 @@ CIFAR = 50_000
 STEPS = {"cpu": {16: 5, 64: 1}, "cuda": {16: 200, 64: 200}}
 """Width of the ResNet-18 -> steps in a round."""
 WAYS = ("plain", "float32", "native", "bfloat16")
-"""`native`: float32 with linescape's own convolutions (`recipe.Optimizer.native`), on the CPU only. `bfloat16` is left
-out where there are no instructions for it, as a step takes minutes there."""
+"""`native`: float32 with linescape's own convolutions (`recipe.Optimizer.native`), on the CPU only."""
 
 
 class Images(TorchDataset[tuple[Tensor, Tensor]]):
@@ -154,8 +152,7 @@ def compare(width: int, device: str, rates: dict[str, float], count: int, rounds
     """All ways at one width, `count` steps a round; `rates` of matrix products rise with each round."""
     start = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
-    here = {"native": device == "cpu", "bfloat16": multiplies_bfloat16(torch.device(device))}
-    ways = tuple(way for way in WAYS if here.get(way, True))
+    ways = tuple(way for way in WAYS if way != "native" or device == "cpu")
     took: dict[str, list[float]] = {way: [] for way in ways}
     try:
         for way in ways:

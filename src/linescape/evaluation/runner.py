@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from linescape.engine import Fast, operations, processors, threads
+from linescape.engine.products import bfloat16_products
 from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, check_type, first_line
 from linescape.evaluation import batchnorm, own_loss
 from linescape.evaluation.batches import described, first_with_examples, head, map_tensors, to_device
@@ -76,6 +77,8 @@ class Runner:
         self.precision = self._asked if processors.multiplies_bfloat16(self.device) else None
         self.engine = Fast(self.model, torch.bfloat16 if self.precision else None, self._memory)
         self.statistics = batchnorm.statistics(self.model)
+        halves = any(value.dtype == torch.bfloat16 for value in tensors)
+        self._products = bfloat16_products(self.device) if halves else nullcontext()
 
     @property
     def model(self) -> nn.Module:
@@ -247,7 +250,11 @@ class Runner:
 
     def call(self, batch: Any) -> tuple[Any, Any]:
         """(outputs, targets) of a batch, by a plain call of the network."""
-        return self.forward(self._copy.called, self._own(batch))
+        return self._forward(self._copy.called, self._own(batch))
+
+    def _forward(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
+        with self._products:
+            return self.forward(model, batch)
 
     def _own(self, batch: Any) -> Any:
         """A copy of a batch on the network's device, which the network's code may write to."""
@@ -258,7 +265,7 @@ class Runner:
         self.engine.set_batch(key)
         # The engine writes to no input. A copy would stay in memory where the engine keeps what it computed of it.
         default = self.forward is default_forward
-        outputs, targets = self.forward(self.engine, to_device(batch, self.device) if default else self._own(batch))
+        outputs, targets = self._forward(self.engine, to_device(batch, self.device) if default else self._own(batch))
         return outputs, map_tensors(targets, torch.clone)  # which a measure may write to
 
     def targets(self, batch: Any) -> Any:
@@ -306,7 +313,7 @@ class Runner:
         with torch.no_grad(), self.random_state_kept():
             before = generators(self.device)
             with observer:
-                count = operations(lambda: called.append(self.forward(self.model, self._own(batch))))
+                count = operations(lambda: called.append(self._forward(self.model, self._own(batch))))
             drawn = observer.draws or before != generators(self.device)
         if self._copy.depends_on_given(observer):
             self._copy.walk_in_place("a copy of it reads tensors of the network that was given, by a function or hook")

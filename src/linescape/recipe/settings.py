@@ -129,7 +129,7 @@ class Optimizer(Content, frozen=True):
         batch_size: number of examples in a step.
         precision: of convolutions, matrix products and activations in training. ``bfloat16`` has 8 significant bits;
             weights, their gradients and updates, running statistics and the loss are in float32 either way, and so are
-            measurements.
+            measurements. On a processor without instructions for it, products are computed in float32 and rounded.
         native: on the CPU, 3x3 convolutions and their gradients by linescape's own kernels, which need a C compiler.
             They are faster for wide networks and give other last bits than torch, hence another key.
     """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from linescape.data import Mixed
 from linescape.engine import with_winograd
+from linescape.engine.products import bfloat16_products
 from linescape.errors import RecipeError
 from linescape.recipe import Optimizer
 from linescape.training.what_is_trained import WhatIsTrained
@@ -69,6 +70,7 @@ class Step:
         fixed = self.on_gpu and self.trained.plain
         if fixed and steps >= WORTH_COMPILING:
             self.forward = torch.compile(module, dynamic=False)
+        self.products = bfloat16_products(self.device) if spec.precision == "bfloat16" else nullcontext()
         self.eager_steps = 0
         self.captured: _CapturedStep | None = None
         self.captures = fixed
@@ -91,7 +93,7 @@ class Step:
                 group["lr"].fill_(lr)
             else:
                 group["lr"] = lr
-        with seeded(seed, self.device), _fast_products(self.device):
+        with seeded(seed, self.device), _fast_products(self.device), self.products:
             if self.captures and self.eager_steps >= _EAGER_STEPS and batch.share == 1:
                 if self.captured is None:
                     self._capture(batch)
