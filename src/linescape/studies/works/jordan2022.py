@@ -22,6 +22,10 @@ step. Statistics measured anew alone leave 14.9 (-5.4 to 35.2), less than as it 
 here most of what is lost, interpolated statistics lose. The MLP of 3 x 32 units: 58.5 (17.3 to 99.8) as it is, 15.9
 (-54.6 to 86.5) aligned and 11.1 (-31.4 to 53.7) rescaled, undecided. `study plan` estimates 90 s of computing on one
 idle core.
+
+VGG-11 with BatchNorm of width 32 on MNIST of 14 x 14 pixels, 30 November 2026: one pair, 3 epochs in batches of 64
+(SGD, 0.05, cosine, weight decay 5e-4), both ends 98.9 % on 5000 test images. At the middle 10.0 % as it is, 53.2 %
+aligned, 98.2 % aligned and reset, and 75.8 % reset alone: steps of 43 and 45 points, in the source 48 and 32.
 """
 
 from __future__ import annotations
