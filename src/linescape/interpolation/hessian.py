@@ -119,7 +119,7 @@ def curvature(
             ) from error
     columns = (np.array(column) for column in zip(*rows, strict=True))
     gradients, eigenvalues, residuals, traces, half_widths = columns
-    provenance = {**loss.describe(), "vectors": vectors, "seed": seed, "tolerance": _TOLERANCE[evaluator.dtype]}
+    provenance = {**loss.describe(), "vectors": vectors, "seed": seed, "tolerance": _TOLERANCE[loss.dtype]}
     return Curvature(loss.alphas, loss.values, gradients, eigenvalues, residuals, traces, half_widths, provenance)
 
 
@@ -141,7 +141,7 @@ def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[
     """Eigenvalues and their residuals ``(top,)``, the trace and the half width of its interval."""
     operator = LinearOperator((count, count), partial(_product, loss), dtype=np.float64)
     random = np.random.default_rng(seed)
-    first, tolerance = random.standard_normal(count), _TOLERANCE[loss.weights[0].dtype]
+    first, tolerance = random.standard_normal(count), _TOLERANCE[loss.dtype]
     whole = operator @ np.eye(count) if count <= vectors else None
     if whole is not None:  # Lanczos finds fewer than all, and none of one
         found, directions = np.linalg.eigh((whole + whole.T) / 2)
@@ -149,7 +149,7 @@ def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[
     elif not np.any(operator @ first):  # of a loss that is linear by pieces, which Lanczos cannot begin with
         found, directions = np.zeros(top), np.eye(count, top)
     else:
-        found, directions = eigsh(operator, k=top, which="LA", v0=first, tol=tolerance, maxiter=30 * count)
+        found, directions = _by_lanczos(operator, top, first, tolerance, random.spawn(1)[0])
     found, directions = found[::-1], directions[:, ::-1]
     residuals = np.linalg.norm(operator @ directions - found * directions, axis=0)
     if whole is not None:
@@ -160,12 +160,45 @@ def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[
     return found, residuals, float(np.mean(samples)), float(half)
 
 
+def _by_lanczos(
+    operator: LinearOperator, top: int, first: np.ndarray, tolerance: float, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """The largest eigenvalues, rising, and their vectors ``(count, top)``.
+
+    Of a repeated eigenvalue Lanczos finds one, and the others by rounding alone, perhaps after it has stopped. So it
+    starts again from another vector beside what it has found, until nothing larger than the smallest is left there.
+    """
+    find = partial(eigsh, which="LA", tol=tolerance, maxiter=30 * len(first))
+    found, directions = find(operator, k=top, v0=first)
+    while top > 1:
+        least, scale = found[-top], np.abs(found).max()
+        lift = 2 * max(abs(least), 1e-3 * scale) or 1.0
+        missed, direction = find(_beside(operator, directions, least, lift), k=1, v0=random.standard_normal(len(first)))
+        if missed[0] - lift - least <= 10 * tolerance * lift:
+            break
+        both = np.append(found, missed - lift)
+        order = np.argsort(both)
+        found, directions = both[order], np.column_stack([directions, direction])[:, order]
+    return found[-top:], directions[:, -top:]
+
+
+def _beside(operator: LinearOperator, directions: np.ndarray, value: float, lift: float) -> LinearOperator:
+    """The operator, but that known directions have this eigenvalue; and all is lifted, so that none found is near 0."""
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        inside = directions @ (directions.T @ vector)
+        outside = operator @ (vector - inside)
+        return outside - directions @ (directions.T @ outside) + value * inside + lift * vector  # type: ignore[no-any-return]
+
+    return LinearOperator(operator.shape, product, dtype=np.float64)
+
+
 def _product(loss: MeanLoss, vector: np.ndarray) -> np.ndarray:
     """The Hessian times a vector ``(parameters,)``."""
     weights = loss.weights
-    flat = torch.as_tensor(vector.reshape(-1).copy(), dtype=weights[0].dtype, device=weights[0].device)
+    flat = torch.as_tensor(vector.reshape(-1).copy(), device="cpu")
     pieces = torch.split(flat, [weight.numel() for weight in weights])
-    parts = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+    parts = [piece.view_as(weight).to(weight) for piece, weight in zip(pieces, weights, strict=True)]
     total = np.zeros(len(flat))
     for number in loss.numbers:
         with torch.enable_grad():
@@ -175,4 +208,5 @@ def _product(loss: MeanLoss, vector: np.ndarray) -> np.ndarray:
                 chosen = [gradient[place] for place in bent], weights, [parts[place] for place in bent]
                 product = grad(*chosen, materialize_grads=True)
                 total += torch.cat([of.flatten() for of in product]).double().cpu().numpy()
+    loss.check_finite(bool(np.isfinite(total).all()), "second derivative")
     return total
