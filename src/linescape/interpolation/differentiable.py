@@ -183,8 +183,8 @@ def _check_types(network: nn.Module) -> None:
     for name, weight in network.named_parameters():
         if weight.is_complex():
             raise MeasureError(
-                f"The parameter {name!r} is complex, and derivatives are taken here by real numbers alone. Keep its real "
-                "and its imaginary part as two parameters."
+                f"The parameter {name!r} is complex, and derivatives are taken here by real numbers alone. Keep its "
+                "real and its imaginary part as two parameters."
             )
         if is_continuous(weight.dtype) and weight.dtype not in (torch.float32, torch.float64):
             raise MeasureError(
