@@ -16,6 +16,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy, error, squared_error
 from linescape.geometry.paths import Line
 from linescape.interpolation.hessian import curvature
+from linescape.interpolation.sam import sharpness
 
 
 def seeded(seed: int, *shape: int) -> Tensor:
@@ -194,6 +195,97 @@ def test_attention_in_float32_agrees_with_float64() -> None:
         found.append(curvature(Line(a, b), Evaluator(a, {"train": data}), 2, top=1, vectors=4))
     np.testing.assert_allclose(found[0].eigenvalues, found[1].eigenvalues, rtol=1e-4)
     np.testing.assert_allclose(found[0].trace, found[1].trace, rtol=1e-3)
+
+
+class Quadratic(nn.Module):
+    """Whose output for each example is ``w^T H w / 2``."""
+
+    def __init__(self, hessian: Tensor, seed: int) -> None:
+        super().__init__()
+        self.register_buffer("hessian", hessian)
+        self.w = nn.Parameter(seeded(seed, len(hessian)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.new_ones(len(inputs), 1) * (self.w @ self.get_buffer("hessian") @ self.w) / 2
+
+
+def output(outputs: Tensor, _: Tensor) -> Tensor:
+    return outputs[:, 0]
+
+
+@pytest.mark.parametrize(
+    "spectrum",
+    [
+        [5.0, 5, 5, *np.linspace(-8, 4, 37)],  # whose third 5 Lanczos leaves out, from one vector
+        [2.0] * 40,
+        [3.0, 3, *[0.0] * 38],
+        [-1.0, -1, -1, *np.linspace(-60, -2, 37)],
+    ],
+    ids=["three alike", "all alike", "two of low rank", "negative"],
+)
+def test_eigenvalues_that_are_repeated_are_counted_as_often_as_they_are(spectrum: list[float]) -> None:
+    basis = torch.linalg.qr(seeded(0, 40, 40))[0]
+    hessian = basis @ torch.diag(torch.tensor(spectrum).double()) @ basis.T
+    a, b = (Quadratic((hessian + hessian.T) / 2, seed) for seed in (1, 2))
+    evaluator = Evaluator(a, {"train": (torch.zeros(3, 1).double(), torch.zeros(3))}, {"output": output})
+    found = curvature(Line(a, b), evaluator, 2, top=4)
+    np.testing.assert_allclose(found.eigenvalues[0], np.sort(spectrum)[::-1][:4], atol=1e-8)
+    assert found.residuals.max() < 1e-7
+
+
+class Roots(nn.Module):
+    """Square roots of what a layer gives, made positive; they have no derivative at 0."""
+
+    def __init__(self, positive: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.positive = nn.Linear(6, 7).double(), positive
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.sqrt(self.positive(self.layer(inputs)))
+
+
+@pytest.mark.parametrize(("positive", "what"), [(torch.square, "gradient"), (torch.relu, "second derivative")])
+def test_derivatives_that_are_not_finite_are_refused(positive: Callable[[Tensor], Tensor], what: str) -> None:
+    a, b = Roots(positive), Roots(positive)
+    with torch.no_grad():
+        a.layer.weight.zero_()
+        a.layer.bias.fill_(0.0 if what == "gradient" else -1.0)
+    line, evaluator = Line(a, b), Evaluator(a, {"train": DATA}, [cross_entropy])
+    with pytest.raises(MeasureError, match=f"the loss is finite and its {what} is not"):
+        curvature(line, evaluator, 2)
+    if what == "gradient":
+        with pytest.raises(MeasureError, match="At alpha = 0 the loss is finite and its gradient is not"):
+            sharpness(line, evaluator, 2, radius=0.1)
+
+
+class Complex(nn.Module):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 5), nn.Parameter(torch.randn(7, 5).to(dtype))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(inputs)).to(self.second.dtype)
+        return (hidden @ self.second.T).abs().float()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "says"), [(torch.complex64, "'second' is complex"), (torch.bfloat16, "'second' is in bfloat16")]
+)
+def test_a_single_parameter_of_another_type_is_refused(dtype: torch.dtype, says: str) -> None:
+    a, b = Complex(dtype), Complex(dtype)
+    evaluator = Evaluator(a, {"train": (DATA[0].float(), DATA[1])}, [cross_entropy])
+    with pytest.raises(MeasureError, match=says):
+        curvature(Line(a, b), evaluator, 2)
+    with pytest.raises(MeasureError, match=says):
+        sharpness(Line(a, b), evaluator, 2, radius=0.1)
+
+
+def test_without_parameters_nothing_can_be_differentiated() -> None:
+    a, b = (nn.BatchNorm1d(7, affine=False) for _ in "ab")
+    b.get_buffer("running_mean").add_(1.0)
+    evaluator = Evaluator(a, {"train": (torch.randn(5, 7), torch.arange(5))}, [cross_entropy])
+    with pytest.raises(MeasureError, match="has no parameters"):
+        curvature(Line(a, b), evaluator, 2)
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

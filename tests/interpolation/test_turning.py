@@ -215,6 +215,46 @@ def test_second_derivatives_that_torch_has_wrong_are_found() -> None:
         gauss_length(Line(*ends), ends[0], drawn(9, 4))
 
 
+class Encoder(nn.Module):
+    """Of torch, which has other operations for inference: they cannot be differentiated forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, activation="gelu")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        out: Tensor = self.layer(inputs.view(-1, 3, 4)).mean(1)
+        return out
+
+
+def test_torchs_own_transformer_layer_is_differentiated() -> None:
+    ends, inputs, step = [Encoder().double().eval() for _ in "ab"], drawn(4, 12), 1e-3
+    line, fused = Line(*ends), torch.backends.mha.get_fastpath_enabled()
+    found = gauss_length(line, ends[0], inputs, alphas=(0.5 - step, 0.5, 0.5 + step))
+    logits = logit_positions(line, ends[0], inputs, (0.5 - step, 0.5, 0.5 + step))
+    after, before = (torch.from_numpy(of) for of in np.diff(logits[1:4], axis=0)[::-1])  # 0 and 1 are around
+    turned = nn.functional.normalize(after, dim=1) - nn.functional.normalize(before, dim=1)
+    np.testing.assert_allclose(found.elements[2], turned.norm(dim=1) / step, rtol=1e-3)
+    assert torch.backends.mha.get_fastpath_enabled() == fused
+
+
+class Casting(nn.Linear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.float())
+
+
+class Pair(nn.Linear):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs), inputs  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("kind", "says"), [(Casting, "cannot be called in float64"), (Pair, "returns a tuple")])
+def test_networks_that_cannot_be_called_as_needed_are_refused(kind: type[nn.Linear], says: str) -> None:
+    ends = [kind(4, 3), kind(4, 3)]
+    with pytest.raises(MeasureError, match=says):
+        gauss_length(Line(*ends), ends[0], drawn(5, 4))
+
+
 def test_bad_arguments_are_refused() -> None:
     module, line, inputs = smooth(False)
     bend = Bend([line.start, line.at(0.3), line.end])

@@ -45,9 +45,10 @@ class MeanLoss(nn.Module):
         alphas: the positions ``(positions,)``.
         values: the mean loss at them as the scan has measured it ``(positions,)``.
         weights: the network's parameters, frozen ones too and tied ones once; none of whole numbers.
+        dtype: the least precise type of theirs.
 
     Raises:
-        MeasureError: a name is unknown; the measure has no gradient; or the network is in half precision.
+        MeasureError: a name is unknown; the measure has no gradient; or a parameter is complex or in half precision.
         LinescapeError: as of `scan`.
     """
 
@@ -64,11 +65,7 @@ class MeanLoss(nn.Module):
         check_type(path, Path, "The path", "Give a path between two networks, such as Line(start, end).")
         check_type(evaluator, Evaluator, "The evaluator", "Give an Evaluator: Evaluator(model, {'test': data}).")
         check_type(treatment, str, "The treatment of BatchNorm", f"Give one of {', '.join(batchnorm.TREATMENTS)}.")
-        if evaluator.dtype not in (torch.float32, torch.float64):
-            raise MeasureError(
-                f"The network is in {str(evaluator.dtype).removeprefix('torch.')}, in which derivatives have too few "
-                "digits. Convert it and the states with .float() or .double()."
-            )
+        _check_types(evaluator.model)
         self._data = _known(data, evaluator.data, "data")
         self._name = _known(measure, evaluator.measures, "measure")
         self._measure, self._forward = evaluator.measures[self._name], evaluator.forward
@@ -79,8 +76,9 @@ class MeanLoss(nn.Module):
         self.weights = tuple(of for of in self.network.parameters() if is_continuous(of.dtype))
         for weight in self.weights:
             weight.requires_grad_(True)
+        self.dtype = min((weight.dtype for weight in self.weights), key=lambda of: of.itemsize)
         self._batches = [to_device(batch, evaluator.device) for batch in evaluator.data[self._data]]
-        self._total = 1.0
+        self._total, self._alpha = 1.0, float("nan")
         with torch.no_grad(), random_state_kept(evaluator.device):
             self._total = sum(float(self._counts(*self._outputs(number)).sum()) for number in self.numbers)
 
@@ -99,7 +97,7 @@ class MeanLoss(nn.Module):
             "batches": len(self._batches),
             "weight_of_all_examples": self._total,
             "parameters": sum(weight.numel() for weight in self.weights),
-            "dtype": str(self.weights[0].dtype).removeprefix("torch."),
+            "dtype": str(self.dtype).removeprefix("torch."),
         }
 
     def forward(self, number: Any) -> Tensor:
@@ -122,6 +120,7 @@ class MeanLoss(nn.Module):
                         f"At alpha = {alpha:g} the loss is {expected}, which has no derivatives. Leave this position "
                         "out, or choose another treatment of BatchNorm."
                     )
+                self._alpha = alpha
                 plain.load(self.network, self._path, alpha, self.treatment, self._evaluator)
                 found = self.value()
                 if not np.isclose(found, expected, rtol=1e-3, atol=1e-6):
@@ -138,7 +137,11 @@ class MeanLoss(nn.Module):
             return sum(float(self(number).sum(dtype=torch.float64)) for number in self.numbers)
 
     def gradient(self) -> list[Tensor]:
-        """Of the mean loss, by `weights`; zero for those that it does not depend on."""
+        """Of the mean loss, by `weights`; zero for those that it does not depend on.
+
+        Raises:
+            MeasureError: it is not finite.
+        """
         total = [torch.zeros_like(weight) for weight in self.weights]
         with torch.enable_grad(), random_state_kept(self._evaluator.device):
             for number in self.numbers:
@@ -146,7 +149,18 @@ class MeanLoss(nn.Module):
                 for sum_of, part in zip(total, parts, strict=True):
                     if part is not None:
                         sum_of += part
+        for part in total:
+            self.check_finite(bool(part.isfinite().all()), "gradient")
         return total
+
+    def check_finite(self, finite: bool, what: str) -> None:
+        """Raise `MeasureError` if a derivative at the position that is loaded is not finite."""
+        if not finite:
+            raise MeasureError(
+                f"At alpha = {self._alpha:g} the loss is finite and its {what} is not: an operation of the network has "
+                "no derivative there, as a square root has none at 0. Leave this position out, or add a small number "
+                "to what the operation is given."
+            )
 
     def _outputs(self, number: int) -> tuple[Any, Any]:
         outputs, targets = self._forward(self.network, map_tensors(self._batches[number], torch.clone))
@@ -157,6 +171,26 @@ class MeanLoss(nn.Module):
         counter = counting(self._measure)
         counts = None if counter is None else counter(targets)
         return torch.ones(len(outputs), device=self._evaluator.device) if counts is None else counts
+
+
+def _check_types(network: nn.Module) -> None:
+    """Raise `MeasureError` if there is no parameter, or one of a type by which a loss cannot be differentiated well."""
+    if not any(is_continuous(weight.dtype) and weight.numel() for weight in network.parameters()):
+        raise MeasureError(
+            "The network has no parameters, by which a loss could be differentiated. What is a buffer, and should "
+            "count, has to be an nn.Parameter."
+        )
+    for name, weight in network.named_parameters():
+        if weight.is_complex():
+            raise MeasureError(
+                f"The parameter {name!r} is complex, and derivatives are taken here by real numbers alone. Keep its "
+                "real and its imaginary part as two parameters."
+            )
+        if is_continuous(weight.dtype) and weight.dtype not in (torch.float32, torch.float64):
+            raise MeasureError(
+                f"The parameter {name!r} is in {str(weight.dtype).removeprefix('torch.')}, in which derivatives have "
+                "too few digits. Convert the network and the states with .float() or .double()."
+            )
 
 
 def _known(name: str | None, names: Any, what: str) -> str:

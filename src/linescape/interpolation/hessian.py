@@ -92,7 +92,7 @@ def curvature(
             scan's; Lanczos did not converge; or the network is in half precision.
         LinescapeError: as of `scan`.
     """
-    from scipy.sparse.linalg import ArpackNoConvergence  # scipy only here and below, as it takes a while to import
+    from scipy.sparse.linalg import ArpackNoConvergence  # here and below, as scipy takes a while to import
 
     loss = MeanLoss(path, evaluator, alphas, data, measure, batchnorm)
     count = sum(weight.numel() for weight in loss.weights)
@@ -119,7 +119,7 @@ def curvature(
             ) from error
     columns = (np.array(column) for column in zip(*rows, strict=True))
     gradients, eigenvalues, residuals, traces, half_widths = columns
-    provenance = {**loss.describe(), "vectors": vectors, "seed": seed, "tolerance": _TOLERANCE[evaluator.dtype]}
+    provenance = {**loss.describe(), "vectors": vectors, "seed": seed, "tolerance": _TOLERANCE[loss.dtype]}
     return Curvature(loss.alphas, loss.values, gradients, eigenvalues, residuals, traces, half_widths, provenance)
 
 
@@ -139,12 +139,13 @@ def _check_numbers(top: int, vectors: int, count: int) -> None:
 
 def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Eigenvalues and their residuals ``(top,)``, the trace and the half width of its interval."""
-    from scipy.sparse.linalg import LinearOperator, eigsh
     from scipy.special import stdtrit
+
+    from linescape.interpolation.lanczos import LinearOperator, largest_eigenvalues
 
     operator = LinearOperator((count, count), partial(_product, loss), dtype=np.float64)
     random = np.random.default_rng(seed)
-    first, tolerance = random.standard_normal(count), _TOLERANCE[loss.weights[0].dtype]
+    first, tolerance = random.standard_normal(count), _TOLERANCE[loss.dtype]
     whole = operator @ np.eye(count) if count <= vectors else None
     if whole is not None:  # Lanczos finds fewer than all, and none of one
         found, directions = np.linalg.eigh((whole + whole.T) / 2)
@@ -152,7 +153,7 @@ def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[
     elif not np.any(operator @ first):  # of a loss that is linear by pieces, which Lanczos cannot begin with
         found, directions = np.zeros(top), np.eye(count, top)
     else:
-        found, directions = eigsh(operator, k=top, which="LA", v0=first, tol=tolerance, maxiter=30 * count)
+        found, directions = largest_eigenvalues(operator, top, first, tolerance, random.spawn(1)[0])
     found, directions = found[::-1], directions[:, ::-1]
     residuals = np.linalg.norm(operator @ directions - found * directions, axis=0)
     if whole is not None:
@@ -166,9 +167,9 @@ def _of(loss: MeanLoss, count: int, top: int, vectors: int, seed: int) -> tuple[
 def _product(loss: MeanLoss, vector: np.ndarray) -> np.ndarray:
     """The Hessian times a vector ``(parameters,)``."""
     weights = loss.weights
-    flat = torch.as_tensor(vector.reshape(-1).copy(), dtype=weights[0].dtype, device=weights[0].device)
+    flat = torch.as_tensor(vector.reshape(-1).copy(), device="cpu")
     pieces = torch.split(flat, [weight.numel() for weight in weights])
-    parts = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+    parts = [piece.view_as(weight).to(weight) for piece, weight in zip(pieces, weights, strict=True)]
     total = np.zeros(len(flat))
     for number in loss.numbers:
         with torch.enable_grad():
@@ -178,4 +179,5 @@ def _product(loss: MeanLoss, vector: np.ndarray) -> np.ndarray:
                 chosen = [gradient[place] for place in bent], weights, [parts[place] for place in bent]
                 product = grad(*chosen, materialize_grads=True)
                 total += torch.cat([of.flatten() for of in product]).double().cpu().numpy()
+    loss.check_finite(bool(np.isfinite(total).all()), "second derivative")
     return total

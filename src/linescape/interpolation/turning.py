@@ -14,7 +14,8 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from linescape import tensor_file
@@ -251,10 +253,29 @@ def _logits(module: nn.Module, path: Path, near: float) -> Callable[[Tensor, Ten
 
     def logits(inputs: Tensor, alpha: Tensor) -> Tensor:
         moved = {name: (1 - alpha) * start[name] + alpha * end[name] for name in start}
-        outputs = functional_call(module, {**fixed, **moved}, (inputs,))
-        return torch.as_tensor(getattr(outputs, "logits", outputs))
+        with _plain_attention():
+            outputs = functional_call(module, {**fixed, **moved}, (inputs,))
+        outputs = getattr(outputs, "logits", outputs)
+        if not isinstance(outputs, Tensor):
+            raise MeasureError(
+                f"The network returns a {type(outputs).__name__}, and Gauss length is that of logits (examples, "
+                "classes). Wrap the network in a module that returns them alone."
+            )
+        return outputs
 
     return logits
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention out of operations that torch can differentiate forward, where it has others for inference."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _wide(tensor: Tensor) -> Tensor:
@@ -341,7 +362,13 @@ def _check(module: nn.Module, network: nn.Module, path: Path, inputs: Tensor) ->
     alpha = 0.4142  # no position of a usual grid, nor a symmetric one
     logits = partial(_logits(module, path, alpha), inputs)
     with torch.no_grad():
-        outputs = logits(_at(alpha))
+        try:
+            outputs = logits(_at(alpha))
+        except RuntimeError as error:  # of torch, where forward has a type of its own
+            raise MeasureError(
+                f"The network cannot be called in float64, in which Gauss length is measured: {first_line(error)}. Let "
+                "its forward follow the type of its weights, in place of calls such as .float() and .bfloat16()."
+            ) from error
         alone = partial(_logits(module, path, alpha), inputs[:1])
         _check_outputs(outputs, lambda: alone(_at(alpha)), len(inputs))
         _check_plain_call(outputs, network, path, alpha, inputs)
@@ -391,7 +418,7 @@ def _check_derivatives(logits: Callable[[Tensor], Tensor], outputs: Tensor, alph
     except (RuntimeError, NotImplementedError) as error:
         raise MeasureError(
             f"torch cannot differentiate this network forward twice: {first_line(error)}. Replace the operation "
-            "that it names by plain ones (for attention: torch.nn.attention.sdpa_kernel(SDPBackend.MATH))."
+            "that it names by plain ones."
         ) from error
     scale = 0.01 * outputs.norm(dim=1) + exact[0].norm(dim=1) + exact[1].norm(dim=1)  # the first: of rounding
     for which, derivative, before, after in zip(("first", "second"), exact, *nearby, strict=True):

@@ -13,7 +13,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.interpolation.alignment import matching, operations
-from linescape.interpolation.alignment.aligning import Alignment, By, align
+from linescape.interpolation.alignment.aligning import Alignment, By, align, shuffle
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from tests.interpolation.alignment.test_units import derived
@@ -116,6 +116,31 @@ def test_activations_correlate_as_numpy_says() -> None:
     exact = np.corrcoef(left[:3].double().numpy(), right.double().numpy())[:3, 3:]
     np.testing.assert_allclose(moments.correlations()[:3], exact, atol=1e-10)
     assert not moments.correlations()[3].any()
+
+
+class Transposed(nn.Module):
+    """Whose weight of 8 rows is also read transposed: as many rows as the examples that a graph is made with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden = torch.relu(self.second(torch.relu(self.first(inputs))))
+        logits: Tensor = self.last(torch.relu(nn.functional.linear(hidden, self.second.weight.T)))
+        return logits
+
+
+def test_rows_of_weights_are_not_taken_for_examples_and_modules_can_be_shuffled() -> None:
+    torch.manual_seed(0)
+    network, inputs = Transposed().double(), torch.randn(12, 6).double()
+    evaluator = Evaluator(network, {"train": (inputs, torch.arange(12) % 5)})
+    other = Transposed().double()
+    other.load_state_dict(shuffle(network, evaluator, seed=1).state_dict())
+    assert not torch.equal(other.second.weight, network.second.weight)
+    torch.testing.assert_close(other(inputs), network(inputs), rtol=1e-10, atol=1e-10)
+    back = align(network, other, evaluator)
+    assert all(torch.equal(back.state[name], value) for name, value in network.state_dict().items())
 
 
 def test_a_wrong_derivation_is_found_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from linescape.evaluation import batchnorm
 from linescape.evaluation.batches import first_with_examples, head, map_tensors, to_device
 from linescape.evaluation.copies.observing import random_state_kept
 from linescape.evaluation.evaluator import Evaluator
-from linescape.geometry.given import Network, as_ends
+from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.state import State, check_pair, distance
 from linescape.interpolation.alignment.exporting import export
 from linescape.interpolation.alignment.matching import by_activations, by_weights
@@ -130,7 +130,7 @@ def shuffle(network: Network, evaluator: Evaluator, seed: int = 0) -> State:
         StateError: as `align`.
         DataError: there are no examples.
     """
-    state, _ = as_ends(network, network, evaluator.model)
+    state = as_state(network, "The network", evaluator.model)
     with evaluator.lent(), random_state_kept(evaluator.device):
         called = _Called(evaluator)
         return _shuffled(called, state, _free_units(called, state), seed)

@@ -88,7 +88,7 @@ def _graph_of(program: torch.export.ExportedProgram) -> Graph:
     graph.eliminate_dead_code()
     batch = next(node.meta["val"].shape[0] for node in graph.nodes if node.name == inputs[0])
     values = [node.meta["val"] for node in graph.nodes if node.op == "call_function" and _is_tensor(node)]
-    with_rows = [value for value in values if value.ndim and value.shape[0] == batch]
+    with_rows = [value for value in values if _has_rows(value, batch)]
     return Graph(
         graph,
         weights,
@@ -96,10 +96,23 @@ def _graph_of(program: torch.export.ExportedProgram) -> Graph:
         inputs,
         program.call_spec.out_spec,
         (Tensor,) * len(outputs),
-        rows=all(node.meta["val"].ndim and node.meta["val"].shape[0] == batch for node in outputs),
+        rows=all(_has_rows(node.meta["val"], batch) for node in outputs),
         floats=max((math.prod(int(side) for side in value.shape[1:]) for value in with_rows), default=0),
         examples=_range(program, batch),
     )
+
+
+def _has_rows(value: Tensor, batch: int | torch.SymInt) -> bool:
+    """Whether a tensor has a row for each example, and not only as many as there happen to be in this call.
+
+    Symbols are compared as such: `==` of theirs would bind the number of examples to the one of this call.
+    """
+    if not value.ndim:
+        return False
+    of_value, of_batch = (
+        side.node.expr if isinstance(side, torch.SymInt) else side for side in (value.shape[0], batch)
+    )
+    return bool(of_value == of_batch)
 
 
 def _range(program: torch.export.ExportedProgram, batch: int | torch.SymInt) -> tuple[float, float]:

@@ -259,7 +259,7 @@ def _reshaping(call: _Call) -> Any:
     return call.all.reshaped(call.axes(x), call.shape(x), tuple(call.out.shape), f"{call.name} takes its units apart")
 
 
-@_rule("transpose t permute movedim")
+@_rule("transpose t permute movedim numpy_T mT")
 def _transposing(call: _Call) -> Any:
     axes = call.axes(call.given[0])
     numbered = torch.empty([*range(1, len(axes) + 1)], device="meta")  # each axis is known by its length
