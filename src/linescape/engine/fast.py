@@ -31,11 +31,13 @@ from linescape.engine.native import build
 from linescape.engine.onednn import Kernels
 from linescape.engine.plan import LEAST, UNLIMITED, Ends, Plan, added_bytes, tensors_of
 from linescape.engine.recording import record
+from linescape.engine.settings import settings
 from linescape.engine.tracing import trace, trace_recordings
 from linescape.errors import first_line
 
 _KINDS = 8
-"""Most kinds of call that are recorded: each costs several calls, and sequences of many lengths are many kinds."""
+"""Most kinds of call that are recorded: each costs several calls, and sequences of many lengths are many kinds. Also the
+most settings of a network that have graphs of their own."""
 
 LIGHT = 2.5e8
 """Bytes of weights of which a second copy is always allowed."""
@@ -50,6 +52,8 @@ class Fast(nn.Module):
         memory: bytes of results that may be kept between calls, for all batches together. A network whose weights take
             more (and more than `LIGHT`) is used with its weights in their own layout, as folded or reordered weights
             are a second copy.
+        may_be_set: whether code between calls may set attributes of the network, as a user's own `forward` may. Each
+            setting then has graphs of its own.
 
     Attributes:
         notes: why the network is called as it is, if it is.
@@ -58,9 +62,10 @@ class Fast(nn.Module):
         compiled: whether the kernels of `kernels.c` were available, which other machines may lack.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9) -> None:
+    def __init__(
+        self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9, may_be_set: bool = True
+    ) -> None:
         super().__init__()
-        self.network = network
         self.dtype = dtype
         self.memory = memory
         self.training = False
@@ -80,6 +85,15 @@ class Fast(nn.Module):
         self._plans: dict[tuple[object, ...], Plan | None] = {}
         self._batch: object = None
         self._memory_left = memory
+        self._may_be_set = may_be_set
+        self._settings: dict[tuple[object, ...], int] = {}
+        self.network = network  # at last: from now on other attributes are the network's
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "network" in self.__dict__.get("_modules", {}) and name not in self.__dict__ and name != "network":
+            setattr(self.network, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -190,9 +204,10 @@ class Fast(nn.Module):
                 growth.check(record(self._rounded_network(), *self._rounded((args, kwargs))), call.examples)
 
     def _plan(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan | None:
-        asking = self._asking.setdefault(call.kind, [])
+        kind_and_setting = (call.kind, self._setting())
+        asking = self._asking.setdefault(kind_and_setting, [])
         variant = next((place for place, graph in enumerate(asking) if graph.answers_alike(call)), len(asking))
-        kind = (call.kind, variant)
+        kind = (*kind_and_setting, variant)
         key = (kind, self._view)
         if key not in self._plans:
             self._plans[key] = None  # if what follows fails, it is not tried again
@@ -207,6 +222,19 @@ class Fast(nn.Module):
                 if plan.graph.asks is not None:
                     asking.append(plan.graph)
         return self._plans[key]
+
+    def _setting(self) -> int:
+        """The number of the present attributes of the network, of those that calls had.
+
+        Raises:
+            NotExportable: calls had too many different ones.
+        """
+        if not self._may_be_set:
+            return 0
+        present = settings(self.network)
+        if present not in self._settings and len(self._settings) == _KINDS:
+            raise NotExportable(f"its attributes are set in more than {_KINDS} ways between calls")
+        return self._settings.setdefault(present, len(self._settings))
 
     def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan:
         """A plan for a kind of call that has no graph yet: `trace` is tried first, as it is a hundred times faster."""

@@ -76,8 +76,11 @@ class Call:
             (tensor.dtype, tensor.shape[1:] if rows else tensor.shape, rows)
             for tensor, rows in zip(tensors, batched, strict=True)
         )
-        others = tuple(leaf for leaf in leaves if not isinstance(leaf, Tensor))
-        kind = (_Structure(spec), shapes, others, min(examples, 3))  # of fewer, no graph for any number can be found
+        others = tuple((type(leaf), leaf) for leaf in leaves if not isinstance(leaf, Tensor))  # 1 equals True
+        device = tensors[0].device.type
+        cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+        few = min(examples, 3)  # of fewer, no graph for any number can be found
+        kind = (_Structure(spec), shapes, others, few, cast)
         try:
             hash(kind)
         except TypeError as error:

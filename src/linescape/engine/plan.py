@@ -120,7 +120,9 @@ class Plan:
         kept = self.keepable(inputs) if kept is None else kept
         values = {**self.values, **dict(zip(self.graph.inputs, inputs, strict=True)), **kept}
         self.parts.live.run(values)
-        return [values[name] for name in self.parts.outputs]
+        # Code that reads outputs may write to them, so what is used again is returned as a copy.
+        live = self.parts.live.gives
+        return [values[name] if name in live else values[name].clone() for name in self.parts.outputs]
 
 
 def _bytes(graph: fx.Graph, names: Iterable[str], dtype: torch.dtype | None) -> int:

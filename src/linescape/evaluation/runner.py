@@ -74,7 +74,8 @@ class Runner:
         self.device = first.device
         self.dtype = next((value.dtype for value in tensors if is_continuous(value.dtype)), first.dtype)
         self.precision = self._asked if processors.multiplies_bfloat16(self.device) else None
-        self.engine = Fast(self.model, torch.bfloat16 if self.precision else None, self._memory)
+        dtype, own = torch.bfloat16 if self.precision else None, self.forward is not default_forward
+        self.engine = Fast(self.model, dtype, self._memory, may_be_set=own)
         self.statistics = batchnorm.statistics(self.model)
 
     @property
