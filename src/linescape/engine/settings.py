@@ -19,7 +19,8 @@ def settings(network: nn.Module) -> tuple[object, ...]:
     """The attributes of all layers but their tensors; hashable, and equal for equal ones.
 
     Numbers, texts and truth values are compared by value, also in lists, tuples, dictionaries and in the attributes of
-    an object that a layer holds, such as its configuration. Other objects are compared by identity.
+    an object that a layer holds, such as its configuration. Other objects are compared by identity, and tensors that
+    are no state by how often they were written to.
     """
     seen: set[int] = set()
     return tuple(part for name, layer in network.named_modules() for part in (name, *_of_layer(layer, seen)))
@@ -39,6 +40,8 @@ def _leaves(value: Any) -> Iterator[object]:
     yield str(structure)
     for leaf in leaves:
         yield (type(leaf), leaf) if isinstance(leaf, _PLAIN) else id(leaf)
+        if isinstance(leaf, Tensor) and not leaf.is_inference():
+            yield leaf._version
 
 
 def _of_object(value: Any, seen: set[int]) -> Iterator[object]:
