@@ -36,8 +36,8 @@ from linescape.engine.tracing import trace, trace_recordings
 from linescape.errors import first_line
 
 _KINDS = 8
-"""Most kinds of call that are recorded: each costs several calls, and sequences of many lengths are many kinds. Also the
-most settings of a network that have graphs of their own."""
+"""Most kinds of call that are recorded: each costs several calls, and sequences of many lengths are many kinds. So many
+settings of the network's attributes have graphs too."""
 
 LIGHT = 2.5e8
 """Bytes of weights of which a second copy is always allowed."""

@@ -355,6 +355,7 @@ def _held(network: nn.Module) -> dict[int, tuple[str, bool]]:
 
 
 def name_of(func: Any) -> str:
+    """The name of a function of torch, or of the attribute that it gets or sets."""
     return str(getattr(_described(func), "__name__", func))
 
 

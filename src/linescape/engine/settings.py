@@ -46,7 +46,7 @@ def _leaves(value: Any) -> Iterator[object]:
 
 def _of_object(value: Any, seen: set[int]) -> Iterator[object]:
     """The attributes of an object that is none of torch's and no function; once where several layers hold it."""
-    if hasattr(value, "__dict__") and not isinstance(value, nn.Module | Tensor) and not callable(value):
-        if id(value) not in seen:
-            seen.add(id(value))
-            yield from ((name, *_leaves(inner)) for name, inner in vars(value).items())
+    has_attributes = hasattr(value, "__dict__") and not isinstance(value, nn.Module | Tensor) and not callable(value)
+    if has_attributes and id(value) not in seen:
+        seen.add(id(value))
+        yield from ((name, *_leaves(inner)) for name, inner in vars(value).items())

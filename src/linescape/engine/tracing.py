@@ -211,13 +211,16 @@ class _WeightsInGraph(TorchFunctionMode):
         self._held = {_address(tensor) for tensor in _tensors(network).values()}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        leaves = pytree.tree_leaves((args, kwargs))
-        of_graph = any(isinstance(leaf, fx.Proxy) for leaf in leaves)
-        if not of_graph and name_of(func) not in OF_SHAPE:
-            if any(isinstance(leaf, Tensor) and _address(leaf) in self._held for leaf in leaves):
-                self.refused = f"it computes with weights where torch.fx cannot see it ({name_of(func)})"
-                raise NotExportable(self.refused)
+        if name_of(func) not in OF_SHAPE and self._is_apart(pytree.tree_leaves((args, kwargs))):
+            self.refused = f"it computes with weights where torch.fx cannot see it ({name_of(func)})"
+            raise NotExportable(self.refused)
         return func(*args, **(kwargs or {}))
+
+    def _is_apart(self, leaves: list[Any]) -> bool:
+        """Whether a function reads weights, and no value of the graph, in which case it would be a part of that."""
+        if any(isinstance(leaf, fx.Proxy) for leaf in leaves):
+            return False
+        return any(isinstance(leaf, Tensor) and _address(leaf) in self._held for leaf in leaves)
 
 
 class _Pure(DispatchObserver):  # type: ignore[no-untyped-call]
