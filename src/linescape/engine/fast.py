@@ -52,8 +52,8 @@ class Fast(nn.Module):
         memory: bytes of results that may be kept between calls, for all batches together. A network whose weights take
             more (and more than `LIGHT`) is used with its weights in their own layout, as folded or reordered weights
             are a second copy.
-        may_be_set: whether code between calls may set attributes of the network, as a user's own `forward` may. Each
-            setting then has graphs of its own.
+        has_own_code: whether the code between calls is the user's own. It may set attributes of the network, each
+            setting of which then has graphs of its own, and give the network what it has computed of moving weights.
 
     Attributes:
         notes: why the network is called as it is, if it is.
@@ -63,7 +63,7 @@ class Fast(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9, may_be_set: bool = True
+        self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9, has_own_code: bool = True
     ) -> None:
         super().__init__()
         self.dtype = dtype
@@ -85,7 +85,7 @@ class Fast(nn.Module):
         self._plans: dict[tuple[object, ...], Plan | None] = {}
         self._batch: object = None
         self._memory_left = memory
-        self._may_be_set = may_be_set
+        self._has_own_code = has_own_code
         self._settings: dict[tuple[object, ...], int] = {}
         self.network = network  # at last: from now on other attributes are the network's
 
@@ -163,6 +163,8 @@ class Fast(nn.Module):
         batch, self._batch = self._batch, None  # a second call for one batch may have other inputs
         try:
             call = Call.of(args, kwargs)
+            if self.dtype is None and torch.is_autocast_enabled(call.tensors[0].device.type):
+                raise NotExportable("it is called inside torch.autocast, which operations of a graph would not follow")
             plan = self._plan(call, args, kwargs)
             if plan is not None:
                 self._check_size(plan, call, args, kwargs)
@@ -182,11 +184,14 @@ class Fast(nn.Module):
 
     def _run_keeping(self, plan: Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
         values = plan.kept.get(key)
+        if values is not None and self._has_own_code and not _equal(plan.kept_of[key], part):
+            return plan.run(part)  # the inputs are made of moving weights
         if values is None:
             values = plan.keepable(part)
-            size = added_bytes(values.values(), part)
+            inputs = part if self._has_own_code else ()
+            size = added_bytes([*values.values(), *inputs], () if self._has_own_code else part)
             if size <= self._memory_left:
-                plan.kept[key] = values
+                plan.kept[key], plan.kept_of[key] = values, inputs
                 self._memory_left -= size
         return plan.run(part, values)
 
@@ -229,7 +234,7 @@ class Fast(nn.Module):
         Raises:
             NotExportable: calls had too many different ones.
         """
-        if not self._may_be_set:
+        if not self._has_own_code:
             return 0
         present = settings(self.network)
         if present not in self._settings and len(self._settings) == _KINDS:
@@ -346,6 +351,10 @@ class Fast(nn.Module):
 
         args, kwargs = pytree.tree_map(rounded, (arguments[0], dict(arguments[1])))
         return args, kwargs
+
+
+def _equal(before: tuple[Tensor, ...], now: tuple[Tensor, ...]) -> bool:
+    return all(one.shape == other.shape and torch.equal(one, other) for one, other in zip(before, now, strict=True))
 
 
 @contextmanager

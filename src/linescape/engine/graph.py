@@ -77,10 +77,7 @@ class Call:
             for tensor, rows in zip(tensors, batched, strict=True)
         )
         others = tuple((type(leaf), leaf) for leaf in leaves if not isinstance(leaf, Tensor))  # 1 equals True
-        device = tensors[0].device.type
-        cast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-        few = min(examples, 3)  # of fewer, no graph for any number can be found
-        kind = (_Structure(spec), shapes, others, few, cast)
+        kind = (_Structure(spec), shapes, others, min(examples, 3))  # of fewer, no graph for any number can be found
         try:
             hash(kind)
         except TypeError as error:

@@ -88,6 +88,7 @@ class Plan:
         self.examples = min(max(cache // max(width, 1), LEAST), _MOST) if self.batch_invariant else UNLIMITED
         self.kept_bytes = _bytes(operations, self.parts.kept.gives, dtype)
         self.kept: dict[object, dict[str, Any]] = {}
+        self.kept_of: dict[object, tuple[Tensor, ...]] = {}
         self.stale = True
         self.parts.fixed.run(self.values)
 

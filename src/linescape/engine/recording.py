@@ -254,8 +254,8 @@ class _Recorder(TorchFunctionMode):
         args, kwargs = (fx.node.map_aggregate(given, self._argument) for given in (args, kwargs))
         if _described(func) is not func:
             node = self.graph.call_function(getattr, (args[0], name_of(func)))
-        elif getattr(Tensor, name_of(func), None) is func:
-            node = self.graph.call_method(name_of(func), args, kwargs)
+        elif (method := _method(func)) is not None:
+            node = self.graph.call_method(method, args, kwargs)
         else:
             node = self.graph.call_function(func, args, kwargs)
         self._note_dependence(node)
@@ -357,6 +357,12 @@ def _held(network: nn.Module) -> dict[int, tuple[str, bool]]:
 def name_of(func: Any) -> str:
     """The name of a function of torch, or of the attribute that it gets or sets."""
     return str(getattr(_described(func), "__name__", func))
+
+
+def _method(func: Any) -> str | None:
+    """The name of a method of tensors; ``x ** 2`` calls one that is named ``__pow__`` but calls itself ``pow``."""
+    names = (name_of(func), f"__{name_of(func)}__")
+    return next((name for name in names if getattr(Tensor, name, None) is func), None)
 
 
 def _described(func: Any) -> Any:

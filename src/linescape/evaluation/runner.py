@@ -75,7 +75,7 @@ class Runner:
         self.dtype = next((value.dtype for value in tensors if is_continuous(value.dtype)), first.dtype)
         self.precision = self._asked if processors.multiplies_bfloat16(self.device) else None
         dtype, own = torch.bfloat16 if self.precision else None, self.forward is not default_forward
-        self.engine = Fast(self.model, dtype, self._memory, may_be_set=own)
+        self.engine = Fast(self.model, dtype, self._memory, has_own_code=own)
         self.statistics = batchnorm.statistics(self.model)
 
     @property
