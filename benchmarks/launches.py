@@ -1,8 +1,8 @@
 """How many operations of torch, each a kernel or more on a GPU, one position of a whole line takes: `python -m
 benchmarks.launches`.
 
-Counted on the CPU, where the engine makes the graph that it makes on a GPU: without oneDNN's operations and without
-kernels of its own. Views are not counted. What a GPU makes of an operation, and how long it takes, is not known by that.
+Counted on the CPU, where the engine makes the graph that it makes on a GPU: without oneDNN's operations and without its
+own kernels. Views are not counted. What a GPU makes of an operation, and how long it takes, is not known by that.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ def of_engine(pair: tuple[torch.nn.Module, State, State], data: tuple[torch.Tens
         next(points), next(points)
         with counted:
             next(points)
-        points.close()
     if notes := evaluator.engine.notes:
         raise SystemExit(f"This is no graph: {notes}")
     return counted
