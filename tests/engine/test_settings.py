@@ -93,6 +93,14 @@ def test_settings_are_equal_where_nothing_was_set() -> None:
         assert settings(other) != before
 
 
+def test_weights_in_a_list_are_no_settings() -> None:
+    net = nn.LSTM(12, 3, batch_first=True)
+    before = settings(net)
+    with torch.no_grad():
+        net.weight_ih_l0.mul_(2)
+    assert settings(net) == before
+
+
 def test_arguments_that_are_equal_but_of_other_types_are_told_apart() -> None:
     class Powers(nn.Linear):
         def forward(self, x: Tensor, power: float = 1) -> Tensor:

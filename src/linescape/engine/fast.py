@@ -87,6 +87,7 @@ class Fast(nn.Module):
         self._memory_left = memory
         self._has_own_code = has_own_code
         self._settings: dict[tuple[object, ...], int] = {}
+        self._refused = ""  # why a call was first made as it is
         self.network = network  # at last: from now on other attributes are the network's
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -169,6 +170,7 @@ class Fast(nn.Module):
             if plan is not None:
                 self._check_size(plan, call, args, kwargs)
         except NotExportable as reason:
+            self._refused = self._refused or str(reason)
             if self.may_prepare:
                 self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
             plan = None
@@ -238,7 +240,7 @@ class Fast(nn.Module):
             return 0
         present = settings(self.network)
         if present not in self._settings and len(self._settings) == _KINDS:
-            raise NotExportable(f"its attributes are set in more than {_KINDS} ways between calls")
+            raise NotExportable(self._refused or f"its attributes are set in more than {_KINDS} ways between calls")
         return self._settings.setdefault(present, len(self._settings))
 
     def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan:

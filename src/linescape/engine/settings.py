@@ -22,7 +22,8 @@ def settings(network: nn.Module) -> tuple[object, ...]:
     an object that a layer holds, such as its configuration. Other objects are compared by identity, and tensors that
     are no state by how often they were written to.
     """
-    seen: set[int] = set()
+    seen: set[int] = set()  # and what is state, which moves
+    seen.update(map(id, network.parameters()), map(id, network.buffers()))
     return tuple(part for name, layer in network.named_modules() for part in (name, *_of_layer(layer, seen)))
 
 
@@ -31,16 +32,16 @@ def _of_layer(layer: nn.Module, seen: set[int]) -> Iterator[object]:
         if type(value) in _PLAIN:
             yield name, type(value), value
         elif name not in _STATE and not (isinstance(value, dict) and not value):
-            yield name, *_leaves(value)
+            yield name, *_leaves(value, seen)
             yield from _of_object(value, seen)
 
 
-def _leaves(value: Any) -> Iterator[object]:
+def _leaves(value: Any, seen: set[int]) -> Iterator[object]:
     leaves, structure = pytree.tree_flatten(value)
     yield str(structure)
     for leaf in leaves:
         yield (type(leaf), leaf) if isinstance(leaf, _PLAIN) else id(leaf)
-        if isinstance(leaf, Tensor) and not leaf.is_inference():
+        if isinstance(leaf, Tensor) and id(leaf) not in seen and not leaf.is_inference():
             yield leaf._version
 
 
@@ -49,4 +50,4 @@ def _of_object(value: Any, seen: set[int]) -> Iterator[object]:
     has_attributes = hasattr(value, "__dict__") and not isinstance(value, nn.Module | Tensor) and not callable(value)
     if has_attributes and id(value) not in seen:
         seen.add(id(value))
-        yield from ((name, *_leaves(inner)) for name, inner in vars(value).items())
+        yield from ((name, *_leaves(inner, seen)) for name, inner in vars(value).items())
