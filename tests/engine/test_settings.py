@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linescape.engine.settings import settings
+from linescape.engine.settings import settings_of
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
 from tests.support.engine import compared, labels, line_of, noted
@@ -81,24 +81,24 @@ def test_what_code_sets_between_calls_has_graphs_of_its_own(choose: Callable[[An
 
 def test_settings_are_equal_where_nothing_was_set() -> None:
     net = Tasks()
-    before = settings(net)
+    before = settings_of(net)
     with torch.no_grad():
         net.body.weight.mul_(2)
-    assert settings(net) == before
-    assert hash(before) == hash(settings(net))
+    assert settings_of(net) == before
+    assert hash(before) == hash(settings_of(net))
     for choose in (*WAYS, in_a_tensor):
         other = copy.deepcopy(net)
-        before = settings(other)
+        before = settings_of(other)
         choose(other, 1)
-        assert settings(other) != before
+        assert settings_of(other) != before
 
 
 def test_weights_in_a_list_are_no_settings() -> None:
     net = nn.LSTM(12, 3, batch_first=True)
-    before = settings(net)
+    before = settings_of(net)
     with torch.no_grad():
         net.weight_ih_l0.mul_(2)
-    assert settings(net) == before
+    assert settings_of(net) == before
 
 
 def test_arguments_that_are_equal_but_of_other_types_are_told_apart() -> None:

@@ -31,7 +31,7 @@ from linescape.engine.native import build
 from linescape.engine.onednn import Kernels
 from linescape.engine.plan import LEAST, UNLIMITED, Ends, Plan, added_bytes, tensors_of
 from linescape.engine.recording import record
-from linescape.engine.settings import settings
+from linescape.engine.settings import settings_of
 from linescape.engine.tracing import trace, trace_recordings
 from linescape.errors import first_line
 
@@ -238,7 +238,7 @@ class Fast(nn.Module):
         """
         if not self._has_own_code:
             return 0
-        present = settings(self.network)
+        present = settings_of(self.network)
         if present not in self._settings and len(self._settings) == _KINDS:
             raise NotExportable(self._refused or f"its attributes are set in more than {_KINDS} ways between calls")
         return self._settings.setdefault(present, len(self._settings))

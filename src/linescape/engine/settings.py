@@ -15,7 +15,7 @@ _PLAIN = (int, float, complex, bool, str, bytes, type(None))
 _STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
 
-def settings(network: nn.Module) -> tuple[object, ...]:
+def settings_of(network: nn.Module) -> tuple[object, ...]:
     """The attributes of all layers but their tensors; hashable, and equal for equal ones.
 
     Numbers, texts and truth values are compared by value, also in lists, tuples, dictionaries and in the attributes of
