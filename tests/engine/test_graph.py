@@ -127,6 +127,47 @@ class Sized(Head):
         return x if x.shape[0] > 9 else 3 * x
 
 
+class Aside(Head):
+    """Computes with its weights where `torch.fx` does not see it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listed = [self.fc2.bias]
+
+    def between(self, x: Tensor) -> Tensor:
+        named = dict(self.named_parameters())["fc1.bias"] * 2
+        return x * named * self.fc2._parameters["weight"].tanh().sum() + torch.stack(self.listed).sum()
+
+
+class Caught(Head):
+    """As `Aside`, and hides that it failed."""
+
+    def between(self, x: Tensor) -> Tensor:
+        try:
+            return x * sum(value.sum() for value in self.fc2.parameters())
+        except Exception:
+            return x
+
+
+@pytest.mark.parametrize("build", [Aside, Caught])
+@pytest.mark.parametrize("treatment", ["interpolate", "recalibrate"])
+def test_weights_that_code_finds_by_itself_move(build: type[Head], treatment: str) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(build(), nn.BatchNorm1d(3)).eval()
+    whole = line_of(net, VECTORS)
+    for path in (whole, Only(whole, ["0.fc2.weight", "0.fc2.bias"])):
+        plain, fast = (
+            scan(
+                path,
+                Evaluator(net, {"train": (VECTORS, labels(40))}, batch_size=16, fast=fast),
+                ScanOptions(alphas=ALPHAS, batchnorm=treatment),
+            )
+            for fast in (False, True)
+        )
+        assert_close(fast, plain)
+        assert not noted(fast)
+
+
 AS_THEY_ARE = [
     Branching, Centred, Norms, Silent, Random, RandomConstant, Counting, Remembering, Collecting, Hooked, Sized
 ]  # fmt: skip

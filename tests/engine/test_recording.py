@@ -102,7 +102,15 @@ def attended(net: Given, x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(two, two, two, is_causal=True).flatten(1)
 
 
+def operators(net: Given, x: Tensor) -> Tensor:
+    y = x + 1
+    y **= 2
+    y = y**3 + 2**y - (1 - y) / (1 / (y + 10)) + y // 0.3 + (y % 2) - (5 % (y + 9)) + (~(y > 0)).float() + abs(-y)
+    return (y + 7 // (y + 20)).tanh()
+
+
 RECORDED: dict[str, Callable[[Given, Tensor], Tensor]] = {
+    "operators": operators,
     "writes to its values": written,
     "holds tensors": lambda net, x: x * net.scale,
     "sizes": lambda net, x: x.reshape(2 * len(x), 4).neg().reshape(len(x), 8) + torch.arange(len(x)).view(-1, 1) * 0,

@@ -210,3 +210,18 @@ def test_things_are_alike_by_what_they_hold() -> None:
     assert not tensors.alike(1, 1.0)
     assert not tensors.alike(Never(), Never())
     assert not tensors.alike({"a": 1}, [1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_where_a_difference_fits_no_position_is_asked_whether_it_is_finite(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near, far = torch.tensor([-1.0, 2.0], dtype=dtype), torch.tensor([0.9, -0.9], dtype=dtype) * torch.finfo(dtype).max
+    assert tensors.difference_fits(near, near.flip(0))
+    assert not tensors.difference_fits(far, far.flip(0))
+    assert not tensors.difference_fits(near, near * float("nan"))
+    assert not tensors.difference_fits(near.int(), near.int())
+    expected = tensors.lerp(near, near.flip(0), 0.3)
+    assert tensors.lerp(far, far.flip(0), 0.3).isfinite().all()
+    monkeypatch.setattr(tensors, "is_finite", lambda value: pytest.fail("asked"))
+    assert torch.equal(tensors.lerp(near, near.flip(0), 0.3, fits=True), expected)

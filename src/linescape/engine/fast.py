@@ -31,11 +31,13 @@ from linescape.engine.native import build
 from linescape.engine.onednn import Kernels
 from linescape.engine.plan import LEAST, UNLIMITED, Ends, Plan, added_bytes, tensors_of
 from linescape.engine.recording import record
+from linescape.engine.settings import settings_of
 from linescape.engine.tracing import trace, trace_recordings
 from linescape.errors import first_line
 
 _KINDS = 8
-"""Most kinds of call that are recorded: each costs several calls, and sequences of many lengths are many kinds."""
+"""Most kinds of call that are recorded: each costs several calls, and sequences of many lengths are many kinds. So many
+settings of the network's attributes have graphs too."""
 
 LIGHT = 2.5e8
 """Bytes of weights of which a second copy is always allowed."""
@@ -50,6 +52,8 @@ class Fast(nn.Module):
         memory: bytes of results that may be kept between calls, for all batches together. A network whose weights take
             more (and more than `LIGHT`) is used with its weights in their own layout, as folded or reordered weights
             are a second copy.
+        has_own_code: whether the code between calls is the user's own. It may set attributes of the network, each
+            setting of which then has graphs of its own, and give the network what it has computed of moving weights.
 
     Attributes:
         notes: why the network is called as it is, if it is.
@@ -58,9 +62,10 @@ class Fast(nn.Module):
         compiled: whether the kernels of `kernels.c` were available, which other machines may lack.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9) -> None:
+    def __init__(
+        self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9, has_own_code: bool = True
+    ) -> None:
         super().__init__()
-        self.network = network
         self.dtype = dtype
         self.memory = memory
         self.training = False
@@ -80,6 +85,16 @@ class Fast(nn.Module):
         self._plans: dict[tuple[object, ...], Plan | None] = {}
         self._batch: object = None
         self._memory_left = memory
+        self._has_own_code = has_own_code
+        self._settings: dict[tuple[object, ...], int] = {}
+        self._refused = ""  # why a call was first made as it is
+        self.network = network  # at last: from now on other attributes are the network's
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "network" in self.__dict__.get("_modules", {}) and name not in self.__dict__ and name != "network":
+            setattr(self.network, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -149,10 +164,13 @@ class Fast(nn.Module):
         batch, self._batch = self._batch, None  # a second call for one batch may have other inputs
         try:
             call = Call.of(args, kwargs)
+            if self.dtype is None and torch.is_autocast_enabled(call.tensors[0].device.type):
+                raise NotExportable("it is called inside torch.autocast, which operations of a graph would not follow")
             plan = self._plan(call, args, kwargs)
             if plan is not None:
                 self._check_size(plan, call, args, kwargs)
         except NotExportable as reason:
+            self._refused = self._refused or str(reason)
             if self.may_prepare:
                 self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
             plan = None
@@ -168,11 +186,14 @@ class Fast(nn.Module):
 
     def _run_keeping(self, plan: Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
         values = plan.kept.get(key)
+        if values is not None and self._has_own_code and not _equal(plan.kept_of[key], part):
+            return plan.run(part)  # the inputs are made of moving weights
         if values is None:
             values = plan.keepable(part)
-            size = added_bytes(values.values(), part)
+            inputs = part if self._has_own_code else ()
+            size = added_bytes([*values.values(), *inputs], () if self._has_own_code else part)
             if size <= self._memory_left:
-                plan.kept[key] = values
+                plan.kept[key], plan.kept_of[key] = values, inputs
                 self._memory_left -= size
         return plan.run(part, values)
 
@@ -190,9 +211,10 @@ class Fast(nn.Module):
                 growth.check(record(self._rounded_network(), *self._rounded((args, kwargs))), call.examples)
 
     def _plan(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan | None:
-        asking = self._asking.setdefault(call.kind, [])
+        kind_and_setting = (call.kind, self._setting())
+        asking = self._asking.setdefault(kind_and_setting, [])
         variant = next((place for place, graph in enumerate(asking) if graph.answers_alike(call)), len(asking))
-        kind = (call.kind, variant)
+        kind = (*kind_and_setting, variant)
         key = (kind, self._view)
         if key not in self._plans:
             self._plans[key] = None  # if what follows fails, it is not tried again
@@ -207,6 +229,19 @@ class Fast(nn.Module):
                 if plan.graph.asks is not None:
                     asking.append(plan.graph)
         return self._plans[key]
+
+    def _setting(self) -> int:
+        """The number of the present attributes of the network, of those that calls had.
+
+        Raises:
+            NotExportable: calls had too many different ones.
+        """
+        if not self._has_own_code:
+            return 0
+        present = settings_of(self.network)
+        if present not in self._settings and len(self._settings) == _KINDS:
+            raise NotExportable(self._refused or f"its attributes are set in more than {_KINDS} ways between calls")
+        return self._settings.setdefault(present, len(self._settings))
 
     def _new(self, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan:
         """A plan for a kind of call that has no graph yet: `trace` is tried first, as it is a hundred times faster."""
@@ -318,6 +353,10 @@ class Fast(nn.Module):
 
         args, kwargs = pytree.tree_map(rounded, (arguments[0], dict(arguments[1])))
         return args, kwargs
+
+
+def _equal(before: tuple[Tensor, ...], now: tuple[Tensor, ...]) -> bool:
+    return all(one.shape == other.shape and torch.equal(one, other) for one, other in zip(before, now, strict=True))
 
 
 @contextmanager

@@ -76,7 +76,7 @@ class Call:
             (tensor.dtype, tensor.shape[1:] if rows else tensor.shape, rows)
             for tensor, rows in zip(tensors, batched, strict=True)
         )
-        others = tuple(leaf for leaf in leaves if not isinstance(leaf, Tensor))
+        others = tuple((type(leaf), leaf) for leaf in leaves if not isinstance(leaf, Tensor))  # 1 equals True
         kind = (_Structure(spec), shapes, others, min(examples, 3))  # of fewer, no graph for any number can be found
         try:
             hash(kind)

@@ -88,6 +88,7 @@ class Plan:
         self.examples = min(max(cache // max(width, 1), LEAST), _MOST) if self.batch_invariant else UNLIMITED
         self.kept_bytes = _bytes(operations, self.parts.kept.gives, dtype)
         self.kept: dict[object, dict[str, Any]] = {}
+        self.kept_of: dict[object, tuple[Tensor, ...]] = {}
         self.stale = True
         self.parts.fixed.run(self.values)
 
@@ -120,7 +121,9 @@ class Plan:
         kept = self.keepable(inputs) if kept is None else kept
         values = {**self.values, **dict(zip(self.graph.inputs, inputs, strict=True)), **kept}
         self.parts.live.run(values)
-        return [values[name] for name in self.parts.outputs]
+        # Code that reads outputs may write to them, so what is used again is returned as a copy.
+        live = self.parts.live.gives
+        return [values[name] if name in live else values[name].clone() for name in self.parts.outputs]
 
 
 def _bytes(graph: fx.Graph, names: Iterable[str], dtype: torch.dtype | None) -> int:

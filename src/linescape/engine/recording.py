@@ -25,7 +25,7 @@ from linescape.engine.flops import DispatchObserver
 from linescape.engine.graph import Call, NotExportable, attributes_kept, draws, without_inplace
 from linescape.errors import MeasureError
 
-_OF_SHAPE = frozenset(
+OF_SHAPE = frozenset(
     [
         *("shape", "size", "dim", "ndim", "ndimension", "numel", "nelement", "__len__", "stride", "is_contiguous"),
         *("dtype", "itemsize", "element_size", "nbytes", "is_floating_point", "is_complex", "is_signed", "layout"),
@@ -179,8 +179,8 @@ class _Recorder(TorchFunctionMode):
         elif any(isinstance(leaf, Tensor) for leaf in pytree.tree_leaves(result)):
             self._call(func, args, kwargs, result)
         elif given and getattr(func, "__name__", None) == "__set__":
-            raise self.refuse(f"it sets {_name(func)} of a tensor")
-        elif reads != "on constants" and _name(func) not in _OF_SHAPE:
+            raise self.refuse(f"it sets {name_of(func)} of a tensor")
+        elif reads != "on constants" and name_of(func) not in OF_SHAPE:
             return self._answer(func, args, kwargs, result)
         return result
 
@@ -192,7 +192,7 @@ class _Recorder(TorchFunctionMode):
         """The value that the network's code reads."""
         node = self._add(func, args, kwargs)
         if self._depends[node] == "on weights" or not isinstance(value, bool | int | float):
-            raise self.refuse(f"its code reads the values of tensors ({_name(func)})")
+            raise self.refuse(f"its code reads the values of tensors ({name_of(func)})")
         answer = value if self._told is None else next(self._told, None)
         if type(answer) is not type(value):
             raise self.refuse("its code asks something else of another number of examples")
@@ -253,9 +253,9 @@ class _Recorder(TorchFunctionMode):
             raise self.refuse("it switches torch.autocast on or off")
         args, kwargs = (fx.node.map_aggregate(given, self._argument) for given in (args, kwargs))
         if _described(func) is not func:
-            node = self.graph.call_function(getattr, (args[0], _name(func)))
-        elif getattr(Tensor, _name(func), None) is func:
-            node = self.graph.call_method(_name(func), args, kwargs)
+            node = self.graph.call_function(getattr, (args[0], name_of(func)))
+        elif (method := _method(func)) is not None:
+            node = self.graph.call_method(method, args, kwargs)
         else:
             node = self.graph.call_function(func, args, kwargs)
         self._note_dependence(node)
@@ -277,7 +277,7 @@ class _Recorder(TorchFunctionMode):
         tensor = written[0]
         address = tensor.untyped_storage().data_ptr()
         if len(written) > 1 or not args or args[0] is not tensor:
-            raise self.refuse(f"it writes to an argument of {_name(func)}")
+            raise self.refuse(f"it writes to an argument of {name_of(func)}")
         if address in {value.untyped_storage().data_ptr() for value in self._held_values()}:
             raise self.refuse("it writes to a tensor of the network")
         node = self._add(_on_copy(func), args, kwargs)
@@ -354,8 +354,15 @@ def _held(network: nn.Module) -> dict[int, tuple[str, bool]]:
     return {id(leaf): ("", False) for leaf in others} | {id(value): (name, True) for name, value in state.items()}
 
 
-def _name(func: Any) -> str:
+def name_of(func: Any) -> str:
+    """The name of a function of torch, or of the attribute that it gets or sets."""
     return str(getattr(_described(func), "__name__", func))
+
+
+def _method(func: Any) -> str | None:
+    """The name of a method of tensors; ``x ** 2`` calls one that is named ``__pow__`` but calls itself ``pow``."""
+    names = (name_of(func), f"__{name_of(func)}__")
+    return next((name for name in names if getattr(Tensor, name, None) is func), None)
 
 
 def _described(func: Any) -> Any:
@@ -376,5 +383,5 @@ def _on_copy(func: Callable[..., Any]) -> Callable[..., Any]:
         func(copied, *args, **kwargs)
         return copied
 
-    on_copy.__name__ = f"{_name(func)}_on_copy"
+    on_copy.__name__ = f"{name_of(func)}_on_copy"
     return on_copy

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from linescape.engine.flops import DispatchObserver
@@ -30,7 +31,7 @@ from linescape.engine.graph import (
     relative_difference,
 )
 from linescape.engine.growth import Growth
-from linescape.engine.recording import record
+from linescape.engine.recording import OF_SHAPE, name_of, record
 
 aten = torch.ops.aten
 
@@ -61,7 +62,10 @@ def trace(network: nn.Module, args: tuple[Any, ...]) -> Graph:
         if len(inspect.signature(network.forward).parameters) != len(args):
             raise NotExportable("it takes other arguments than batches")
         with _Pure(), attributes_kept(network):
-            graph = _Tracer().trace(network)
+            with _WeightsInGraph(network) as weights:
+                graph = _Tracer().trace(network)
+            if weights.refused:  # which the network's code may have caught
+                raise NotExportable(weights.refused)
             inputs = tuple(node.name for node in graph.nodes if node.op == "placeholder")
             _rename(graph, network)
             weights, constants = _placeholders(graph, network)
@@ -192,6 +196,31 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:  # noqa: ARG002
         """Whether a layer is not traced into: only BatchNorm, whose code depends on its input's shape."""
         return isinstance(m, _BatchNorm) and type(m).forward is _BatchNorm.forward
+
+
+class _WeightsInGraph(TorchFunctionMode):
+    """Refuses to compute with weights while a network is traced: the results would stay those of the present weights.
+
+    Where code reads ``self.weight``, `torch.fx` gives it a node of the graph. But it finds the tensors themselves in
+    ``self.parameters()`` or in a list of its own.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.refused = ""
+        self._held = {_address(tensor) for tensor in _tensors(network).values()}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if name_of(func) not in OF_SHAPE and self._is_apart(pytree.tree_leaves((args, kwargs))):
+            self.refused = f"it computes with weights where torch.fx cannot see it ({name_of(func)})"
+            raise NotExportable(self.refused)
+        return func(*args, **(kwargs or {}))
+
+    def _is_apart(self, leaves: list[Any]) -> bool:
+        """Whether a function reads weights, and no value of the graph, in which case it would be a part of that."""
+        if any(isinstance(leaf, fx.Proxy) for leaf in leaves):
+            return False
+        return any(isinstance(leaf, Tensor) and _address(leaf) in self._held for leaf in leaves)
 
 
 class _Pure(DispatchObserver):  # type: ignore[no-untyped-call]

@@ -75,7 +75,8 @@ class Runner:
         self.device = first.device
         self.dtype = next((value.dtype for value in tensors if is_continuous(value.dtype)), first.dtype)
         self.precision = self._asked if processors.multiplies_bfloat16(self.device) else None
-        self.engine = Fast(self.model, torch.bfloat16 if self.precision else None, self._memory)
+        dtype, own = torch.bfloat16 if self.precision else None, self.forward is not default_forward
+        self.engine = Fast(self.model, dtype, self._memory, has_own_code=own)
         self.statistics = batchnorm.statistics(self.model)
         halves = any(value.dtype == torch.bfloat16 for value in tensors)
         self._products = bfloat16_products(self.device) if halves else nullcontext()

@@ -20,7 +20,7 @@ from linescape.geometry.left_out import differing
 from linescape.geometry.packed import check_not_packed
 from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import State, check_finite, check_pair
-from linescape.geometry.tensors import identical, is_continuous, is_finite, lerp, widened
+from linescape.geometry.tensors import difference_fits, identical, is_continuous, is_finite, lerp, widened
 
 
 class Path(ABC):
@@ -145,6 +145,11 @@ class Line(Path):
         return frozenset(name for name, value in self.end.items() if not identical(self.start[name], value))
 
     @cached_property
+    def _fitting(self) -> dict[str, bool]:
+        """What is known of `difference_fits`, by name."""
+        return {}
+
+    @cached_property
     def _vectors(self) -> Vectors:
         return Vectors((of for of in normed(self.end) if of.weight in self._differing), self.start, self.end)
 
@@ -164,7 +169,9 @@ class Line(Path):
         start, end = self.start[name], self.end[name]
         moves = self.template.tied.get(name, name) in self._differing - self.spectral
         if moves and into.dtype == end.dtype:
-            lerp(start, end, alpha, into)
+            if name not in self._fitting:
+                self._fitting[name] = difference_fits(start, end)
+            lerp(start, end, alpha, into, self._fitting[name])
         else:
             into.copy_(self.tensor(name, alpha))
 

@@ -157,7 +157,18 @@ def _extremes_finite(value: Tensor) -> bool:
     return all(bool(extreme.isfinite()) for extreme in torch.aminmax(value))  # NaN is both
 
 
-def lerp(start: Tensor, end: Tensor, alpha: float, out: Tensor | None = None) -> Tensor:
+def difference_fits(start: Tensor, end: Tensor) -> bool:
+    """Whether a difference of any two numbers of two tensors is finite in their type; False where that is not known.
+
+    Then all positions between them are finite, which need not be asked at each: on a GPU, asking is waiting.
+    """
+    if not end.dtype.is_floating_point or end.dtype.itemsize == 1 or not end.numel():
+        return False
+    largest = sum(max(abs(float(extreme)) for extreme in torch.aminmax(value)) for value in (start, end))
+    return largest < torch.finfo(end.dtype).max  # False for NaN
+
+
+def lerp(start: Tensor, end: Tensor, alpha: float, out: Tensor | None = None, fits: bool = False) -> Tensor:
     """``(1 - alpha) * start + alpha * end``, bit-exact at both ends and wherever start equals end.
 
     Source: Goodfellow, Vinyals & Saxe 2015 (arXiv 1412.6544), section 3. `alpha` may leave [0, 1].
@@ -169,6 +180,7 @@ def lerp(start: Tensor, end: Tensor, alpha: float, out: Tensor | None = None) ->
         end: the tensor at alpha = 1.
         alpha: the position.
         out: a tensor of the end's type and shape that is written to and returned, where possible without allocating.
+        fits: whether `difference_fits` is known to hold for the ends.
 
     Raises:
         RecipeError: an end is no tensor.
@@ -182,7 +194,7 @@ def lerp(start: Tensor, end: Tensor, alpha: float, out: Tensor | None = None) ->
         return between.clone() if out is None else out.copy_(between)
     if can_lerp(end.dtype):
         between = torch.lerp(start, end, alpha, out=out)  # half precision is widened inside; a test holds this
-        if not is_finite(between):
+        if not (fits and 0.0 <= alpha <= 1.0) and not is_finite(between):
             between = _without_overflow(between, start, end, alpha)
     else:
         between = torch.lerp(widened(start), widened(end), alpha).to(end.dtype)
