@@ -136,7 +136,9 @@ class Aside(Head):
 
     def between(self, x: Tensor) -> Tensor:
         named = dict(self.named_parameters())["fc1.bias"] * 2
-        return x * named * self.fc2._parameters["weight"].tanh().sum() + torch.stack(self.listed).sum()
+        weight = self.fc2._parameters["weight"]
+        assert weight is not None
+        return x * named * weight.tanh().sum() + torch.stack(tuple(self.listed)).sum()
 
 
 class Caught(Head):

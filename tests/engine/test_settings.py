@@ -97,7 +97,7 @@ def test_weights_in_a_list_are_no_settings() -> None:
     net = nn.LSTM(12, 3, batch_first=True)
     before = settings_of(net)
     with torch.no_grad():
-        net.weight_ih_l0.mul_(2)
+        net.get_parameter("weight_ih_l0").mul_(2)
     assert settings_of(net) == before
 
 

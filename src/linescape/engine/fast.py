@@ -32,6 +32,7 @@ from linescape.engine.onednn import Kernels
 from linescape.engine.plan import LEAST, UNLIMITED, Ends, Plan, added_bytes, tensors_of
 from linescape.engine.recording import record
 from linescape.engine.settings import settings_of
+from linescape.engine.stand_in import StandIn
 from linescape.engine.tracing import trace, trace_recordings
 from linescape.errors import first_line
 
@@ -43,8 +44,8 @@ LIGHT = 2.5e8
 """Bytes of weights of which a second copy is always allowed."""
 
 
-class Fast(nn.Module):
-    """A module that is called like the network that it stands in for.
+class Fast:
+    """Is called like the network that it stands in for.
 
     Args:
         network: in eval mode. Its weights may be written to between calls; `update` must then be called.
@@ -56,6 +57,7 @@ class Fast(nn.Module):
             setting of which then has graphs of its own, and give the network what it has computed of moving weights.
 
     Attributes:
+        stand_in: what is given to code in place of the network.
         notes: why the network is called as it is, if it is.
         path: the path that is walked.
         may_prepare: whether the walk is worth seconds of preparation.
@@ -65,10 +67,10 @@ class Fast(nn.Module):
     def __init__(
         self, network: nn.Module, dtype: torch.dtype | None = None, memory: float = 2e9, has_own_code: bool = True
     ) -> None:
-        super().__init__()
+        self.network = network
+        self.stand_in: Any = StandIn(self, network)  # a network, to all code
         self.dtype = dtype
         self.memory = memory
-        self.training = False
         self.notes: dict[str, None] = {}
         self.path: object = None
         self.compiled = False
@@ -88,23 +90,7 @@ class Fast(nn.Module):
         self._has_own_code = has_own_code
         self._settings: dict[tuple[object, ...], int] = {}
         self._refused = ""  # why a call was first made as it is
-        self.network = network  # at last: from now on other attributes are the network's
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if "network" in self.__dict__.get("_modules", {}) and name not in self.__dict__ and name != "network":
-            setattr(self.network, name, value)
-        else:
-            super().__setattr__(name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("network"), name)
-
-    def __getitem__(self, index: Any) -> Any:
-        """A layer of the network, where it can be indexed."""
-        return self.network[index]  # type: ignore[index]
+        self._tensors = _identities(network)
 
     @property
     def batch_invariant(self) -> bool:
@@ -159,7 +145,7 @@ class Fast(nn.Module):
         """Name the batch of the next call; equal names stand for equal batches."""
         self._batch = batch
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the network returns for these arguments."""
         batch, self._batch = self._batch, None  # a second call for one batch may have other inputs
         try:
@@ -234,10 +220,12 @@ class Fast(nn.Module):
         """The number of the present attributes of the network, of those that calls had.
 
         Raises:
-            NotExportable: calls had too many different ones.
+            NotExportable: calls had too many different ones, or the network has other tensors than it had.
         """
         if not self._has_own_code:
             return 0
+        if _identities(self.network) != self._tensors:
+            raise NotExportable("it was given other weights for a call")
         present = settings_of(self.network)
         if present not in self._settings and len(self._settings) == _KINDS:
             raise NotExportable(self._refused or f"its attributes are set in more than {_KINDS} ways between calls")
@@ -353,6 +341,10 @@ class Fast(nn.Module):
 
         args, kwargs = pytree.tree_map(rounded, (arguments[0], dict(arguments[1])))
         return args, kwargs
+
+
+def _identities(network: nn.Module) -> tuple[int, ...]:
+    return tuple(id(tensor) for _, tensor in tensors_of(network))
 
 
 def _equal(before: tuple[Tensor, ...], now: tuple[Tensor, ...]) -> bool:

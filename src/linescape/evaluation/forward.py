@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from linescape.engine import Fast
+from linescape.engine.stand_in import network_behind
 from linescape.errors import DataError
 from linescape.evaluation import own_loss
 from linescape.evaluation.measures import IGNORED
@@ -150,7 +150,7 @@ def _label(batch: Mapping[str, Any]) -> str:
 
 
 def _network(model: nn.Module) -> nn.Module:
-    return own_loss.unwrapped(model.network if isinstance(model, Fast) else model)
+    return own_loss.unwrapped(network_behind(model))
 
 
 def _repeats(tokens: Any, targets: Any, share: float) -> bool:

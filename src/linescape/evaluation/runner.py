@@ -253,7 +253,7 @@ class Runner:
         """(outputs, targets) of a batch, by a plain call of the network."""
         return self._forward(self._copy.called, self._own(batch))
 
-    def _forward(self, model: nn.Module, batch: Any) -> tuple[Any, Any]:
+    def _forward(self, model: Any, batch: Any) -> tuple[Any, Any]:
         with self._products:
             return self.forward(model, batch)
 
@@ -266,7 +266,8 @@ class Runner:
         self.engine.set_batch(key)
         # The engine writes to no input. A copy would stay in memory where the engine keeps what it computed of it.
         default = self.forward is default_forward
-        outputs, targets = self._forward(self.engine, to_device(batch, self.device) if default else self._own(batch))
+        own = to_device(batch, self.device) if default else self._own(batch)
+        outputs, targets = self._forward(self.engine.stand_in, own)
         return outputs, map_tensors(targets, torch.clone)  # which a measure may write to
 
     def targets(self, batch: Any) -> Any:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from linescape.analysis import tables
 from linescape.data import sets
 from linescape.recipe import VGG, Data, Optimizer, Recipe, Schedule
-from linescape.studies.paths import Aligned, Straight
+from linescape.studies.paths import Aligned, Along, Straight
 from linescape.studies.run import work
 from linescape.studies.store import Store
 from linescape.studies.study import Arm, Study
@@ -32,7 +32,7 @@ def test_alignment_and_new_statistics_each_gain_20_points(tmp_path: Path, monkey
     monkeypatch.delenv("LINESCAPE_DATA")
     if sets.locate("mnist") is None:
         pytest.skip("needs MNIST: linescape data get mnist")
-    ways = {STRAIGHT: Straight(), ALIGNED: Aligned("activations")}
+    ways: dict[str, Along] = {STRAIGHT: Straight(), ALIGNED: Aligned("activations")}
     scale = Scale(pairs=1, alphas=3, train_examples=2000, test_examples=5000)
     run = between(FIRST, replace(FIRST, seed=1), ways, scale, ("interpolate", "recalibrate"))
     study = Study("vgg-mnist", "", "VGG", "", (Arm("vgg", "base", "VGG-11", (run,), "vgg"),))
