@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pytest
@@ -97,4 +99,7 @@ def test_layers_are_counted_taken_and_replaced() -> None:
     assert network.extra == 1
     del model.extra
     assert not hasattr(network, "extra")
+    assert (model == network, network == model, {network: 1}[model], model == network[0]) == (True, True, 1, False)
+    assert WeakKeyDictionary({network: 2})[model] == 2
+    assert isinstance(copy.deepcopy(model), nn.Sequential)
     assert network_behind(model) is network_behind(network) is network

@@ -16,7 +16,7 @@ class StandIn:
         network: all else.
     """
 
-    __slots__ = ("_call", "_network")
+    __slots__ = ("__weakref__", "_call", "_network")
 
     def __init__(self, call: Callable[..., Any], network: nn.Module) -> None:
         object.__setattr__(self, "_call", call)
@@ -43,6 +43,12 @@ class StandIn:
 
     def __repr__(self) -> str:
         return repr(network_behind(self))
+
+    def __eq__(self, other: object) -> bool:
+        return bool(network_behind(self) == network_behind(other))
+
+    def __hash__(self) -> int:
+        return hash(network_behind(self))  # so that it is found where the network is a key
 
     def __bool__(self) -> bool:
         return bool(network_behind(self))
