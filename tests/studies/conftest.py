@@ -9,6 +9,7 @@ import pytest
 
 import linescape.studies.executors.local
 import linescape.studies.trainings
+from linescape.data import sets
 from linescape.recipe import Recipe
 from linescape.studies.run import work
 from linescape.studies.store import Store
@@ -29,6 +30,14 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Store:
     outcome = work(study(), store, progress=True)
     assert (outcome.done, outcome.before, outcome.failed, outcome.declined) == (6, 0, {}, {})
     return store
+
+
+@pytest.fixture
+def mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own MNIST, for a slow test that repeats a published number; skipped where it is not there."""
+    monkeypatch.delenv("LINESCAPE_DATA")
+    if sets.locate("mnist") is None:
+        pytest.skip("needs MNIST: linescape data get mnist")
 
 
 @pytest.fixture

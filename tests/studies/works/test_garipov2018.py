@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from linescape import studies
+from linescape.analysis import tables
+from linescape.analysis.answers import answers
 from linescape.recipe import Midway, Moment, OnCurve
 from linescape.studies import vlaar2022
 from linescape.studies.paths import Bent, Curved
+from linescape.studies.run import work
+from linescape.studies.store import Store
 from linescape.studies.works.garipov2018 import BEZIER, CHAIN, LINE, RATE
 
 STUDY = studies.find("garipov2018", "mini")
@@ -32,3 +38,11 @@ def test_a_curve_goes_through_the_bend_that_is_trained_between_its_ends(label: s
         assert recipe.trains == OnCurve(kind)  # type: ignore[arg-type]
         assert recipe.optimizer.lr == pytest.approx(RATE * base.optimizer.lr)
         assert curve.along.through == Moment(recipe)
+
+
+@pytest.mark.slow
+def test_a_bezier_curve_has_a_lower_barrier_than_the_line_in_all_pairs(tmp_path: Path) -> None:
+    assert not work(STUDY, Store(tmp_path), progress=False).failed
+    (answer,) = answers(tables.read(STUDY, Store(tmp_path)))
+    rows = {row["kind"]: row for row in answer.numbers.to_dicts()}
+    assert (rows[BEZIER]["lower"], rows[BEZIER]["pairs"]) == (5, 5)

@@ -9,7 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from linescape.analysis import tables
-from linescape.data import sets
 from linescape.recipe import VGG, Data, Optimizer, Recipe, Schedule
 from linescape.studies.paths import Aligned, Along, Straight
 from linescape.studies.run import work
@@ -27,11 +26,9 @@ FIRST = Recipe(
 
 
 @pytest.mark.slow
-def test_alignment_and_new_statistics_each_gain_20_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("mnist")
+def test_alignment_and_new_statistics_each_gain_20_points(tmp_path: Path) -> None:
     """The source, on CIFAR-10: 10.00, 58.38 and 90.74 % test accuracy."""
-    monkeypatch.delenv("LINESCAPE_DATA")
-    if sets.locate("mnist") is None:
-        pytest.skip("needs MNIST: linescape data get mnist")
     ways: dict[str, Along] = {STRAIGHT: Straight(), ALIGNED: Aligned("activations")}
     scale = Scale(pairs=1, alphas=3, train_examples=2000, test_examples=5000)
     run = between(FIRST, replace(FIRST, seed=1), ways, scale, ("interpolate", "recalibrate"))
