@@ -154,6 +154,12 @@ def test_what_is_known_is_not_asked_for() -> None:
     assert set(refinement.rough_positions(np.linspace(0, 1, 11))) == set(range(11))
 
 
+def test_a_curve_that_is_flat_but_for_rounding_is_known_by_its_ends() -> None:
+    flat = 0.1 + 1e-16 * (-1.0) ** np.arange(GRID.size)
+    assert refinement.next_position(GRID, [flat], np.array([0, 100])) is None
+    assert refinement.next_position(GRID, [flat], np.arange(GRID.size)) is None
+
+
 def test_positions_beyond_the_ends_are_not_chosen_from() -> None:
     with pytest.raises(AlphaError, match="chooses from 0 to 1"):
         scan(LINE, table(noisy(SHAPES["flat"], 100, 0)), ScanOptions(alphas=[-0.5, 0.5], adaptive=True))

@@ -127,7 +127,8 @@ def next_position(alphas: Array, curves: Sequence[Array], measured: Indices) -> 
     """
     largest_gain, largest_bend = (1.0, -1), (1.0, -1)
     for curve in curves:
-        spread = max(float(np.ptp(curve)), np.finfo(np.float64).tiny)
+        rounding = 1e-10 * float(np.abs(curve).max())  # what differs by less is flat
+        spread = max(float(np.ptp(curve)), rounding, np.finfo(np.float64).tiny)
         bottom, top = _largest_rise(curve)
         extremes = (int(np.argmax(_above_chord(alphas, curve))), top, bottom)
         aims, before = _barrier_and_rise(alphas, curve), _barrier_and_rise(alphas[measured], curve[measured])
@@ -141,6 +142,7 @@ def next_position(alphas: Array, curves: Sequence[Array], measured: Indices) -> 
                 if new and gain > largest_gain[0]:
                     largest_gain = gain, new[0]
         missed = np.abs(curve - np.interp(alphas, alphas[measured], curve[measured])) / (STRAIGHT * spread)
+        missed[measured] = 0.0  # which they are but for rounding
         largest_bend = max(largest_bend, (float(missed.max()), int(missed.argmax())))
     index = largest_gain[1] if largest_gain[1] >= 0 else largest_bend[1]
     return index if index >= 0 else None
