@@ -24,9 +24,9 @@ def answers(results: Results, level: float = 0.95) -> tuple[Answer, ...]:
 
     A barrier is the highest test loss on the line between the two of a pair minus the mean of both ends. Intervals are
     t intervals over pairs, each of which has its own pre-training. That of `PRIMARY` is uncorrected; the other arms'
-    differences, and what one draw of A and of the head changes, are corrected for each other. The two
-    lines from the start of a fine-tuning to its end are compared by the mean of their difference over positions, with
-    an uncorrected interval.
+    differences, and what one draw of A and of the head changes, are corrected for each other. The two lines
+    from the start of a fine-tuning to its end are compared by the mean of their difference over positions, with an
+    uncorrected interval.
 
     Columns of `numbers`, a row for each arm: arm, title, pairs, factors, merged (mean barriers, nats), difference
     (factors minus merged), low, high, low_all, high_all, factors_error, merged_error (the same barriers of test error,
