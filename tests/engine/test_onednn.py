@@ -1,4 +1,4 @@
-"""Which convolutions are computed by Winograd's algorithm, and what happens without a compiler."""
+"""Which convolutions are computed by the kernels in C, and what happens without a compiler."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from linescape.engine.native import build, winograd
+from linescape.engine.native import build, narrow, winograd
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
-from tests.support.engine import assert_close, compared, labels, line_of, lines, needs_compiler
+from tests.support.engine import assert_close, compared, drawn, labels, line_of, lines, needs_compiler
 from tests.support.engine_networks import wide
 
 
@@ -58,6 +58,63 @@ def test_weights_in_another_form_take_no_more_memory_than_allowed(
     net, inputs = wide(8, 48)
     compared(line_of(net, inputs), net, (inputs, labels(48)), alphas=2, memory=weights * 36 * 256 * 256 * 4)
     assert len(transformed) == 2 * winograds
+
+
+@pytest.fixture
+def packed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The shape of each weight that is put into the form of convolutions with few channels, as that happens."""
+    pack, calls = narrow.packed, list[tuple[int, ...]]()
+
+    def counted(weight: Tensor) -> Tensor:
+        calls.append(tuple(weight.shape))
+        return pack(weight)
+
+    monkeypatch.setattr(narrow, "packed", counted)
+    return calls
+
+
+def convolutional(*layers: nn.Module, images: Tensor) -> nn.Module:
+    flat = nn.Flatten()
+    features = flat(nn.Sequential(*layers)(images[:1])).shape[1]
+    return nn.Sequential(*layers, flat, nn.Linear(features, 3)).eval()
+
+
+CASES: dict[str, tuple[list[nn.Module], int]] = {
+    "as in a LeNet": (
+        [nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 3), nn.ReLU(), nn.MaxPool2d(2)],
+        2,
+    ),
+    "with BatchNorm": (
+        [nn.Conv2d(1, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(3, 3)],
+        1,
+    ),
+    "pooled before the ReLU": ([nn.Conv2d(1, 6, 3, stride=2, padding=1), nn.MaxPool2d(2), nn.ReLU()], 1),
+    "not pooled": ([nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 9, 3)], 1),
+    "windows that overlap": ([nn.Conv2d(1, 12, 3), nn.ReLU(), nn.MaxPool2d(3, 2)], 0),
+    "dilated or grouped": (
+        [nn.Conv2d(1, 4, 3, dilation=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3, groups=2)],
+        0,
+    ),
+    "bfloat16": ([nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2)], 0),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("case", CASES)
+def test_convolutions_with_few_channels_are_done_with_what_follows_them(
+    case: str, packed: list[tuple[int, ...]]
+) -> None:
+    layers, expected = CASES[case]
+    images = drawn(30, 1, 16, 14)
+    net = convolutional(*layers, images=images)
+    if case == "bfloat16":
+        net, images = net.bfloat16(), images.bfloat16()
+    whole = line_of(net, images)
+    for path in (whole, next(iter(lines(net, whole).values()))):
+        packed.clear()
+        compared(path, net, (images, labels(30)), alphas=3)
+        assert len(set(packed)) == expected
+    assert len(packed) <= 3 * expected
 
 
 def test_without_a_compiler_convolutions_are_direct(monkeypatch: pytest.MonkeyPatch) -> None:

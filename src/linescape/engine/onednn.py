@@ -2,7 +2,8 @@
 
 Weights are put into the layout that oneDNN computes in, once for each state, and the addition and the ReLU after a
 convolution happen while its result is in the cache. Where the kernels of `linescape.engine.native` are available, they
-compute wide 3x3 convolutions (`winograd`) and mix the results of two ends (`blend`).
+compute wide 3x3 convolutions (`winograd`) and those with few channels (`narrow`), and mix the results of two ends
+(`blend`).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from linescape.engine.native import blend, winograd
-from linescape.engine.rewrite import argument, dependents, placeholder
+from linescape.engine.native import blend, narrow, winograd
+from linescape.engine.rewrite import argument, dependents, maxima, placeholder
 
 aten = torch.ops.aten
 
@@ -106,7 +107,8 @@ def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node], kernel
     stride, padding, dilation = (_pair(argument(node, k), default) for k, default in ((3, 1), (4, 0), (5, 1)))
     geometry = (padding, stride, dilation, argument(node, 6) or 1)
     tail = _Tail.of(node, of_moving)
-    with graph.inserting_before(tail.last):
+    last = tail.last
+    with graph.inserting_before(last):
         if kernels is not None and geometry == ([1, 1], [1, 1], [1, 1], 1) and _suits_winograd(kernels, x, weight):
             weight, bias = _unrounded(weight), _unrounded(bias)
             into = placeholder(graph, f"buffer_for_{weight.name}")
@@ -114,6 +116,12 @@ def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node], kernel
             kernels.memory -= kernels.buffers[into.name].nbytes
             transformed = graph.call_function(winograd.transformed, (weight, into))
             new = graph.call_function(winograd.convolution, (x, transformed, bias, tail.other, tail.relu))
+        elif kernels is not None and geometry[2:] == ([1, 1], 1) and _suits_narrow(node, tail):
+            last, window = _pooled(tail.last)
+            packed, outputs = graph.call_function(narrow.packed, (weight,)), int(weight.meta["val"].shape[0])
+            new = graph.call_function(
+                narrow.convolution, (x, packed, bias, outputs, stride, padding, window, tail.relu)
+            )
         else:
             packed = graph.call_function(torch.ops.mkldnn._reorder_convolution_weight.default, (weight, *geometry))
             fused, activation = torch.ops.mkldnn._convolution_pointwise, "relu" if tail.relu else None
@@ -122,7 +130,7 @@ def _convolution(graph: fx.Graph, node: fx.Node, of_moving: set[fx.Node], kernel
             else:
                 args: Any = (x, tail.other, packed, bias, *geometry, "add", 1.0, activation, [], "")
                 new = graph.call_function(fused.binary, args)
-    _replace(tail.last, new, of_moving)
+    _replace(last, new, of_moving)
 
 
 def _suits_winograd(kernels: Kernels, x: fx.Node, weight: fx.Node) -> bool:
@@ -133,6 +141,26 @@ def _suits_winograd(kernels: Kernels, x: fx.Node, weight: fx.Node) -> bool:
     patches = kernels.examples * math.ceil(sides[0] / winograd.PATCH) * math.ceil(sides[1] / winograd.PATCH)
     pays = winograd.suits(outputs, inputs, *sides) and patches >= winograd.PAYS
     return pays and 4 * _transformed(weight) <= kernels.memory
+
+
+def _suits_narrow(node: fx.Node, tail: _Tail) -> bool:
+    """Whether `narrow` is faster for a convolution and what follows it."""
+    outputs, inputs = (int(channels) for channels in argument(node, 1).meta["val"].shape[:2])
+    images, pooled = node.meta["val"], _pooled(tail.last)[0] is not tail.last
+    possible = images.ndim == 4 and images.dtype == torch.float32 and tail.other is None
+    return possible and narrow.suits(inputs, outputs, pooled)
+
+
+def _pooled(node: fx.Node) -> tuple[fx.Node, tuple[int, int]]:
+    """The pooling of a result, and its windows; the result itself and ``(1, 1)`` where it is not pooled."""
+    user = _only_user(node)
+    if user is None or user.target is not maxima:
+        return node, (1, 1)
+    rows, columns = user.args[1:3]
+    assert isinstance(rows, int) and isinstance(columns, int)
+    window, sides = (rows, columns), node.meta["val"].shape[2:]
+    fits = all(isinstance(side, int) and side >= size for side, size in zip(sides, window, strict=True))
+    return (user, window) if fits else (node, (1, 1))
 
 
 def _transformed(weight: fx.Node) -> int:

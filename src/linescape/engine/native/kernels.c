@@ -1,8 +1,9 @@
-/* What torch has no fast operation for; see winograd.py and blend.py. Images lie channels last, in float32 or
+/* What torch has no fast operation for; see winograd.py, narrow.py and blend.py. Images lie channels last, in float32 or
    bfloat16; sums are in float32, in an order that does not depend on the number of threads. */
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #if defined(__AVX512F__)
 #define LANES 16
@@ -251,6 +252,116 @@ int winograd(const void *images, const float *weights, const float *bias, const 
       failed = 1;
     } else
       (bfloat16 ? block_bfloat16 : block_float32)(&c, first, least(tiles, all - first), begin, end, room);
+  }
+  return failed;
+}
+
+/* ---- Convolutions with few channels, and the maxima of windows side by side of their results ---- */
+
+typedef struct {
+  const float *weights, *bias; /* (panels of LANES outputs, rows, columns, inputs, LANES), (panels, LANES) */
+  size rows, taps, step, image_row, outputs; /* taps: columns * inputs; outputs: in whole registers */
+} filter;
+
+/* Sums of `count` places side by side, for one or two registers of outputs, to places `outputs` apart. */
+INLINE void side_by_side(const filter *f, const float *image, size count, size panels, size panel, float *to) {
+  vec sums[2 * ROWS][2];
+  const float *weights = f->weights + panel * f->rows * f->taps * LANES;
+  for (size t = 0; t < count; t++)
+    for (size p = 0; p < panels; p++) sums[t][p] = get(f->bias + (panel + p) * LANES);
+  for (size row = 0; row < f->rows; row++, image += f->image_row)
+    for (size tap = 0; tap < f->taps; tap++, weights += LANES) {
+      vec first = get(weights), second = panels > 1 ? get(weights + f->rows * f->taps * LANES) : first;
+#pragma GCC unroll 32
+      for (size t = 0; t < count; t++) {
+        vec number = image[t * f->step + tap] - (vec){0};
+        sums[t][0] += number * first;
+        if (panels > 1) sums[t][1] += number * second;
+      }
+    }
+#pragma GCC unroll 32
+  for (size t = 0; t < count; t++)
+    for (size p = 0; p < panels; p++) put(to + t * f->outputs + p * LANES, sums[t][p]);
+}
+
+/* As many as stay in registers. */
+#define MANY(count, panels) \
+  case count: \
+    side_by_side(f, image, count, panels, panel, to); \
+    return;
+static void some(const filter *f, const float *image, size count, size panel, float *to) {
+  switch (count) {
+    MANY(1, 1) MANY(2, 1) MANY(3, 1) MANY(4, 1) MANY(5, 1) MANY(6, 1) MANY(7, 1) MANY(8, 1) MANY(9, 1) MANY(10, 1)
+    MANY(11, 1) MANY(12, 1)
+  }
+}
+static void some_twice(const filter *f, const float *image, size count, size panel, float *to) {
+  switch (count) { MANY(1, 2) MANY(2, 2) MANY(3, 2) MANY(4, 2) MANY(5, 2) MANY(6, 2) }
+}
+
+/* One row of results, `wide` places, to (wide, outputs in whole registers). */
+static void row_of(const filter *f, const float *image, size wide, float *to) {
+  size panels = f->outputs / LANES;
+  for (size panel = 0; panel < panels; panel += 2) {
+    size two = panel + 1 < panels, most = two ? 6 : 12, parts = (wide + most - 1) / most;
+    for (size part = 0; part < parts; part++) {
+      size x = wide * part / parts, count = wide * (part + 1) / parts - x;
+      (two ? some_twice : some)(f, image + x * f->step, count, panel, to + x * f->outputs + panel * LANES);
+    }
+  }
+}
+
+/* The larger of two; NaN if one is. */
+INLINE vec larger(vec a, vec b) {
+  whole first = (a >= b) | (a != a);
+  return (vec)(((whole)a & first) | ((whole)b & ~first));
+}
+
+/* images (examples, height, width, inputs) -> (examples, results' height / high, results' width / wide, outputs).
+   Returns 0, or 1 where there is no memory. */
+int narrow(const float *images, const float *weights, const float *bias, float *result, size examples, size height,
+           size width, size inputs, size outputs, size rows, size columns, size down, size across, size above,
+           size beside, size high, size wide, size relu, size threads) {
+  size image_row = (width + 2 * beside) * inputs, panels = (outputs + LANES - 1) / LANES, failed = 0;
+  filter f = {weights, bias, rows, columns * inputs, across * inputs, image_row, panels * LANES};
+  size last_row = ((height + 2 * above - rows) / down + 1) / high;
+  size last_column = ((width + 2 * beside - columns) / across + 1) / wide, used = last_column * wide;
+  size padded = above || beside ? (height + 2 * above) * image_row : 0;
+#pragma omp parallel for num_threads(threads)
+  for (size part = 0; part < threads; part++) {
+    float *room = room_for(padded + high * used * f.outputs), *band = room + padded;
+    if (!room) {
+#pragma omp atomic write
+      failed = 1;
+      continue;
+    }
+    if (padded) memset(room, 0, padded * 4);
+    for (size e = examples * part / threads; e < examples * (part + 1) / threads; e++) {
+      const float *image = images + e * height * width * inputs;
+      if (padded) {
+        for (size y = 0; y < height; y++)
+          memcpy(room + (y + above) * image_row + beside * inputs, image + y * width * inputs, width * inputs * 4);
+        image = room;
+      }
+      float *to = result + e * last_row * last_column * outputs, *end = to + last_row * last_column * outputs;
+      for (size y = 0; y < last_row; y++) {
+        for (size i = 0; i < high; i++)
+          row_of(&f, image + (y * high + i) * down * image_row, used, band + i * used * f.outputs);
+        for (size x = 0; x < last_column; x++, to += outputs)
+          for (size output = 0; output < outputs; output += LANES) {
+            const float *from = band + x * wide * f.outputs + output;
+            vec value = get(from);
+            for (size i = 0; i < high; i++)
+              for (size j = 0; j < wide; j++) value = larger(value, get(from + (i * used + j) * f.outputs));
+            if (relu) value = (vec)((whole)value & ~(value <= 0));
+            /* A whole register is written where the image goes on, over what is then written again. */
+            if (to + output + LANES <= end)
+              put(to + output, value);
+            else
+              memcpy(to + output, &value, least(LANES, outputs - output) * 4);
+          }
+      }
+    }
   }
   return failed;
 }

@@ -32,12 +32,15 @@ def check(library: ctypes.CDLL) -> None:
     """
     try:
         lanes, panel = (ctypes.c_int64.in_dll(library, f"kernels_{name}").value for name in ("lanes", "panel"))
-        kernels = [getattr(library, name) for name in ("winograd_weights", "winograd", "winograd_gradient", "mix")]
+        kernels = [
+            getattr(library, name) for name in ("winograd_weights", "winograd", "winograd_gradient", "mix", "narrow")
+        ]
     except (ValueError, AttributeError) as error:
         raise UntrustedError(f"it has no such symbol: {error}") from error
     if (lanes, panel) not in ((8, 16), (16, 32)):
         raise UntrustedError(f"it counts {lanes} lanes and {panel} outputs")
-    for name, found, expected in (*_convolved(lanes, panel, *kernels[:3]), _mixed(lanes, kernels[3])):
+    results = (*_convolved(lanes, panel, *kernels[:3]), _mixed(lanes, kernels[3]), _narrow(lanes, kernels[4]))
+    for name, found, expected in results:
         far = max(abs(a - b) for a, b in zip(found, expected, strict=True))
         if not far <= _FAR * max(map(abs, expected)):  # NaN is not
             raise UntrustedError(f"its {name} is wrong")
@@ -84,6 +87,26 @@ def _mixed(channels: int, mix: Callable[..., Any]) -> tuple[str, Iterable[float]
     mix(_floats(start), _floats(end), first, second, _floats(shift[:channels]), None, result, *sizes)
     expected = [0.75 * a + 0.25 * b + shift[i % channels] for i, (a, b) in enumerate(zip(start, end, strict=True))]
     return "mixture", result, expected
+
+
+def _narrow(lanes: int, convolve: Callable[..., Any]) -> tuple[str, Iterable[float], list[float]]:
+    """A 3x3 convolution of one channel to part of a register, and maxima of its rows in pairs."""
+    outputs, pairs = lanes - 2, _SIDE // 2
+    plane, filters, of_output = _waves(_SIDE * _SIDE, 1.3), _waves(9, 1.7), _waves(outputs, 0.9)
+    weights = [u * value for value in filters for u in (*of_output, 0.0, 0.0)]
+    result = _floats([0.0] * (pairs * _SIDE * outputs))
+    sizes = _sizes(1, _SIDE, _SIDE, 1, outputs, 3, 3, 1, 1, 1, 1, 2, 1, 0)
+    if convolve(_floats(plane), _floats(weights), _floats([0.0] * lanes), result, *sizes):
+        raise UntrustedError("it finds no memory")
+    image = {(y, x): plane[y * _SIDE + x] for y in range(_SIDE) for x in range(_SIDE)}
+    window = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+
+    def total(row: int, column: int) -> float:
+        return math.fsum(image.get((row + y, column + x), 0.0) * f for (y, x), f in zip(window, filters, strict=True))
+
+    places = [(2 * pair, column) for pair in range(pairs) for column in range(_SIDE)]
+    expected = [max(u * total(y, x), u * total(y + 1, x)) for y, x in places for u in of_output]
+    return "narrow convolution", result, expected
 
 
 def _waves(count: int, step: float) -> list[float]:
