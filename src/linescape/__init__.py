@@ -18,9 +18,11 @@ A name is imported when it is first used, so that ``linescape --help`` does not 
 import importlib
 import random
 
+from linescape.version import VERSION as _VERSION
+
 TYPE_CHECKING = False  # not that of typing, whose import takes milliseconds in which Ctrl-C ends in a traceback
 
-__version__ = "0.1.0"
+__version__ = _VERSION
 
 __all__ = [
     "Bend",

@@ -15,13 +15,14 @@ from linescape.cli.consoles import echo, echo_err, show
 from linescape.cli.measuring import CPU, Subject
 from linescape.cli.reading import PLAIN, Reading
 from linescape.errors import RecipeError, UnsoundError
+from linescape.version import VERSION
 
 if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help is quick
     from linescape.interpolation.known import Check
     from linescape.interpolation.probing import Probe
     from linescape.interpolation.summary import SeriesVerdict
 
-_PACKAGES = ("linescape", "torch", "numpy", "scipy", "safetensors", "msgspec", "polars")
+_PACKAGES = ("torch", "numpy", "scipy", "safetensors", "msgspec", "polars")
 
 
 def examine(
@@ -92,7 +93,7 @@ def _machine() -> dict[str, str]:
     kernels = "compiled" if compiled.library else compiled.note or "not for this system or processor: torch is used"
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
-        "versions": ", ".join(f"{name} {version(name)}" for name in _PACKAGES),
+        "versions": ", ".join((f"linescape {VERSION}", *(f"{name} {version(name)}" for name in _PACKAGES))),
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "processor": f"{next(names, platform.processor() or 'unknown')}, {torch.backends.cpu.get_cpu_capability()}",
         "cores and threads": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads of torch",

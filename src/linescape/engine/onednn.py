@@ -157,7 +157,8 @@ def _pooled(node: fx.Node) -> tuple[fx.Node, tuple[int, int]]:
     if user is None or user.target is not maxima:
         return node, (1, 1)
     rows, columns = user.args[1:3]
-    assert isinstance(rows, int) and isinstance(columns, int)
+    assert isinstance(rows, int)
+    assert isinstance(columns, int)
     window, sides = (rows, columns), node.meta["val"].shape[2:]
     fits = all(isinstance(side, int) and side >= size for side, size in zip(sides, window, strict=True))
     return (user, window) if fits else (node, (1, 1))

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry import paths
 from linescape.interpolation import identity
 from linescape.interpolation.curve import Point
+from linescape.version import VERSION
 
 FLUSHED = 0.05
 """Seconds that a point must have taken to be flushed to the disk, which takes 0.01: others are sooner measured again. A
@@ -124,7 +124,7 @@ def folder_of(folder: Path, path: paths.Path, evaluator: Evaluator, treatments: 
     direct = [evaluator.spot_check(path, alpha) for alpha in (0.0, 1.0)]
     library = library_digest() if evaluator.device.type == "cpu" else None
     settings = {
-        "versions": [version("linescape"), str(torch.__version__), torch.backends.cpu.get_cpu_capability(), library],
+        "versions": [VERSION, str(torch.__version__), torch.backends.cpu.get_cpu_capability(), library],
         "arithmetic": arithmetic_digest() if evaluator.device.type == "cpu" else None,
         "device": evaluator.device.type,
         "measures": list(evaluator.measures),

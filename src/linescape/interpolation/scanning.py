@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +30,7 @@ from linescape.interpolation.curve import Curve, Key, Point
 from linescape.interpolation.economical import EconomicalScan
 from linescape.interpolation.identity import UnidentifiedError
 from linescape.interpolation.options import DEFAULT, ScanOptions
+from linescape.version import VERSION
 
 
 class _Tolerance(NamedTuple):
@@ -203,7 +203,7 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
     norms = bool(batchnorm.layers(evaluator.model))
     notes = [*evaluator.notes(path), *_notes_on_treatments(evaluator, treatments)]
     provenance = {
-        "linescape": version("linescape"),
+        "linescape": VERSION,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "device": _device_name(evaluator),

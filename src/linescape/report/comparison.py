@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from linescape.report.exclusive import reserved
 from linescape.report.page import Column, Folder
 from linescape.report.text import caption, interval, number
 from linescape.studies.vlaar2022 import SCALES
+from linescape.version import VERSION
 
 COLUMNS = [
     Column("source", "work", "once"),
@@ -57,7 +57,7 @@ def write(scale: str, store: Source, folder: str | Path, words: tuple[str, ...] 
         return output.page(
             "comparison.html",
             {
-                "version": version("linescape"),
+                "version": VERSION,
                 "title": caption("comparison_title"),
                 "scale": scale,
                 "intro": caption("comparison", data=base.data.label, epochs=base.schedule.epochs),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +14,7 @@ from linescape.report.exclusive import reserved
 from linescape.report.page import Column, Folder
 from linescape.report.text import caption, number, plain
 from linescape.report.verdict import named, value_unit
+from linescape.version import VERSION
 
 NUMBERS = [
     Column("series", "series", "once"),
@@ -62,7 +62,7 @@ def write_plane(surface: Surface, folder: str | Path, title: str, notes: Sequenc
         return output.page(
             "plane.html",
             {
-                "version": version("linescape"),
+                "version": VERSION,
                 "title": plain(title),
                 "random": _random(surface),
                 "facts": _facts(surface),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +16,7 @@ from linescape.report.probe_tables import ProbeTables
 from linescape.report.text import caption
 from linescape.shape import rise_p_value
 from linescape.shape.definitions import DISTANCES
+from linescape.version import VERSION
 
 _SHOWN = ("hump", "barrier_above_chord", "min_delta")
 
@@ -55,7 +55,7 @@ def write(
     return output.page(
         "several_networks.html",
         {
-            "version": version("linescape"),
+            "version": VERSION,
             "title": title,
             "facts": _facts(frames, names),
             "verdicts": frames.summary.text.splitlines(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from linescape.report.trainings import trainings_section
 from linescape.shape.definitions import DISTANCES
 from linescape.studies import works
 from linescape.studies.study import Arm, Study
+from linescape.version import VERSION
 
 
 def write(study: Study, store: Source, folder: str | Path) -> Path:
@@ -133,7 +133,7 @@ class _Content:
         self.output.table("heights", self.results.statistics)
         test_lines = self.lines.test
         content: dict[str, Any] = {
-            "version": version("linescape"),
+            "version": VERSION,
             "title": self.results.study.title,
             "study": self.results.study,
             "from_files": any(run.pair is not None for arm in self.results.study.arms for run in arm.runs),

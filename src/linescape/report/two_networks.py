@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from linescape.report.page import Column, Drawing, Folder
 from linescape.report.probe_tables import ProbeTables
 from linescape.report.text import caption, number
 from linescape.shape.definitions import DEFINITIONS, DISTANCES
+from linescape.version import VERSION
 
 
 def write(
@@ -45,7 +45,7 @@ def write(
     return output.page(
         "two_networks.html",
         {
-            "version": version("linescape"),
+            "version": VERSION,
             "title": title,
             "facts": _facts(probe, moved),
             "verdicts": frames.summary.text.splitlines(),

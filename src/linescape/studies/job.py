@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from linescape.evaluation.evaluator import Evaluator
 from linescape.recipe import Data, Recipe
 from linescape.studies.store import Store
 from linescape.training.loop import memory_layout
+from linescape.version import VERSION
 
 CPU_MEMORY = 5e8
 """Bytes of activations that one line may keep on the CPU, where as many lines are walked at once as there are cores."""
@@ -80,7 +80,7 @@ def conditions(device: str) -> dict[str, Any]:
 @cache
 def _versions() -> dict[str, str]:
     return {
-        "linescape": version("linescape"),
+        "linescape": VERSION,
         "torch": torch.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -178,7 +178,7 @@ class LocalFolder:
                 path.mkdir(parents=True, exist_ok=True)
                 if part:
                     held.enter_context(filelock.FileLock(path / f"{LOCK}-{part}", blocking=False))
-                    with filelock.FileLock(path / LOCK, timeout=0.5, poll_interval=0.02):
+                    with filelock.FileLock(path / LOCK).acquire(timeout=0.5, poll_interval=0.02):
                         return True  # another part only looks, too
                 self._lock_whole(folder, wait, held)
             except filelock.Timeout:
