@@ -187,7 +187,7 @@ def _fitted(tag: str, name: str, used: Collection[str]) -> str:
     tag = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", tag)
     tag = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", tag)
     tag = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), tag)
-    tag = tag.replace("font-family: 'DejaVu Sans'", "font-family: var(--sans)")
+    tag = tag.replace("'DejaVu Sans'", "var(--sans)")  # after "font:" or "font-family:", by the version of matplotlib
     tag = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", tag)
     return re.sub(r' (d|x|y|transform)="[^"]*"', lambda m: _LONG.sub(_shorter, m[0]), tag)
 
