@@ -6,9 +6,13 @@ from contextlib import nullcontext
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from linescape.engine import products
+from linescape.evaluation.evaluator import Evaluator
+from linescape.interpolation.options import ScanOptions
+from linescape.interpolation.scanning import scan
+from tests.support.engine import labels, line_of
 
 CPU = torch.device("cpu")
 
@@ -63,3 +67,14 @@ def test_processors_with_instructions_use_them(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(products, "multiplies_bfloat16", lambda _: True)
     assert not isinstance(products.bfloat16_products(CPU), products._InFloat32)
     assert not isinstance(products.bfloat16_products(torch.device("meta")), products._InFloat32)
+
+
+@pytest.mark.parametrize("has_instructions", [False, True])
+def test_a_curve_says_in_what_its_products_were_computed(
+    has_instructions: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "multiplies_bfloat16", lambda _: has_instructions)
+    net = nn.Linear(4, 3).bfloat16().eval()
+    images = drawn(6, 4).bfloat16()
+    curve = scan(line_of(net, images), Evaluator(net, {"d": (images, labels(6))}), ScanOptions(alphas=2))
+    assert curve.provenance["precision"] == ("bfloat16" if has_instructions else "bfloat16, products in float32")

@@ -42,8 +42,11 @@ class _InFloat32(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*given[0], **given[1])
 
 
+def computed_in_float32(device: torch.device) -> bool:
+    """Whether products of bfloat16 are computed in float32 on this device, as its processor has no instructions."""
+    return device.type == "cpu" and not multiplies_bfloat16(device)
+
+
 def bfloat16_products(device: torch.device) -> AbstractContextManager[object]:
     """A context in which products of bfloat16 on this device take about as long as in float32, or less."""
-    if device.type != "cpu" or multiplies_bfloat16(device):
-        return nullcontext()
-    return _InFloat32()  # type: ignore[no-untyped-call]
+    return _InFloat32() if computed_in_float32(device) else nullcontext()  # type: ignore[no-untyped-call]

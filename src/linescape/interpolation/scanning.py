@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
+from linescape.engine.products import computed_in_float32
 from linescape.errors import AlphaError, EndsError, OverflowedError, abbreviate, check_type
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
@@ -380,12 +381,16 @@ def _precision(
 
 
 def _own_precision(evaluator: Evaluator) -> str:
-    """The network's own type, and whether torch multiplies float32 in TF32, which depends on the GPU and on settings.
+    """The network's own type, and the one of its products where that is another.
 
-    By default convolutions are computed in TF32 and matrix products are not (``torch.backends.cudnn.allow_tf32``,
-    ``torch.set_float32_matmul_precision``). TF32 has 11 significant bits, its sums are in float32.
+    Products of bfloat16 are computed in float32 on a processor without instructions for them. Whether those of float32
+    are computed in TF32 depends on the GPU and on settings: by default convolutions are and matrix products are not
+    (``torch.backends.cudnn.allow_tf32``, ``torch.set_float32_matmul_precision``). TF32 has 11 significant bits, its
+    sums are in float32.
     """
     name = str(evaluator.dtype).removeprefix("torch.")
+    if evaluator.dtype == torch.bfloat16 and computed_in_float32(evaluator.device):
+        return f"{name}, products in float32"
     if evaluator.dtype != torch.float32 or evaluator.device.type != "cuda":
         return name
     if torch.cuda.get_device_capability(evaluator.device) < (8, 0):  # before Ampere
