@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # what needs torch is imported where it is used, so that help
     from linescape.interpolation.probing import Probe
     from linescape.interpolation.summary import SeriesVerdict
 
-_PACKAGES = ("torch", "numpy", "scipy", "safetensors", "msgspec", "polars")
+_PACKAGES = ("numpy", "scipy", "safetensors", "msgspec", "polars")
 
 
 def examine(
@@ -91,9 +91,10 @@ def _machine() -> dict[str, str]:
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     compiled = build.compiled()
     kernels = "compiled" if compiled.library else compiled.note or "not for this system or processor: torch is used"
+    others = (f"{name} {version(name)}" for name in _PACKAGES)
     devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
-        "versions": ", ".join((f"linescape {VERSION}", *(f"{name} {version(name)}" for name in _PACKAGES))),
+        "versions": ", ".join((f"linescape {VERSION}", f"torch {torch.__version__}", *others)),
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "processor": f"{next(names, platform.processor() or 'unknown')}, {torch.backends.cpu.get_cpu_capability()}",
         "cores and threads": f"{os.cpu_count()} cores, {torch.get_num_threads()} threads of torch",
