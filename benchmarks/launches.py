@@ -2,7 +2,8 @@
 benchmarks.launches`.
 
 Counted on the CPU, where the engine makes the graph that it makes on a GPU: without oneDNN's operations and without its
-own kernels. Views are not counted. What a GPU makes of an operation, and how long it takes, is not known by that.
+own kernels, and with weights that are written together. Views are not counted. What a GPU makes of an operation, and
+how long it takes, is not known by that.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from linescape import models
 from linescape.engine.flops import DispatchObserver
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
+from linescape.geometry import writing
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.interpolation.options import ScanOptions
@@ -49,7 +51,8 @@ def of_engine(pair: tuple[torch.nn.Module, State, State], data: tuple[torch.Tens
     """Of the third position of a walk, when all is prepared."""
     network, start, end = pair
     counted = Launches()
-    with patch.object(torch.backends.mkldnn, "is_available", lambda: False):
+    no_onednn = patch.object(torch.backends.mkldnn, "is_available", lambda: False)
+    with no_onednn, patch.object(writing, "ONE_BY_ONE", frozenset()):
         evaluator = Evaluator(network, {"test": data}, measures=(cross_entropy,), fast=True)
         points = walk(Line(start, end), evaluator, ScanOptions(alphas=4, progress=False))
         next(points), next(points)

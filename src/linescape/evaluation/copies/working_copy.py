@@ -29,6 +29,7 @@ from linescape.geometry.left_out import differing, unregistered, unsaved
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
 from linescape.geometry.tensors import identical, is_continuous, real
+from linescape.geometry.writing import Writer
 
 COMPARED = (0.0, 0.5, 1.0)
 """Positions at which the copy is compared with new ones."""
@@ -95,6 +96,7 @@ class WorkingCopy:
         }
         self.path: Path | None = None
         self.alpha = 0.0
+        self._writer: Writer | None = None
 
     @property
     def as_given(self) -> nn.Module:
@@ -186,11 +188,26 @@ class WorkingCopy:
             self.load_anew(path, alpha)
             self._use(self.called)
         else:
-            for name in path.moving if self.path is path else path.template:
-                self._write(path, name, alpha)
+            self._write_all(path, alpha)
             self.called = self.network
             torch.clear_autocast_cache()
         self.path, self.alpha = path, alpha
+
+    def _write_all(self, path: Path, alpha: float) -> None:
+        if self.path is not path:
+            for name in path.template:
+                self._write(path, name, alpha)
+            self._writer = Writer(path, {name: self.tensors[name] for name in path.moving})
+            return
+        try:
+            if self._writer is not None:
+                with torch.no_grad():
+                    self._writer(alpha)
+                return
+        except RuntimeError:  # one cannot be written to, which is then named, or not together with others
+            self._writer = None
+        for name in path.moving:
+            self._write(path, name, alpha)
 
     def _write(self, path: Path, name: str, alpha: float) -> None:
         try:
