@@ -31,6 +31,7 @@ from linescape.engine.native import build
 from linescape.engine.onednn import Kernels
 from linescape.engine.plan import LEAST, UNLIMITED, Ends, Plan, added_bytes, tensors_of
 from linescape.engine.recording import record
+from linescape.engine.replay import FEWEST, Recordings, recorder_on
 from linescape.engine.settings import settings_of
 from linescape.engine.stand_in import StandIn
 from linescape.engine.tracing import trace, trace_recordings
@@ -82,6 +83,7 @@ class Fast:
         self._examples: int | None = None
         self._alpha = 0.0
         self.may_prepare = True
+        self._replays = False
         self._recorded = 0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], Plan | None] = {}
@@ -108,6 +110,7 @@ class Fast:
         ends: Ends | None = None,
         examples: int | None = None,
         may_prepare: bool = True,
+        positions: int = 0,
     ) -> None:
         """Start a path along which only some tensors change, and drop what was kept for the last one.
 
@@ -117,8 +120,10 @@ class Fast:
             ends: for a straight path, gives its tensors at both ends.
             examples: number in all batches together, if known.
             may_prepare: whether the walk is worth preparation, by recordings of calls and once by the compiler.
+            positions: how many there are, as far as known.
         """
         self.path = path
+        self._replays = may_prepare and positions >= FEWEST
         self._moving, self._ends, self._examples, self.may_prepare = moving, ends, examples, may_prepare
         self._plans = {}
         self.compiled = False
@@ -178,9 +183,8 @@ class Fast:
             values = plan.keepable(part)
             inputs = part if self._has_own_code else ()
             size = added_bytes([*values.values(), *inputs], () if self._has_own_code else part)
-            if size <= self._memory_left:
+            if self._take(size):
                 plan.kept[key], plan.kept_of[key] = values, inputs
-                self._memory_left -= size
         return plan.run(part, values)
 
     def _check_size(self, plan: Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -264,7 +268,17 @@ class Fast:
             plan = self._planned(graph, call)
             plan.update(self._alpha)
             self._check(plan, call, args, kwargs)
+        recorder = recorder_on(call.tensors[0].device) if self._replays else None
+        if recorder is not None:
+            plan.replay(Recordings(recorder, self._take, lambda note: self.notes.setdefault(note)))
         return plan
+
+    def _take(self, size: int) -> bool:
+        """Whether so many bytes more may be kept, which then are."""
+        if size > self._memory_left:
+            return False
+        self._memory_left -= size
+        return True
 
     def _planned(self, graph: Graph, call: Call) -> Plan:
         moving = self._view[1]

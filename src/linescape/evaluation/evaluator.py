@@ -324,7 +324,8 @@ class Evaluator:
         wanted = self._fast if self._fast is not None else bool(self.precision) or total > WORTH
         self._uses_engine = self._runner.may_use_engine and wanted
         worth_preparing = WORTH_PREPARING.get(self.device.type, WORTH_PREPARING["cuda"])
-        self._runner.start_path(path, self._view.examples, bool(self._fast) or total > worth_preparing)
+        may_prepare = bool(self._fast) or total > worth_preparing
+        self._runner.start_path(path, self._view.examples, may_prepare, positions)
         self._batches = {}
 
     def release(self) -> None:
