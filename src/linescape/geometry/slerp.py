@@ -10,7 +10,7 @@ from torch import Tensor
 
 from linescape.geometry.given import Network
 from linescape.geometry.paths import Line, Segment
-from linescape.geometry.tensors import chunks, is_continuous, lerp, norm, real, widened
+from linescape.geometry.tensors import chunks, in_float64, is_continuous, lerp, norm, real, widened
 
 NEARLY_PARALLEL = 0.9995
 """Cosine, of either sign, beyond which tensors move on the straight line: the sine of their angle is too small to
@@ -69,7 +69,7 @@ class Slerp(Line):
         for name in names:
             both = self.start[name], self.end[name]
             for first, last in chunks(*both):
-                products += float((real(first).double() * real(last).double()).sum())
+                products += float((in_float64(real(first)) * in_float64(real(last))).sum())
             own = [norm(chunk for (chunk,) in chunks(value)) for value in both]
             lengths = [math.hypot(*pair) for pair in zip(lengths, own, strict=True)]
         return products / lengths[0] / lengths[1] if all(lengths) else math.nan
