@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -168,17 +168,16 @@ class Fast:
         if plan is None:
             return self._call_network(args, kwargs)
         parts = call.parts(plan.examples)
-        if batch is None:
+        keys = None if batch is None else [(batch, i) for i in range(len(parts))]
+        if keys is None or (self._has_own_code and not _as_kept(plan, keys, parts)):
             results = [plan.run(part) for part in parts]
         else:
-            results = [self._run_keeping(plan, (batch, i), part) for i, part in enumerate(parts)]
+            results = [self._run_keeping(plan, key, part) for key, part in zip(keys, parts, strict=True)]
         outputs = results[0] if len(results) == 1 else [torch.cat(pieces) for pieces in zip(*results, strict=True)]
         return plan.graph.returned(outputs)
 
     def _run_keeping(self, plan: Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
         values = plan.kept.get(key)
-        if values is not None and self._has_own_code and not _equal(plan.kept_of[key], part):
-            return plan.run(part)  # the inputs are made of moving weights
         if values is None:
             values = plan.keepable(part)
             inputs = part if self._has_own_code else ()
@@ -361,8 +360,24 @@ def _identities(network: nn.Module) -> tuple[int, ...]:
     return tuple(id(tensor) for _, tensor in tensors_of(network))
 
 
-def _equal(before: tuple[Tensor, ...], now: tuple[Tensor, ...]) -> bool:
-    return all(one.shape == other.shape and torch.equal(one, other) for one, other in zip(before, now, strict=True))
+def _as_kept(plan: Plan, keys: Sequence[object], parts: Sequence[tuple[Tensor, ...]]) -> bool:
+    """Whether the parts of a batch are those of which results are kept; not where they are made of moving weights.
+
+    A GPU is waited for once. Once for all batches of a position is not possible: what the network returns depends on
+    the answer, and the user's own code has it before the next batch.
+    """
+    pairs = [
+        pair
+        for key, part in zip(keys, parts, strict=True)
+        if key in plan.kept
+        for pair in zip(plan.kept_of[key], part, strict=True)
+    ]
+    if any(before.shape != now.shape for before, now in pairs):
+        return False
+    devices = {tensor.device for pair in pairs for tensor in pair}
+    if len(devices) != 1 or torch.device("cpu") in devices:
+        return all(torch.equal(before, now) for before, now in pairs)
+    return bool(torch.stack([(before == now).all() for before, now in pairs]).all())
 
 
 @contextmanager
