@@ -2,22 +2,28 @@
 benchmarks.launches`.
 
 Counted on the CPU, where the engine makes the graph that it makes on a GPU: without oneDNN's operations and without its
-own kernels. Views are not counted. What a GPU makes of an operation, and how long it takes, is not known by that.
+own kernels, and with weights that are written together. Views are not counted. What a GPU makes of an operation, and
+how long it takes, is not known by that.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import _disable_current_modes
 
 from linescape import models
+from linescape.engine import fast
 from linescape.engine.flops import DispatchObserver
+from linescape.engine.replay import FEWEST, Recorded
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
+from linescape.geometry import writing
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
 from linescape.interpolation.options import ScanOptions
@@ -34,7 +40,7 @@ class Launches(DispatchObserver):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()
         self.operations: Counter[str] = Counter()
-        self.reads = 0
+        self.reads = self.replays = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
@@ -45,14 +51,42 @@ class Launches(DispatchObserver):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def of_engine(pair: tuple[torch.nn.Module, State, State], data: tuple[torch.Tensor, torch.Tensor]) -> Launches:
-    """Of the third position of a walk, when all is prepared."""
+class Uncounted:
+    """Stands for a recorder of CUDA graphs: a replay counts as one, whatever it does."""
+
+    def __init__(self, counted: Launches) -> None:
+        self.counted, self.device = counted, torch.device("cpu")
+
+    def record(self, function: Callable[[], tuple[torch.Tensor, ...]]) -> Recorded:
+        outputs = function()
+
+        def replay() -> None:
+            with _disable_current_modes():
+                for output, again in zip(outputs, function(), strict=True):
+                    output.copy_(again)
+            self.counted.replays += 1
+
+        return Recorded(replay, outputs, 0)
+
+
+def of_engine(
+    pair: tuple[torch.nn.Module, State, State], data: tuple[torch.Tensor, torch.Tensor], records: bool
+) -> Launches:
+    """Of the fifth position of a walk, when all is prepared, and perhaps recorded."""
     network, start, end = pair
     counted = Launches()
-    with patch.object(torch.backends.mkldnn, "is_available", lambda: False):
+    recorder = Uncounted(counted) if records else None
+    no_onednn = patch.object(torch.backends.mkldnn, "is_available", lambda: False)
+    with (
+        no_onednn,
+        patch.object(writing, "ONE_BY_ONE", frozenset()),
+        patch.object(fast, "recorder_on", lambda _: recorder),
+    ):
         evaluator = Evaluator(network, {"test": data}, measures=(cross_entropy,), fast=True)
-        points = walk(Line(start, end), evaluator, ScanOptions(alphas=4, progress=False))
-        next(points), next(points)
+        points = walk(Line(start, end), evaluator, ScanOptions(alphas=FEWEST, progress=False))
+        for _ in range(4):
+            next(points)
+        counted.replays = 0
         with counted:
             next(points)
     if notes := evaluator.engine.notes:
@@ -79,8 +113,14 @@ def main() -> None:
     moved = {name: value * 1.1 + 0.01 for name, value in start.items() if value.is_floating_point()}
     pair = network, start, start.replace(moved)
     data = torch.randn(IMAGES, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(IMAGES)
-    for name, counted in (("linescape", of_engine(pair, data)), ("plain loop", of_plain(pair, data))):
-        print(f"{name}: {counted.operations.total()} operations, {counted.reads} reads of a value")
+    counts = {
+        "linescape, recorded": of_engine(pair, data, records=True),
+        "linescape": of_engine(pair, data, records=False),
+        "plain loop": of_plain(pair, data),
+    }
+    for name, counted in counts.items():
+        replays = f", {counted.replays} replays" if counted.replays else ""
+        print(f"{name}: {counted.operations.total()} operations{replays}, {counted.reads} reads of a value")
         print("   " + ", ".join(f"{operation} {count}" for operation, count in counted.operations.most_common(12)))
 
 

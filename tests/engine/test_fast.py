@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from linescape import models, recipe
+from linescape.engine.fast import _as_kept
+from linescape.engine.flops import DispatchObserver
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
@@ -34,6 +38,7 @@ from tests.support.engine import (
     tokens,
 )
 from tests.support.engine_networks import NETWORKS, VECTORS, Branching, Head, Writer, small
+from tests.support.no_float64 import there
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -176,3 +181,42 @@ def test_a_heavy_network_is_walked_with_its_weights_as_they_lie(monkeypatch: pyt
         plain = scan(path, Evaluator(net, {"test": data}, fast=False), ScanOptions(alphas=ALPHAS))
         found, expected = (each["test", "cross_entropy"].values for each in (curve, plain))
         np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("of", [lambda x: x, there], ids=["cpu", "another device"])
+def test_inputs_of_all_parts_are_compared_with_those_of_which_results_are_kept(
+    of: Callable[[Tensor], Tensor],
+) -> None:
+    first, second = (drawn(3, 2, seed=1), tokens(3, 4)), (drawn(2, 2, seed=2), tokens(2, 4))
+    held = {"first": tuple(map(of, first)), "second": tuple(map(of, second))}
+    plan: Any = SimpleNamespace(kept=held, kept_of=held)
+
+    def as_kept(*parts: tuple[Tensor, ...], keys: tuple[str, ...] = ("first", "second")) -> bool:
+        return _as_kept(plan, keys, [tuple(of(tensor.clone()) for tensor in part) for part in parts])
+
+    assert as_kept(first, second)
+    assert as_kept(first, second, keys=("first", "unknown"))
+    assert as_kept(first, second, keys=("unknown", "others"))
+    assert not as_kept(second, first)
+    assert not as_kept(first, (second[0], second[1] + 1))
+    assert not as_kept(first, (second[0] * torch.nan, second[1]))
+
+
+def test_another_device_is_waited_for_once_for_all_parts() -> None:
+    parts = [tuple(map(there, (drawn(3, 2, seed=seed), tokens(3, 4)))) for seed in range(4)]
+    held = dict(enumerate(parts))
+    plan: Any = SimpleNamespace(kept=held, kept_of=held)
+    observer = Reads()
+    with observer:
+        assert _as_kept(plan, list(held), parts)
+    assert observer.count == 1
+
+
+class Reads(DispatchObserver):  # type: ignore[no-untyped-call]
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += torch.Tag.data_dependent_output in func.tags
+        return func(*args, **(kwargs or {}))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -31,6 +31,7 @@ from linescape.engine.native import build
 from linescape.engine.onednn import Kernels
 from linescape.engine.plan import LEAST, UNLIMITED, Ends, Plan, added_bytes, tensors_of
 from linescape.engine.recording import record
+from linescape.engine.replay import FEWEST, Recordings, recorder_on
 from linescape.engine.settings import settings_of
 from linescape.engine.stand_in import StandIn
 from linescape.engine.tracing import trace, trace_recordings
@@ -82,6 +83,7 @@ class Fast:
         self._examples: int | None = None
         self._alpha = 0.0
         self.may_prepare = True
+        self._replays = False
         self._recorded = 0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], Plan | None] = {}
@@ -108,6 +110,7 @@ class Fast:
         ends: Ends | None = None,
         examples: int | None = None,
         may_prepare: bool = True,
+        positions: int = 0,
     ) -> None:
         """Start a path along which only some tensors change, and drop what was kept for the last one.
 
@@ -117,8 +120,10 @@ class Fast:
             ends: for a straight path, gives its tensors at both ends.
             examples: number in all batches together, if known.
             may_prepare: whether the walk is worth preparation, by recordings of calls and once by the compiler.
+            positions: how many there are, as far as known.
         """
         self.path = path
+        self._replays = may_prepare and positions >= FEWEST
         self._moving, self._ends, self._examples, self.may_prepare = moving, ends, examples, may_prepare
         self._plans = {}
         self.compiled = False
@@ -163,24 +168,22 @@ class Fast:
         if plan is None:
             return self._call_network(args, kwargs)
         parts = call.parts(plan.examples)
-        if batch is None:
+        keys = None if batch is None else [(batch, i) for i in range(len(parts))]
+        if keys is None or (self._has_own_code and not _as_kept(plan, keys, parts)):
             results = [plan.run(part) for part in parts]
         else:
-            results = [self._run_keeping(plan, (batch, i), part) for i, part in enumerate(parts)]
+            results = [self._run_keeping(plan, key, part) for key, part in zip(keys, parts, strict=True)]
         outputs = results[0] if len(results) == 1 else [torch.cat(pieces) for pieces in zip(*results, strict=True)]
         return plan.graph.returned(outputs)
 
     def _run_keeping(self, plan: Plan, key: object, part: tuple[Tensor, ...]) -> list[Tensor]:
         values = plan.kept.get(key)
-        if values is not None and self._has_own_code and not _equal(plan.kept_of[key], part):
-            return plan.run(part)  # the inputs are made of moving weights
         if values is None:
             values = plan.keepable(part)
             inputs = part if self._has_own_code else ()
             size = added_bytes([*values.values(), *inputs], () if self._has_own_code else part)
-            if size <= self._memory_left:
+            if self._take(size):
                 plan.kept[key], plan.kept_of[key] = values, inputs
-                self._memory_left -= size
         return plan.run(part, values)
 
     def _check_size(self, plan: Plan, call: Call, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -264,7 +267,17 @@ class Fast:
             plan = self._planned(graph, call)
             plan.update(self._alpha)
             self._check(plan, call, args, kwargs)
+        recorder = recorder_on(call.tensors[0].device) if self._replays else None
+        if recorder is not None:
+            plan.replay(Recordings(recorder, self._take, lambda note: self.notes.setdefault(note)))
         return plan
+
+    def _take(self, size: int) -> bool:
+        """Whether so many bytes more may be kept, which then are."""
+        if size > self._memory_left:
+            return False
+        self._memory_left -= size
+        return True
 
     def _planned(self, graph: Graph, call: Call) -> Plan:
         moving = self._view[1]
@@ -347,8 +360,24 @@ def _identities(network: nn.Module) -> tuple[int, ...]:
     return tuple(id(tensor) for _, tensor in tensors_of(network))
 
 
-def _equal(before: tuple[Tensor, ...], now: tuple[Tensor, ...]) -> bool:
-    return all(one.shape == other.shape and torch.equal(one, other) for one, other in zip(before, now, strict=True))
+def _as_kept(plan: Plan, keys: Sequence[object], parts: Sequence[tuple[Tensor, ...]]) -> bool:
+    """Whether the parts of a batch are those of which results are kept; not where they are made of moving weights.
+
+    A GPU is waited for once. Once for all batches of a position is not possible: what the network returns depends on
+    the answer, and the user's own code has it before the next batch.
+    """
+    pairs = [
+        pair
+        for key, part in zip(keys, parts, strict=True)
+        if key in plan.kept
+        for pair in zip(plan.kept_of[key], part, strict=True)
+    ]
+    if any(before.shape != now.shape for before, now in pairs):
+        return False
+    devices = {tensor.device for pair in pairs for tensor in pair}
+    if len(devices) != 1 or torch.device("cpu") in devices:
+        return all(torch.equal(before, now) for before, now in pairs)
+    return bool(torch.stack([(before == now).all() for before, now in pairs]).all())
 
 
 @contextmanager

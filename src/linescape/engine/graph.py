@@ -16,6 +16,8 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
+from linescape.geometry.tensors import in_float64
+
 aten = torch.ops.aten
 
 
@@ -195,7 +197,7 @@ def relative_difference(actual: Tensor, expected: Tensor) -> float:
     """
     if not expected.is_floating_point():
         return float((actual != expected).any())
-    actual, expected = actual.double(), expected.double()
+    actual, expected = in_float64(actual), in_float64(expected)
     finite = expected.isfinite()
     if not bool((finite == actual.isfinite()).all()):
         return float("inf")

@@ -6,8 +6,12 @@ part        depends on                 is computed
 ``fixed``   fixed weights              once
 ``states``  moving weights             once for each state
 ``kept``    inputs and fixed weights   once for each batch, and its results are kept
+``mixed``   what is kept, and alpha    every time
 ``live``    inputs and moving weights  every time
 ==========  =========================  =============================================
+
+What is mixed from results at the two ends is apart from what is live. This then depends on tensors alone and not on the
+number alpha, so it can be recorded (`replay`).
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import Any
 
 from torch import fx
 
-from linescape.engine.rewrite import dependents
+from linescape.engine.rewrite import ALPHA, dependents
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,32 +47,40 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The four parts of a graph, see the module, and the names of its outputs."""
+    """The parts of a graph, see the module, and the names of its outputs."""
 
     fixed: Part
     states: Part
     kept: Part
+    mixed: Part
     live: Part
     outputs: tuple[str, ...]
 
 
 def split(graph: fx.Graph, inputs: Iterable[str], moving: Iterable[str]) -> Parts:
-    """Cut a graph into its four parts, where `inputs` and `moving` are names of placeholders."""
+    """Cut a graph into its parts, where `inputs` and `moving` are names of placeholders."""
     of_inputs, of_moving = dependents(graph, inputs), dependents(graph, moving)
     operations = [node for node in graph.nodes if node.op in ("call_function", "call_method")]
     returned = graph.output_node().all_input_nodes
 
-    def part(batch: bool, moves: bool) -> Part:
-        chosen = [node for node in operations if (node in of_inputs) == batch and (node in of_moving) == moves]
-        return _part(chosen, returned)
+    def chosen(batch: bool, moves: bool) -> list[fx.Node]:
+        return [node for node in operations if (node in of_inputs) == batch and (node in of_moving) == moves]
 
+    every_time = chosen(batch=True, moves=True)
+    of_live = set(every_time)
+    mixed = [
+        node
+        for node in every_time
+        if any(arg.name == ALPHA for arg in node.all_input_nodes) and of_live.isdisjoint(node.all_input_nodes)
+    ]
     outputs = graph.output_node().args[0]
     assert isinstance(outputs, list | tuple)
     return Parts(
-        fixed=part(batch=False, moves=False),
-        states=part(batch=False, moves=True),
-        kept=part(batch=True, moves=False),
-        live=part(batch=True, moves=True),
+        fixed=_part(chosen(batch=False, moves=False), returned),
+        states=_part(chosen(batch=False, moves=True), returned),
+        kept=_part(chosen(batch=True, moves=False), returned),
+        mixed=_part(mixed, returned),
+        live=_part([node for node in every_time if node not in mixed], returned),
         outputs=tuple(node.name for node in outputs if isinstance(node, fx.Node)),
     )
 

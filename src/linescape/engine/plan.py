@@ -13,7 +13,8 @@ from torch import Tensor, fx, nn
 from linescape.engine import rewrite
 from linescape.engine.graph import Call, Graph
 from linescape.engine.onednn import Kernels, fastest
-from linescape.engine.partition import split
+from linescape.engine.partition import Part, split
+from linescape.engine.replay import Recordings, Replayed
 
 _CACHE = 24_000_000
 """Bytes that the largest result of an operation should take: batches are split into parts of that size. A fixed rule,
@@ -91,6 +92,15 @@ class Plan:
         self.kept_of: dict[object, tuple[Tensor, ...]] = {}
         self.stale = True
         self.parts.fixed.run(self.values)
+        self._states: Part | Replayed = self.parts.states
+        self._live: Part | Replayed = self.parts.live
+
+    def replay(self, recordings: Recordings) -> None:
+        """Record what depends on moving weights, from the second position on, and replay it."""
+        parts = self.parts
+        of_batch = frozenset((*self.graph.inputs, *parts.kept.gives, *parts.mixed.gives))
+        self._states = Replayed(parts.states, recordings)
+        self._live = Replayed(parts.live, recordings, of_batch)
 
     def update(self, alpha: float) -> None:
         """Take note that the moving tensors have new values, those at alpha."""
@@ -116,14 +126,15 @@ class Plan:
     def run(self, inputs: tuple[Tensor, ...], kept: Mapping[str, Any] | None = None) -> list[Tensor]:
         """The outputs for a part of a batch."""
         if self.stale:
-            self.parts.states.run(self.values)
+            self._states.run(self.values)
             self.stale = False
         kept = self.keepable(inputs) if kept is None else kept
         values = {**self.values, **dict(zip(self.graph.inputs, inputs, strict=True)), **kept}
-        self.parts.live.run(values)
+        self.parts.mixed.run(values)
+        self._live.run(values)
         # Code that reads outputs may write to them, so what is used again is returned as a copy.
-        live = self.parts.live.gives
-        return [values[name] if name in live else values[name].clone() for name in self.parts.outputs]
+        new = (*self.parts.mixed.gives, *self.parts.live.gives)
+        return [values[name] if name in new else values[name].clone() for name in self.parts.outputs]
 
 
 def _bytes(graph: fx.Graph, names: Iterable[str], dtype: torch.dtype | None) -> int:

@@ -184,7 +184,12 @@ def map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 def to_device(batch: Any, device: torch.device) -> Any:
     """A batch on a device."""
-    return map_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
+    return map_tensors(batch, lambda tensor: moved(tensor, device))
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; itself where it is there."""
+    return tensor.to(device, non_blocking=True)
 
 
 def head(batch: Any, count: int) -> tuple[Any, float]:

@@ -24,6 +24,7 @@ from linescape.evaluation.copies.observing import seed
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
 from linescape.evaluation.named import by_name
+from linescape.evaluation.on_device import OnDevice
 from linescape.evaluation.passes import Passes
 from linescape.evaluation.per_example import Values, of_batch
 from linescape.evaluation.repeated import Repeated
@@ -108,6 +109,7 @@ class Evaluator:
     def _set_up(self, measures: dict[str, Measure], view: DataView, runner: Runner, fast: bool | None) -> None:
         self.measures, self._view, self._runner, self._fast = measures, view, runner, fast
         self._passes = Passes(measures, view, runner)
+        self._on_device = OnDevice(runner.device)  # for walks alone: before each, data are compared with what they were
         self._operations: int | None = None
         self._uses_engine = False
         self._joined: dict[str, list[Any]] = {}
@@ -316,12 +318,14 @@ class Evaluator:
         """
         self._runner.check_fits(path.template)
         self._view.check_unchanged()
+        self._on_device.begin()
         total = self.count_operations() * positions
         self._runner.compare_copies(path, self._few)
         wanted = self._fast if self._fast is not None else bool(self.precision) or total > WORTH
         self._uses_engine = self._runner.may_use_engine and wanted
         worth_preparing = WORTH_PREPARING.get(self.device.type, WORTH_PREPARING["cuda"])
-        self._runner.start_path(path, self._view.examples, bool(self._fast) or total > worth_preparing)
+        may_prepare = bool(self._fast) or total > worth_preparing
+        self._runner.start_path(path, self._view.examples, may_prepare, positions)
         self._batches = {}
 
     def release(self) -> None:
@@ -342,11 +346,12 @@ class Evaluator:
             DataError: there are no data to recalibrate with.
             DataError, MeasureError: data or outputs do not fit.
         """
-        with torch.no_grad(), self._runner.treated(treatment, ends, self._calibration_batches):
+        read = self._on_device.read
+        with torch.no_grad(), self._runner.treated(treatment, ends, lambda: read(self._calibration_batches())):
             if not self._uses_engine or treatment == "batch":  # whose results depend on how batches are cut
-                return self._passes.values(self.data)
+                return self._passes.values(self.data, read=read)
             self._runner.update_engine(treatment)
-            return self._passes.values(self._engine_batches(treatment), engine=True)
+            return self._passes.values(self._engine_batches(treatment), engine=True, read=read)
 
     def warm_up(self, treatment: str, ends: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Let the engine decide how it computes as `measure` would, by a few examples and without a result.

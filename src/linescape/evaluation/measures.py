@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from linescape.errors import DataError, MeasureError
+from linescape.geometry.tensors import in_float64
 
 Measure = Callable[[Any, Any], Tensor]
 
@@ -224,7 +225,8 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
         )
     exact = targets.dtype if targets.dtype.is_floating_point or targets.dtype.itemsize < 4 else torch.float64
     common = torch.promote_types(wide.dtype, exact)
-    return (wide.to(common) - targets.to(common)).square().reshape(len(outputs), -1).sum(1)
+    pair = [in_float64(part) if common == torch.float64 else part.to(common) for part in (wide, targets)]
+    return (pair[0] - pair[1]).square().reshape(len(outputs), -1).sum(1)
 
 
 def _wide(outputs: Tensor) -> Tensor:
@@ -367,7 +369,7 @@ def _refuse_probabilities(outputs: Tensor, axis: int) -> None:
 
 def _sum_to_one(rows: Tensor, tolerance: float = 1e-3) -> bool:
     tolerance = tolerance if rows.dtype in (torch.float32, torch.float64) else 2e-2
-    return bool((rows >= 0).all() & ((rows.double().sum(-1) - 1).abs() <= tolerance).all())
+    return bool((rows >= 0).all()) and bool(((in_float64(rows).sum(-1) - 1).abs() <= tolerance).all())
 
 
 def _require_classes(classes: Tensor, count: int) -> None:
@@ -392,7 +394,7 @@ def _labels(outputs: Any, targets: Any) -> tuple[Tensor, Tensor]:
             f"{_shapes(outputs, targets)}; this measure needs one logit for each label of 0 and 1. For class numbers "
             "pass `measures=[cross_entropy, error]`, or reshape in `forward`."
         )
-    low, high = (float(labels.double().amin()), float(labels.double().amax())) if labels.numel() else (0.0, 0.0)
+    low, high = (float(in_float64(labels).amin()), float(in_float64(labels).amax())) if labels.numel() else (0.0, 0.0)
     if not 0 <= low <= high <= 1:
         raise DataError(
             f"Labels run from {low:g} to {high:g}, but those of this measure are 0 and 1. For class numbers pass "

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from linescape.errors import DataError, first_line
 from linescape.evaluation.measures import IGNORED, counted, cross_entropy, squared_error
+from linescape.geometry.tensors import in_float64
 
 Place = Literal["given", "same", "next", "number", "numbers", "yes or no"]
 """What labels are: classes of the outputs at their places, or of those before; one number ``(batch,)`` for one output
@@ -138,7 +139,7 @@ def _compared(network: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> 
         return "given"
     losses = dict(_losses(outputs, labels))
     tolerance = _TOLERANCE if own.dtype.itemsize > 2 else _TOLERANCE_OF_HALF
-    fitting = [place for place, loss in losses.items() if torch.isclose(own.double(), loss, tolerance, 1e-6, True)]
+    fitting = [place for place, loss in losses.items() if torch.isclose(in_float64(own), loss, tolerance, 1e-6, True)]
     if {"same", "next"} <= set(fitting):
         # The outputs are alike at all positions, or no label counts. That of the first position has no output before
         # it, so if labels belong to these, the network's loss is the mean of nothing: NaN.
@@ -160,18 +161,22 @@ def _compared(network: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> 
 def _losses(outputs: Tensor, labels: Tensor) -> Iterator[tuple[Place, Tensor]]:
     """The mean loss for each place that types and shapes allow."""
     if outputs.ndim == labels.ndim + 1 and outputs.shape[-1] == 1:
-        yield "number", squared_error(outputs.squeeze(-1), labels).double().sum() / labels.numel()
+        yield "number", in_float64(squared_error(outputs.squeeze(-1), labels)).sum() / labels.numel()
     elif outputs.shape == labels.shape:
-        yield "yes or no", F.binary_cross_entropy_with_logits(outputs.double(), labels.double())
-        yield "numbers", squared_error(outputs, labels).double().sum() / labels.numel()
+        yield "yes or no", F.binary_cross_entropy_with_logits(in_float64(outputs), in_float64(labels))
+        yield "numbers", in_float64(squared_error(outputs, labels)).sum() / labels.numel()
     elif not labels.dtype.is_floating_point:
         axis = 2 if outputs.ndim == 3 else None  # at Hugging Face classes are last where positions are tokens
         places: tuple[Place, ...] = ("same", "next") if axis and labels.ndim == 2 else ("same",)
         for place in places:
             targets = targets_at(place, labels)
-            values = cross_entropy(outputs_at(place, outputs), targets, class_axis=axis).double()
+            values = in_float64(cross_entropy(outputs_at(place, outputs), targets, class_axis=axis))
             counts = counted(targets)
-            yield place, values.mean() if counts is None else (values * counts).sum() / counts.sum()
+            if counts is None:
+                yield place, values.mean()
+            else:
+                counts = counts.to(values.device)
+                yield place, (values * counts).sum() / counts.sum()
 
 
 def _own(network: nn.Module, inputs: Mapping[str, Any], labels: Tensor) -> Tensor | None:

@@ -5,7 +5,7 @@ Where targets are by position, the values are scaled so that all positions weigh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class Passes:
         engine: bool = False,
         first: int = 0,
         said: list[str] | None = None,
+        read: Callable[[Iterable[Any]], Iterable[Any]] = iter,
     ) -> Values:
         """Per-example values of each data set.
 
@@ -57,6 +58,7 @@ class Passes:
             engine: whether the engine is called, and not the network itself.
             first: examples at most of the first batch of each, if only these are measured.
             said: what a result should say of the outputs is added to it.
+            read: gives the batches of a data set, perhaps on the device.
 
         Raises:
             DataError, MeasureError: data or outputs do not fit.
@@ -66,7 +68,7 @@ class Passes:
             for name, batches in given.items():
                 values: dict[str, list[np.ndarray]] = {measure: [] for measure in self._measures}
                 counts: dict[str, list[np.ndarray]] = {measure: [] for measure in self.counting}
-                for number, batch in enumerate([first_with_examples(batches)] if first else batches):
+                for number, batch in enumerate([first_with_examples(batches)] if first else read(batches)):
                     with self._runner.refusing(f"batch {number + 1} of {name!r}", batch):
                         if engine:
                             outputs, targets = self._runner.call_engine(batch, key=(self._key, name, number))

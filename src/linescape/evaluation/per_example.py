@@ -96,7 +96,7 @@ def scaled(data: str, values: np.ndarray, counts: np.ndarray, mean: float) -> np
 def _numpy(values: Tensor) -> np.ndarray:
     """As float32, or float64 where that has fewer digits than the values."""
     exact = torch.promote_types(values.dtype, torch.float32) if values.dtype.is_floating_point else torch.float64
-    return np.asarray(values.detach().to(exact if values.dtype.itemsize >= 4 else torch.float32).cpu().numpy())
+    return np.asarray(values.detach().cpu().to(exact if values.dtype.itemsize >= 4 else torch.float32).numpy())
 
 
 def _versions(values: Any) -> list[int]:

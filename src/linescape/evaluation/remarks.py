@@ -19,6 +19,7 @@ from linescape.evaluation.measures import (
     cross_entropy,
     name,
 )
+from linescape.geometry.tensors import in_float64
 
 _OF_SIGMOID = (binary_cross_entropy, binary_error, F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss)
 _OF_SOFTMAX = (cross_entropy, F.cross_entropy, nn.CrossEntropyLoss)
@@ -87,4 +88,4 @@ def _is_one(measure: Measure, kinds: tuple[Any, ...]) -> bool:
 
 def _are_logarithms(outputs: Tensor) -> bool:
     tolerance = 1e-3 if outputs.dtype in (torch.float32, torch.float64) else 0.1
-    return bool((outputs.double().logsumexp(1).abs() <= tolerance).all())
+    return bool((in_float64(outputs).logsumexp(1).abs() <= tolerance).all())

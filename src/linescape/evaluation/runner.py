@@ -176,13 +176,14 @@ class Runner:
             )
         return notes
 
-    def start_path(self, path: Path, examples: int | None, may_prepare: bool) -> None:
+    def start_path(self, path: Path, examples: int | None, may_prepare: bool, positions: int) -> None:
         """A path is walked from now on.
 
         Args:
             path: whose tensors `load_position` writes.
             examples: that are measured at each position, if known.
             may_prepare: whether the walk is worth seconds of preparation.
+            positions: how many there are, each counted once for each treatment of BatchNorm.
 
         Raises:
             StateError: the path is not one of this network.
@@ -190,7 +191,7 @@ class Runner:
         # A walk may go on, with other examples or positions.
         if self.engine.path is not path or (may_prepare and not self.engine.may_prepare):
             ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
-            self.engine.start_path(path, path.moving, ends, examples, may_prepare)
+            self.engine.start_path(path, path.moving, ends, examples, may_prepare, positions)
         self._copy.path = None
 
     def load_position(self, path: Path, alpha: float) -> None:

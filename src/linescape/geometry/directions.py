@@ -13,7 +13,7 @@ from torch import Tensor
 from linescape.errors import RecipeError, StateError, suggest
 from linescape.geometry.packed import check_not_packed
 from linescape.geometry.state import State, check_finite
-from linescape.geometry.tensors import chunks, is_continuous, real, widened
+from linescape.geometry.tensors import chunks, in_float64, is_continuous, real, widened
 
 Normalisation = Literal["filter", "layer", "none"]
 NORMALISATIONS: tuple[Normalisation, ...] = ("filter", "layer", "none")
@@ -93,8 +93,8 @@ def components(states: Sequence[State]) -> Components:
     products = np.zeros((len(states), len(states)))
     for name in names:
         for first, *others in chunks(last[name], *(state[name] for state in states)):
-            end = real(first).double()
-            apart = torch.stack([(real(other).double() - end).flatten() for other in others])
+            end = in_float64(real(first))
+            apart = torch.stack([(in_float64(real(other)) - end).flatten() for other in others])
             products += (apart @ apart.T).cpu().numpy()
     # Of deviations from the last state; subtracting means of rows and columns gives those from the mean state.
     centred = products - products.mean(0) - products.mean(1)[:, None] + products.mean()
@@ -116,9 +116,8 @@ def components(states: Sequence[State]) -> Components:
 
 def _combined(tensors: Sequence[Tensor], weights: np.ndarray) -> Tensor:
     """A sum of tensors whose weights add up to 0; from the last one, so that no digits are lost."""
-    wide = torch.complex128 if tensors[-1].is_complex() else torch.float64
-    end = tensors[-1].to(wide)
+    end = in_float64(tensors[-1])
     total = torch.zeros_like(end)
     for tensor, weight in zip(tensors[:-1], weights.tolist(), strict=False):
-        total.add_(tensor.to(wide) - end, alpha=weight)
+        total.add_(in_float64(tensor) - end, alpha=weight)
     return total

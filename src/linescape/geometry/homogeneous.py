@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from linescape.errors import StateError
 from linescape.geometry.given import Network
-from linescape.geometry.paths import Line
+from linescape.geometry.paths import Line, Segment
 from linescape.geometry.tensors import lerp
 
 
@@ -56,9 +56,10 @@ class Homogeneous(Line):
             return super().tensor(name, alpha)
         return lerp(self.start[name], self.end[name], alpha**power)
 
-    def write(self, name: str, alpha: float, into: Tensor) -> None:
-        """Write one tensor into another of its shape."""
-        into.copy_(self.tensor(name, alpha))
+    def segment(self, name: str) -> Segment | None:
+        """Those of tensors with the power 1."""
+        powered = self.powers.get(self.template.tied.get(name, name), 1) > 1
+        return None if powered else super().segment(name)
 
 
 def powers(module: nn.Module) -> dict[str, int]:

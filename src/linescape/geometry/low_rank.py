@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from linescape.errors import StateError, first_line
 from linescape.geometry.packed import Pair
 from linescape.geometry.state import State
-from linescape.geometry.tensors import widened
+from linescape.geometry.tensors import in_float64, widened
 
 CLOSE = 1e-5
 """How far, relative to it, what the factors add may be from what their product in the weight adds."""
@@ -67,7 +67,7 @@ def measured(pair: Pair, model: nn.Module, state: State) -> Update:
 def _fitting(pair: Pair, layer: nn.Module, state: State) -> Iterator[Update]:
     within = f"{pair.layer}." if pair.layer else ""
     tensors = {
-        name: value.double()
+        name: in_float64(value)
         for name, value in state.state_dict().items()
         if name.startswith(within) and value.is_floating_point()
     }
@@ -81,7 +81,7 @@ def _fitting(pair: Pair, layer: nn.Module, state: State) -> Iterator[Update]:
 
     def outputs(changed: Mapping[str, Tensor]) -> Tensor:
         # A copy for each call, loaded before eval mode: some layers then add their product to the weight.
-        own = deepcopy(layer).double()
+        own = deepcopy(layer).to(up.device).double()
         own.load_state_dict({n.removeprefix(within): v for n, v in {**tensors, **changed}.items()}, strict=False)
         with torch.no_grad():
             result: Tensor = own.eval()(example)

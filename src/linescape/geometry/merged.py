@@ -23,7 +23,7 @@ from linescape.errors import StateError
 from linescape.geometry.given import Network, as_ends
 from linescape.geometry.low_rank import CLOSE, Update, measured
 from linescape.geometry.packed import Pair, low_rank_pairs
-from linescape.geometry.paths import Line, Path
+from linescape.geometry.paths import Line, Path, Segment
 from linescape.geometry.state import State
 from linescape.geometry.tensors import norm, subtract
 
@@ -104,12 +104,9 @@ class Merged(Path):
             return value
         return (value + alpha * (1.0 - alpha) * self._lacking(name)).to(value.dtype)
 
-    def write(self, name: str, alpha: float, into: Tensor) -> None:
-        """Write one tensor into another of its shape, where possible without allocating."""
-        if name in self._updates:
-            into.copy_(self.tensor(name, alpha))
-        else:
-            self.line.write(name, alpha, into)
+    def segment(self, name: str) -> Segment | None:
+        """Those of the line in factors, but for weights with an update."""
+        return None if name in self._updates else self.line.segment(name)
 
     def describe(self) -> dict[str, object]:
         """As of every path, with the number of weights that take up a rest, and how far both lines are apart."""

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,20 @@ from linescape.geometry.packed import check_not_packed
 from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import State, check_finite, check_pair
 from linescape.geometry.tensors import difference_fits, identical, is_continuous, is_finite, lerp, widened
+
+
+class Segment(NamedTuple):
+    """A tensor at both ends of a straight line.
+
+    Attributes:
+        start: at alpha = 0.
+        end: at alpha = 1.
+        fits: whether all positions between them are known to be finite, by `difference_fits`.
+    """
+
+    start: Tensor
+    end: Tensor
+    fits: bool
 
 
 class Path(ABC):
@@ -63,9 +78,18 @@ class Path(ABC):
     def tensor(self, name: str, alpha: float) -> Tensor:
         """One tensor at one position; possibly shared with an end, so not to be written to."""
 
+    def segment(self, name: str) -> Segment | None:
+        """The ends of a tensor that is ``lerp(start, end, alpha)`` at every position; None for other tensors."""
+        del name
+        return None
+
     def write(self, name: str, alpha: float, into: Tensor) -> None:
         """Write one tensor at one position into another of its shape, where possible without allocating."""
-        into.copy_(self.tensor(name, alpha))
+        ends = self.segment(name)
+        if ends is not None and into.dtype == ends.end.dtype:
+            lerp(ends.start, ends.end, alpha, into, ends.fits)
+        else:
+            into.copy_(self.tensor(name, alpha))
 
     def at(self, alpha: float) -> State:
         """The whole state at one position; where it is an end, it shares the end's tensors."""
@@ -164,16 +188,14 @@ class Line(Path):
             return self._vectors.find(name, alpha, lambda other: lerp(self.start[other], self.end[other], alpha))
         return lerp(self.start[name], self.end[name], alpha)
 
-    def write(self, name: str, alpha: float, into: Tensor) -> None:
-        """Write one tensor into another of its shape, where possible without allocating."""
+    def segment(self, name: str) -> Segment | None:
+        """The ends of a tensor that differs between them."""
+        if self.template.tied.get(name, name) not in self._differing - self.spectral:
+            return None
         start, end = self.start[name], self.end[name]
-        moves = self.template.tied.get(name, name) in self._differing - self.spectral
-        if moves and into.dtype == end.dtype:
-            if name not in self._fitting:
-                self._fitting[name] = difference_fits(start, end)
-            lerp(start, end, alpha, into, self._fitting[name])
-        else:
-            into.copy_(self.tensor(name, alpha))
+        if name not in self._fitting:
+            self._fitting[name] = difference_fits(start, end)
+        return Segment(start, end, self._fitting[name])
 
 
 class Only(Path):
@@ -250,12 +272,9 @@ class Only(Path):
         """The path's tensor if it was chosen, else the fixed one."""
         return self.path.tensor(name, alpha) if name in self.names else self.fixed[name]
 
-    def write(self, name: str, alpha: float, into: Tensor) -> None:
-        """Write one tensor into another of its shape, where possible without allocating."""
-        if name in self.names:
-            self.path.write(name, alpha, into)
-        else:
-            into.copy_(self.fixed[name])
+    def segment(self, name: str) -> Segment | None:
+        """Those on the path that the chosen tensors move on."""
+        return self.path.segment(name) if name in self.names else None
 
     def describe(self) -> dict[str, object]:
         """The path for the provenance of a result, and where the others are: ``end``, ``start`` or ``elsewhere``."""

@@ -19,7 +19,7 @@ from linescape.geometry.packed import check_not_packed
 from linescape.geometry.paths import Path
 from linescape.geometry.spectral_norm import Vectors, normed
 from linescape.geometry.state import State, check_finite, check_pair, negative_variances
-from linescape.geometry.tensors import chunks, identical, is_continuous, real, subtract, widened
+from linescape.geometry.tensors import chunks, identical, in_float64, is_continuous, real, subtract, widened
 
 MARGIN = 0.25
 """How far the grid of three networks reaches beyond them, relative to its width and height."""
@@ -287,7 +287,7 @@ class _Spanned(Plane):
         if name not in self._varying:
             return self.origin[name]
         for direction, amount in zip(self._directions, (of_b, of_c), strict=True):
-            moved = torch.add(moved, direction[name].to(moved.dtype), alpha=amount)
+            moved = torch.add(moved, direction[name].to(moved.dtype).to(moved.device), alpha=amount)
         return moved.to(self.origin[name].dtype)
 
     def describe(self) -> dict[str, object]:
@@ -356,7 +356,7 @@ def _corner(a: State, b: State, c: State) -> tuple[float, float, float]:
     for name in a.parameters:
         if is_continuous(a[name].dtype):
             for chunk in chunks(a[name], b[name], c[name]):
-                start, first, second = (real(value).double() for value in chunk)
+                start, first, second = (in_float64(real(value)) for value in chunk)
                 # An infinity that all share, as in a mask, is no distance.
                 to_b, to_c = (torch.where(end == start, 0.0, end - start) for end in (first, second))
                 squares += [float((x * y).sum()) for x, y in ((to_b, to_b), (to_b, to_c), (to_c, to_c))]

@@ -9,8 +9,8 @@ from functools import cached_property
 from torch import Tensor
 
 from linescape.geometry.given import Network
-from linescape.geometry.paths import Line
-from linescape.geometry.tensors import chunks, is_continuous, lerp, norm, real, widened
+from linescape.geometry.paths import Line, Segment
+from linescape.geometry.tensors import chunks, in_float64, is_continuous, lerp, norm, real, widened
 
 NEARLY_PARALLEL = 0.9995
 """Cosine, of either sign, beyond which tensors move on the straight line: the sine of their angle is too small to
@@ -69,7 +69,7 @@ class Slerp(Line):
         for name in names:
             both = self.start[name], self.end[name]
             for first, last in chunks(*both):
-                products += float((real(first).double() * real(last).double()).sum())
+                products += float((in_float64(real(first)) * in_float64(real(last))).sum())
             own = [norm(chunk for (chunk,) in chunks(value)) for value in both]
             lengths = [math.hypot(*pair) for pair in zip(lengths, own, strict=True)]
         return products / lengths[0] / lengths[1] if all(lengths) else math.nan
@@ -93,12 +93,9 @@ class Slerp(Line):
         of_start, of_end = (math.sin(part * angle) / math.sin(angle) for part in (1.0 - alpha, alpha))
         return (widened(start) * of_start + widened(end) * of_end).to(end.dtype)
 
-    def write(self, name: str, alpha: float, into: Tensor) -> None:
-        """Write one tensor at one position into another of its shape."""
-        if self.template.tied.get(name, name) in self.angles:
-            into.copy_(self.tensor(name, alpha))
-        else:
-            super().write(name, alpha, into)
+    def segment(self, name: str) -> Segment | None:
+        """Those of tensors that are on no arc."""
+        return None if self.template.tied.get(name, name) in self.angles else super().segment(name)
 
     def describe(self) -> dict[str, object]:
         """As of every path, with the number of tensors on arcs and the range of their angles in degrees."""

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from linescape.geometry.tensors import in_float64
+
 
 class Normed(NamedTuple):
     """Names of a weight and of its singular vectors."""
@@ -77,12 +79,13 @@ class Vectors:
         if self._last.get(of, (None,))[0] != alpha:
             weight, left, right = (tensor(part) for part in of)
             u, v = _first(_matrix(weight, self._axes[of])) if bool(weight.isfinite().all()) else (left, right)
-            self._last[of] = alpha, {of.left: u.to(left.dtype), of.right: v.to(right.dtype)}
+            vectors = {of.left: u.to(left.dtype), of.right: v.to(right.dtype)}
+            self._last[of] = alpha, {part: vector.to(left.device) for part, vector in vectors.items()}
         return self._last[of][1][name]
 
 
 def _matrix(weight: Tensor, axis: int) -> Tensor:
-    return weight.detach().double().movedim(axis, 0).flatten(1)
+    return in_float64(weight.detach()).movedim(axis, 0).flatten(1)
 
 
 def _fit(weights: Sequence[Tensor], lefts: Sequence[Tensor], rights: Sequence[Tensor]) -> bool:
@@ -92,7 +95,7 @@ def _fit(weights: Sequence[Tensor], lefts: Sequence[Tensor], rights: Sequence[Te
         and left.ndim == right.ndim == 1
         and left.numel() in weight.shape
         and left.numel() * right.numel() == weight.numel()
-        and all(abs(float(vector.double().norm()) - 1.0) < _UNIT for vector in (left, right))
+        and all(abs(float(in_float64(vector).norm()) - 1.0) < _UNIT for vector in (left, right))
         for weight, left, right in zip(weights, lefts, rights, strict=True)
     )
 
@@ -100,7 +103,7 @@ def _fit(weights: Sequence[Tensor], lefts: Sequence[Tensor], rights: Sequence[Te
 def _axis(weights: Sequence[Tensor], lefts: Sequence[Tensor], rights: Sequence[Tensor]) -> int:
     def norm(axis: int) -> float:
         parts = zip(lefts, weights, rights, strict=True)
-        return sum(float((u.double() @ _matrix(w, axis) @ v.double()).abs()) for u, w, v in parts)
+        return sum(float((in_float64(u) @ _matrix(w, axis) @ in_float64(v)).abs()) for u, w, v in parts)
 
     return max((axis for axis, length in enumerate(weights[0].shape) if length == lefts[0].numel()), key=norm)
 

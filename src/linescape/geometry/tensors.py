@@ -33,6 +33,9 @@ _PLAIN = {
     *(torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int16, torch.int32, torch.int64),
 }
 
+_WITHOUT_FLOAT64 = ("mps",)
+"""Devices on which torch has no float64."""
+
 _SQUARES = 1e-290, math.inf
 """Between these a sum of squares in float64 has not lost digits."""
 
@@ -76,6 +79,12 @@ def is_continuous(dtype: torch.dtype) -> bool:
 def widened(value: Tensor) -> Tensor:
     """The same numbers in a type that torch computes in without rounding half precision at each step."""
     return value.to(_WIDER.get(value.dtype, value.dtype))
+
+
+def in_float64(value: Tensor) -> Tensor:
+    """The same numbers in float64, complex ones in complex128, on the CPU where the device has none (``mps``)."""
+    where = value.cpu() if value.device.type in _WITHOUT_FLOAT64 else value
+    return where.to(torch.complex128 if value.is_complex() else torch.float64)
 
 
 def promoted(first: torch.dtype, second: torch.dtype) -> torch.dtype | None:
@@ -209,9 +218,8 @@ def mean(tensors: Sequence[Tensor]) -> Tensor:
     last = tensors[-1]
     if not is_continuous(last.dtype) or all(identical(value, last) for value in tensors[:-1]):
         return last.clone()
-    wide = torch.complex128 if last.is_complex() else torch.float64
-    total = sum((value.to(wide) for value in tensors), torch.zeros_like(last, dtype=wide))
-    return (total / len(tensors)).to(last.dtype)
+    total = sum((in_float64(value) for value in tensors), in_float64(torch.zeros_like(last)))
+    return (total / len(tensors)).to(last.dtype).to(last.device)
 
 
 def _without_overflow(between: Tensor, start: Tensor, end: Tensor, alpha: float) -> Tensor:
@@ -232,8 +240,7 @@ def subtract(end: Tensor, start: Tensor) -> Tensor:
     away = widened(end) - widened(start)
     if is_finite(away):
         return away
-    wide = torch.complex128 if away.is_complex() else torch.float64
-    return end.to(wide) - start.to(wide)
+    return in_float64(end) - in_float64(start)
 
 
 def real(value: Tensor) -> Tensor:
@@ -248,7 +255,7 @@ def norm(tensors: Iterator[Tensor]) -> float:
     """The Euclidean norm of some tensors together, summed in float64; of a complex number, |z|^2 counts."""
     total, lengths = 0.0, []
     for value in tensors:
-        numbers = real(value).double()
+        numbers = in_float64(real(value))
         squares = float(numbers.square().sum())
         total += squares
         lengths.append(math.sqrt(squares) if _SQUARES[0] < squares < _SQUARES[1] else _length(numbers))

@@ -22,7 +22,7 @@ from linescape.evaluation.copies.observing import random_state_kept
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import counting
 from linescape.geometry.paths import Path
-from linescape.geometry.tensors import is_continuous
+from linescape.geometry.tensors import in_float64, is_continuous
 from linescape.interpolation import plain
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
@@ -134,7 +134,7 @@ class MeanLoss(nn.Module):
     def value(self) -> float:
         """The mean loss of the network as it stands."""
         with torch.no_grad(), random_state_kept(self._evaluator.device):
-            return sum(float(self(number).sum(dtype=torch.float64)) for number in self.numbers)
+            return sum(float(in_float64(self(number)).sum()) for number in self.numbers)
 
     def gradient(self) -> list[Tensor]:
         """Of the mean loss, by `weights`; zero for those that it does not depend on.

@@ -26,6 +26,7 @@ from linescape.evaluation.batches import first_with_examples, head, lengths, map
 from linescape.evaluation.copies.observing import random_state_kept
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Path
+from linescape.geometry.tensors import in_float64
 from linescape.interpolation import plain
 from linescape.interpolation.options import ScanOptions
 
@@ -262,7 +263,7 @@ class _Watched:
             )
         together, alone = (self._outputs(self.between, each, layers) for each in (batch, one))
         for name in layers:
-            first, again = together[name][0][:1].double(), alone[name][0].double()
+            first, again = in_float64(together[name][0][:1]), in_float64(alone[name][0])
             far = again.shape != first.shape or not torch.allclose(
                 again, first, rtol=close, atol=close * float(first.abs().nan_to_num().max()), equal_nan=True
             )
@@ -328,7 +329,7 @@ class _Watched:
 
 def _compared(start: Tensor, end: Tensor, between: Tensor, alpha: float) -> np.ndarray:
     """Distance of both ends, distance from their mixture, and coefficient, of each example ``(3, examples)``."""
-    a, b, m = (values.flatten(1).double() for values in (start, end, between))
+    a, b, m = (in_float64(values.flatten(1)) for values in (start, end, between))
     mixture = (1 - alpha) * a + alpha * b
     inner, squares = (m * mixture).sum(1), mixture.square().sum(1)
     distance = 1 - inner / (m.norm(dim=1) * mixture.norm(dim=1))
@@ -365,7 +366,7 @@ def _examples(batch: Any) -> int:
 def _sizes(outputs: Any, _: Any) -> Tensor:
     """The norm of all outputs for each example, by which a copy is compared with the network."""
     leaves = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.ndim]
-    norms = torch.stack([leaf.flatten(1).double().norm(dim=1) for leaf in map(_with_axis, leaves)])
+    norms = torch.stack([in_float64(leaf.flatten(1)).norm(dim=1) for leaf in map(_with_axis, leaves)])
     return norms.square().sum(0).sqrt()
 
 

@@ -23,6 +23,7 @@ from linescape.errors import LinescapeError, MeasureError, RecipeError, first_li
 from linescape.evaluation.copies.observing import random_state_kept
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Path
+from linescape.geometry.tensors import in_float64
 from linescape.interpolation.differentiable import MeanLoss
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -100,7 +101,7 @@ def curvature(
     rows: list[tuple[float, np.ndarray, np.ndarray, float, float]] = []
     for place in loss.positions():
         alpha = float(loss.alphas[place])
-        gradient = float(torch.stack([part.double().square().sum() for part in loss.gradient()]).sum().sqrt())
+        gradient = float(torch.stack([in_float64(part).square().sum() for part in loss.gradient()]).sum().sqrt())
         try:
             with random_state_kept(evaluator.device):
                 rows.append((gradient, *_of(loss, count, top, vectors, seed)))
@@ -178,6 +179,6 @@ def _product(loss: MeanLoss, vector: np.ndarray) -> np.ndarray:
             if bent:
                 chosen = [gradient[place] for place in bent], weights, [parts[place] for place in bent]
                 product = grad(*chosen, materialize_grads=True)
-                total += torch.cat([of.flatten() for of in product]).double().cpu().numpy()
+                total += in_float64(torch.cat([of.flatten() for of in product])).cpu().numpy()
     loss.check_finite(bool(np.isfinite(total).all()), "second derivative")
     return total

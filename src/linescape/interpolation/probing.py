@@ -20,6 +20,7 @@ from linescape.geometry.given import Network, as_ends, as_state
 from linescape.geometry.groups import Groups, check_names
 from linescape.geometry.paths import Line, Only, Path
 from linescape.geometry.state import Distance, State, distances
+from linescape.geometry.tensors import in_float64
 from linescape.interpolation import resume
 from linescape.interpolation.curve import Curve, as_pandas
 from linescape.interpolation.options import DEFAULT, ScanOptions
@@ -278,5 +279,5 @@ def _summed(outputs: Any, _targets: Any) -> Tensor:
     if not isinstance(outputs, Tensor) or not outputs.ndim:
         raise MeasureError("The outputs are no tensor. Compare what is measured of them.")
     values = torch.view_as_real(outputs) if outputs.is_complex() else outputs
-    values = values.to(torch.float64).reshape(len(outputs), -1)
+    values = in_float64(values).reshape(len(outputs), -1)
     return values @ torch.linspace(1, 2, values.shape[1], dtype=torch.float64, device=values.device)

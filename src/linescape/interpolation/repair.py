@@ -24,6 +24,7 @@ from linescape.evaluation.copies.observing import random_state_kept
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
+from linescape.geometry.tensors import in_float64
 
 EXAMPLES = 1000
 """Examples by which means and deviations are measured."""
@@ -166,8 +167,8 @@ class Repaired(Path):
             factor = torch.where(found.constant, 1.0, deviation / found.deviation)
             layer = self._network.get_submodule(name)
             weight, bias = layer.get_parameter("weight").detach(), layer.get_parameter("bias").detach()
-            scaled = (weight.double() * factor.view(-1, *[1] * (weight.ndim - 1))).to(weight.dtype)
-            shifted = ((bias.double() - found.mean) * factor + mean).to(bias.dtype)
+            scaled = (in_float64(weight) * factor.view(-1, *[1] * (weight.ndim - 1))).to(weight.dtype).to(weight.device)
+            shifted = ((in_float64(bias) - found.mean) * factor + mean).to(bias.dtype).to(bias.device)
             weight.copy_(scaled)  # the layers that follow are measured on this
             bias.copy_(shifted)
             corrected |= {f"{name}.weight": scaled, f"{name}.bias": shifted}
@@ -212,7 +213,7 @@ class _Moments:
 
     def add(self, values: Tensor) -> None:
         """Add outputs ``(units, examples x places)``."""
-        wide = values.double()
+        wide = in_float64(values)
         if not self._sums:
             self._sums = [wide.mean(1), wide.new_zeros(len(wide)), wide.new_zeros(len(wide)), wide.new_zeros(len(wide))]
         centre, total, squares, largest = self._sums

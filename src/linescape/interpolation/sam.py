@@ -13,6 +13,7 @@ from torch import Tensor
 from linescape.errors import RecipeError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Path
+from linescape.geometry.tensors import in_float64
 from linescape.interpolation.differentiable import MeanLoss
 
 
@@ -89,4 +90,4 @@ def sharpness(
 
 
 def _norm(parts: list[Tensor]) -> float:
-    return float(torch.stack([part.double().square().sum() for part in parts]).sum().sqrt())
+    return float(torch.stack([in_float64(part).square().sum() for part in parts]).sum().sqrt())

@@ -15,7 +15,7 @@ from linescape.geometry.bezier import Bezier
 from linescape.geometry.merged import Merged
 from linescape.geometry.paths import Bend, Line, Path, Ray
 from linescape.geometry.state import State
-from linescape.geometry.tensors import is_continuous
+from linescape.geometry.tensors import in_float64, is_continuous
 from linescape.interpolation.alignment.aligning import align, shuffle
 from linescape.interpolation.repair import Repaired
 from linescape.recipe import Content, Moment, derive_seed
@@ -173,7 +173,7 @@ def direction(start: State, end: State, seed: int) -> dict[str, torch.Tensor]:
         if not is_continuous(value.dtype):
             continue
         wide = torch.complex128 if value.is_complex() else torch.float64
-        difference = (end[name].to(wide) - value.to(wide)).norm()
+        difference = (in_float64(end[name]) - in_float64(value)).norm()
         if difference > 0:
             noise = torch.randn(value.shape, generator=random, dtype=wide)
             scaled = noise * (difference.cpu() / noise.norm())

@@ -17,6 +17,7 @@ from torch.nn.utils import prune
 
 from linescape.errors import MeasureError, StateError
 from linescape.evaluation.evaluator import Evaluator
+from linescape.geometry import writing
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
 from linescape.interpolation.curve import Curve
@@ -324,3 +325,19 @@ def test_programs_of_torchscript(fast: bool | None) -> None:
 
     start, end = pair(make)
     assert_right(measured(start, end, fast), loaded_anew(make, start, end))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_weights_that_are_written_together_give_the_same_curve(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = []
+    for one_by_one in (frozenset({"cpu"}), frozenset[str]()):
+        monkeypatch.setattr(writing, "ONE_BY_ONE", one_by_one)
+        if fails and not one_by_one:  # as of a type that a device cannot copy together
+            monkeypatch.setattr(torch, "_foreach_copy_", not_implemented)
+        curves.append(measured(*pair(lambda: nn.Sequential(nn.Linear(WIDTH, 6), nn.ReLU(), nn.Linear(6, CLASSES)))))
+    first, second = (curve["test", "cross_entropy"].values for curve in curves)
+    assert np.array_equal(first, second)
+
+
+def not_implemented(*_: object) -> None:
+    raise RuntimeError("not implemented")

@@ -28,7 +28,8 @@ from linescape.evaluation.copies.observing import CallObserver, Result, addresse
 from linescape.geometry.left_out import differing, unregistered, unsaved
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
-from linescape.geometry.tensors import identical, is_continuous, real
+from linescape.geometry.tensors import identical, in_float64, is_continuous, real
+from linescape.geometry.writing import Writer
 
 COMPARED = (0.0, 0.5, 1.0)
 """Positions at which the copy is compared with new ones."""
@@ -52,8 +53,7 @@ class WorkingCopy:
         called: what is to be called: `network`, or a new copy that `load` made.
         tensors: of `network`, by name; tied ones under each name. Those that it has no more in eval mode are in the
             same memory as they were.
-        path: on which `network` is; None where it holds something else.
-        alpha: the position on it.
+        alpha: the position on `path`.
         notes: what a reader of results should know of the network, in words.
         makes_new: whether each position gets a new copy.
         in_place: whether the network that was given is walked itself, and put back after each measurement.
@@ -93,8 +93,19 @@ class WorkingCopy:
             **self.as_given.state_dict(keep_vars=True),
             **network.state_dict(keep_vars=True),
         }
-        self.path: Path | None = None
+        self.path = None
         self.alpha = 0.0
+
+    @property
+    def path(self) -> Path | None:
+        """On which `network` is; None where it holds something else."""
+        return self._path
+
+    @path.setter
+    def path(self, path: Path | None) -> None:
+        self._path = path
+        if path is None:
+            self._writer: Writer | None = None  # which holds both ends
 
     @property
     def as_given(self) -> nn.Module:
@@ -186,11 +197,27 @@ class WorkingCopy:
             self.load_anew(path, alpha)
             self._use(self.called)
         else:
-            for name in path.moving if self.path is path else path.template:
-                self._write(path, name, alpha)
+            self._write_all(path, alpha)
             self.called = self.network
             torch.clear_autocast_cache()
         self.path, self.alpha = path, alpha
+
+    def _write_all(self, path: Path, alpha: float) -> None:
+        if self.path is not path:
+            self.path = None
+            for name in path.template:
+                self._write(path, name, alpha)
+            self._writer = Writer(path, {name: self.tensors[name] for name in path.moving})
+            return
+        try:
+            if self._writer is not None:
+                with torch.no_grad():
+                    self._writer(alpha)
+                return
+        except RuntimeError:  # one cannot be written to, which is then named, or not together with others
+            self._writer = None
+        for name in path.moving:
+            self._write(path, name, alpha)
 
     def _write(self, path: Path, name: str, alpha: float) -> None:
         try:
@@ -377,7 +404,7 @@ def _same(one: Tensor, other: Tensor) -> bool:
     tolerance = _ROUNDING.get(real(one).dtype, 0.0)
     sizes = real(other).abs().nan_to_num()
     # Relative to a common value too, as one near zero may be a difference of others. A few may be huge, as masks are.
-    common = tolerance * float(sizes.double().median()) if tolerance and sizes.numel() else 0.0
+    common = tolerance * float(in_float64(sizes).median()) if tolerance and sizes.numel() else 0.0
     return torch.allclose(real(one), real(other), tolerance, common, equal_nan=True)
 
 
