@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from linescape.engine import Worth
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
@@ -81,7 +82,7 @@ def test_a_short_walk_keeps_no_later_one_from_its_graph(monkeypatch: pytest.Monk
     monkeypatch.setattr("linescape.evaluation.evaluator.WORTH", 0)
     scan(whole, evaluator, ScanOptions(alphas=2))
     assert not evaluator.engine.batch_invariant
-    monkeypatch.setattr("linescape.evaluation.evaluator.WORTH_PREPARING", {"cpu": 0, "cuda": 0})
+    monkeypatch.setattr("linescape.evaluation.evaluator.WORTH_RECORDING", {"cpu": 0, "cuda": 0})
     assert not noted(scan(whole, evaluator, ScanOptions(alphas=2)))
     assert evaluator.engine.batch_invariant
 
@@ -113,3 +114,24 @@ def test_counting_and_sampling_leave_the_random_state_alone() -> None:
     evaluator.count_operations()
     evaluator.sample({"d": np.arange(3)})
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("WORTH_COMPILING", 0, Worth(compiling=True, recording=False, replaying=False)),
+        ("WORTH_RECORDING", {"cuda": 0}, Worth(compiling=False, recording=True, replaying=True)),
+    ],
+)
+def test_a_walk_is_prepared_as_far_as_it_is_worth(
+    name: str, value: object, expected: Worth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, whole, data = small()
+    evaluator = Evaluator(net, {"d": data})
+    monkeypatch.setattr("linescape.evaluation.evaluator.WORTH", 0)
+    scan(whole, evaluator, ScanOptions(alphas=2))
+    assert evaluator.engine.worth == Worth(compiling=False, recording=False)
+    monkeypatch.setattr(f"linescape.evaluation.evaluator.{name}", value)
+    for alphas in (9, 3):  # a walk that goes on with fewer positions keeps what it had
+        scan(whole, evaluator, ScanOptions(alphas=alphas))
+        assert evaluator.engine.worth == expected

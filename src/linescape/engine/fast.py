@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from linescape.engine.native import build
 from linescape.engine.onednn import Kernels
 from linescape.engine.plan import LEAST, UNLIMITED, Ends, Plan, added_bytes, tensors_of
 from linescape.engine.recording import record
-from linescape.engine.replay import FEWEST, Recordings, recorder_on
+from linescape.engine.replay import Recordings, recorder_on
 from linescape.engine.settings import settings_of
 from linescape.engine.stand_in import StandIn
 from linescape.engine.tracing import trace, trace_recordings
@@ -43,6 +43,27 @@ settings of the network's attributes have graphs too."""
 
 LIGHT = 2.5e8
 """Bytes of weights of which a second copy is always allowed."""
+
+
+class Worth(NamedTuple):
+    """Which preparation a walk is worth.
+
+    Attributes:
+        compiling: kernels in C may be compiled, in a second or two once on a machine.
+        recording: calls may be recorded where `torch.fx` cannot trace the network, in seconds.
+        replaying: on a GPU, positions may be recorded and replayed.
+    """
+
+    compiling: bool = True
+    recording: bool = True
+    replaying: bool = False
+
+    def exceeds(self, other: Worth) -> bool:
+        """Whether it allows anything that another does not."""
+        return any(mine and not its for mine, its in zip(self, other, strict=True))
+
+
+_PREPARED = Worth()
 
 
 class Fast:
@@ -61,7 +82,7 @@ class Fast:
         stand_in: what is given to code in place of the network.
         notes: why the network is called as it is, if it is.
         path: the path that is walked.
-        may_prepare: whether the walk is worth seconds of preparation.
+        worth: which preparation the walk is worth.
         compiled: whether the kernels of `kernels.c` were available, which other machines may lack.
     """
 
@@ -82,8 +103,7 @@ class Fast:
         self._ends: Ends | None = None
         self._examples: int | None = None
         self._alpha = 0.0
-        self.may_prepare = True
-        self._replays = False
+        self.worth = Worth()
         self._recorded = 0
         self._view: tuple[str, frozenset[str]] = ("", frozenset())
         self._plans: dict[tuple[object, ...], Plan | None] = {}
@@ -109,8 +129,7 @@ class Fast:
         moving: frozenset[str],
         ends: Ends | None = None,
         examples: int | None = None,
-        may_prepare: bool = True,
-        positions: int = 0,
+        worth: Worth = _PREPARED,
     ) -> None:
         """Start a path along which only some tensors change, and drop what was kept for the last one.
 
@@ -119,12 +138,10 @@ class Fast:
             moving: names of the parameters and buffers that change.
             ends: for a straight path, gives its tensors at both ends.
             examples: number in all batches together, if known.
-            may_prepare: whether the walk is worth preparation, by recordings of calls and once by the compiler.
-            positions: how many there are, as far as known.
+            worth: which preparation the walk is worth.
         """
         self.path = path
-        self._replays = may_prepare and positions >= FEWEST
-        self._moving, self._ends, self._examples, self.may_prepare = moving, ends, examples, may_prepare
+        self._moving, self._ends, self._examples, self.worth = moving, ends, examples, worth
         self._plans = {}
         self.compiled = False
         self._memory_left = self.memory
@@ -162,7 +179,7 @@ class Fast:
                 self._check_size(plan, call, args, kwargs)
         except NotExportable as reason:
             self._refused = self._refused or str(reason)
-            if self.may_prepare:
+            if self.worth.recording:
                 self.notes[f"The network was called as it is, not as a graph: {reason}."] = None
             plan = None
         if plan is None:
@@ -211,7 +228,7 @@ class Fast:
                 graph = self._graphs[kind]
                 self._plans[key] = None if graph is None else self._checked(graph, call, args, kwargs)
             else:
-                if self.may_prepare:
+                if self.worth.recording:
                     self._graphs[kind] = None
                 self._plans[key] = plan = self._new(call, args, kwargs)
                 self._graphs[kind] = plan.graph
@@ -246,7 +263,7 @@ class Fast:
         except Inseparable:
             raise
         except NotExportable:
-            if not self.may_prepare:
+            if not self.worth.recording:
                 raise
         if self._recorded == _KINDS:
             raise NotExportable(f"it is called in more than {_KINDS} ways")
@@ -267,7 +284,7 @@ class Fast:
             plan = self._planned(graph, call)
             plan.update(self._alpha)
             self._check(plan, call, args, kwargs)
-        recorder = recorder_on(call.tensors[0].device) if self._replays else None
+        recorder = recorder_on(call.tensors[0].device) if self.worth.replaying else None
         if recorder is not None:
             plan.replay(Recordings(recorder, self._take, lambda note: self.notes.setdefault(note)))
         return plan
@@ -294,7 +311,7 @@ class Fast:
 
     def _kernels(self) -> Kernels | None:
         on_cpu = all(tensor.device.type == "cpu" for _, tensor in tensors_of(self.network))
-        if not (self.may_prepare and on_cpu):
+        if not (self.worth.compiling and on_cpu):
             return None
         library, note, _ = build.compiled()
         if note and any(isinstance(layer, nn.Conv2d) for layer in self.network.modules()):

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from linescape.engine import Fast
+from linescape.engine import Fast, Worth
+from linescape.engine.replay import FEWEST
 from linescape.errors import DataError, MeasureError
 from linescape.evaluation import remarks
 from linescape.evaluation.batches import first_with_examples, length, map_tensors, smallest_batch
@@ -38,8 +39,11 @@ WORTH = 4e9
 """Operations of a walk above which the network is taken as a graph, which costs a few hundredths of a second where
 `torch.fx` can trace it. Counted and not timed, so that the same walk gives the same bits."""
 
-WORTH_PREPARING = {"cpu": 5e11, "cuda": 2e13}
-"""The same where it has to be recorded or kernels have to be compiled, which may cost seconds."""
+WORTH_COMPILING = 5e10
+"""The same where kernels have to be compiled, which takes a second or two once on a machine."""
+
+WORTH_RECORDING = {"cpu": 5e11, "cuda": 2e13}
+"""The same where calls have to be recorded, which may cost seconds."""
 
 DIRECT = 32
 """Examples of each data set that are evaluated directly, where all would cost as much as many positions."""
@@ -323,9 +327,10 @@ class Evaluator:
         self._runner.compare_copies(path, self._few)
         wanted = self._fast if self._fast is not None else bool(self.precision) or total > WORTH
         self._uses_engine = self._runner.may_use_engine and wanted
-        worth_preparing = WORTH_PREPARING.get(self.device.type, WORTH_PREPARING["cuda"])
-        may_prepare = bool(self._fast) or total > worth_preparing
-        self._runner.start_path(path, self._view.examples, may_prepare, positions)
+        compiling = bool(self._fast) or total > WORTH_COMPILING
+        recording = bool(self._fast) or total > WORTH_RECORDING.get(self.device.type, WORTH_RECORDING["cuda"])
+        worth = Worth(compiling, recording, replaying=recording and positions >= FEWEST)
+        self._runner.start_path(path, self._view.examples, worth)
         self._batches = {}
 
     def release(self) -> None:

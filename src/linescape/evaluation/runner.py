@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from linescape.engine import Fast, operations, processors, threads
+from linescape.engine import Fast, Worth, operations, processors, threads
 from linescape.engine.products import bfloat16_products
 from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, check_type, first_line
 from linescape.evaluation import batchnorm, own_loss
@@ -176,22 +176,21 @@ class Runner:
             )
         return notes
 
-    def start_path(self, path: Path, examples: int | None, may_prepare: bool, positions: int) -> None:
+    def start_path(self, path: Path, examples: int | None, worth: Worth) -> None:
         """A path is walked from now on.
 
         Args:
             path: whose tensors `load_position` writes.
             examples: that are measured at each position, if known.
-            may_prepare: whether the walk is worth seconds of preparation.
-            positions: how many there are, each counted once for each treatment of BatchNorm.
+            worth: which preparation the walk is worth.
 
         Raises:
             StateError: the path is not one of this network.
         """
         # A walk may go on, with other examples or positions.
-        if self.engine.path is not path or (may_prepare and not self.engine.may_prepare):
+        if self.engine.path is not path or worth.exceeds(self.engine.worth):
             ends = (lambda name, end: path.tensor(name, float(end == "end"))) if path.straight else None
-            self.engine.start_path(path, path.moving, ends, examples, may_prepare, positions)
+            self.engine.start_path(path, path.moving, ends, examples, worth)
         self._copy.path = None
 
     def load_position(self, path: Path, alpha: float) -> None:
