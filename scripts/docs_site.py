@@ -49,7 +49,18 @@ _FOR_USERS = {
 
 FACE = {
     "Two networks": ("compare", "Probe", "probe", "between", "align", "curve_between", "Keeper"),
-    "Measuring a path": ("Evaluator", "scan", "ScanOptions", "Until", "Curve", "Series", "Point", "collect", "walk", "cost"),
+    "Measuring a path": (
+        "Evaluator",
+        "scan",
+        "ScanOptions",
+        "Until",
+        "Curve",
+        "Series",
+        "Point",
+        "collect",
+        "walk",
+        "cost",
+    ),
     "Paths": ("Path", "Line", "Only", "Ray", "Bend", "Slerp", "Merged", "Repaired"),
     "Planes": ("Plane", "scan_plane", "Surface"),
     "Criticality of modules": ("criticality", "Criticality"),
@@ -58,7 +69,9 @@ FACE = {
 }
 """The names of `linescape` itself, by what they are for; its modules have pages of their own."""
 
-_OF_EVERY_PATH = "filters: ['!^_', '!^(template|moving|straight|given_by_ends|unsaved|spectral|tensor|write|describe)$']"
+_OF_EVERY_PATH = (
+    "filters: ['!^_', '!^(template|moving|straight|given_by_ends|unsaved|spectral|tensor|write|describe)$']"
+)
 """What each kind of path does in its own way is said once, on `Path`."""
 
 _BEFORE_MEASUREMENTS = """L(α) is the loss at α; L(0) is the start, L(1) the end.

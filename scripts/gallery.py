@@ -25,13 +25,13 @@ SHOWN = {
 SCRIPTS = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != "__init__.py")
 BEGINNING = """# Gallery
 
-Notebooks and [scripts](#scripts) to copy from: the name below a picture is a link to its file. Each notebook runs from top
-to bottom on a laptop, on the images that come with linescape.
+Notebooks and [scripts](#scripts) to copy from: the name below a picture is a link to its file. Each notebook runs from
+top to bottom on a laptop, on the images that come with linescape.
 """
 ENDING = """## Scripts
 
-Each has less than 40 lines of code. `python plain_pytorch.py` trains for seconds and prints its answer; the others take
-seconds to minutes. `own_study.py` is for `linescape study run`.
+Each has less than 40 lines of code. `python plain_pytorch.py` trains for seconds and prints its answer; the others
+take seconds to minutes. `own_study.py` is for `linescape study run`.
 """
 
 
