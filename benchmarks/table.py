@@ -75,7 +75,7 @@ def transformers(result: dict[str, Any]) -> Iterator[str]:
         yield f"**{case}**: {found['network']}; examples: {found['examples']}; alphas: {found['alphas']}"
         yield ""
         rows = (
-            (name, f"**{figure['ratio']:.2f}**", _range(figure), _seconds(figure['seconds']))
+            (name, f"**{figure['ratio']:.2f}**", _range(figure), _seconds(figure["seconds"]))
             for name, figure in found["contenders"].items()
         )
         yield from rows_of(("", "times the plain loop", "in all rounds", "seconds"), rows)
@@ -180,8 +180,8 @@ def headline(result: dict[str, Any]) -> Iterator[str]:
         (
             name,
             f"**{found['ratio']:.1f}**",
-            _seconds(found['seconds']),
-            _seconds(found['plain_seconds']),
+            _seconds(found["seconds"]),
+            _seconds(found["plain_seconds"]),
             f"{found['positions']}; {found['images_measured']:,}",
             f"{found['verdict']}, {_between(found['barrier'])}",
             f"{found['verdict_of_all']}, {_between(found['barrier_of_all'])}",
@@ -258,7 +258,7 @@ def _contenders(figures: dict[str, Any]) -> Iterator[str]:
             name,
             f"**{figure['ratio']:.2f}**",
             _range(figure),
-            _seconds(figure['seconds']),
+            _seconds(figure["seconds"]),
             f"{figure['gflop_per_second']:.0f}",
             f"{figure['share_of_best_product']:.0%}",
         )
