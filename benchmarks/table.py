@@ -75,7 +75,7 @@ def transformers(result: dict[str, Any]) -> Iterator[str]:
         yield f"**{case}**: {found['network']}; examples: {found['examples']}; alphas: {found['alphas']}"
         yield ""
         rows = (
-            (name, f"**{figure['ratio']:.2f}**", _range(figure), f"{figure['seconds']:.3g}")
+            (name, f"**{figure['ratio']:.2f}**", _range(figure), _seconds(figure["seconds"]))
             for name, figure in found["contenders"].items()
         )
         yield from rows_of(("", "times the plain loop", "in all rounds", "seconds"), rows)
@@ -180,8 +180,8 @@ def headline(result: dict[str, Any]) -> Iterator[str]:
         (
             name,
             f"**{found['ratio']:.1f}**",
-            f"{found['seconds']:.3g}",
-            f"{found['plain_seconds']:.3g}",
+            _seconds(found["seconds"]),
+            _seconds(found["plain_seconds"]),
             f"{found['positions']}; {found['images_measured']:,}",
             f"{found['verdict']}, {_between(found['barrier'])}",
             f"{found['verdict_of_all']}, {_between(found['barrier_of_all'])}",
@@ -258,7 +258,7 @@ def _contenders(figures: dict[str, Any]) -> Iterator[str]:
             name,
             f"**{figure['ratio']:.2f}**",
             _range(figure),
-            f"{figure['seconds']:.3g}",
+            _seconds(figure["seconds"]),
             f"{figure['gflop_per_second']:.0f}",
             f"{figure['share_of_best_product']:.0%}",
         )
@@ -270,6 +270,11 @@ def _contenders(figures: dict[str, Any]) -> Iterator[str]:
 def _between(barrier: list[float]) -> str:
     value, low, high = barrier
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _seconds(seconds: float) -> str:
+    """To three figures, and never as a power of ten."""
+    return f"{seconds:,.0f}" if seconds >= 100 else f"{seconds:.3g}"
 
 
 def _range(figure: dict[str, Any]) -> str:

@@ -6,6 +6,15 @@ document$.subscribe(() => {
     wrap.setAttribute("role", "group")
     wrap.setAttribute("aria-label", "table")
   }
+  for (const image of document.querySelectorAll(".md-typeset p > img:only-child")) {
+    const mark = () => { // figures of several panels, which scroll on a phone
+      if (image.naturalWidth < 2 * image.naturalHeight) return
+      image.parentElement.classList.add("panels")
+      image.parentElement.tabIndex = 0
+    }
+    if (image.complete) mark()
+    else image.addEventListener("load", mark)
+  }
   document.querySelectorAll("nav.md-code__nav").forEach((nav, number) => nav.setAttribute("aria-label", `code ${number + 1}`))
   const names = {}
   for (const nav of document.querySelectorAll("nav.md-nav[aria-label]")) {

@@ -1,4 +1,4 @@
-"""A study on a cluster: how far down is the loss halfway? `python examples/on_a_cluster.py slurm`, or `ray`.
+"""A study on a cluster: how far down is the loss halfway? `python examples/on_a_cluster.py slurm`, `ray` or `local`.
 
 Run it where jobs are submitted, in a folder that all machines see. The commands do the same, with more settings:
 `linescape study run examples/on_a_cluster.py --executor slurm --slurm partition=short time=30`.
@@ -17,7 +17,7 @@ base = Recipe(Data("fashion-mini", fraction=0.2), MLP(hidden=(64,)), Optimizer(l
 study = Study.of("steps", base, {"larger": {"lr": 0.2}}, seeds=3, title="How far down is the loss halfway?", alphas=11)
 
 
-def main(executor: str = "slurm", folder: str = "runs") -> dict[str, float]:
+def main(executor: str = "local", folder: str = "runs") -> dict[str, float]:
     """Mean test loss of each arm halfway from start to end, in nats; its tasks are done by `executor`."""
     store = Store(folder)
     print(work(study, store, executor=named(executor)))

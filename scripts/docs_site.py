@@ -40,6 +40,40 @@ _MODULES = {
 }
 """Page of the reference -> the modules on it."""
 
+_FOR_USERS = {
+    "errors": "filters: ['!^[a-z_]']",  # its functions word messages
+    "report": "members: [write, write_probe, log]",
+    "checkpoints": "members: [read, Contents, FileFormat, write, write_like]",
+}
+"""Module -> which of its names a user needs, as mkdocstrings is told; those of others all."""
+
+FACE = {
+    "Two networks": ("compare", "Probe", "probe", "between", "align", "curve_between", "Keeper"),
+    "Measuring a path": (
+        "Evaluator",
+        "scan",
+        "ScanOptions",
+        "Until",
+        "Curve",
+        "Series",
+        "Point",
+        "collect",
+        "walk",
+        "cost",
+    ),
+    "Paths": ("Path", "Line", "Only", "Ray", "Bend", "Slerp", "Merged", "Repaired"),
+    "Planes": ("Plane", "scan_plane", "Surface"),
+    "Criticality of modules": ("criticality", "Criticality"),
+    "Measures": ("cross_entropy", "error", "binary_cross_entropy", "binary_error", "squared_error"),
+    "Networks as points": ("State", "distances", "distance", "Distance", "difference", "norm", "lerp"),
+}
+"""The names of `linescape` itself, by what they are for; its modules have pages of their own."""
+
+_OF_EVERY_PATH = (
+    "filters: ['!^_', '!^(template|moving|straight|given_by_ends|unsaved|spectral|tensor|write|describe)$']"
+)
+"""What each kind of path does in its own way is said once, on `Path`."""
+
 _BEFORE_MEASUREMENTS = """L(α) is the loss at α; L(0) is the start, L(1) the end.
 
 The pictures are of small networks on the images that come with linescape, drawn by `python -m scripts.draw_methods`;
@@ -61,7 +95,7 @@ def pages() -> dict[str, str]:
     made["methods/interventions.md"] = changes()
     made["reference/linescape.md"] = face()
     for page, modules in _MODULES.items():
-        directives = "\n\n".join(f"::: linescape.{module}\n    options: {{heading_level: 2}}" for module in modules)
+        directives = "\n\n".join(_directive(f"linescape.{module}", 2, _FOR_USERS.get(module)) for module in modules)
         made[f"reference/{page}.md"] = f"{_AFTER_GUIDES}# {page.capitalize()}\n\n{directives}\n"
     return made
 
@@ -152,13 +186,25 @@ def _markdown(docstring: str) -> str:
 
 
 def face() -> str:
-    """The reference of the names of `linescape` itself, by what they are for; modules have pages of their own."""
-    directives = []
-    for name in sorted(linescape.__all__, key=str.lower):
-        value = getattr(linescape, name)
-        if not inspect.ismodule(value) and value.__module__ != "linescape.errors":
-            directives.append(f"::: {value.__module__}.{value.__qualname__}\n    options: {{heading_level: 2}}")
-    return f"{_AFTER_GUIDES}# linescape\n\n" + "\n\n".join(directives) + "\n"
+    """The reference of the names of `linescape` itself: a line about each, then all of each."""
+    overview, parts = ["| name | what it is |", "|---|---|"], []
+    for title, names in FACE.items():
+        overview.append(f"| **{title}** | |")
+        parts.append(f"## {title}")
+        for name in names:
+            value = getattr(linescape, name)
+            path = f"{value.__module__}.{value.__qualname__}"
+            overview.append(f"| [`{name}`](#{path}) | {(inspect.getdoc(value) or '').partition(chr(10))[0]} |")
+            of_path = isinstance(value, type) and issubclass(value, linescape.Path) and value is not linescape.Path
+            parts.append(_directive(path, 3, _OF_EVERY_PATH if of_path else None))
+    beginning = "`import linescape as ls` gives these names; [In Python](../python.md) shows them at work."
+    return "\n\n".join([f"{_AFTER_GUIDES}# linescape", beginning, "\n".join(overview), *parts]) + "\n"
+
+
+def _directive(path: str, level: int, options: str | None) -> str:
+    """What mkdocstrings replaces by the documentation of a name."""
+    lines = [f"::: {path}", "    options:", f"      heading_level: {level}", *([f"      {options}"] if options else ())]
+    return "\n".join(lines)
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -167,7 +213,20 @@ def on_files(files: Any, config: Any) -> Any:
 
     for path, content in pages().items():
         files.append(File.generated(config, path, content=content))
+    for example in sorted((ROOT / "examples").rglob("*.*")):  # which the gallery links to
+        if example.suffix in (".py", ".ipynb") and example.stem != "__init__":
+            files.append(File.generated(config, example.relative_to(ROOT).as_posix(), abs_src_path=str(example)))
     return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Links to the examples, which lie beside docs/ in the repository and in the site; as mkdocs asks its hooks."""
+    return markdown.replace("](../examples/", "](examples/")
+
+
+def on_page_content(content: str, **_: object) -> str:
+    """Make the empty corner of a table no heading, which a screen reader would announce; as mkdocs asks its hooks."""
+    return re.sub(r"<th([^>]*)></th>", r"<td\1></td>", content)
 
 
 def on_post_page(output: str, **_: object) -> str:
@@ -175,3 +234,8 @@ def on_post_page(output: str, **_: object) -> str:
     return output.replace(
         'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
     )
+
+
+def on_post_template(output: str, **_: object) -> str:
+    """The same on the page that says that an address is not there."""
+    return on_post_page(output)

@@ -25,13 +25,13 @@ SHOWN = {
 SCRIPTS = sorted(path for path in (ROOT / "examples").glob("*.py") if path.name != "__init__.py")
 BEGINNING = """# Gallery
 
-Notebooks and [scripts](#scripts) to copy from. The notebooks are in the folder `examples/notebooks` of the
-repository. Each runs from top to bottom on a laptop, on the images that come with linescape.
+Notebooks and [scripts](#scripts) to copy from: the name below a picture is a link to its file. Each notebook runs from
+top to bottom on a laptop, on the images that come with linescape.
 """
 ENDING = """## Scripts
 
-Each has less than 40 lines of code, and is in the folder `examples`. `python examples/plain_pytorch.py` trains for
-seconds and prints its answer. `own_study.py` is for `linescape study run`.
+Each has less than 40 lines of code. `python plain_pytorch.py` trains for seconds and prints its answer; the others
+take seconds to minutes. `own_study.py` is for `linescape study run`.
 """
 
 
@@ -49,10 +49,15 @@ def picture(notebook: nbformat.NotebookNode) -> bytes:
     return base64.b64decode(drawn[-1])
 
 
+def link(notebook: Path) -> str:
+    """A notebook by its name, as a link from the page."""
+    return f"[`{notebook.name}`](../examples/notebooks/{notebook.name})"
+
+
 def told(script: Path) -> str:
     """A script by its name and the first words of its docstring, as an entry of a list."""
     words = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
-    return f"- `{script.name}`: {words.split(' `')[0]}"
+    return f"- [`{script.name}`](../examples/{script.name}): {words.split(' `')[0]}"
 
 
 def write(docs: Path) -> Path:
@@ -66,7 +71,7 @@ def write(docs: Path) -> Path:
         (docs / "figures" / name).write_bytes(picture(done))
         title, _, words = done.cells[0].source.partition("\n")
         title = title.removeprefix("# ").strip()
-        parts.append(f"## {title}\n\n{words.strip()}\n\n![{pictured}](figures/{name})\n\n`{notebook.name}`\n")
+        parts.append(f"## {title}\n\n{words.strip()}\n\n![{pictured}](figures/{name})\n\n{link(notebook)}\n")
     parts += [ENDING, "".join(f"{told(script)}\n" for script in SCRIPTS)]
     page = docs / "gallery.md"
     page.write_text("\n".join(parts), encoding="utf-8")

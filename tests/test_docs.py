@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -70,7 +71,10 @@ def test_links_lead_to_pages_and_headings_that_are_there(page: str) -> None:
             continue
         file, _, anchor = target.partition("#")
         place = (DOCS / page).parent.joinpath(file).resolve() if file else DOCS / page
-        found = place.relative_to(DOCS).as_posix()
+        found = Path(os.path.relpath(place, DOCS)).as_posix()
+        if page == "reference/linescape.md" and not file:
+            assert f"\n::: {anchor}\n" in PAGES[page], target  # headings that mkdocstrings makes
+            continue
         assert found in PAGES or place.is_file(), f"{page}: {target}"
         assert not anchor or anchor in anchors(PAGES[found]), f"{page}: {target}"
 
@@ -88,8 +92,8 @@ def test_each_statistic_and_intervention_has_a_card() -> None:
     for name in interventions.names():
         assert f"\n## {name}\n" in PAGES["methods/interventions.md"]
     assert set(WHEN_IT_MISLEADS) == set(interventions.names())
-    for name in set(ls.__all__) - {"batchnorm", "groups", "shape", "LinescapeError"}:
-        assert re.search(rf"::: linescape\.[\w.]+\.{name}\n", PAGES["reference/linescape.md"]), name
+    listed = [name for names in docs_site.FACE.values() for name in names]
+    assert sorted(listed) == sorted(set(ls.__all__) - {"batchnorm", "groups", "shape", "LinescapeError"})
 
 
 def test_pictures_of_methods_are_of_cards_and_have_words() -> None:
@@ -206,7 +210,9 @@ def test_the_tutorial_works(folder: Path, monkeypatch: pytest.MonkeyPatch, capsy
         run(block, monkeypatch)
     for block in others:
         exec(block, namespace)
-    assert "recalibrate" in capsys.readouterr().out.splitlines()[-1]
+    said = capsys.readouterr().out
+    assert "Averaging: halfway test loss is " in said  # as it is quoted; the numbers there are of all images
+    assert "recalibrate" in said.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def test_notebooks_are_kept_without_outputs_and_are_in_the_gallery(notebook: Pat
             ast.parse("".join(line for line in cell.source.splitlines(keepends=True) if not line.startswith("%%")))
     page = (EXAMPLES.parent / "docs" / "gallery.md").read_text()
     assert made.cells[0].source.partition("\n")[2].strip() in page
-    assert f"`{notebook.name}`" in page
+    assert gallery.link(notebook) in page
 
 
 @pytest.mark.slow

@@ -42,7 +42,9 @@ _BEGUN = re.compile(rf"\.step-\d{{8,}}\.safetensors\..*{re.escape(atomic.SUFFIX)
 
 
 class Keeper:
-    """Saves checkpoints of a training as safetensors in ``FOLDER/checkpoints``, named by their step.
+    """Saves checkpoints of a training, and measures the line from its start to its end when it is over.
+
+    They are safetensors in ``FOLDER/checkpoints``, named by their step.
 
     The start is saved on entering, the end on leaving without an exception. After an exception the saved checkpoints
     remain, a note of the exception names them, and nothing is probed. Where several processes train together, the first

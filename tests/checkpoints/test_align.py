@@ -50,6 +50,14 @@ def test_a_new_head_stays_at_the_end(tmp_path: Path) -> None:
     assert curve["test", "cross_entropy"].mean[0] == pytest.approx(float(expected.detach()), abs=1e-6)
 
 
+def test_shapes_of_another_network_say_which_checkpoints_do_not_fit() -> None:
+    base, tuned = contents(net(10).state_dict(), "base.pt"), contents(net(3).state_dict(), "tuned.pt")
+    with pytest.raises(CheckpointError, match=r"The end, tuned.pt, is no checkpoint of .* swap the two"):
+        pair(base, tuned, module=net(10))
+    with pytest.raises(CheckpointError, match=r"Neither base.pt nor tuned.pt .*\(head.weight \(3, 8\) and \(5, 8\)"):
+        pair(base, tuned, module=net(5))
+
+
 def test_tensors_of_one_checkpoint_only() -> None:
     tensors = net().state_dict()
     less = {name: value for name, value in tensors.items() if name != "head.bias"}

@@ -165,7 +165,7 @@ def torchscript(path: Path) -> None:
         (broken(checkpoints.encode({})), "holds no tensors"),
         (lambda path: torch.save(Evil(), path), "posix.system'.*never runs code"),
         (lambda path: path.mkdir(), "is a folder"),
-        (lambda path: None, "could not be opened: No such file"),
+        (lambda path: None, "could not be opened: there is no such file or folder"),
     ],
 )
 def test_what_is_no_checkpoint_is_an_error_that_names_the_file(
@@ -176,6 +176,14 @@ def test_what_is_no_checkpoint_is_an_error_that_names_the_file(
     with pytest.raises(CheckpointError, match=f"(?s)file.pt.*(?:{said})"):
         checkpoints.read(path)
     assert not Path("/tmp/linescape-was-here").exists()
+
+
+def test_a_missing_file_is_an_error_that_names_files_of_about_its_name(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").touch()
+    with pytest.raises(CheckpointError, match=r"no such file or folder. Did you mean '.*last\.ckpt'\?"):
+        checkpoints.read(tmp_path / "last.ckp")
+    with pytest.raises(CheckpointError, match="there is no folder .*run"):
+        checkpoints.read(tmp_path / "run" / "last.ckpt")
 
 
 @pytest.mark.parametrize("zipped", [True, False])

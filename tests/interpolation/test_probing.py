@@ -45,6 +45,14 @@ class Lazy(Mapping[str, State]):
         return len(self.names)
 
 
+def test_a_probe_of_equal_networks_says_so(images: Images) -> None:
+    net = ConvNet()
+    found = probe(
+        State.from_module(net), State.from_module(net), Evaluator(net, {"test": images}), options=ScanOptions(alphas=3)
+    )
+    assert found.notes[0] == "The two networks are equal, so nothing changes along the line."
+
+
 def test_each_line_is_the_scan_of_its_two_ends(images: Images) -> None:
     net = ConvNet()
     states = Lazy(images[0], 3)

@@ -108,7 +108,7 @@ def _under_one_names(
         replace(contents, tensors=with_counters(with_tied_names(contents, tied), slots))
         for contents in (start.named_as(slots), end.named_as(slots))
     )
-    _check_shapes(end, module, slots)
+    _check_shapes(start, end, module, slots)
     return start, end, {*slots, *opaque}
 
 
@@ -185,15 +185,20 @@ def _note_of_settings(start: Contents, end: Contents) -> list[str]:
     ]
 
 
-def _check_shapes(end: Contents, module: nn.Module, slots: Mapping[str, Tensor]) -> None:
+def _check_shapes(start: Contents, end: Contents, module: nn.Module, slots: Mapping[str, Tensor]) -> None:
     """The end's shapes must be the network's, since what is held fixed has the end's values."""
     differ = Mismatch.between(end, slots).shapes
     if differ:
-        shapes = [f"{name} {of_end} and {of_network}" for name, (of_end, of_network) in differ.items()]
+        shapes = abbreviate([f"{name} {of_end} and {of_network}" for name, (of_end, of_network) in differ.items()])
+        kind = type(module).__name__
+        if Mismatch.between(start, slots).shapes:
+            raise CheckpointError(
+                f"Neither {start.path} nor {end.path} is a checkpoint of this {kind}: shapes of the end and of the "
+                f"network differ ({shapes}). Name the network that was trained (classes, width, depth)."
+            )
         raise CheckpointError(
-            f"The end, {end.path}, is no checkpoint of this {type(module).__name__}: its shapes and the network's "
-            f"differ ({abbreviate(shapes)}). Name the network of the end (classes, width, depth), or swap the two "
-            "checkpoints."
+            f"The end, {end.path}, is no checkpoint of this {kind}: its shapes and the network's differ ({shapes}). "
+            "Name the network of the end (classes, width, depth), or swap the two checkpoints."
         )
 
 

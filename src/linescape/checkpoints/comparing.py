@@ -21,7 +21,7 @@ from linescape.geometry.given import Network, as_ends, unwrapped
 from linescape.geometry.groups import Groups, by_block
 from linescape.geometry.state import check_module
 from linescape.interpolation.options import DEFAULT, ScanOptions
-from linescape.interpolation.probing import WHOLE, Probe, check_computes_alike, probe
+from linescape.interpolation.probing import Probe, check_computes_alike, probe
 
 Given = Network | str | os.PathLike[str]
 """A module, a state dict, a `State`, or the path of a checkpoint of any known format."""
@@ -84,8 +84,6 @@ def compare(
     for contents in files:
         contents.check_unchanged()
     notes = tuple(note for contents in files for note in contents.notes)
-    if not probed.curves[WHOLE].provenance["moving"]:
-        notes = (*notes, "The two networks are equal, so nothing changes along the line.")
     return replace(probed, notes=tuple(dict.fromkeys((*probed.notes, *notes))))
 
 

@@ -31,7 +31,9 @@ _MERGE = "Merge each adapter into its base network, and take the line between th
 
 
 class Merged(Path):
-    """``(1 - alpha) (W0 + s B0 A0) + alpha (W1 + s B1 A1)`` of each layer with LoRA, as states of the same network.
+    """The line in merged weights between two networks with LoRA, as states of the same network.
+
+    It is ``(1 - alpha) (W0 + s B0 A0) + alpha (W1 + s B1 A1)`` of each layer with LoRA.
 
     The factors move as on `Line`, and each weight that has an update of which both factors move takes up the rest; see
     the module. All else moves straight, and both ends are bit-exact. The scale s is in no state dict, so it is

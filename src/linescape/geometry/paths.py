@@ -39,7 +39,7 @@ class Segment(NamedTuple):
 
 
 class Path(ABC):
-    """A curve alpha -> state. `template` has its tensors; `moving` names those that depend on alpha."""
+    """What all paths have in common: a state of the network for each position alpha."""
 
     @property
     @abstractmethod
@@ -109,7 +109,7 @@ class Path(ABC):
 
 
 class Line(Path):
-    """``theta(alpha) = (1 - alpha) * start + alpha * end`` (Goodfellow, Vinyals & Saxe 2015, arXiv 1412.6544).
+    """The line ``theta(alpha) = (1 - alpha) * start + alpha * end`` (Goodfellow et al. 2015, arXiv 1412.6544).
 
     Parameters and buffers that differ between the ends move, running statistics too, where they are floating or
     complex; integer and boolean ones are the start's at alpha = 0, else the end's. What is equal at both ends stays as
@@ -288,7 +288,7 @@ class Only(Path):
 
 
 class Ray(Path):
-    """``theta(alpha) = origin + alpha * direction``, as with a random direction.
+    """The ray ``theta(alpha) = origin + alpha * direction``, as in a random direction.
 
     Tensors that `direction` leaves out are held fixed at the origin, and so are those whose direction is zero.
 
@@ -386,17 +386,17 @@ class Bend(Path):
 
     @cached_property
     def moving(self) -> frozenset[str]:
-        """Tensors that move on any piece."""
+        """Names of the tensors that move on any piece."""
         return frozenset().union(*(piece.moving for piece in self.pieces))
 
     @cached_property
     def unsaved(self) -> tuple[str, ...]:
-        """Those of any piece."""
+        """Names of what differs between the networks of any piece and no state dict holds."""
         return tuple(dict.fromkeys(name for piece in self.pieces for name in piece.unsaved))
 
     @cached_property
     def spectral(self) -> frozenset[str]:
-        """Those of any piece."""
+        """Names of the singular vectors of spectral norm that are found anew on any piece."""
         return frozenset().union(*(piece.spectral for piece in self.pieces))
 
     def tensor(self, name: str, alpha: float) -> Tensor:

@@ -18,7 +18,9 @@ divide by."""
 
 
 class Slerp(Line):
-    """``theta(alpha) = (sin((1 - alpha) w) start + sin(alpha w) end) / sin(w)``, with w the angle between both ends.
+    """The spherical path (slerp): each tensor turns from one end to the other.
+
+    ``theta(alpha) = (sin((1 - alpha) w) start + sin(alpha w) end) / sin(w)``, with w the angle between both ends.
 
     Source: Shoemake 1985 (Animating rotation with quaternion curves), as in mergekit's method ``slerp`` (Goddard et al.
     2024, arXiv 2403.13257): the angle is that of the two tensors as vectors, and the weights apply to the tensors as

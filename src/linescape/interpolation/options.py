@@ -21,7 +21,7 @@ MOST = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class ScanOptions:
-    """How a path is scanned; checked when it is made.
+    """How a path is scanned: positions, treatments of BatchNorm, and whether with fewer passes.
 
     With `adaptive`, only the positions are measured that `barrier_above_chord` and `min_delta` need (eight at most); a
     few examples tell which (see `linescape.interpolation.refinement`). Both are then statistics of the measured

@@ -183,7 +183,8 @@ def probe(
     others = {label: scan(path, evaluator, options) for label, path in (beside or {}).items()}
     of_kept = [note for curve in curves.values() for note in curve.provenance["notes"] if note in resume.NOTES]
     of_paths = [note for curve in (curves[WHOLE], *others.values()) for note in curve.provenance["notes"]]
-    notes = dict.fromkeys([*of_paths, *of_kept])
+    equal = [] if line.moving else ["The two networks are equal, so nothing changes along the line."]
+    notes = dict.fromkeys([*equal, *of_paths, *of_kept])
     return Probe(curves, distances(first, last, groups), tuple(notes), beside=others)
 
 

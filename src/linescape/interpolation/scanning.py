@@ -282,7 +282,17 @@ class Cost:
 
 
 def cost(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT) -> Cost:
-    """Time two positions, the first of which also prepares what all need, and multiply the second.
+    """Estimate how long a scan of all its positions takes, from the time that two of them take.
+
+    The first also prepares what all need, so the second counts for the others.
+
+    Args:
+        path: what would be scanned.
+        evaluator: the network and its data.
+        options: of the scan.
+
+    Returns:
+        Number of positions, of evaluated examples, and seconds.
 
     Raises:
         DataError, MeasureError, StateError: data, outputs or tensors do not fit.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import math
 import re
@@ -189,7 +191,9 @@ def _fitted(tag: str, name: str, used: Collection[str]) -> str:
     tag = re.sub(r"#[0-9a-f]{6}\b", lambda m: _VARIABLES.get(m[0], m[0]), tag)
     tag = tag.replace("'DejaVu Sans'", "var(--sans)")  # after "font:" or "font-family:", by the version of matplotlib
     tag = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", tag)
-    return re.sub(r' (d|x|y|transform)="[^"]*"', lambda m: _LONG.sub(_shorter, m[0]), tag)
+    tag = re.sub(r' style="[^"]*"', lambda m: m[0].replace(": ", ":").replace("; ", ";"), tag)
+    tag = re.sub(r' (d|x|y|transform)="[^"]*"', lambda m: _LONG.sub(_shorter, m[0]), tag)
+    return re.sub(r' d="[^"]*"', lambda m: m[0].replace(" L ", " "), tag)  # pairs after the first of M are those of L
 
 
 def _shorter(match: re.Match[str]) -> str:
@@ -210,8 +214,8 @@ def table(frame: pl.DataFrame, columns: Sequence[Column], caption: str = "") -> 
     return Markup(template.render(columns=columns, rows=rows, caption=caption))  # noqa: S704
 
 
-def explorer(lines: pl.DataFrame, chance: Mapping[str, Mapping[str, float | None]]) -> Markup:
-    """The curves of the explorer as JSON that is safe inside a script element.
+def explorer(lines: pl.DataFrame, chance: Mapping[str, Mapping[str, float | None]]) -> str:
+    """The curves of the explorer as JSON, compressed and in base64: of many runs they would be half of the page.
 
     Args:
         lines: columns arm, title, label, seed, data, measure, batchnorm, alpha, mean, standard_error.
@@ -233,7 +237,7 @@ def explorer(lines: pl.DataFrame, chance: Mapping[str, Mapping[str, float | None
         "curves": curves,
     }
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _short(values: pl.Series, digits: int) -> list[float | str | None]:

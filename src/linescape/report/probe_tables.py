@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import polars as pl
-from markupsafe import Markup
 
 from linescape import atomic
 from linescape.interpolation.probing import Probe
@@ -136,7 +135,7 @@ class ProbeTables:
         }
         atomic.write(output.root / "probe.json", page.as_json(content))
 
-    def explorer(self, classes: int | None) -> Markup:
+    def explorer(self, classes: int | None) -> str:
         """The curves of the page's explorer."""
         level = {"cross_entropy": math.log(classes), "error": 100 * (1 - 1 / classes)} if classes else {}
         lines = self.lines.with_columns(arm=pl.lit("own"), title=pl.lit("this line"), seed=pl.lit(None, pl.Int64))

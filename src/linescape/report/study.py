@@ -282,7 +282,7 @@ class _Content:
 
     # -- foot ------------------------------------------------------------------------------------------------------
 
-    def explorer(self) -> Markup:
+    def explorer(self) -> str:
         chosen = ["arm", "title", "label", "seed", "data", "measure", "batchnorm", "alpha", "mean", "standard_error"]
         # Under every treatment, and on training data too, a line would be most of the page.
         shown = self.results.lines.filter((pl.col("kind") != "treatments") | (pl.col("data") == "test"))

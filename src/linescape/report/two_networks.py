@@ -99,7 +99,7 @@ def _facts(probe: Probe, moved: pl.DataFrame) -> list[tuple[str, str]]:
     examples = {series.data: series.values.shape[1] for series in whole}
     several = len({series.batchnorm for series in whole}) > 1
     return [
-        ("lines", str(len(probe.curves))),
+        ("lines" if len(probe.curves) > 1 else "line", str(len(probe.curves))),
         ("positions on a line", str(len(whole.alphas))),
         *((f"{caption('name', data=data)} examples", f"{count:,}") for data, count in examples.items()),
         *(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -19,6 +20,17 @@ LARGEST = (1 << 63) - 1
 """Of sizes and strides."""
 
 
+def _missing(path: Path) -> str:
+    """What is missing, and files nearby of about that name."""
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}."
+    names: list[str] = []
+    with suppress(OSError):  # a folder that may not be listed
+        names = [each.name for each in path.parent.iterdir()]
+    near = [repr(str(path.with_name(name))) for name in get_close_matches(path.name, names, cutoff=0.7)]
+    return "there is no such file or folder." + (f" Did you mean {' or '.join(near)}?" if near else "")
+
+
 def plain(path: Path) -> int:
     """The size in bytes of a regular file; reading a pipe or a device could wait for ever.
 
@@ -28,7 +40,11 @@ def plain(path: Path) -> int:
     try:
         return atomic.size(path)
     except OSError as error:
-        raise CheckpointError(f"{path} could not be opened: {error.strerror or error}.") from error
+        nothing = (
+            isinstance(error, FileNotFoundError) and not path.is_symlink()
+        )  # of a link the error says where it leads
+        reason = _missing(path) if nothing else f"{error.strerror or error}."
+        raise CheckpointError(f"{path} could not be opened: {reason}") from error
 
 
 @contextmanager

@@ -1,7 +1,13 @@
-(() => {
+(async () => {
   "use strict";
-  const all = JSON.parse(document.getElementById("explorer-data").textContent);
-  const root = document.getElementById("explorer"), form = root.querySelector("form");
+  const root = document.getElementById("explorer");
+  if (!("DecompressionStream" in window)) { // browsers from before 2023
+    root.textContent = "This browser cannot show the curves here. tables/lines.csv has them.";
+    return;
+  }
+  const packed = Uint8Array.from(atob(document.getElementById("explorer-data").textContent), (c) => c.charCodeAt(0));
+  const all = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  const form = root.querySelector("form");
   const svg = root.querySelector("svg"), readout = root.querySelector(".readout");
   const [ARM, LABEL, DATA, MEASURE, BN, SEED, GRID, MEAN, ERROR] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
   const EVERY = "every line", units = {
