@@ -40,9 +40,8 @@ def plain(path: Path) -> int:
     try:
         return atomic.size(path)
     except OSError as error:
-        nothing = (
-            isinstance(error, FileNotFoundError) and not path.is_symlink()
-        )  # of a link the error says where it leads
+        # Of a link that leads nowhere the error itself says where.
+        nothing = isinstance(error, FileNotFoundError) and not path.is_symlink()
         reason = _missing(path) if nothing else f"{error.strerror or error}."
         raise CheckpointError(f"{path} could not be opened: {reason}") from error
 
