@@ -148,7 +148,9 @@ def operations(width: int) -> int:
     return 3 * sum(found) - found[0]
 
 
-def compare(width: int, device: str, rates: dict[str, float], count: int, rounds: int = ROUNDS) -> dict[str, object]:
+def compare(
+    width: int, device: str, rates: dict[str, float], count: int, rounds: int = ROUNDS
+) -> dict[str, dict[str, float]]:
     """All ways at one width, `count` steps a round; `rates` of matrix products rise with each round."""
     start = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
@@ -176,7 +178,7 @@ def compare(width: int, device: str, rates: dict[str, float], count: int, rounds
         for process in processes:
             process.terminate()
     images, each = count * BATCH, operations(width)
-    found: dict[str, object] = {}
+    found: dict[str, dict[str, float]] = {}
     for way in ways:
         timed = took[way][1:]  # the first warms up
         per_second = images / statistics.median(timed)
@@ -213,7 +215,6 @@ def main() -> None:
     print(f"{'':24}{'way':10}{'images/s':>10}{'x plain':>9}{'GFLOP/s':>10}{'of product':>12}{'100 epochs':>12}")
     for name, ways in widths.items():
         for way, held in ways.items():
-            assert isinstance(held, dict)
             rate = held["operations_per_second"]
             best = max(rates.values()) if way == "bfloat16" else rates["float32"]
             held["share_of_matrix_product"] = round(rate / best, 3)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from linescape import data, models
 from linescape.evaluation.evaluator import Evaluator
@@ -74,6 +75,22 @@ def test_each_example_of_a_line_is_that_of_float64(device: str, fast: bool) -> N
         for alpha, values in zip(curve.alphas.tolist(), curve["test", "cross_entropy"].values, strict=True):
             base = start if path is line else end.replace({name: start[name] for name in block})
             assert np.allclose(values, textbook(module, base, end, alpha, inputs, targets), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["as a graph", "by plain calls"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_data_on_the_cpu_give_what_data_on_the_device_give(device: str, fast: bool) -> None:
+    module, start, end, inputs, targets = network()
+    module, path = module.to(device), Line(start.to(device), end.to(device))
+    found = []
+    for at in ("cpu", device):
+        x, y = inputs.to(at), targets.to(at)
+        kinds: list[Any] = [[(x[:40], y[:40]), (x[40:], y[40:])], DataLoader(TensorDataset(x, y), 40)]
+        for given in kinds:
+            measured = Evaluator(module, {"test": given}, measures=(cross_entropy,), fast=fast)
+            curve = scan(path, measured, ScanOptions(alphas=9, progress=False))
+            found.append(curve["test", "cross_entropy"].values)
+    assert all(np.allclose(values, found[0], rtol=1e-5, atol=1e-6) for values in found[1:])
 
 
 @pytest.mark.parametrize("treatment", ["interpolate", "recalibrate", "start", "end", "batch"])

@@ -16,12 +16,22 @@ from pathlib import Path
 import torch
 
 import linescape
-from benchmarks.gpu import lines, marked, packing, study, training
+from benchmarks.gpu import lines, marked, packing, recordings, study, together, training
 from benchmarks.gpu.settings import FULL, RESULTS, STATE, TOY, Settings, device_name, slug
 from benchmarks.gpu.steps import Outcome
 
 STEPS: dict[str, Callable[[Settings], Outcome]] = {
-    **{step.name: step.run for step in (marked.TESTS, lines.WHOLE, lines.LAYERS, training.TRAINING)},
+    **{
+        step.name: step.run
+        for step in (
+            marked.TESTS,
+            lines.WHOLE,
+            lines.LAYERS,
+            recordings.RECORDINGS,
+            together.TOGETHER,
+            training.TRAINING,
+        )
+    },
     study.NAME: study.run,
 }
 GRACE = 45.0

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from benchmarks import contest, machine, ours, pairs, plain
 from benchmarks.contest import PLAIN, Losses
+from benchmarks.gpu.memory import watched
 from benchmarks.gpu.settings import Settings
 from benchmarks.gpu.steps import Result, Step, Unit
 from benchmarks.pairs import Pair
@@ -62,7 +63,11 @@ def autocast(kind: Arithmetic, device: str) -> torch.autocast:
 
 def pair_on(device: str, width: int, images: int) -> Pair:
     """Two states of a ResNet-18 and images of 3 x 32 x 32, on the device."""
-    made = pairs.make(f"gpu-width-{width}", ResNet(18, width), images, size=32, colour=True)
+    return moved(pairs.make(f"gpu-width-{width}", ResNet(18, width), images, size=32, colour=True), device)
+
+
+def moved(made: Pair, device: str) -> Pair:
+    """A pair with everything on the device."""
     return replace(
         made,
         network=made.network.to(device),
@@ -168,11 +173,13 @@ def compare(settings: Settings, kind: Arithmetic, layer_wise: bool) -> Result:
         with autocast(kind, settings.device):
             return plain.loop(pair, alphas)
 
-    looped = contest.timed(loop)
+    peaks: dict[str, list[int]] = {PLAIN: [], OURS: []}
+    looped = watched(contest.timed(loop), settings.device, peaks[PLAIN])
     if layer_wise:  # which evaluates the whole network whichever block moves
         looped = contest.times(contest.sampled(looped, PART), count)
     with arithmetic(kind):
-        rounds = contest.rotate({PLAIN: looped, OURS: contest.timed(walk)}, size.alphas, size.rounds)
+        walked = watched(contest.timed(walk), settings.device, peaks[OURS])
+        rounds = contest.rotate({PLAIN: looped, OURS: walked}, size.alphas, size.rounds)
         dtype = torch.bfloat16 if kind == "bfloat16" else torch.float32
         best = machine.best_product(dtype, settings.device)
         apart = agreement(lines, curves, kind, min(size.checked, len(pair.inputs)))
@@ -184,9 +191,16 @@ def compare(settings: Settings, kind: Arithmetic, layer_wise: bool) -> Result:
         "alphas": size.alphas,
         "rounds": size.rounds,
         "best_product_gflop_per_second": round(best, 1),
-        "contenders": contest.figures(rounds, work, {"float32": best, "bfloat16": best}),
+        "contenders": with_peaks(contest.figures(rounds, work, {"float32": best, "bfloat16": best}), peaks),
         "from_float64": apart,
         "notes": sorted({note for curve in curves.values() for note in curve.provenance["notes"]}),
+    }
+
+
+def with_peaks(figures: Mapping[str, dict[str, object]], peaks: Mapping[str, list[int]]) -> dict[str, object]:
+    """The figures of each contender with its peak memory in bytes, where that is known."""
+    return {
+        name: {**held, "peak_bytes": max(peaks[name])} if peaks[name] else {**held} for name, held in figures.items()
     }
 
 
@@ -206,8 +220,10 @@ def _one_behind_the_other(curves: Sequence[Curve]) -> Losses:
 
 def _row(result: Result) -> str:
     held, apart = result["contenders"][OURS], result["from_float64"]
+    peak = f", at most {held['peak_bytes'] / 1e9:.2f} GB" if "peak_bytes" in held else ""
     return (
-        f"{held['ratio']:8.2f} x the plain loop, {held['gflop_per_second']:10.0f} GFLOP/s; from float64 (relative) "
+        f"{held['ratio']:8.2f} x the plain loop, {held['gflop_per_second']:10.0f} GFLOP/s "
+        f"({held['share_of_best_product']:.0%} of the best matrix product){peak}; from float64 (relative) "
         f"{apart[OURS]['relative']:.1e}, plain {apart[PLAIN]['relative']:.1e}"
     )
 

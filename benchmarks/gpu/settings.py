@@ -24,6 +24,9 @@ class Size:
         checked: images of a line that are compared with float64.
         alphas: positions of a line.
         rounds: of each comparison.
+        small_images: that lines of small networks, with and without recordings, are measured on.
+        together_images: that several small networks are called with at once.
+        at_once: how many of these in a call.
         training: width of a ResNet-18 -> steps of a round of training.
         arms: of the study, in this order within a seed.
         seeds: of the study, first to last.
@@ -35,6 +38,9 @@ class Size:
     checked: int
     alphas: int
     rounds: int
+    small_images: int
+    together_images: int
+    at_once: tuple[int, ...]
     training: dict[int, int]
     arms: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -48,11 +54,27 @@ FULL = Size(
     checked=1000,
     alphas=50,
     rounds=3,
+    small_images=2000,
+    together_images=1000,
+    at_once=(5, 25, 50),
     training={16: 200, 64: 200},
     arms=ARMS,
     seeds=(0, 1, 2),
 )
-TOY = Size(width=4, images=8, layer_images=6, checked=4, alphas=5, rounds=1, training={4: 1}, arms=ARMS, seeds=(0,))
+TOY = Size(
+    width=4,
+    images=8,
+    layer_images=6,
+    checked=4,
+    alphas=5,
+    rounds=1,
+    small_images=6,
+    together_images=4,
+    at_once=(2, 5),
+    training={4: 1},
+    arms=ARMS,
+    seeds=(0,),
+)
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,23 @@ def compare(settings: Settings, width: int, steps: int) -> Result:
         ways = training.compare(width, settings.device, rates, steps, settings.size.rounds)
     finally:
         torch.set_num_threads(threads)
+    ceilings = {way: max(rates.values()) if way == "bfloat16" else rates["float32"] for way in ways}
     return {
         "network": f"ResNet-18 of width {width}",
         "batch": training.BATCH,
         "steps_a_round": steps,
         "rounds": settings.size.rounds,
         "matrix_product_operations_per_second": rates,
-        "ways": ways,
+        "ways": {
+            way: {**held, "share_of_best_product": round(held["operations_per_second"] / ceilings[way], 3)}
+            for way, held in ways.items()
+        },
     }
 
 
 def _row(result: Result) -> str:
     return ", ".join(
-        f"{way} {held['images_per_second']:.0f} images/s ({held['ratio']:.2f} x)"
+        f"{way} {held['images_per_second']:.0f} images/s ({held['ratio']:.2f} x, {held['share_of_best_product']:.0%})"
         for way, held in result["ways"].items()
     )
 

@@ -17,18 +17,21 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from benchmarks.contest import PLAIN, Walk
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import kept as keeping
-from benchmarks.gpu import lines, marked, packing, settings, study, toy
+from benchmarks.gpu import lines, marked, memory, packing, recordings, settings, study, together, toy
 from benchmarks.gpu.settings import FULL, ROOT, TOY, Settings, slug
 from benchmarks.gpu.steps import Step
 
 from benchmarks import machine, pairs, plain, runs
 from linescape import studies
 from linescape.data.sets import read
+from linescape.engine import replay
 from linescape.errors import DamagedError, DataError
 from linescape.studies.store import Store
 from linescape.studies.study import Train
+from tests.support.replaying import Emulator
 
 
 def at_toy_size(folder: Path, seconds: float = 600.0, **changes: Any) -> Settings:
@@ -183,6 +186,52 @@ def test_the_plain_loop_in_bfloat16_has_the_weights_of_each_position(
         rounded = plain.loop(pair, 3)[1]
     assert np.allclose(rounded, exact, rtol=0.02)
     assert rounded != exact
+
+
+def test_lines_with_and_without_recordings_have_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "MADE", tmp_path / "pairs")
+    monkeypatch.setattr(machine, "SIDES", {"cpu": (16, 32)})
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(replay, "recorder_on", lambda _: Emulator())
+    result = recordings.compare(at_toy_size(tmp_path, alphas=9), "MLP 2 x 200")
+    assert result["graphs_that_were_recorded"] == 1
+    assert result["same_bits"]
+    assert set(result["contenders"]) == {PLAIN, recordings.RECORDED, recordings.SINGLE}
+    assert "peak_bytes" not in result["contenders"][PLAIN]
+
+
+@pytest.mark.parametrize("case", together.CASES)
+def test_several_networks_at_once_give_what_each_gives(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "MADE", tmp_path / "pairs")
+    ways = together.compare(at_toy_size(tmp_path), case)["ways"]
+    assert list(ways) == [together.ONE, "2 at once", "5 at once"]
+    assert all(way["largest_difference"] < 1e-5 for way in ways.values())
+
+
+def test_peaks_of_memory_are_of_a_contender_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = 0
+
+    def walk(_: int) -> Walk:
+        nonlocal taken
+        taken += 7
+        return Walk([0.0], [1.0], 1.0)
+
+    def reset() -> None:
+        nonlocal taken
+        taken = 100
+
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: taken)
+    peaks = list[int]()
+    for _ in range(2):
+        memory.watched(walk, "cuda", peaks)(3)
+    assert peaks == [107, 107]
+    assert lines.with_peaks({"a": {"ratio": 1.0}, "b": {}}, {"a": peaks, "b": []}) == {
+        "a": {"ratio": 1.0, "peak_bytes": 107},
+        "b": {},
+    }
 
 
 # -- the study ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from linescape.engine import fast, rewrite
 from linescape.engine.partition import Part
-from linescape.engine.replay import FEWEST, CudaRecorder, Recorded, Recordings, Replayed
+from linescape.engine.replay import CudaRecorder, Recorded, Recordings, Replayed
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Bend, Line, Only, Path
@@ -24,7 +24,7 @@ from tests.support.engine import drawn, labels, line_of, lines, surprise, tokens
 from tests.support.engine_networks import NETWORKS, Writer
 from tests.support.replaying import Emulator
 
-POSITIONS = 9
+FEWEST, POSITIONS = 4, 5
 
 
 class Recorders(list[Emulator]):
@@ -55,6 +55,7 @@ def images() -> tuple[nn.Module, Line, tuple[Tensor, Tensor]]:
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(fast, "FEWEST", FEWEST)
 
 
 @pytest.fixture
@@ -315,7 +316,8 @@ def test_nothing_is_recorded_inside_autocast_or_where_gradients_are_wanted() -> 
 
 
 @pytest.mark.gpu
-def test_cuda_graphs_give_the_bits_of_single_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("precision", [None, "bfloat16"])
+def test_cuda_graphs_give_the_bits_of_single_operations(precision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     net, line, (inputs, targets) = images()
     net, data = net.to("cuda"), [(inputs[:25].to("cuda"), targets[:25].to("cuda")), (inputs[25:], targets[25:])]
     whole = Line(line.start.to("cuda"), line.end.to("cuda"))
@@ -327,5 +329,19 @@ def test_cuda_graphs_give_the_bits_of_single_operations(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(fast, "recorder_on", recorder)
     for path in (whole, Only(whole, ["2.weight", "2.bias"])):
-        assert not noted(same(path, net, data))
+        assert not noted(same(path, net, data, precision=precision))
         assert made[-1]._pool is not None
+
+
+@pytest.mark.gpu
+def test_what_a_cuda_graph_cannot_hold_is_an_error_that_leaves_the_gpu_usable() -> None:
+    recorder, value = CudaRecorder(torch.device("cuda:0")), torch.ones(3, device="cuda")
+    stream = torch.cuda.current_stream()
+    with torch.no_grad():
+        with pytest.raises(RuntimeError):
+            recorder.record(lambda: (value * float(value.sum()),))
+        assert torch.cuda.current_stream() == stream
+        recorded = CudaRecorder(torch.device("cuda:0")).record(lambda: (value * 2.0,))
+        value.fill_(4.0)
+        recorded.replay()
+        assert recorded.outputs[0].tolist() == [8.0, 8.0, 8.0]

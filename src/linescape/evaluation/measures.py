@@ -369,7 +369,8 @@ def _refuse_probabilities(outputs: Tensor, axis: int) -> None:
 
 def _sum_to_one(rows: Tensor, tolerance: float = 1e-3) -> bool:
     tolerance = tolerance if rows.dtype in (torch.float32, torch.float64) else 2e-2
-    return bool((rows >= 0).all()) and bool(((in_float64(rows).sum(-1) - 1).abs() <= tolerance).all())
+    sums = in_float64(rows).sum(-1)
+    return bool((rows >= 0).all().to(sums.device) & ((sums - 1).abs() <= tolerance).all())  # one wait for a GPU
 
 
 def _require_classes(classes: Tensor, count: int) -> None:
