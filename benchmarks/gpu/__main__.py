@@ -10,12 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
-import linescape
 from benchmarks.gpu import lines, marked, packing, recordings, study, together, training
 from benchmarks.gpu.settings import FULL, RESULTS, STATE, TOY, Settings, device_name, slug
 from benchmarks.gpu.steps import Outcome
@@ -72,7 +70,6 @@ def _settings(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> Set
     out = (asked.out or (state / "out" if toy else RESULTS)).resolve()
     if toy and RESULTS in (out, *out.parents):
         parser.error(f"{out} is for results at full size, and this is a dry run. Name another folder with --out.")
-    _as_installed(state)
     # What is compiled for one call is there for the next.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(state / "compiled"))
     ends = time.monotonic() + 60 * asked.minutes
@@ -98,19 +95,6 @@ def _apart(name: str, settings: Settings) -> Outcome:
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
     return next((outcome for outcome, known in STATUS.items() if known == status), "failed")
-
-
-def _as_installed(state: Path) -> None:
-    """Let a package that is used from its sources, without installation, be found with its version."""
-    try:
-        version("linescape")
-    except PackageNotFoundError:
-        site = state / "metadata"
-        place = site / f"linescape-{linescape.__version__}.dist-info"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "METADATA").write_text(f"Metadata-Version: 2.1\nName: linescape\nVersion: {linescape.__version__}\n")
-        sys.path.append(str(site))
-        os.environ["PYTHONPATH"] = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(site)])
 
 
 def _pack(given: Sequence[str]) -> int:
