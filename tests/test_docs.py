@@ -79,6 +79,16 @@ def test_links_lead_to_pages_and_headings_that_are_there(page: str) -> None:
         assert not anchor or anchor in anchors(PAGES[found]), f"{page}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_lists_begin_after_an_empty_line(page: str) -> None:
+    """Without one the site shows a list as a paragraph, though a repository's page does not."""
+    before = "\n"
+    for line in prose(PAGES[page]).splitlines(keepends=True):
+        begins = line.startswith("- ") and not before.startswith(("- ", "  "))
+        assert not begins or before == "\n", line
+        before = line
+
+
 def test_every_page_is_in_the_navigation_and_no_other() -> None:
     nav = (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1]
     assert sorted(re.findall(r"(\S+\.md)$", nav, flags=re.MULTILINE)) == sorted(PAGES)
