@@ -55,7 +55,7 @@ def images() -> tuple[nn.Module, Line, tuple[Tensor, Tensor]]:
 @pytest.fixture(autouse=True)
 def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    monkeypatch.setattr(fast, "FEWEST", FEWEST)
+    monkeypatch.setattr("linescape.evaluation.evaluator.FEWEST", FEWEST)
 
 
 @pytest.fixture
