@@ -6,6 +6,8 @@ import io
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -57,6 +59,21 @@ def test_the_interrupt_key_ends_it_without_words(line: Line, store: Store, monke
 
     monkeypatch.setattr(time, "sleep", interrupt)
     assert line("study", "watch", *PART) == (130, "0 of 4 tasks done, 4 waiting\n", "")
+
+
+def test_looks_take_a_fifth_of_the_time_but_for_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first imports what an estimate needs; four times as long passed until the second."""
+    clock, pauses = [0.0], list[float]()
+
+    def look() -> SimpleNamespace:
+        clock[0] += 5.0
+        return SimpleNamespace(is_over=len(pauses) == 2)
+
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    observer: Any = SimpleNamespace(look=look)
+    assert len(list(watch._states(observer))) == 3
+    assert pauses == [watch.PAUSE, 20.0]
 
 
 def test_there_is_nothing_to_watch_where_nothing_was_run(line: Line, tmp_path: Path) -> None:

@@ -69,14 +69,14 @@ def _follow(observer: Observer, command: str) -> Progress:
 
 
 def _states(observer: Observer) -> Iterator[Progress]:
-    while True:
+    progress, pause = observer.look(), PAUSE  # the first look takes seconds, as it imports what an estimate needs
+    yield progress
+    while not progress.is_over:
+        time.sleep(pause)
         began = time.monotonic()
         progress = observer.look()
-        took = time.monotonic() - began
+        pause = max(PAUSE, 4 * (time.monotonic() - began))
         yield progress
-        if progress.is_over:
-            return
-        time.sleep(max(PAUSE, 4 * took))
 
 
 def line_of(progress: Progress) -> str:
