@@ -45,7 +45,7 @@ _FOR_USERS = {
     "report": "members: [write, write_probe, log]",
     "checkpoints": "members: [read, Contents, FileFormat, write, write_like]",
 }
-"""Module -> which of its names a user needs, as mkdocstrings is told; those of others all."""
+"""For modules of which users need only some names: the options by which mkdocstrings selects them."""
 
 FACE = {
     "Two networks": ("compare", "Probe", "probe", "between", "align", "curve_between", "Keeper"),
@@ -67,12 +67,12 @@ FACE = {
     "Measures": ("cross_entropy", "error", "binary_cross_entropy", "binary_error", "squared_error"),
     "Networks as points": ("State", "distances", "distance", "Distance", "difference", "norm", "lerp"),
 }
-"""The names of `linescape` itself, by what they are for; its modules have pages of their own."""
+"""The public names of `linescape`, grouped by purpose. Its modules have separate pages."""
 
 _OF_EVERY_PATH = (
     "filters: ['!^_', '!^(template|moving|straight|given_by_ends|unsaved|spectral|tensor|write|describe)$']"
 )
-"""What each kind of path does in its own way is said once, on `Path`."""
+"""Members that all paths have are documented once, on `Path`."""
 
 _BEFORE_MEASUREMENTS = """L(α) is the loss at α; L(0) is the start, L(1) the end.
 

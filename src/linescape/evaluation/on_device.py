@@ -19,8 +19,8 @@ class _Kept(NamedTuple):
     """A batch that was moved.
 
     Attributes:
-        data: of which it is a batch, and its tensors there; held so that nothing else gets their numbers (`id`).
-        marks: by which it is known again.
+        data: the data and tensors that it was made of. They are kept alive so that their `id` stays theirs.
+        marks: properties of its tensors by which the batch is recognised in a later pass.
         tensors: on the device, in order.
         size: bytes of those that were moved.
     """
