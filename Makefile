@@ -6,7 +6,7 @@ USABLE := $(VENV)/.usable
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-extras faults soak check lint audit docs bench replicate gpu
+.PHONY: help demo test coverage test-slow test-extras faults soak check lint audit docs bench replicate gpu
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -18,11 +18,11 @@ demo: $(USABLE)  ## train networks under interventions, measure their lines, wri
 # tests to a process that has none left. A process needs 2 GB, hence no more than 8.
 PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 
-# Watching every line takes the tests half as long again, so only `make check` does; `make check test` runs them once.
-COVERAGE := $(if $(filter check,$(MAKECMDGOALS)),--cov)
-
 test: $(READY)  ## the tests on all cores, 4 minutes on 2 cores with AVX-512, 14 on slower ones
-	$(BIN)/python -m pytest $(PARALLEL) $(COVERAGE)
+	$(BIN)/python -m pytest $(PARALLEL)
+
+coverage: $(READY)  ## the tests, and which lines they run; takes half as long again
+	$(BIN)/python -m pytest $(PARALLEL) --cov
 
 test-slow: $(READY)  ## the tests that need minutes each
 	$(BIN)/python -m pytest $(PARALLEL) -m slow
@@ -47,7 +47,7 @@ $(EXTRAS)/.ready: pyproject.toml constraints.txt
 	$(EXTRAS)/bin/python -m pip install --no-compile --constraint $(EXTRAS)/constraints.txt $(PAIR) --editable '.[dev,timm,torchvision]'
 	@touch $@
 
-check: lint audit test  ## linters, types, vulnerabilities of what is installed, and how many lines the tests run, 7 minutes on 2 cores with AVX-512, 20 on slower ones
+check: lint audit test  ## linters, types, vulnerabilities of what is installed, and the tests
 
 lint: $(READY)  ## linters and types
 	$(BIN)/ruff check .
