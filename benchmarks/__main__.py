@@ -21,6 +21,7 @@ CONTESTS: dict[str, tuple[str, ...]] = {
 
 OTHERS: dict[str, tuple[str, ...]] = {
     "transformers": ("--rounds", "1", "--alphas", "11", "--examples", "64", "--width", "256", "--tokens", "64"),
+    "padded": ("--rounds", "3"),
     "training": ("--rounds", "3"),
     "growth": ("--rounds", "3"),
     "overhead": (),

@@ -218,6 +218,7 @@ WRITERS: dict[str, Callable[[dict[str, Any]], Iterator[str]]] = {
     "layers": layers,
     "small": small,
     "transformers": transformers,
+    "padded": transformers,
     "architectures": architectures,
     "moving": moving,
     "larger": larger,

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from tests.support import optional
 from torch import Tensor, nn
 
 from benchmarks import contest, ours, plain, results
-from benchmarks.contest import PLAIN, Contender, Losses, Walk
+from benchmarks.contest import PLAIN, Contender, Walk
 from benchmarks.pairs import Pair
 from linescape.geometry.groups import by_prefix
 from linescape.geometry.state import State
@@ -62,9 +61,9 @@ def _measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
     groups = _groups(pair.network, name, asked.layers)
     whole, layer_wise = "linescape, whole line", f"linescape, {len(groups)} layer-wise lines"
     contenders: dict[str, Contender] = {
-        PLAIN: contest.sampled(_timed(functools.partial(plain.loop, pair)), PART),
-        whole: _timed(functools.partial(ours.whole_line, pair)),
-        layer_wise: _timed(functools.partial(ours.layer_wise, pair, groups)),
+        PLAIN: contest.sampled(contest.timed_by_processor(functools.partial(plain.loop, pair)), PART),
+        whole: contest.timed_by_processor(functools.partial(ours.whole_line, pair)),
+        layer_wise: contest.timed_by_processor(functools.partial(ours.layer_wise, pair, groups)),
     }
     walks = contest.rotate(contenders, asked.alphas, asked.rounds, warm=[PLAIN, whole])
     figures = contest.figures(walks, pair.operations * len(pair.inputs) * asked.alphas, {"float32": float("inf")})
@@ -81,15 +80,6 @@ def _measured(name: str, asked: argparse.Namespace) -> dict[str, object]:
         "contenders": figures,
         "whole_line_from_plain_loop": contest.deviation(walks[whole][-1], there),
     }
-
-
-def _timed(walk: Callable[[int], Losses]) -> Contender:
-    def contender(alphas: int) -> Walk:
-        begun = time.process_time()
-        positions, losses = walk(alphas)
-        return Walk(list(positions), list(losses), time.process_time() - begun)
-
-    return contender
 
 
 def _pair(name: str, asked: argparse.Namespace) -> Pair:

@@ -93,6 +93,17 @@ def test_packed_sequences_are_kept() -> None:
     assert [int(part[0].data[0, 0]) for part in take(ones, np.array([0, 2]), 2)] == [0, 2]
 
 
+def test_examples_of_dictionaries_are_joined_by_name_and_only_if_the_rest_is_the_same() -> None:
+    one, two = ({"a": torch.full((2, 1), n), "b": torch.full((2, 1), -n)} for n in (1.0, 2.0))
+    swapped = {"b": two["b"], "a": two["a"]}
+    (joined,) = take([one, swapped], np.array([0, 3]), 4)
+    assert joined["a"].flatten().tolist() == [1.0, 2.0]
+    assert joined["b"].flatten().tolist() == [-1.0, -2.0]
+    apart = take([{**one, "task": 1}, {**two, "task": 2}], np.array([0, 3]), 4)
+    assert [(batch["task"], batch["a"].item()) for batch in apart] == [(1, 1.0), (2, 2.0)]
+    assert len(take([one, {**two, "c": two["a"]}], np.array([0, 3]), 4)) == 2
+
+
 def test_examples_are_drawn_from_batches_of_any_kind() -> None:
     kept = take([Pair(torch.arange(4.0), ["x"]), Pair(torch.arange(4.0, 7.0), ["x"])], np.array([1, 3, 5]), 2)
     assert [type(part) for part in kept] == [Pair]  # two and a rest of one

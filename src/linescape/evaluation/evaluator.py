@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from linescape.errors import DataError, MeasureError
 from linescape.evaluation import remarks
 from linescape.evaluation.batches import first_with_examples, length, map_tensors, smallest_batch
 from linescape.evaluation.copies.observing import seed
+from linescape.evaluation.engine_batches import EngineBatches
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
 from linescape.evaluation.named import by_name
@@ -116,8 +118,8 @@ class Evaluator:
         self._on_device = OnDevice(runner.device)  # for walks alone: before each, data are compared with what they were
         self._operations: int | None = None
         self._uses_engine = False
-        self._joined: dict[str, list[Any]] = {}
-        self._batches: dict[str, Mapping[str, Iterable[Any]]] = {}
+        self._engine_batches = EngineBatches(view, runner)
+        self._by_engine = partial(self._passes.of_batch, engine=True)
         self._spot_checks: list[_SpotCheck] = []
         self._independent: set[str] = set()  # names of data whose examples do not act on each other
         self._is_checked = False  # whether a new copy was seen not to read what earlier ones computed
@@ -328,10 +330,11 @@ class Evaluator:
         wanted = self._fast if self._fast is not None else bool(self.precision) or total > WORTH
         self._uses_engine = self._runner.may_use_engine and wanted
         compiling = bool(self._fast) or total > WORTH_COMPILING
-        recording = bool(self._fast) or total > WORTH_RECORDING.get(self.device.type, WORTH_RECORDING["cuda"])
+        graphs = self._engine_batches.begin() if self._uses_engine else 1
+        limit = graphs * WORTH_RECORDING.get(self.device.type, WORTH_RECORDING["cuda"])
+        recording = bool(self._fast) or total > limit
         worth = Worth(compiling, recording, replaying=recording and positions >= FEWEST)
         self._runner.start_path(path, self._view.examples, worth)
-        self._batches = {}
 
     def release(self) -> None:
         """Let go of the states that were measured last, which are held until the next walk otherwise."""
@@ -356,7 +359,8 @@ class Evaluator:
             if not self._uses_engine or treatment == "batch":  # whose results depend on how batches are cut
                 return self._passes.values(self.data, read=read)
             self._runner.update_engine(treatment)
-            return self._passes.values(self._engine_batches(treatment), engine=True, read=read)
+            batches, places = self._engine_batches.at_position(treatment, self._by_engine)
+            return self._passes.values(batches, engine=True, read=read, places=places)
 
     def warm_up(self, treatment: str, ends: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Let the engine decide how it computes as `measure` would, by a few examples and without a result.
@@ -368,7 +372,7 @@ class Evaluator:
             return
         with torch.no_grad(), self._runner.treated(treatment, ends, tuple):
             self._runner.update_engine(treatment)
-            self._runner.warm_up(self._engine_batches(treatment).values())
+            self._engine_batches.warm_up(treatment, self._by_engine)
 
     def recalibrated(self, path: Path, alpha: float) -> dict[str, Tensor]:
         """The running statistics that ``recalibrate`` measures at a position of a path, by name, on the CPU.
@@ -390,15 +394,6 @@ class Evaluator:
                 "Add training data, or name others with `calibration=`."
             )
         return self._view.calibration_batches
-
-    def _engine_batches(self, treatment: str) -> Mapping[str, Iterable[Any]]:
-        """Data with many batches as one, where the engine has found that this changes nothing; tried once a walk."""
-        if treatment not in self._batches:
-            if self._joined:
-                self._runner.warm_up(self.data.values())
-            joined = self._joined if self.engine.batch_invariant else {}
-            self._batches[treatment] = {**self.data, **joined}
-        return self._batches[treatment]
 
     def _check_measures(self, outputs: Any, targets: Any) -> None:
         """Measure the same few outputs twice.
@@ -439,6 +434,6 @@ class Evaluator:
             total += round(operations / share * (length(batches) or 10))
             if name in self._view.tensors and share < 1.0:
                 leaves = (leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor))
-                self._joined[name] = self._view.joined(name, sum(leaf.nbytes for leaf in leaves) / 4)
+                self._engine_batches.join(name, sum(leaf.nbytes for leaf in leaves) / 4)
         self._runner.choose_threads(of_largest_batch)
         return total

@@ -20,6 +20,13 @@ from linescape.evaluation.runner import Runner
 from linescape.evaluation.view import DataView
 
 
+def in_order(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Values ``(n,)`` at their places ``(n,)``."""
+    ordered = np.empty_like(values)
+    ordered[places] = values
+    return ordered
+
+
 class Passes:
     """Passes over the same data by the same network.
 
@@ -38,10 +45,10 @@ class Passes:
         self._key = object()  # under which the engine keeps results for these batches
         self._sizes: dict[tuple[str, str], int] = {}  # how many values a whole pass gave
 
-    def of_batch(self, batch: Any) -> dict[str, np.ndarray]:
-        """The values of one batch by itself ``(batch,)``, by measure."""
+    def of_batch(self, batch: Any, engine: bool = False) -> dict[str, np.ndarray]:
+        """The values of one batch by itself ``(batch,)``, by measure; of the network, or of the engine."""
         with torch.no_grad():
-            return of_batch(self._measures, *self._runner.call(batch))
+            return of_batch(self._measures, *(self._runner.call_engine(batch) if engine else self._runner.call(batch)))
 
     def values(
         self,
@@ -50,6 +57,7 @@ class Passes:
         first: int = 0,
         said: list[str] | None = None,
         read: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+        places: Mapping[str, np.ndarray] | None = None,
     ) -> Values:
         """Per-example values of each data set.
 
@@ -59,6 +67,7 @@ class Passes:
             first: examples at most of the first batch of each, if only these are measured.
             said: what a result should say of the outputs is added to it.
             read: gives the batches of a data set, perhaps on the device.
+            places: name -> the place of each example, in the order in which they come, where that is not theirs.
 
         Raises:
             DataError, MeasureError: data or outputs do not fit.
@@ -71,7 +80,7 @@ class Passes:
                 for number, batch in enumerate([first_with_examples(batches)] if first else read(batches)):
                     with self._runner.refusing(f"batch {number + 1} of {name!r}", batch):
                         if engine:
-                            outputs, targets = self._runner.call_engine(batch, key=(self._key, name, number))
+                            outputs, targets = self._runner.call_engine(batch, key=(self._key, id(batches), number))
                         else:
                             outputs, targets = self._runner.call(self._runner.head(batch, first)[0] if first else batch)
                     for measure, of_measure in of_batch(self._measures, outputs, targets).items():
@@ -98,5 +107,5 @@ class Passes:
                     if counts.get(measure):
                         self._view.count_positions(name, self._runner.targets, self.counting)
                         joined = scaled(name, joined, np.concatenate(counts[measure]), means[name, measure])
-                    measured[name, measure] = joined
+                    measured[name, measure] = in_order(joined, places[name]) if places and name in places else joined
         return measured

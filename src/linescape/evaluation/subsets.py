@@ -100,7 +100,13 @@ def _concatenated(batches: list[Any]) -> Any:
         return torch.cat(batches)
     if isinstance(first, PackedSequence):
         raise ValueError("the steps of several packed sequences cannot be joined as they lie")
+    if isinstance(first, Mapping):
+        if any(batch.keys() != first.keys() for batch in batches):
+            raise ValueError("batches do not hold the same")
+        return rebuilt(first, [_concatenated([batch[name] for batch in batches]) for name in first])
     held = [_concatenated(list(pieces)) for pieces in zip(*map(parts, batches), strict=True)]
+    if not held and any(type(batch) is not type(first) or batch != first for batch in batches):
+        raise ValueError("what is no tensor differs from batch to batch")
     return rebuilt(first, held) if held else first
 
 
