@@ -145,7 +145,7 @@ def _measured(graph: Graph, network: nn.Module, call: Call, only_rows: bool) -> 
     shapes: dict[fx.Node, Any] = {}
     rows: set[fx.Node] = set()
     sizes: list[int] = []
-    with pure, torch.no_grad():
+    with torch.no_grad():
         for node, two, three in _together(graph.graph, _values_of(graph, network), call, pure):
             fits = _fit(two, three)
             if only_rows and not fits:
@@ -373,6 +373,7 @@ def _together(
 def _value(node: fx.Node, value_of: Callable[[fx.Node], Any], pure: _Pure) -> Any:
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), value_of)
     pure.inputs = {_address(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-    if node.op == "call_method":
-        return getattr(args[0], str(node.target))(*args[1:], **kwargs)
-    return node.target(*args, **kwargs)  # type: ignore[operator]
+    with pure:
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        return node.target(*args, **kwargs)  # type: ignore[operator]
