@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from linescape import models
 from linescape.engine import fast
 from linescape.engine.flops import DispatchObserver
-from linescape.engine.replay import FEWEST, Recorded
+from linescape.engine.replay import FEWEST, Captured
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy
 from linescape.geometry import writing
@@ -52,12 +52,12 @@ class Launches(DispatchObserver):  # type: ignore[no-untyped-call]
 
 
 class Uncounted:
-    """Stands for a recorder of CUDA graphs: a replay counts as one, whatever it does."""
+    """Stands for a capturer of CUDA graphs: a replay counts as one, whatever it does."""
 
     def __init__(self, counted: Launches) -> None:
         self.counted, self.device = counted, torch.device("cpu")
 
-    def record(self, function: Callable[[], tuple[torch.Tensor, ...]]) -> Recorded:
+    def capture(self, function: Callable[[], tuple[torch.Tensor, ...]]) -> Captured:
         outputs = function()
 
         def replay() -> None:
@@ -66,21 +66,21 @@ class Uncounted:
                     output.copy_(again)
             self.counted.replays += 1
 
-        return Recorded(replay, outputs, 0)
+        return Captured(replay, outputs, 0)
 
 
 def of_engine(
-    pair: tuple[torch.nn.Module, State, State], data: tuple[torch.Tensor, torch.Tensor], records: bool
+    pair: tuple[torch.nn.Module, State, State], data: tuple[torch.Tensor, torch.Tensor], captures: bool
 ) -> Launches:
-    """Of the fifth position of a walk, when all is prepared, and perhaps recorded."""
+    """Of the fifth position of a walk, when all is prepared, and perhaps captured."""
     network, start, end = pair
     counted = Launches()
-    recorder = Uncounted(counted) if records else None
+    capturer = Uncounted(counted) if captures else None
     no_onednn = patch.object(torch.backends.mkldnn, "is_available", lambda: False)
     with (
         no_onednn,
         patch.object(writing, "ONE_BY_ONE", frozenset()),
-        patch.object(fast, "recorder_on", lambda _: recorder),
+        patch.object(fast, "capturer_on", lambda _: capturer),
     ):
         evaluator = Evaluator(network, {"test": data}, measures=(cross_entropy,), fast=True)
         points = walk(Line(start, end), evaluator, ScanOptions(alphas=FEWEST, progress=False))
@@ -114,8 +114,8 @@ def main() -> None:
     pair = network, start, start.replace(moved)
     data = torch.randn(IMAGES, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(IMAGES)
     counts = {
-        "linescape, recorded": of_engine(pair, data, records=True),
-        "linescape": of_engine(pair, data, records=False),
+        "linescape, captured": of_engine(pair, data, captures=True),
+        "linescape": of_engine(pair, data, captures=False),
         "plain loop": of_plain(pair, data),
     }
     for name, counted in counts.items():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu import lines, marked, packing, recordings, study, together, training
+from benchmarks.gpu import captures, lines, marked, packing, study, together, training
 from benchmarks.gpu.settings import FULL, RESULTS, STATE, TOY, Settings, device_name, slug
 from benchmarks.gpu.steps import Outcome
 
@@ -25,7 +25,7 @@ STEPS: dict[str, Callable[[Settings], Outcome]] = {
             marked.TESTS,
             lines.WHOLE,
             lines.LAYERS,
-            recordings.RECORDINGS,
+            captures.CAPTURES,
             together.TOGETHER,
             training.TRAINING,
         )

@@ -24,7 +24,7 @@ class Size:
         checked: images of a line that are compared with float64.
         alphas: positions of a line.
         rounds: of each comparison.
-        small_images: that lines of small networks, with and without recordings, are measured on.
+        small_images: that lines of small networks, with and without captures, are measured on.
         together_images: that several small networks are called with at once.
         at_once: how many of these in a call.
         training: width of a ResNet-18 -> steps of a round of training.

@@ -19,8 +19,8 @@ import pytest
 import torch
 from benchmarks.contest import PLAIN, Walk
 from benchmarks.gpu import __main__ as command
+from benchmarks.gpu import captures, lines, marked, memory, packing, settings, study, together, toy
 from benchmarks.gpu import kept as keeping
-from benchmarks.gpu import lines, marked, memory, packing, recordings, settings, study, together, toy
 from benchmarks.gpu.settings import FULL, ROOT, TOY, Settings, slug
 from benchmarks.gpu.steps import Step
 
@@ -188,15 +188,15 @@ def test_the_plain_loop_in_bfloat16_has_the_weights_of_each_position(
     assert rounded != exact
 
 
-def test_lines_with_and_without_recordings_have_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_with_and_without_captures_have_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "MADE", tmp_path / "pairs")
     monkeypatch.setattr(machine, "SIDES", {"cpu": (16, 32)})
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    monkeypatch.setattr(replay, "recorder_on", lambda _: Emulator())
-    result = recordings.compare(at_toy_size(tmp_path, alphas=9), "MLP 2 x 200")
-    assert result["graphs_that_were_recorded"] == 1
+    monkeypatch.setattr(replay, "capturer_on", lambda _: Emulator())
+    result = captures.compare(at_toy_size(tmp_path, alphas=9), "MLP 2 x 200")
+    assert result["graphs_that_were_captured"] == 1
     assert result["same_bits"]
-    assert set(result["contenders"]) == {PLAIN, recordings.RECORDED, recordings.SINGLE}
+    assert set(result["contenders"]) == {PLAIN, captures.CAPTURED, captures.SINGLE}
     assert "peak_bytes" not in result["contenders"][PLAIN]
 
 

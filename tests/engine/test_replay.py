@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from linescape.engine import fast, rewrite
 from linescape.engine.partition import Part
-from linescape.engine.replay import CudaRecorder, Recorded, Recordings, Replayed
+from linescape.engine.replay import Captured, Captures, CudaCapturer, Replayed
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.geometry.paths import Bend, Line, Only, Path
@@ -27,7 +27,7 @@ from tests.support.replaying import Emulator
 FEWEST, POSITIONS = 4, 5
 
 
-class Recorders(list[Emulator]):
+class Capturer(list[Emulator]):
     """Those that were made, one for each plan."""
 
     def __init__(self, made: Callable[[], Emulator] = Emulator) -> None:
@@ -59,9 +59,9 @@ def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def recorders(monkeypatch: pytest.MonkeyPatch) -> Recorders:
-    made = Recorders()
-    monkeypatch.setattr(fast, "recorder_on", made.on)
+def capturers(monkeypatch: pytest.MonkeyPatch) -> Capturer:
+    made = Capturer()
+    monkeypatch.setattr(fast, "capturer_on", made.on)
     return made
 
 
@@ -72,10 +72,10 @@ def curve(path: Path, net: nn.Module, data: Any, alphas: int = POSITIONS, **opti
 
 
 def same(path: Path, net: nn.Module, data: Any, **options: Any) -> Curve:
-    """The curve with recordings, once it is to the bit that without."""
+    """The curve with captures, once it is to the bit that without."""
     found = curve(path, net, data, **options)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fast, "recorder_on", lambda _: None)
+        patched.setattr(fast, "capturer_on", lambda _: None)
         expected = curve(path, net, data, **options)
     for key, values in expected.values.items():
         assert np.array_equal(found.values[key], values, equal_nan=True), key
@@ -87,7 +87,7 @@ def noted(found: Curve) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["MLP", "LSTM", "LeNet", "ResNet", "pre-activation", "in place", "tied", "one weight"])
-def test_replays_give_the_curve_of_single_operations(name: str, recorders: Recorders) -> None:
+def test_replays_give_the_curve_of_single_operations(name: str, capturers: Capturer) -> None:
     make, inputs = NETWORKS[name]
     net = make().eval()
     whole = line_of(net, inputs)
@@ -96,61 +96,61 @@ def test_replays_give_the_curve_of_single_operations(name: str, recorders: Recor
         found = same(paths[where], net, (inputs, labels(len(inputs))))
         assert not noted(found)
         if where == "whole":
-            assert recorders.replays >= POSITIONS - 1
-    assert recorders.replays >= 2 * (POSITIONS - 1)
+            assert capturers.replays >= POSITIONS - 1
+    assert capturers.replays >= 2 * (POSITIONS - 1)
 
 
 @pytest.mark.parametrize("treatment", batchnorm.TREATMENTS)
-def test_every_treatment_of_batchnorm_is_replayed(treatment: str, recorders: Recorders) -> None:
+def test_every_treatment_of_batchnorm_is_replayed(treatment: str, capturers: Capturer) -> None:
     net, path, (inputs, targets) = images()
     data = {"train": (inputs, targets), "test": (inputs[30:39], targets[30:39])}
     same(path, net, data, batchnorm=treatment, batch_size=16)
-    assert (recorders.replays > 0) == (treatment != "batch")  # which calls the network itself
+    assert (capturers.replays > 0) == (treatment != "batch")  # which calls the network itself
 
 
-def test_several_treatments_in_one_walk(recorders: Recorders) -> None:
+def test_several_treatments_in_one_walk(capturers: Capturer) -> None:
     net, path, data = images()
     same(path, net, {"train": data}, batchnorm=batchnorm.TREATMENTS, batch_size=16)
-    assert len(recorders) == 4
+    assert len(capturers) == 4
 
 
-def test_a_last_smaller_batch_has_a_recording_of_its_own(recorders: Recorders) -> None:
+def test_a_last_smaller_batch_has_a_capture_of_its_own(capturers: Capturer) -> None:
     net, path, (inputs, targets) = images()
     batches = [(inputs[at : at + 16], targets[at : at + 16]) for at in (0, 16, 32)]
     found = same(path, net, batches)
     assert not noted(found)
-    (recorder,) = recorders
-    assert recorder.replays == [POSITIONS - 1, 2 * (POSITIONS - 1), POSITIONS - 1]  # weights, 16 images, 8 images
+    (capturer,) = capturers
+    assert capturer.replays == [POSITIONS - 1, 2 * (POSITIONS - 1), POSITIONS - 1]  # weights, 16 images, 8 images
 
 
-def test_what_is_kept_of_each_batch_is_copied_to_its_recording(recorders: Recorders) -> None:
+def test_what_is_kept_of_each_batch_is_copied_to_its_capture(capturers: Capturer) -> None:
     net, whole, (inputs, targets) = images()
     for names in (["2.weight", "2.bias"], ["4.weight"]):
         path = Only(whole, names)
         found = same(path, net, [(inputs[at : at + 10], targets[at : at + 10]) for at in (0, 10, 20, 30)])
         assert not noted(found)
-    assert recorders.replays
+    assert capturers.replays
 
 
-def test_half_precision_is_mixed_as_without_recordings(recorders: Recorders) -> None:
+def test_half_precision_is_mixed_as_without_captures(capturers: Capturer) -> None:
     net, whole, data = images()
     same(Only(whole, ["2.weight", "2.bias"]), net, data, precision="bfloat16")
     same(whole, net, data, precision="bfloat16")
-    assert recorders.replays
+    assert capturers.replays
 
 
-def test_transformers_and_calls_of_several_kinds(recorders: Recorders) -> None:
+def test_transformers_and_calls_of_several_kinds(capturers: Capturer) -> None:
     net = Writer().eval()
     text = tokens(12, 7)
     path = line_of(net, text)
     batches = [(text, text), (text[:5], text[:5]), (text[:, :4], text[:, :4])]
     for line in (path, Only(path, [name for name in path.moving if name.startswith(list(net._modules)[1])])):
-        before = recorders.replays
+        before = capturers.replays
         assert not noted(same(line, net, batches, measures=(surprise,)))
-        assert recorders.replays > before
+        assert capturers.replays > before
 
 
-def test_a_forward_of_the_users_own(recorders: Recorders) -> None:
+def test_a_forward_of_the_users_own(capturers: Capturer) -> None:
     net, path, data = images()
 
     def twice(model: nn.Module, batch: Any) -> tuple[Any, Any]:
@@ -159,29 +159,29 @@ def test_a_forward_of_the_users_own(recorders: Recorders) -> None:
         return first + model(batch[0] * 2.0), batch[1]
 
     same(path, net, data, forward=twice)
-    assert recorders.replays
+    assert capturers.replays
 
 
-def test_curved_paths_are_replayed_too(recorders: Recorders) -> None:
+def test_curved_paths_are_replayed_too(capturers: Capturer) -> None:
     net, path, data = images()
     same(Bend([path.start, path.at(0.3), path.end], [0.0, 0.6, 1.0]), net, data)
-    assert recorders.replays
+    assert capturers.replays
 
 
 # -- what is not replayed -----------------------------------------------------------------------------------------
 
 
-def test_short_walks_are_not_recorded(recorders: Recorders) -> None:
+def test_short_walks_are_not_captured(capturers: Capturer) -> None:
     net, path, data = images()
     curve(path, net, data, alphas=FEWEST - 1)
-    assert not recorders
+    assert not capturers
 
 
 class Baked(Emulator):
-    """Writes a copy of its weights into the recording."""
+    """Writes a copy of its weights into the capture."""
 
-    def record(self, function: Callable[[], tuple[Tensor, ...]]) -> Recorded:
-        made = super().record(function)
+    def capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
+        made = super().capture(function)
         for number, (func, args, kwargs, results) in enumerate(self.tapes[-1].operations):
             copied = pytree.tree_map_only(nn.Parameter, lambda value: value.detach().clone(), (args, kwargs))
             self.tapes[-1].operations[number] = (func, *copied, results)
@@ -191,8 +191,8 @@ class Baked(Emulator):
 class OfFirstInputs(Emulator):
     """Does not read the inputs anew."""
 
-    def record(self, function: Callable[[], tuple[Tensor, ...]]) -> Recorded:
-        made = super().record(function)
+    def capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
+        made = super().capture(function)
         copied = [
             (f, *pytree.tree_map_only(Tensor, torch.clone, (a, k)), r) for f, a, k, r in self.tapes[-1].operations[:1]
         ]
@@ -201,9 +201,9 @@ class OfFirstInputs(Emulator):
 
 
 class Refusing(Emulator):
-    """Cannot record."""
+    """Cannot capture."""
 
-    def record(self, function: Callable[[], tuple[Tensor, ...]]) -> Recorded:
+    def capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
         raise RuntimeError("CUDA error: operation not permitted\nwhen stream is capturing")
 
 
@@ -212,13 +212,13 @@ class Refusing(Emulator):
     [
         (Baked, "did not give the same numbers"),
         (OfFirstInputs, "did not give the same numbers"),
-        (Refusing, r"cannot be recorded (CUDA error: operation not permitted)"),
+        (Refusing, r"cannot be captured (CUDA error: operation not permitted)"),
     ],
 )
-def test_recordings_that_are_wrong_are_found_and_said(
-    made: Callable[[], Emulator], reason: str, recorders: Recorders
+def test_capturesthat_are_wrong_are_found_and_said(
+    made: Callable[[], Emulator], reason: str, capturers: Capturer
 ) -> None:
-    recorders.make = made
+    capturers.make = made
     net, path, (inputs, targets) = images()
     batches = [(inputs[at : at + 20], targets[at : at + 20]) for at in (0, 20)]
     (note,) = noted(same(path, net, batches))
@@ -226,11 +226,11 @@ def test_recordings_that_are_wrong_are_found_and_said(
 
 
 def test_a_number_of_the_first_time_is_found() -> None:
-    """As alpha would be, if the recorded part contained it."""
+    """As alpha would be, if the captured part contained it."""
     weight = torch.ones(3)
     values: dict[str, Any] = {"w": weight, rewrite.ALPHA: 0.0}
     notes: list[str] = []
-    shared = Recordings(Emulator(), lambda _: True, notes.append)
+    shared = Captures(Emulator(), lambda _: True, notes.append)
     replayed = Replayed(Part(cast(Any, lambda w: (w * values[rewrite.ALPHA],)), ("w",), ("result",)), shared)
     with torch.no_grad():
         for alpha in (0.0, 0.25, 0.5, 0.75):
@@ -244,7 +244,7 @@ def test_a_number_of_the_first_time_is_found() -> None:
 def test_a_weight_whose_memory_is_replaced_is_not_read_where_it_was() -> None:
     weight, notes = nn.Parameter(torch.ones(3), requires_grad=False), list[str]()
     values: dict[str, Any] = {"w": weight, rewrite.ALPHA: 0.0}
-    shared = Recordings(Emulator(), lambda _: True, notes.append)
+    shared = Captures(Emulator(), lambda _: True, notes.append)
     replayed = Replayed(Part(cast(Any, lambda w: (w * 2.0,)), ("w",), ("result",)), shared)
     with torch.no_grad():
         for alpha in (0.0, 0.2, 0.4, 0.6, 0.8):
@@ -258,9 +258,9 @@ def test_a_weight_whose_memory_is_replaced_is_not_read_where_it_was() -> None:
     assert "lies elsewhere" in notes[0]
 
 
-def test_a_recording_whose_results_never_change_is_not_trusted() -> None:
+def test_a_capture_whose_results_never_change_is_not_trusted() -> None:
     values: dict[str, Any] = {"w": torch.ones(3), rewrite.ALPHA: 0.0}
-    shared = Recordings(Emulator(), lambda _: True, pytest.fail)
+    shared = Captures(Emulator(), lambda _: True, pytest.fail)
     replayed = Replayed(Part(cast(Any, lambda w: (w * 2.0,)), ("w",), ("result",)), shared)
     with torch.no_grad():
         for alpha in (0.0, 0.2, 0.4):
@@ -269,37 +269,37 @@ def test_a_recording_whose_results_never_change_is_not_trusted() -> None:
     assert shared.stopped
 
 
-def test_recordings_take_no_more_memory_than_is_left(recorders: Recorders) -> None:
+def test_capturestake_no_more_memory_than_is_left(capturers: Capturer) -> None:
     def large() -> Emulator:
         made = Emulator()
         made.size = 10**9
         return made
 
     net, path, data = images()
-    recorders.make = large
+    capturers.make = large
     found = same(path, net, data, memory=1e8)
     assert not noted(found)
-    assert recorders.replays == 0
+    assert capturers.replays == 0
 
 
-def test_batches_of_many_lengths_have_few_recordings(recorders: Recorders) -> None:
+def test_batches_of_many_lengths_have_few_captures(capturers: Capturer) -> None:
     net, path, (inputs, targets) = images()
     batches = [(inputs[:length], targets[:length]) for length in range(4, 14)]
     same(path, net, batches)
-    (recorder,) = recorders
-    assert len(recorder.tapes) == 5  # of the weights, and of four lengths
+    (capturer,) = capturers
+    assert len(capturer.tapes) == 5  # of the weights, and of four lengths
 
 
-def test_a_read_of_a_value_cannot_be_recorded() -> None:
+def test_a_read_of_a_value_cannot_be_captured() -> None:
     with pytest.raises(RuntimeError, match="not permitted"):
-        Emulator().record(lambda: (torch.ones(3) * float(torch.ones(())),))
+        Emulator().capture(lambda: (torch.ones(3) * float(torch.ones(())),))
 
 
-def test_nothing_is_recorded_inside_autocast_or_where_gradients_are_wanted() -> None:
-    recorder = Emulator()
+def test_nothing_is_captured_inside_autocast_or_where_gradients_are_wanted() -> None:
+    capturer = Emulator()
     values: dict[str, Any] = {"w": torch.ones(3), rewrite.ALPHA: 0.0}
     replayed = Replayed(
-        Part(cast(Any, lambda w: (w * 2.0,)), ("w",), ("result",)), Recordings(recorder, lambda _: True, pytest.fail)
+        Part(cast(Any, lambda w: (w * 2.0,)), ("w",), ("result",)), Captures(capturer, lambda _: True, pytest.fail)
     )
     replayed.run(values)
     values[rewrite.ALPHA] = 0.5
@@ -309,10 +309,10 @@ def test_nothing_is_recorded_inside_autocast_or_where_gradients_are_wanted() -> 
         replayed.run(values)
     with torch.inference_mode():
         replayed.run(values)
-    assert not recorder.tapes
+    assert not capturer.tapes
     with torch.no_grad():
         replayed.run(values)
-    assert len(recorder.tapes) == 1
+    assert len(capturer.tapes) == 1
 
 
 @pytest.mark.gpu
@@ -321,13 +321,13 @@ def test_cuda_graphs_give_the_bits_of_single_operations(precision: Any, monkeypa
     net, line, (inputs, targets) = images()
     net, data = net.to("cuda"), [(inputs[:25].to("cuda"), targets[:25].to("cuda")), (inputs[25:], targets[25:])]
     whole = Line(line.start.to("cuda"), line.end.to("cuda"))
-    made: list[CudaRecorder] = []
+    made: list[CudaCapturer] = []
 
-    def recorder(device: torch.device) -> CudaRecorder:
-        made.append(CudaRecorder(device))
+    def capturer(device: torch.device) -> CudaCapturer:
+        made.append(CudaCapturer(device))
         return made[-1]
 
-    monkeypatch.setattr(fast, "recorder_on", recorder)
+    monkeypatch.setattr(fast, "capturer_on", capturer)
     for path in (whole, Only(whole, ["2.weight", "2.bias"])):
         assert not noted(same(path, net, data, precision=precision))
         assert made[-1]._pool is not None
@@ -335,13 +335,13 @@ def test_cuda_graphs_give_the_bits_of_single_operations(precision: Any, monkeypa
 
 @pytest.mark.gpu
 def test_what_a_cuda_graph_cannot_hold_is_an_error_that_leaves_the_gpu_usable() -> None:
-    recorder, value = CudaRecorder(torch.device("cuda:0")), torch.ones(3, device="cuda")
+    capturer, value = CudaCapturer(torch.device("cuda:0")), torch.ones(3, device="cuda")
     stream = torch.cuda.current_stream()
     with torch.no_grad():
         with pytest.raises(RuntimeError):
-            recorder.record(lambda: (value * float(value.sum()),))
+            capturer.capture(lambda: (value * float(value.sum()),))
         assert torch.cuda.current_stream() == stream
-        recorded = CudaRecorder(torch.device("cuda:0")).record(lambda: (value * 2.0,))
+        captured = CudaCapturer(torch.device("cuda:0")).capture(lambda: (value * 2.0,))
         value.fill_(4.0)
-        recorded.replay()
-        assert recorded.outputs[0].tolist() == [8.0, 8.0, 8.0]
+        captured.replay()
+        assert captured.outputs[0].tolist() == [8.0, 8.0, 8.0]

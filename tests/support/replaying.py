@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from linescape.engine.flops import DispatchObserver
-from linescape.engine.replay import Recorded
+from linescape.engine.replay import Captured
 
 
 class Tape(DispatchObserver):  # type: ignore[no-untyped-call]
@@ -35,12 +35,12 @@ class Tape(DispatchObserver):  # type: ignore[no-untyped-call]
 
 
 class Emulator:
-    """A `linescape.engine.replay.Recorder`. As in CUDA's shared memory, a replay destroys what was recorded later.
+    """A `linescape.engine.replay.Capturer`. As in CUDA's shared memory, a replay destroys what was captured later.
 
     Attributes:
-        tapes: of all recordings, first to last.
+        tapes: of all captures, first to last.
         replays: how many there were of each.
-        largest: bytes that each recording says it keeps, at least.
+        largest: bytes that each capture says it keeps, at least.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Emulator:
         self.replays: list[int] = []
         self.size = 0
 
-    def record(self, function: Callable[[], tuple[Tensor, ...]]) -> Recorded:
+    def capture(self, function: Callable[[], tuple[Tensor, ...]]) -> Captured:
         function()
         tape = Tape()
         with tape:
@@ -59,8 +59,8 @@ class Emulator:
         self.outputs.append(outputs)
         self.replays.append(0)
         number = len(self.tapes) - 1
-        self._destroy(number, tape.results())  # recording runs nothing
-        return Recorded(lambda: self._replay(number), outputs, max(self.size, sum(t.nbytes for t in tape.results())))
+        self._destroy(number, tape.results())  # capture runs nothing
+        return Captured(lambda: self._replay(number), outputs, max(self.size, sum(t.nbytes for t in tape.results())))
 
     def _replay(self, number: int) -> None:
         self.replays[number] += 1

@@ -31,7 +31,7 @@ from linescape.engine.native import build
 from linescape.engine.onednn import Kernels
 from linescape.engine.plan import LEAST, UNLIMITED, Ends, Plan, added_bytes, tensors_of
 from linescape.engine.recording import record
-from linescape.engine.replay import Recordings, recorder_on
+from linescape.engine.replay import Captures, capturer_on
 from linescape.engine.settings import settings_of
 from linescape.engine.stand_in import StandIn
 from linescape.engine.tracing import trace, trace_recordings
@@ -51,7 +51,7 @@ class Worth(NamedTuple):
     Attributes:
         compiling: kernels in C may be compiled, in a second or two once on a machine.
         recording: calls may be recorded where `torch.fx` cannot trace the network, in seconds.
-        replaying: on a GPU, positions may be recorded and replayed.
+        replaying: on a GPU, positions may be captured and replayed.
     """
 
     compiling: bool = True
@@ -284,9 +284,9 @@ class Fast:
             plan = self._planned(graph, call)
             plan.update(self._alpha)
             self._check(plan, call, args, kwargs)
-        recorder = recorder_on(call.tensors[0].device) if self.worth.replaying else None
-        if recorder is not None:
-            plan.replay(Recordings(recorder, self._take, lambda note: self.notes.setdefault(note)))
+        capturer = capturer_on(call.tensors[0].device) if self.worth.replaying else None
+        if capturer is not None:
+            plan.replay(Captures(capturer, self._take, lambda note: self.notes.setdefault(note)))
         return plan
 
     def _take(self, size: int) -> bool:

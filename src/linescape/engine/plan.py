@@ -14,7 +14,7 @@ from linescape.engine import rewrite
 from linescape.engine.graph import Call, Graph
 from linescape.engine.onednn import Kernels, fastest
 from linescape.engine.partition import Part, split
-from linescape.engine.replay import Recordings, Replayed
+from linescape.engine.replay import Captures, Replayed
 
 _CACHE = 24_000_000
 """Bytes that the largest result of an operation should take: batches are split into parts of that size. A fixed rule,
@@ -95,12 +95,12 @@ class Plan:
         self._states: Part | Replayed = self.parts.states
         self._live: Part | Replayed = self.parts.live
 
-    def replay(self, recordings: Recordings) -> None:
-        """Record what depends on moving weights, from the second position on, and replay it."""
+    def replay(self, captures: Captures) -> None:
+        """Capture what depends on moving weights, from the second position on, and replay it."""
         parts = self.parts
         of_batch = frozenset((*self.graph.inputs, *parts.kept.gives, *parts.mixed.gives))
-        self._states = Replayed(parts.states, recordings)
-        self._live = Replayed(parts.live, recordings, of_batch)
+        self._states = Replayed(parts.states, captures)
+        self._live = Replayed(parts.live, captures, of_batch)
 
     def update(self, alpha: float) -> None:
         """Take note that the moving tensors have new values, those at alpha."""

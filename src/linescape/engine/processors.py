@@ -8,7 +8,7 @@ import platform
 import torch
 
 _WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
-"""Values of ``ONEDNN_MAX_CPU_ISA`` under which oneDNN does not use the processor's instructions for bfloat16."""
+"""Values of ``ONEDNN_MAX_CPU_ISA`` (or, as it was called before, ``DNNL_MAX_CPU_ISA``) under which oneDNN does not use the processor's instructions for bfloat16."""
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -24,6 +24,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return True
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BFLOAT16:
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA", "")
+    if limit.upper() in _WITHOUT_BFLOAT16:
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,7 +1,7 @@
-"""Whole lines with recordings as CUDA graphs (`linescape.engine.replay`) and without, against the plain loop.
+"""Whole lines with captures as CUDA graphs (`linescape.engine.replay`) and without, against the plain loop.
 
-Small networks are among them, as a recording saves what it takes to launch operations, and there this is most of the
-time. Without a GPU nothing is recorded, and both ways are one.
+Small networks are among them, as a capture saves what it takes to launch operations, and there this is most of the
+time. Without a GPU nothing is captured, and both ways are one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import scan
 from linescape.recipe import MLP, LeNet, Model, ResNet
 
-RECORDED, SINGLE = "linescape", "linescape, operation by operation"
+CAPTURED, SINGLE = "linescape", "linescape, operation by operation"
 
 SMALL: dict[str, tuple[Model, int]] = {
     "MLP 2 x 200": (MLP(), 28),
@@ -42,16 +42,16 @@ LARGE = "ResNet-18"
 
 
 @contextmanager
-def recorders(allowed: bool) -> Iterator[list[replay.Recorder]]:
-    """Let the engine record, or not; gives the recorders that it makes."""
-    made: list[replay.Recorder] = []
+def capturers(allowed: bool) -> Iterator[list[replay.Capturer]]:
+    """Let the engine capture, or not; gives the capturers that it makes."""
+    made: list[replay.Capturer] = []
 
-    def recorder_on(device: torch.device) -> replay.Recorder | None:
-        recorder = replay.recorder_on(device) if allowed else None
-        made.extend([] if recorder is None else [recorder])
-        return recorder
+    def capturer_on(device: torch.device) -> replay.Capturer | None:
+        capturer = replay.capturer_on(device) if allowed else None
+        made.extend([] if capturer is None else [capturer])
+        return capturer
 
-    with patch.object(fast, "recorder_on", recorder_on):
+    with patch.object(fast, "capturer_on", capturer_on):
         yield made
 
 
@@ -68,15 +68,15 @@ def compare(settings: Settings, case: str) -> Result:
 
     def walk(contender: str, alphas: int) -> Losses:
         measured = Evaluator(pair.network, {"test": (pair.inputs, pair.targets)}, measures=(cross_entropy,), fast=True)
-        with recorders(contender == RECORDED) as made:
+        with capturers(contender == CAPTURED) as made:
             curve = scan(pair.line, measured, ScanOptions(alphas=alphas, progress=False))
         curves[contender], counts[contender] = curve, len(made)
         return curve.alphas.tolist(), curve["test", "cross_entropy"].mean.tolist()
 
-    peaks: dict[str, list[int]] = {PLAIN: [], RECORDED: [], SINGLE: []}
+    peaks: dict[str, list[int]] = {PLAIN: [], CAPTURED: [], SINGLE: []}
     walks = {
         PLAIN: contest.timed(partial(plain.loop, pair)),
-        RECORDED: contest.timed(partial(walk, RECORDED)),
+        CAPTURED: contest.timed(partial(walk, CAPTURED)),
         SINGLE: contest.timed(partial(walk, SINGLE)),
     }
     contenders = {name: watched(each, device, peaks[name]) for name, each in walks.items()}
@@ -84,7 +84,7 @@ def compare(settings: Settings, case: str) -> Result:
         rounds = contest.rotate(contenders, size.alphas, size.rounds)
         best = machine.best_product(torch.float32, device)
     figures = contest.figures(rounds, pair.operations * len(pair.inputs) * size.alphas, {"float32": best})
-    recorded, single = (curves[name]["test", "cross_entropy"].values for name in (RECORDED, SINGLE))
+    captured, single = (curves[name]["test", "cross_entropy"].values for name in (CAPTURED, SINGLE))
     return {
         "network": f"{case} of width {size.width}" if case == LARGE else case,
         "images": f"{len(pair.inputs)} of {' x '.join(map(str, pair.inputs.shape[1:]))}",
@@ -92,21 +92,21 @@ def compare(settings: Settings, case: str) -> Result:
         "rounds": size.rounds,
         "best_product_gflop_per_second": round(best, 1),
         "contenders": lines.with_peaks(figures, peaks),
-        "graphs_that_were_recorded": counts[RECORDED],
-        "same_bits": bool(np.array_equal(recorded, single, equal_nan=True)),
+        "graphs_that_were_captured": counts[CAPTURED],
+        "same_bits": bool(np.array_equal(captured, single, equal_nan=True)),
         "notes": sorted({note for curve in curves.values() for note in curve.provenance["notes"]}),
     }
 
 
 def _row(result: Result) -> str:
     held = result["contenders"]
-    times = ", ".join(f"{name} {held[name]['seconds']:.3f} s" for name in (PLAIN, RECORDED, SINGLE))
+    times = ", ".join(f"{name} {held[name]['seconds']:.3f} s" for name in (PLAIN, CAPTURED, SINGLE))
     bits = "the same bits" if result["same_bits"] else "OTHER BITS"
-    return f"{times}; {result['graphs_that_were_recorded']} recorded, {bits}"
+    return f"{times}; {result['graphs_that_were_captured']} captured, {bits}"
 
 
 def _units(settings: Settings) -> Mapping[str, Unit]:
     return {case: partial(compare, settings, case) for case in (*SMALL, LARGE)}
 
 
-RECORDINGS = Step("recordings", _units, _row, seconds=100)
+CAPTURES = Step("captures", _units, _row, seconds=100)
