@@ -8,7 +8,8 @@ import platform
 import torch
 
 _WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
-"""Values of ``ONEDNN_MAX_CPU_ISA`` (or, as it was called before, ``DNNL_MAX_CPU_ISA``) under which oneDNN does not use the processor's instructions for bfloat16."""
+"""Values of ``ONEDNN_MAX_CPU_ISA``, or ``DNNL_MAX_CPU_ISA`` as it was called before, under which oneDNN does not use
+the instructions for bfloat16 of a processor."""
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
