@@ -16,11 +16,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from linescape.errors import DataError, EndsError, MeasureError, OverflowedError
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.measures import cross_entropy, error
+from linescape.evaluation.runner import Runner
 from linescape.geometry.paths import Line
 from linescape.geometry.state import State
+from linescape.interpolation.curve import Curve
 from linescape.interpolation.options import ScanOptions
 from linescape.interpolation.scanning import collect, cost, scan, walk
-from tests.support.networks import ConvNet, Tied
+from tests.support.networks import ConvNet, Tied, lived_in
 
 Images = tuple[Tensor, Tensor]
 Pair = tuple[nn.Module, State, State]
@@ -246,3 +248,45 @@ def test_progress_is_drawn_where_asked(pair: Pair, images: Images, capsys: pytes
     assert capsys.readouterr().err == ""
     scan(Line(start, end), Evaluator(net, {"d": images}), ScanOptions(alphas=3, progress=True))
     assert "3 alphas" in capsys.readouterr().err
+
+
+def test_measured_statistics_are_compared_with_plain_calls(
+    pair: Pair, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No new copy knows them, so what the engine gives with them is compared with the copy that it stands in for."""
+    network, start, end = pair
+    options = ScanOptions(alphas=3, batchnorm=("interpolate", "recalibrate"))
+
+    def walked(batch_size: int) -> Curve:
+        evaluator = Evaluator(network, {"train": images}, batch_size=batch_size, fast=True)
+        return scan(Line(start, end), evaluator, options)
+
+    curve = walked(20)
+    update = Runner.update_engine
+
+    def once(runner: Runner, treatment: str) -> None:
+        if treatment != "recalibrate" or runner.engine.path not in seen:
+            update(runner, treatment)
+        seen.extend([runner.engine.path] if treatment == "recalibrate" else [])
+
+    seen: list[object] = []
+    monkeypatch.setattr(Runner, "update_engine", once)
+    with pytest.raises(EndsError, match="At alpha = 1 the scan gave"):
+        walked(20)
+    assert curve["train", "cross_entropy", "recalibrate"].values.shape == (3, 37)
+
+
+def test_batches_whose_examples_act_on_each_other_are_compared_as_a_whole(images: Images) -> None:
+    class Centred(ConvNet):
+        def forward(self, x: Tensor) -> Tensor:
+            out = super().forward(x)
+            return out - out.mean(0)
+
+    network = Centred()
+    start, end = (lived_in(network, images[0], seed) for seed in (1, 2))
+    options = ScanOptions(alphas=3, batchnorm=("recalibrate",))
+    curves = [
+        scan(Line(start, end), Evaluator(network, {"train": images}, fast=fast), options) for fast in (True, False)
+    ]
+    for key, values in curves[0].values.items():
+        np.testing.assert_allclose(values, curves[1].values[key], rtol=1e-4, atol=1e-5)

@@ -7,6 +7,7 @@ worth its cost.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -345,10 +346,15 @@ class Evaluator:
         """Write a path's position into the working copy: everything the first time, then what moves."""
         self._runner.load_position(path, alpha)
 
-    def measure(self, treatment: str, ends: Mapping[str, Mapping[str, Tensor]]) -> Values:
+    def measure(
+        self, treatment: str, ends: Mapping[str, Mapping[str, Tensor]], plainly: Values | None = None
+    ) -> Values:
         """Per-example values of the working copy as it stands, under one treatment of BatchNorm.
 
-        `ends` holds at least the running statistics at the path's ``start`` and ``end``.
+        Args:
+            treatment: its name.
+            ends: for ``start`` and ``end``, at least the running statistics there.
+            plainly: where the engine gives the values, those of the first batches by plain calls are added to it.
 
         Raises:
             DataError: there are no data to recalibrate with.
@@ -360,6 +366,8 @@ class Evaluator:
                 return self._passes.values(self.data, read=read)
             self._runner.update_engine(treatment)
             batches, places = self._engine_batches.at_position(treatment, self._by_engine)
+            if plainly is not None:
+                plainly.update(self._passes.values(self.data, first=sys.maxsize))  # in which examples may act on others
             return self._passes.values(batches, engine=True, read=read, places=places)
 
     def warm_up(self, treatment: str, ends: Mapping[str, Mapping[str, Tensor]]) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,30 +20,18 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn
 
 from linescape.engine.products import computed_in_float32
-from linescape.errors import AlphaError, EndsError, OverflowedError, abbreviate, check_type
+from linescape.errors import AlphaError, EndsError, abbreviate, check_type
 from linescape.evaluation import batchnorm
 from linescape.evaluation.evaluator import Evaluator
 from linescape.evaluation.per_example import Values
 from linescape.geometry import paths
 from linescape.interpolation import resume
+from linescape.interpolation.agreement import compare, largest_difference
 from linescape.interpolation.curve import Curve, Key, Point
 from linescape.interpolation.economical import EconomicalScan
 from linescape.interpolation.identity import UnidentifiedError
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.version import VERSION
-
-
-class _Tolerance(NamedTuple):
-    """How close a scan must be to direct evaluation at its ends: for one example, and for which share of them."""
-
-    values: dict[str, float]
-    share: float
-
-
-_CLOSE = {
-    None: _Tolerance({"rtol": 1e-4, "atol": 1e-5}, 0.97),
-    "bfloat16": _Tolerance({"rtol": 0.1, "atol": 0.1}, 0.8),
-}
 
 
 def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT) -> Curve:
@@ -171,18 +158,22 @@ def _measured_on_copy(
         evaluator.load_position(path, alphas[0])
         for treatment in distinct:
             evaluator.warm_up(treatment, ends)
-    for alpha in alphas:
-        if alpha in done:
-            continue
+    left = [alpha for alpha in alphas if alpha not in done]
+    for alpha in left:
         begun = time.perf_counter()
         evaluator.load_position(path, alpha)
-        measured = {treatment: evaluator.measure(treatment, ends) for treatment in distinct}
+        # Points of `interpolate` are compared with new copies by `collect`, which cannot know measured statistics.
+        direct: dict[str, Values] = {of: {} for of in distinct if of != "interpolate" and alpha == left[-1]}
+        measured = {treatment: evaluator.measure(treatment, ends, direct.get(treatment)) for treatment in distinct}
         values = {
             (data, measure, treatment): array
             for treatment in treatments
             for (data, measure), array in measured.get(treatment, measured[treatments[0]]).items()
         }
-        yield Point(alpha, values, time.perf_counter() - begun)
+        point = Point(alpha, values, time.perf_counter() - begun)
+        for treatment, plainly in direct.items():
+            compare(point, [treatment], plainly, evaluator)
+        yield point
 
 
 def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> Curve:
@@ -320,51 +311,9 @@ def _deviation(point: Point, path: paths.Path, evaluator: Evaluator, exact: Sequ
     if not exact:
         return None
     try:
-        return _compare(point, evaluator, exact, evaluator.spot_check(path, point.alpha))
+        return compare(point, exact, evaluator.spot_check(path, point.alpha), evaluator)
     except EndsError:  # where examples of a batch act on each other, fewer of them have other values
-        return _compare(point, evaluator, exact, evaluator(path.at(point.alpha)))
-
-
-def _compare(point: Point, evaluator: Evaluator, exact: Sequence[str], direct: Values) -> float:
-    half = evaluator.precision or evaluator.dtype in (torch.float16, torch.bfloat16)
-    close = _CLOSE["bfloat16" if half else None]
-    largest = 0.0
-    for treatment in exact:
-        for (data, measure), expected in direct.items():
-            scanned = point.values[data, measure, treatment][: len(expected)]
-            same = _same(scanned, expected, close)
-            # A few of the examples may flip: kernels on a GPU need not repeat to the bit.
-            if np.mean(same) < close.share:
-                if np.mean(_same(np.sort(scanned), np.sort(expected), close)) >= close.share:
-                    raise EndsError(
-                        f"At alpha = {point.alpha:g} the scan gave the {measure} of the examples of {data!r} in "
-                        "another order than direct evaluation of the same network, so examples change places between "
-                        "passes and nothing could be compared. Give the data, and what `forward` makes of them, in one "
-                        "order (shuffle=False)."
-                    )
-                if scanned.shape == expected.shape and np.any(np.isfinite(scanned) != np.isfinite(expected)):
-                    raise OverflowedError(
-                        f"At alpha = {point.alpha:g} the {measure} of some examples of {data!r} is a number or NaN or "
-                        "infinity by the order in which the network's operations are done, so no value is right: its "
-                        "numbers grow beyond what their type holds, as after a training that diverged. Measure a "
-                        "network that has not diverged, or measure in float64."
-                    )
-                raise EndsError(
-                    f"At alpha = {point.alpha:g} the scan gave a mean {measure} of {scanned.mean():.6g} on {data!r}, "
-                    f"but direct evaluation of the same network gives {expected.mean():.6g}, and "
-                    f"{np.sum(~same)} of {len(expected)} examples differ. Either the data change "
-                    "between passes (shuffling, random augmentation), or the network is random in eval mode or keeps "
-                    "something from one call to the next. Make both repeatable."
-                )
-            largest = max(largest, _largest_difference(scanned, expected))
-    return largest
-
-
-def _same(scanned: np.ndarray, expected: np.ndarray, close: _Tolerance) -> np.ndarray:
-    """Which examples have the same value; none where their numbers differ."""
-    if scanned.shape != expected.shape:
-        return np.zeros(len(expected), bool)
-    return np.asarray(np.isclose(scanned, expected, equal_nan=True, **close.values))
+        return compare(point, exact, evaluator(path.at(point.alpha)), evaluator)
 
 
 def _precision(
@@ -385,7 +334,7 @@ def _precision(
                 worst = deviations.setdefault(
                     f"{data}/{measure}", {"examples": len(exact), "mean": 0.0, "example": 0.0}
                 )
-                worst["example"] = max(worst["example"], _largest_difference(values, exact))
+                worst["example"] = max(worst["example"], largest_difference(values, exact))
                 worst["mean"] = max(worst["mean"], abs(float(values.mean(dtype=float) - exact.mean(dtype=float))))
     return {"precision": evaluator.precision, "deviation_from_full_precision": deviations}
 
@@ -414,11 +363,6 @@ def _own_precision(evaluator: Evaluator) -> str:
         return f"{name}, in TF32 where the caller set it"
     inexact = " and ".join(what for what, is_so in rounded.items() if is_so)
     return f"{name}, {inexact} in TF32" if inexact else name
-
-
-def _largest_difference(left: np.ndarray, right: np.ndarray) -> float:
-    with np.errstate(invalid="ignore"):
-        return float(np.nanmax(np.abs(left - right)[~(left == right)], initial=0.0))
 
 
 def _with_bar(points: Iterator[Point], alphas: int, evaluator: Evaluator) -> Iterator[Point]:
