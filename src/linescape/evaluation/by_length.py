@@ -60,7 +60,7 @@ class ByLength(NamedTuple):
     Attributes:
         batches: without most of the padding.
         places: the place in the data of each example, in the order in which they come ``(examples,)``.
-        few: a few examples of each length, with their padding.
+        few: a few examples of each length below the one given, with their padding.
         shorter: the same examples without most of it, a batch of each length.
     """
 
@@ -197,11 +197,12 @@ def _grouped(whole: Any, ends: np.ndarray, lengths: np.ndarray, size: int) -> By
         of_length = _rows(whole, rows)
         if _has_targets(of_length, length, given) or not _ends_alike(of_length, length, given):
             return None
-        order = rows[np.argsort(ends[rows], kind="stable")]
-        longest = min(len(rows), number_of_few // 2)
-        some = np.concatenate([order[: min(len(rows), number_of_few) - longest], order[len(rows) - longest :]])
-        few.append(some)
-        shorter.append(_cut(_rows(whole, some), length, given))
+        if length < given:
+            order = rows[np.argsort(ends[rows], kind="stable")]
+            longest = min(len(rows), number_of_few // 2)
+            some = np.concatenate([order[: min(len(rows), number_of_few) - longest], order[len(rows) - longest :]])
+            few.append(some)
+            shorter.append(_cut(_rows(whole, some), length, given))
         batches += [_cut(_rows(whole, rows[part]), length, given) for part in cuts(len(rows), size * given // length)]
     return ByLength(batches, np.concatenate([rows for rows, _ in groups]), _rows(whole, np.concatenate(few)), shorter)
 
