@@ -1,9 +1,10 @@
 """Padded sequences in batches by their length, without most of the padding.
 
-Where texts of many lengths are padded to the longest, most of what a network computes may be padding. A network that
-follows its ``attention_mask`` gives the same without it. Whether it does is not known beforehand: one that takes a mean
-over all positions does not. So each position of a path is measured in this way only if a few examples of every length
-give there what they give as they are.
+Where texts of many lengths are padded to the longest, most of what a network computes may be padding. One of
+transformers that follows its ``attention_mask`` gives the same without it. Not all do: one may take a mean over all
+positions, or a convolution may reach over the end of a text. So each position of a path is measured in this way only if
+a few examples of every length, the shortest and the longest, give there what they give as they are: the same outputs,
+not only the same values, as all may be right or wrong alike.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from linescape.engine.graph import relative_difference
 from linescape.errors import DataError
 from linescape.evaluation.batches import cuts, map_tensors, tensors
 from linescape.evaluation.forward import LABELS
@@ -33,8 +35,23 @@ LEAST = 256
 GAIN = 0.8
 """Largest share of a data set's positions that may be left for it to be worth it."""
 
-_FEW = 3
-"""Examples of each length that are compared; of fewer no graph for any number is found."""
+_FEW, _MANY, _SHARE = 4, 16, 0.0125
+"""Fewest and most examples of each length that are compared, and which share of all they are between: comparing them
+takes a twentieth of what a position takes as given, or less."""
+
+
+class Called(NamedTuple):
+    """What a batch gave.
+
+    Attributes:
+        values: measure -> values ``(batch,)``.
+        outputs: the tensors that the network returned.
+        targets: the tensors of the targets.
+    """
+
+    values: Mapping[str, np.ndarray]
+    outputs: list[Tensor]
+    targets: list[Tensor]
 
 
 class ByLength(NamedTuple):
@@ -43,7 +60,7 @@ class ByLength(NamedTuple):
     Attributes:
         batches: without most of the padding.
         places: the place in the data of each example, in the order in which they come ``(examples,)``.
-        few: a few examples of each length, with their padding.
+        few: a few examples of each length below the one given, with their padding.
         shorter: the same examples without most of it, a batch of each length.
     """
 
@@ -52,29 +69,73 @@ class ByLength(NamedTuple):
     few: Any
     shorter: list[Any]
 
-    def agrees(self, values_of: Callable[[Any], Mapping[str, np.ndarray]], tolerance: float) -> bool:
-        """Whether the few examples have the same values without their padding, if the network takes shorter ones.
+    def agrees(self, call: Callable[[Any], Called], tolerances: tuple[float, float], by_position: bool) -> bool:
+        """Whether the few examples give the same without their padding, if the network takes shorter ones.
+
+        What is not a number shows nothing, so that it is not the same.
 
         Args:
-            values_of: batch -> measure -> values of its examples.
-            tolerance: relative and absolute difference of values that are the same up to rounding.
+            call: batch -> what it gives.
+            tolerances: the largest difference of values that are the same up to rounding, relative and absolute; and of
+                outputs, relative to the largest.
+            by_position: whether the value of an example does not depend on its positions that do not count; otherwise
+                outputs and targets must not have lost any.
         """
-        expected = values_of(self.few)
+        of_values, of_outputs = tolerances
         try:
-            found = [values_of(batch) for batch in self.shorter]
+            whole, found = call(self.few), [call(batch) for batch in self.shorter]
         except Exception:  # whatever a network's own code raises that is made for one length
             return False
-        return all(
-            np.allclose(np.concatenate([of[measure] for of in found]), values, tolerance, tolerance, equal_nan=True)
-            for measure, values in expected.items()
-        )
+        sizes = [len(batch[MASK]) for batch in self.shorter]
+        ends = np.cumsum(sizes)
+        for batch, of, end, size in zip(self.shorter, found, ends, sizes, strict=True):
+            rows = slice(int(end) - size, int(end))
+            for measure, values in of.values.items():
+                expected = whole.values[measure]
+                if len(expected) != ends[-1] or len(values) != size:
+                    return False
+                if not np.allclose(values, expected[rows], of_values, of_values):
+                    return False
+            given = [tensor[rows] for tensor in whole.outputs + whole.targets if tensor.ndim]
+            shorter = [*of.outputs, *of.targets]
+            if [tensor.shape for tensor in given] != [tensor.shape for tensor in shorter] and not by_position:
+                return False
+            lost = self.few[MASK].shape[1] - batch[MASK].shape[1]
+            if len(of.outputs) != len(whole.outputs) or not all(
+                _same(mine, its, batch[MASK] != 0, lost, of_outputs)
+                for mine, its in zip(of.outputs, given[: len(of.outputs)], strict=True)
+            ):
+                return False
+        return True
+
+
+def _same(shorter: Tensor, given: Tensor, attention: Tensor, lost: int, tolerance: float) -> bool:
+    """Whether outputs are the same up to rounding; those by position, where there is attention.
+
+    Args:
+        shorter: outputs of examples without most of their padding.
+        given: outputs of the same examples as they are.
+        attention: of the shorter ones ``(examples, length)``.
+        lost: how many positions these have lost.
+        tolerance: the largest difference, relative to the largest output.
+    """
+    if shorter.shape != given.shape:
+        cut = given[:, : given.shape[1] - lost] if given.ndim > 1 else given
+        if shorter.shape != cut.shape or shorter.shape[1] > attention.shape[1]:
+            return False
+        kept = attention[:, : shorter.shape[1]].to(shorter.device)
+        shorter, given = shorter[kept], cut[kept]
+    if not given.numel():
+        return True
+    return not bool(given.isnan().any()) and relative_difference(shorter, given) <= tolerance
 
 
 def shortened(data: Mapping[str, Iterable[Any]]) -> dict[str, ByLength]:
     """Those data, in batches by length, that lie in memory, have an attention mask and are padded at the end.
 
-    Data are left out where there is too little to gain, where it is not clear which axes count positions, or where a
-    position without attention has a target. As many examples of all data together lie between any two lengths.
+    Data are left out where there is too little to gain, where it is not clear which axes count positions, where a
+    position without attention has a target, or where examples do not all have the same at the positions left out, so
+    that a few cannot stand for the others. As many examples of all data together lie between any two lengths.
     """
     wholes = {name: whole for name, batches in data.items() if (whole := _whole(batches)) is not None}
     if not wholes:
@@ -105,9 +166,13 @@ def _whole(batches: Iterable[Any]) -> Any:
 
 
 def _ends(mask: Tensor) -> np.ndarray:
-    """How many positions of each example there are up to the last with attention, 1 at least ``(examples,)``."""
+    """How many positions of each example there are up to the last with attention ``(examples,)``.
+
+    All where there is no attention: a network gives such an example a mean over all positions, or anything else.
+    """
     numbers = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    return np.asarray(((mask != 0) * numbers).amax(1).clamp(min=1).cpu().numpy())
+    ends = ((mask != 0) * numbers).amax(1) if mask.shape[1] else torch.zeros(len(mask), dtype=torch.long)
+    return np.asarray(ends.where(ends > 0, mask.shape[1]).cpu().numpy())
 
 
 def _grouped(whole: Any, ends: np.ndarray, lengths: np.ndarray, size: int) -> ByLength | None:
@@ -120,6 +185,7 @@ def _grouped(whole: Any, ends: np.ndarray, lengths: np.ndarray, size: int) -> By
         size: examples in a batch as they were given; shorter ones are put into larger batches.
     """
     examples, given = whole[MASK].shape
+    number_of_few = int(min(max(_FEW, _SHARE * examples), _MANY))
     which = np.searchsorted(lengths, ends)
     groups = [(np.flatnonzero(which == number), min(int(lengths[number]), given)) for number in np.unique(which)]
     left = sum(len(rows) * length for rows, length in groups)
@@ -128,11 +194,15 @@ def _grouped(whole: Any, ends: np.ndarray, lengths: np.ndarray, size: int) -> By
         return None
     batches, few, shorter = list[Any](), list[np.ndarray](), list[Any]()
     for rows, length in groups:
-        if _has_targets(_rows(whole, rows), length, given):
+        of_length = _rows(whole, rows)
+        if _has_targets(of_length, length, given) or not _ends_alike(of_length, length, given):
             return None
-        shortest = rows[np.argsort(ends[rows], kind="stable")[:_FEW]]
-        few.append(shortest)
-        shorter.append(_cut(_rows(whole, shortest), length, given))
+        if length < given:
+            order = rows[np.argsort(ends[rows], kind="stable")]
+            longest = min(len(rows), number_of_few // 2)
+            some = np.concatenate([order[: min(len(rows), number_of_few) - longest], order[len(rows) - longest :]])
+            few.append(some)
+            shorter.append(_cut(_rows(whole, some), length, given))
         batches += [_cut(_rows(whole, rows[part]), length, given) for part in cuts(len(rows), size * given // length)]
     return ByLength(batches, np.concatenate([rows for rows, _ in groups]), _rows(whole, np.concatenate(few)), shorter)
 
@@ -150,6 +220,12 @@ def _has_targets(batch: Any, length: int, given: int) -> bool:
     """Whether an example has a target at one of the positions given that would be left out."""
     targets = tensors([batch[name] for name in LABELS if name in batch])
     return any(bool((of[:, length:] != IGNORED).any()) for of in targets if _is_by_position(of, given))
+
+
+def _ends_alike(batch: Any, length: int, given: int) -> bool:
+    """Whether all examples have the same at each of the positions given that would be left out."""
+    cut = [tensor[:, length:] for tensor in tensors(batch) if _is_by_position(tensor, given)]
+    return all(bool((of == of[:1]).all()) for of in cut)
 
 
 def _is_by_position(tensor: Tensor, positions: int) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,8 +118,8 @@ class Evaluator:
         self._on_device = OnDevice(runner.device)  # for walks alone: before each, data are compared with what they were
         self._operations: int | None = None
         self._uses_engine = False
-        self._engine_batches = EngineBatches(view, runner)
-        self._by_engine = partial(self._passes.of_batch, engine=True)
+        by_position = len(self._passes.counting) == len(measures)
+        self._engine_batches = EngineBatches(view, runner, self._passes.by_engine, by_position)
         self._spot_checks: list[_SpotCheck] = []
         self._independent: set[str] = set()  # names of data whose examples do not act on each other
         self._is_checked = False  # whether a new copy was seen not to read what earlier ones computed
@@ -365,7 +364,7 @@ class Evaluator:
             if not self._uses_engine or treatment == "batch":  # whose results depend on how batches are cut
                 return self._passes.values(self.data, read=read)
             self._runner.update_engine(treatment)
-            batches, places = self._engine_batches.at_position(treatment, self._by_engine)
+            batches, places = self._engine_batches.at_position(treatment)
             if plainly is not None:
                 plainly.update(self._passes.values(self.data, first=sys.maxsize))  # in which examples may act on others
             return self._passes.values(batches, engine=True, read=read, places=places)
@@ -380,7 +379,7 @@ class Evaluator:
             return
         with torch.no_grad(), self._runner.treated(treatment, ends, tuple):
             self._runner.update_engine(treatment)
-            self._engine_batches.warm_up(treatment, self._by_engine)
+            self._engine_batches.warm_up(treatment)
 
     def recalibrated(self, path: Path, alpha: float) -> dict[str, Tensor]:
         """The running statistics that ``recalibrate`` measures at a position of a path, by name, on the CPU.

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from linescape.errors import DataError, MeasureError
 from linescape.evaluation import remarks
 from linescape.evaluation.batches import first_with_examples
+from linescape.evaluation.by_length import Called
 from linescape.evaluation.measures import Measure, counting
 from linescape.evaluation.per_example import Values, of_batch, positions_of_an_example, scaled
 from linescape.evaluation.runner import Runner
@@ -45,10 +48,17 @@ class Passes:
         self._key = object()  # under which the engine keeps results for these batches
         self._sizes: dict[tuple[str, str], int] = {}  # how many values a whole pass gave
 
-    def of_batch(self, batch: Any, engine: bool = False) -> dict[str, np.ndarray]:
-        """The values of one batch by itself ``(batch,)``, by measure; of the network, or of the engine."""
+    def of_batch(self, batch: Any) -> dict[str, np.ndarray]:
+        """The values of one batch by itself ``(batch,)``, by measure."""
         with torch.no_grad():
-            return of_batch(self._measures, *(self._runner.call_engine(batch) if engine else self._runner.call(batch)))
+            return of_batch(self._measures, *self._runner.call(batch))
+
+    def by_engine(self, batch: Any, key: object) -> Called:
+        """What one batch by itself gives by the engine, which may keep results under a key that is not None."""
+        with torch.no_grad():
+            outputs, targets = self._runner.call_engine(batch, None if key is None else (self._key, key))
+            kept = [[leaf for leaf in pytree.tree_leaves(of) if isinstance(leaf, Tensor)] for of in (outputs, targets)]
+            return Called(of_batch(self._measures, outputs, targets), *kept)
 
     def values(
         self,

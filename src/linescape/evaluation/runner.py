@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from linescape.engine import Fast, Worth, operations, processors, threads
 from linescape.engine.products import bfloat16_products
+from linescape.engine.settings import settings_of
 from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, check_type, first_line
 from linescape.evaluation import batchnorm, own_loss
 from linescape.evaluation.batches import described, first_with_examples, head, map_tensors, to_device
+from linescape.evaluation.copies.copying import renewed
 from linescape.evaluation.copies.observing import drawing_layers, generators, random_state_kept, seed
 from linescape.evaluation.copies.working_copy import WorkingCopy, same_outputs
 from linescape.evaluation.forward import Forward, default_forward, default_targets, remarks
@@ -249,6 +251,21 @@ class Runner:
                 if (first := first_with_examples(batches)) is not None:
                     self.call_engine(self.head(first, _FEW)[0])
 
+    def is_changed_by(self, before: Any, batches: Iterable[Any]) -> bool:
+        """Whether calls with these batches, after a first one, change what the network's code does.
+
+        As a BigBird that is called with a short text has full attention from then on. A copy on the same memory is
+        called, so that the network stays as it is.
+        """
+        copy = renewed(self.model)
+        own_loss.inherit(copy, self.model)
+        with torch.no_grad():
+            self._forward(copy, self._own(before))
+            settled = settings_of(copy), _buffers(copy)
+            for batch in batches:
+                self._forward(copy, self._own(batch))
+        return settled != (settings_of(copy), _buffers(copy))
+
     def call(self, batch: Any) -> tuple[Any, Any]:
         """(outputs, targets) of a batch, by a plain call of the network."""
         return self._forward(self._copy.called, self._own(batch))
@@ -394,3 +411,8 @@ class Runner:
     def random_state_kept(self) -> AbstractContextManager[None]:
         """Random numbers that are drawn inside leave the caller's generators as they were."""
         return random_state_kept(self.device)
+
+
+def _buffers(network: nn.Module) -> list[tuple[str, int, int]]:
+    """Which tensors the buffers of a network are, and how often they were written to."""
+    return [(name, id(of), of._version) for name, of in network.named_buffers() if not of.is_inference()]

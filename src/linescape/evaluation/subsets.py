@@ -54,7 +54,7 @@ def take(batches: Iterable[Any], rows: np.ndarray, size: int) -> list[Any]:
         )
     try:
         joined = _concatenated(chosen) if chosen else ()
-    except (RuntimeError, ValueError):  # shapes differ from batch to batch, as with sentences
+    except (RuntimeError, ValueError):  # shapes or types differ from batch to batch, as with sentences
         return chosen
     return [map_tensors(joined, partial(_rows, part)) for part in cuts(rows.size, size)]
 
@@ -97,6 +97,8 @@ def _rows(which: Tensor | slice, tensor: Tensor) -> Tensor:
 def _concatenated(batches: list[Any]) -> Any:
     first = batches[0]
     if isinstance(first, Tensor):
+        if any(batch.dtype != first.dtype for batch in batches):
+            raise ValueError("batches have several types")
         return torch.cat(batches)
     if isinstance(first, PackedSequence):
         raise ValueError("the steps of several packed sequences cannot be joined as they lie")
