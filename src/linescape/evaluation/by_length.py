@@ -152,7 +152,7 @@ def shortened(data: Mapping[str, Iterable[Any]]) -> dict[str, ByLength]:
 
 def _whole(batches: Iterable[Any]) -> Any:
     """All examples as one batch; None where they do not lie in memory with a mask, or have several shapes."""
-    if not isinstance(batches, list) or not batches:
+    if not isinstance(batches, list | tuple) or not batches:
         return None
     if not all(isinstance(batch, Mapping) and MASK in batch for batch in batches):
         return None
