@@ -72,7 +72,8 @@ class Evaluator:
         forward: (model, batch) -> (outputs, targets), for batches that `default_forward` does not know; see
             `linescape.evaluation.forward`.
         batch_size: examples in a batch, where data are given as tensors. The treatments ``batch`` and ``recalibrate``
-            depend on it; otherwise batches may be split or joined to suit the cache.
+            depend on it; otherwise batches may be split or joined to suit the cache, or padded texts put together by
+            length, see `linescape.evaluation.by_length`.
         calibration: name of the data that ``recalibrate`` passes through the network; their order should be random.
         precision: what a walk computes in: None is the network's own type. With ``bfloat16``, positions are still
             computed in the type of the ends, then rounded; the deviation from full precision is measured and recorded
