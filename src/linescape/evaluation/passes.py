@@ -23,7 +23,7 @@ from linescape.evaluation.runner import Runner
 from linescape.evaluation.view import DataView
 
 
-def in_order(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _in_order(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Values ``(n,)`` at their places ``(n,)``."""
     ordered = np.empty_like(values)
     ordered[places] = values
@@ -117,5 +117,5 @@ class Passes:
                     if counts.get(measure):
                         self._view.count_positions(name, self._runner.targets, self.counting)
                         joined = scaled(name, joined, np.concatenate(counts[measure]), means[name, measure])
-                    measured[name, measure] = in_order(joined, places[name]) if places and name in places else joined
+                    measured[name, measure] = _in_order(joined, places[name]) if places and name in places else joined
         return measured

@@ -33,7 +33,7 @@ def compare(point: Point, treatments: Sequence[str], direct: Values, evaluator: 
     Args:
         point: of a scan.
         treatments: of BatchNorm, whose values are compared.
-        direct: values of as many examples as are known; those of a data set may be all or none.
+        direct: values of the first examples of each data set, or of all; nothing is compared where it is empty.
         evaluator: that measured the point.
 
     Raises:

@@ -116,7 +116,7 @@ def _classified(
         chosen = by_class(name, labels)
         notes += noted(name, chosen, len(labels))
         texts = np.array(rows.texts(words), object)[chosen].tolist()
-        # With one length for all batches a long walk can put them together by theirs, see evaluation.by_length.
+        # All of one length, so that a long walk can put texts of about one length together (evaluation.by_length).
         encoded = tokenizer(texts, padding="longest", truncation=True, max_length=length, return_tensors="pt")
         tokens.check(network, encoded["input_ids"], name)
         whole = {key: encoded[key] for key in ("input_ids", "attention_mask")}
