@@ -49,6 +49,11 @@ def _transformers(result: dict[str, Any]) -> Figures:
     return {f"{found['network']}, {name}": ratio for _case, found in cases for name, ratio in _contenders(found)}
 
 
+def _padded(result: dict[str, Any]) -> Figures:
+    cases = result["cases"].values()
+    return {f"{found['network']}, texts padded to the longest": next(_contenders(found))[1] for found in cases}
+
+
 def _training(result: dict[str, Any]) -> Figures:
     return {
         f"training of {network}, {way}": f"**{found['ratio']:.2f}**"
@@ -72,5 +77,6 @@ READ = {
     "layers": _layers,
     "small": _small,
     "transformers": _transformers,
+    "padded": _padded,
     "training": _training,
 }
