@@ -51,6 +51,8 @@ def test_a_probe_of_equal_networks_says_so(images: Images) -> None:
         State.from_module(net), State.from_module(net), Evaluator(net, {"test": images}), options=ScanOptions(alphas=3)
     )
     assert found.notes[0] == "The two networks are equal, so nothing changes along the line."
+    assert found.notes[0] not in found.summary().text
+    assert f"\nNote: {found.notes[0]}" in str(found.summary())
 
 
 def test_each_line_is_the_scan_of_its_two_ends(images: Images) -> None:

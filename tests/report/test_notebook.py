@@ -58,6 +58,15 @@ def test_a_probe_shows_its_figure_and_a_table() -> None:
     assert all(f"<p>{escape(words)}</p>" in html for words in sample_probe().summary().text.splitlines())
 
 
+def test_notes_are_shown_below() -> None:
+    curve = Curve(np.linspace(0, 1, 3), {("test", "error", "recalibrate"): np.ones((3, 2))}, {"notes": [EVIL]})
+    check(curve._repr_html_())
+    assert "<p>Note: &lt;script&gt;" in curve._repr_html_()
+    assert repr(curve).endswith("; 1 note in its provenance)")
+    check(replace(sample_probe(), notes=(EVIL,))._repr_html_())
+    assert "<p>Note: &lt;script&gt;" in replace(sample_probe(), notes=(EVIL,))._repr_html_()
+
+
 def test_a_plane_shows_its_figure_and_its_networks() -> None:
     values = np.arange(9.0).reshape(3, 3, 1) + 0.125
     axis = np.array([0.0, 0.5, 1.0])

@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from linescape import atomic, presentation, tensor_file
-from linescape.errors import MeasureError, RecipeError, StoreError, abbreviate, suggest
+from linescape.errors import MeasureError, RecipeError, StoreError, abbreviate, plural, suggest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,9 @@ class Curve:
 
     def __repr__(self) -> str:
         names = "; ".join(abbreviate(list(dict.fromkeys(names))) for names in zip(*self.values, strict=True))
-        return f"Curve({len(self.alphas)} positions; {names})"
+        notes = self.provenance.get("notes", ())
+        told = f"; {plural(len(notes), 'note')} in its provenance" if notes else ""
+        return f"Curve({len(self.alphas)} positions; {names}{told})"
 
     def _repr_html_(self) -> str:
         html: str = presentation.report("notebook").of_curve(self)

@@ -141,7 +141,7 @@ class Probe:
             RecipeError: a smallest effect is not a positive number.
             MeasureError: it is of a measure that was not measured.
         """
-        return summarise(self.curves, self.statistics, bool(self.pairs), smallest_effect, self.beside)
+        return summarise(self.curves, self.statistics, bool(self.pairs), smallest_effect, self.beside, self.notes)
 
 
 def probe(

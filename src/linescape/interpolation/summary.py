@@ -109,17 +109,19 @@ class BlockSummary:
 
 @dataclass(frozen=True, repr=False)
 class Summary:
-    """A probe in brief. ``str(summary)`` is `text`.
+    """A probe in brief. ``str(summary)`` is `text` and the notes.
 
     Attributes:
         lines: of whole networks: one for two networks, one for each pair of several.
         blocks: of layer-wise lines, those of the told loss first, the block whose loss matters most on top.
         beside: other paths between the same two networks, as `Probe.beside`.
+        notes: what a reader should know, as `Probe.notes`.
     """
 
     lines: tuple[LineSummary, ...]
     blocks: tuple[BlockSummary, ...]
     beside: tuple[LineSummary, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -132,10 +134,10 @@ class Summary:
         return str(presentation.report("verdict").text(self))
 
     def __str__(self) -> str:
-        return self.text
+        return "\n".join([self.text, *(f"Note: {note}" for note in self.notes)])
 
     def __repr__(self) -> str:
-        return self.text
+        return str(self)
 
     def to_dict(self) -> dict[str, Any]:
         """`headline`, `text`, and all else as dictionaries and lists, for JSON."""
@@ -164,6 +166,7 @@ def summarise(
     several: bool,
     smallest_effect: float | Mapping[str, float] | None = None,
     beside: Mapping[str, Curve] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Summary:
     """Sum up the lines of a probe; see `Probe.summary`.
 
@@ -173,6 +176,7 @@ def summarise(
         several: every line is one of whole networks; else the first is, and the others are layer-wise.
         smallest_effect: as for `Probe.summary`.
         beside: as `Probe.beside`.
+        notes: as `Probe.notes`.
 
     Raises:
         RecipeError: a smallest effect is not a positive number.
@@ -192,7 +196,7 @@ def summarise(
     order = {block.block: -_sortable(block.lost.value) for block in blocks if _is(block, told)}
     blocks.sort(key=lambda block: (not _is(block, told), order.get(block.block, 0.0)))
     others = tuple(_line(label, curve, statistics, effects) for label, curve in (beside or {}).items())
-    return Summary(lines, tuple(blocks), others)
+    return Summary(lines, tuple(blocks), others, notes)
 
 
 def loss_of(measures: Sequence[str]) -> str:

@@ -45,26 +45,27 @@ _SERIES = [
 
 
 def of_curve(curve: Curve) -> str:
-    """A curve: its figure, and a row for each series."""
-    return _html(f"Curve of {plural(len(curve.alphas), 'position')}", plots.of_curve(curve), _series({"": curve}))
+    """A curve: its figure, a row for each series, and notes."""
+    heading = f"Curve of {plural(len(curve.alphas), 'position')}"
+    return _html(heading, plots.of_curve(curve), _series({"": curve}), notes=curve.provenance.get("notes", ()))
 
 
 def of_probe(probe: Probe) -> str:
-    """A probe: its summary in words, its figure, and a row for each line and series."""
-    sentences = plain(probe.summary().text.splitlines())
+    """A probe: its summary in words, its figure, a row for each line and series, and notes."""
     return _html(
         f"Probe of {plural(len(probe.curves), 'line')}",
         plots.of_probe(probe),
         _series({**probe.curves, **probe.beside}),
-        sentences,
+        probe.summary().text.splitlines(),
+        probe.notes,
     )
 
 
 def of_surface(surface: Surface) -> str:
-    """A plane: its figure, and the means at the networks and at the lowest position."""
-    rows = planes.numbers(surface)
-    plot = plots.of_surface(surface, None, None)
-    return _html(f"Plane of {len(surface.xs)} × {len(surface.ys)} positions", plot, (rows, planes.NUMBERS))
+    """A plane: its figure, the means at the networks and at the lowest position, and notes."""
+    heading = f"Plane of {len(surface.xs)} × {len(surface.ys)} positions"
+    table = planes.numbers(surface), planes.NUMBERS
+    return _html(heading, plots.of_surface(surface, None, None), table, notes=surface.provenance.get("notes", ()))
 
 
 def of_state(state: State) -> str:
@@ -139,13 +140,15 @@ def _html(
     plot: Plot | None,
     table: tuple[Sequence[Mapping[str, Any]], Sequence[Column]],
     sentences: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> str:
     rows, columns = table
     shown = pl.DataFrame(plain([dict(row) for row in rows[:_ROWS]]))
     note = f"The first {_ROWS} of {len(rows)} rows." if len(rows) > _ROWS else ""
     content = {
         "heading": plain(heading),
-        "sentences": sentences,
+        "sentences": plain(list(sentences)),
+        "notes": plain(list(notes)),
         "image": base64.b64encode(plot._repr_png_()).decode() if plot else "",
         "width": math.ceil(96 * plot.figure.get_figwidth()) if plot else 0,
         "table": page.table(shown, columns, note) if rows else "",
