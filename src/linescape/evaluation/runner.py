@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from linescape.engine import Fast, Worth, operations, processors, threads
+from linescape.engine.fast import LIGHT
+from linescape.engine.memory import give_back
 from linescape.engine.products import bfloat16_products
 from linescape.engine.settings import settings_of
 from linescape.errors import DataError, LinescapeError, MeasureError, abbreviate, check_type, first_line
@@ -75,6 +77,9 @@ class Runner:
         tensors = [value for value in self.model.state_dict().values() if isinstance(value, Tensor)]
         first = next(iter(tensors), torch.zeros(()))
         self.device = first.device
+        weights = sum(value.numel() * value.element_size() for value in tensors)
+        if self.device.type == "cpu" and weights > max(self._memory, LIGHT):
+            give_back()
         self.dtype = next((value.dtype for value in tensors if is_continuous(value.dtype)), first.dtype)
         self.precision = self._asked if processors.multiplies_bfloat16(self.device) else None
         dtype, own = torch.bfloat16 if self.precision else None, self.forward is not default_forward
