@@ -381,7 +381,8 @@ def _require_classes(classes: Tensor, count: int) -> None:
         raise DataError(
             f"Labels run from {low} to {high}, but the network has {count} outputs (labels 0 to {count - 1}). Use the "
             "data that the network was made for, or renumber the labels. If one of them marks what does not count, "
-            "pass `measures=[partial(cross_entropy, ignore_index=...), partial(error, ignore_index=...)]` with "
+            "leave those examples out, or make it -100 where an example has several labels; or in Python pass "
+            "`measures=[partial(cross_entropy, ignore_index=...), partial(error, ignore_index=...)]` with "
             "`functools.partial`."
         )
 
