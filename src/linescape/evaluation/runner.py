@@ -345,6 +345,28 @@ class Runner:
             self._check_random(batch)
         return *called[0], count
 
+    def read_by_measures(self, measure: Callable[[], None], measures: Mapping[str, Any], given: Any) -> bool:
+        """Let measures be computed, and observe what they read; whether the network itself is walked from now on.
+
+        Args:
+            measure: computes them.
+            measures: by name.
+            given: what they are given, and what the network was given.
+
+        Raises:
+            MeasureError: the network has to be walked itself and is gone.
+        """
+        own = [of for of in measures.values() if isinstance(of, nn.Module)]  # of whose weights remarks tell
+        observer = self._copy.observer((given, own))
+        with torch.no_grad(), observer:
+            measure()
+        self._copy.learn_of_measures(observer)
+        if not self._copy.depends_on_given(observer):
+            return False
+        self._copy.walk_in_place("a measure reads its weights")
+        self._set_up()
+        return True
+
     def _check_random(self, batch: Any) -> None:
         """Refuse a network whose outputs depend on the random numbers that it draws.
 

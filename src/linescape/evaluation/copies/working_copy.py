@@ -355,6 +355,16 @@ class WorkingCopy:
             else:
                 self.notes[f"Results may depend on the order of calls: {reason}."] = None
 
+    def learn_of_measures(self, observer: CallObserver) -> None:
+        """Take note of what measures read besides outputs and targets."""
+        foreign = {what for result in observer.foreign.values() if result.is_weight for what in result.of}
+        if foreign:
+            self.notes[
+                f"A measure reads weights that are not those of the network that is walked "
+                f"({abbreviate(sorted(foreign))}), so they are the same at all positions. If they are meant to move, "
+                "let `forward` return what the measure needs of the network that it is given."
+            ] = None
+
     def notes_on(self, path: Path) -> list[str]:
         """What a reader of a walk along this path should know, in words."""
         notes = list(self.notes)
