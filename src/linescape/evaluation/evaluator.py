@@ -194,7 +194,7 @@ class Evaluator:
         of_settings = [remark for measure in self.measures.values() for remark in remarks.of_settings(measure)]
         start, end = (self._checked(path.at(alpha)) for alpha in (0.0, 1.0))
         of_outputs = [remark for remark in start.remarks if remark in end.remarks] if start and end else []
-        of_settings += tried.remark(self.acting)
+        of_settings += [*tried.remark(self.acting), *self._passes.said.values()]
         return [*self._runner.notes_on(path), *self._view.remarks(), *of_settings, *of_outputs]
 
     def lent(self) -> AbstractContextManager[None]:
