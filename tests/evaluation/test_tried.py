@@ -51,8 +51,8 @@ def line(start: nn.Module, end: nn.Module, data: Any, measure: Any, **settings: 
     return scan(Line(start, end), evaluator, ScanOptions(alphas=ALPHAS))
 
 
-def penalty(network: nn.Module) -> Any:
-    return 0.05 * sum(parameter.square().sum() for parameter in network.parameters())
+def penalty(network: nn.Module) -> Tensor:
+    return 0.05 * torch.stack([parameter.square().sum() for parameter in network.parameters()]).sum()
 
 
 class Penalised:

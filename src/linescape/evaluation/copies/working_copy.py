@@ -26,6 +26,7 @@ from linescape.evaluation.copies.copying import independent, refers_to, renewed
 from linescape.evaluation.copies.lending import put_back
 from linescape.evaluation.copies.observing import CallObserver, Result, addresses
 from linescape.geometry.left_out import differing, unregistered, unsaved
+from linescape.geometry.mismatch import is_counter
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
 from linescape.geometry.tensors import identical, in_float64, is_continuous, real
@@ -379,7 +380,7 @@ class WorkingCopy:
         switches = sorted(
             name
             for name in path.moving & self._read
-            if not is_continuous(path.template[name].dtype) and name.rpartition(".")[2] != "num_batches_tracked"
+            if not is_continuous(path.template[name].dtype) and not is_counter(name)
         )
         if switches:
             notes.append(
