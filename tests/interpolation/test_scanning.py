@@ -300,7 +300,7 @@ class Compared(nn.Module):
         self.layer = nn.Linear(6, 4)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        rows = self.layer(inputs)
+        rows: Tensor = self.layer(inputs)
         return rows @ rows.T
 
 
