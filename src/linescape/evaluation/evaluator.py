@@ -438,10 +438,10 @@ class Evaluator:
             MeasureError: they cannot be measured, or not repeated.
         """
         few_of, apart = (self.measures, outputs, targets), self._runner.random_state_kept
-        read = self._runner.read_by_measures(
+        values, read = self._runner.read_by_measures(
             lambda: tried.check_repeatable(*few_of, apart), self.measures, (few, outputs, targets)
         )
-        acting, known = tried.by_batch(*few_of, apart)
+        acting, known = tried.by_batch(*few_of, values, apart)
         self.acting |= dict.fromkeys(acting)
         self._by_example &= known and not acting
         return read

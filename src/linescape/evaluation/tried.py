@@ -21,8 +21,8 @@ _SAME = {"rtol": 1e-4, "atol": 1e-6}
 
 def check_repeatable(
     measures: Mapping[str, Measure], outputs: Any, targets: Any, apart: Callable[[], AbstractContextManager[None]]
-) -> None:
-    """Measure the same outputs twice.
+) -> dict[str, np.ndarray]:
+    """Measure the same outputs twice; returns the values by measure.
 
     Args:
         measures: by name.
@@ -46,10 +46,15 @@ def check_repeatable(
                 "targets, so positions could not be compared: it draws random numbers, or keeps something from "
                 "one call to the next. Make it a function of these two alone."
             )
+    return found[0]
 
 
 def by_batch(
-    measures: Mapping[str, Measure], outputs: Any, targets: Any, apart: Callable[[], AbstractContextManager[None]]
+    measures: Mapping[str, Measure],
+    outputs: Any,
+    targets: Any,
+    whole: Mapping[str, np.ndarray],
+    apart: Callable[[], AbstractContextManager[None]],
 ) -> tuple[list[str], bool]:
     """The measures that give an example another value without the others of its batch.
 
@@ -60,6 +65,7 @@ def by_batch(
         measures: by name.
         outputs: of a few examples.
         targets: of these.
+        whole: their values by measure.
         apart: a context in which random numbers are drawn apart from the caller's.
 
     Returns:
@@ -71,7 +77,7 @@ def by_batch(
         return [], False
     acting, known = [], True
     for name, measure in measures.items():
-        alike = [_alike({name: measure}, outputs, targets, some, apart) for some in _parts(count)]
+        alike = [_alike({name: measure}, outputs, targets, some, whole[name][some], apart) for some in _parts(count)]
         if False in alike:
             acting.append(name)
         elif True not in alike:
@@ -89,18 +95,19 @@ def _alike(
     outputs: Any,
     targets: Any,
     some: slice,
+    expected: np.ndarray,
     apart: Callable[[], AbstractContextManager[None]],
 ) -> bool | None:
     """Whether some examples have the same values without the others; None where that is not known."""
     part = map_tensors((outputs, targets), lambda tensor: tensor[some])
     try:
         with apart():
-            (whole,), (alone,) = (_values(measure, *given).values() for given in ((outputs, targets), part))
+            (alone,) = _values(measure, *part).values()
     except Exception:  # whatever a measure's own code raises
         return None
-    if len(alone) != len(whole[some]):
+    if len(alone) != len(expected):
         return None
-    return np.allclose(alone, whole[some], **_SAME, equal_nan=True)
+    return np.allclose(alone, expected, **_SAME, equal_nan=True)
 
 
 def remark(acting: Mapping[str, object]) -> list[str]:
