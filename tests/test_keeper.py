@@ -109,7 +109,9 @@ def test_a_training_that_counts_no_steps_keeps_both_ends(tmp_path: Path) -> None
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own, on importing its compiler
-@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(nn.DataParallel(model))])
+@pytest.mark.parametrize(
+    "wrap", [nn.DataParallel, lambda model: torch.compile(nn.DataParallel(model)), torch.optim.swa_utils.AveragedModel]
+)
 def test_names_are_kept_without_the_prefixes_of_wrappers(tmp_path: Path, wrap: Any) -> None:
     model = network()
     with Keeper(wrap(model), tmp_path, data=TEST) as keeper:

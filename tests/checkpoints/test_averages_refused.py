@@ -13,7 +13,7 @@ import torch
 
 from linescape import checkpoints
 from linescape.checkpoints import averaging
-from linescape.errors import CheckpointError, StateError
+from linescape.errors import CheckpointError, StateError, StoreError
 from tests.support.averages import (
     FORMS,
     Tensors,
@@ -118,3 +118,15 @@ def test_a_file_that_has_changed_is_an_error(changed: Tensors, tmp_path: Path) -
         with pytest.raises(CheckpointError, match="no longer has the tensors"):
             averaging.average(held, held, 0.5, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("form", "out", "ending"), [("plain", "c.safetensors", ".pt"), ("safetensors", "c.bin", ".safetensors")]
+)
+def test_a_name_with_the_ending_of_another_format_is_refused(form: str, out: str, ending: str, tmp_path: Path) -> None:
+    for seed, name in enumerate(("start", "end")):
+        FORMS[form][0](tensors(seed), tmp_path / name)
+    with pytest.raises(StoreError, match=rf"could not read it. Let .*{out} end in {ending}"):
+        average(tmp_path / "start", tmp_path / "end", 0.5, tmp_path / out)
+    assert not (tmp_path / out).exists()
+    average(tmp_path / "start", tmp_path / "end", 0.5, tmp_path / f"c{ending}")

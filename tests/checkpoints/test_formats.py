@@ -316,6 +316,8 @@ def test_what_wrappers_put_into_names_is_taken_out(tmp_path: Path) -> None:
     assert found.notes[0].startswith(
         "These weights are an average over 0 (torch.optim.swa_utils). Left out 'n_averaged'"
     )
+    assert same(found.into(net()), net().state_dict())
+    assert same(found.into(averaged).state_dict(), averaged.state_dict())  # a network that is an average itself
 
 
 def test_tensors_are_mapped_and_a_file_cannot_ask_for_memory(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
+    get_worker_info,
 )
 
 import linescape as ls
@@ -131,3 +132,21 @@ def test_a_last_batch_that_is_dropped_of_an_iterable_is_told() -> None:
     (note,) = walked(DataLoader(Rows(), batch_size=16, drop_last=True)).provenance["notes"]
     assert "'d' lack those of the last batch, where it was not full: drop_last=True" in note
     assert walked(DataLoader(Rows(), batch_size=16)).provenance["notes"] == []
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # where there are fewer cores
+def test_examples_that_each_worker_gives_are_told() -> None:
+    class Rows(IterableDataset[Any]):
+        def __init__(self, shared: bool) -> None:
+            self.shared = shared
+
+        def __iter__(self) -> Iterator[Any]:
+            worker = get_worker_info()
+            step = worker.num_workers if worker and self.shared else 1
+            first = worker.id if worker and self.shared else 0
+            yield from (PLAIN[index] for index in range(first, len(PLAIN), step))
+
+    (note,) = walked(DataLoader(Rows(False), batch_size=16, num_workers=2)).provenance["notes"]
+    assert "'d' have 10 batches, of which 5 are different" in note
+    for workers, shared in ((0, False), (2, True)):
+        assert walked(DataLoader(Rows(shared), batch_size=16, num_workers=workers)).provenance["notes"] == []

@@ -32,6 +32,15 @@ def test_a_measure_gives_one_value_for_each_target(measure: Any) -> None:
         of_batch({"m": measure}, OUTPUTS, TARGETS)
 
 
+def test_what_to_do_about_a_measure_of_another_shape_is_said() -> None:
+    for measure, advice in (
+        (lambda outputs, targets: outputs, r"shape \(5, 3\).*mean over all axes but the first"),
+        (lambda outputs, targets: losses(outputs, targets).mean(), r"shape \(\).*reduction='none'"),
+    ):
+        with pytest.raises(MeasureError, match=advice):
+            of_batch({"m": measure}, OUTPUTS, TARGETS)
+
+
 def test_where_targets_are_no_tensor_only_the_measure_knows_how_many_there_are() -> None:
     assert len(of_batch({"m": lambda outputs, targets: outputs[:2, 0]}, OUTPUTS, "none")["m"]) == 2
 

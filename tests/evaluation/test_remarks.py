@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from linescape.evaluation import remarks
 from linescape.evaluation.evaluator import Evaluator
-from linescape.evaluation.measures import binary_cross_entropy, binary_error, cross_entropy
+from linescape.evaluation.measures import binary_cross_entropy, binary_error, cross_entropy, squared_error
 from linescape.geometry.paths import Line, Only
 from linescape.geometry.state import State
 from linescape.interpolation.options import ScanOptions
@@ -110,3 +110,15 @@ def test_logits_are_no_logarithms_of_probabilities(measure: Any) -> None:
         notes = said(ending(*layers, outputs=3), measure, CLASSES)
         assert ["no logarithms of probabilities" in note for note in notes] == [True] * expected
     assert said(ending(partial(nn.LogSoftmax, dim=1), outputs=3), cross_entropy, CLASSES) == []  # the same number
+
+
+@pytest.mark.parametrize("measure", [nn.CrossEntropyLoss(reduction="none"), partial(F.cross_entropy, reduction="none")])
+def test_ignored_targets_that_count_are_told(measure: Any) -> None:
+    targets = torch.arange(40) % 3
+    assert said(ending(outputs=3), measure, targets) == []
+    targets[33:] = -100  # not among the first examples
+    (note,) = said(ending(outputs=3), measure, targets)
+    assert "Some targets of 'd' are -100" in note
+    assert said(ending(outputs=3), partial(cross_entropy, ignore_index=-100), targets) == []
+    numbers = torch.full((40, 1), -100)
+    assert said(ending(), squared_error, numbers) == []

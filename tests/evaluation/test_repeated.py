@@ -143,15 +143,14 @@ def test_weights_of_a_measure_stay_and_positions_are_counted_anew() -> None:
 
 
 def test_a_measure_may_not_give_another_number_of_values_later() -> None:
-    calls = []
+    measured: list[object] = []
 
     def some(outputs: Tensor, _targets: Any) -> Tensor:
-        calls.append(1)
-        return outputs[: 67 if len(calls) > 3 else 68, 0]
+        return outputs[: 67 if measured else 68, 0]
 
     start = networks()[0]
     evaluator = ls.Evaluator(start, {"d": [(INPUTS, TARGETS)]}, [some], lambda model, batch: (model(batch[0]), "none"))
-    evaluator(ls.State.from_module(start))
+    measured.append(evaluator(ls.State.from_module(start)))
     with pytest.raises(MeasureError, match=r"'some' gave 67 values for the data 'd', after 68 before"):
         evaluator(ls.State.from_module(start))
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from linescape.errors import RecipeError, StateError
 from linescape.geometry.given import unwrapped
@@ -123,6 +124,14 @@ def test_wrappers_are_taken_off() -> None:
     model = network(0)
     assert unwrapped(nn.DataParallel(nn.DataParallel(model))) is model
     assert unwrapped(model) is model
+    average = AveragedModel(model)
+    assert unwrapped(average) is average.module
+
+    class Other(AveragedModel):
+        def forward(self, inputs: torch.Tensor) -> Any:
+            return 2 * self.module(inputs)
+
+    assert isinstance(unwrapped(Other(model)), Other)  # which computes something else
 
 
 def test_reprs_are_short_and_hold_no_numbers_of_tensors() -> None:

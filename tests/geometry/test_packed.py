@@ -53,6 +53,7 @@ def test_other_integers_are_not_packed_weights() -> None:
         "attn.logit_scaling": FLOAT,
         "blocks.0.scale": FLOAT,
         "blocks.1.mask": UINT8,
+        "blocks.0.mask": FLOAT > 0,
         "scale.weight": FLOAT,
         "steps": INT32,
         "attn.su_bias": FLOAT,

@@ -290,3 +290,27 @@ def test_batches_whose_examples_act_on_each_other_are_compared_as_a_whole(images
     ]
     for key, values in curves[0].values.items():
         np.testing.assert_allclose(values, curves[1].values[key], rtol=1e-4, atol=1e-5)
+
+
+class Compared(nn.Module):
+    """Likelihoods of the examples of a batch among each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        rows: Tensor = self.layer(inputs)
+        return rows @ rows.T
+
+
+def test_a_network_whose_examples_act_on_each_other_is_told() -> None:
+    torch.manual_seed(0)
+    start, end = Compared(), Compared()
+    batches = [(torch.randn(40, 6), torch.arange(40)) for _ in range(2)]
+    curve = scan(Line(start, end), Evaluator(end, {"d": batches}), ScanOptions(alphas=3))
+    (note,) = curve.provenance["notes"]
+    assert note.startswith("Examples act on each other")
+    plain = nn.Linear(6, 4)
+    alone = scan(Line(plain, nn.Linear(6, 4)), Evaluator(plain, {"d": (torch.randn(80, 6), torch.arange(80) % 4)}))
+    assert alone.provenance["notes"] == []

@@ -164,6 +164,25 @@ def test_few_positions_hide_narrow_barriers() -> None:
     assert "cannot be excluded" not in found.summary().text
 
 
+def test_a_middle_that_was_not_measured_is_not_told_as_if_it_was() -> None:
+    found = probe(line(values(0.4 + HUMP), errors(10 + 40 * HUMP)))
+    curve = found.curves["whole"]
+
+    def of(*places: int) -> str:
+        some = {key: of[list(places)] for key, of in curve.values.items()}
+        few = type(curve)(curve.alphas[list(places)], some, curve.provenance)
+        return type(found)({"whole": few}, found.distances).summary().text
+
+    # The curve is 1.4 at the middle, and the straight line from alpha = 0.2 to 1 about 0.5.
+    text = of(0, 4, 20)
+    assert "halfway was not measured. On a straight line from alpha = 0.20 to 1.00 test loss would be 0.4" in text
+    assert "(error 1" in text.partition("Averaging: ")[2]
+    assert "measure alpha = 0.5 to know" in text
+    assert "networks" not in text.partition("Averaging: ")[2].partition("\n")[0]
+    for near in ((0, 9, 11, 20), (0, 10, 20)):  # between two positions that are no wider apart than is told of barriers
+        assert "Averaging: halfway test loss is 1.4" in of(*near) or "Averaging: halfway test loss is 1.3" in of(*near)
+
+
 def test_the_lowest_point_and_averaging() -> None:
     text = said(0.5 - 0.2 * HUMP, 20 - 10 * HUMP)
     assert re.search(

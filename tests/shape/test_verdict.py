@@ -87,6 +87,19 @@ def test_where_everything_is() -> None:
     assert found.height.value == pytest.approx(found.places["top"].value - found.places["before"].value)
     assert (found.positions, found.examples, found.not_finite) == (21, 300, 0)
     assert found.widest_gap == pytest.approx(0.05)
+    assert found.beside_middle is None
+    assert found.middle_is_known
+
+
+def test_the_positions_beside_a_middle_that_was_not_measured() -> None:
+    for alphas, beside, known in (
+        ([0, 0.1, 1], (0.1, 1.0), False),
+        ([0, 0.45, 0.55, 1], (0.45, 0.55), True),
+        ([-1, 0, 0.3, 0.5 + 1e-9, 1, 2], None, True),
+    ):
+        found = judge(alphas, np.zeros((len(alphas), 300)), 0.05)
+        assert found.beside_middle == beside
+        assert found.middle_is_known == known
 
 
 def test_positions_beyond_the_networks_do_not_count() -> None:

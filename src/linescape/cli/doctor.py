@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from importlib.metadata import version
@@ -157,16 +158,19 @@ def _show_treatments(probe: Probe, series: dict[str, SeriesVerdict]) -> list[dic
     rows = []
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("BatchNorm", no_wrap=True)
-    for heading in ("start", "halfway", "end", "highest", "barrier, nats (95 %)"):
+    for heading in (*_PLACES, "highest", "barrier, nats (95 %)"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     curve = next(iter(probe.curves.values()))
     for treatment, each in series.items():
         verdict, mean = each.verdict, curve[each.data, each.measure, treatment].mean
         values = {name: verdict.places[place].value for name, place in _PLACES.items()} | {"highest": float(mean.max())}
+        unknown = () if verdict.middle_is_known else ("halfway",)
+        values |= dict.fromkeys(unknown, math.nan)
         height = verdict.height
         barrier = f"{height.value:.3g} ({height.low:.3g}, {height.high:.3g})"
-        table.add_row(treatment, *(f"{value:.4g}" for value in values.values()), barrier, verdict.kind)
+        shown = ("–" if place in unknown else f"{value:.4g}" for place, value in values.items())
+        table.add_row(treatment, *shown, barrier, verdict.kind)
         rows.append({"batchnorm": treatment, **values, "barrier": height.value, "verdict": verdict.kind})
     echo(f"\nLoss on {next(iter(series.values())).data} data along the line, by treatment of BatchNorm's statistics:")
     show(table)

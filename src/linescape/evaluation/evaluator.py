@@ -19,17 +19,16 @@ from torch.utils import _pytree as pytree
 
 from linescape.engine import Fast, Worth
 from linescape.engine.replay import FEWEST
-from linescape.errors import DataError, MeasureError
-from linescape.evaluation import remarks
-from linescape.evaluation.batches import first_with_examples, length, map_tensors, smallest_batch
-from linescape.evaluation.copies.observing import seed
+from linescape.errors import DataError
+from linescape.evaluation import remarks, tried
+from linescape.evaluation.batches import first_with_examples, length, smallest_batch
 from linescape.evaluation.engine_batches import EngineBatches
 from linescape.evaluation.forward import Forward, default_forward
 from linescape.evaluation.measures import Measure, cross_entropy, error
 from linescape.evaluation.named import by_name
 from linescape.evaluation.on_device import OnDevice
 from linescape.evaluation.passes import Passes
-from linescape.evaluation.per_example import Values, of_batch
+from linescape.evaluation.per_example import Values
 from linescape.evaluation.repeated import Repeated
 from linescape.evaluation.runner import Precision, Runner
 from linescape.evaluation.subsets import check_independent
@@ -89,6 +88,7 @@ class Evaluator:
 
     Attributes:
         measures: name -> function.
+        acting: names of the measures by which the examples of a batch act on each other, once that is known.
 
     Raises:
         DataError: data are empty, can be read only once, or are shuffled.
@@ -125,6 +125,8 @@ class Evaluator:
         self._independent: set[str] = set()  # names of data whose examples do not act on each other
         self._is_checked = False  # whether a new copy was seen not to read what earlier ones computed
         self._few: list[Any] = []  # examples of each data set, by which the working copy is checked
+        self.acting: dict[str, None] = {}
+        self._by_example = True  # whether none does
 
     def __repr__(self) -> str:
         data, measures = ", ".join(self.data), ", ".join(self.measures)
@@ -192,6 +194,7 @@ class Evaluator:
         of_settings = [remark for measure in self.measures.values() for remark in remarks.of_settings(measure)]
         start, end = (self._checked(path.at(alpha)) for alpha in (0.0, 1.0))
         of_outputs = [remark for remark in start.remarks if remark in end.remarks] if start and end else []
+        of_settings += [*tried.remark(self.acting), *self._passes.said.values()]
         return [*self._runner.notes_on(path), *self._view.remarks(), *of_settings, *of_outputs]
 
     def lent(self) -> AbstractContextManager[None]:
@@ -403,26 +406,6 @@ class Evaluator:
             )
         return self._view.calibration_batches
 
-    def _check_measures(self, outputs: Any, targets: Any) -> None:
-        """Measure the same few outputs twice.
-
-        Raises:
-            MeasureError: they cannot be measured, or a measure is random or keeps something from call to call.
-        """
-        found = []
-        for number in range(2):
-            with self._runner.random_state_kept():
-                seed(number)
-                found.append(of_batch(self.measures, *map_tensors((outputs, targets), torch.clone)))
-        for name, values in found[0].items():
-            again = found[1][name]
-            if values.shape != again.shape or not np.allclose(values, again, rtol=1e-4, atol=1e-6, equal_nan=True):
-                raise MeasureError(
-                    f"The measure {name!r} gave other values when it was called again with the same outputs and "
-                    "targets, so positions could not be compared: it draws random numbers, or keeps something from "
-                    "one call to the next. Make it a function of these two alone."
-                )
-
     def _counted(self) -> int:
         total, of_largest_batch = 0, 0.0
         self._few = []
@@ -436,12 +419,29 @@ class Evaluator:
             few, share = self._runner.head(first, 4)
             with self._runner.refusing(f"the first examples of {name!r}", few):
                 few, share, (outputs, targets, operations) = self._runner.first_call(few, share, first)
-            self._check_measures(outputs, targets)  # what cannot be measured is said at once
+            if self._tried(few, outputs, targets):
+                with self._runner.lent():
+                    return self._counted()
             self._few.append(few)
             of_largest_batch = max(of_largest_batch, operations / share)
             total += round(operations / share * (length(batches) or 10))
-            if name in self._view.tensors and share < 1.0:
+            if name in self._view.tensors and share < 1.0 and self._by_example:
                 leaves = (leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor))
                 self._engine_batches.join(name, sum(leaf.nbytes for leaf in leaves) / 4)
         self._runner.choose_threads(of_largest_batch)
         return total
+
+    def _tried(self, few: Any, outputs: Any, targets: Any) -> bool:
+        """Try the measures on a few examples; whether the network itself is walked from now on, as they read it.
+
+        Raises:
+            MeasureError: they cannot be measured, or not repeated.
+        """
+        few_of, apart = (self.measures, outputs, targets), self._runner.random_state_kept
+        values, read = self._runner.read_by_measures(
+            lambda: tried.check_repeatable(*few_of, apart), self.measures, (few, outputs, targets)
+        )
+        acting, known = tried.by_batch(*few_of, values, apart)
+        self.acting |= dict.fromkeys(acting)
+        self._by_example &= known and not acting
+        return read

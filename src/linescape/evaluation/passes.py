@@ -40,6 +40,7 @@ class Passes:
 
     Attributes:
         counting: measure -> targets -> how much each example counts, of those that are by position.
+        said: name of the data -> what a result should say of its targets, which all passes look at until it is found.
     """
 
     def __init__(self, measures: Mapping[str, Measure], view: DataView, runner: Runner) -> None:
@@ -47,6 +48,7 @@ class Passes:
         self.counting = {name: counts for name, of in measures.items() if (counts := counting(of))}
         self._key = object()  # under which the engine keeps results for these batches
         self._sizes: dict[tuple[str, str], int] = {}  # how many values a whole pass gave
+        self.said: dict[str, str] = {}
 
     def of_batch(self, batch: Any) -> dict[str, np.ndarray]:
         """The values of one batch by itself ``(batch,)``, by measure."""
@@ -95,6 +97,8 @@ class Passes:
                             outputs, targets = self._runner.call(self._runner.head(batch, first)[0] if first else batch)
                     for measure, of_measure in of_batch(self._measures, outputs, targets).items():
                         values[measure].append(of_measure)
+                    if name not in self.said and (found := remarks.of_targets(self._measures, name, targets)):
+                        self.said[name] = found
                     if said is not None:
                         said.extend(remarks.of_outputs(self._measures.values(), name, outputs))
                     for measure, count in self.counting.items():

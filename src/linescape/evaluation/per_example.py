@@ -38,7 +38,7 @@ def of_batch(measures: Mapping[str, Measure], outputs: Any, targets: Any) -> dic
         if not isinstance(values, Tensor) or values.ndim != 1:
             raise MeasureError(
                 f"The measure {name!r} returned {_shape(values)}; it must return one value an example, "
-                "shape (batch,), so that intervals can be computed. Leave out its mean or sum."
+                f"shape (batch,), so that intervals can be computed. {_advice(values)}"
             )
         if isinstance(targets, Tensor) and targets.ndim and len(values) != len(targets):
             raise MeasureError(
@@ -103,6 +103,12 @@ def _versions(values: Any) -> list[int]:
     """How often each tensor has been written to."""
     leaves = (leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor))
     return [leaf._version for leaf in leaves if not leaf.is_inference()]
+
+
+def _advice(values: Any) -> str:
+    if isinstance(values, Tensor) and values.ndim > 1:
+        return "Take the mean over all axes but the first, as in values.flatten(1).mean(1)."
+    return "Leave out its mean or sum: torch's losses do with reduction='none'."
 
 
 def _shape(values: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,14 +16,19 @@ from linescape.evaluation.measures import (
     Measure,
     binary_cross_entropy,
     binary_error,
+    counting,
     cross_entropy,
     name,
 )
+from linescape.evaluation.named import MEASURES
 from linescape.geometry.tensors import in_float64
 
 _OF_SIGMOID = (binary_cross_entropy, binary_error, F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss)
 _OF_SOFTMAX = (cross_entropy, F.cross_entropy, nn.CrossEntropyLoss)
 _OF_LOGARITHMS = (F.nll_loss, nn.NLLLoss)
+
+_CLASS_NUMBERS = (torch.int16, torch.int32, torch.int64)
+"""Types of targets that may be ignored."""
 
 _ENOUGH = 8
 """Numbers that show what outputs are: so many logits are not all between 0 and 1 by chance."""
@@ -50,6 +55,26 @@ def of_settings(measure: Measure) -> list[str]:
         for setting, is_given in settings.items()
         if is_given
     ]
+
+
+def of_targets(measures: Mapping[str, Measure], data: str, targets: Any) -> str:
+    """What a result should say where targets are ignored that measures of the user's own count as examples.
+
+    Args:
+        measures: that are given the targets, by name.
+        data: name of the data.
+        targets: of a batch.
+    """
+    own = [name for name, of in measures.items() if of not in MEASURES.values() and counting(of) is None]
+    if not own or not isinstance(targets, Tensor) or targets.dtype not in _CLASS_NUMBERS:
+        return ""
+    if not bool((targets == IGNORED).any()):
+        return ""
+    return (
+        f"Some targets of {data!r} are {IGNORED}, which torch's losses leave out of their means. The mean of "
+        f"{abbreviate(own)} is over all examples, those included. For the mean of torch pass partial(cross_entropy, "
+        f"ignore_index={IGNORED}), or mark a measure of your own with linescape.evaluation.measures.by_position."
+    )
 
 
 def of_outputs(measures: Iterable[Measure], data: str, outputs: Any) -> list[str]:

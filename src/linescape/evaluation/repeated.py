@@ -85,7 +85,7 @@ class Repeated:
             return None
         if isinstance(self._given.dataset, IterableDataset):
             lacking = f"The data {self._name!r} lack those of the last batch, where it was not full: drop_last=True."
-            return lacking if self._given.drop_last else None
+            return self._again or (lacking if self._given.drop_last else None)
         by_batch: Any = self._given.batch_sampler
         given_at_once = islice(self._given.sampler if by_batch is None else by_batch, len(self._checksums))
         try:
@@ -103,6 +103,18 @@ class Repeated:
             f"The data {self._name!r} are {different} of the {size} examples of their data set"
             + (f", some more than once ({len(indices)} in all)" if different < len(indices) else "")
             + f": those that a {type(sampler).__name__}{dropped} gives. Means and intervals are of these."
+        )
+
+    @property
+    def _again(self) -> str | None:
+        """Whether several processes read the same of an `IterableDataset`."""
+        different = len(set(self._checksums))
+        if self._given.num_workers < 2 or 2 * different > len(self._checksums):  # type: ignore[attr-defined]
+            return None
+        return (
+            f"The data {self._name!r} have {len(self._checksums)} batches, of which {different} are different: each "
+            "worker process of the DataLoader reads all of its IterableDataset, so examples come several times and "
+            "intervals are too narrow. Share them out by torch.utils.data.get_worker_info(), or set num_workers=0."
         )
 
     def _read(self, read: Any, pass_number: int, number: int) -> Any:

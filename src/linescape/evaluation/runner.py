@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from linescape.geometry.state import State
 from linescape.geometry.tensors import is_continuous
 
 Precision = Literal["bfloat16"]
+_T = TypeVar("_T")
 
 _FEW = 32
 """Examples by which the engine decides how it computes."""
@@ -349,6 +350,31 @@ class Runner:
         if drawn:
             self._check_random(batch)
         return *called[0], count
+
+    def read_by_measures(self, measure: Callable[[], _T], measures: Mapping[str, Any], given: Any) -> tuple[_T, bool]:
+        """Let measures be computed, and observe what they read.
+
+        Args:
+            measure: computes them.
+            measures: by name.
+            given: what they are given, and what the network was given.
+
+        Returns:
+            What `measure` returns, and whether the network itself is walked from now on.
+
+        Raises:
+            MeasureError: the network has to be walked itself and is gone.
+        """
+        own = [of for of in measures.values() if isinstance(of, nn.Module)]  # of whose weights remarks tell
+        observer = self._copy.observer((given, own))
+        with torch.no_grad(), observer:
+            found = measure()
+        self._copy.learn_of_measures(observer)
+        if not self._copy.depends_on_given(observer):
+            return found, False
+        self._copy.walk_in_place("a measure reads its weights")
+        self._set_up()
+        return found, True
 
     def _check_random(self, batch: Any) -> None:
         """Refuse a network whose outputs depend on the random numbers that it draws.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from linescape.errors import StateError
 from linescape.geometry.state import State
@@ -66,10 +67,14 @@ def _memory(network: object) -> set[int]:
     return {value.data_ptr() for value in held if isinstance(value, Tensor) and is_plain(value)} - {0}  # of no values
 
 
+def _is_average(model: nn.Module) -> TypeGuard[AveragedModel]:
+    return isinstance(model, AveragedModel) and type(model).forward is AveragedModel.forward
+
+
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside the wrappers of data parallelism and `torch.compile`."""
+    """The network inside the wrappers of data parallelism, `torch.compile` and moving averages."""
     while True:
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) or _is_average(model):
             model = model.module
         elif isinstance(compiled := getattr(model, "_orig_mod", None), nn.Module):
             model = compiled

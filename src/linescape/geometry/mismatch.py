@@ -70,10 +70,10 @@ def check_alike(left: Mapping[str, Tensor], right: Mapping[str, Tensor], left_is
 
 
 def with_counters(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with the counters ``num_batches_tracked`` of others: a missing one is 0, and further ones are left out.
+    """Tensors with the counters of others (`is_counter`): a missing one is 0, and further ones are left out.
 
     BatchNorm counts batches since PyTorch 0.4.1, and uses the count only in training; so checkpoints and frozen layers
-    without it are no different.
+    without it are no different. The count of a moving average is left out when its file is read.
     """
     device = next((value.device for value in tensors.values()), None)
     added = {
@@ -85,5 +85,5 @@ def with_counters(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> 
 
 
 def is_counter(name: str) -> bool:
-    """Whether a name is of BatchNorm's count of batches."""
-    return name.rpartition(".")[2] == "num_batches_tracked"
+    """Whether a name is of BatchNorm's count of batches, or of the count of networks in torch's `AveragedModel`."""
+    return name.rpartition(".")[2] in ("num_batches_tracked", "n_averaged")

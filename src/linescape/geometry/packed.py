@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from linescape.errors import StateError, abbreviate
@@ -55,6 +56,8 @@ def packed_weights(tensors: Mapping[str, Tensor], moving: Collection[str]) -> li
 
     def is_packed(name: str) -> bool:
         dtype = tensors[name].dtype
+        if dtype == torch.bool:  # a mask, such as one of pruning, beside a scale that has nothing to do with it
+            return False
         return (not is_continuous(dtype) or dtype.itemsize == 1) and tensors[name].numel() > 1
 
     return [

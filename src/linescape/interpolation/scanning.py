@@ -33,6 +33,11 @@ from linescape.interpolation.identity import UnidentifiedError
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.version import VERSION
 
+_ACTING = (
+    "Examples act on each other: in a smaller batch they have other values. So values depend on how the data are put "
+    "into batches, and intervals, which take examples as independent, need not hold."
+)
+
 
 def scan(path: paths.Path, evaluator: Evaluator, options: ScanOptions = DEFAULT) -> Curve:
     """Measure a path and return its curve; both ends are measured and checked against direct evaluation.
@@ -190,10 +195,11 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
     if not ordered:
         raise AlphaError("There are no points to make a curve of.")
     treatments = tuple(dict.fromkeys(treatment for _, _, treatment in ordered[0].values))
-    deviations, between = _deviations(ordered, path, evaluator, treatments)
+    said: list[str] = []
+    deviations, between = _deviations(ordered, path, evaluator, treatments, said)
     values = _stacked(ordered)
     norms = bool(batchnorm.layers(evaluator.model))
-    notes = [*evaluator.notes(path), *_notes_on_treatments(evaluator, treatments)]
+    notes = [*evaluator.notes(path), *said[:1], *_notes_on_treatments(evaluator, treatments)]
     provenance = {
         "linescape": VERSION,
         "torch": str(torch.__version__),
@@ -217,15 +223,18 @@ def collect(points: Iterable[Point], path: paths.Path, evaluator: Evaluator) -> 
 
 
 def _deviations(
-    ordered: Sequence[Point], path: paths.Path, evaluator: Evaluator, treatments: Sequence[str]
+    ordered: Sequence[Point], path: paths.Path, evaluator: Evaluator, treatments: Sequence[str], said: list[str]
 ) -> tuple[dict[str, float | None], float | None]:
-    """How far the points at both ends, and the one nearest to the middle, are from a direct evaluation."""
+    """How far the points at both ends, and the one nearest to the middle, are from a direct evaluation.
+
+    What a result should say of examples that act on each other is added to `said`.
+    """
     by_alpha = {point.alpha: point for point in ordered}
     middle = min((alpha for alpha in by_alpha if alpha not in (0.0, 1.0)), key=lambda a: abs(a - 0.5), default=None)
     exact = [treatment for treatment in treatments if treatment == "interpolate"]
-    between = None if middle is None else _deviation(by_alpha[middle], path, evaluator, exact)
+    between = None if middle is None else _deviation(by_alpha[middle], path, evaluator, exact, said)
     at_ends = {
-        end: _deviation(by_alpha[alpha], path, evaluator, [t for t in treatments if t in ("interpolate", end)])
+        end: _deviation(by_alpha[alpha], path, evaluator, [t for t in treatments if t in ("interpolate", end)], said)
         for end, alpha in (("start", 0.0), ("end", 1.0))
         if alpha in by_alpha
     }
@@ -306,14 +315,19 @@ def _kept(points: Iterator[Point], folder: Path) -> Iterator[Point]:
         yield point
 
 
-def _deviation(point: Point, path: paths.Path, evaluator: Evaluator, exact: Sequence[str]) -> float | None:
+def _deviation(
+    point: Point, path: paths.Path, evaluator: Evaluator, exact: Sequence[str], said: list[str]
+) -> float | None:
     """Largest deviation of a point's values from direct evaluation; None where no treatment is `exact` there."""
     if not exact:
         return None
     try:
         return compare(point, exact, evaluator.spot_check(path, point.alpha), evaluator)
     except EndsError:  # where examples of a batch act on each other, fewer of them have other values
-        return compare(point, exact, evaluator(path.at(point.alpha)), evaluator)
+        deviation = compare(point, exact, evaluator(path.at(point.alpha)), evaluator)
+    if not evaluator.acting:  # of which the evaluator tells
+        said.append(_ACTING)
+    return deviation
 
 
 def _precision(

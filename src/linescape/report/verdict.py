@@ -173,7 +173,9 @@ def _course(series: SeriesVerdict) -> dict[str, Any]:
     else:
         course = "falls" if start - end > effect else "rises" if end - start > effect else "level"
     better = min(start, end)
-    if worse - better <= effect and better - effect / 5 <= middle <= worse + effect:
+    if not verdict.middle_is_known:
+        halfway = "not measured"
+    elif worse - better <= effect and better - effect / 5 <= middle <= worse + effect:
         halfway = "alike"
     elif middle < better:
         halfway = "below"
@@ -184,6 +186,7 @@ def _course(series: SeriesVerdict) -> dict[str, Any]:
         "highest": _value(worse + max(0.0, verdict.heights["barrier_above_max_end"].value), series, effect),
         "tail": small(max(tail.high, tail.value), effect, True) if tail.value > 0 and math.isfinite(tail.high) else "",
         "halfway": halfway,
+        "beside_middle": list(map(number, verdict.beside_middle or ())),
     }
 
 

@@ -82,13 +82,15 @@ class Verdict:
         heights: each of `HEIGHTS` with its interval.
         at_most: how high the hump is at most, at the upper end of its interval and with examples that were not seen.
         places: ``start`` and ``end``; ``top`` of the hump, else where the line is highest above its chord; the lowest
-            points ``before`` and ``after`` that; the ``lowest`` of all; and the ``middle``, straight between positions.
+            points ``before`` and ``after`` that; the ``lowest`` of all; and the ``middle``, straight between
+            `beside_middle` where it was not measured.
         examples: how many were measured.
         more_examples: a rough estimate of how many more would decide; None if that is decided, or cannot be estimated.
         positions: how many were measured, both ends included.
         widest_gap: the largest distance in alpha between neighbouring positions.
         not_finite: examples that are NaN or infinite somewhere on the line.
         where_not_finite: the first and last position at which one is; None if there is none.
+        beside_middle: the measured positions on both sides of alpha = 0.5; None if it was measured itself.
     """
 
     kind: Kind
@@ -102,6 +104,13 @@ class Verdict:
     widest_gap: float
     not_finite: int
     where_not_finite: tuple[float, float] | None
+    beside_middle: tuple[float, float] | None
+
+    @property
+    def middle_is_known(self) -> bool:
+        """Whether the middle was measured, or positions on both sides that are no further apart than `WIDE_GAP`."""
+        below, above = self.beside_middle or (0.5, 0.5)
+        return above - below <= WIDE_GAP * (1 + 1e-9)
 
     @property
     def height(self) -> Estimate:
@@ -161,6 +170,7 @@ def judge(
         widest_gap=float(np.diff(alphas).max()),
         not_finite=int(odd.any(axis=1).sum()),
         where_not_finite=(float(where[0]), float(where[-1])) if where.size else None,
+        beside_middle=_beside_middle(alphas),
     )
 
 
@@ -204,6 +214,12 @@ def _more(height: Estimate, at_most: float, smallest_effect: float, examples: in
     if not (room > 0 and math.isfinite(margin)):
         return None
     return math.ceil(max(examples * (margin / room) ** 2, 1.25 * examples, least)) - examples
+
+
+def _beside_middle(alphas: Array) -> tuple[float, float] | None:
+    if np.isclose(alphas, 0.5, rtol=0, atol=1e-6).any():
+        return None
+    return float(alphas[alphas < 0.5][-1]), float(alphas[alphas > 0.5][0])
 
 
 def _places(alphas: Array, mean: Array) -> dict[str, Place]:

@@ -39,6 +39,9 @@ SMALL = 64 << 20
 """Bytes up to which other files of the folder are copied: the largest tokenizers have half of that."""
 
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".index.json")
+_ENDINGS = {"safetensors": (".safetensors",), "torch": (".pt", ".pth", ".ckpt", ".bin")}
+"""Of files by their format. Programs go by them: `torch.load` too, which reads ``.safetensors`` as that."""
+
 _ALIGNED = 64
 _SPELLED = {torch.float32: "F32", torch.float64: "F64", torch.complex64: "C64", torch.uint8: "U8", torch.uint16: "U16"}
 _SPELLED |= {torch.uint32: "U32", torch.uint64: "U64", torch.int8: "I8", torch.int16: "I16", torch.int32: "I32"}
@@ -83,7 +86,10 @@ def write_like(
 
 
 def check_new(out: Path, like: Contents) -> None:
-    """Raise `StoreError` if a checkpoint in the format of another cannot be written to a place, as it is taken."""
+    """Raise `StoreError` if a checkpoint in the format of another cannot be written to a place.
+
+    That is where it is taken, or where its name has the ending of another format.
+    """
     if not out.name:  # what is written is renamed at the end, and the folder one is in has no name to give it
         raise StoreError(f"{str(out)!r} has no name of its own. Name a new file or folder.")
     try:
@@ -97,6 +103,13 @@ def check_new(out: Path, like: Contents) -> None:
         raise StoreError(f"{out} is there already, and nothing is written over. Name another place, or remove it.")
     if out.is_dir() and like.file_format.kind in ("safetensors", "torch"):
         raise StoreError(f"{out} is a folder, but {like.path} is a file, and so is what is written. Name a file.")
+    own = _ENDINGS.get(like.file_format.kind, ())
+    if own and out.suffix.lower() in {ending for endings in _ENDINGS.values() for ending in endings}.difference(own):
+        what = "safetensors" if like.file_format.kind == "safetensors" else "a file of torch.save"
+        raise StoreError(
+            f"What is written is {what}, as {like.path} is, and programs that go by the ending {out.suffix} could not "
+            f"read it. Let {out} end in {own[0]}, or give a checkpoint of the other format last."
+        )
 
 
 def _write(

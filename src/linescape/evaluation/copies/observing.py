@@ -29,11 +29,15 @@ class Result:
     Args:
         tensor: what it gave.
         of: names of the tensors that it was computed of.
+
+    Attributes:
+        is_weight: whether it is the parameter of a module.
     """
 
     def __init__(self, tensor: Tensor, of: Iterable[str]) -> None:
         self._memory = weakref.ref(tensor.untyped_storage())
         self.of = frozenset(of)
+        self.is_weight = isinstance(tensor, nn.Parameter)
 
     def is_kept(self) -> bool:
         """Whether anything holds it still."""

@@ -26,6 +26,7 @@ from linescape.evaluation.copies.copying import independent, refers_to, renewed
 from linescape.evaluation.copies.lending import put_back
 from linescape.evaluation.copies.observing import CallObserver, Result, addresses
 from linescape.geometry.left_out import differing, unregistered, unsaved
+from linescape.geometry.mismatch import is_counter
 from linescape.geometry.paths import Path
 from linescape.geometry.state import State
 from linescape.geometry.tensors import identical, in_float64, is_continuous, real
@@ -355,6 +356,16 @@ class WorkingCopy:
             else:
                 self.notes[f"Results may depend on the order of calls: {reason}."] = None
 
+    def learn_of_measures(self, observer: CallObserver) -> None:
+        """Take note of what measures read besides outputs and targets."""
+        foreign = {what for result in observer.foreign.values() if result.is_weight for what in result.of}
+        if foreign:
+            self.notes[
+                f"A measure reads weights that are not those of the network that is walked "
+                f"({abbreviate(sorted(foreign))}), so they are the same at all positions. If they are meant to move, "
+                "let `forward` return what the measure needs of the network that it is given."
+            ] = None
+
     def notes_on(self, path: Path) -> list[str]:
         """What a reader of a walk along this path should know, in words."""
         notes = list(self.notes)
@@ -369,7 +380,7 @@ class WorkingCopy:
         switches = sorted(
             name
             for name in path.moving & self._read
-            if not is_continuous(path.template[name].dtype) and name.rpartition(".")[2] != "num_batches_tracked"
+            if not is_continuous(path.template[name].dtype) and not is_counter(name)
         )
         if switches:
             notes.append(
