@@ -197,6 +197,13 @@ def test_what_few_examples_can_miss_is_said() -> None:
     )
 
 
+def test_so_few_examples_that_all_may_fall_by_chance_tell_no_gain() -> None:
+    dip = 6 - HUMP[:, None] * np.array([1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
+    assert "not significantly below those of the ends" in probe(line(dip[:, :5])).summary().text
+    assert "best weight" not in probe(line(dip[:, :5])).summary().text
+    assert "best weight" in probe(line(dip)).summary().text
+
+
 def test_a_late_fall_that_also_rises_is_not_said_to_be_without_a_rise() -> None:
     bump = 0.035 * np.exp(-(((ALPHAS - 0.3) / 0.1) ** 2))
     text = said(2.3 - 1.9 * (ALPHAS > 0.9) + bump)

@@ -155,8 +155,13 @@ def _series(series: SeriesVerdict) -> dict[str, Any]:
     if verdict.kind != "undefined":
         of |= _course(series) | _amounts(verdict)
         if series.gain:
-            of |= {"gain": _estimate(series.gain, effect), "gain_told": series.gain.low > 0}
+            of |= {"gain": _estimate(series.gain, effect), "gain_told": _gain_told(series)}
     return of
+
+
+def _gain_told(series: SeriesVerdict) -> bool:
+    """So few examples that all may fall by chance tell nothing, as with barriers."""
+    return bool(series.gain and series.gain.low > 0 and series.verdict.examples >= FEWEST_EXAMPLES)
 
 
 def _wide(gap: float) -> str:
