@@ -66,7 +66,8 @@ def test_many_lines_are_tested_with_enough_resamples_for_holm(tmp_path: Path) ->
 def test_a_rise_that_was_looked_for_several_times_is_tested_more_strictly(tmp_path: Path) -> None:
     values = {("test", "cross_entropy", "interpolate"): _climb(0.2)}
     pairs, moved = {"a to b": ("a", "b")}, {"a to b": sample_probe().distances["all"]}
-    for folder, until in (("fixed", {}), ("drawn", {"until": {"intervals": {}, "looks": []}})):
+    for folder in ("fixed", "drawn"):
+        until = {"until": {"intervals": dict[str, object]()}} if folder == "drawn" else dict[str, object]()
         curve = Curve(np.linspace(0, 1, 3), values, {"seconds": 0.1, **until})
         report.write_probe(Probe({"a to b": curve}, moved, (), pairs), tmp_path / folder, folder)
     fixed, drawn = (
