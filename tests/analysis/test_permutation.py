@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from benchmarks.intervals_of_barriers import over_examples, over_runs
 from numpy.typing import NDArray
 from scipy import stats
 
-from linescape.analysis import inference
+from linescape.analysis import inference, permutation
 
 Array = NDArray[np.float64]
 
@@ -38,7 +39,7 @@ def test_p_values_are_scipys(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_an_interval_holds_the_shifts_that_the_test_does_not_reject(seed: int) -> None:
     x, y = drawn(6, seed), drawn(5, seed + 50)
-    found = inference.permutation_difference(x, y)
+    found = permutation.permutation_difference(x, y)
     pairs = inference.paired_difference(x, np.resize(y, 6))
     step = 1e-6
     for end, outwards in ((found.low, -step), (found.high, step)):
@@ -47,6 +48,61 @@ def test_an_interval_holds_the_shifts_that_the_test_does_not_reject(seed: int) -
     for end, outwards in ((pairs.low, -step), (pairs.high, step)):
         assert inference.paired_p_value(x - (end + outwards), np.resize(y, 6)) <= 0.05
         assert inference.paired_p_value(x - (end - outwards), np.resize(y, 6)) > 0.05
+
+
+def exact_p_value(x: list[int], y: list[int]) -> float:
+    """By counting in whole numbers; without `y` of pairs whose differences are `x`."""
+    if not y:
+        sums = [
+            abs(sum(sign * d for sign, d in zip(signs, x, strict=True))) for signs in product((1, -1), repeat=len(x))
+        ]
+        return sum(one >= abs(sum(x)) for one in sums) / len(sums)
+    both, n, m = x + y, len(x), len(y)
+    apart = [abs((n + m) * sum(chosen) - n * sum(both)) for chosen in combinations(both, n)]  # times n m
+    return sum(one >= apart[0] for one in apart) / len(apart)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_values_that_are_equal_are_never_told_apart_by_rounding(paired: bool) -> None:
+    """Barriers are often 0, and errors have few values: then many assignments are exactly as far apart."""
+    rng = np.random.default_rng(1)
+    told = asked = 0
+    for _ in range(120):
+        n, m = (rng.integers(6, 8), 0) if paired else rng.integers([4, 3], 6)
+        x, y = rng.integers(-1 if paired else 0, 4 if paired else 5, n), rng.integers(0, 3, m)
+        found = (
+            inference.paired_difference(0.1 * x, np.zeros(n))
+            if paired
+            else permutation.permutation_difference(0.1 * x, 0.1 * y)
+        )
+        if not math.isnan(found.low):
+            rejected = exact_p_value(x.tolist(), y.tolist()) <= 0.05
+            assert (found.low > 0 or found.high < 0) == rejected, (x, y)
+            told, asked = told + rejected, asked + 1
+    assert asked > 80
+    assert told > 2
+
+
+def test_an_interval_does_not_depend_on_the_unit() -> None:
+    x, y = drawn(5, 3), drawn(6, 4)
+    usual, tiny = inference.permutation_difference(x, y), inference.permutation_difference(1e-12 * x, 1e-12 * y)
+    assert (1e12 * tiny.low, 1e12 * tiny.high) == pytest.approx((usual.low, usual.high))
+    assert inference.permutation_p_value(1e-12 * x, 1e-12 * y) == inference.permutation_p_value(x, y)
+
+
+def test_unequal_numbers_of_runs_that_vary_unequally_are_seldom_told_apart() -> None:
+    """The same mean, but one arm is 0 in half of its runs and the other nearly constant."""
+    rng = np.random.default_rng(0)
+    told = alone = 0
+    for _ in range(120):
+        x = np.where(rng.random(5) < 0.5, 0.0, 0.6) * rng.uniform(0.9, 1.1, 5)
+        y = 0.3 + 0.01 * rng.standard_normal(12)
+        found, test = (of.permutation_difference(x, y) for of in (inference, permutation))
+        assert found.low <= test.low <= test.high <= found.high
+        told, alone = told + (found.low > 0 or found.high < 0), alone + (test.low > 0 or test.high < 0)
+    assert alone >= 15
+    assert told <= 12
+    assert inference.permutation_difference(y[:5], x) == permutation.permutation_difference(y[:5], x)
 
 
 def test_too_few_runs_have_no_interval_whatever_their_values() -> None:

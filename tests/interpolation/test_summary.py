@@ -6,6 +6,7 @@ import json
 import math
 
 import pytest
+from scipy import stats
 
 from linescape.errors import MeasureError, RecipeError
 from linescape.interpolation.summary import Summary
@@ -109,11 +110,29 @@ def test_several_networks_have_a_line_each() -> None:
 
 
 def test_intervals_stay_valid_where_examples_were_drawn_until_some_were_narrow() -> None:
-    curve = line(values(0.4 + 0.1 * HUMP, seed=4))
-    fixed, drawn = probe(curve), probe(curve, until={"intervals": {}})
-    ours, wider = (each.summary().lines[0].loss.verdict.height for each in (fixed, drawn))
-    assert wider.low < ours.low < ours.high < wider.high
-    assert wider.level == ours.level == 0.95
+    curve = line(values(0.9 - 0.5 * ALPHAS + 0.4 * HUMP, seed=4), errors(50 - 30 * ALPHAS))
+    block = line(values(0.9 - 0.5 * ALPHAS, seed=5), errors(30 - 10 * ALPHAS))
+    looked = {"intervals": {"test/cross_entropy/interpolate": {"barrier_above_chord": [0.1, 0.09, 0.11]}}}
+    fixed, drawn = probe(curve, block), probe(curve, block, until=looked)
+    for key, statistics in fixed.statistics.items():
+        for name, ours in statistics.items():
+            wider = drawn.statistics[key][name]
+            assert wider.level == ours.level == 0.95
+            if (key[2], name) == ("cross_entropy", "barrier_above_chord"):
+                assert (wider.low, wider.high) == (0.09, 0.11)  # as the looks have it
+            elif ours.low < ours.high:
+                assert wider.high - wider.low > ours.high - ours.low, (key, name)
+    summaries = fixed.summary(), drawn.summary()
+    heights = [each.lines[0].loss.verdict.heights for each in summaries]
+    assert heights[1]["hump"].low < heights[0]["hump"].low < heights[0]["hump"].high < heights[1]["hump"].high
+    assert heights[1]["barrier_above_chord"].low == 0.09  # what the page's table says too
+    for one, other in zip(*(each.blocks for each in summaries), strict=True):
+        assert other.lost.level == one.lost.level == 0.95
+        half = 0.5 * (one.lost.high - one.lost.low) * stats.t.ppf(0.9975, 499) / stats.t.ppf(0.975, 499)
+        assert (other.lost.low, other.lost.high) == pytest.approx((one.lost.value - half, one.lost.value + half))
+        assert one.share is not None
+        assert other.share is not None
+        assert other.share.low < one.share.low < one.share.high < other.share.high
 
 
 @pytest.mark.parametrize("examples", [1, 2, 500])

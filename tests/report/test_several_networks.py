@@ -63,6 +63,20 @@ def test_many_lines_are_tested_with_enough_resamples_for_holm(tmp_path: Path) ->
     assert "<details><summary>Table of all lines" in text
 
 
+def test_a_rise_that_was_looked_for_several_times_is_tested_more_strictly(tmp_path: Path) -> None:
+    values = {("test", "cross_entropy", "interpolate"): _climb(0.2)}
+    pairs, moved = {"a to b": ("a", "b")}, {"a to b": sample_probe().distances["all"]}
+    for folder in ("fixed", "drawn"):
+        until = {"until": {"intervals": dict[str, object]()}} if folder == "drawn" else dict[str, object]()
+        curve = Curve(np.linspace(0, 1, 3), values, {"seconds": 0.1, **until})
+        report.write_probe(Probe({"a to b": curve}, moved, (), pairs), tmp_path / folder, folder)
+    fixed, drawn = (
+        pl.read_csv(tmp_path / folder / "tables" / "pairs.csv")["p_value"][0] for folder in ("fixed", "drawn")
+    )
+    assert 0.001 < fixed < 0.05  # by one look the line rises
+    assert drawn == pytest.approx(10 * fixed)
+
+
 def test_lines_without_a_cross_entropy_have_statistics_of_the_first_measure(tmp_path: Path) -> None:
     curve = Curve(np.linspace(0, 1, 3), {("test", "squared_error", "interpolate"): _climb()}, {"seconds": 0.1})
     found = Probe({"a to b": curve}, {"a to b": sample_probe().distances["all"]}, (), {"a to b": ("a", "b")})
@@ -72,9 +86,9 @@ def test_lines_without_a_cross_entropy_have_statistics_of_the_first_measure(tmp_
     assert "barrier above chord, nats" not in text
 
 
-def _climb() -> np.ndarray:
+def _climb(height: float = 1.0) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return np.array([[1.0], [1.5], [2.0]]) + rng.normal(0, 0.1, (3, 40))
+    return 1 + height * np.array([[0.0], [0.5], [1.0]]) + rng.normal(0, 0.1 if height == 1.0 else 0.4, (3, 40))
 
 
 def test_lines_to_the_last_have_no_heat_map(tmp_path: Path) -> None:

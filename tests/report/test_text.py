@@ -34,7 +34,41 @@ def test_numbers_in_words(value: float | None, words: str) -> None:
     assert number(value) == words
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "words"),
+    [
+        (0.0042, 2, "0.004"),
+        (-0.0042, 2, "−0.004"),
+        (0.0051, 2, "0.01"),
+        (0.0, 2, "0.00"),
+        (1e-12, 2, "0.00"),
+        (0.31, 0, "0.3"),
+        (-3e-7, 4, "−0.0000003"),
+        (math.nan, 2, "undefined"),
+        (None, 2, "–"),
+    ],
+)
+def test_what_is_not_zero_is_not_shown_as_zero(value: float | None, digits: int, words: str) -> None:
+    assert text.legible(value, digits) == words
+
+
+def test_a_difference_that_is_told_from_zero_is_not_written_as_zero() -> None:
+    row = {"title": "a", "label": "hump", "difference": 0.004, "low_all": 0.001, "high_all": 0.0072, "unit": "nats"}
+    arm = {"title": "a", "baseline": "b", "changed": [row], "rows": [row], "all": [row]}
+    written = text.sections(
+        "answers/arms-and-line",
+        {"arms": [arm], "with_interval": [arm], "changed": [arm]}
+        | {
+            "accuracy_changed": [],
+            "comparisons": 4,
+            "outcomes": {},
+        },
+    )
+    assert written["verdict"] == "A, compared with b: hump +0.004 nats (0.001 to 0.01)."
+
+
 def test_an_interval_in_words() -> None:
+    assert text.interval({"low": 0.0004, "high": 0.5}) == "0.0004 to 0.50"
     assert text.interval({"low": -0.5, "high": 1.0}) == "−0.50 to 1.00"
     assert text.interval({"a": math.nan, "b": math.nan}, "a", "b") == "no interval"
 

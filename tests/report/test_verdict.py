@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from linescape.interpolation.probing import WHOLE
+from linescape.interpolation.curve import Curve
+from linescape.interpolation.probing import WHOLE, Probe
 from linescape.report.verdict import digits, in_words, named, small, unit
 from tests.support.curves import Array
 from tests.support.lines import ALPHAS, HUMP, errors, line, probe, values
@@ -64,7 +65,7 @@ def test_every_course_of_a_line_has_its_sentence(words: str) -> None:
 def test_a_late_fall_is_called_that() -> None:
     text = said(2.3 - 2 * ALPHAS**6)
     assert text.startswith("No barrier")
-    assert "above the line joining the ends, without a rise: it falls late." in text
+    assert "above the line joining the ends, without a rise of that height: it falls late." in text
 
 
 def test_too_few_examples_say_so() -> None:
@@ -134,6 +135,67 @@ def test_a_block_that_is_not_told_to_matter() -> None:
     assert re.search(
         r"Of 2 blocks, “block1” costs most .* start: 3\.\d+ nats \(95 % interval .*; “block2” least: ", told
     )
+
+
+def test_a_block_that_surely_matters_is_named_beside_one_that_may_matter_more() -> None:
+    rng = np.random.default_rng(1)
+    whole = line(values(0.4 + 0 * ALPHAS))
+    unsure = 0.4 + (1 - ALPHAS)[:, None] * (0.5 + 12 * rng.standard_normal(500))
+    unsure += 0.5 - (unsure[0] - unsure[-1]).mean() * (1 - ALPHAS)[:, None]  # costs 0.5 on average
+    unsure[0] += 0.5 - (unsure[0] - unsure[-1]).mean()
+    sure = line(values(0.7 - 0.3 * ALPHAS))
+    said_of = probe(whole, line(unsure), sure).summary().text
+    pattern = (
+        r"Of 2 blocks, only “block2” has a significant cost when it alone is set to its values at the start: "
+        r"0\.30 nats \(95 % interval 0\.[23]\d to 0\.3\d\).*; that of “block1” is 0\.50 nats "
+        r"\(95 % interval −\d\.\d+ to \d\.\d+\), not significant\."
+    )
+    assert re.search(pattern, said_of), said_of
+    assert (
+        "“block2” costs most of the 2 with a significant cost" in probe(whole, line(unsure), sure, sure).summary().text
+    )
+
+
+def test_what_a_block_costs_without_an_interval_or_undefined() -> None:
+    whole, steep = line(values(0.4 + 0 * ALPHAS)), line(values(1.4 - ALPHAS))
+    broken = line(np.where(ALPHAS[:, None] < 0.1, math.nan, steep["test", "cross_entropy", "interpolate"]))
+    endless = line(np.where(ALPHAS[:, None] < 0.1, math.inf, steep["test", "cross_entropy", "interpolate"]))
+    text = probe(whole, broken, steep, endless).summary().text
+    assert "“block3” costs most when it alone is set to its values at the start: ∞ nats (no interval)" in text
+    assert "What it costs to set back “block1” is undefined, as losses are NaN or infinite." in text
+    one = probe(line(values(1.4 - ALPHAS, 1)), line(values(1.4 - ALPHAS, 1)), line(values(1 - 0.1 * ALPHAS, 1)))
+    assert "“block1” costs most when it alone is set to its values at the start: 1.00 nats (no interval)." in (
+        one.summary().text
+    )
+    assert "none costs a significant amount" not in one.summary().text
+
+
+def test_what_few_examples_can_miss_is_said() -> None:
+    assert "60 examples can miss up to 6 % of all others, and these may be unlike them." in said(
+        0.4 + HUMP, examples=60
+    )
+    assert "can miss" not in said(0.4 + HUMP)
+    assert "so few examples can all rise by chance" in said(0.4 + 2 * HUMP, examples=5)
+    rises = np.concatenate([np.full(98, 0.3), np.full(2, -5.0)])
+    text = probe(line(6 + HUMP[:, None] * rises)).summary().text
+    assert text.startswith("Inconclusive: test loss stays between 6.0")
+    assert (
+        ", but up to 3.7 % of all others may be unlike these, and some of these fall by as much as 4.99 nats." in text
+    )
+
+
+def test_so_few_examples_that_all_may_fall_by_chance_tell_no_gain() -> None:
+    dip = 6 - HUMP[:, None] * np.array([1.0, 1.1, 1.2, 1.3, 1.4, 1.5])
+    assert "not significantly below those of the ends" in probe(line(dip[:, :5])).summary().text
+    assert "best weight" not in probe(line(dip[:, :5])).summary().text
+    assert "best weight" in probe(line(dip)).summary().text
+
+
+def test_a_late_fall_that_also_rises_is_not_said_to_be_without_a_rise() -> None:
+    bump = 0.035 * np.exp(-(((ALPHAS - 0.3) / 0.1) ** 2))
+    text = said(2.3 - 1.9 * (ALPHAS > 0.9) + bump)
+    assert text.startswith("No barrier that matters: ")
+    assert "without a rise of that height: it falls late." in text
 
 
 def test_interpolated_statistics_of_batchnorm_are_named_where_they_may_make_the_barrier() -> None:

@@ -12,9 +12,9 @@ from scipy import stats
 
 from linescape.errors import AlphaError
 from linescape.shape import Estimate, barrier_above_chord, hump
-from linescape.shape.verdict import HEIGHTS, LEAST_EXAMPLES, gain, judge
+from linescape.shape.verdict import FEWEST_EXAMPLES, HEIGHTS, LEAST_EXAMPLES, gain, judge
 from tests.support.curves import Array, curves
-from tests.support.verdicts import ALPHAS, KINDS, bump, false_alarms, missed, without
+from tests.support.verdicts import ALPHAS, KINDS, bump, false_alarms, missed, of_the_overconfident, without
 
 
 def sample(curve: Array, examples: int = 600, spread: float = 0.02, seed: int = 0) -> Array:
@@ -60,6 +60,7 @@ def test_a_verdict_says_no_more_than_its_interval(value: float, low: float, high
     if found.kind == "barrier":
         assert low > 0
         assert value >= 0.05
+        assert examples >= FEWEST_EXAMPLES
     if found.kind in ("no barrier", "small rise"):
         assert found.at_most <= 0.05
         assert examples >= LEAST_EXAMPLES
@@ -74,6 +75,38 @@ def test_what_a_sample_can_miss_is_added_to_the_interval(examples: int) -> None:
     assert (found.kind == "no barrier") == (examples == 1000)  # 3.7 of 1,000
     found = judge([0, 0.5, 1], np.zeros((3, examples)), 0.05)
     assert (found.kind == "no barrier") == (examples >= LEAST_EXAMPLES)
+
+
+def test_few_examples_that_fall_far_keep_a_rise_of_many_from_being_told() -> None:
+    """Of 100 examples 98 rise and two fall far: another sample may have six of these, and then nothing rises."""
+    rises = np.concatenate([np.full(98, 0.3), np.full(2, -5.0)])
+    curve = 4 * ALPHAS * (1 - ALPHAS)
+    found = judge(ALPHAS, 6 + curve[:, None] * rises, 0.05)
+    assert found.height.low > 0
+    assert found.largest_fall == pytest.approx(5)
+    assert found.at_least == pytest.approx(found.height.low - (1 - 0.025**0.01) * 5)
+    assert found.kind == "inconclusive"
+    assert found.more_examples is not None
+    assert judge(ALPHAS, 6 + curve[:, None] * np.tile(rises, 20), 0.05).kind == "barrier"
+    alike = judge(ALPHAS, 6 + curve[:, None] * np.full(100, 0.3), 0.05)
+    assert (alike.kind, alike.largest_fall, alike.at_least) == ("barrier", 0.0, alike.height.low)
+
+
+@pytest.mark.parametrize("examples", [2, 3, 5, 6, 10])
+def test_so_few_that_all_may_rise_by_chance_show_no_barrier(examples: int) -> None:
+    rng = np.random.default_rng(examples)
+    values = 6 + (4 * ALPHAS * (1 - ALPHAS))[:, None] * rng.uniform(1, 1.5, examples)
+    found = judge(ALPHAS, values, 0.05)
+    assert found.height.low > 0
+    assert (found.kind == "barrier") == (examples >= FEWEST_EXAMPLES)
+    assert stats.binom.pmf(FEWEST_EXAMPLES, FEWEST_EXAMPLES, 0.5) < 0.025 < 0.5 ** (FEWEST_EXAMPLES - 1)
+
+
+@pytest.mark.parametrize(("mean", "sharpness"), [(1.5, 8.0), (2.0, 20.0)])
+def test_networks_that_are_sure_of_themselves_seldom_seem_to_have_a_barrier(mean: float, sharpness: float) -> None:
+    counted = of_the_overconfident(mean, sharpness, 500, 100)
+    assert counted["told"] >= 3  # of 100 intervals, of which 2.5 are meant to be above 0
+    assert counted["barrier"] <= 3
 
 
 def test_where_everything_is() -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 from scipy.special import ndtri
@@ -104,6 +105,48 @@ KINDS: Mapping[str, Callable[[Array, int, np.random.Generator], Array]] = {
 """Per-example losses ``(alphas, examples)`` with a curve for their mean."""
 
 
+@cache
+def _softest(mean: float, sharpness: float) -> tuple[float, float]:
+    """The best k for margins with this mean, and how many times its mean loss that of `sharpness` is."""
+    margin = np.linspace(mean - 8, mean + 8, 20_001)
+    density = np.exp(-0.5 * (margin - mean) ** 2)
+
+    def average(k: float) -> float:
+        return float(np.logaddexp(0, -k * margin) @ density / density.sum())
+
+    softest = min(np.linspace(0.02, 0.6 * sharpness, 100).tolist(), key=average)
+    return softest, average(sharpness) / average(softest)
+
+
+def overconfident(mean: float, sharpness: float, examples: int, rng: np.random.Generator) -> Array:
+    """Losses of two networks that are sure of themselves, and less so between them, along a line that is flat in truth.
+
+    They are log(1 + exp(-k margin)) of normal margins with this mean, k being `sharpness` at the ends; in the middle
+    k is the best one, times what makes the means equal. So most examples rise a little and a few wrong ones fall far.
+    """
+    softest, factor = _softest(mean, sharpness)
+    margin = rng.normal(mean, 1, examples)
+    ends = np.logaddexp(0, -sharpness * margin)
+    middle = factor * np.logaddexp(0, -softest * margin)
+    along = 4 * ALPHAS * (1 - ALPHAS)
+    return np.asarray(ends + along[:, None] * (middle - ends))
+
+
+def of_the_overconfident(mean: float, sharpness: float, examples: int, simulations: int) -> Counter[str]:
+    """How often each verdict is given on `overconfident` lines; "told" counts intervals of the hump above 0."""
+    counted: Counter[str] = Counter()
+    for seed in range(simulations):
+        values = overconfident(mean, sharpness, examples, np.random.default_rng([seed, 2]))
+        known = estimates(ALPHAS, values, {"hump": hump}, resamples=300, seed=7)
+        counted[judge(ALPHAS, values, 0.05, None, dict.fromkeys(HEIGHTS, known["hump"])).kind] += 1
+        counted["told"] += known["hump"].low > 0
+    return counted
+
+
+OVERCONFIDENT = ((1.0, 5.0), (1.5, 8.0), (1.5, 20.0), (2.0, 8.0), (2.0, 20.0))
+"""Means of the margins and sharpness: 16, 7, 7, 2 and 2 % of the examples are wrong."""
+
+
 def verdicts(kind: str, curve: Array, examples: int, simulations: int, resamples: int = 300) -> Counter[str]:
     """How often each verdict is given."""
     counted: Counter[str] = Counter()
@@ -144,6 +187,13 @@ def main() -> None:
                 f"{'':15}  missed at 0.051: {max(just.values()):5.1%} {just}, at 0.1: {max(twice.values()):.1%}",
                 flush=True,
             )
+    for mean, sharpness in OVERCONFIDENT:
+        for examples in (50, 200, 500, 2000):
+            counted = of_the_overconfident(mean, sharpness, examples, simulations)
+            shares = (
+                f"false {counted['barrier'] / simulations:5.1%}, intervals above 0 {counted['told'] / simulations:.1%}"
+            )
+            print(f"overconfident {mean:g}, {sharpness:g}  {examples:5}  {shares}", flush=True)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from linescape.analysis.permutation import (
-    paired_difference,
-    paired_p_value,
-    permutation_difference,
-    permutation_p_value,
-)
+from linescape.analysis import permutation
+from linescape.analysis.permutation import paired_difference, paired_p_value, permutation_p_value
 from linescape.shape import Estimate
 
 __all__ = [
@@ -104,6 +100,21 @@ def difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> E
     freedom = sum(shares) ** 2 / sum(s**2 / (n - 1) for s, n in zip(shares, (values.size, baseline.size), strict=True))
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(sum(shares))
     return Estimate(apart, apart - half, apart + half, level)
+
+
+def permutation_difference(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> Estimate:
+    """`permutation.permutation_difference`; where one side has fewer runs, no narrower than Welch's interval.
+
+    The permutation test takes the arms to be alike but for a shift. With as many runs on both sides it bears unequal
+    spreads; where the side with fewer runs varies more, it does not. Of 400 simulated studies without a difference of
+    means, one arm being 0 in half of its runs and the other nearly constant, it excluded 0 in 17 % (4 against 10 runs),
+    25 % (3 against 8) and 34 % (5 against 20), Welch's interval in 10, 25 and 7 %.
+    """
+    found = permutation.permutation_difference(values, baseline, level)
+    if np.size(values) == np.size(baseline) or math.isnan(found.low):
+        return found
+    usual = difference(values, baseline, level)  # which has ends where one side varies, as it does here
+    return Estimate(found.value, min(found.low, usual.low), max(found.high, usual.high), level)
 
 
 def standardised(values: ArrayLike, baseline: ArrayLike, level: float = 0.95) -> Estimate:

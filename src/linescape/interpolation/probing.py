@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,7 +25,7 @@ from linescape.interpolation import resume
 from linescape.interpolation.curve import Curve, as_pandas
 from linescape.interpolation.options import DEFAULT, ScanOptions
 from linescape.interpolation.scanning import scan
-from linescape.interpolation.stopping import LEVEL
+from linescape.interpolation.stopping import LEVEL, level_of_others
 from linescape.interpolation.summary import Summary, summarise
 from linescape.shape import LOSS_STATISTICS, Estimate, estimates
 
@@ -113,18 +113,21 @@ class Probe:
     def statistics(self) -> Mapping[tuple[str, str, str, str], Mapping[str, Estimate]]:
         """(line, data, measure, batchnorm) -> each of `shape.LOSS_STATISTICS` with its 95 % interval over examples.
 
-        Where examples were drawn until a statistic was known closely enough, its interval is the one that remains valid
-        in spite of the stopping. Series of a single example have no interval and are left out.
+        Where examples were drawn until a statistic was known closely enough, its interval and those of the others
+        remain valid in spite of the stopping. Series of a single example have no interval and are left out.
         """
         statistics = {}
         for label, curve in {**self.curves, **self.beside}.items():
             stated = curve.provenance.get("until", {}).get("intervals", {})
+            level = level_of_others(curve.provenance)
             for series in curve:
                 if series.values.shape[1] > 1:
                     key = (series.data, series.measure, series.batchnorm)
                     intervals = stated.get("/".join(key), {}).items()
                     sequential = {name: Estimate(value, low, high, LEVEL) for name, (value, low, high) in intervals}
-                    statistics[label, *key] = estimates(series.alphas, series.values, LOSS_STATISTICS) | sequential
+                    found = estimates(series.alphas, series.values, LOSS_STATISTICS, level=level)
+                    others = {name: replace(estimate, level=LEVEL) for name, estimate in found.items()}
+                    statistics[label, *key] = others | sequential
         return statistics
 
     def summary(self, smallest_effect: float | Mapping[str, float] | None = None) -> Summary:

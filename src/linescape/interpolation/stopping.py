@@ -118,6 +118,18 @@ def look(alphas: ArrayLike, values: Mapping[Key, ArrayLike], statistics: Sequenc
     return InterimLook(most, intervals, max(halves) if all(map(math.isfinite, halves)) else math.nan)
 
 
+def level_of_others(provenance: Mapping[str, object]) -> float:
+    """The level at which to compute an interval that is to hold with `LEVEL`, of what no look was about.
+
+    Drawing may have stopped at any look, so where examples were drawn until something was known, an interval has to
+    hold at each of them: at the level of the strictest look all together miss in less than 1 - `LEVEL`.
+
+    Args:
+        provenance: of the curve.
+    """
+    return 1 - min(SPENT) if "until" in provenance else LEVEL
+
+
 def next_sample_size(looks: Sequence[InterimLook], within: float, total: int) -> int | None:
     """How many examples to have at the next look; None to stop.
 

@@ -16,7 +16,7 @@ import numpy as np
 from linescape import presentation
 from linescape.errors import MeasureError, RecipeError, suggest
 from linescape.interpolation.curve import Curve, Series
-from linescape.interpolation.stopping import LEVEL, SPENT
+from linescape.interpolation.stopping import LEVEL, level_of_others
 from linescape.shape import Estimate, set_back
 from linescape.shape.verdict import HEIGHTS, Verdict, gain, judge
 
@@ -232,7 +232,7 @@ def _line(label: str, curve: Curve, statistics: Statistics, effects: Mapping[str
     judged = []
     for series in every:
         is_told = series is every[0] or (_alike(series, told) and series.measure in ERRORS)
-        gained = gain(series.alphas, series.values, _level(curve)) if is_told else None
+        gained = gain(series.alphas, series.values, level_of_others(curve.provenance)) if is_told else None
         verdict = _judge(label, series, curve, statistics, effects)
         effect = None if series.measure in effects else RELATIVE_EFFECT
         key = (series.data, series.measure, series.batchnorm)
@@ -249,22 +249,17 @@ def _line(label: str, curve: Curve, statistics: Statistics, effects: Mapping[str
 def _judge(label: str, series: Series, curve: Curve, statistics: Statistics, effects: Mapping[str, float]) -> Verdict:
     ends = [abs(series.mean[list(series.alphas).index(alpha)]) for alpha in (0.0, 1.0)]
     known = statistics.get((label, series.data, series.measure, series.batchnorm))
-    at_this_level = known if "until" not in curve.provenance else None
+    level = level_of_others(curve.provenance)  # which statistics are of already
     verdict = judge(
         series.alphas,
         series.values,
         effects.get(series.measure, RELATIVE_EFFECT * min(ends)),
         100.0 if series.measure in ERRORS else None,
-        at_this_level and {name: at_this_level[name] for name in HEIGHTS},
-        _level(curve),
+        known and {name: known[name] for name in HEIGHTS},
+        level,
     )
     heights = {name: replace(height, level=LEVEL) for name, height in verdict.heights.items()}
     return replace(verdict, heights=heights)
-
-
-def _level(curve: Curve) -> float:
-    """Where examples were drawn until some intervals were narrow, others need the level of the strictest look."""
-    return 1 - min(SPENT) if "until" in curve.provenance else LEVEL
 
 
 def _rank(series: Series, told: Series) -> tuple[bool, bool, bool, bool]:
@@ -288,11 +283,13 @@ def _block(
     first, last = (series.values[list(series.alphas).index(alpha)] for alpha in (0.0, 1.0))
     of_whole = whole[key]
     start = of_whole.values[list(of_whole.alphas).index(0.0)]
+    level = level_of_others(curve.provenance)
+    share = set_back.share(first, start, last, level) if len(start) == len(first) else None
     return BlockSummary(
         label,
         *key,
-        lost=set_back.lost(first, last),
-        share=set_back.share(first, start, last) if len(start) == len(first) else None,
+        lost=replace(set_back.lost(first, last, level), level=LEVEL),
+        share=share and replace(share, level=LEVEL),
         verdict=_judge(label, series, curve, statistics, effects),
     )
 

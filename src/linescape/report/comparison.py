@@ -17,7 +17,7 @@ from linescape.analysis.tables import Source
 from linescape.report import page
 from linescape.report.exclusive import reserved
 from linescape.report.page import Column, Folder
-from linescape.report.text import caption, interval, number
+from linescape.report.text import caption, interval, legible
 from linescape.studies.vlaar2022 import SCALES
 from linescape.version import VERSION
 
@@ -86,7 +86,7 @@ def _row(work: Work, claim: Claim) -> dict[str, Any]:
     largest = max((abs(end) for end in (claim.value, claim.low, claim.high) if math.isfinite(end)), default=1.0)
     digits = 1 if largest >= 10 else 2 if largest >= 0.1 else 4
     ends = interval(vars(claim), digits=digits).replace(" ", "\N{NO-BREAK SPACE}")
-    found = f"{number(claim.value, digits)} ({ends})"
+    found = f"{legible(claim.value, digits)} ({ends})"
     return {
         "work": work.study.name,
         "source": _source(work),

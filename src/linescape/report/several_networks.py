@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from markupsafe import Markup
 
 from linescape.analysis import inference
 from linescape.interpolation.probing import Probe
+from linescape.interpolation.stopping import LEVEL, level_of_others
 from linescape.report import appendix, figures, page
 from linescape.report.page import Column, Folder
 from linescape.report.probe_tables import ProbeTables
@@ -75,7 +77,10 @@ def _pairs(frames: ProbeTables) -> pl.DataFrame:
     """A row for each line: start, end, barrier statistics of the shown loss, p-value of a rise, distances."""
     data, treatment = frames.shown
     moved = {row["group"]: row for row in frames.moved.iter_rows(named=True)}
-    resamples = max(1000, 40 * len(frames.probe.pairs))  # so that Holm's smallest p can be 0.025
+    curves = frames.probe.curves
+    # Drawing may have stopped at any look, at which a small p is too likely: so many times.
+    looks = {label: (1 - LEVEL) / (1 - level_of_others(curve.provenance)) for label, curve in curves.items()}
+    resamples = max(1000, round(40 * len(frames.probe.pairs) * max(looks.values())))  # Holm's smallest p can be 0.025
     verdicts = {line.label: line.loss.verdict.kind for line in frames.summary.lines}
     error = frames.summary.lines[0].error
     rows = []
@@ -92,9 +97,9 @@ def _pairs(frames: ProbeTables) -> pl.DataFrame:
                 for part in ("value", "low", "high")
             }
         shown = (data, frames.loss, treatment)
-        series = [s for s in frames.probe.curves[label] if (s.data, s.measure, s.batchnorm) == shown]
+        series = [s for s in curves[label] if (s.data, s.measure, s.batchnorm) == shown]
         tested = [rise_p_value(s.alphas, s.values, resamples=resamples) for s in series if s.values.shape[1] > 1]
-        row["p_value"] = tested[0] if tested else None
+        row["p_value"] = float(np.minimum(1.0, looks[label] * tested[0])) if tested else None  # NaN stays
         rows.append(row | {name: moved[label][name] for name in DISTANCES})
     named = (*_SHOWN, "error_hump") if error else _SHOWN
     numbers = [*(f"{name}_{part}" for name in named for part in ("value", "low", "high")), "p_value", *DISTANCES]

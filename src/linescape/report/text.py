@@ -43,6 +43,16 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
     return (text.lstrip("+-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
 
 
+def legible(value: float | None, digits: int = 2, signed: bool = False) -> str:
+    """As `number`, but what is not 0 is not shown as 0: with one digit that counts, and its sign.
+
+    In sentences, where 0.004 (0.001 to 0.007) is told from 0 and 0.00 (0.00 to 0.00) is not. Up to 1e-9 is rounding.
+    """
+    if value is not None and 1e-9 < abs(value) < 0.5 * 10.0**-digits:
+        digits = -int(f"{value:.0e}".partition("e")[2])
+    return number(value, digits, signed)
+
+
 def interval(row: Mapping[str, Any], low: str = "low", high: str = "high", digits: int = 2) -> str:
     """An interval as ``a to b``; ``no interval`` for NaN.
 
@@ -54,7 +64,7 @@ def interval(row: Mapping[str, Any], low: str = "low", high: str = "high", digit
     """
     if math.isnan(row[low]):
         return "no interval"
-    return f"{number(row[low], digits)} to {number(row[high], digits)}"
+    return f"{legible(row[low], digits)} to {legible(row[high], digits)}"
 
 
 def with_article(name: str) -> str:
@@ -105,7 +115,7 @@ def _environment() -> Environment:
         "with_article": with_article,
         "interval": interval,
         "listed": listed,
-        "number": number,
+        "number": legible,
         "plural": plural,
     }
     return environment

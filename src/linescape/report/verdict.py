@@ -20,7 +20,7 @@ from linescape.interpolation.summary import (
 )
 from linescape.report.text import capital, number, sentence
 from linescape.shape import Estimate
-from linescape.shape.verdict import WIDE_GAP, Kind, Verdict
+from linescape.shape.verdict import FEWEST_EXAMPLES, LEAST_EXAMPLES, WIDE_GAP, Kind, Verdict, unseen
 
 _MANY = 100
 _NAMES = {"cross_entropy": "loss", "binary_cross_entropy": "loss", "binary_error": "error"}
@@ -154,8 +154,13 @@ def _series(series: SeriesVerdict) -> dict[str, Any]:
     if verdict.kind != "undefined":
         of |= _course(series) | _amounts(verdict)
         if series.gain:
-            of |= {"gain": _estimate(series.gain, effect), "gain_told": series.gain.low > 0}
+            of |= {"gain": _estimate(series.gain, effect), "gain_told": _gain_told(series)}
     return of
+
+
+def _gain_told(series: SeriesVerdict) -> bool:
+    """So few examples that all may fall by chance tell nothing, as with barriers."""
+    return bool(series.gain and series.gain.low > 0 and series.verdict.examples >= FEWEST_EXAMPLES)
 
 
 def _effect(series: SeriesVerdict) -> str:
@@ -200,9 +205,13 @@ def _amounts(verdict: Verdict) -> dict[str, Any]:
         "at_most": small(verdict.at_most, effect, True) if math.isfinite(verdict.at_most) else "",
         "above_both": above.low > 0 and hump.value - above.value <= max(effect, 0.1 * hump.value),
         "by_chord": chord.low > 0 and chord.value - above.value <= max(effect, 0.1 * above.value),
-        "exceeds": hump.low > effect,
-        "late": verdict.kind != "barrier" and chord.low > effect and chord.value - hump.value > effect,
+        "exceeds": verdict.at_least > effect,
+        "late": verdict.kind != "barrier" and chord.low > max(effect, hump.high) and chord.value - hump.value > effect,
         "few": hump.high <= effect,
+        "undone": verdict.kind == "inconclusive" and hump.low > 0 and hump.value >= effect,
+        "fewest": verdict.examples < FEWEST_EXAMPLES,
+        "missed": f"{math.ceil(1000 * unseen(verdict.examples)) / 10:g} %" if verdict.examples < LEAST_EXAMPLES else "",
+        "largest_fall": small(verdict.largest_fall, effect),
         "many": many,
         "more": "" if more is None or many else f"{_two_figures(more):,}",
     }
@@ -265,8 +274,20 @@ def _in_short(series: SeriesVerdict) -> str:
 
 def _blocks(summary: Summary) -> str:
     shown = summary.shown_blocks
-    first, last = (_block(block, summary) for block in (shown[0], shown[-1]))
-    return _say("blocks", first=first, last=last, told=shown[0].lost.low > 0, count=len(shown))
+    known = [block for block in shown if not math.isnan(block.lost.value)]
+    told = [block for block in known if block.lost.low > 0 or block.lost.value == math.inf]
+    undefined = [f"“{block.block}”" for block in shown if block not in known]
+    first, last, clear = (_block(of[at], summary) if of else None for of, at in ((known, 0), (known, -1), (told, 0)))
+    return _say(
+        "blocks",
+        first=first,
+        last=last,
+        clear=clear,
+        told=len(told),
+        judged=any(not math.isnan(block.lost.low) for block in known),
+        undefined=", ".join(undefined),
+        count=len(shown),
+    )
 
 
 def _block(block: BlockSummary, summary: Summary) -> Mapping[str, object]:

@@ -6,9 +6,9 @@ initialisation it counts no plateau and no late fall, as the height above the ch
 below the start. The height above the chord (Entezari et al. 2022), which is given beside it, is above it by at most the
 difference between the ends.
 
-- ``barrier``: the interval of the hump is above 0, and its value is at least the smallest effect of interest.
-- ``no barrier``: the interval begins at 0, and the hump is at most (`Verdict.at_most`) the smallest effect.
-- ``small rise``: the interval is above 0, and the hump at most the smallest effect.
+- ``barrier``: the hump is above 0 (`Verdict.at_least`), and its value is at least the smallest effect of interest.
+- ``no barrier``: it is not told from 0, and is at most (`Verdict.at_most`) the smallest effect.
+- ``small rise``: it is above 0, and at most the smallest effect.
 - ``inconclusive``: everything else, or there is no interval.
 - ``undefined``: the mean is NaN or infinite somewhere on the line.
 
@@ -16,7 +16,12 @@ That a hump is small is a claim about examples that nobody has seen, and resampl
 how rare others behave: of 30 examples that are right everywhere, every resample has an error of 0, but one in nine of
 the population could still be wrong somewhere. So `Verdict.at_most` adds to the interval the largest share of a
 population that a sample can miss altogether, 1 - 0.025^(1/examples), times how far an example can rise: as far as the
-measure allows, or else as the worst that was seen. docs/statistics.md says how often verdicts are wrong in simulations.
+measure allows, or else as the worst that was seen.
+
+That there is a hump is such a claim too. Networks that are sure of themselves lose much on a few examples, and less of
+it between them, so that most examples rise a little and rare ones fall far. `Verdict.at_least` takes off the interval
+the same share times how far the worst example that was seen falls. Rare examples of which none was seen stay unknown,
+and of losses nothing bounds them: docs/statistics.md says how often verdicts are wrong in simulations.
 """
 
 from __future__ import annotations
@@ -59,6 +64,8 @@ LEAST_EXAMPLES = 200
 """Fewer never show that there is no barrier: 1.8 % of the population can be unlike all of 200 examples, also where
 these have exactly the same loss everywhere."""
 
+FEWEST_EXAMPLES = 6
+"""Fewer never show that there is a barrier: of 5, all rise in 1 of 32 samples where half of the population does."""
 
 _LIFT = 1.6
 """How far noise lifts the highest of many positions, in half widths of an interval; in simulations of two seeds."""
@@ -80,6 +87,8 @@ class Verdict:
         kind: see the module.
         smallest_effect: heights up to this one matter to nobody.
         heights: each of `HEIGHTS` with its interval.
+        at_least: how high the hump is at least, at the lower end of its interval and with examples that were not seen.
+        largest_fall: how far the example falls that does so most, where the hump is.
         at_most: how high the hump is at most, at the upper end of its interval and with examples that were not seen.
         places: ``start`` and ``end``; ``top`` of the hump, else where the line is highest above its chord; the lowest
             points ``before`` and ``after`` that; the ``lowest`` of all; and the ``middle``, straight between
@@ -96,6 +105,8 @@ class Verdict:
     kind: Kind
     smallest_effect: float
     heights: Mapping[str, Estimate]
+    at_least: float
+    largest_fall: float
     at_most: float
     places: Mapping[str, Place]
     examples: int
@@ -152,20 +163,27 @@ def judge(
     else:
         heights = dict(known or estimates(alphas, losses.T, HEIGHTS, level=level))
     kind: Kind = "undefined"
-    at_most = math.nan
+    at_least = at_most = largest_fall = math.nan
     if np.isfinite(mean).all():
+        share = unseen(examples, level)
+        largest_fall = _largest_fall(alphas, losses, places)
         if largest_rise is None:
             largest_rise = float(np.max(hump(alphas, losses)))
-        at_most = heights["hump"].high + _unseen(examples, level) * largest_rise
-        kind = _kind(heights["hump"], at_most if examples >= LEAST_EXAMPLES else math.inf, smallest_effect)
+        at_least = heights["hump"].low - share * largest_fall
+        at_most = heights["hump"].high + share * largest_rise
+        kind = _kind(heights["hump"], at_least, at_most, smallest_effect, examples)
     return Verdict(
         kind=kind,
         smallest_effect=float(smallest_effect),
         heights={name: heights[name] for name in HEIGHTS},
+        at_least=at_least,
+        largest_fall=largest_fall,
         at_most=at_most,
         places=places,
         examples=examples,
-        more_examples=_more(heights["hump"], at_most, smallest_effect, examples) if kind == "inconclusive" else None,
+        more_examples=(
+            _more(heights["hump"], at_least, at_most, smallest_effect, examples) if kind == "inconclusive" else None
+        ),
         positions=alphas.size,
         widest_gap=float(np.diff(alphas).max()),
         not_finite=int(odd.any(axis=1).sum()),
@@ -193,22 +211,34 @@ def gain(alphas: ArrayLike, values: ArrayLike, level: float = 0.95) -> Estimate:
     return estimate(alphas, below, barrier_above_max_end, level=level)
 
 
-def _kind(height: Estimate, at_most: float, smallest_effect: float) -> Kind:
-    if at_most <= smallest_effect:
-        return "small rise" if height.low > 0 else "no barrier"
-    return "barrier" if height.low > 0 and height.value >= smallest_effect else "inconclusive"
+def unseen(examples: int, level: float = 0.95) -> float:
+    """The largest share of a population that more than (1 - level) / 2 of samples have no example of.
 
-
-def _unseen(examples: int, level: float) -> float:
-    """The largest share of a population that more than (1 - level) / 2 of samples have no example of."""
+    Args:
+        examples: in a sample.
+        level: of an interval.
+    """
     return 1.0 - math.pow((1 - level) / 2, 1 / examples)
 
 
-def _more(height: Estimate, at_most: float, smallest_effect: float, examples: int) -> int | None:
+def _kind(height: Estimate, at_least: float, at_most: float, smallest_effect: float, examples: int) -> Kind:
+    if at_most <= smallest_effect and examples >= LEAST_EXAMPLES:
+        return "small rise" if at_least > 0 else "no barrier"
+    told = at_least > 0 and examples >= FEWEST_EXAMPLES
+    return "barrier" if told and height.value >= smallest_effect else "inconclusive"
+
+
+def _largest_fall(alphas: Array, losses: Array, places: Mapping[str, Place]) -> float:
+    """How far an example falls at most from where the line is low, before or after its top, to the top."""
+    before, top, after = (losses[:, alphas == places[name].alpha][:, 0] for name in ("before", "top", "after"))
+    return max(0.0, float(np.max(np.maximum(before, after) - top)))
+
+
+def _more(height: Estimate, at_least: float, at_most: float, smallest_effect: float, examples: int) -> int | None:
     """How many more examples would decide if the height is what it seems and intervals shrink with their root."""
     if height.value >= smallest_effect:  # to tell it from 0; its lower end stops there, so the upper one counts too
-        margin = _LIFT * max(height.value - height.low, height.high - height.value)
-        room, least = height.value, 0
+        margin = max(_LIFT * max(height.value - height.low, height.high - height.value), height.value - at_least)
+        room, least = height.value, FEWEST_EXAMPLES
     else:
         margin, room, least = at_most - height.value, smallest_effect - height.value, LEAST_EXAMPLES
     if not (room > 0 and math.isfinite(margin)):
