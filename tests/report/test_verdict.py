@@ -9,8 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from linescape.interpolation.curve import Curve
-from linescape.interpolation.probing import WHOLE, Probe
+from linescape.interpolation.probing import WHOLE
 from linescape.report.verdict import digits, in_words, named, small, unit
 from tests.support.curves import Array
 from tests.support.lines import ALPHAS, HUMP, errors, line, probe, values
