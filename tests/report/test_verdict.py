@@ -170,17 +170,16 @@ def test_what_a_block_costs_without_an_interval_or_undefined() -> None:
 
 
 def test_what_few_examples_can_miss_is_said() -> None:
-    assert "60 examples can miss up to 6 % of all others, and these may be unlike them." in said(
+    assert "60 examples can miss up to 6.0 % of all others, and these may be unlike them." in said(
         0.4 + HUMP, examples=60
     )
     assert "can miss" not in said(0.4 + HUMP)
     assert "so few examples can all rise by chance" in said(0.4 + 2 * HUMP, examples=5)
-    rises = np.concatenate([np.full(98, 0.3), np.full(2, -5.0)])
-    text = probe(line(6 + HUMP[:, None] * rises)).summary().text
-    assert text.startswith("Inconclusive: test loss stays between 6.0")
-    assert (
-        ", but up to 3.7 % of all others may be unlike these, and some of these fall by as much as 4.99 nats." in text
-    )
+    for examples, fall, share in ((100, 5.0, "3.7 %"), (400, 15.0, "1.0 %"), (40_000, 1500.0, "0.01 %")):
+        rises = np.concatenate([np.full(examples - 2, 0.3), np.full(2, -fall)])
+        text = probe(line(fall + 1 + HUMP[:, None] * rises)).summary().text
+        assert text.startswith("Inconclusive: test loss stays between ")
+        assert f", but up to {share} of all other examples may be unlike those measured, one of which falls by " in text
 
 
 def test_so_few_examples_that_all_may_fall_by_chance_tell_no_gain() -> None:

@@ -210,11 +210,19 @@ def _amounts(verdict: Verdict) -> dict[str, Any]:
         "few": hump.high <= effect,
         "undone": verdict.kind == "inconclusive" and hump.low > 0 and hump.value >= effect,
         "fewest": verdict.examples < FEWEST_EXAMPLES,
-        "missed": f"{math.ceil(1000 * unseen(verdict.examples)) / 10:g} %" if verdict.examples < LEAST_EXAMPLES else "",
+        "missed": _share_missed(verdict.examples),
+        "misses_many": verdict.examples < LEAST_EXAMPLES,
         "largest_fall": small(verdict.largest_fall, effect),
         "many": many,
         "more": "" if more is None or many else f"{_two_figures(more):,}",
     }
+
+
+def _share_missed(examples: int) -> str:
+    """The share of all others that so many examples can miss, rounded up: 7.2 %, 0.04 %."""
+    share = 100 * unseen(examples)
+    digits = 1 if share >= 0.1 else 2 if share >= 0.01 else 3
+    return f"{number(math.ceil(share * 10**digits) / 10**digits, digits)} %"
 
 
 def _two_figures(count: int) -> int:
