@@ -175,7 +175,7 @@ def test_what_few_examples_can_miss_is_said() -> None:
     )
     assert "can miss" not in said(0.4 + HUMP)
     assert "so few examples can all rise by chance" in said(0.4 + 2 * HUMP, examples=5)
-    for examples, fall, share in ((100, 5.0, "3.7 %"), (400, 15.0, "1.0 %"), (40_000, 1500.0, "0.01 %")):
+    for examples, fall, share in ((100, 5.0, "3.7 %"), (400, 15.0, "1.0 %")):
         rises = np.concatenate([np.full(examples - 2, 0.3), np.full(2, -fall)])
         text = probe(line(fall + 1 + HUMP[:, None] * rises)).summary().text
         assert text.startswith("Inconclusive: test loss stays between ")
