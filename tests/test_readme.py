@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import matplotlib
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from linescape import cli
 from tests.support import optional
@@ -66,7 +67,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     namespace: dict[str, object] = {}
     exec(MINE + "before, after = network().state_dict(), network().state_dict()", namespace)
     torch.save(namespace["before"], tmp_path / "before.pt")
-    torch.save({"state_dict": namespace["after"]}, tmp_path / "after.safetensors")  # told by content, not by name
+    save_file(namespace["after"], tmp_path / "after.safetensors")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     for step, moment in enumerate(("before", "after", "before")):
         torch.save(namespace[moment], tmp_path / "run" / "checkpoints" / f"step-{step}.pt")

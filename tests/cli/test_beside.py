@@ -106,14 +106,14 @@ def test_an_interrupted_probe_leaves_no_aligned_checkpoint(
     line: Line, pair: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be in the way when the command is run again, and its ends may have changed meanwhile."""
-    words = ("probe", *pair, *OF_OWN, "--align", "weights", "--aligned-out", "aligned.pt", "--alphas", "3")
+    words = ("probe", *pair, *OF_OWN, "--align", "weights", "--aligned-out", "aligned.safetensors", "--alphas", "3")
     with monkeypatch.context() as patch:
         patch.setattr(probing, "scan", stopped)
         code, _, err = line(*words)
         assert (code, "stopped" in err) == (2, True)
-    assert not Path("aligned.pt").exists()
+    assert not Path("aligned.safetensors").exists()
     assert line(*words)[0] == 0
-    assert Path("aligned.pt").exists()
+    assert Path("aligned.safetensors").exists()
 
 
 def test_requests_that_do_not_fit_are_refused(line: Line, pair: list[str], tmp_path: Path) -> None:

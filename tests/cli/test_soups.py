@@ -113,6 +113,6 @@ def test_requests_that_contradict_each_other_are_refused(line: Line, pair: list[
         ((*pair, "--best", "--on", "tests", *OF_OWN), "Did you mean 'test'"),
         ((*pair, pair[0], "--greedy", *OF_OWN), "named twice"),
     ):
-        code, _, err = line("average", *words, "-o", "x.pt")
+        code, _, err = line("average", *words, "-o", "x")
         assert (code, message in err) == (2, True), err
-        assert not Path("x.pt").exists()
+        assert not Path("x").exists()
