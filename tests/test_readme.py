@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import matplotlib
@@ -64,7 +65,7 @@ def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "mine.py").write_text(MINE)
-    namespace: dict[str, object] = {}
+    namespace: dict[str, Any] = {}
     exec(MINE + "before, after = network().state_dict(), network().state_dict()", namespace)
     torch.save(namespace["before"], tmp_path / "before.pt")
     save_file(namespace["after"], tmp_path / "after.safetensors")
