@@ -239,7 +239,7 @@ def test_a_middle_that_was_not_measured_is_not_told_as_if_it_was() -> None:
     assert "(error 1" in text.partition("Averaging: ")[2]
     assert "measure alpha = 0.5 to know" in text
     assert "networks" not in text.partition("Averaging: ")[2].partition("\n")[0]
-    for near in ((0, 9, 11, 20), (0, 10, 20)):  # between two positions that are no wider apart than is told of barriers
+    for near in ((0, 9, 11, 20), (0, 10, 20)):  # between two positions at most 0.1 apart
         assert "Averaging: halfway test loss is 1.4" in of(*near) or "Averaging: halfway test loss is 1.3" in of(*near)
 
 

@@ -46,7 +46,7 @@ def number(value: float | None, digits: int = 2, signed: bool = False) -> str:
 def legible(value: float | None, digits: int = 2, signed: bool = False) -> str:
     """As `number`, but what is not 0 is not shown as 0: with one digit that counts, and its sign.
 
-    In sentences, where 0.004 (0.001 to 0.007) is told from 0 and 0.00 (0.00 to 0.00) is not. Up to 1e-9 is rounding.
+    For sentences: 0.004 (0.001 to 0.007) excludes 0, which 0.00 (0.00 to 0.00) would hide. Up to 1e-9 is rounding.
     """
     if value is not None and 1e-9 < abs(value) < 0.5 * 10.0**-digits:
         digits = -int(f"{value:.0e}".partition("e")[2])
