@@ -6,9 +6,9 @@ initialisation it counts no plateau and no late fall, as the height above the ch
 below the start. The height above the chord (Entezari et al. 2022), which is given beside it, is above it by at most the
 difference between the ends.
 
-- ``barrier``: the hump is significantly above 0 (`Verdict.at_least`), and its value is at least the smallest effect of interest.
-- ``no barrier``: its interval includes 0, and it is at most (`Verdict.at_most`) the smallest effect.
-- ``small rise``: it is above 0, and at most the smallest effect.
+- ``barrier``: `Verdict.at_least` is above 0, and the hump is at least the smallest effect of interest.
+- ``no barrier``: `Verdict.at_least` is not above 0, and `Verdict.at_most` is at most the smallest effect.
+- ``small rise``: `Verdict.at_least` is above 0, and `Verdict.at_most` is at most the smallest effect.
 - ``inconclusive``: everything else, or there is no interval.
 - ``undefined``: the mean is NaN or infinite somewhere on the line.
 
